@@ -1,0 +1,178 @@
+"""Run one node as a process: start, spin, end cleanly.
+
+Exit codes: 0 for a normal end, SIGINT and SIGTERM; 1 for a failure; 2 for bad arguments or
+parameters. A failure is one line on stderr, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from dino_foresight_ros.errors import ForesightError, UsageError
+
+_run: _Run | None = None
+
+
+class _Run:
+    """The state of this process's one run: whether it is to end, and how."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.exit_code = 0
+        self.starting = True
+
+    def end(self, exit_code: int) -> None:
+        if not self.ended.is_set():
+            self.exit_code = exit_code
+            self.ended.set()
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.end(0)
+        # Start-up (loading a model) runs in this thread and can take long: leave it at once.
+        if self.starting:
+            self.starting = False
+            raise KeyboardInterrupt
+
+
+def finish(exit_code: int = 0) -> None:
+    """End the running node's process, from any thread: the input ended, or all is done."""
+    if _run is not None:
+        _run.end(exit_code)
+
+
+def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+    """Build a node, spin it until it finishes or a signal comes, and take it down.
+
+    The node may end itself with `finish()`. Callbacks run one at a time in one thread, which is
+    not the main thread. ROS stays up until the node is destroyed, so that `destroy_node` may
+    still publish and log.
+
+    Args:
+        factory: makes the node; called after ROS is up.
+        args: command line without the program's name; None takes the process's own.
+
+    Returns:
+        The process's exit code.
+    """
+    global _run
+    _run = run = _Run()
+    # Own handlers: rclpy's would take ROS down before the node could end its work.
+    previous = {
+        number: signal.signal(number, run.on_signal)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        return _run_until_ended(run, factory, args)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        _run = None
+
+
+def _run_until_ended(
+    run: _Run, factory: Callable[[], Node], args: Sequence[str] | None
+) -> int:
+    node: Node | None = None
+    try:
+        _init(args)
+        node = factory()
+        run.starting = False
+        _spin(run, node)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - the last resort
+        run.end(_report(error))
+    finally:
+        run.starting = False
+        _take_down(node)
+    _leave_if_work_is_stuck(run.exit_code)
+    return run.exit_code
+
+
+def _init(args: Sequence[str] | None) -> None:
+    try:
+        rclpy.init(
+            args=None if args is None else [sys.argv[0], *args],
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+    except (
+        RuntimeError,
+        ValueError,
+    ) as error:  # rclpy's own errors are kinds of RuntimeError
+        raise UsageError(_one_line(error)) from error
+
+
+def _spin(run: _Run, node: Node) -> None:
+    """Spin in a thread of its own: only a main thread that waits in Python sees signals."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except ExternalShutdownException:
+            run.end(0)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the last resort
+            run.end(_report(error))
+
+    thread = threading.Thread(target=spin, name="foresight-executor", daemon=True)
+    thread.start()
+    run.ended.wait()
+    executor.shutdown(timeout_sec=1.0)
+    thread.join(timeout=1.0)
+
+
+def _take_down(node: Node | None) -> None:
+    try:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    except Exception as error:  # noqa: BLE001 - the process ends anyway
+        print(f"while ending: {_one_line(error)}", file=sys.stderr)
+
+
+def _leave_if_work_is_stuck(exit_code: int) -> None:
+    """Leave without finalising while a thread is deep in native code, which can crash then."""
+    stuck = [
+        t
+        for t in threading.enumerate()
+        if t.name.startswith("foresight-") and t.is_alive()
+    ]
+    if stuck:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+
+
+def _report(error: BaseException) -> int:
+    """Print one line about the error and return the exit code that it means."""
+    if isinstance(error, KeyboardInterrupt):
+        return 0
+    if isinstance(error, SystemExit):
+        return (
+            error.code if isinstance(error.code, int) else int(error.code is not None)
+        )
+    bad_parameter = isinstance(error, ParameterException)
+    kind = (
+        ""
+        if isinstance(error, ForesightError) or bad_parameter
+        else f"{type(error).__name__}: "
+    )
+    program = os.path.basename(sys.argv[0]) or "node"
+    print(f"{program}: {kind}{_one_line(error)}", file=sys.stderr, flush=True)
+    if isinstance(error, ForesightError):
+        return error.exit_code
+    return UsageError.exit_code if bad_parameter else 1
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

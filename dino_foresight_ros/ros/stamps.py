@@ -1,0 +1,29 @@
+"""Time stamps: builtin_interfaces/Time and integer nanoseconds."""
+
+from __future__ import annotations
+
+from builtin_interfaces.msg import Time
+
+from dino_foresight_ros.errors import InputError
+
+NS_PER_S = 1_000_000_000
+MAX_STAMP_NS = 2**31 * NS_PER_S - 1
+
+
+def time_to_ns(stamp: Time) -> int:
+    """Nanoseconds of a Time message, in the message's own time base."""
+    return int(stamp.sec) * NS_PER_S + int(stamp.nanosec)
+
+
+def ns_to_time(stamp_ns: int) -> Time:
+    """Time message of an instant in nanoseconds.
+
+    Raises:
+        InputError: outside of what the message's 32-bit seconds can hold.
+    """
+    if not -(2**31) * NS_PER_S <= stamp_ns <= MAX_STAMP_NS:
+        raise InputError(
+            f"time stamp {stamp_ns} ns does not fit a ROS Time: check the clock"
+        )
+    sec, nanosec = divmod(int(stamp_ns), NS_PER_S)
+    return Time(sec=sec, nanosec=nanosec)
