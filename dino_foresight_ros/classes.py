@@ -1,0 +1,65 @@
+"""The classes of the synthetic world, and how labelled real data maps onto them.
+
+An id is the position in `WORLD_CLASSES`. Colours are those of Cityscapes where the class exists
+there, so that pictures look familiar. Classes are kept coarse enough that Cityscapes and CamVid
+labels map onto them without guessing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+UNLABELLED = 255
+
+
+class ClassInfo(NamedTuple):
+    """One semantic class: its name, its (r, g, b) colour, and whether its objects can move."""
+
+    name: str
+    color: tuple[int, int, int]
+    is_moving: bool = False
+
+
+WORLD_CLASSES: tuple[ClassInfo, ...] = (
+    ClassInfo("road", (128, 64, 128)),
+    ClassInfo("road_marking", (234, 234, 234)),
+    ClassInfo("sidewalk", (244, 35, 232)),
+    ClassInfo("building", (70, 70, 70)),
+    ClassInfo("fence", (190, 153, 153)),
+    ClassInfo("pole", (153, 153, 153)),
+    # Signs and traffic lights: one class, as in CamVid's SignSymbol.
+    ClassInfo("sign", (220, 220, 0)),
+    ClassInfo("vegetation", (107, 142, 35)),
+    ClassInfo("terrain", (152, 251, 152)),
+    ClassInfo("sky", (70, 130, 180)),
+    ClassInfo("pedestrian", (220, 20, 60), is_moving=True),
+    # The rider and what is ridden: one class, as in CamVid's Bicyclist.
+    ClassInfo("cyclist", (255, 0, 0), is_moving=True),
+    ClassInfo("car", (0, 0, 142), is_moving=True),
+    # Trucks, vans with a box, and buses.
+    ClassInfo("truck", (0, 0, 70), is_moving=True),
+)
+
+CLASS_IDS: dict[str, int] = {info.name: index for index, info in enumerate(WORLD_CLASSES)}
+"""Class name -> id."""
+
+MOVING_CLASS_IDS: tuple[int, ...] = tuple(
+    index for index, info in enumerate(WORLD_CLASSES) if info.is_moving
+)
+
+# A dataset class covers every world class listed for it; the first one is what its pixels become
+# when the data is used for training. To score, merge predictions the other way round.
+CAMVID_TO_WORLD: dict[str, tuple[str, ...]] = {
+    "Sky": ("sky",),
+    "Building": ("building",),
+    "Pole": ("pole",),
+    "Road": ("road", "road_marking"),
+    "Pavement": ("sidewalk",),
+    "Tree": ("vegetation", "terrain"),
+    "SignSymbol": ("sign",),
+    "Fence": ("fence",),
+    "Car": ("car", "truck"),
+    "Pedestrian": ("pedestrian",),
+    "Bicyclist": ("cyclist",),
+}
+"""CamVid class name -> names of the world classes it covers, the usual one first."""
