@@ -83,9 +83,7 @@ def image_to_msg(array_: np.ndarray, encoding: str, header: Header) -> Image:
     dtype, channels = _OUTPUT_ENCODINGS[encoding]
     found_channels = array_.shape[2] if array_.ndim == 3 else 1
     if array_.dtype != dtype or found_channels != channels or array_.ndim not in (2, 3):
-        raise ValueError(
-            f"{encoding} does not hold {array_.dtype} of shape {array_.shape}"
-        )
+        raise ValueError(f"{encoding} does not hold {array_.dtype} of shape {array_.shape}")
     contiguous = np.ascontiguousarray(array_)
     height, width = contiguous.shape[:2]
     return Image(
@@ -176,9 +174,7 @@ def _yuv422_to_rgb(pixels: np.ndarray, code: int) -> np.ndarray:
         return cv2.cvtColor(pixels, code)
     # An odd row ends in half a pair: its other half is taken from the pair before.
     half = pixels[:, -2:-1] if width > 1 else np.full_like(pixels, 128)
-    return np.ascontiguousarray(
-        cv2.cvtColor(np.hstack((pixels, half)), code)[:, :width]
-    )
+    return np.ascontiguousarray(cv2.cvtColor(np.hstack((pixels, half)), code)[:, :width])
 
 
 def _decode_compressed(msg: CompressedImage) -> np.ndarray:
@@ -186,9 +182,7 @@ def _decode_compressed(msg: CompressedImage) -> np.ndarray:
     # "16UC1; compressedDepth" and the like: the part before ";" is the raw encoding.
     raw_encoding = name.split(";")[0].strip() if ";" in name else ""
     if "compressedDepth" in name:
-        raise InputError(
-            f"compressed image is {name!r}: a depth map, not a camera picture"
-        )
+        raise InputError(f"compressed image is {name!r}: a depth map, not a camera picture")
     if raw_encoding and raw_encoding not in _ENCODINGS:
         raise InputError(_refusal(raw_encoding))
     data = np.frombuffer(msg.data, np.uint8)

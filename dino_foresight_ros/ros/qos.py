@@ -32,6 +32,4 @@ def latched_qos() -> QoSProfile:
 
 
 def _keep_last(depth: int, reliability: ReliabilityPolicy) -> QoSProfile:
-    return QoSProfile(
-        history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability
-    )
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)

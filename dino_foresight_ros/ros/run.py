@@ -69,8 +69,7 @@ def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None) -> 
     _run = run = _Run()
     # Own handlers: rclpy's would take ROS down before the node could end its work.
     previous = {
-        number: signal.signal(number, run.on_signal)
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, run.on_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         return _run_until_ended(run, factory, args)
@@ -80,9 +79,7 @@ def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None) -> 
         _run = None
 
 
-def _run_until_ended(
-    run: _Run, factory: Callable[[], Node], args: Sequence[str] | None
-) -> int:
+def _run_until_ended(run: _Run, factory: Callable[[], Node], args: Sequence[str] | None) -> int:
     node: Node | None = None
     try:
         _init(args)
@@ -142,11 +139,7 @@ def _take_down(node: Node | None) -> None:
 
 def _leave_if_work_is_stuck(exit_code: int) -> None:
     """Leave without finalising while a thread is deep in native code, which can crash then."""
-    stuck = [
-        t
-        for t in threading.enumerate()
-        if t.name.startswith("foresight-") and t.is_alive()
-    ]
+    stuck = [t for t in threading.enumerate() if t.name.startswith("foresight-") and t.is_alive()]
     if stuck:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -158,15 +151,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 0
     if isinstance(error, SystemExit):
-        return (
-            error.code if isinstance(error.code, int) else int(error.code is not None)
-        )
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     bad_parameter = isinstance(error, ParameterException)
-    kind = (
-        ""
-        if isinstance(error, ForesightError) or bad_parameter
-        else f"{type(error).__name__}: "
-    )
+    kind = "" if isinstance(error, ForesightError) or bad_parameter else f"{type(error).__name__}: "
     program = os.path.basename(sys.argv[0]) or "node"
     print(f"{program}: {kind}{_one_line(error)}", file=sys.stderr, flush=True)
     if isinstance(error, ForesightError):

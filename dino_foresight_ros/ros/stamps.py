@@ -22,8 +22,6 @@ def ns_to_time(stamp_ns: int) -> Time:
         InputError: outside of what the message's 32-bit seconds can hold.
     """
     if not -(2**31) * NS_PER_S <= stamp_ns <= MAX_STAMP_NS:
-        raise InputError(
-            f"time stamp {stamp_ns} ns does not fit a ROS Time: check the clock"
-        )
+        raise InputError(f"time stamp {stamp_ns} ns does not fit a ROS Time: check the clock")
     sec, nanosec = divmod(int(stamp_ns), NS_PER_S)
     return Time(sec=sec, nanosec=nanosec)
