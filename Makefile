@@ -1,0 +1,41 @@
+# The commands of this project; each runs in the environment that scripts/with_env prepares.
+WITH_ENV := scripts/with_env
+
+# Named on the command line: make demo INPUT=path OUT=folder VIEW=1
+INPUT ?=
+OUT ?= out/demo
+VIEW ?=
+# More words for pytest: make test ARGS="-k forecast"
+ARGS ?=
+
+.PHONY: help demo test test-env lint format lock clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo:  ## forecast a video, a folder of images or a rosbag2: INPUT=path OUT=folder
+	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") $(if $(VIEW),--view)
+
+test:  ## run the tests
+	@$(WITH_ENV) python -m pytest $(ARGS)
+
+test-env:  ## run the tests that prepare environments from nothing (minutes)
+	@$(WITH_ENV) python -m pytest test/test_environment.py -m bootstrap $(ARGS)
+
+lint:  ## check style, format and types
+	@$(WITH_ENV) ruff check .
+	@$(WITH_ENV) ruff format --check .
+	@$(WITH_ENV) mypy
+
+format:  ## format the code and sort its imports
+	@$(WITH_ENV) ruff check --fix --select I .
+	@$(WITH_ENV) ruff format .
+
+lock:  ## choose exact versions afresh: scripts/requirements.in to requirements.txt
+	@cd scripts && uv pip compile --universal --python-version 3.10 --upgrade --no-annotate \
+	    --no-emit-package lark-parser --custom-compile-command "make lock" --quiet \
+	    requirements.in --output-file requirements.txt
+
+clean:  ## remove the environment and everything that was made
+	rm -rf .env out build install log dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

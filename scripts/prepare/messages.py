@@ -1,0 +1,113 @@
+"""The stage that builds this package's messages and links its Python, with colcon."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import wheels
+from layout import PACKAGE, Layout, digest
+from packages import clean_environment, packages_key
+from progress import PreparationError, ToolError, run_logged
+
+LINKED_FOLDERS = (PACKAGE, "training", "launch", "config", "scripts")
+
+
+def linked_files(root: Path) -> list[str]:
+    """Return the files that the install folder links to, relative to the checkout."""
+    return sorted(
+        os.fspath(path.relative_to(root))
+        for folder in LINKED_FOLDERS
+        for path in (root / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    )
+
+
+def build_key(layout: Layout) -> str:
+    """Return what the build depends on: links keep contents live, so names are enough for them."""
+    sources = [layout.root / "package.xml", layout.root / "CMakeLists.txt"]
+    sources += sorted((layout.root / "msg").glob("*.msg"))
+    contents = [path.name.encode() + b"\n" + path.read_bytes() for path in sources]
+    names = "\n".join(linked_files(layout.root))
+    return digest(packages_key(layout), os.environ.get("AMENT_PREFIX_PATH", ""), names, *contents)
+
+
+def build_environment(layout: Layout) -> dict[str, str]:
+    """Return the environment to run colcon in."""
+    if layout.sourced_ros:
+        env = dict(os.environ)
+    else:
+        env = clean_environment()
+        env.update(wheels.library_variables(layout.venv, layout.site_packages))
+        env["AMENT_PREFIX_PATH"] = env["CMAKE_PREFIX_PATH"] = os.fspath(layout.venv)
+    env["VIRTUAL_ENV"] = os.fspath(layout.venv)
+    env["PATH"] = os.pathsep.join([os.fspath(layout.venv / "bin"), env.get("PATH", os.defpath)])
+    return env
+
+
+def is_installed(layout: Layout) -> bool:
+    """Tell whether the messages and the package's links are in the install folder."""
+    package = layout.install / "lib" / layout.python_folder / "site-packages" / PACKAGE
+    expected = [layout.root / "msg" / "Forecast.msg", package / "__init__.py"]
+    expected += [package / "msg" / "__init__.py", package / "msg" / "_forecast.py"]
+    return all(path.exists() for path in expected) and any(package.glob("*typesupport_c*.so"))
+
+
+def link_sources(layout: Layout) -> None:
+    """Link the parts of the checkout that are built into the folder that colcon sees."""
+    shutil.rmtree(layout.source, ignore_errors=True)
+    layout.source.mkdir(parents=True)
+    for name in ("package.xml", "CMakeLists.txt", "msg", *LINKED_FOLDERS):
+        if (layout.root / name).exists():
+            (layout.source / name).symlink_to(layout.root / name)
+
+
+def run_colcon(layout: Layout) -> None:
+    """Build and install the package with symbolic links to its Python files."""
+    command = [layout.python, "-m", "colcon", "--log-base", layout.logs / "colcon", "build"]
+    command += ["--paths", layout.source, "--packages-select", PACKAGE]
+    command += ["--build-base", layout.build, "--install-base", layout.install]
+    command += ["--merge-install", "--symlink-install", "--cmake-args", "-DBUILD_TESTING=OFF"]
+    command += [f"-DPython3_EXECUTABLE={layout.python}", f"-DPYTHON_EXECUTABLE={layout.python}"]
+    run_logged(
+        command,
+        layout.logs / "messages.log",
+        "building the messages failed",
+        build_environment(layout),
+        layout.env,
+    )
+
+
+def ensure_built(layout: Layout) -> None:
+    """Build when anything that the build depends on has changed."""
+    key = build_key(layout)
+    if layout.is_stamped("messages", key) and is_installed(layout):
+        return
+    incremental = layout.build.exists()
+    layout.unstamp("messages")
+    link_sources(layout)
+    try:
+        run_colcon(layout)
+    except ToolError as error:
+        if not incremental:
+            raise build_error(error) from error
+        # What an interrupted or an older build left behind may be the reason.
+        shutil.rmtree(layout.build, ignore_errors=True)
+        shutil.rmtree(layout.install, ignore_errors=True)
+        try:
+            run_colcon(layout)
+        except ToolError as second:
+            raise build_error(second) from second
+    if not is_installed(layout):
+        raise PreparationError(
+            f"the messages were built but are not in {layout.install}; see {layout.logs}"
+        )
+    layout.stamp("messages", key)
+
+
+def build_error(error: ToolError) -> PreparationError:
+    """Name the first error line of the build."""
+    lines = [line.strip() for line in error.output.splitlines()]
+    reason = next((line for line in lines if "error" in line.lower()), "")
+    return PreparationError(f"{error}{': ' if reason else ''}{reason}")

@@ -1,0 +1,1 @@
+"""Offline: fits the parts of a bundle and measures them."""
