@@ -1,1 +1,23 @@
+"""The model: torch only, no ROS, no threads, no clock."""
 
+from dino_foresight_ros.model.bundle import Bundle
+from dino_foresight_ros.model.dpt_head import HeadConfig, build_head
+from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
+from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.pca import PCA, IdentityPCA
+from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask
+
+__all__ = [
+    "PCA",
+    "Bundle",
+    "DepthTask",
+    "Encoder",
+    "EncoderConfig",
+    "Forecaster",
+    "ForecasterConfig",
+    "HeadConfig",
+    "IdentityPCA",
+    "NormalsTask",
+    "SegmentationTask",
+    "build_head",
+]

@@ -1,0 +1,301 @@
+"""A model on disk: a folder with bundle.yaml and one safetensors file per part."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model.dpt_head import HeadConfig, build_head
+from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
+from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.pca import PCA, IdentityPCA
+from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
+from dino_foresight_ros.model.weights import load_strict, read_tensors, write_tensors
+
+SCHEMA = 1
+MANIFEST = "bundle.yaml"
+PRETRAINED = "timm"
+"""Value of `encoder.weights` for an encoder whose weights timm fetches by name."""
+
+
+@dataclass
+class Bundle:
+    """Encoder, PCA, forecaster and heads that belong together.
+
+    Attributes:
+        name: what diagnostics and messages call the model.
+        encoder, pca, forecaster: the parts.
+        heads: task name ("segmentation", "depth", "normals") -> module, (B,h,w,L*D) -> (B,K,8h,8w).
+        tasks: task name -> what that output means.
+        frame_interval_s: nominal seconds between context frames and between predicted steps.
+        trained: False when the weights are random.
+        info: provenance, licences, scores and the like, as written in bundle.yaml.
+    """
+
+    name: str
+    encoder: Encoder
+    pca: PCA | IdentityPCA
+    forecaster: Forecaster
+    heads: dict[str, nn.Module]
+    tasks: dict[str, Task]
+    frame_interval_s: float
+    trained: bool = True
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_fit(self)
+        for part in (self.encoder, self.pca, self.forecaster, *self.heads.values()):
+            part.eval().requires_grad_(False)
+
+    @property
+    def context_frames(self) -> int:
+        """N_c, frames that a forecast needs."""
+        return self.forecaster.context_frames
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) pixels that images are resized to."""
+        return self.encoder.config.image_size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) rows and columns of the patch grid."""
+        return self.forecaster.config.grid
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.forecaster.mask_token.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of weights and activations."""
+        return self.forecaster.mask_token.dtype
+
+    def to(self, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
+        """Move and convert every part, in place.
+
+        Returns:
+            self.
+        """
+        for part in (self.encoder, self.forecaster, *self.heads.values()):
+            part.to(device=device, dtype=dtype)
+        self.pca.to(device)
+        self.pca.set_dtype(dtype)
+        return self
+
+    @classmethod
+    def load(
+        cls, path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> Bundle:
+        """Load a bundle.
+
+        Args:
+            path: a folder with bundle.yaml, or "untrained-tiny", which is made in memory.
+            device: where the weights go.
+            dtype: number format of weights and activations.
+
+        Raises:
+            BundleError: no such folder, a damaged file, or parts that do not fit one another; the
+                text names the part, the tensor and both shapes.
+        """
+        if str(path) == "untrained-tiny":
+            from dino_foresight_ros.model.presets import untrained_tiny
+
+            return untrained_tiny().to(device, dtype)
+        return _read(Path(path)).to(device, dtype)
+
+    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write the bundle to a folder, whole or not at all.
+
+        Raises:
+            BundleError: the folder exists and `overwrite` is False.
+        """
+        target = Path(path)
+        if target.exists() and not overwrite:
+            raise BundleError(f"{target} exists; choose another folder or pass overwrite")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            self._write(scratch)
+            scratch.chmod(0o755)
+            if target.exists():
+                shutil.rmtree(target)
+            scratch.rename(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return target
+
+    def _write(self, folder: Path) -> None:
+        parts: dict[str, dict[str, Tensor]] = {
+            "encoder": self.encoder.native_state_dict(),
+            "forecaster": self.forecaster.state_dict(),
+        }
+        manifest: dict[str, Any] = {
+            "schema": SCHEMA,
+            "name": self.name,
+            "trained": self.trained,
+            "frame_interval_s": self.frame_interval_s,
+            "encoder": {**self.encoder.config.to_dict(), "weights": "encoder.safetensors"},
+            "pca": {"kind": "identity"},
+            "forecaster": {
+                **self.forecaster.config.to_dict(),
+                "weights": "forecaster.safetensors",
+            },
+            "heads": {},
+            "info": self.info,
+        }
+        if isinstance(self.pca, PCA):
+            parts["pca"] = self.pca.state_dict()
+            manifest["pca"] = {
+                "kind": "pca",
+                "channels": self.pca.channels,
+                "weights": "pca.safetensors",
+            }
+        for name, head in self.heads.items():
+            part = f"head_{name}"
+            parts[part] = head.state_dict()
+            manifest["heads"][name] = {
+                "head": head.config.to_dict(),
+                "task": task_to_dict(self.tasks[name]),
+                "weights": f"{part}.safetensors",
+            }
+        for part, tensors in parts.items():
+            write_tensors(folder / f"{part}.safetensors", tensors)
+        with (folder / MANIFEST).open("w") as file:
+            yaml.safe_dump(manifest, file, sort_keys=False, width=100)
+
+
+def _check_fit(bundle: Bundle) -> None:
+    """Check that each part takes what the part before it gives."""
+    encoder, pca, config = bundle.encoder, bundle.pca, bundle.forecaster.config
+    if encoder.feature_size != pca.features:
+        raise BundleError(
+            f"the encoder gives {encoder.feature_size} values per patch "
+            f"({len(encoder.config.layers)} layers of {encoder.embed_dim}), the PCA takes "
+            f"{pca.features}"
+        )
+    if pca.channels != config.channels:
+        raise BundleError(
+            f"the PCA gives {pca.channels} channels, the forecaster takes {config.channels}"
+        )
+    if encoder.config.grid != config.grid:
+        raise BundleError(
+            f"the encoder's patch grid is {encoder.config.grid}, the forecaster's {config.grid}"
+        )
+    for name, head in bundle.heads.items():
+        if head.config.outputs != bundle.tasks[name].outputs:
+            raise BundleError(
+                f"head '{name}' gives {head.config.outputs} channels, its task means "
+                f"{bundle.tasks[name].outputs}"
+            )
+    if not bundle.frame_interval_s > 0:
+        raise BundleError(f"frame_interval_s is {bundle.frame_interval_s}; it must be positive")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read bundle.yaml.
+
+    Raises:
+        BundleError: no such folder or file, not YAML, or another schema.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {MANIFEST}; make one with 'foresight convert' "
+            "or use the word untrained-tiny"
+        )
+    try:
+        manifest = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(manifest, dict):
+        raise BundleError(f"{path} is not a mapping")
+    if manifest.get("schema") != SCHEMA:
+        raise BundleError(
+            f"{path} has schema {manifest.get('schema')}, this version reads {SCHEMA}"
+        )
+    missing = [k for k in ("name", "frame_interval_s", "encoder", "pca", "forecaster") if k not in manifest]
+    if missing:
+        raise BundleError(f"{path} lacks {', '.join(missing)}")
+    return manifest
+
+
+def _weights_of(section: dict[str, Any], folder: Path) -> Path:
+    """The section's weights file, taken out of it; never outside the folder."""
+    name = section.pop("weights", None)
+    if not isinstance(name, str) or Path(name).name != name:
+        raise BundleError(f"{folder / MANIFEST}: weights must name a file in the bundle, not {name!r}")
+    return folder / name
+
+
+def _read(folder: Path) -> Bundle:
+    manifest = read_manifest(folder)
+    try:
+        encoder = _read_encoder(dict(manifest["encoder"]), folder)
+        heads, tasks = _read_heads(manifest.get("heads") or {}, folder, encoder)
+        return Bundle(
+            name=str(manifest["name"]),
+            encoder=encoder,
+            pca=_read_pca(dict(manifest["pca"]), folder, encoder.feature_size),
+            forecaster=_read_forecaster(dict(manifest["forecaster"]), folder),
+            heads=heads,
+            tasks=tasks,
+            frame_interval_s=float(manifest["frame_interval_s"]),
+            trained=bool(manifest.get("trained", True)),
+            info=dict(manifest.get("info") or {}),
+        )
+    except (TypeError, ValueError, KeyError) as error:
+        raise BundleError(f"{folder / MANIFEST} has a value that does not fit: {error}") from error
+
+
+def _read_encoder(section: dict[str, Any], folder: Path) -> Encoder:
+    if section.get("weights") == PRETRAINED:
+        section.pop("weights")
+        config = EncoderConfig.from_dict(section)
+        return Encoder(config, build_vit(config, pretrained=True))
+    path = _weights_of(section, folder)
+    config = EncoderConfig.from_dict(section)
+    vit = build_vit(config)
+    load_strict(vit, read_tensors(path), f"{folder.name}/encoder")
+    return Encoder(config, vit)
+
+
+def _read_pca(section: dict[str, Any], folder: Path, features: int) -> PCA | IdentityPCA:
+    kind = section.get("kind")
+    if kind == "identity":
+        return IdentityPCA(features)
+    if kind != "pca":
+        raise BundleError(f"pca kind '{kind}' is unknown; valid: pca, identity")
+    pca = PCA(features, int(section["channels"]))
+    load_strict(pca, read_tensors(_weights_of(section, folder)), f"{folder.name}/pca")
+    return pca
+
+
+def _read_forecaster(section: dict[str, Any], folder: Path) -> Forecaster:
+    path = _weights_of(section, folder)
+    forecaster = Forecaster(ForecasterConfig.from_dict(section))
+    load_strict(forecaster, read_tensors(path), f"{folder.name}/forecaster")
+    return forecaster
+
+
+def _read_heads(
+    sections: dict[str, Any], folder: Path, encoder: Encoder
+) -> tuple[dict[str, nn.Module], dict[str, Task]]:
+    heads: dict[str, nn.Module] = {}
+    tasks: dict[str, Task] = {}
+    for name, section in sections.items():
+        tasks[name] = task_from_dict(name, dict(section["task"]))
+        config = HeadConfig.from_dict(dict(section["head"]))
+        heads[name] = build_head(config, encoder.embed_dim, len(encoder.config.layers))
+        path = _weights_of(dict(section), folder)
+        load_strict(heads[name], read_tensors(path), f"{folder.name}/head_{name}")
+    return heads, tasks

@@ -1,0 +1,45 @@
+"""Names of devices and number formats, as parameters and arguments give them."""
+
+from __future__ import annotations
+
+import torch
+
+from dino_foresight_ros.errors import UsageError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda" or "cuda:N" into a device that exists.
+
+    Raises:
+        UsageError: an unknown name or a device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
+        raise UsageError(f"device '{name}' is unknown; valid: auto, cpu, cuda, cuda:N")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            have = "no CUDA device" if not count else f"cuda:0 to cuda:{count - 1}"
+            raise UsageError(f"device '{name}' does not exist here (found {have}); use auto or cpu")
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Turn "auto", "float32", "bfloat16" or "float16" into a dtype.
+
+    auto is half precision on a GPU (bfloat16 where it has it) and float32 on a CPU.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name in DTYPES:
+        return DTYPES[name]
+    if name != "auto":
+        raise UsageError(f"dtype '{name}' is unknown; valid: auto, {', '.join(DTYPES)}")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.float32

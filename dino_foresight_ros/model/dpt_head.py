@@ -1,0 +1,199 @@
+"""Decoders from reconstructed multi-layer features to pixels.
+
+The DPT head has the layout of the reference (project, resize x4 x2 x1 /2, fuse, output
+convolution with batch norm); the linear head is DINO-world's evaluation protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dino_foresight_ros.errors import BundleError
+
+HEAD_KINDS = ("dpt", "linear")
+UPSCALE = 8
+"""Head output pixels per patch side."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Shape of a head.
+
+    Attributes:
+        outputs: K channels out (classes, depth bins, or 3 for normals).
+        kind: "dpt" or "linear".
+        channels: four DPT pyramid widths, finest first.
+        width: channels of the DPT fusion path.
+        batch_norm: batch norm in the DPT residual units.
+    """
+
+    outputs: int
+    kind: str = "dpt"
+    channels: tuple[int, int, int, int] = (128, 256, 512, 512)
+    width: int = 256
+    batch_norm: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        if self.kind not in HEAD_KINDS:
+            raise BundleError(f"head kind '{self.kind}' is unknown; valid: {', '.join(HEAD_KINDS)}")
+        if len(self.channels) != 4:
+            raise BundleError(f"head channels {list(self.channels)} must be four widths")
+        if self.outputs < 1:
+            raise BundleError(f"head outputs is {self.outputs}; it must be >= 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for YAML."""
+        return {**asdict(self), "channels": list(self.channels)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> HeadConfig:
+        """Build from YAML values.
+
+        Raises:
+            BundleError: an unknown key, or a value out of range.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown or "outputs" not in values:
+            raise BundleError(
+                f"head has unknown keys {unknown} or lacks outputs; valid: {', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+
+class ResidualUnit(nn.Module):
+    """Two 3x3 convolutions with a skip."""
+
+    def __init__(self, width: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
+        self.bn2 = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, W, h, w) -> the same shape."""
+        out = self.bn1(self.conv1(functional.relu(x)))
+        out = self.bn2(self.conv2(functional.relu(out)))
+        return out + x
+
+
+class Fusion(nn.Module):
+    """Add a finer level, refine, and go up to the next level's size."""
+
+    def __init__(self, width: int, batch_norm: bool) -> None:
+        super().__init__()
+        # The coarsest block has no finer input; the reference carries the unused unit all the
+        # same, and so do converted bundles.
+        self.unit1 = ResidualUnit(width, batch_norm)
+        self.unit2 = ResidualUnit(width, batch_norm)
+        self.out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """(B, W, h, w) and its skip of the same shape -> (B, W, *size)."""
+        if skip is not None:
+            x = x + self.unit1(skip)
+        # A 1x1 convolution commutes with bilinear interpolation (its weights sum to one), so it
+        # runs before, on a quarter of the pixels.
+        x = self.out(self.unit2(x))
+        return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+class DPTHead(nn.Module):
+    """Dense prediction transformer decoder (Ranftl et al. 2021) in the reference's layout."""
+
+    def __init__(self, config: HeadConfig, embed_dim: int, layers: int) -> None:
+        super().__init__()
+        if layers not in (1, 4):
+            raise BundleError(f"a DPT head takes 4 encoder layers (or 1, used four times), not {layers}")
+        self.config, self.embed_dim, self.layers = config, embed_dim, layers
+        c1, c2, _, c4 = config.channels
+        self.projects = nn.ModuleList(nn.Conv2d(embed_dim, c, 1) for c in config.channels)
+        self.resizes = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(c1, c1, 4, stride=4),
+                nn.ConvTranspose2d(c2, c2, 2, stride=2),
+                nn.Identity(),
+                nn.Conv2d(c4, c4, 3, stride=2, padding=1),
+            ]
+        )
+        self.adapts = nn.ModuleList(
+            nn.Conv2d(c, config.width, 3, padding=1, bias=False) for c in config.channels
+        )
+        self.fusions = nn.ModuleList(Fusion(config.width, config.batch_norm) for _ in range(4))
+        self.output = nn.Sequential(
+            nn.Conv2d(config.width, config.width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(config.width),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Conv2d(config.width, config.outputs, 1),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Decode.
+
+        Args:
+            features: (B, h, w, L*D) reconstructed features, layers concatenated.
+
+        Returns:
+            (B, K, 8h, 8w).
+        """
+        maps = rearrange(features, "b h w (l d) -> l b d h w", d=self.embed_dim)
+        levels = []
+        for i in range(4):
+            level = self.resizes[i](self.projects[i](maps[i if self.layers == 4 else 0]))
+            levels.append(self.adapts[i](level))
+        height, width = levels[0].shape[-2:]
+        sizes = [(2 * height, 2 * width)] + [tuple(level.shape[-2:]) for level in levels[:3]]
+        path = self.fusions[3](levels[3], None, sizes[3])
+        for i in (2, 1, 0):
+            path = self.fusions[i](path, levels[i], sizes[i])
+        out: Tensor = self.output(path)
+        return out
+
+
+class LinearHead(nn.Module):
+    """One 1x1 convolution per patch, upsampled to the size that DPT gives."""
+
+    def __init__(self, config: HeadConfig, embed_dim: int, layers: int) -> None:
+        super().__init__()
+        self.config = config
+        self.classify = nn.Conv2d(embed_dim * layers, config.outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, h, w, L*D) -> (B, K, 8h, 8w)."""
+        logits = self.classify(rearrange(features, "b h w c -> b c h w"))
+        return functional.interpolate(
+            logits, scale_factor=float(UPSCALE), mode="bilinear", align_corners=False
+        )
+
+
+def build_head(config: HeadConfig, embed_dim: int, layers: int) -> nn.Module:
+    """The head of a configuration: DPTHead or LinearHead."""
+    kind: type[DPTHead] | type[LinearHead] = DPTHead if config.kind == "dpt" else LinearHead
+    return kind(config, embed_dim, layers)
+
+
+@torch.no_grad()
+def fuse_batch_norm(head: nn.Module) -> nn.Module:
+    """Fold every batch norm into the convolution before it, for inference; in place.
+
+    The result equals the head in evaluation mode up to rounding.
+    """
+    head.eval()
+    for module in list(head.modules()):
+        if isinstance(module, ResidualUnit) and isinstance(module.bn1, nn.BatchNorm2d):
+            module.conv1 = nn.utils.fusion.fuse_conv_bn_eval(module.conv1, module.bn1)
+            module.conv2 = nn.utils.fusion.fuse_conv_bn_eval(module.conv2, module.bn2)
+            module.bn1, module.bn2 = nn.Identity(), nn.Identity()
+    if isinstance(head, DPTHead) and isinstance(head.output[1], nn.BatchNorm2d):
+        head.output[0] = nn.utils.fusion.fuse_conv_bn_eval(head.output[0], head.output[1])
+        head.output[1] = nn.Identity()
+    return head

@@ -1,0 +1,65 @@
+"""Safetensors on disk, loaded strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dino_foresight_ros.errors import BundleError
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        BundleError: the file is missing, damaged, or holds values that are not finite.
+    """
+    if not path.is_file():
+        raise BundleError(f"{path} is missing; convert or copy the bundle again")
+    try:
+        tensors: dict[str, Tensor] = load_file(str(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BundleError(
+            f"{path} is not a whole safetensors file ({str(error).splitlines()[0]}); "
+            "convert or copy the bundle again"
+        ) from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise BundleError(f"{path}: tensor {name} holds NaN or infinity; the weights are damaged")
+    return tensors
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file (contiguous copies on the CPU; shared storage is split)."""
+    save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
+
+
+def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:
+    """Load every tensor into a module, in the module's own number format.
+
+    Raises:
+        BundleError: a tensor is missing, left over, or has another shape; names it, and both
+            shapes.
+    """
+    want = module.state_dict()
+    for name, tensor in want.items():
+        if name not in tensors:
+            raise BundleError(f"{part}: tensor {name} {tuple(tensor.shape)} is missing")
+        if tensors[name].shape != tensor.shape:
+            raise BundleError(
+                f"{part}: tensor {name} has shape {tuple(tensors[name].shape)}, "
+                f"the model expects {tuple(tensor.shape)}"
+            )
+    left_over = sorted(set(tensors) - set(want))
+    if left_over:
+        shape = tuple(tensors[left_over[0]].shape)
+        raise BundleError(
+            f"{part}: tensor {left_over[0]} {shape} belongs to nothing in the model"
+            + (f" (and {len(left_over) - 1} more)" if len(left_over) > 1 else "")
+        )
+    module.load_state_dict(dict(tensors))
