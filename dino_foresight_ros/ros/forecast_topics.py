@@ -1,0 +1,183 @@
+"""Everything that the forecast node publishes about its forecasts, and who wants it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from dino_foresight_ros.msg import FeatureMap, Labels
+from dino_foresight_ros.msg import Forecast as ForecastMsg
+from dino_foresight_ros.ros.camera_info import scale_camera_info
+from dino_foresight_ros.ros.forecast_msgs import (
+    ENCODINGS,
+    build_feature_map,
+    build_forecast,
+    build_header,
+    build_labels,
+    build_step_images,
+    color_table,
+)
+from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.qos import latched_qos, output_qos
+from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the topics need to know of the model.
+
+    Attributes:
+        name: name of the bundle.
+        outputs: what it can predict and the node may publish (names of `StepForecast` fields).
+        class_names, palette: of the segmentation head; empty without one.
+        depth_is_metric: whether depth is metres.
+    """
+
+    name: str
+    outputs: frozenset[str]
+    class_names: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    depth_is_metric: bool = False
+
+
+class ForecastTopics:
+    """Publishers of one configured node: built at configure, destroyed at cleanup."""
+
+    def __init__(
+        self, node: LifecycleNode, model: ModelInfo, steps: int, publish_features: bool
+    ) -> None:
+        self._node = node
+        self._model = model
+        self._colors = color_table(model.palette)
+        self._forecast = self._create(ForecastMsg, "forecast")
+        self._labels = self._create(Labels, "labels", latched_qos())
+        self._features = self._create(FeatureMap, "features") if publish_features else None
+        self._steps = [self._create_step(step) for step in range(1, steps + 1)]
+        self._labels_frame_id: str | None = None
+
+    def destroy(self) -> None:
+        """Take the publishers down."""
+        every = [self._forecast, self._labels, self._features]
+        every += [publisher for step in self._steps for publisher in step.values()]
+        for publisher in every:
+            if publisher is not None:
+                self._node.destroy_lifecycle_publisher(publisher)
+
+    def wanted(self) -> frozenset[str]:
+        """Names of the outputs that somebody subscribes to now."""
+        names: set[str] = set()
+        if self._forecast.get_subscription_count():
+            names |= self._model.outputs
+        for publishers in self._steps:
+            for name, publisher in publishers.items():
+                if name != "camera_info" and publisher.get_subscription_count():
+                    names.add(_source_of(name))
+        if self._features is not None and self._features.get_subscription_count():
+            names.add("features")
+        return frozenset(names)
+
+    def publish_labels(self, frame_id: str) -> None:
+        """Publish class names and colours once per camera frame; they stay latched."""
+        if frame_id == self._labels_frame_id:
+            return
+        self._labels_frame_id = frame_id
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=frame_id)
+        model = self._model
+        self._labels.publish(
+            build_labels(
+                model.name, model.class_names, model.palette, model.depth_is_metric, header
+            )
+        )
+
+    def publish(
+        self, forecast: Forecast, frame_id: str, info: CameraInfo | None, received_s: float
+    ) -> None:
+        """Publish a forecast on every topic that has subscribers.
+
+        Args:
+            forecast: the engine's result.
+            frame_id: the camera's.
+            info: the camera's calibration, None when unknown.
+            received_s: when the newest frame came in, seconds of `time.monotonic`.
+        """
+        header = build_header(forecast, frame_id)
+        images = [build_step_images(step, header) for step in forecast.steps]
+        for step, made, publishers in zip(forecast.steps, images, self._steps, strict=False):
+            self._publish_step(step, made, publishers, header, info)
+        if self._features is not None and self._features.get_subscription_count():
+            for step in forecast.steps:
+                if step.features is not None:
+                    self._features.publish(build_feature_map(step, header))
+        if self._forecast.get_subscription_count():
+            latency_s = time.monotonic() - received_s
+            metric = self._model.depth_is_metric
+            self._forecast.publish(build_forecast(forecast, header, images, metric, latency_s))
+
+    def _publish_step(
+        self,
+        step: StepForecast,
+        made: dict[str, Image],
+        publishers: dict[str, Any],
+        header: Header,
+        info: CameraInfo | None,
+    ) -> None:
+        for name, publisher in publishers.items():
+            if not publisher.get_subscription_count():
+                continue
+            if name == "camera_info":
+                if info is not None and made:
+                    publisher.publish(_step_camera_info(info, made, header))
+            elif name == "segmentation_color":
+                if step.segmentation is not None:
+                    publisher.publish(self._color(step.segmentation, header))
+            elif (image := made.get(_source_of(name))) is not None:
+                publisher.publish(image)
+
+    def _color(self, segmentation: np.ndarray, header: Header) -> Image:
+        return image_to_msg(self._colors[segmentation], ENCODINGS["segmentation_color"], header)
+
+    def _create(self, kind: type, name: str, qos: Any = None) -> Any:
+        return self._node.create_lifecycle_publisher(kind, f"foresight/{name}", qos or output_qos())
+
+    def _create_step(self, step: int) -> dict[str, Any]:
+        outputs = self._model.outputs
+        names = [n for n in ("segmentation", "normals") if n in outputs]
+        if "segmentation" in outputs:
+            names.append("segmentation_color")
+        if "depth" in outputs:
+            names.append("depth" if self._model.depth_is_metric else "depth_relative")
+        publishers = {name: self._create(Image, f"step_{step}/{name}") for name in names}
+        publishers["camera_info"] = self._create(CameraInfo, f"step_{step}/camera_info")
+        return publishers
+
+
+def _source_of(topic: str) -> str:
+    """The output that a per-step image topic shows."""
+    return {"segmentation_color": "segmentation", "depth_relative": "depth"}.get(topic, topic)
+
+
+def _step_camera_info(info: CameraInfo, made: dict[str, Image], header: Header) -> CameraInfo:
+    image = next(iter(made.values()))
+    scaled = scale_camera_info(info, (image.height, image.width))
+    scaled.header = header
+    return scaled
+
+
+def choose_outputs(available: Sequence[str], allowed: Sequence[str]) -> frozenset[str]:
+    """Outputs that the heads give and the node may publish.
+
+    Args:
+        available: names of the bundle's heads.
+        allowed: the node's `outputs` parameter.
+    """
+    given = set(available)
+    if "segmentation" in given:
+        given.add("confidence")
+    return frozenset(given & set(allowed))

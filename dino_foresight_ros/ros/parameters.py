@@ -1,0 +1,155 @@
+"""Node parameters, each declared once: type, default, description, limits, when it may change."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from dino_foresight_ros.errors import UsageError
+
+# Declared by rclpy itself, or read by it before the node does.
+_RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+
+
+class Change(Enum):
+    """When a parameter may change after the start."""
+
+    ANY_TIME = "at any time"
+    UNCONFIGURED = "while the node is unconfigured (clean it up first)"
+    NEVER = "only at start"
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter.
+
+    Attributes:
+        name: as on the command line.
+        default: its type is the parameter's type.
+        description: one sentence, with the unit.
+        change: when it may change.
+        limits: lowest and highest valid number.
+        choices: the only valid strings, also for each string of an array.
+        check: returns why a value is not valid, or None.
+    """
+
+    name: str
+    default: bool | int | float | str | list[str]
+    description: str
+    change: Change = Change.UNCONFIGURED
+    limits: tuple[float, float] | None = None
+    choices: tuple[str, ...] | None = None
+    check: Callable[[Any], str | None] | None = None
+
+    def problem(self, value: Any) -> str | None:
+        """Why a value is not valid, naming the valid ones; None for a valid one."""
+        if self.choices is not None:
+            values = [value] if isinstance(value, str) else list(value)
+            unknown = [repr(v) for v in values if v not in self.choices]
+            if unknown:
+                return (
+                    f"parameter {self.name}: {', '.join(unknown)} is unknown; "
+                    f"valid: {', '.join(self.choices)}"
+                )
+        if self.limits is not None and not self.limits[0] <= value <= self.limits[1]:
+            low, high = self.limits
+            return f"parameter {self.name}: {value} is out of range; valid: {low:g} to {high:g}"
+        reason = self.check(value) if self.check is not None else None
+        return None if reason is None else f"parameter {self.name}: {reason}"
+
+    def descriptor(self) -> ParameterDescriptor:
+        """What `ros2 param describe` shows."""
+        constraints = [f"May change {self.change.value}."]
+        if self.choices is not None:
+            constraints.append(f"Valid: {', '.join(self.choices)}.")
+        descriptor = ParameterDescriptor(
+            description=self.description,
+            additional_constraints=" ".join(constraints),
+            read_only=self.change is Change.NEVER,
+        )
+        if self.limits is not None and isinstance(self.default, int):
+            low, high = (int(limit) for limit in self.limits)
+            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+        elif self.limits is not None:
+            low_f, high_f = self.limits
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=low_f, to_value=high_f, step=0.0)
+            ]
+        return descriptor
+
+
+class Parameters:
+    """The declared parameters of a node, checked whenever they are set."""
+
+    def __init__(
+        self, node: Node, specs: Sequence[ParameterSpec], may_reconfigure: Callable[[], bool]
+    ) -> None:
+        """Declare all of them.
+
+        Args:
+            node: the node that has them.
+            specs: what to declare.
+            may_reconfigure: whether `Change.UNCONFIGURED` parameters may change now.
+
+        Raises:
+            UsageError: a value from the command line or a file is not valid.
+        """
+        self._node = node
+        self._specs = {spec.name: spec for spec in specs}
+        self._may_reconfigure = may_reconfigure
+        for spec in specs:
+            node.declare_parameter(spec.name, spec.default, self._lenient(spec))
+            problem = spec.problem(self[spec.name])
+            if problem is not None:
+                raise UsageError(problem)
+            node.set_descriptor(spec.name, spec.descriptor())
+        self._warn_of_unknown_names()
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def __getitem__(self, name: str) -> Any:
+        """The parameter's value now."""
+        return self._node.get_parameter(name).value
+
+    def as_dict(self) -> Mapping[str, Any]:
+        """Every parameter's value now."""
+        return {name: self[name] for name in self._specs}
+
+    @staticmethod
+    def _lenient(spec: ParameterSpec) -> ParameterDescriptor:
+        # Without limits at first: rclpy's refusal of an override does not say what is valid.
+        return ParameterDescriptor(description=spec.description)
+
+    def _warn_of_unknown_names(self) -> None:
+        # Only warned of: a parameter file for "/**" may hold those of other nodes.
+        given = getattr(self._node, "_parameter_overrides", {})
+        for name in given:
+            if name in self._specs or name.startswith(_RCLPY_PARAMETERS):
+                continue
+            near = difflib.get_close_matches(name, self._specs, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(self._specs)}"
+            self._node.get_logger().warning(f"parameter {name} is unknown and ignored; {hint}")
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            spec = self._specs.get(parameter.name)
+            if spec is None:
+                continue
+            reason = spec.problem(parameter.value)
+            if reason is None and spec.change is Change.UNCONFIGURED:
+                if not self._may_reconfigure() and parameter.value != self[spec.name]:
+                    reason = f"parameter {spec.name} may change {spec.change.value}"
+            if reason is not None:
+                return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)

@@ -1,0 +1,106 @@
+"""What became of every frame, and how long it took. Bounded memory, safe from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class FrameCounts:
+    """Frames since the start: received = forecasts + dropped_total + in_flight, always."""
+
+    received: int
+    forecasts: int
+    dropped: Mapping[str, int]
+    in_flight: int
+
+    @property
+    def dropped_total(self) -> int:
+        return sum(self.dropped.values())
+
+
+class FrameCounter:
+    """Counts frames in, and out by what became of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._received = 0
+        self._forecasts = 0
+        self._dropped: Counter[str] = Counter()
+        self._in_flight = 0
+
+    def receive(self) -> None:
+        """A frame came in: from now on it is in flight."""
+        with self._lock:
+            self._received += 1
+            self._in_flight += 1
+
+    def forecast(self) -> None:
+        """A frame in flight became a published forecast."""
+        with self._lock:
+            self._in_flight -= 1
+            self._forecasts += 1
+
+    def drop(self, reason: str) -> None:
+        """A frame in flight was given up for the named reason."""
+        with self._lock:
+            self._in_flight -= 1
+            self._dropped[reason] += 1
+
+    def counts(self) -> FrameCounts:
+        """All numbers, taken at one instant."""
+        with self._lock:
+            return FrameCounts(
+                self._received, self._forecasts, dict(self._dropped), self._in_flight
+            )
+
+
+class LatencyWindow:
+    """Percentiles over the newest durations."""
+
+    def __init__(self, size: int = 512) -> None:
+        self._lock = threading.Lock()
+        self._seconds: deque[float] = deque(maxlen=size)
+
+    def add(self, seconds: float) -> None:
+        with self._lock:
+            self._seconds.append(seconds)
+
+    @property
+    def last_s(self) -> float | None:
+        """The newest duration in seconds, None when there is none."""
+        with self._lock:
+            return self._seconds[-1] if self._seconds else None
+
+    def percentile_s(self, percent: float) -> float | None:
+        """The duration in seconds that `percent` of the window stay below, None when empty."""
+        with self._lock:
+            values = list(self._seconds)
+        return float(np.percentile(values, percent)) if values else None
+
+
+class RateMeter:
+    """Events per second over the last few seconds."""
+
+    def __init__(self, window_s: float = 5.0, max_events: int = 2048) -> None:
+        self._lock = threading.Lock()
+        self._window_s = window_s
+        self._times: deque[float] = deque(maxlen=max_events)
+
+    def tick(self, now_s: float) -> None:
+        with self._lock:
+            self._times.append(now_s)
+
+    def rate_hz(self, now_s: float) -> float:
+        """Mean rate of the events inside the window; 0 when fewer than two."""
+        with self._lock:
+            times = [t for t in self._times if now_s - t <= self._window_s]
+        if len(times) < 2 or times[-1] <= times[0]:
+            return 0.0
+        # Measured up to now, so that the rate falls as soon as events stay away.
+        return (len(times) - 1) / max(times[-1] - times[0], now_s - times[0] - 1.0)
