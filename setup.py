@@ -1,0 +1,58 @@
+"""Makes the library and the `foresight` command installable with pip, without ROS.
+
+A ROS workspace does not use this file: there CMakeLists.txt installs the same Python beside the
+generated messages.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "dino_foresight_ros"
+HERE = Path(__file__).parent
+
+
+def read_version() -> str:
+    """Return the version from package.xml, its only home."""
+    version = ElementTree.parse(HERE / "package.xml").findtext("version")
+    if version is None:
+        raise SystemExit("package.xml has no <version>")
+    return version
+
+
+packages = find_packages(include=[NAME, f"{NAME}.*"])
+training = ["training", *(f"training.{name}" for name in find_packages("training"))]
+
+setup(
+    name=NAME,
+    version=read_version(),
+    description="Forecasts what a camera will see next, in foundation-model features",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=packages + [f"{NAME}.{name}" for name in training],
+    package_dir={f"{NAME}.training": "training"},
+    package_data={NAME: ["**/*.yaml", "**/*.html", "py.typed"]},
+    # What the model, the readers of recordings and the command line import. rclpy and the message
+    # packages are no requirements: only the nodes need them, and a robot has them from ROS 2.
+    install_requires=[
+        "einops>=0.7",
+        "huggingface_hub>=0.23",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.8",
+        "pyyaml>=6.0",
+        "rosbags>=0.10",
+        "rosbags-image>=0.9",
+        "safetensors>=0.4",
+        "timm>=1.0.9",
+        # timm imports torchvision, which has to come from the same index as torch: a CPU-only
+        # torch beside another index's torchvision fails at import.
+        "torch>=2.2",
+        "torchvision>=0.17",
+        "tqdm>=4.60",
+    ],
+    entry_points={"console_scripts": ["foresight = dino_foresight_ros.cli:main"]},
+    zip_safe=False,
+)

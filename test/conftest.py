@@ -1,0 +1,60 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# Above 101 the ports of a domain run into those that Linux hands out to everybody.
+DOMAINS = range(20, 102)
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """Return the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Return the folder with the recordings and reference numbers that some tests need."""
+    folder = Path(os.environ.get("FORESIGHT_SHARED") or ROOT.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"no test recordings: {folder} is absent (set FORESIGHT_SHARED)")
+    return folder
+
+
+@contextmanager
+def claimed_domain() -> Iterator[int]:
+    """Claim a DDS domain that no other test process of this machine uses."""
+    for domain in DOMAINS:
+        path = Path(tempfile.gettempdir(), f"foresight_test_domain_{os.getuid()}_{domain}.lock")
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield domain
+            return
+    pytest.fail("every DDS domain is in use by another test process")
+
+
+@pytest.fixture(scope="session")
+def ros_domain() -> Iterator[dict[str, str]]:
+    """Isolate this test process's DDS traffic; yield the environment for its subprocesses.
+
+    The same variables are set in this process, for nodes that a test creates in it.
+    """
+    with claimed_domain() as domain, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(domain))
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        patch.delenv("ROS_STATIC_PEERS", raising=False)
+        patch.setenv("PYTHONUNBUFFERED", "1")
+        yield dict(os.environ)
