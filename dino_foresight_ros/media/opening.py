@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.media.bag_salvage import BAG_SUFFIXES
 from dino_foresight_ros.media.folder import FolderSource
 from dino_foresight_ros.media.images import IMAGE_SUFFIXES
 from dino_foresight_ros.media.source import Source, Window
 from dino_foresight_ros.media.video import VideoSource
-
-BAG_SUFFIXES = (".mcap", ".db3")
 
 
 def is_bag(path: Path) -> bool:

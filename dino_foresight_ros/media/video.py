@@ -89,7 +89,7 @@ class VideoSource(Source):
                     found, image = capture.retrieve()
                     if found:
                         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                        yield Frame(rgb, stamp_ns, index)  # type: ignore[arg-type]
+                        yield Frame(rgb, stamp_ns, index)
                 index += 1
         self._check_complete(index)
 
