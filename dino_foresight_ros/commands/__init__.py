@@ -1,3 +1,3 @@
 """Subcommands of `foresight`, one module each, in the order that --help lists them."""
 
-COMMANDS: tuple[str, ...] = ("bundle",)
+COMMANDS: tuple[str, ...] = ("bundle", "bag")
