@@ -16,11 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import activation
-import checks
 import messages
 import packages
+import tools
+import virtual_env
 from layout import Layout
-from progress import PreparationError, Progress
+from progress import PreparationError, say, stage
+
+STAGES = (
+    ("installer (uv)", tools),
+    ("virtual environment", virtual_env),
+    ("Python packages (torch and ROS 2, about 6 GB)", packages),
+    ("messages", messages),
+)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,7 +51,7 @@ def locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("with_env: waiting for another preparation to finish", file=sys.stderr)
+            say("with_env: another preparation is at work; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         os.set_inheritable(file.fileno(), True)
         yield
@@ -63,19 +71,13 @@ def create_folder(layout: Layout) -> None:
 
 
 def prepare(layout: Layout) -> None:
-    """Bring the environment up to date."""
+    """Do the stages that are not ready; a stage that ran may leave a later one to be redone."""
     create_folder(layout)
     with locked(layout.env / "lock"):
-        progress = Progress(total=4)
-        with progress.stage("tools"):
-            checks.check_tools()
-            uv = packages.find_uv(layout)
-        with progress.stage("virtual environment"):
-            packages.ensure_venv(layout, uv)
-        with progress.stage("Python packages (torch, ROS 2; about 6 GB)", "Python packages"):
-            packages.ensure_packages(layout, uv)
-        with progress.stage("messages"):
-            messages.ensure_built(layout)
+        for number, (name, module) in enumerate(STAGES, start=1):
+            if not module.is_ready(layout):
+                with stage(number, len(STAGES), name):
+                    module.run(layout)
         activation.write(layout)
 
 
@@ -86,10 +88,10 @@ def main() -> int:
     try:
         prepare(layout)
     except PreparationError as error:
-        print(f"with_env: {error}", file=sys.stderr)
+        say(f"with_env: {error}")
         return 1
     except KeyboardInterrupt:
-        print("with_env: interrupted; the next run continues from here", file=sys.stderr)
+        say("with_env: interrupted; the next run continues from here")
         return 130
     return 0
 

@@ -107,3 +107,10 @@ def digest(*parts: str | bytes) -> str:
         value.update(len(data).to_bytes(8, "big"))
         value.update(data)
     return value.hexdigest()
+
+
+def clean_environment() -> dict[str, str]:
+    """Return this process's variables without those that would lead to another environment."""
+    unwanted = {"VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH", "CONDA_PREFIX", "LD_LIBRARY_PATH"}
+    unwanted |= {"AMENT_PREFIX_PATH", "CMAKE_PREFIX_PATH", "COLCON_PREFIX_PATH", "ROS_DISTRO"}
+    return {name: value for name, value in os.environ.items() if name not in unwanted}

@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
+import packages
 import wheels
-from layout import PACKAGE, Layout, digest
-from packages import clean_environment, packages_key
+from layout import PACKAGE, Layout, clean_environment, digest
 from progress import PreparationError, ToolError, run_logged
 
 LINKED_FOLDERS = (PACKAGE, "training", "launch", "config", "scripts")
@@ -24,13 +24,13 @@ def linked_files(root: Path) -> list[str]:
     )
 
 
-def build_key(layout: Layout) -> str:
+def key(layout: Layout) -> str:
     """Return what the build depends on: links keep contents live, so names are enough for them."""
     sources = [layout.root / "package.xml", layout.root / "CMakeLists.txt"]
     sources += sorted((layout.root / "msg").glob("*.msg"))
     contents = [path.name.encode() + b"\n" + path.read_bytes() for path in sources]
     names = "\n".join(linked_files(layout.root))
-    return digest(packages_key(layout), os.environ.get("AMENT_PREFIX_PATH", ""), names, *contents)
+    return digest(packages.key(layout), os.environ.get("AMENT_PREFIX_PATH", ""), names, *contents)
 
 
 def build_environment(layout: Layout) -> dict[str, str]:
@@ -65,7 +65,14 @@ def link_sources(layout: Layout) -> None:
 
 def run_colcon(layout: Layout) -> None:
     """Build and install the package with symbolic links to its Python files."""
-    command = [layout.python, "-m", "colcon", "--log-base", layout.logs / "colcon", "build"]
+    command: list[str | Path] = [
+        layout.python,
+        "-m",
+        "colcon",
+        "--log-base",
+        layout.logs / "colcon",
+        "build",
+    ]
     command += ["--paths", layout.source, "--packages-select", PACKAGE]
     command += ["--build-base", layout.build, "--install-base", layout.install]
     command += ["--merge-install", "--symlink-install", "--cmake-args", "-DBUILD_TESTING=OFF"]
@@ -79,14 +86,17 @@ def run_colcon(layout: Layout) -> None:
     )
 
 
-def ensure_built(layout: Layout) -> None:
-    """Build when anything that the build depends on has changed."""
-    key = build_key(layout)
-    if layout.is_stamped("messages", key) and is_installed(layout):
-        return
-    incremental = layout.build.exists()
+def is_ready(layout: Layout) -> bool:
+    """Tell whether nothing that the build depends on has changed since it was done."""
+    return layout.is_stamped("messages", key(layout)) and is_installed(layout)
+
+
+def run(layout: Layout) -> None:
+    """Build on top of what is there; if that fails, from nothing."""
+    wanted = key(layout)
     layout.unstamp("messages")
     link_sources(layout)
+    incremental = layout.build.exists()
     try:
         run_colcon(layout)
     except ToolError as error:
@@ -100,10 +110,9 @@ def ensure_built(layout: Layout) -> None:
         except ToolError as second:
             raise build_error(second) from second
     if not is_installed(layout):
-        raise PreparationError(
-            f"the messages were built but are not in {layout.install}; see {layout.logs}"
-        )
-    layout.stamp("messages", key)
+        shutil.rmtree(layout.build, ignore_errors=True)
+        raise PreparationError(f"the build left nothing in {layout.install} (log: {layout.logs})")
+    layout.stamp("messages", wanted)
 
 
 def build_error(error: ToolError) -> PreparationError:

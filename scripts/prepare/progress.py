@@ -25,26 +25,28 @@ class ToolError(PreparationError):
         self.output = output
 
 
-class Progress:
-    """Prints one line as a stage with work to do starts, and one as it ends."""
+def say(text: str) -> None:
+    """Print a line of progress; stdout belongs to the command that is about to run."""
+    print(text, file=sys.stderr, flush=True)
 
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.number = 0
-        self.name = ""
 
-    @contextmanager
-    def stage(self, name: str, short_name: str = "") -> Iterator[None]:
-        """Number a stage, and print how many seconds it took."""
-        self.number += 1
-        prefix = f"[{self.number}/{self.total}]"
-        print(f"{prefix} {name} ...", file=sys.stderr, flush=True)
-        start = time.monotonic()
-        yield
-        seconds = time.monotonic() - start
-        print(
-            f"{prefix} {short_name or name}: ready ({seconds:.1f} s)", file=sys.stderr, flush=True
-        )
+@contextmanager
+def stage(number: int, total: int, name: str) -> Iterator[None]:
+    """Say that a stage begins, and how many seconds it took."""
+    say(f"[{number}/{total}] {name} ...")
+    start = time.monotonic()
+    yield
+    say(f"[{number}/{total}] {name}: done in {time.monotonic() - start:.1f} s")
+
+
+def wait(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Wait for a tool, saying now and then that it still runs."""
+    start = time.monotonic()
+    while True:
+        try:
+            return process.wait(timeout=STILL_BUSY_INTERVAL_S)
+        except subprocess.TimeoutExpired:
+            say(f"      ... {time.monotonic() - start:.0f} s (log: {log})")
 
 
 def run_logged(
@@ -58,8 +60,6 @@ def run_logged(
 
     Raises ToolError, which starts with ``failure`` and names the log, when the tool fails.
     """
-    start = next_report = time.monotonic()
-    next_report += STILL_BUSY_INTERVAL_S
     with log.open("wb") as file:
         # close_fds=False: the tool inherits the lock, so that a tool that outlives a killed
         # preparation still keeps the next preparation waiting.
@@ -72,14 +72,7 @@ def run_logged(
             cwd=cwd,
             close_fds=False,
         )
-        while True:
-            try:
-                code = process.wait(timeout=max(0.05, next_report - time.monotonic()))
-                break
-            except subprocess.TimeoutExpired:
-                seconds = time.monotonic() - start
-                print(f"      ... {seconds:.0f} s (log: {log})", file=sys.stderr, flush=True)
-                next_report += STILL_BUSY_INTERVAL_S
+        code = wait(process, log)
     output = log.read_text(encoding="utf-8", errors="replace")
     if code != 0:
         raise ToolError(f"{failure} (log: {log})", output)

@@ -17,17 +17,28 @@ BUILD_PYTHON_INCLUDE = re.compile(r"/opt/python/cp\d+-cp\d+/include/python\d\.\d
 BUILD_SITE_PACKAGES = re.compile(r"/opt/python/cp\d+-cp\d+/lib/python\d\.\d+/site-packages")
 
 
+def is_whole(path: str, size: str) -> bool:
+    """Tell whether an installed file is there, in full."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    # relocate() and pip's and uv's script writers change what they install.
+    changes = path.endswith(".cmake") or "/bin/" in path or "/../" in path
+    return changes or not size or status.st_size == int(size)
+
+
 def is_damaged(information: Path) -> bool:
-    """Tell whether a file that a distribution's RECORD lists is missing."""
+    """Tell whether a file that a distribution's RECORD lists is missing or cut short."""
     site_packages = os.fspath(information.parent)
     try:
         with (information / "RECORD").open(encoding="utf-8", newline="") as file:
-            names = [row[0] for row in csv.reader(file) if row]
+            rows = [row for row in csv.reader(file) if len(row) == 3]
     except OSError:
         return True
     return not all(
-        os.path.exists(os.path.join(site_packages, name))
-        for name in names
+        is_whole(os.path.join(site_packages, name), size)
+        for name, _, size in rows
         if not name.endswith(".pyc")
     )
 
