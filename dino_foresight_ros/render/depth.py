@@ -1,0 +1,120 @@
+"""Depth as colours: near bright, far dark, unknown black, one scale for all pictures of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.render.palette import Picture
+
+FloatImage = NDArray[np.float32]
+
+_NICE = (1.0, 2.0, 5.0)
+# The map's own dark end is black, which is kept for unknown depth: the far end starts above it.
+_DARKEST = 28
+_PERCENTILES = (1.0, 99.0)
+_MAX_SAMPLES = 200_000
+
+
+def _nice_numbers(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten within [low, high]."""
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+    numbers = [m * 10.0**e for e in range(first, last + 1) for m in _NICE]
+    return [n for n in numbers if low * 0.999 <= n <= high * 1.001]
+
+
+def _color_table() -> Picture:
+    ramp = np.linspace(_DARKEST, 255, 256).round().astype(np.uint8)
+    table = cv2.applyColorMap(ramp.reshape(-1, 1), cv2.COLORMAP_INFERNO)
+    return np.ascontiguousarray(table[:, 0, ::-1])
+
+
+_COLORS = _color_table()
+
+
+@dataclass(frozen=True)
+class DepthScale:
+    """What depth has what colour.
+
+    Metric depth is spread by its logarithm, because most of a driving scene is near. Relative
+    inverse depth is spread evenly. Values beyond the ends take the colour of that end.
+
+    Attributes:
+        near: the depth that is brightest (metres, or the largest inverse depth).
+        far: the depth that is darkest (metres, or the smallest inverse depth).
+        is_metric: whether depth is in metres; otherwise inverse depth, 0 far to 255 near.
+    """
+
+    near: float
+    far: float
+    is_metric: bool = True
+
+    def __post_init__(self) -> None:
+        if self.is_metric and not 0 < self.near < self.far:
+            raise ValueError(f"a metric scale needs 0 < near < far, not {self.near}, {self.far}")
+        if not self.is_metric and not self.near > self.far:
+            raise ValueError(f"a relative scale needs near > far, not {self.near}, {self.far}")
+
+    @staticmethod
+    def fixed(is_metric: bool) -> DepthScale:
+        """The scale for streams, whose range is not known beforehand: 2 to 100 m, or 255 to 0."""
+        return DepthScale(2.0, 100.0) if is_metric else DepthScale(255.0, 0.0, is_metric=False)
+
+    @staticmethod
+    def spanning(depths: Iterable[FloatImage], is_metric: bool) -> DepthScale:
+        """A scale that suits all of the images, ends rounded to 1, 2 or 5 times a power of ten.
+
+        Outliers (1 % at each end) are left out. Falls back to `fixed` where nothing is known.
+        """
+        if not is_metric:
+            return DepthScale.fixed(False)
+        samples = [_sample(depth) for depth in depths]
+        known = np.concatenate(samples) if samples else np.empty(0, np.float32)
+        if known.size == 0:
+            return DepthScale.fixed(True)
+        low, high = (float(v) for v in np.percentile(known, _PERCENTILES))
+        nice = _nice_numbers(low / 10, high * 10)
+        near = max(n for n in nice if n <= low * 1.1)
+        far = min(n for n in nice if n >= high / 1.1 and n > near)
+        return DepthScale(near, far)
+
+    def positions(self, depth: FloatImage) -> FloatImage:
+        """Depth -> 0 (far) to 1 (near), NaN kept."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.is_metric:
+                # A depth of zero or less is no depth.
+                known = np.where(depth > 0, depth, np.nan)
+                span = np.log(self.far / self.near)
+                position = np.log(self.far / known) / span
+            else:
+                position = (depth - self.far) / (self.near - self.far)
+        return np.clip(position, 0.0, 1.0).astype(np.float32)
+
+    def ticks(self) -> list[float]:
+        """Depths to write beside a scale bar, near first."""
+        if not self.is_metric:
+            return [float(v) for v in np.linspace(self.near, self.far, 5)]
+        return _nice_numbers(self.near, self.far)
+
+    def colorize(self, depth: FloatImage) -> Picture:
+        """(H, W) float depth -> (H, W, 3) uint8 RGB; NaN is black, infinity is the far end."""
+        position = self.positions(depth)
+        unknown = np.isnan(position)
+        index = (np.where(unknown, 0.0, position) * 255.0 + 0.5).astype(np.uint8)
+        picture = _COLORS[index]
+        picture[unknown] = 0
+        return picture
+
+    def bar(self, height: int, width: int) -> Picture:
+        """(height, width, 3) uint8: the colours from near (left) to far (right)."""
+        row = _COLORS[np.linspace(255, 0, width).round().astype(np.uint8)]
+        return np.repeat(row[None], height, axis=0)
+
+
+def _sample(depth: FloatImage) -> FloatImage:
+    known = depth[np.isfinite(depth) & (depth > 0)]
+    return known[:: max(1, known.size // _MAX_SAMPLES)]

@@ -1,0 +1,155 @@
+"""Anti-aliased text on pictures, readable at any size.
+
+The font is the one that Pillow carries. Masks are cached, because a video writes the same words
+on every frame.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from dino_foresight_ros.render.palette import Color, Picture
+
+Mask = NDArray[np.uint8]
+
+_FALLBACK_FONT = "DejaVuSans.ttf"
+_OVERSAMPLING = 4
+
+
+@lru_cache(maxsize=64)
+def _font(size: int) -> Any:
+    try:
+        return ImageFont.load_default(size)
+    except TypeError:  # Pillow before 10.1 carries only a bitmap font
+        return ImageFont.truetype(_FALLBACK_FONT, size)
+
+
+@lru_cache(maxsize=2048)
+def _mask(text: str, size: int, bold: bool) -> Mask:
+    """Coverage of the text, 0 to 255: as wide as its advance, as high as a line of the font."""
+    # Drawn large and shrunk: small letters keep their spacing, which hinting would spoil.
+    font = _font(size * _OVERSAMPLING)
+    ascent, _, height = _line_metrics(size)
+    width = max(1, int(np.ceil(font.getlength(text) / _OVERSAMPLING + (0.6 if bold else 0.0))))
+    canvas = Image.new("L", (width * _OVERSAMPLING, height * _OVERSAMPLING), 0)
+    baseline = (0, ascent * _OVERSAMPLING)
+    # The font has one weight: a rim makes a heavier one.
+    rim = max(1, round(size * _OVERSAMPLING * 0.018)) if bold else 0
+    draw = ImageDraw.Draw(canvas)
+    draw.text(baseline, text, fill=255, font=font, anchor="ls", stroke_width=rim)
+    mask = np.asarray(
+        cv2.resize(np.array(canvas), (width, height), interpolation=cv2.INTER_AREA), np.uint8
+    )
+    mask.setflags(write=False)
+    return mask
+
+
+def _line_metrics(size: int) -> tuple[int, int, int]:
+    """(ascent, descent, both together) of a line in pixels."""
+    ascent, descent = _font(size * _OVERSAMPLING).getmetrics()
+    above, below = -(-ascent // _OVERSAMPLING), -(-descent // _OVERSAMPLING)
+    return above, below, above + below
+
+
+def text_size(text: str, size: int, bold: bool = False) -> tuple[int, int]:
+    """(width, height) in pixels of a line of text at a font size in pixels."""
+    height, width = _mask(text, size, bold).shape
+    return width, height
+
+
+def blend(image: Picture, mask: Mask, x: int, y: int, color: Color) -> None:
+    """Paint a colour through a mask whose top left corner is at (x, y), clipped to the image."""
+    top, left = max(y, 0), max(x, 0)
+    bottom, right = min(y + mask.shape[0], image.shape[0]), min(x + mask.shape[1], image.shape[1])
+    if top >= bottom or left >= right:
+        return
+    weight = mask[top - y : bottom - y, left - x : right - x, None].astype(np.float32) / 255.0
+    region = image[top:bottom, left:right]
+    region[:] = (region + weight * (np.array(color, np.float32) - region) + 0.5).astype(np.uint8)
+
+
+def draw_text(
+    image: Picture,
+    xy: tuple[int, int],
+    text: str,
+    size: int,
+    color: Color = (235, 237, 240),
+    *,
+    anchor: str = "lt",
+    bold: bool = False,
+    outline: Color | None = None,
+) -> tuple[int, int, int, int]:
+    """Write one line in place.
+
+    Args:
+        image: (H, W, 3) uint8, written on; what falls outside is cut off.
+        xy: where the anchor lies, in pixels.
+        text: one line.
+        size: font size in pixels.
+        color: of the letters.
+        anchor: l, m or r, then t, m, b or s (the baseline): which point of the line `xy` is.
+        bold: a heavier weight.
+        outline: colour of a thin rim, for text on a busy picture.
+
+    Returns:
+        (left, top, right, bottom) of the line.
+    """
+    mask = _mask(text, size, bold)
+    height, width = mask.shape
+    x = xy[0] - {"l": 0, "m": width // 2, "r": width}[anchor[0]]
+    above = {"t": 0, "m": height // 2, "b": height, "s": _line_metrics(size)[0]}
+    y = xy[1] - above[anchor[1]]
+    if outline is not None:
+        reach = max(1, size // 14)
+        padded = np.pad(mask, reach)
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+        blend(image, cv2.dilate(padded, kernel), x - reach, y - reach, outline)
+    blend(image, mask, x, y, color)
+    return x, y, x + width, y + height
+
+
+def draw_tag(
+    image: Picture,
+    xy: tuple[int, int],
+    text: str,
+    size: int,
+    color: Color = (255, 255, 255),
+    *,
+    anchor: str = "lt",
+    background: Color = (0, 0, 0),
+    opacity: float = 0.62,
+) -> None:
+    """Write one line in place on a translucent box; `xy` and `anchor` are of the box."""
+    pad_x, pad_y = round(size * 0.45), round(size * 0.16)
+    width, height = text_size(text, size)
+    box_width, box_height = width + 2 * pad_x, height + 2 * pad_y
+    x = xy[0] - {"l": 0, "m": box_width // 2, "r": box_width}[anchor[0]]
+    y = xy[1] - {"t": 0, "m": box_height // 2, "b": box_height}[anchor[1]]
+    box = np.full((box_height, box_width), round(opacity * 255), np.uint8)
+    blend(image, box, x, y, background)
+    draw_text(image, (x + pad_x, y + pad_y), text, size, color)
+
+
+def fitting_size(text: str, width: int, largest: int, smallest: int = 8) -> int:
+    """The largest font size at which the text is at most `width` pixels wide."""
+    for size in range(largest, smallest, -1):
+        if text_size(text, size)[0] <= width:
+            return size
+    return smallest
+
+
+def shortened(text: str, width: int, size: int) -> str:
+    """The text, its end replaced by "..." where it is wider than `width` pixels."""
+    if text_size(text, size)[0] <= width:
+        return text
+    for end in range(len(text) - 1, 0, -1):
+        candidate = text[:end].rstrip() + "..."
+        if text_size(candidate, size)[0] <= width:
+            return candidate
+    return "..."
