@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,18 +70,17 @@ class ForecastTopics:
             if publisher is not None:
                 self._node.destroy_lifecycle_publisher(publisher)
 
-    def wanted(self) -> frozenset[str]:
-        """Names of the outputs that somebody subscribes to now."""
-        names: set[str] = set()
+    def wanted(self) -> Mapping[int, frozenset[str]]:
+        """Step -> names of the outputs that somebody subscribes to now; steps count from 1."""
+        always: set[str] = set()
         if self._forecast.get_subscription_count():
-            names |= self._model.outputs
-        for publishers in self._steps:
-            for name, publisher in publishers.items():
-                if name != "camera_info" and publisher.get_subscription_count():
-                    names.add(_source_of(name))
+            always |= self._model.outputs
         if self._features is not None and self._features.get_subscription_count():
-            names.add("features")
-        return frozenset(names)
+            always.add("features")
+        return {
+            step: frozenset(always | _subscribed_outputs(publishers))
+            for step, publishers in enumerate(self._steps, start=1)
+        }
 
     def publish_labels(self, frame_id: str) -> None:
         """Publish class names and colours once per camera frame; they stay latched."""
@@ -156,6 +155,14 @@ class ForecastTopics:
         publishers = {name: self._create(Image, f"step_{step}/{name}") for name in names}
         publishers["camera_info"] = self._create(CameraInfo, f"step_{step}/camera_info")
         return publishers
+
+
+def _subscribed_outputs(publishers: Mapping[str, Any]) -> set[str]:
+    return {
+        _source_of(name)
+        for name, publisher in publishers.items()
+        if name != "camera_info" and publisher.get_subscription_count()
+    }
 
 
 def _source_of(topic: str) -> str:

@@ -23,6 +23,15 @@ from dino_foresight_ros.errors import UsageError
 _RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
 
 
+_TYPE_NAMES: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list: "a list of texts",
+}
+
+
 class Change(Enum):
     """When a parameter may change after the start."""
 
@@ -55,6 +64,9 @@ class ParameterSpec:
 
     def problem(self, value: Any) -> str | None:
         """Why a value is not valid, naming the valid ones; None for a valid one."""
+        if type(value) is not type(self.default):
+            wanted = _TYPE_NAMES[type(self.default)]
+            return f"parameter {self.name}: {value!r} is not {wanted}"
         if self.choices is not None:
             values = [value] if isinstance(value, str) else list(value)
             unknown = [repr(v) for v in values if v not in self.choices]
@@ -75,6 +87,8 @@ class ParameterSpec:
         if self.choices is not None:
             constraints.append(f"Valid: {', '.join(self.choices)}.")
         descriptor = ParameterDescriptor(
+            name=self.name,
+            type=Parameter.Type.from_parameter_value(self.default).value,
             description=self.description,
             additional_constraints=" ".join(constraints),
             read_only=self.change is Change.NEVER,
@@ -110,11 +124,7 @@ class Parameters:
         self._specs = {spec.name: spec for spec in specs}
         self._may_reconfigure = may_reconfigure
         for spec in specs:
-            node.declare_parameter(spec.name, spec.default, self._lenient(spec))
-            problem = spec.problem(self[spec.name])
-            if problem is not None:
-                raise UsageError(problem)
-            node.set_descriptor(spec.name, spec.descriptor())
+            self._declare(spec)
         self._warn_of_unknown_names()
         node.add_on_set_parameters_callback(self._on_set)
 
@@ -126,10 +136,18 @@ class Parameters:
         """Every parameter's value now."""
         return {name: self[name] for name in self._specs}
 
-    @staticmethod
-    def _lenient(spec: ParameterSpec) -> ParameterDescriptor:
-        # Without limits at first: rclpy's refusal of an override does not say what is valid.
-        return ParameterDescriptor(description=spec.description)
+    def _declare(self, spec: ParameterSpec) -> None:
+        # Free of type and limits at first: rclpy's own refusal does not say what is valid.
+        self._node.declare_parameter(
+            spec.name, spec.default, ParameterDescriptor(dynamic_typing=True)
+        )
+        value = self[spec.name]
+        if isinstance(spec.default, float) and type(value) is int:
+            self._node.set_parameters([Parameter(spec.name, value=float(value))])
+        problem = spec.problem(self[spec.name])
+        if problem is not None:
+            raise UsageError(problem)
+        self._node.set_descriptor(spec.name, spec.descriptor())
 
     def _warn_of_unknown_names(self) -> None:
         # Only warned of: a parameter file for "/**" may hold those of other nodes.
@@ -153,3 +171,18 @@ class Parameters:
             if reason is not None:
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
+
+
+def usage(program: str, summary: str, specs: Sequence[ParameterSpec]) -> str:
+    """What --help prints: every parameter with its default and meaning."""
+    lines = [
+        f"usage: {program} --ros-args [-p NAME:=VALUE] [--params-file FILE] [-r FROM:=TO] ...",
+        "",
+        summary,
+        "",
+        "parameters:",
+    ]
+    for spec in specs:
+        lines.append(f"  {spec.name} (default {spec.default})")
+        lines.append(f"      {spec.description}")
+    return "\n".join(lines)

@@ -6,6 +6,7 @@ parameters. A failure is one line on stderr, never a traceback.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 
@@ -51,7 +53,9 @@ def finish(exit_code: int = 0) -> None:
         _run.end(exit_code)
 
 
-def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+def run_node(
+    factory: Callable[[], Node], args: Sequence[str] | None = None, usage: str = ""
+) -> int:
     """Build a node, spin it until it finishes or a signal comes, and take it down.
 
     The node may end itself with `finish()`. Callbacks run one at a time in one thread, which is
@@ -61,28 +65,34 @@ def run_node(factory: Callable[[], Node], args: Sequence[str] | None = None) -> 
     Args:
         factory: makes the node; called after ROS is up.
         args: command line without the program's name; None takes the process's own.
+        usage: what --help prints.
 
     Returns:
         The process's exit code.
     """
     global _run
+    arguments = list(sys.argv[1:] if args is None else args)
+    if {"-h", "--help"} & set(remove_ros_args([sys.argv[0], *arguments])):
+        with contextlib.suppress(BrokenPipeError):
+            print(usage or f"usage: {_program()} --ros-args [-p NAME:=VALUE] [-r FROM:=TO] ...")
+        return 0
     _run = run = _Run()
     # Own handlers: rclpy's would take ROS down before the node could end its work.
     previous = {
         number: signal.signal(number, run.on_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        return _run_until_ended(run, factory, args)
+        return _run_until_ended(run, factory, arguments)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
         _run = None
 
 
-def _run_until_ended(run: _Run, factory: Callable[[], Node], args: Sequence[str] | None) -> int:
+def _run_until_ended(run: _Run, factory: Callable[[], Node], arguments: list[str]) -> int:
     node: Node | None = None
     try:
-        _init(args)
+        _init(arguments)
         node = factory()
         run.starting = False
         _spin(run, node)
@@ -95,17 +105,17 @@ def _run_until_ended(run: _Run, factory: Callable[[], Node], args: Sequence[str]
     return run.exit_code
 
 
-def _init(args: Sequence[str] | None) -> None:
+def _init(arguments: list[str]) -> None:
     try:
-        rclpy.init(
-            args=None if args is None else [sys.argv[0], *args],
-            signal_handler_options=SignalHandlerOptions.NO,
-        )
-    except (
-        RuntimeError,
-        ValueError,
-    ) as error:  # rclpy's own errors are kinds of RuntimeError
+        rclpy.init(args=[sys.argv[0], *arguments], signal_handler_options=SignalHandlerOptions.NO)
+    except (RuntimeError, ValueError) as error:  # rclpy's own errors are kinds of RuntimeError
         raise UsageError(_one_line(error)) from error
+    unknown = remove_ros_args([sys.argv[0], *arguments])[1:]
+    if unknown:
+        raise UsageError(
+            f"unexpected argument {unknown[0]!r}; parameters are given as "
+            "--ros-args -p NAME:=VALUE, and --help lists them"
+        )
 
 
 def _spin(run: _Run, node: Node) -> None:
@@ -154,11 +164,14 @@ def _report(error: BaseException) -> int:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     bad_parameter = isinstance(error, ParameterException)
     kind = "" if isinstance(error, ForesightError) or bad_parameter else f"{type(error).__name__}: "
-    program = os.path.basename(sys.argv[0]) or "node"
-    print(f"{program}: {kind}{_one_line(error)}", file=sys.stderr, flush=True)
+    print(f"{_program()}: {kind}{_one_line(error)}", file=sys.stderr, flush=True)
     if isinstance(error, ForesightError):
         return error.exit_code
     return UsageError.exit_code if bad_parameter else 1
+
+
+def _program() -> str:
+    return os.path.basename(sys.argv[0]) or "node"
 
 
 def _one_line(error: BaseException) -> str:
