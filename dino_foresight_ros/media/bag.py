@@ -55,7 +55,8 @@ class BagSource(Source):
             self.frame_rate_hz = (topic.message_count - 1) * NS_PER_S / span_ns
         if self.window == Window():
             self.frame_count = self.reader.expected_counts.get(self.topic, topic.message_count)
-        reason = "it has no message there"
+        length_s = span_ns / NS_PER_S
+        reason = f"no message in that part of the bag, which is {length_s:.3f} s long"
         for attempts, message in enumerate(self._messages()):
             try:
                 self.size = self._decode(message)[0].shape[:2]

@@ -68,7 +68,7 @@ class BagReader:
         try:
             reader = Reader(self.path)
             reader.open()
-        except Exception as error:  # damaged files raise errors of every kind
+        except Exception as error:  # noqa: BLE001 - damaged files raise errors of every kind
             return _reason(error)
         self._reader = reader
         for connection in reader.connections:
@@ -141,7 +141,7 @@ class BagReader:
                 connection, log_time_ns, data = next(found)
             except StopIteration:
                 return
-            except Exception as error:  # damaged files raise errors of every kind
+            except Exception as error:  # noqa: BLE001 - damaged files raise errors of every kind
                 self.damage = _reason(error)
                 return
             yield StoredMessage(connection.topic, log_time_ns, bytes(data))
@@ -164,5 +164,5 @@ def _reason(error: Exception) -> str:
 def _qos(text: str) -> tuple[Qos, ...]:
     try:
         return tuple(parse_qos(text))
-    except Exception:  # an unreadable profile only means the default
+    except Exception:  # noqa: BLE001 - an unreadable profile only means the default
         return ()

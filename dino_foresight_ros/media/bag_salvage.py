@@ -103,7 +103,7 @@ def _chunk_records(body: bytes) -> Iterator[tuple[int, bytes]]:
         compression, position = _text(body, 28)
         (length,) = struct.unpack_from("<Q", body, position)
         content = _decompress(body[position + 8 : position + 8 + length], compression)
-    except Exception:  # each decompressor has error kinds of its own
+    except Exception:  # noqa: BLE001 - each decompressor has error kinds of its own
         return
     position = 0
     while position + 9 <= len(content):
