@@ -5,20 +5,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.dpt_head import HeadConfig, build_head
+from dino_foresight_ros.model.dpt_head import Head, HeadConfig, build_head
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
+from dino_foresight_ros.model.sliding import SlidingForecaster
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
-from dino_foresight_ros.model.weights import load_strict, read_tensors, write_tensors
+from dino_foresight_ros.model.weights import empty, load_strict, read_tensors, write_tensors
 
 SCHEMA = 1
 MANIFEST = "bundle.yaml"
@@ -43,8 +45,8 @@ class Bundle:
     name: str
     encoder: Encoder
     pca: PCA | IdentityPCA
-    forecaster: Forecaster
-    heads: dict[str, nn.Module]
+    forecaster: Forecaster | SlidingForecaster
+    heads: dict[str, Head]
     tasks: dict[str, Task]
     frame_interval_s: float
     trained: bool = True
@@ -73,12 +75,12 @@ class Bundle:
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self.forecaster.mask_token.device
+        return next(self.forecaster.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format of weights and activations."""
-        return self.forecaster.mask_token.dtype
+        return next(self.forecaster.parameters()).dtype
 
     def to(self, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Bundle:
         """Move and convert every part, in place.
@@ -94,7 +96,10 @@ class Bundle:
 
     @classmethod
     def load(
-        cls, path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        path: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> Bundle:
         """Load a bundle.
 
@@ -135,9 +140,12 @@ class Bundle:
         return target
 
     def _write(self, folder: Path) -> None:
+        sliding, forecaster = None, self.forecaster
+        if isinstance(forecaster, SlidingForecaster):
+            sliding, forecaster = forecaster, forecaster.inner
         parts: dict[str, dict[str, Tensor]] = {
             "encoder": self.encoder.native_state_dict(),
-            "forecaster": self.forecaster.state_dict(),
+            "forecaster": forecaster.state_dict(),
         }
         manifest: dict[str, Any] = {
             "schema": SCHEMA,
@@ -147,12 +155,17 @@ class Bundle:
             "encoder": {**self.encoder.config.to_dict(), "weights": "encoder.safetensors"},
             "pca": {"kind": "identity"},
             "forecaster": {
-                **self.forecaster.config.to_dict(),
+                **forecaster.config.to_dict(),
                 "weights": "forecaster.safetensors",
             },
             "heads": {},
             "info": self.info,
         }
+        if sliding:
+            manifest["forecaster"]["sliding"] = {
+                "grid": list(sliding.grid),
+                "stride": list(sliding.stride),
+            }
         if isinstance(self.pca, PCA):
             parts["pca"] = self.pca.state_dict()
             manifest["pca"] = {
@@ -171,7 +184,7 @@ class Bundle:
         for part, tensors in parts.items():
             write_tensors(folder / f"{part}.safetensors", tensors)
         with (folder / MANIFEST).open("w") as file:
-            yaml.safe_dump(manifest, file, sort_keys=False, width=100)
+            yaml.safe_dump(manifest, file, sort_keys=False, width=100, default_flow_style=None)
 
 
 def _check_fit(bundle: Bundle) -> None:
@@ -223,7 +236,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(
             f"{path} has schema {manifest.get('schema')}, this version reads {SCHEMA}"
         )
-    missing = [k for k in ("name", "frame_interval_s", "encoder", "pca", "forecaster") if k not in manifest]
+    missing = [
+        k for k in ("name", "frame_interval_s", "encoder", "pca", "forecaster") if k not in manifest
+    ]
     if missing:
         raise BundleError(f"{path} lacks {', '.join(missing)}")
     return manifest
@@ -233,7 +248,9 @@ def _weights_of(section: dict[str, Any], folder: Path) -> Path:
     """The section's weights file, taken out of it; never outside the folder."""
     name = section.pop("weights", None)
     if not isinstance(name, str) or Path(name).name != name:
-        raise BundleError(f"{folder / MANIFEST}: weights must name a file in the bundle, not {name!r}")
+        raise BundleError(
+            f"{folder / MANIFEST}: weights must name a file in the bundle, not {name!r}"
+        )
     return folder / name
 
 
@@ -280,22 +297,28 @@ def _read_pca(section: dict[str, Any], folder: Path, features: int) -> PCA | Ide
     return pca
 
 
-def _read_forecaster(section: dict[str, Any], folder: Path) -> Forecaster:
+def _read_forecaster(section: dict[str, Any], folder: Path) -> Forecaster | SlidingForecaster:
     path = _weights_of(section, folder)
-    forecaster = Forecaster(ForecasterConfig.from_dict(section))
+    sliding = section.pop("sliding", None)
+    config = ForecasterConfig.from_dict(section)
+    forecaster = empty(lambda: Forecaster(config))
     load_strict(forecaster, read_tensors(path), f"{folder.name}/forecaster")
-    return forecaster
+    if sliding is None:
+        return forecaster
+    return SlidingForecaster(forecaster, sliding["grid"], stride=sliding["stride"])
 
 
 def _read_heads(
     sections: dict[str, Any], folder: Path, encoder: Encoder
-) -> tuple[dict[str, nn.Module], dict[str, Task]]:
-    heads: dict[str, nn.Module] = {}
+) -> tuple[dict[str, Head], dict[str, Task]]:
+    heads: dict[str, Head] = {}
     tasks: dict[str, Task] = {}
     for name, section in sections.items():
         tasks[name] = task_from_dict(name, dict(section["task"]))
         config = HeadConfig.from_dict(dict(section["head"]))
-        heads[name] = build_head(config, encoder.embed_dim, len(encoder.config.layers))
+        heads[name] = empty(
+            partial(build_head, config, encoder.embed_dim, len(encoder.config.layers))
+        )
         path = _weights_of(dict(section), folder)
         load_strict(heads[name], read_tensors(path), f"{folder.name}/head_{name}")
     return heads, tasks

@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dino_foresight_ros.errors import BundleError
 
@@ -63,7 +64,8 @@ class HeadConfig:
         unknown = sorted(set(values) - known)
         if unknown or "outputs" not in values:
             raise BundleError(
-                f"head has unknown keys {unknown} or lacks outputs; valid: {', '.join(sorted(known))}"
+                f"head has unknown keys {unknown} or lacks outputs; "
+                f"valid: {', '.join(sorted(known))}"
             )
         return cls(**values)
 
@@ -75,8 +77,8 @@ class ResidualUnit(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.bn1 = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
-        self.bn2 = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
+        self.bn1: nn.Module = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
+        self.bn2: nn.Module = nn.BatchNorm2d(width) if batch_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, W, h, w) -> the same shape."""
@@ -112,7 +114,9 @@ class DPTHead(nn.Module):
     def __init__(self, config: HeadConfig, embed_dim: int, layers: int) -> None:
         super().__init__()
         if layers not in (1, 4):
-            raise BundleError(f"a DPT head takes 4 encoder layers (or 1, used four times), not {layers}")
+            raise BundleError(
+                f"a DPT head takes 4 encoder layers (or 1, used four times), not {layers}"
+            )
         self.config, self.embed_dim, self.layers = config, embed_dim, layers
         c1, c2, _, c4 = config.channels
         self.projects = nn.ModuleList(nn.Conv2d(embed_dim, c, 1) for c in config.channels)
@@ -175,25 +179,33 @@ class LinearHead(nn.Module):
         )
 
 
-def build_head(config: HeadConfig, embed_dim: int, layers: int) -> nn.Module:
-    """The head of a configuration: DPTHead or LinearHead."""
-    kind: type[DPTHead] | type[LinearHead] = DPTHead if config.kind == "dpt" else LinearHead
+Head = DPTHead | LinearHead
+
+
+def build_head(config: HeadConfig, embed_dim: int, layers: int) -> Head:
+    """The head of a configuration."""
+    kind: type[Head] = DPTHead if config.kind == "dpt" else LinearHead
     return kind(config, embed_dim, layers)
 
 
+def _fused(convolution: Any, norm: Any) -> tuple[Any, nn.Identity]:
+    """The pair as one convolution and nothing; already folded pairs stay as they are."""
+    if isinstance(norm, nn.BatchNorm2d):
+        convolution = fuse_conv_bn_eval(convolution, norm)
+    return convolution, nn.Identity()
+
+
 @torch.no_grad()
-def fuse_batch_norm(head: nn.Module) -> nn.Module:
+def fuse_batch_norm(head: Head) -> Head:
     """Fold every batch norm into the convolution before it, for inference; in place.
 
     The result equals the head in evaluation mode up to rounding.
     """
     head.eval()
     for module in list(head.modules()):
-        if isinstance(module, ResidualUnit) and isinstance(module.bn1, nn.BatchNorm2d):
-            module.conv1 = nn.utils.fusion.fuse_conv_bn_eval(module.conv1, module.bn1)
-            module.conv2 = nn.utils.fusion.fuse_conv_bn_eval(module.conv2, module.bn2)
-            module.bn1, module.bn2 = nn.Identity(), nn.Identity()
-    if isinstance(head, DPTHead) and isinstance(head.output[1], nn.BatchNorm2d):
-        head.output[0] = nn.utils.fusion.fuse_conv_bn_eval(head.output[0], head.output[1])
-        head.output[1] = nn.Identity()
+        if isinstance(module, ResidualUnit):
+            module.conv1, module.bn1 = _fused(module.conv1, module.bn1)
+            module.conv2, module.bn2 = _fused(module.conv2, module.bn2)
+    if isinstance(head, DPTHead):
+        head.output[0], head.output[1] = _fused(head.output[0], head.output[1])
     return head

@@ -96,7 +96,7 @@ class EncoderConfig:
         return cls(**values)
 
 
-def build_vit(config: EncoderConfig, pretrained: bool = False) -> nn.Module:
+def build_vit(config: EncoderConfig, pretrained: bool = False) -> Any:
     """Create the timm model at its native image size.
 
     Raises:
@@ -120,7 +120,9 @@ def build_vit(config: EncoderConfig, pretrained: bool = False) -> nn.Module:
 class Encoder(nn.Module):
     """Images in, concatenated layer features per patch out; frozen, without gradients."""
 
-    def __init__(self, config: EncoderConfig, vit: nn.Module | None = None) -> None:
+    vit: Any
+
+    def __init__(self, config: EncoderConfig, vit: Any = None) -> None:
         super().__init__()
         self.config = config
         self.vit = build_vit(config) if vit is None else vit
@@ -250,7 +252,7 @@ class Encoder(nn.Module):
         return scale, (-mean / std)[:, None, None].to(like.device, like.dtype)
 
 
-def _patch_size(vit: nn.Module) -> int:
+def _patch_size(vit: Any) -> int:
     size = vit.patch_embed.patch_size
     return int(size[0] if isinstance(size, tuple | list) else size)
 

@@ -63,7 +63,9 @@ class ForecasterConfig:
                 "time, row and column"
             )
         if self.width % self.heads:
-            raise BundleError(f"forecaster width {self.width} does not split into {self.heads} heads")
+            raise BundleError(
+                f"forecaster width {self.width} does not split into {self.heads} heads"
+            )
         if self.attention not in ATTENTION_KINDS:
             raise BundleError(
                 f"forecaster attention '{self.attention}' is unknown; valid: "
@@ -270,8 +272,9 @@ class Forecaster(nn.Module):
         want = (config.context_frames, *config.grid, config.channels)
         if context.ndim != 5 or tuple(context.shape[1:]) != want:
             raise ValueError(
-                f"context has shape {tuple(context.shape)}, expected (B, {', '.join(map(str, want))})"
-                "; resize_grid() adapts the position embeddings to another patch grid"
+                f"context has shape {tuple(context.shape)}, expected (B, "
+                f"{', '.join(map(str, want))}); resize_grid() adapts "
+                "the position embeddings to another patch grid"
             )
 
     def resize_grid(self, height: int, width: int) -> Forecaster:

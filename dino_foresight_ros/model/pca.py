@@ -47,7 +47,9 @@ class PCA(nn.Module):
         """
         channels, features = components.shape
         pca = cls(features, channels)
-        ratio = torch.zeros(channels) if explained_variance_ratio is None else explained_variance_ratio
+        ratio = (
+            torch.zeros(channels) if explained_variance_ratio is None else explained_variance_ratio
+        )
         state = {
             "mean": mean,
             "std": std,

@@ -109,7 +109,8 @@ class DepthTask:
 
     def centres(self, device: torch.device | None = None) -> Tensor:
         """(bins,) float32 metres of each metric bin, log-spaced, first min_m and last max_m."""
-        assert self.min_m is not None and self.max_m is not None
+        assert self.min_m is not None
+        assert self.max_m is not None
         ends = torch.tensor([self.min_m, self.max_m], dtype=torch.float64).log()
         return torch.linspace(float(ends[0]), float(ends[1]), self.bins, device=device).exp()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -11,6 +12,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import BundleError
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def empty(build: Callable[[], M]) -> M:
+    """Build a module without memory or initialisation; `load_strict` gives it its tensors.
+
+    Only for modules whose every tensor is in the state dict.
+    """
+    with torch.device("meta"):
+        return build()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -30,17 +42,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from error
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise BundleError(f"{path}: tensor {name} holds NaN or infinity; the weights are damaged")
+            raise BundleError(
+                f"{path}: tensor {name} holds NaN or infinity; the weights are damaged"
+            )
     return tensors
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file (contiguous copies on the CPU; shared storage is split)."""
-    save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
+    """Write a safetensors file; tensors that share storage must not overlap."""
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:
-    """Load every tensor into a module, in the module's own number format.
+    """Load every tensor into a module.
+
+    A module made by `empty` takes the tensors as they are, without a copy; any other copies them
+    in its own number format.
 
     Raises:
         BundleError: a tensor is missing, left over, or has another shape; names it, and both
@@ -62,4 +79,5 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> 
             f"{part}: tensor {left_over[0]} {shape} belongs to nothing in the model"
             + (f" (and {len(left_over) - 1} more)" if len(left_over) > 1 else "")
         )
-    module.load_state_dict(dict(tensors))
+    is_empty = any(tensor.is_meta for tensor in want.values())
+    module.load_state_dict(dict(tensors), assign=is_empty)
