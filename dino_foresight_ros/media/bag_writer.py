@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.interfaces import (
@@ -26,6 +25,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.media.bag import CAMERA_INFO_TYPE, COMPRESSED_TYPE, RAW_TYPE
 from dino_foresight_ros.media.bag_reader import typestore
 from dino_foresight_ros.media.camera import CameraModel
+from dino_foresight_ros.media.opencv import cv2
 from dino_foresight_ros.media.source import NS_PER_S
 
 Storage = Literal["mcap", "sqlite3"]

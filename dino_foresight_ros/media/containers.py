@@ -1,8 +1,22 @@
-"""Video containers cut off before their end, told from their outermost structure."""
+"""What the outermost bytes of a video file tell: whether it is one, and whether it is whole."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+
+def is_text(path: Path) -> bool:
+    """Tell whether a file begins as text does: libav plays text as the picture of a terminal."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A character cut in two at the end of what was read is no sign against text.
+        return error.start >= len(head) - 3
+    return True
 
 
 def describe_cut(path: Path) -> str | None:

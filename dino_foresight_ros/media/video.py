@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-# libav prints lines of its own about damaged files; this package says it in one.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-import cv2
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media.containers import describe_cut
+from dino_foresight_ros.media.containers import describe_cut, is_text
+from dino_foresight_ros.media.opencv import cv2
 from dino_foresight_ros.media.source import NS_PER_S, Frame, Source, Window
 
 FALLBACK_RATE_HZ = 25.0
@@ -36,6 +30,8 @@ class VideoSource(Source):
     ) -> None:
         super().__init__(path.name, window, on_warning)
         self._path = path
+        if is_text(path):
+            raise InputError(f"{path} is a text file, not a video")
         self._cut = describe_cut(path)
         with self._capture() as capture:
             self._rate_hz = _sane_rate(capture.get(cv2.CAP_PROP_FPS))
@@ -54,8 +50,7 @@ class VideoSource(Source):
 
     @contextmanager
     def _capture(self) -> Iterator[cv2.VideoCapture]:
-        with _quiet_opencv():
-            capture = cv2.VideoCapture(str(self._path), _backend())
+        capture = cv2.VideoCapture(str(self._path), _backend())
         try:
             if not capture.isOpened():
                 if self._cut:
@@ -130,17 +125,3 @@ def _backend() -> int:
     """Prefer FFmpeg: the default order would also take a picture or a pattern for a video."""
     available = cv2.videoio_registry.getStreamBackends()
     return cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in available else cv2.CAP_ANY
-
-
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Silence OpenCV's own warnings, where this build of it can."""
-    log: Any = getattr(getattr(cv2, "utils", None), "logging", None)
-    if log is None:
-        yield
-        return
-    before = log.setLogLevel(log.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        log.setLogLevel(before)
