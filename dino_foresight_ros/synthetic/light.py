@@ -1,0 +1,94 @@
+"""Sun, sky and air: what a scene is lit by, from the hour and the weather."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.synthetic.config import Conditions
+from dino_foresight_ros.synthetic.faces import Array
+from dino_foresight_ros.synthetic.noise import fractal
+
+Color = NDArray[np.float32]
+
+_CLOUD_TILE = 512
+
+
+@dataclass(frozen=True)
+class Light:
+    """Colours are factors (r, g, b) for light and grey levels for the sky."""
+
+    to_sun: Array  # (3,) unit vector in the world
+    sun: Color
+    ambient: Color
+    zenith: Color
+    horizon: Color
+    cloud: Color
+    cloud_cover: float  # subtracted from cloud noise; lower means more clouds
+    fog_per_m: float
+    clouds: NDArray[np.float32]  # (512, 512) wrapping, deviation 1
+
+
+def choose_light(seed: int, conditions: Conditions) -> Light:
+    """Light of an hour and a weather."""
+    rng = np.random.default_rng([seed, 16])
+    c = conditions
+    elevation = np.radians(max(4.0, 56.0 * np.sin(np.pi * (c.hour - 5.5) / 15.0) - 4.0))
+    azimuth = np.radians(c.sun_azimuth_deg)
+    to_sun = np.array(
+        [
+            np.cos(elevation) * np.cos(azimuth),
+            np.cos(elevation) * np.sin(azimuth),
+            np.sin(elevation),
+        ]
+    )
+    warmth = float(np.clip(1 - np.degrees(elevation) / 26.0, 0.0, 1.0))
+    day = float(np.clip(np.degrees(elevation) / 22.0, 0.3, 1.0))
+    direct = {"clear": 1.0, "cloudy": 0.72, "overcast": 0.14, "fog": 0.12, "wet": 0.2}[c.weather]
+    noon, low = np.float32((1.0, 0.96, 0.9)), np.float32((1.0, 0.72, 0.46))
+    sun = (noon + (low - noon) * warmth) * 0.82 * direct * (0.45 + 0.55 * day)
+    lift = 0.42 + 0.36 * (1 - direct)
+    ambient = np.float32((0.92, 0.97, 1.08)) * lift * (0.6 + 0.4 * day)
+    gray = c.weather in ("overcast", "fog", "wet")
+    zenith = np.float32((172, 178, 186)) if gray else np.float32((74, 120, 186))
+    horizon = np.float32((206, 208, 210)) if gray else np.float32((190, 208, 226))
+    glow = np.float32((246, 206, 160))
+    if not gray:
+        horizon = horizon + (glow - horizon) * warmth * 0.7
+    dim = 0.55 + 0.45 * day
+    fog = {"clear": 1 / 900, "cloudy": 1 / 700, "overcast": 1 / 420, "fog": 1 / 75, "wet": 1 / 260}
+    cover = {"clear": rng.uniform(0.5, 1.8), "cloudy": rng.uniform(-0.4, 0.3)}
+    return Light(
+        to_sun=to_sun,
+        sun=sun.astype(np.float32),
+        ambient=ambient.astype(np.float32),
+        zenith=zenith * np.float32(dim),
+        horizon=horizon.astype(np.float32) * np.float32(dim),
+        cloud=np.float32((244, 242, 240)) * np.float32(dim * (0.84 if gray else 1.0)),
+        cloud_cover=float(cover.get(c.weather, -1.0)),
+        fog_per_m=float(fog[c.weather] * rng.uniform(0.7, 1.4)),
+        clouds=fractal(rng, _CLOUD_TILE, _CLOUD_TILE, 1.25),
+    )
+
+
+def sky(light: Light, rays: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sky colours (H, W, 3) in grey levels for unit world directions (H, W, 3)."""
+    up = np.maximum(rays[..., 2], 0.0)
+    share = np.minimum(np.sqrt(up) * 1.25, 1.0)[..., None]
+    color = light.horizon + (light.zenith - light.horizon) * share
+    # Clouds lie on a plane far above, so that they crowd together towards the horizon.
+    far = 1.0 / (up + 0.09)
+    x = np.mod(rays[..., 0] * far * 42.0, _CLOUD_TILE)
+    y = np.mod(rays[..., 1] * far * 42.0, _CLOUD_TILE)
+    noise = cv2.remap(light.clouds, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    cover = np.clip((noise - light.cloud_cover) * 0.8, 0.0, 1.0)
+    cover *= np.clip(up * 14.0, 0.0, 1.0) * 0.92
+    shade = (1.0 - 0.16 * np.clip(noise - light.cloud_cover - 0.9, 0.0, 1.5))[..., None]
+    color += (light.cloud * shade - color) * cover[..., None]
+    toward = np.maximum(rays @ light.to_sun.astype(np.float32), 0.0)
+    glow = (0.35 * toward**6 + 1.2 * toward**300) * (1 - 0.7 * cover)
+    color += glow[..., None] * light.sun * np.float32(120.0)
+    return color

@@ -1,0 +1,227 @@
+"""From polygons to buffers: which polygon each pixel sees, and its plane.
+
+Polygons are painted far to near into a buffer of polygon numbers. Everything else (depth, normals,
+classes, texture coordinates) is then computed per pixel from the plane of the polygon found there,
+so all ground truth comes from one and the same geometry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.synthetic.camera import Camera
+from dino_foresight_ros.synthetic.faces import LAYER_OBJECT, Array, Faces
+
+NEAR_M = 0.25
+_SHIFT = 4  # fractional bits of the corners handed to OpenCV
+
+
+@dataclass(frozen=True)
+class Visible:
+    """The polygons of one frame that may be seen, in painting order (row 0 is the sky).
+
+    Plane coefficients multiply (column, row, 1): `inverse_z` gives 1/depth, `u` and `v` give
+    texture coordinate / depth.
+    """
+
+    inverse_z: NDArray[np.float32]  # (3, N)
+    u: NDArray[np.float32]  # (3, N)
+    v: NDArray[np.float32]  # (3, N)
+    range_inverse_z: NDArray[np.float32]  # (2, N) lowest and highest 1/depth on the polygon
+    normal: NDArray[np.float32]  # (N, 3) in the optical frame, facing the camera
+    normal_world: NDArray[np.float32]  # (N, 3)
+    texel_rate: NDArray[np.float32]  # (2, N) texture repeats per pixel at the centre, along u, v
+    texture: NDArray[np.int32]  # (N,)
+    label: NDArray[np.uint8]  # (N,)
+    tint: NDArray[np.float32]  # (N, 3)
+    glow: NDArray[np.float32]  # (N,)
+    warp: NDArray[np.float32]  # (5, N), see faces.NO_WARP
+    is_ground: NDArray[np.bool_]  # (N,)
+    outlines: list[NDArray[np.int32]]  # fixed-point corners of polygon i + 1
+
+
+@dataclass
+class _Group:
+    """Selected polygons of one corner count, projected."""
+
+    faces: Faces
+    keep: NDArray[np.intp]
+    normal: Array
+    inverse_z: Array
+    u: Array
+    v: Array
+    outlines: list[NDArray[np.int32]]
+    z_range: Array
+    center_px: Array
+    distance: Array
+
+
+def gather_visible(groups: list[Faces], camera: Camera) -> Visible:
+    """Project, clip, cull and sort the polygons of a frame."""
+    parts = [_project_group(faces, camera) for faces in groups]
+    parts = [p for p in parts if len(p.keep)]
+    if not parts:
+        raise ValueError("the camera sees no polygon at all")
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(p.faces, name)[p.keep] for p in parts])
+
+    layer, priority = joined("layer"), joined("priority")
+    center = joined("center") - camera.position
+    from_camera = np.hypot(center[:, 0], center[:, 1]) - joined("anchor_m")
+    own = np.concatenate([p.distance for p in parts])
+    order = np.lexsort((-own, priority, -from_camera, layer))
+    outlines = [o for p in parts for o in p.outlines]
+    inverse_z = np.concatenate([p.inverse_z for p in parts])[order]
+    u = np.concatenate([p.u for p in parts])[order]
+    v = np.concatenate([p.v for p in parts])[order]
+    px = np.concatenate([p.center_px for p in parts])[order]
+    normal = np.concatenate([p.normal for p in parts])[order]
+    z_range = np.concatenate([p.z_range for p in parts])[order]
+    warp = joined("warp")[order]
+    return Visible(
+        inverse_z=_columns(inverse_z),
+        u=_columns(u),
+        v=_columns(v),
+        range_inverse_z=_columns(1.0 / z_range[:, ::-1]),
+        normal=_with_sky(normal, np.nan).astype(np.float32),
+        normal_world=_with_sky(normal @ camera.rotation.T, 0.0).astype(np.float32),
+        texel_rate=_columns(_texel_rate(inverse_z, u, v, px) * warp[:, [1, 3]]),
+        texture=_with_sky(joined("texture")[order], 0),
+        label=_with_sky(joined("label")[order], 0),
+        tint=_with_sky(joined("tint")[order], 1.0),
+        glow=_with_sky(joined("glow")[order], 0.0),
+        warp=_columns(warp),
+        is_ground=_with_sky(layer[order] < LAYER_OBJECT, False),
+        outlines=[outlines[i] for i in order],
+    )
+
+
+def paint(visible: Visible, width: int, height: int) -> NDArray[np.int32]:
+    """Paint the polygon numbers (H, W), 0 where the sky is seen."""
+    ids = np.zeros((height, width), dtype=np.int32)
+    fill = cv2.fillPoly
+    for number, outline in enumerate(visible.outlines, start=1):
+        fill(ids, [outline], number, 8, _SHIFT)
+    return ids
+
+
+def project_outline(points: Array, camera: Camera) -> NDArray[np.int32] | None:
+    """Fixed-point pixels of one world polygon (V, 3), clipped in front; None when behind."""
+    cam = (points - camera.position) @ camera.rotation
+    cam = _clip_near(cam)
+    if len(cam) < 3:
+        return None
+    return _fixed_point(camera.project(cam))
+
+
+def fill_outlines(mask: NDArray[np.uint8], outlines: list[NDArray[np.int32]], value: int) -> None:
+    """Fill fixed-point polygons into a mask, one by one so that overlaps add up to `value`."""
+    for outline in outlines:
+        cv2.fillPoly(mask, [outline], value, 8, _SHIFT)
+
+
+def _project_group(faces: Faces, camera: Camera) -> _Group:
+    cam = (faces.verts - camera.position) @ camera.rotation  # (F, V, 3)
+    normal = faces.normal @ camera.rotation
+    plane = np.einsum("fc,fc->f", normal, cam[:, 0])
+    z = cam[:, :, 2]
+    z_min, z_max = z.min(axis=1), z.max(axis=1)
+    seen = (z_max > NEAR_M) & (np.abs(plane) > 1e-3) & ((plane < 0) | faces.two_sided)
+    whole = z_min > NEAR_M
+    safe_z = np.where(z > NEAR_M, z, NEAR_M)[..., None]
+    px = cam[:, :, :2] / safe_z * camera.focal_px + camera.center_px  # (F, V, 2)
+    low, high = px.min(axis=1), px.max(axis=1)
+    inside = (high > -1).all(1) & (low[:, 0] < camera.width) & (low[:, 1] < camera.height)
+    seen &= inside | ~whole
+    keep = np.flatnonzero(seen)
+    outlines, keep, z_lo, z_hi, center_px = _outlines(cam, px, keep, whole, camera)
+
+    sign = np.where(plane > 0, -1.0, 1.0)[keep, None]
+    normal, plane = normal[keep] * sign, plane[keep] * sign[:, 0]
+    inverse_k = np.linalg.inv(camera.k)
+    inverse_z = (normal / plane[:, None]) @ inverse_k
+    texture_axes = faces.uv[keep, :, :3] @ camera.rotation @ inverse_k  # (F, 2, 3)
+    at_camera = faces.uv[keep, :, :3] @ camera.position + faces.uv[keep, :, 3]
+    planes = texture_axes + at_camera[..., None] * inverse_z[:, None, :]
+    middle = cam[keep].mean(axis=1)
+    return _Group(
+        faces=faces,
+        keep=keep,
+        normal=normal,
+        inverse_z=inverse_z,
+        u=planes[:, 0],
+        v=planes[:, 1],
+        outlines=outlines,
+        z_range=np.stack([z_lo, z_hi], axis=1),
+        center_px=center_px,
+        distance=np.linalg.norm(middle, axis=1),
+    )
+
+
+def _outlines(
+    cam: Array, px: Array, keep: NDArray[np.intp], whole: NDArray[np.bool_], camera: Camera
+) -> tuple[list[NDArray[np.int32]], NDArray[np.intp], Array, Array, Array]:
+    """Outlines in fixed point, polygons cut by the near plane clipped, those that vanish dropped."""
+    fixed = _fixed_point(np.clip(px[keep], -1e5, 1e5))
+    z_lo, z_hi = cam[keep, :, 2].min(axis=1), cam[keep, :, 2].max(axis=1)
+    limit = (float(camera.width), float(camera.height))
+    center = np.clip(px[keep], 0.0, limit).mean(axis=1)
+    outlines: list[NDArray[np.int32]] = list(fixed)
+    dropped = np.zeros(len(keep), dtype=bool)
+    for row in np.flatnonzero(~whole[keep]):
+        clipped = _clip_near(cam[keep[row]])
+        if len(clipped) < 3:
+            dropped[row] = True
+            continue
+        pixels = np.clip(camera.project(clipped), -1e5, 1e5)
+        outlines[row] = _fixed_point(pixels)
+        z_lo[row] = NEAR_M
+        center[row] = np.clip(pixels, 0.0, limit).mean(axis=0)
+    if dropped.any():
+        stay = np.flatnonzero(~dropped)
+        outlines = [outlines[i] for i in stay]
+        keep, z_lo, z_hi, center = keep[stay], z_lo[stay], z_hi[stay], center[stay]
+    return outlines, keep, z_lo, z_hi, center
+
+
+def _clip_near(points: Array) -> Array:
+    """Cut a polygon (V, 3) in the optical frame at the near plane (Sutherland-Hodgman)."""
+    kept: list[Array] = []
+    for here, following in zip(points, np.roll(points, -1, axis=0), strict=True):
+        if here[2] >= NEAR_M:
+            kept.append(here)
+        if (here[2] >= NEAR_M) != (following[2] >= NEAR_M):
+            share = (NEAR_M - here[2]) / (following[2] - here[2])
+            kept.append(here + share * (following - here))
+    return np.array(kept).reshape(-1, 3)
+
+
+def _fixed_point(px: Array) -> NDArray[np.int32]:
+    return np.rint(px * (1 << _SHIFT)).astype(np.int32)
+
+
+def _texel_rate(inverse_z: Array, u: Array, v: Array, px: Array) -> Array:
+    """How fast u and v change per pixel at `px` (N, 2): (N, 2), the larger of both directions."""
+    one = np.concatenate([px, np.ones((len(px), 1))], axis=1)
+    z = 1.0 / np.maximum((inverse_z * one).sum(axis=1), 1e-6)
+    rates = []
+    for plane in (u, v):
+        value = (plane * one).sum(axis=1) * z
+        slope = (plane[:, :2] - value[:, None] * inverse_z[:, :2]) * z[:, None]
+        rates.append(np.abs(slope).max(axis=1))
+    return np.stack(rates, axis=1)
+
+
+def _columns(rows: Array) -> NDArray[np.float32]:
+    """(N, k) -> (k, N + 1) float32 with an all-zero first entry for the sky."""
+    return np.ascontiguousarray(_with_sky(rows, 0.0).T, dtype=np.float32)
+
+
+def _with_sky(values: np.ndarray, sky: float | bool) -> np.ndarray:
+    first = np.full((1, *values.shape[1:]), sky, dtype=values.dtype)
+    return np.concatenate([first, values])

@@ -1,0 +1,195 @@
+"""From buffers to a picture: textures, light, shadows, haze."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.classes import CLASS_IDS
+from dino_foresight_ros.synthetic.atlas import Atlas
+from dino_foresight_ros.synthetic.camera import Camera
+from dino_foresight_ros.synthetic.faces import Array
+from dino_foresight_ros.synthetic.light import Light, sky
+from dino_foresight_ros.synthetic.raster import Visible, fill_outlines, project_outline
+
+Plane = NDArray[np.float32]
+
+
+class PixelGrid:
+    """Column and row numbers and view rays of one camera size, made once."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.x = np.broadcast_to(
+            np.arange(camera.width, dtype=np.float32), (camera.height, camera.width)
+        ).copy()
+        self.y = np.broadcast_to(
+            np.arange(camera.height, dtype=np.float32)[:, None], (camera.height, camera.width)
+        ).copy()
+        cx, cy = camera.center_px
+        one = np.ones_like(self.x)
+        self.rays = np.stack(
+            [
+                (self.x - np.float32(cx)) / np.float32(camera.focal_px),
+                (self.y - np.float32(cy)) / np.float32(camera.focal_px),
+                one,
+            ],
+            axis=-1,
+        )
+        self.unit_rays = self.rays / np.linalg.norm(self.rays, axis=-1, keepdims=True)
+
+
+def linear(plane: Plane, ids: NDArray[np.int32], grid: PixelGrid) -> Plane:
+    """Evaluate the plane (3, N) of each pixel's polygon at that pixel: (H, W)."""
+    out = np.take(plane[0], ids, mode="clip")
+    out *= grid.x
+    part = np.take(plane[1], ids, mode="clip")
+    part *= grid.y
+    out += part
+    out += np.take(plane[2], ids, mode="clip")
+    return out
+
+
+def inverse_depth(visible: Visible, ids: NDArray[np.int32], grid: PixelGrid) -> Plane:
+    """1/depth (H, W), 0 for the sky.
+
+    The painted outline reaches up to a pixel past the polygon, where its plane may run off, so
+    the value is held within that of the polygon itself.
+    """
+    value = linear(visible.inverse_z, ids, grid)
+    low = np.take(visible.range_inverse_z[0], ids, mode="clip")
+    high = np.take(visible.range_inverse_z[1], ids, mode="clip")
+    return np.clip(value, low, high, out=value)
+
+
+def sample(
+    visible: Visible, ids: NDArray[np.int32], depth: Plane, grid: PixelGrid, atlas: Atlas
+) -> NDArray[np.uint8]:
+    """The texture (H, W, 4) seen in every pixel."""
+    u = linear(visible.u, ids, grid)
+    v = linear(visible.v, ids, grid)
+    u *= depth
+    v *= depth
+    ground = np.flatnonzero(np.take(visible.is_ground, ids, mode="clip"))
+    _unbend(visible, ids.ravel()[ground], u.ravel(), v.ravel(), ground)
+    place = atlas.choose(visible.texture, visible.texel_rate)
+    for value, start, size in ((u, place[0], place[2]), (v, place[1], place[3])):
+        value -= np.floor(value)
+        value *= np.take(size, ids, mode="clip")
+        value += np.take(start, ids, mode="clip")
+        value -= 0.5
+    return cv2.remap(atlas.image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _unbend(
+    visible: Visible, ids: NDArray[np.int32], u: Plane, v: Plane, where: NDArray[np.intp]
+) -> None:
+    """Turn straight strip coordinates into coordinates along the road's arc, in place."""
+    bend = np.take(visible.warp[0], ids)
+    x, y = u[where], v[where]
+    along = x / (1.0 - bend * y)
+    across = y - 0.5 * bend * x * along
+    u[where] = along * np.take(visible.warp[1], ids) + np.take(visible.warp[2], ids)
+    v[where] = across * np.take(visible.warp[3], ids) + np.take(visible.warp[4], ids)
+
+
+def shadow_mask(camera: Camera, light: Light, casters: list[Array]) -> Plane:
+    """Where the ground lies in shadow (H, W), 0..1; only meaningful on ground pixels."""
+    mask = np.zeros((camera.height, camera.width), dtype=np.uint8)
+    slope = light.to_sun[:2] / light.to_sun[2]
+    outlines = []
+    for points in casters:
+        flat = (points[:, :2] - points[:, 2:] * slope).astype(np.float32)
+        hull = cv2.convexHull(flat)[:, 0].astype(np.float64)
+        outline = project_outline(np.hstack([hull, np.zeros((len(hull), 1))]), camera)
+        if outline is not None:
+            outlines.append(outline)
+    fill_outlines(mask, outlines, 255)
+    width = max(3, camera.width // 200) | 1
+    return cv2.GaussianBlur(mask, (width, width), 0).astype(np.float32) / 255.0
+
+
+def face_light(visible: Visible, light: Light) -> NDArray[np.float32]:
+    """Light (N, 3) that falls on each polygon from sun and sky."""
+    normal = visible.normal_world
+    facing = normal @ light.to_sun.astype(np.float32)
+    direct = np.maximum(facing, 0.0)
+    # Leaves let light through, and their polygons stand for many leaves of other directions.
+    leafy = visible.label == CLASS_IDS["vegetation"]
+    direct = np.where(leafy, 0.3 + 0.55 * np.abs(facing), direct)
+    open_sky = 0.72 + 0.28 * normal[:, 2]
+    lit = light.sun * direct[:, None] + light.ambient * open_sky[:, None]
+    glow = visible.glow[:, None]
+    return (lit * (1 - glow) + np.float32(1.25) * glow).astype(np.float32)
+
+
+def shade(
+    visible: Visible,
+    ids: NDArray[np.int32],
+    depth: Plane,
+    texture: NDArray[np.uint8],
+    camera: Camera,
+    grid: PixelGrid,
+    light: Light,
+    casters: list[Array],
+    wet: bool,
+) -> NDArray[np.float32]:
+    """The picture (H, W, 3) in grey levels before exposure."""
+    color = texture[..., :3].astype(np.float32)
+    alpha = texture[..., 3].astype(np.float32)
+    alpha *= np.float32(1 / 255)
+    tint = np.take(visible.tint - 1.0, ids, axis=0, mode="clip")
+    tint *= alpha[..., None]
+    tint += 1.0
+    color *= tint
+    lights = np.take(face_light(visible, light), ids, axis=0, mode="clip")
+    color *= lights
+    rays = cv2.transform(grid.unit_rays, camera.rotation.astype(np.float32))
+    _shadows(color, visible, ids, camera, light, casters)
+    height = grid.rays @ camera.rotation[2].astype(np.float32)
+    height *= depth
+    height += np.float32(camera.position[2])
+    # Little sky reaches the foot of things.
+    occlusion = np.clip(0.62 + 0.7 * height, 0.0, 1.0)
+    occlusion[np.take(visible.is_ground, ids, mode="clip")] = 1.0
+    color *= occlusion[..., None]
+    above = sky(light, rays)
+    if wet:
+        _wet_road(color, visible, ids, rays, light)
+    seen = np.exp(np.float32(-light.fog_per_m) * np.minimum(depth, 4000.0))[..., None]
+    toward = np.maximum(rays @ light.to_sun.astype(np.float32), 0.0) ** 6
+    haze = light.horizon * np.float32(0.97) + (0.3 * toward[..., None]) * light.sun * 100.0
+    color -= haze
+    color *= seen
+    color += haze
+    return np.where((ids == 0)[..., None], above, color)
+
+
+def _shadows(
+    color: NDArray[np.float32],
+    visible: Visible,
+    ids: NDArray[np.int32],
+    camera: Camera,
+    light: Light,
+    casters: list[Array],
+) -> None:
+    """Darken the ground in shadow, in place: the sun's share is lost, the sky's stays."""
+    mask = shadow_mask(camera, light, casters)
+    mask *= np.take(visible.is_ground, ids, mode="clip")
+    lost = light.sun * light.to_sun[2] / (light.sun * light.to_sun[2] + light.ambient)
+    # Under an even sky things still darken the ground beneath them a little.
+    strength = np.maximum(lost, 0.22).astype(np.float32)
+    color *= 1.0 - mask[..., None] * strength
+
+
+def _wet_road(
+    color: NDArray[np.float32],
+    visible: Visible,
+    ids: NDArray[np.int32],
+    rays: NDArray[np.float32],
+    light: Light,
+) -> None:
+    """Mirror the sky's brightness in a wet road, stronger at grazing angles, in place."""
+    road = np.take(visible.is_ground & (visible.label == CLASS_IDS["road"]), ids, mode="clip")
+    grazing = np.clip(1.0 + rays[..., 2] * 2.2, 0.0, 1.0) ** 3 * road * 0.5
+    color += (light.horizon * 0.85 - color) * grazing[..., None]
