@@ -29,12 +29,12 @@ from dino_foresight_ros.ros.qos import camera_info_input_qos, image_input_qos
 from dino_foresight_ros.ros.run import run_node
 from dino_foresight_ros.ros.stamps import time_to_ns
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
-from dino_foresight_ros.runtime.statistics import FrameCounter
-from dino_foresight_ros.runtime.worker import ForecastWorker, Frame, Hooks
 
 if TYPE_CHECKING:
     from dino_foresight_ros.nodes.forecast_engine import LoadedEngine
     from dino_foresight_ros.runtime.forecast import Forecast
+    from dino_foresight_ros.runtime.statistics import FrameCounter
+    from dino_foresight_ros.runtime.worker import ForecastWorker, Frame
 
 NODE_NAME = "forecast_node"
 CHECK_PERIOD_S = 1.0
@@ -55,7 +55,7 @@ class ForecastNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
         self.parameters = Parameters(self, FORECAST_PARAMETERS, lambda: self._worker is None)
-        self._counter = FrameCounter()
+        self._counter: FrameCounter | None = None
         self._loaded: LoadedEngine | None = None
         self._worker: ForecastWorker | None = None
         self._topics: ForecastTopics | None = None
@@ -64,7 +64,7 @@ class ForecastNode(LifecycleNode):
         self._image_size: tuple[int, int] | None = None
         self._watch: StreamWatch | None = None
         self._said: set[str] = set()
-        self._diagnostics = ForecastDiagnostics(self, self._counter)
+        self._diagnostics = ForecastDiagnostics(self)
         self._tolerate_bad_transitions()
         self.create_timer(CHECK_PERIOD_S, self._check)
 
@@ -82,11 +82,12 @@ class ForecastNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the bundle and build the publishers."""
-        # Imported here: torch takes seconds, and a signal meanwhile must end the process cleanly.
-        from dino_foresight_ros.nodes.forecast_engine import load_engine
-
         parameters = self.parameters.as_dict()
         try:
+            # Imported here: torch takes seconds, which a signal or a bad parameter must not wait
+            # for.
+            from dino_foresight_ros.nodes.forecast_engine import load_engine
+
             self._loaded = load_engine(parameters)
         except Exception as error:  # noqa: BLE001 - whatever it is, the node stays manageable
             self.get_logger().error(f"cannot configure: {_describe(error)}")
@@ -96,10 +97,7 @@ class ForecastNode(LifecycleNode):
         self._topics = ForecastTopics(
             self, model, parameters["steps"], parameters["publish_features"]
         )
-        hooks = Hooks(
-            self._decode, self._topics.wanted, self._publish, self._on_drop, self._on_error
-        )
-        self._worker = ForecastWorker(loaded.engine, hooks, self._counter)
+        self._worker = self._build_worker(loaded, self._topics)
         self._diagnostics.configured(loaded, self._worker)
         self.get_logger().info(
             f"configured: {model.name} on {loaded.device} ({loaded.dtype}), "
@@ -112,9 +110,18 @@ class ForecastNode(LifecycleNode):
             )
         return super().on_configure(state)
 
+    def _build_worker(self, loaded: LoadedEngine, topics: ForecastTopics) -> ForecastWorker:
+        from dino_foresight_ros.runtime.worker import ForecastWorker, Hooks
+
+        hooks = Hooks(self._decode, topics.wanted, self._publish, self._on_drop, self._on_error)
+        worker = ForecastWorker(loaded.engine, hooks, self._counter)
+        self._counter = worker.counter  # frames are counted over the node's whole life
+        return worker
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and subscribe."""
-        assert self._worker is not None and self._topics is not None
+        assert self._worker is not None
+        assert self._topics is not None
         result = super().on_activate(state)
         self._topics.publish_labels("")
         self._worker.start()

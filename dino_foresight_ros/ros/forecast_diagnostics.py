@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
@@ -13,8 +13,9 @@ from dino_foresight_ros.ros.forecast_msgs import build_diagnostics
 from dino_foresight_ros.ros.forecast_topics import ModelInfo
 from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.stream_watch import StreamWatch
-from dino_foresight_ros.runtime.statistics import FrameCounter
-from dino_foresight_ros.runtime.worker import ForecastWorker
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.runtime.worker import ForecastWorker
 
 ERROR_HOLD_S = 5.0
 
@@ -35,9 +36,8 @@ class Loaded(Protocol):
 class ForecastDiagnostics:
     """Collects what is known about the node's health and publishes it."""
 
-    def __init__(self, node: Node, counter: FrameCounter) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._counter = counter
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", output_qos())
         self._loaded: Loaded | None = None
         self._worker: ForecastWorker | None = None
@@ -68,17 +68,18 @@ class ForecastDiagnostics:
         )
 
     def values(self) -> dict[str, object]:
-        """Every key and value."""
-        counts = self._counter.counts()
-        values: dict[str, object] = {
-            "frames_received": counts.received,
-            "forecasts_published": counts.forecasts,
-            "dropped_total": counts.dropped_total,
-            "in_flight": counts.in_flight,
-        }
-        values |= {f"dropped.{reason}": n for reason, n in sorted(counts.dropped.items())}
+        """Every key and value; counts are those since the node started."""
+        values: dict[str, object] = {}
         worker, loaded = self._worker, self._loaded
         if worker is not None:
+            counts = worker.counter.counts()
+            values |= {
+                "frames_received": counts.received,
+                "forecasts_published": counts.forecasts,
+                "dropped_total": counts.dropped_total,
+                "in_flight": counts.in_flight,
+            }
+            values |= {f"dropped.{reason}": n for reason, n in sorted(counts.dropped.items())}
             now_s = time.monotonic()
             latencies = {
                 "latency_p50_ms": worker.latency.percentile_s(50),

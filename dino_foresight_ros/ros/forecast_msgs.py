@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -16,7 +17,9 @@ from dino_foresight_ros.msg import FeatureMap, ForecastStep, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.stamps import ns_to_time
-from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
 
 ENCODINGS = {
     "segmentation": "mono8",

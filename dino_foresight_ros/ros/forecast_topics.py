@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
@@ -26,7 +26,9 @@ from dino_foresight_ros.ros.forecast_msgs import (
 )
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
-from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
 
 
 @dataclass(frozen=True)

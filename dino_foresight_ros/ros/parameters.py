@@ -165,9 +165,9 @@ class Parameters:
             if spec is None:
                 continue
             reason = spec.problem(parameter.value)
-            if reason is None and spec.change is Change.UNCONFIGURED:
-                if not self._may_reconfigure() and parameter.value != self[spec.name]:
-                    reason = f"parameter {spec.name} may change {spec.change.value}"
+            fixed = spec.change is Change.UNCONFIGURED and not self._may_reconfigure()
+            if reason is None and fixed and parameter.value != self[spec.name]:
+                reason = f"parameter {spec.name} may change {spec.change.value}"
             if reason is not None:
                 return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)

@@ -6,14 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.runtime.feature_buffer import Arrival
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.statistics import FrameCounter, LatencyWindow, RateMeter
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.runtime.feature_buffer import Arrival
 
 THREAD_NAME = "foresight-worker"
 
@@ -195,9 +197,10 @@ class ForecastWorker:
         image = self._hooks.decode(frame.payload)
         wanted = self._hooks.wanted()
         forecast = self._engine.update(image, frame.stamp_ns, wanted)
-        if self._engine.last_arrival is Arrival.TIME_JUMP and forecast is None:
-            return "time_jump"
         if forecast is None:
+            arrival = self._engine.last_arrival
+            if arrival is not None and arrival.value == "time_jump":
+                return "time_jump"
             return self._engine.last_drop or "context_filling"
         if _is_nothing(wanted):
             return "unwanted"

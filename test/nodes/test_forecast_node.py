@@ -1,0 +1,526 @@
+"""The forecast node as a process of its own, seen over DDS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+messages = pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
+
+from builtin_interfaces.msg import Time  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data  # noqa: E402
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
+NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.forecast_node"]
+INTERVAL_NS = 200_000_000
+START_TIMEOUT_S = 60.0
+TIMEOUT_S = 30.0
+
+
+class NodeProcess:
+    """A forecast node and what it printed."""
+
+    def __init__(
+        self, environment: dict[str, str], log: Path, *parameters: str, remaps: tuple[str, ...] = ()
+    ) -> None:
+        arguments = [w for p in parameters for w in ("-p", p)]
+        arguments += [w for r in remaps for w in ("-r", r)]
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*NODE, "--ros-args", *arguments],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def wait_for_text(self, text: str, timeout_s: float = START_TIMEOUT_S) -> None:
+        def seen() -> bool:
+            assert self.process.poll() is None, f"the node ended:\n{self.text}"
+            return text in self.text
+
+        assert wait_until(seen, timeout_s), f"no {text!r} in:\n{self.text}"
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=15)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+class Client:
+    """A node of the test's that publishes frames and keeps what it receives."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        self.context.init()
+        self.node = Node("test_client", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.images = self.node.create_publisher(Image, "image", qos_profile_sensor_data)
+        self.received: dict[str, list[Any]] = {}
+        self._subscriptions: list[Any] = []
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def subscribe(self, kind: type, topic: str, latched: bool = False) -> list[Any]:
+        kept = self.received.setdefault(topic, [])
+        qos = QoSProfile(depth=20)
+        if latched:
+            qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+        self._subscriptions.append(self.node.create_subscription(kind, topic, kept.append, qos))
+        return kept
+
+    def unsubscribe(self) -> None:
+        for subscription in self._subscriptions:
+            self.node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+        self.received.clear()
+
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=0.02)
+        return condition()
+
+    def spin_for(self, seconds: float) -> None:
+        self.spin_until(lambda: False, seconds)
+
+    def publish(self, stamp_ns: int, size: tuple[int, int] = (120, 200), **changes: Any) -> None:
+        height, width = size
+        values = np.random.default_rng(stamp_ns % 2**32).integers(0, 256, (height, width, 3))
+        message = Image(header=header_at(stamp_ns), height=height, width=width, encoding="rgb8")
+        message.step = 3 * width
+        message.data = values.astype(np.uint8).tobytes()
+        for name, value in changes.items():
+            setattr(message, name, value)
+        self.images.publish(message)
+
+    def call(self, kind: type, service: str, request: Any) -> Any:
+        client = self.node.create_client(kind, service)
+        assert client.wait_for_service(timeout_sec=TIMEOUT_S)
+        future = client.call_async(request)
+        self.executor.spin_until_future_complete(future, timeout_sec=TIMEOUT_S)
+        self.node.destroy_client(client)
+        assert future.done()
+        return future.result()
+
+
+def header_at(stamp_ns: int) -> Header:
+    return Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id="cam")
+
+
+def stamp_of(stamp: Time) -> int:
+    return stamp.sec * 10**9 + stamp.nanosec
+
+
+def values_of(message: DiagnosticArray) -> dict[str, str]:
+    return {v.key: v.value for v in message.status[0].values}
+
+
+@pytest.fixture(scope="module")
+def node(
+    ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NodeProcess]:
+    log = tmp_path_factory.mktemp("node") / "log"
+    running = NodeProcess(ros_domain, log, "steps:=2", "device:=cpu", "stream_timeout_s:=1.5")
+    try:
+        running.wait_for_text("active: listening")
+        yield running
+    finally:
+        running.kill()
+
+
+@pytest.fixture(scope="module")
+def _client(ros_domain: dict[str, str]) -> Iterator[Client]:
+    client = Client()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def client(_client: Client, node: NodeProcess) -> Iterator[Client]:
+    assert _client.spin_until(lambda: _client.images.get_subscription_count() > 0)
+    yield _client
+    _client.unsubscribe()
+
+
+@pytest.fixture
+def base_ns() -> int:
+    """A first stamp that is far from any other test's, so that the context starts anew."""
+    return time.time_ns()
+
+
+def stream(client: Client, base_ns: int, count: int, **changes: Any) -> list[int]:
+    """Publish frames one interval apart, at the speed of their stamps."""
+    stamps = [base_ns + index * INTERVAL_NS for index in range(count)]
+    for stamp in stamps:
+        client.publish(stamp, **changes)
+        client.spin_for(INTERVAL_NS / 1e9)
+    return stamps
+
+
+def stream_until(client: Client, base_ns: int, condition: Callable[[], bool]) -> list[int]:
+    """Publish frames until the condition holds."""
+    stamps: list[int] = []
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition() and time.monotonic() < deadline:
+        stamps += stream(client, base_ns + len(stamps) * INTERVAL_NS, 1)
+    assert condition()
+    return stamps
+
+
+def matched(client: Client, topic: str) -> bool:
+    return client.spin_until(lambda: client.node.count_publishers(topic) > 0)
+
+
+def test_forecast_messages_keep_time_and_follow_four_context_frames(client: Client) -> None:
+    forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
+    assert matched(client, "/foresight/forecast")
+    client.spin_for(0.5)
+    base_ns = time.time_ns()
+    stamps = stream(client, base_ns, 3)
+    assert forecasts == []
+    stamps += stream_until(client, base_ns + 3 * INTERVAL_NS, lambda: len(forecasts) >= 3)
+    for forecast in forecasts:
+        source = stamp_of(forecast.header.stamp)
+        context = [stamp_of(stamp) for stamp in forecast.context_stamps]
+        assert forecast.header.frame_id == "cam"
+        assert source in stamps[3:]
+        assert context == [source - k * INTERVAL_NS for k in (3, 2, 1, 0)]
+        targets = [source + k * INTERVAL_NS for k in (1, 2)]
+        assert [stamp_of(stamp) for stamp in forecast.target_stamps] == targets
+        assert [stamp_of(step.target_stamp) for step in forecast.steps] == targets
+        assert [step.step for step in forecast.steps] == [1, 2]
+        assert [step.horizon for step in forecast.steps] == pytest.approx([0.2, 0.4])
+        assert forecast.model_name == "untrained-tiny"
+        assert not forecast.trained
+        assert 0 < forecast.latency < TIMEOUT_S
+
+
+def test_images_have_the_promised_encodings_sizes_and_values(client: Client) -> None:
+    forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
+    stream_until(client, time.time_ns(), lambda: bool(forecasts))
+    promised = {
+        "segmentation": ("mono8", np.uint8, 1),
+        "depth": ("32FC1", np.float32, 1),
+        "normals": ("32FC3", np.float32, 3),
+        "confidence": ("32FC1", np.float32, 1),
+    }
+    for step in forecasts[-1].steps:
+        arrays = {}
+        assert step.depth_is_metric
+        for name, (encoding, dtype, channels) in promised.items():
+            image = getattr(step, name)
+            assert (image.encoding, image.height, image.width) == (encoding, 72, 128)
+            assert image.step == 128 * channels * np.dtype(dtype).itemsize
+            assert image.header == forecasts[-1].header
+            arrays[name] = np.frombuffer(image.data, dtype).reshape(72, 128, channels)
+        assert arrays["segmentation"].max() < 14
+        assert arrays["depth"].min() >= 1.0
+        assert arrays["depth"].max() <= 80.0
+        assert np.allclose(np.linalg.norm(arrays["normals"], axis=2), 1.0, atol=1e-3)
+        assert 0.0 < arrays["confidence"].min() <= arrays["confidence"].max() <= 1.0
+
+
+def test_step_topics_carry_images_colours_and_scaled_camera_info(client: Client) -> None:
+    kinds = {
+        "segmentation": Image,
+        "segmentation_color": Image,
+        "depth": Image,
+        "normals": Image,
+        "camera_info": CameraInfo,
+    }
+    got = {name: client.subscribe(kind, f"foresight/step_2/{name}") for name, kind in kinds.items()}
+    labels = client.subscribe(messages.Labels, "foresight/labels", latched=True)
+    info = CameraInfo(header=header_at(1), height=120, width=200, distortion_model="plumb_bob")
+    info.d = [0.1, 0.2, 0.3, 0.4, 0.5]
+    info.k = [100.0, 0.0, 100.0, 0.0, 110.0, 60.0, 0.0, 0.0, 1.0]
+    info.p = [100.0, 0.0, 100.0, 8.0, 0.0, 110.0, 60.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    infos = client.node.create_publisher(CameraInfo, "camera_info", 1)
+    assert client.spin_until(lambda: infos.get_subscription_count() > 0)
+    infos.publish(info)
+    stream_until(client, time.time_ns(), lambda: all(got.values()) and bool(labels))
+    client.node.destroy_publisher(infos)
+    assert len(labels[-1].names) == 14
+    assert labels[-1].unlabelled == 255
+    palette = np.array(labels[-1].palette, np.uint8).reshape(-1, 3)
+    stamps = {name: {stamp_of(m.header.stamp) for m in kept} for name, kept in got.items()}
+    common = max(set.intersection(*stamps.values()))
+    one = {n: next(m for m in k if stamp_of(m.header.stamp) == common) for n, k in got.items()}
+    ids = np.frombuffer(one["segmentation"].data, np.uint8)
+    colors = np.frombuffer(one["segmentation_color"].data, np.uint8).reshape(-1, 3)
+    assert one["segmentation_color"].encoding == "rgb8"
+    assert np.array_equal(colors, palette[ids])
+    scaled = one["camera_info"]
+    assert (scaled.height, scaled.width) == (72, 128)
+    assert (scaled.height, scaled.width) == (one["depth"].height, one["depth"].width)
+    assert scaled.k == pytest.approx([64, 0, 64, 0, 66, 36, 0, 0, 1])
+    assert scaled.p == pytest.approx([64, 0, 64, 5.12, 0, 66, 36, 0, 0, 0, 1, 0])
+    assert list(scaled.d) == list(info.d)
+
+
+def test_every_frame_is_accounted_and_bad_ones_are_named(client: Client, node: NodeProcess) -> None:
+    diagnostics = client.subscribe(DiagnosticArray, "/diagnostics")
+    forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
+    base_ns = time.time_ns()
+    stamps = stream_until(client, base_ns, lambda: bool(forecasts))
+    before = len(forecasts)
+    faults: list[tuple[int, dict[str, Any]]] = [
+        (stamps[-1], {}),  # twice
+        (stamps[-1] - INTERVAL_NS // 3, {}),  # late
+        (stamps[-1] + 1, {"width": 0}),
+        (stamps[-1] + 2, {"step": 5000}),
+        (stamps[-1] + 3, {"encoding": "16UC1"}),
+        (0, {}),
+    ]
+    for stamp, changes in faults:
+        client.publish(stamp, **changes)
+        client.spin_for(0.3)
+
+    def newest() -> dict[str, str]:
+        return values_of(diagnostics[-1]) if diagnostics else {}
+
+    def counted() -> bool:
+        names = {"duplicate_stamp": 1, "out_of_order": 1, "bad_image": 3, "no_stamp": 1}
+        return all(int(newest().get(f"dropped.{n}", 0)) >= c for n, c in names.items())
+
+    assert client.spin_until(counted, 5.0), newest()
+    stream_until(client, stamps[-1] + INTERVAL_NS, lambda: len(forecasts) > before)
+    client.spin_until(lambda: newest().get("in_flight") == "0", 3.0)
+    for message in diagnostics:
+        values = values_of(message)
+        dropped = sum(int(v) for k, v in values.items() if k.startswith("dropped."))
+        assert dropped == int(values["dropped_total"])
+        assert int(values["frames_received"]) == (
+            int(values["forecasts_published"]) + dropped + int(values["in_flight"])
+        )
+    assert diagnostics[-1].status[0].name == "forecast_node: forecast"
+    assert diagnostics[-1].status[0].hardware_id == "untrained-tiny"
+    assert newest()["trained"] == "false"
+    assert newest()["context"].endswith("/4 frames")
+    assert float(newest()["latency_p99_ms"]) >= float(newest()["latency_p50_ms"]) > 0
+    assert node.text.count("came twice") == 1
+    assert node.text.count("came after a newer one") == 1
+
+
+def test_nothing_is_forecast_for_nobody(client: Client) -> None:
+    diagnostics = client.subscribe(DiagnosticArray, "/diagnostics")
+    stream(client, time.time_ns(), 8)
+    assert client.spin_until(lambda: "dropped.unwanted" in values_of(diagnostics[-1]), 3.0)
+
+
+def test_stopped_stream_is_reported_once_and_its_return(client: Client, node: NodeProcess) -> None:
+    stream(client, time.time_ns(), 2)
+    reports = node.text.count("waiting for it to resume")
+    node.wait_for_text("waiting for it to resume", 10.0)
+    assert wait_until(lambda: node.text.count("waiting for it to resume") == reports + 1, 10.0)
+    client.spin_for(2.5)
+    assert node.text.count("waiting for it to resume") == reports + 1
+    resumed = node.text.count("the image stream resumed")
+    stream(client, time.time_ns(), 1)
+    assert wait_until(lambda: node.text.count("the image stream resumed") == resumed + 1, 5.0)
+
+
+def test_time_jump_restarts_the_context_and_is_said(client: Client, node: NodeProcess) -> None:
+    forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
+    base_ns = time.time_ns()
+    stream_until(client, base_ns, lambda: bool(forecasts))
+
+    def after_the_jump() -> list[Any]:
+        return [f for f in forecasts if stamp_of(f.header.stamp) < base_ns]
+
+    stamps = stream_until(client, base_ns - 3600 * 10**9, lambda: bool(after_the_jump()))
+    assert len(stamps) >= 4
+    assert stamp_of(after_the_jump()[0].context_stamps[0]) in stamps
+    node.wait_for_text("time jumped back", 5.0)
+    # The tests that follow use the present time, which is a forward gap from here.
+
+
+def test_untrained_bundle_is_warned_of_once(client: Client, node: NodeProcess) -> None:
+    assert node.text.count("is untrained") == 1
+    assert node.text.count("each is resized to the model's 224x126") == 1
+
+
+def test_lifecycle_transitions_stop_free_and_restart_the_node(
+    client: Client, node: NodeProcess
+) -> None:
+    """Deactivate, clean up, refuse nonsense, come back."""
+
+    def change(label: str) -> bool:
+        request = ChangeState.Request()
+        request.transition.label = label
+        return bool(client.call(ChangeState, "/forecast_node/change_state", request).success)
+
+    def state() -> str:
+        answer = client.call(GetState, "/forecast_node/get_state", GetState.Request())
+        return str(answer.current_state.label)
+
+    assert state() == "active"
+    assert change("deactivate")
+    assert state() == "inactive"
+    assert not change("deactivate")
+    assert client.spin_until(lambda: client.images.get_subscription_count() == 0)
+    assert change("cleanup")
+    assert state() == "unconfigured"
+    assert not change("activate")
+    assert change("configure")
+    assert change("activate")
+    forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
+    assert client.spin_until(lambda: client.images.get_subscription_count() > 0)
+    assert matched(client, "/foresight/forecast")
+    stream_until(client, time.time_ns(), lambda: bool(forecasts))
+
+
+def test_sigterm_in_the_midst_of_work_ends_the_node_with_exit_code_0(
+    client: Client, node: NodeProcess
+) -> None:
+    """The shared node's end, while frames come in faster than it can work."""
+    client.subscribe(messages.Forecast, "foresight/forecast")
+    base_ns = time.time_ns()
+    for index in range(40):
+        client.publish(base_ns + index * INTERVAL_NS // 8)
+        client.spin_for(0.02)
+    started = time.monotonic()
+    assert node.end(signal.SIGTERM) == 0
+    assert time.monotonic() - started < 5.0
+    assert "Traceback" not in node.text
+
+
+def test_signal_while_loading_ends_the_node_with_exit_code_0(
+    ros_domain: dict[str, str], tmp_path: Path
+) -> None:
+    running = NodeProcess(ros_domain, tmp_path / "log")
+    try:
+        # rclpy is up within the first second or so, torch takes longer.
+        time.sleep(2.0)
+        assert running.end(signal.SIGINT) in (0, -signal.SIGINT)
+        assert "listening" not in running.text
+    finally:
+        running.kill()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "exit_code", "reason"),
+    [
+        ("bundle:=/no/such/bundle", 1, "/no/such/bundle is not a bundle"),
+        ("steps:=99", 2, "steps: 99 is out of range; valid: 1 to 16"),
+        ("steps:=many", 2, "steps: 'many' is not a whole number"),
+        ("dtype:=float8", 2, "'float8' is unknown; valid: auto, float32"),
+        ("device:=gpu", 2, "'gpu' is unknown; valid: auto, cpu, cuda, cuda:N"),
+        ("output_size:=huge", 2, "valid: grid, input, WIDTHxHEIGHT"),
+    ],
+)
+def test_bad_start_is_one_line_and_an_exit_code(
+    parameter: str, exit_code: int, reason: str, ros_domain: dict[str, str]
+) -> None:
+    ended = subprocess.run(
+        [*NODE, "--ros-args", "-p", parameter],
+        env=ros_domain,
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S,
+        check=False,
+    )
+    lines = [line for line in (ended.stdout + ended.stderr).splitlines() if line]
+    assert ended.returncode == exit_code, lines
+    assert len(lines) == 1
+    assert reason in lines[0]
+    assert os.environ["ROS_DOMAIN_ID"] == ros_domain["ROS_DOMAIN_ID"]
+
+
+def test_unmanaged_failure_is_retryable_and_compressed_images_work(
+    ros_domain: dict[str, str], tmp_path: Path
+) -> None:
+    """autostart false: a bad bundle leaves the node unconfigured; a good one then works."""
+    import cv2
+    from rcl_interfaces.srv import SetParameters
+    from rclpy.parameter import Parameter
+
+    running = NodeProcess(
+        ros_domain,
+        tmp_path / "log",
+        "autostart:=false",
+        "bundle:=/no/such/bundle",
+        "image_transport:=compressed",
+        "output_size:=input",
+        "outputs:=[segmentation]",
+        remaps=("__node:=second", "image:=camera/compressed"),
+    )
+    client = Client()
+    try:
+        request = ChangeState.Request()
+        request.transition.label = "configure"
+        name = "/second"
+        assert not client.call(ChangeState, f"{name}/change_state", request).success
+        assert "/no/such/bundle is not a bundle" in running.text
+        bundle = Parameter("bundle", value="untrained-tiny").to_parameter_msg()
+        wish = SetParameters.Request(parameters=[bundle])
+        assert client.call(SetParameters, f"{name}/set_parameters", wish).results[0].successful
+        assert client.call(ChangeState, f"{name}/change_state", request).success
+        refused = client.call(
+            SetParameters,
+            f"{name}/set_parameters",
+            SetParameters.Request(parameters=[Parameter("steps", value=5).to_parameter_msg()]),
+        ).results[0]
+        assert not refused.successful
+        assert "clean it up first" in refused.reason
+        request.transition.label = "activate"
+        assert client.call(ChangeState, f"{name}/change_state", request).success
+        forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
+        pictures = client.node.create_publisher(
+            CompressedImage, "camera/compressed", qos_profile_sensor_data
+        )
+        assert client.spin_until(lambda: pictures.get_subscription_count() > 0)
+        assert matched(client, "/foresight/forecast")
+        jpeg = cv2.imencode(".jpg", np.zeros((90, 160, 3), np.uint8))[1].tobytes()
+        base_ns, count = time.time_ns(), 0
+        while not forecasts and count < 100:
+            stamp = base_ns + count * INTERVAL_NS
+            data = b"broken" if count == 2 else jpeg
+            message = CompressedImage(header=header_at(stamp), format="jpeg", data=data)
+            pictures.publish(message)
+            client.spin_for(INTERVAL_NS / 1e9)
+            count += 1
+        step = forecasts[0].steps[0]
+        assert (step.segmentation.height, step.segmentation.width) == (90, 160)
+        assert (step.depth.height, step.confidence.height) == (0, 0)
+        assert running.end() == 0
+    finally:
+        client.close()
+        running.kill()
