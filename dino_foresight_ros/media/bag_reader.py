@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,6 @@ class BagReader:
         self.damage: str | None = None
         self.expected_counts: dict[str, int] = {}
         self._reader: Reader | None = None
-        self._files: list[Path] = []
         reason = self._open_whole()
         if reason is not None:
             self._open_damaged(reason)
@@ -83,11 +83,11 @@ class BagReader:
 
     def _open_damaged(self, reason: str) -> None:
         """Scan the storage files for what they still hold."""
-        self._files = self._storage_files()
-        if not any(open_salvage(file) for file in self._files):
+        files = self._storage_files()
+        if not any(open_salvage(file) for file in files):
             raise InputError(f"{self.path} is not a readable rosbag2: {reason}")
         times: list[int] = []
-        for file in self._files:
+        for file in files:
             topics, first_ns, last_ns = scan(file)
             for topic, count in topics.items():
                 self._add(topic.name, topic.msgtype, count, _qos(topic.qos))
@@ -129,22 +129,32 @@ class BagReader:
         In the order of log time; from a damaged bag in the order of writing, up to the damage.
         """
         if self._reader is None:
-            for file in self._files:
-                yield from salvaged_messages(file, topics, start_ns, end_ns)
+            yield from self._salvaged(topics, start_ns, end_ns)
             return
-        connections = [c for c in self._reader.connections if c.topic in topics]
-        if not connections:
-            return
-        found = self._reader.messages(connections, start=start_ns, stop=end_ns)
-        while True:
-            try:
-                connection, log_time_ns, data = next(found)
-            except StopIteration:
-                return
-            except Exception as error:  # noqa: BLE001 - damaged files raise errors of every kind
-                self.damage = _reason(error)
-                return
-            yield StoredMessage(connection.topic, log_time_ns, bytes(data))
+        count = 0
+        try:
+            for message in self._indexed(self._reader, topics, start_ns, end_ns):
+                yield message
+                count += 1
+        except Exception as error:  # noqa: BLE001 - damaged files raise errors of every kind
+            self.damage = _reason(error)
+            # One bad record spoils a whole chunk for the index; a scan gets up to the record.
+            yield from islice(self._salvaged(topics, start_ns, end_ns), count, None)
+
+    def _indexed(
+        self, reader: Reader, topics: Collection[str], start_ns: int, end_ns: int
+    ) -> Iterator[StoredMessage]:
+        connections = [c for c in reader.connections if c.topic in topics]
+        if connections:
+            found = reader.messages(connections, start=start_ns, stop=end_ns)
+            for connection, log_time_ns, data in found:
+                yield StoredMessage(connection.topic, log_time_ns, bytes(data))
+
+    def _salvaged(
+        self, topics: Collection[str], start_ns: int, end_ns: int
+    ) -> Iterator[StoredMessage]:
+        for file in self._storage_files():
+            yield from salvaged_messages(file, topics, start_ns, end_ns)
 
     def deserialize(self, message: StoredMessage) -> Any:
         """Return the message's fields as rosbags has them; KeyError for a type it lacks."""

@@ -51,11 +51,15 @@ class McapSalvage:
             for opcode, body in _mcap_records(file):
                 if opcode == _DATA_END:
                     return
-                if opcode == _CHUNK:
-                    found = [m for op, b in _chunk_records(body) if (m := self._take(op, b))]
-                    yield from sorted(found, key=lambda message: message.log_time_ns)
-                elif (message := self._take(opcode, body)) is not None:
-                    yield message
+                try:
+                    found = self._take_all(opcode, body)
+                except struct.error:  # a record that is not what it says: no way on from here
+                    return
+                yield from sorted(found, key=lambda message: message.log_time_ns)
+
+    def _take_all(self, opcode: int, body: bytes) -> list[StoredMessage]:
+        records = _chunk_records(body) if opcode == _CHUNK else iter([(opcode, body)])
+        return [found for op, b in records if (found := self._take(op, b)) is not None]
 
     def _take(self, opcode: int, body: bytes) -> StoredMessage | None:
         """Keep schemas and channels, and turn a message record into a message."""

@@ -127,7 +127,11 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Order digits by value and the rest by letter: img2 before img10."""
+    """Order digits by value and the rest by letter: img2 before img10, 1533151603.51 before .6."""
+    # Unix seconds are one number with a fraction, the only such in common use.
+    name = re.sub(
+        r"(?<!\d)(\d{10}\.)(\d{1,9})(?!\d)", lambda found: found[1] + found[2].ljust(9, "0"), name
+    )
     parts = re.split(r"(\d+)", name.casefold())
     return [(0, int(p), p) if p.isdigit() else (1, 0, p) for p in parts if p] + [(2, 0, name)]
 
