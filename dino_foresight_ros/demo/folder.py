@@ -1,0 +1,69 @@
+"""The folder that the demo leaves its results in: all of them complete, or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from dino_foresight_ros.errors import InputError
+
+SHEET, VIDEO, METRICS = "contact_sheet.png", "forecast.mp4", "metrics.json"
+RESULTS = (SHEET, VIDEO, METRICS)
+_PARTIAL_PREFIX = ".unfinished-"
+
+
+class ResultFolder:
+    """Results are written in a hidden folder beside their place, and moved there together.
+
+    Entering removes the results of an earlier run, so that they cannot be taken for new ones.
+    Leaving without `publish` removes what was written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder where it does not exist.
+
+        Raises:
+            InputError: it cannot be written to.
+        """
+        self.path = path.expanduser().absolute()
+        self.log_dir = self.path / "log"
+        try:
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+            self._partial: Path | None = None
+        except OSError as error:
+            raise InputError(f"--out {path} cannot be made a folder: {error.strerror}") from error
+
+    def __enter__(self) -> ResultFolder:
+        try:
+            for leftover in self.path.glob(f"{_PARTIAL_PREFIX}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            for name in RESULTS:
+                (self.path / name).unlink(missing_ok=True)
+            self._partial = Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=self.path))
+        except OSError as error:
+            raise InputError(f"--out {self.path} cannot be written: {error.strerror}") from error
+        return self
+
+    def partial(self, name: str) -> Path:
+        """Where to write a result until it is complete."""
+        assert self._partial is not None
+        return self._partial / name
+
+    def publish(self) -> list[Path]:
+        """Move the complete results to their place, the numbers last, and return the paths."""
+        for name in RESULTS:
+            os.replace(self.partial(name), self.path / name)
+        return [self.path / name for name in RESULTS]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._partial is not None:
+            shutil.rmtree(self._partial, ignore_errors=True)
+            self._partial = None

@@ -1,0 +1,125 @@
+"""The numbers of one demo run."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dino_foresight_ros.version import __version__
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.demo.client import Seen
+
+_DROPPED = "dropped."
+
+
+def machine_description() -> dict[str, Any]:
+    """What the run ran on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = len(affinity(0)) if affinity is not None else os.cpu_count()
+    return {
+        "cpu": _cpu_name(),
+        "cpu_count": os.cpu_count(),
+        "usable_cpus": usable,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.lower().startswith(("model name", "hardware")):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def account(frames_seen: int, diagnostics: Mapping[str, str]) -> dict[str, Any]:
+    """Where every frame went: frames_in = forecasts_out + the sum of dropped, always.
+
+    Args:
+        frames_seen: frames that the demo saw on the image topic (reliable).
+        diagnostics: the forecast node's values; its image input is best effort.
+    """
+    received = int(diagnostics.get("frames_received", 0))
+    forecasts = int(diagnostics.get("forecasts_published", 0))
+    dropped = {
+        key.removeprefix(_DROPPED): int(value)
+        for key, value in diagnostics.items()
+        if key.startswith(_DROPPED) and int(value)
+    }
+    frames_in = max(frames_seen, received)
+    if frames_in > received:
+        dropped["not_delivered"] = frames_in - received
+    unfinished = frames_in - forecasts - sum(dropped.values())
+    if unfinished:
+        dropped["unfinished"] = unfinished
+    return {
+        "frames_in": frames_in,
+        "forecasts_out": forecasts,
+        "dropped_total": sum(dropped.values()),
+        "dropped": dropped,
+    }
+
+
+def latency_percentiles(latencies_ms: Sequence[float]) -> dict[str, float | None]:
+    """p50 and p99, in milliseconds; None without a forecast."""
+    if not len(latencies_ms):
+        return {"latency_p50_ms": None, "latency_p99_ms": None}
+    p50, p99 = np.percentile(np.asarray(latencies_ms), (50, 99))
+    return {"latency_p50_ms": round(float(p50), 2), "latency_p99_ms": round(float(p99), 2)}
+
+
+def rate_hz(count: int, first_s: float | None, last_s: float | None) -> float | None:
+    """Mean rate of events between the first and the last of them; None below two events."""
+    if count < 2 or first_s is None or last_s is None or last_s <= first_s:
+        return None
+    return round((count - 1) / (last_s - first_s), 2)
+
+
+def summarize(seen: Seen) -> dict[str, Any]:
+    """Everything that was counted and measured while the demo ran."""
+    forecast_rate = rate_hz(seen.forecasts, seen.first_forecast_s, seen.last_forecast_s)
+    diagnostics = seen.diagnostics
+    return {
+        **account(seen.frames, diagnostics),
+        "forecasts_seen": seen.forecasts,
+        **latency_percentiles(seen.latencies_ms),
+        "frames_per_s": rate_hz(seen.frames, seen.first_frame_s, seen.last_frame_s),
+        "forecasts_per_s": forecast_rate,
+        "model": seen.model,
+        "trained": seen.trained,
+        "device": diagnostics.get("device"),
+        "dtype": diagnostics.get("dtype"),
+        "steps": seen.steps,
+        "frame_interval_s": round(seen.frame_interval_s, 6),
+        "image_size": _width_height(seen.image_size),
+        "forecast_size": _width_height(seen.forecast_size),
+    }
+
+
+def _width_height(size: tuple[int, int] | None) -> list[int] | None:
+    return None if size is None else [size[1], size[0]]
+
+
+def write_metrics(path: Path, numbers: Mapping[str, Any]) -> None:
+    """Write metrics.json with what is common to every run added."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    common = {
+        "version": __version__,
+        "created": now.isoformat(timespec="seconds"),
+        "machine": machine_description(),
+    }
+    # Strict JSON: a NaN would break other readers.
+    text = json.dumps({**numbers, **common}, indent=2, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,242 @@
+"""One run of the demo: real nodes in processes of their own, real topics, results in a folder."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dino_foresight_ros.demo.domain import choose_domain, private_environment
+from dino_foresight_ros.demo.folder import METRICS, SHEET, VIDEO, ResultFolder
+from dino_foresight_ros.demo.metrics import summarize, write_metrics
+from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input, warn
+from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures
+from dino_foresight_ros.demo.processes import NodeFailedError, NodeGroup, NodeProcess
+from dino_foresight_ros.demo.progress import Progress
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.render.views import Moment
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.demo.client import DemoClient
+
+# Loading a large bundle from a slow disk onto a GPU takes a while.
+READY_LIMIT_S = 300.0
+FIRST_FRAME_LIMIT_S = 60.0
+SILENCE_LIMIT_S = 120.0
+# The forecast node reports once a second; a model may need long for the frame it is at.
+DRAIN_LIMIT_S = 60.0
+DELIVERY_LIMIT_S = 3.0
+_POLL_S = 0.1
+_WAITING_MOMENTS = 64
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the results are, and the numbers in metrics.json."""
+
+    paths: list[Path]
+    numbers: dict[str, Any]
+
+
+def run_demo(options: DemoOptions) -> DemoResult:
+    """Play the input through the nodes and write the results.
+
+    Raises:
+        InputError: the input cannot be used; nothing was started.
+        NodeFailedError: a node failed, hung, or gave no forecast.
+        KeyboardInterrupt: Ctrl-C; every process has ended.
+    """
+    demo_input = open_input(options, warn)
+    domain_id = options.domain_id if options.domain_id is not None else choose_domain()
+    with (
+        ResultFolder(options.out) as folder,
+        tempfile.TemporaryDirectory(prefix="foresight-demo-") as ros_logs,
+        _termination_as_exit(),
+    ):
+        environment = private_environment(os.environ, domain_id, ros_logs)
+        # This process takes part as well, and ROS reads the variables when it starts.
+        os.environ.update({k: v for k, v in environment.items() if k.startswith(("ROS_", "RCU"))})
+        run = _Run(options, demo_input, folder)
+        try:
+            numbers = run.play(environment, domain_id)
+        except BaseException:
+            run.pictures.abandon()
+            raise
+        return DemoResult(folder.publish(), numbers)
+
+
+@contextmanager
+def _termination_as_exit() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the stack, so that the nodes are ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    previous = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Run:
+    """The phases of one run."""
+
+    def __init__(self, options: DemoOptions, demo_input: DemoInput, folder: ResultFolder) -> None:
+        self._options = options
+        self._input = demo_input
+        self._folder = folder
+        self._moments: queue.Queue[Moment] = queue.Queue(_WAITING_MOMENTS)
+        self.pictures = Pictures(folder.partial(VIDEO))
+
+    def play(self, environment: dict[str, str], domain_id: int) -> dict[str, Any]:
+        """Run from the start of the nodes to the written results; returns the numbers."""
+        with NodeGroup(self._folder.log_dir, environment) as nodes:
+            forecaster = nodes.start("forecast_node", self._options.forecast_parameters())
+            # Imported while the forecast node loads: rclpy, which takes a second.
+            from dino_foresight_ros.demo.client import DemoClient
+
+            with DemoClient(domain_id, self._on_moment, 1.0 / VIDEO_RATE_HZ) as client:
+                self._wait_until_ready(nodes, client)
+                player = nodes.start(self._input.node, self._input.parameters)
+                self._watch(nodes, player, client)
+                self._drain(nodes, client)
+            exit_codes = {node.name: node.stop() for node in (player, forecaster)}
+        self._tell_warnings(player, forecaster)
+        for name, code in exit_codes.items():
+            if code:
+                warn(f"{name} ended with exit code {code} (log: {self._folder.log_dir})")
+        return self._write_results(client, exit_codes)
+
+    def _on_moment(self, moment: Moment) -> None:
+        # Full only when drawing cannot keep up; the video shows the moment before for longer.
+        with suppress(queue.Full):
+            self._moments.put_nowait(moment)
+
+    def _wait_until_ready(self, nodes: NodeGroup, client: DemoClient) -> None:
+        """The labels are latched, and published when the forecast node becomes active."""
+        deadline_s = time.monotonic() + READY_LIMIT_S
+        with Progress.loading():
+            while client.labels is None:
+                nodes.check()
+                if time.monotonic() > deadline_s:
+                    raise NodeFailedError(
+                        f"forecast_node was not ready after {READY_LIMIT_S:.0f} s "
+                        f"(log: {self._folder.log_dir})"
+                    )
+                time.sleep(_POLL_S)
+
+    def _watch(self, nodes: NodeGroup, player: NodeProcess, client: DemoClient) -> None:
+        """Draw while the input plays, to its end."""
+        started_s = time.monotonic()
+        interrupted = False
+        with Progress(self._input.name, self._input.frame_count) as progress:
+            while player.exit_code is None:
+                nodes.check()
+                self._draw(client, wait_s=_POLL_S)
+                progress.show(client.seen)
+                self._check_silence(client, started_s)
+                stop_after = self._input.stop_after
+                if stop_after is not None and client.seen.frames >= stop_after and not interrupted:
+                    player.interrupt()
+                    interrupted = True
+            nodes.check()
+            self._draw(client)
+            progress.show(client.seen)
+
+    def _check_silence(self, client: DemoClient, started_s: float) -> None:
+        seen, now_s = client.seen, time.monotonic()
+        if seen.failure is not None:
+            raise NodeFailedError(f"the demo cannot read the topics: {seen.failure}")
+        if seen.last_frame_s is None:
+            if now_s - started_s > FIRST_FRAME_LIMIT_S:
+                raise NodeFailedError(
+                    f"{self._input.node} gave no frame in {FIRST_FRAME_LIMIT_S:.0f} s "
+                    f"(log: {self._folder.log_dir})"
+                )
+        elif now_s - seen.last_frame_s > SILENCE_LIMIT_S / min(self._options.rate, 1.0):
+            raise NodeFailedError(
+                f"{self._input.node} gave no frame for {now_s - seen.last_frame_s:.0f} s "
+                f"(log: {self._folder.log_dir})"
+            )
+
+    def _draw(self, client: DemoClient, wait_s: float = 0.0) -> None:
+        """Draw the moments that are waiting; wait for the first one so long at most."""
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            left_s = max(0.001, deadline_s - time.monotonic())
+            try:
+                moment = self._moments.get(timeout=left_s)
+            except queue.Empty:
+                return
+            seen = client.seen
+            self.pictures.add(
+                moment,
+                client.palette,
+                client.depth_is_metric,
+                seen.first_stamp_ns or 0,
+                seen.trained,
+            )
+
+    def _drain(self, nodes: NodeGroup, client: DemoClient) -> None:
+        """Wait until the forecast node says that no frame is being worked on."""
+        ended_s = time.monotonic()
+        received_before: int | None = None
+        told_s: float | None = ended_s
+        seen = client.seen
+        while time.monotonic() - ended_s < DRAIN_LIMIT_S:
+            nodes.check()
+            self._draw(client, wait_s=_POLL_S)
+            if seen.diagnostics_s is None or seen.diagnostics_s <= (told_s or 0.0):
+                continue
+            told_s = seen.diagnostics_s
+            received = int(seen.diagnostics.get("frames_received", 0))
+            is_idle = int(seen.diagnostics.get("in_flight", 0)) == 0
+            if is_idle and (received >= seen.frames or received == received_before):
+                break
+            received_before = received
+        deadline_s = time.monotonic() + DELIVERY_LIMIT_S
+        published = int(seen.diagnostics.get("forecasts_published", 0))
+        while seen.forecasts < published and time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
+
+    def _tell_warnings(self, *nodes: NodeProcess) -> None:
+        for node in nodes:
+            texts = [line.text for line in node.log() if line.level == "WARN"]
+            # Told once, at the end and more prominently.
+            for text in dict.fromkeys(t for t in texts if "untrained" not in t):
+                warn(f"{node.name}: {text}")
+
+    def _write_results(self, client: DemoClient, exit_codes: dict[str, int]) -> dict[str, Any]:
+        seen = client.seen
+        self._draw(client)
+        if not seen.forecasts or not self.pictures.has_any:
+            counts = summarize(seen)
+            why = ", ".join(f"{name}: {count}" for name, count in counts["dropped"].items())
+            raise InputError(
+                f"{self._input.name}: {counts['frames_in']} frames gave no forecast "
+                f"(dropped: {why or 'none'}); the model needs several frames, spread over "
+                "a second or more"
+            )
+        facts = {"kind": self._input.kind, "name": self._input.name, **self._input.facts}
+        numbers = {**summarize(seen), "input": facts, "exit_codes": exit_codes}
+        numbers["seed"] = self._input.facts.get("seed")
+        numbers["video"] = self.pictures.finish_video()
+        sheet = self._folder.partial(SHEET)
+        origin_ns = seen.first_stamp_ns or 0
+        self.pictures.write_sheet(sheet, client.palette, client.depth_is_metric, origin_ns, numbers)
+        write_metrics(self._folder.partial(METRICS), numbers)
+        return numbers
