@@ -1,0 +1,298 @@
+"""How good predicted segmentation, depth and normals are, as the paper's authors measure it.
+
+Feed the maps that `model.tasks` decodes, one batch per `update`, and read `compute` at the end.
+A segmentation is scored over all pixels of all updates together. Depth and normals are scored per
+update, and the scores of the updates averaged with equal weight: the reference does so, hence the
+batch size and a short last batch matter a little. Scores are computed in float64, on the device of
+the maps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.aggregation import MeanMetric
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.errors import InputError, UsageError
+
+
+@dataclass(frozen=True)
+class SegmentationScores:
+    """Intersection over union, 0 to 1.
+
+    Attributes:
+        miou: mean over all classes.
+        moving_miou: mean over the moving classes; None without any.
+        per_class: one per class. 0 for a class that is in neither prediction nor ground truth:
+            the reference lets such a class lower the means, so measure on data that has them all.
+        present: per class, whether it is in the prediction or the ground truth.
+    """
+
+    miou: float
+    moving_miou: float | None
+    per_class: tuple[float, ...]
+    present: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class DepthScores:
+    """Depth errors, in the unit of the maps where they have one (metres for a metric head).
+
+    Attributes:
+        delta1, delta2, delta3: share of pixels, 0 to 1, off by a factor below 1.25, 1.25^2, 1.25^3.
+        abs_rel: mean of |error| / true.
+        sq_rel: mean of error^2 / true.
+        rmse: root of the mean squared error.
+        log10: mean of |log10 predicted - log10 true|.
+        rmse_log: root of the mean squared difference of natural logarithms.
+        silog: 100 x standard deviation of that difference, which a wrong scale leaves alone.
+    """
+
+    delta1: float
+    delta2: float
+    delta3: float
+    abs_rel: float
+    sq_rel: float
+    rmse: float
+    log10: float
+    rmse_log: float
+    silog: float
+
+
+@dataclass(frozen=True)
+class NormalsScores:
+    """Angle between predicted and true normals.
+
+    Attributes:
+        mean_deg, median_deg, rmse_deg: of the angle, in degrees.
+        within_5_deg to within_30_deg: percent of the pixels whose angle is smaller.
+    """
+
+    mean_deg: float
+    median_deg: float
+    rmse_deg: float
+    within_5_deg: float
+    within_7_5_deg: float
+    within_11_25_deg: float
+    within_22_5_deg: float
+    within_30_deg: float
+
+
+class SegmentationMetrics:
+    """Scores class ids. Pixels whose true id is `UNLABELLED` are left out."""
+
+    def __init__(self, classes: int, moving: Sequence[int] = ()) -> None:
+        """Start with nothing scored.
+
+        Args:
+            classes: number of classes, at least 2.
+            moving: ids of moving objects, as `SegmentationTask.moving`.
+
+        Raises:
+            UsageError: classes or moving out of range.
+        """
+        if not 2 <= classes <= UNLABELLED:
+            raise UsageError(f"classes is {classes}; it must be 2 to {UNLABELLED}")
+        if any(not 0 <= i < classes for i in moving):
+            raise UsageError(f"moving ids {list(moving)} are not all below {classes} classes")
+        self.classes = classes
+        self.moving = tuple(moving)
+        # Its own checks look for unique values, slowly; update() has cheaper ones.
+        self._iou = MulticlassJaccardIndex(classes, average=None, validate_args=False)
+
+    @torch.no_grad()
+    def update(self, predicted: Tensor, true: Tensor) -> None:
+        """Score one batch of class ids.
+
+        Args:
+            predicted: (B, H, W) of an integer type.
+            true: (B, H, W) of an integer type.
+
+        Raises:
+            InputError: other shapes or types, no labelled pixel, or an id that is no class.
+        """
+        _check_shapes("segmentation", predicted, true)
+        for name, ids in (("predicted", predicted), ("true", true)):
+            if ids.is_floating_point() or ids.dtype == torch.bool:
+                raise InputError(f"segmentation: {name} is {ids.dtype}; class ids are integers")
+        scored = true != UNLABELLED
+        _check_scored("segmentation", scored, f"every pixel is unlabelled ({UNLABELLED})")
+        predicted, true = predicted[scored].long(), true[scored].long()
+        for name, ids in (("predicted", predicted), ("true", true)):
+            lowest, highest = int(ids.min()), int(ids.max())
+            if lowest < 0 or highest >= self.classes:
+                bad = lowest if lowest < 0 else highest
+                raise InputError(
+                    f"segmentation: {name} has id {bad}; valid: 0 to {self.classes - 1}"
+                    + (f", and {UNLABELLED} for unlabelled" if name == "true" else "")
+                )
+        self._iou.to(predicted.device)
+        self._iou.update(predicted, true)
+
+    def compute(self) -> SegmentationScores:
+        """Score everything so far.
+
+        Raises:
+            InputError: nothing was scored.
+        """
+        confusion = self._iou.confmat
+        assert isinstance(confusion, Tensor)
+        if not confusion.any():
+            raise InputError("segmentation: nothing was scored; call update() first")
+        per_class = self._iou.compute().double().tolist()
+        moving = [per_class[i] for i in self.moving]
+        return SegmentationScores(
+            miou=math.fsum(per_class) / len(per_class),
+            moving_miou=math.fsum(moving) / len(moving) if moving else None,
+            per_class=tuple(per_class),
+            present=tuple((confusion.sum(0) + confusion.sum(1) > 0).tolist()),
+        )
+
+
+class DepthMetrics:
+    """Scores depth. Pixels whose true depth is not a positive finite number are left out.
+
+    A predicted depth of 0, which a relative head gives for "far", makes log10, rmse_log and silog
+    infinite, and fails every delta.
+    """
+
+    def __init__(self) -> None:
+        self._means = _Means("depth")
+
+    @torch.no_grad()
+    def update(self, predicted: Tensor, true: Tensor) -> None:
+        """Score one batch of depth maps of the same unit.
+
+        Args:
+            predicted: (B, H, W), any real type.
+            true: (B, H, W), any real type; 0 or NaN where unknown.
+
+        Raises:
+            InputError: other shapes, no pixel of known depth, or predictions that are negative or
+                not finite.
+        """
+        _check_shapes("depth", predicted, true)
+        scored = (true > 0) & torch.isfinite(true)
+        _check_scored("depth", scored, "no pixel has a true depth > 0")
+        p, t = predicted[scored].double(), true[scored].double()
+        if not bool((torch.isfinite(p) & (p >= 0)).all()):
+            raise InputError("depth: predicted has negative or non-finite values")
+        error = p - t
+        log_error = p.log() - t.log()
+        factor = torch.maximum(t / p, p / t)
+        # Only a prediction of 0 gives NaN here: its log error lies infinitely far from the mean.
+        variance = (log_error - log_error.mean()).square().mean().nan_to_num(nan=math.inf)
+        self._means.update(
+            delta1=_share(factor < 1.25),
+            delta2=_share(factor < 1.25**2),
+            delta3=_share(factor < 1.25**3),
+            abs_rel=(error.abs() / t).mean(),
+            sq_rel=(error.square() / t).mean(),
+            rmse=error.square().mean().sqrt(),
+            log10=log_error.abs().mean() / math.log(10),
+            rmse_log=log_error.square().mean().sqrt(),
+            silog=100 * variance.sqrt(),
+        )
+
+    def compute(self) -> DepthScores:
+        """Average over the updates so far.
+
+        Raises:
+            InputError: nothing was scored.
+        """
+        return DepthScores(**self._means.compute())
+
+
+class NormalsMetrics:
+    """Scores surface normals of any length. Pixels whose true normal is 0 or NaN are left out."""
+
+    def __init__(self) -> None:
+        self._means = _Means("normals")
+
+    @torch.no_grad()
+    def update(self, predicted: Tensor, true: Tensor) -> None:
+        """Score one batch of normals.
+
+        A predicted normal of length 0 counts as 90 degrees off. The median of an even number of
+        pixels is the lower of the two in the middle, as the reference's.
+
+        Args:
+            predicted: (B, H, W, 3) float, as `NormalsTask.decode` gives.
+            true: (B, H, W, 3) float.
+
+        Raises:
+            InputError: other shapes, no pixel of known normal, or non-finite predictions.
+        """
+        _check_shapes("normals", predicted, true, channels=3)
+        scored = torch.isfinite(true).all(dim=-1) & (true != 0).any(dim=-1)
+        _check_scored("normals", scored, "no pixel has a true normal")
+        p, t = predicted[scored].double(), true[scored].double()
+        if not bool(torch.isfinite(p).all()):
+            raise InputError("normals: predicted has non-finite values")
+        cosine = torch.cosine_similarity(p, t, dim=-1).clamp(-1.0, 1.0)
+        angle = torch.rad2deg(torch.arccos(cosine))
+        self._means.update(
+            mean_deg=angle.mean(),
+            median_deg=angle.median(),
+            rmse_deg=angle.square().mean().sqrt(),
+            within_5_deg=100 * _share(angle < 5),
+            within_7_5_deg=100 * _share(angle < 7.5),
+            within_11_25_deg=100 * _share(angle < 11.25),
+            within_22_5_deg=100 * _share(angle < 22.5),
+            within_30_deg=100 * _share(angle < 30),
+        )
+
+    def compute(self) -> NormalsScores:
+        """Average over the updates so far.
+
+        Raises:
+            InputError: nothing was scored.
+        """
+        return NormalsScores(**self._means.compute())
+
+
+class _Means:
+    """Averages named scores over updates."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._means: dict[str, MeanMetric] = {}
+
+    def update(self, **scores: Tensor) -> None:
+        values = torch.stack(list(scores.values())).cpu()
+        for name, value in zip(scores, values, strict=True):
+            if name not in self._means:
+                mean = MeanMetric(nan_strategy="error")
+                mean.set_dtype(torch.float64)
+                self._means[name] = mean
+            self._means[name].update(value)
+
+    def compute(self) -> dict[str, float]:
+        if not self._means:
+            raise InputError(f"{self._what}: nothing was scored; call update() first")
+        return {name: float(mean.compute()) for name, mean in self._means.items()}
+
+
+def _share(hits: Tensor) -> Tensor:
+    return hits.double().mean()
+
+
+def _check_shapes(what: str, predicted: Tensor, true: Tensor, channels: int | None = None) -> None:
+    wanted = "(B, H, W)" if channels is None else f"(B, H, W, {channels})"
+    fits = true.ndim == (3 if channels is None else 4) and channels in (None, true.shape[-1])
+    if predicted.shape != true.shape or not fits:
+        raise InputError(
+            f"{what}: predicted has shape {tuple(predicted.shape)} and true {tuple(true.shape)}; "
+            f"both must be the same {wanted}"
+        )
+
+
+def _check_scored(what: str, scored: Tensor, why: str) -> None:
+    if not bool(scored.any()):
+        raise InputError(f"{what}: nothing to score: {why}")
