@@ -37,7 +37,7 @@ def road(rng: np.random.Generator, layout: RoadLayout, conditions: Conditions) -
     span = road_span_m(layout)
     width, height = 2048, 512 if span < 20 else 1024
     across, along = height / span, width / ROAD_PERIOD_M
-    shade = rng.uniform(58, 118) * (0.72 if conditions.weather == "wet" else 1.0)
+    shade = rng.uniform(78, 132) * (0.72 if conditions.weather == "wet" else 1.0)
     color = asphalt(rng, height, width, shade)
     d = (np.arange(height) + 0.5) / across - span / 2
     color *= _wheel_tracks(rng, layout, d)[:, None, None]

@@ -22,10 +22,14 @@ class Lens:
         y = (np.arange(height, dtype=np.float32) - (height - 1) / 2) / (width / 2)
         fall = 1.0 - c.vignette * 0.75 * (x[None, :] ** 2 + y[:, None] ** 2)
         balance = np.float32((1.0, 1.0, 1.0)) + rng.normal(0, 0.025, 3).astype(np.float32)
-        self._gain = (fall[..., None] * balance * np.float32(c.exposure)).astype(np.float32)
-        self._noise = rng.normal(0, c.noise, (_NOISE_TILE, _NOISE_TILE, 3)).astype(np.float32)
-        self._tile = (height // _NOISE_TILE + 1, width // _NOISE_TILE + 1, 1)
-        self._saturation = np.float32(c.saturation)
+        self._gain = np.repeat(fall[..., None], 3, axis=2)
+        gray = np.array([[0.299, 0.587, 0.114]])
+        self._color = (
+            np.diag(balance) @ (np.eye(3) * c.saturation + (1 - c.saturation) * gray) * c.exposure
+        ).astype(np.float32)
+        noise = rng.normal(0, c.noise, (_NOISE_TILE + 64, _NOISE_TILE + 64, 3))
+        repeat = (height // _NOISE_TILE + 1, width // _NOISE_TILE + 1, 1)
+        self._noise = np.tile(np.rint(noise).astype(np.int16), repeat)
         tone = np.arange(256, dtype=np.float32) / 255
         curve = tone + rng.uniform(0.0, 0.1) * np.sin(2 * np.pi * (tone - 0.5)) / np.pi
         self._curve = np.clip(np.rint(curve * 255), 0, 255).astype(np.uint8)
@@ -37,28 +41,21 @@ class Lens:
 
         `instant` chooses the noise: the same instant always gives the same picture.
         """
-        image = light * self._gain
-        if edges is not None:
-            soft = cv2.GaussianBlur(image, (3, 3), 0.8)
-            cv2.copyTo(soft, edges, image)
-        gray = image @ np.float32((0.299, 0.587, 0.114))
-        image -= gray[..., None]
-        image *= self._saturation
-        image += gray[..., None]
-        if self._blur_px > 0.05:
-            image = cv2.GaussianBlur(image, (0, 0), self._blur_px)
+        image = cv2.transform(light, self._color)
+        image *= self._gain
         # Bright light is compressed rather than cut off.
-        over = np.maximum(image - 190.0, 0.0)
-        image -= over
-        image += 65.0 * over / (over + 80.0)
-        image += self._noise_at(instant, *image.shape[:2])
+        np.minimum(image, image * np.float32(0.35) + np.float32(123.5), out=image)
         out = np.clip(image, 0, 255, out=image).astype(np.uint8)
+        if edges is not None:
+            cv2.copyTo(cv2.GaussianBlur(out, (3, 3), 0.8), edges, out)
+        if self._blur_px > 0.05:
+            out = cv2.GaussianBlur(out, (0, 0), self._blur_px)
+        out = cv2.add(out, self._noise_at(instant, *out.shape[:2]), dtype=cv2.CV_8U)
         return cv2.LUT(out, self._curve)
 
-    def _noise_at(self, instant: int, height: int, width: int) -> NDArray[np.float32]:
+    def _noise_at(self, instant: int, height: int, width: int) -> NDArray[np.int16]:
+        """A window of the noise tile that depends on the instant."""
         rng = np.random.default_rng([self._seed, 18, instant])
-        dy, dx = rng.integers(_NOISE_TILE, size=2)
-        tile = np.tile(self._noise, self._tile) if self._tile != (1, 1, 1) else self._noise
-        y = int(dy) % max(tile.shape[0] - height, 1)
-        x = int(dx) % max(tile.shape[1] - width, 1)
-        return tile[y : y + height, x : x + width]
+        spare_y, spare_x = self._noise.shape[0] - height, self._noise.shape[1] - width
+        y, x = int(rng.integers(spare_y + 1)), int(rng.integers(spare_x + 1))
+        return np.ascontiguousarray(self._noise[y : y + height, x : x + width])

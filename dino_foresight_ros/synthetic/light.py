@@ -58,7 +58,11 @@ def choose_light(seed: int, conditions: Conditions) -> Light:
     glow = np.float32((246, 206, 160))
     if not gray:
         horizon = horizon + (glow - horizon) * warmth * 0.7
-    dim = 0.55 + 0.45 * day
+    # As a camera's automatic exposure does, keep the lit ground about equally bright at all hours.
+    ground = float((sun * to_sun[2] + ambient).mean())
+    auto = (1.3 / ground) ** 0.8
+    sun, ambient = sun * auto, ambient * auto
+    dim = 0.72 + 0.28 * day
     fog = {"clear": 1 / 900, "cloudy": 1 / 700, "overcast": 1 / 420, "fog": 1 / 75, "wet": 1 / 260}
     cover = {"clear": rng.uniform(0.5, 1.8), "cloudy": rng.uniform(-0.4, 0.3)}
     return Light(
@@ -77,18 +81,28 @@ def choose_light(seed: int, conditions: Conditions) -> Light:
 def sky(light: Light, rays: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sky colours (H, W, 3) in grey levels for unit world directions (H, W, 3)."""
     up = np.maximum(rays[..., 2], 0.0)
-    share = np.minimum(np.sqrt(up) * 1.25, 1.0)[..., None]
+    share = np.minimum(np.sqrt(up) * np.float32(1.25), 1.0)[..., None]
     color = light.horizon + (light.zenith - light.horizon) * share
     # Clouds lie on a plane far above, so that they crowd together towards the horizon.
-    far = 1.0 / (up + 0.09)
-    x = np.mod(rays[..., 0] * far * 42.0, _CLOUD_TILE)
-    y = np.mod(rays[..., 1] * far * 42.0, _CLOUD_TILE)
-    noise = cv2.remap(light.clouds, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    cover = np.clip((noise - light.cloud_cover) * 0.8, 0.0, 1.0)
-    cover *= np.clip(up * 14.0, 0.0, 1.0) * 0.92
-    shade = (1.0 - 0.16 * np.clip(noise - light.cloud_cover - 0.9, 0.0, 1.5))[..., None]
-    color += (light.cloud * shade - color) * cover[..., None]
+    far = np.float32(42.0) / (up + np.float32(0.09))
+    noise = cv2.remap(
+        light.clouds,
+        rays[..., 0] * far,
+        rays[..., 1] * far,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_WRAP,
+    )
+    noise -= np.float32(light.cloud_cover)
+    cover = np.clip(noise * np.float32(0.8), 0.0, 1.0)
+    cover *= np.minimum(up * np.float32(14.0), 0.92)
+    shade = 1.0 - np.float32(0.16) * np.clip(noise - np.float32(0.9), 0.0, 1.5)
+    color += (light.cloud * shade[..., None] - color) * cover[..., None]
     toward = np.maximum(rays @ light.to_sun.astype(np.float32), 0.0)
-    glow = (0.35 * toward**6 + 1.2 * toward**300) * (1 - 0.7 * cover)
-    color += glow[..., None] * light.sun * np.float32(120.0)
+    square = toward * toward
+    wide = square * square * square  # ** 6
+    disc = wide
+    for _ in range(5):  # ** 192
+        disc = disc * disc
+    glow = (np.float32(42.0) * wide + np.float32(144.0) * disc) * (1 - np.float32(0.7) * cover)
+    color += glow[..., None] * light.sun
     return color

@@ -40,7 +40,7 @@ class Materials:
     ) -> None:
         self._add("road", ground.road(rng, layout, conditions))
         wet = 0.75 if conditions.weather == "wet" else 1.0
-        shade = wet * rng.uniform(60, 110)
+        shade = wet * rng.uniform(75, 125)
         self._add("asphalt", ground.plain(rng, (shade, shade, shade)))
         self._add("slabs", ground.slabs(rng))
         self._add("grass", ground.grass(rng, float(rng.beta(1.2, 2.5))))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from dino_foresight_ros.classes import CLASS_IDS
-from dino_foresight_ros.synthetic.faces import Array, Faces, concat, planar
+from dino_foresight_ros.synthetic.faces import Array, Faces, planar
 from dino_foresight_ros.synthetic.materials import Materials
 
 _CLOTHES = (
@@ -48,8 +49,7 @@ def choose_look(rng: np.random.Generator) -> Look:
     )
 
 
-@dataclass(frozen=True)
-class Limb:
+class Limb(NamedTuple):
     """A tapered round limb from `start` to `end` (local metres), radii in metres."""
 
     start: tuple[float, float, float]
@@ -60,24 +60,58 @@ class Limb:
     tint: tuple[float, float, float]
 
 
-def pedestrian(
-    materials: Materials,
-    look: Look,
-    phase_rad: float,
-    stride: float,
-    yaw: float,
-    at: Array,
-    camera: Array,
-) -> Faces:
-    """A walking person at `at` (3,) facing `yaw`; `stride` 0 stands still."""
-    return _drawn(_walker(look, phase_rad, stride), materials, "pedestrian", yaw, at, camera)
+class Crowd:
+    """Collects the people of one instant, to be drawn all at once."""
 
+    def __init__(self) -> None:
+        self._limbs: list[Limb] = []
+        self._counts: list[int] = []
+        self._labels: list[int] = []
+        self._poses: list[tuple[float, float, float, float]] = []
 
-def cyclist(
-    materials: Materials, look: Look, phase_rad: float, yaw: float, at: Array, camera: Array
-) -> Faces:
-    """A person on a bicycle at `at` (3,) facing `yaw`."""
-    return _drawn(_rider(look, phase_rad), materials, "cyclist", yaw, at, camera)
+    def add_pedestrian(
+        self, look: Look, phase_rad: float, stride: float, yaw: float, at: Array
+    ) -> None:
+        """A walking person at `at` (3,) facing `yaw`; `stride` 0 stands still."""
+        self._add(_walker(look, phase_rad, stride), "pedestrian", yaw, at)
+
+    def add_cyclist(self, look: Look, phase_rad: float, yaw: float, at: Array) -> None:
+        """A person on a bicycle at `at` (3,) facing `yaw`."""
+        self._add(_rider(look, phase_rad), "cyclist", yaw, at)
+
+    def _add(self, limbs: list[Limb], label: str, yaw: float, at: Array) -> None:
+        self._limbs += limbs
+        self._counts.append(len(limbs))
+        self._labels.append(CLASS_IDS[label])
+        self._poses.append((yaw, float(at[0]), float(at[1]), float(at[2])))
+
+    def faces(self, materials: Materials, camera: Array) -> list[Faces]:
+        """Eight-cornered polygons in planes that face the camera (3,)."""
+        if not self._limbs:
+            return []
+        counts = np.array(self._counts)
+        poses = np.repeat(np.array(self._poses), counts, axis=0)
+        c, s, zero = np.cos(poses[:, 0]), np.sin(poses[:, 0]), np.zeros(len(poses))
+        turn = np.stack(
+            [
+                np.stack([c, -s, zero], 1),
+                np.stack([s, c, zero], 1),
+                np.stack([zero, zero, zero + 1], 1),
+            ],
+            axis=1,
+        )
+        at = poses[:, 1:]
+        start = np.einsum("nij,nj->ni", turn, np.array([limb.start for limb in self._limbs])) + at
+        end = np.einsum("nij,nj->ni", turn, np.array([limb.end for limb in self._limbs])) + at
+        faces = _strips(self._limbs, start, end, materials, camera)
+        return [
+            replace(
+                faces,
+                label=np.repeat(np.array(self._labels, dtype=np.uint8), counts),
+                center=at,
+                anchor_m=np.full(len(at), 0.3),
+            )
+        ]
 
 
 def _walker(look: Look, phase: float, stride: float) -> list[Limb]:
@@ -166,16 +200,11 @@ def _rider(look: Look, phase: float) -> list[Limb]:
     return limbs
 
 
-def _drawn(
-    limbs: list[Limb], materials: Materials, label: str, yaw: float, at: Array, camera: Array
+def _strips(
+    limbs: list[Limb], start: Array, end: Array, materials: Materials, camera: Array
 ) -> Faces:
-    """Limbs (local) -> eight-cornered polygons in the world, in planes that face the camera."""
+    """Limbs from `start` (N, 3) to `end` (N, 3) as polygons that face the camera."""
     n = len(limbs)
-    turn = np.array(
-        [[np.cos(yaw), -np.sin(yaw), 0.0], [np.sin(yaw), np.cos(yaw), 0.0], [0.0, 0.0, 1.0]]
-    )
-    start = np.array([limb.start for limb in limbs]) @ turn.T + at
-    end = np.array([limb.end for limb in limbs]) @ turn.T + at
     r0 = np.array([limb.radius0 for limb in limbs])[:, None]
     r1 = np.array([limb.radius1 for limb in limbs])[:, None]
     axis = end - start
@@ -198,14 +227,13 @@ def _drawn(
     )
     widest = np.maximum(r0, r1)
     span = length + 1.6 * widest
-    faces = planar(
+    return planar(
         corners,
         np.array([materials[limb.texture] for limb in limbs], dtype=np.int32),
-        CLASS_IDS[label],
+        0,
         origin=end + axis * widest * 0.8 - across * widest,
         u_axis=across * (0.5 / widest),
         v_axis=-axis / span,
         tint=np.array([limb.tint for limb in limbs], dtype=np.float32).reshape(n, 3),
         two_sided=True,
     )
-    return concat([faces]).as_object(at, 0.3)

@@ -8,7 +8,7 @@ from dino_foresight_ros.classes import CLASS_IDS
 from dino_foresight_ros.synthetic.faces import Array, Faces, box_quads, planar, upright_quads
 from dino_foresight_ros.synthetic.materials import FACADES, LEAVES, SHOPS, SIGNS, Materials
 
-_CLUMP_CORNERS = 8
+_CLUMP_CORNERS = 12
 
 
 def clumps(
@@ -29,7 +29,9 @@ def clumps(
     second = np.cross(normal, first)
     angles = np.arange(_CLUMP_CORNERS) * (2 * np.pi / _CLUMP_CORNERS)
     angles = angles + rng.uniform(-0.25, 0.25, (n, _CLUMP_CORNERS))
-    radius = sizes[:, None] * rng.uniform(0.45, 1.15, (n, _CLUMP_CORNERS))
+    # Every other corner is pulled in, which makes a ragged star of leaves.
+    radius = sizes[:, None] * rng.uniform(0.8, 1.25, (n, _CLUMP_CORNERS))
+    radius[:, 1::2] *= rng.uniform(0.5, 0.85, (n, _CLUMP_CORNERS // 2))
     verts = (
         centers[:, None]
         + first[:, None] * (np.cos(angles) * radius)[..., None]
@@ -55,7 +57,7 @@ def tree(rng: np.random.Generator, materials: Materials, at: Array) -> list[Face
     conifer = rng.random() < 0.2
     crown_low = height * (0.12 if conifer else rng.uniform(0.24, 0.4))
     crown_r = height * (0.2 if conifer else rng.uniform(0.24, 0.36))
-    count = int(26 + 3 * height)
+    count = int(90 + 7 * height)
     direction = rng.normal(0, 1, (count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     share = rng.uniform(0.45, 1.0, (count, 1))
@@ -71,7 +73,7 @@ def tree(rng: np.random.Generator, materials: Materials, at: Array) -> list[Face
         rng,
         materials,
         centers,
-        rng.uniform(0.28, 0.5, count) * crown_r * 1.1,
+        rng.uniform(0.2, 0.32, count) * crown_r,
         direction,
         tint,
         materials[f"leaves{rng.integers(LEAVES)}"],
@@ -91,20 +93,53 @@ def tree(rng: np.random.Generator, materials: Materials, at: Array) -> list[Face
     return [leaves, trunk]
 
 
-def bush_row(rng: np.random.Generator, materials: Materials, foot: Array, height: float) -> Faces:
-    """Leaf polygons along ground points (N, 3): a hedge or undergrowth."""
+def bushes(
+    rng: np.random.Generator, materials: Materials, foot: Array, height: float, per_bush: int = 9
+) -> Faces:
+    """Domes of leaf polygons on ground points (N, 3): undergrowth, or a hedge when close."""
     n = len(foot)
-    lift = np.stack([np.zeros(n), np.zeros(n), rng.uniform(0.2, 0.8, n) * height], axis=1)
-    outward = rng.normal(0, 1, (n, 3)) + (0, 0, 0.4)
-    tint = tuple(rng.uniform(0.6, 1.0) * np.ones(3))
-    return clumps(
+    direction = rng.normal(0, 1, (n * per_bush, 3))
+    direction[:, 2] = np.abs(direction[:, 2])
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    size = np.repeat(rng.uniform(0.6, 1.2, (n, 1)) * height, per_bush, axis=0)
+    share = rng.uniform(0.35, 0.75, (n * per_bush, 1))
+    centers = np.repeat(foot, per_bush, axis=0) + direction * share * size
+    tint = tuple(rng.uniform(0.7, 1.05) * np.ones(3))
+    faces = clumps(
         rng,
         materials,
-        foot + lift,
-        rng.uniform(0.45, 0.75, n) * height,
-        outward,
+        centers,
+        size[:, 0] * 0.36,
+        direction,
         tint,
         materials[f"leaves{rng.integers(LEAVES)}"],
+    )
+    shade = np.clip(0.6 + 0.5 * direction[:, 2:] * share, 0, 1.1).astype(np.float32)
+    return faces.tinted(shade * np.ones((1, 3), np.float32))
+
+
+def tree_line(
+    rng: np.random.Generator, materials: Materials, left: Array, right: Array, height: float
+) -> Faces:
+    """A distant ragged row of trees between two ground points (2,), as one silhouette."""
+    steps = 7
+    share = np.linspace(1.0, 0.0, steps)[:, None]
+    top = left + (right - left) * share
+    z = height * rng.uniform(0.55, 1.1, (steps, 1))
+    rim = np.hstack([top + (right - left) * rng.uniform(-0.05, 0.05, (steps, 1)), z])
+    verts = np.vstack([[[*left, 0.0], [*right, 0.0]], rim])[None]
+    along = (right - left) / np.sum((right - left) ** 2)
+    width = float(np.linalg.norm(right - left))
+    return planar(
+        verts,
+        materials[f"leaves{rng.integers(LEAVES)}"],
+        CLASS_IDS["vegetation"],
+        origin=np.array([[*left, 0.0]]),
+        u_axis=np.array([[*along, 0.0]]) * width / 5.0,
+        v_axis=np.array([[0.0, 0.0, -1 / 5.0]]),
+        tint=tuple(rng.uniform(0.55, 0.85) * np.ones(3)),
+        two_sided=True,
+        uv_offset=(float(rng.random()), float(rng.random())),
     )
 
 

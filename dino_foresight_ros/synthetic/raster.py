@@ -17,7 +17,7 @@ from dino_foresight_ros.synthetic.camera import Camera
 from dino_foresight_ros.synthetic.faces import LAYER_OBJECT, Array, Faces
 
 NEAR_M = 0.25
-_SHIFT = 4  # fractional bits of the corners handed to OpenCV
+SHIFT = 4  # fractional bits of the corners handed to OpenCV
 
 
 @dataclass(frozen=True)
@@ -101,28 +101,28 @@ def gather_visible(groups: list[Faces], camera: Camera) -> Visible:
     )
 
 
-def paint(visible: Visible, width: int, height: int) -> NDArray[np.int32]:
+def paint(visible: Visible, width: int, height: int) -> NDArray[np.intp]:
     """Paint the polygon numbers (H, W), 0 where the sky is seen."""
     ids = np.zeros((height, width), dtype=np.int32)
     fill = cv2.fillPoly
     for number, outline in enumerate(visible.outlines, start=1):
-        fill(ids, [outline], number, 8, _SHIFT)
-    return ids
+        fill(ids, [outline], number, 8, SHIFT)
+    return ids.astype(np.intp)  # what numpy indexes with, converted once
 
 
-def project_outline(points: Array, camera: Camera) -> NDArray[np.int32] | None:
-    """Fixed-point pixels of one world polygon (V, 3), clipped in front; None when behind."""
-    cam = (points - camera.position) @ camera.rotation
-    cam = _clip_near(cam)
-    if len(cam) < 3:
-        return None
-    return _fixed_point(camera.project(cam))
-
-
-def fill_outlines(mask: NDArray[np.uint8], outlines: list[NDArray[np.int32]], value: int) -> None:
-    """Fill fixed-point polygons into a mask, one by one so that overlaps add up to `value`."""
-    for outline in outlines:
-        cv2.fillPoly(mask, [outline], value, 8, _SHIFT)
+def project_outlines(polygons: Array, camera: Camera) -> list[NDArray[np.int32]]:
+    """Fixed-point outlines of world polygons (N, V, 3); those out of sight are left out."""
+    cam = (polygons - camera.position) @ camera.rotation
+    z = cam[:, :, 2]
+    whole = (z > NEAR_M).all(axis=1)
+    px = camera.project(np.where(z[..., None] > NEAR_M, cam, (0.0, 0.0, 1.0)))
+    low, high = px.min(axis=1), px.max(axis=1)
+    limit = np.array([camera.width, camera.height])
+    inside = whole & (high > 0).all(axis=1) & (low < limit).all(axis=1)
+    outlines: list[NDArray[np.int32]] = list(_fixed_point(np.clip(px[inside], -1e5, 1e5)))
+    for row in np.flatnonzero(~whole & (z > NEAR_M).any(axis=1)):
+        outlines.append(_fixed_point(np.clip(camera.project(_clip_near(cam[row])), -1e5, 1e5)))
+    return outlines
 
 
 def _project_group(faces: Faces, camera: Camera) -> _Group:
@@ -191,18 +191,19 @@ def _outlines(
 
 def _clip_near(points: Array) -> Array:
     """Cut a polygon (V, 3) in the optical frame at the near plane (Sutherland-Hodgman)."""
-    kept: list[Array] = []
-    for here, following in zip(points, np.roll(points, -1, axis=0), strict=True):
+    kept: list[list[float]] = []
+    corners = points.tolist()
+    for here, following in zip(corners, corners[1:] + corners[:1], strict=True):
         if here[2] >= NEAR_M:
             kept.append(here)
         if (here[2] >= NEAR_M) != (following[2] >= NEAR_M):
             share = (NEAR_M - here[2]) / (following[2] - here[2])
-            kept.append(here + share * (following - here))
+            kept.append([a + share * (b - a) for a, b in zip(here, following, strict=True)])
     return np.array(kept).reshape(-1, 3)
 
 
 def _fixed_point(px: Array) -> NDArray[np.int32]:
-    return np.rint(px * (1 << _SHIFT)).astype(np.int32)
+    return np.rint(px * (1 << SHIFT)).astype(np.int32)
 
 
 def _texel_rate(inverse_z: Array, u: Array, v: Array, px: Array) -> Array:

@@ -13,7 +13,9 @@ from dino_foresight_ros.synthetic.ego import EgoPlan, Event, Road
 from dino_foresight_ros.synthetic.faces import Array, Faces, by_corner_count
 from dino_foresight_ros.synthetic.ground import STRIP_M, ground_faces, is_crossing
 from dino_foresight_ros.synthetic.layout import RoadLayout
+from dino_foresight_ros.synthetic.light import Light
 from dino_foresight_ros.synthetic.materials import Materials
+from dino_foresight_ros.synthetic.shading import SHADOW_CORNERS, shadow_outline
 from dino_foresight_ros.synthetic.vehicles import PAINTS, SHAPES, car, truck
 
 CELL_M = 24.0
@@ -30,7 +32,7 @@ class Cell:
     """One stretch of the world: its polygons, and the ground shadows' casters."""
 
     groups: list[Faces]
-    casters: list[Array]  # points (V, 3); the hull of their shadows is an object's shadow
+    shadows: Array  # (N, SHADOW_CORNERS, 3) outlines on the ground
 
 
 class Scenery:
@@ -44,20 +46,49 @@ class Scenery:
         plan: EgoPlan,
         road: Road,
         materials: Materials,
+        light: Light,
     ) -> None:
         self._seed, self._conditions, self._layout = seed, conditions, layout
         self._plan, self._road, self._materials = plan, road, materials
+        self._light = light
+        self._far: tuple[tuple[int, int], list[Faces]] | None = None
         self._cells: OrderedDict[int, Cell] = OrderedDict()
-        self._joined: tuple[tuple[int, int], list[Faces], list[Array]] | None = None
+        self._joined: tuple[tuple[int, int], list[Faces], Array] | None = None
 
-    def between(self, s0: float, s1: float) -> tuple[list[Faces], list[Array]]:
-        """Polygons and shadow casters of all cells that touch [s0, s1]."""
+    def between(self, s0: float, s1: float) -> tuple[list[Faces], Array]:
+        """Polygons and shadow outlines of all cells that touch [s0, s1]."""
         span = (max(int(s0 // CELL_M), 0), int(s1 // CELL_M) + 1)
         if self._joined is None or self._joined[0] != span:
             cells = [self._cell(i) for i in range(*span)]
             groups = by_corner_count([g for cell in cells for g in cell.groups])
-            self._joined = (span, groups, [c for cell in cells for c in cell.casters])
+            self._joined = (span, groups, np.concatenate([cell.shadows for cell in cells]))
         return self._joined[1], self._joined[2]
+
+    def far(self, s0: float, s1: float) -> list[Faces]:
+        """Distant rows of trees, beyond where cells are built in full, up to `s1`."""
+        step = 2 * CELL_M
+        span = (max(int(s0 // step), 0), int(s1 // step) + 1)
+        if self._far is None or self._far[0] != span:
+            rows = [row for i in range(*span) for row in self._far_rows(i, step)]
+            self._far = (span, by_corner_count(rows))
+        return self._far[1]
+
+    def _far_rows(self, index: int, step: float) -> list[Faces]:
+        rng = np.random.default_rng([self._seed, 20, index])
+        reach = {"urban": 46.0, "suburban": 52.0, "rural": 66.0, "highway": 62.0}
+        rows = []
+        for side in (1, -1):
+            for near in (reach[self._conditions.scene], 110.0, 190.0):
+                s = index * step + rng.uniform(-8, 8, 2) + (0, step)
+                d = side * (near + rng.uniform(-6, 14, 2))
+                # On the inside of a bend such a row could lie across the road.
+                headings = self._road.pose(np.array([s[0], s[1] + 60.0]))[:, 2]
+                if abs(headings[1] - headings[0]) > 0.12 or rng.random() < 0.2:
+                    continue
+                ends = self._road.point(s, d)[:, :2]
+                height = rng.uniform(4.0, 9.0) * (1.0 if near < 100 else 1.5)
+                rows.append(props.tree_line(rng, self._materials, ends[0], ends[1], height))
+        return rows
 
     def _cell(self, index: int) -> Cell:
         if index not in self._cells:
@@ -76,12 +107,13 @@ class _CellBuilder:
         self.scene = scenery._conditions.scene
         self.conditions = scenery._conditions
         self.layout, self.road = scenery._layout, scenery._road
-        self.materials = scenery._materials
+        self.materials, self.light = scenery._materials, scenery._light
         self.rng = np.random.default_rng([self.seed, 6, index])
         self.s0, self.s1 = index * CELL_M, (index + 1) * CELL_M
         self.events = scenery._plan.events_between(self.s0 - 40, self.s1 + 40)
         self.index = index
         self.parts: list[Faces] = []
+        # Points (V, 3); the hull of their shadows is an object's shadow.
         self.casters: list[Array] = []
 
     def build(self) -> Cell:
@@ -104,7 +136,9 @@ class _CellBuilder:
         for event in self.events:
             if event.kind == "light" and self.s0 <= event.s_m < self.s1:
                 self._corner_poles(event)
-        return Cell(by_corner_count(self.parts), self.casters)
+        outlines = [shadow_outline(points, self.light) for points in self.casters]
+        shadows = np.array(outlines).reshape(-1, SHADOW_CORNERS, 3)
+        return Cell(by_corner_count(self.parts), shadows)
 
     # Helpers
 
@@ -205,7 +239,7 @@ class _CellBuilder:
             )
 
     def _woods(self, side: int, front: float) -> None:
-        self._scrub(side, front + 1.5, front + 9, 22)
+        self._scrub(side, front + 2.5, front + 10, 7)
         for k in range(4):
             self._tree(
                 self.s0 + (k + self.rng.random()) * CELL_M / 4,
@@ -215,7 +249,7 @@ class _CellBuilder:
     def _field(self, side: int, front: float) -> None:
         if self.rng.random() < 0.5:
             self._line(side * (front + 1.2), "rail" if self.rng.random() < 0.5 else "planks", 4.0)
-        self._scrub(side, front + 1.5, front + 5, 5)
+        self._scrub(side, front + 2.0, front + 6, 2)
         if self.rng.random() < 0.5:
             self._tree(
                 self.s0 + self.rng.uniform(0, CELL_M), side * (front + self.rng.uniform(3, 35))
@@ -230,7 +264,7 @@ class _CellBuilder:
 
     def _bank(self, side: int, front: float) -> None:
         self._line(side * (front + 0.5), "rail", 4.0)
-        self._scrub(side, front + 2.5, front + 12, 26)
+        self._scrub(side, front + 2.5, front + 12, 9)
         if self.rng.random() < 0.7:
             self._tree(
                 self.s0 + self.rng.uniform(0, CELL_M), side * (front + self.rng.uniform(6, 20))
@@ -303,18 +337,18 @@ class _CellBuilder:
             self._disc_caster(at + shift, radius * 0.62, float(crown[:, 2].mean()) + shift[2])
 
     def _hedge(self, side: int, d: float, height: float) -> None:
-        places = np.arange(self.s0, self.s1, 0.62)
+        places = np.arange(self.s0, self.s1, 0.8)
         places = np.array([s for s in places if self._free(float(s), 1.5)])
         if len(places) and d < self._room(self.s0 + CELL_M / 2, side):
             foot = self.road.point(places, side * (d + self.rng.normal(0, 0.15, len(places))))
-            self._add([props.bush_row(self.rng, self.materials, foot, height)])
+            self._add([props.bushes(self.rng, self.materials, foot, height, 4)])
 
     def _scrub(self, side: int, low: float, high: float, count: int) -> None:
         places = self.rng.uniform(self.s0, self.s1, count)
         places = np.array([s for s in places if self._free(float(s), 2.0)])
         if len(places) and high < self._room(self.s0 + CELL_M / 2, side):
             foot = self.road.point(places, side * self.rng.uniform(low, high, len(places)))
-            self._add([props.bush_row(self.rng, self.materials, foot, self.rng.uniform(0.8, 2.0))])
+            self._add([props.bushes(self.rng, self.materials, foot, self.rng.uniform(0.6, 1.6))])
 
     def _line(self, d: float, kind: str, step: float) -> None:
         """A fence or barrier along the road."""

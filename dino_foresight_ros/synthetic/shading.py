@@ -11,9 +11,11 @@ from dino_foresight_ros.synthetic.atlas import Atlas
 from dino_foresight_ros.synthetic.camera import Camera
 from dino_foresight_ros.synthetic.faces import Array
 from dino_foresight_ros.synthetic.light import Light, sky
-from dino_foresight_ros.synthetic.raster import Visible, fill_outlines, project_outline
+from dino_foresight_ros.synthetic.raster import SHIFT, Visible, project_outlines
 
 Plane = NDArray[np.float32]
+
+SHADOW_CORNERS = 12
 
 
 class PixelGrid:
@@ -39,7 +41,7 @@ class PixelGrid:
         self.unit_rays = self.rays / np.linalg.norm(self.rays, axis=-1, keepdims=True)
 
 
-def linear(plane: Plane, ids: NDArray[np.int32], grid: PixelGrid) -> Plane:
+def linear(plane: Plane, ids: NDArray[np.intp], grid: PixelGrid) -> Plane:
     """Evaluate the plane (3, N) of each pixel's polygon at that pixel: (H, W)."""
     out = np.take(plane[0], ids, mode="clip")
     out *= grid.x
@@ -50,7 +52,7 @@ def linear(plane: Plane, ids: NDArray[np.int32], grid: PixelGrid) -> Plane:
     return out
 
 
-def inverse_depth(visible: Visible, ids: NDArray[np.int32], grid: PixelGrid) -> Plane:
+def inverse_depth(visible: Visible, ids: NDArray[np.intp], grid: PixelGrid) -> Plane:
     """1/depth (H, W), 0 for the sky.
 
     The painted outline reaches up to a pixel past the polygon, where its plane may run off, so
@@ -63,7 +65,7 @@ def inverse_depth(visible: Visible, ids: NDArray[np.int32], grid: PixelGrid) -> 
 
 
 def sample(
-    visible: Visible, ids: NDArray[np.int32], depth: Plane, grid: PixelGrid, atlas: Atlas
+    visible: Visible, ids: NDArray[np.intp], depth: Plane, grid: PixelGrid, atlas: Atlas
 ) -> NDArray[np.uint8]:
     """The texture (H, W, 4) seen in every pixel."""
     u = linear(visible.u, ids, grid)
@@ -82,7 +84,7 @@ def sample(
 
 
 def _unbend(
-    visible: Visible, ids: NDArray[np.int32], u: Plane, v: Plane, where: NDArray[np.intp]
+    visible: Visible, ids: NDArray[np.intp], u: Plane, v: Plane, where: NDArray[np.intp]
 ) -> None:
     """Turn straight strip coordinates into coordinates along the road's arc, in place."""
     bend = np.take(visible.warp[0], ids)
@@ -93,18 +95,23 @@ def _unbend(
     v[where] = across * np.take(visible.warp[3], ids) + np.take(visible.warp[4], ids)
 
 
-def shadow_mask(camera: Camera, light: Light, casters: list[Array]) -> Plane:
+def shadow_outline(points: Array, light: Light) -> Array:
+    """Outline (SHADOW_CORNERS, 3) on the ground of the shadow of `points` (V, 3)."""
+    slope = light.to_sun[:2] / light.to_sun[2]
+    flat = points[:, :2] - points[:, 2:] * slope
+    middle = flat.mean(axis=0)  # keeps single precision exact enough far from the origin
+    hull = cv2.convexHull((flat - middle).astype(np.float32))[:SHADOW_CORNERS, 0] + middle
+    out = np.zeros((SHADOW_CORNERS, 3))
+    out[: len(hull), :2] = hull
+    out[len(hull) :, :2] = hull[-1]
+    return out
+
+
+def shadow_mask(camera: Camera, shadows: Array) -> Plane:
     """Where the ground lies in shadow (H, W), 0..1; only meaningful on ground pixels."""
     mask = np.zeros((camera.height, camera.width), dtype=np.uint8)
-    slope = light.to_sun[:2] / light.to_sun[2]
-    outlines = []
-    for points in casters:
-        flat = (points[:, :2] - points[:, 2:] * slope).astype(np.float32)
-        hull = cv2.convexHull(flat)[:, 0].astype(np.float64)
-        outline = project_outline(np.hstack([hull, np.zeros((len(hull), 1))]), camera)
-        if outline is not None:
-            outlines.append(outline)
-    fill_outlines(mask, outlines, 255)
+    for outline in project_outlines(shadows, camera):
+        cv2.fillPoly(mask, [outline], 255, 8, SHIFT)
     width = max(3, camera.width // 200) | 1
     return cv2.GaussianBlur(mask, (width, width), 0).astype(np.float32) / 255.0
 
@@ -125,71 +132,56 @@ def face_light(visible: Visible, light: Light) -> NDArray[np.float32]:
 
 def shade(
     visible: Visible,
-    ids: NDArray[np.int32],
+    ids: NDArray[np.intp],
     depth: Plane,
     texture: NDArray[np.uint8],
     camera: Camera,
     grid: PixelGrid,
     light: Light,
-    casters: list[Array],
+    shadows: Array,
     wet: bool,
 ) -> NDArray[np.float32]:
     """The picture (H, W, 3) in grey levels before exposure."""
-    color = texture[..., :3].astype(np.float32)
-    alpha = texture[..., 3].astype(np.float32)
-    alpha *= np.float32(1 / 255)
-    tint = np.take(visible.tint - 1.0, ids, axis=0, mode="clip")
-    tint *= alpha[..., None]
-    tint += 1.0
-    color *= tint
-    lights = np.take(face_light(visible, light), ids, axis=0, mode="clip")
-    color *= lights
-    rays = cv2.transform(grid.unit_rays, camera.rotation.astype(np.float32))
-    _shadows(color, visible, ids, camera, light, casters)
+    plain_light = face_light(visible, light)
+    painted = np.take(plain_light * (visible.tint - 1.0), ids, axis=0, mode="clip")
+    painted *= (texture[..., 3].astype(np.float32) * np.float32(1 / 255))[..., None]
+    painted += np.take(plain_light, ids, axis=0, mode="clip")
+    painted *= texture[..., :3]
+    color = painted
+    is_ground = np.take(visible.is_ground, ids, mode="clip")
     height = grid.rays @ camera.rotation[2].astype(np.float32)
     height *= depth
     height += np.float32(camera.position[2])
     # Little sky reaches the foot of things.
-    occlusion = np.clip(0.62 + 0.7 * height, 0.0, 1.0)
-    occlusion[np.take(visible.is_ground, ids, mode="clip")] = 1.0
-    color *= occlusion[..., None]
-    above = sky(light, rays)
-    if wet:
-        _wet_road(color, visible, ids, rays, light)
-    seen = np.exp(np.float32(-light.fog_per_m) * np.minimum(depth, 4000.0))[..., None]
-    toward = np.maximum(rays @ light.to_sun.astype(np.float32), 0.0) ** 6
-    haze = light.horizon * np.float32(0.97) + (0.3 * toward[..., None]) * light.sun * 100.0
-    color -= haze
-    color *= seen
-    color += haze
-    return np.where((ids == 0)[..., None], above, color)
-
-
-def _shadows(
-    color: NDArray[np.float32],
-    visible: Visible,
-    ids: NDArray[np.int32],
-    camera: Camera,
-    light: Light,
-    casters: list[Array],
-) -> None:
-    """Darken the ground in shadow, in place: the sun's share is lost, the sky's stays."""
-    mask = shadow_mask(camera, light, casters)
-    mask *= np.take(visible.is_ground, ids, mode="clip")
+    brightness = np.clip(np.float32(0.62) + np.float32(0.7) * height, 0.0, 1.0)
+    brightness[is_ground] = 1.0
     lost = light.sun * light.to_sun[2] / (light.sun * light.to_sun[2] + light.ambient)
     # Under an even sky things still darken the ground beneath them a little.
-    strength = np.maximum(lost, 0.22).astype(np.float32)
-    color *= 1.0 - mask[..., None] * strength
+    strength = np.float32(max(float(lost.mean()), 0.22))
+    brightness -= shadow_mask(camera, shadows) * is_ground * strength
+    seen = np.exp(np.float32(-light.fog_per_m) * depth)
+    brightness *= seen
+    color *= brightness[..., None]
+    color += (light.horizon * np.float32(0.97)) * (1.0 - seen)[..., None]
+    rays = cv2.transform(grid.unit_rays, camera.rotation.astype(np.float32))
+    if wet:
+        _wet_road(color, visible, ids, rays, light)
+    rows = np.flatnonzero((ids == 0).any(axis=1))
+    if len(rows):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        cv2.copyTo(sky(light, rays[part]), (ids[part] == 0).astype(np.uint8), color[part])
+    return color
 
 
 def _wet_road(
     color: NDArray[np.float32],
     visible: Visible,
-    ids: NDArray[np.int32],
+    ids: NDArray[np.intp],
     rays: NDArray[np.float32],
     light: Light,
 ) -> None:
     """Mirror the sky's brightness in a wet road, stronger at grazing angles, in place."""
     road = np.take(visible.is_ground & (visible.label == CLASS_IDS["road"]), ids, mode="clip")
-    grazing = np.clip(1.0 + rays[..., 2] * 2.2, 0.0, 1.0) ** 3 * road * 0.5
-    color += (light.horizon * 0.85 - color) * grazing[..., None]
+    grazing = np.clip(1.0 + rays[..., 2] * np.float32(2.2), 0.0, 1.0)
+    grazing = grazing * grazing * grazing * road * np.float32(0.5)
+    color += (light.horizon * np.float32(0.85) - color) * grazing[..., None]

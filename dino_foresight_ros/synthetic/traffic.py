@@ -58,16 +58,17 @@ class Traffic:
         """Polygons and shadow casters of all actors within view at a time."""
         faces: list[Faces] = []
         casters: list[Array] = []
+        crowd = people.Crowd()
         if self._has_lead:
             self._lead(ego, faces, casters)
         for stream in self._streams:
-            self._run(stream, t_s, ego, camera, view_m, faces, casters)
+            self._run(stream, t_s, ego, view_m, faces, crowd, casters)
         for event in self._plan.events_between(ego.s_m - 5.0, ego.s_m + 90.0):
             if event.kind == "light":
                 self._lights(event, t_s, faces)
             if event.kind != "turn":
-                self._crossers(event, t_s, camera, faces, casters)
-        return faces, casters
+                self._crossers(event, t_s, crowd, casters)
+        return faces + crowd.faces(self._materials, camera), casters
 
     def _choose_streams(self, rng: np.random.Generator) -> list[Stream]:
         c, layout = self._conditions, self._layout
@@ -113,9 +114,9 @@ class Traffic:
         stream: Stream,
         t_s: float,
         ego: EgoState,
-        camera: Array,
         view_m: float,
         faces: list[Faces],
+        crowd: people.Crowd,
         casters: list[Array],
     ) -> None:
         view = min(view_m, {"vehicle": 160.0, "cyclist": 90.0, "pedestrian": 70.0}[stream.kind])
@@ -133,7 +134,7 @@ class Traffic:
             if stream.kind == "vehicle":
                 self._vehicle(rng, stream, s, faces, casters)
             else:
-                self._person(rng, stream, s, t_s, camera, faces, casters)
+                self._person(rng, stream, s, t_s, crowd, casters)
 
     def _pose(self, s: float, d: float, backward: bool) -> tuple[Array, float]:
         yaw = float(self._road.pose(s)[0, 2]) + (np.pi if backward else 0.0)
@@ -192,8 +193,7 @@ class Traffic:
         stream: Stream,
         s: float,
         t_s: float,
-        camera: Array,
-        faces: list[Faces],
+        crowd: people.Crowd,
         casters: list[Array],
     ) -> None:
         at, yaw = self._pose(s, stream.d_m + rng.uniform(-0.3, 0.3), stream.speed_mps < 0)
@@ -201,12 +201,12 @@ class Traffic:
         phase = float(rng.uniform(0, 6.28))
         if stream.kind == "cyclist":
             phase += t_s * abs(stream.speed_mps) * 1.3
-            faces.append(people.cyclist(self._materials, look, phase, yaw, at, camera))
+            crowd.add_cyclist(look, phase, yaw, at)
             casters.append(vehicle_caster(at, yaw, 1.7, 0.4, 1.7))
         else:
             at = at + (0.0, 0.0, self._layout.kerb_m)
             phase += t_s * abs(stream.speed_mps) * 4.0
-            faces.append(people.pedestrian(self._materials, look, phase, 1.0, yaw, at, camera))
+            crowd.add_pedestrian(look, phase, 1.0, yaw, at)
             casters.append(vehicle_caster(at, yaw, 0.4, 0.5, 1.7))
 
     def _lights(self, event: Event, t_s: float, faces: list[Faces]) -> None:
@@ -216,7 +216,7 @@ class Traffic:
             faces.append(props.signal_head(self._materials, at, 2.9, yaw, green))
 
     def _crossers(
-        self, event: Event, t_s: float, camera: Array, faces: list[Faces], casters: list[Array]
+        self, event: Event, t_s: float, crowd: people.Crowd, casters: list[Array]
     ) -> None:
         """People who wait at a crosswalk and cross while the ego waits or comes near."""
         layout = self._layout
@@ -241,15 +241,5 @@ class Traffic:
                 yaw = heading
             on_road = -layout.half_width(-1) < d < layout.half_width(1)
             at = self._road.point(s, d, 0.0 if on_road else layout.kerb_m)[0]
-            faces.append(
-                people.pedestrian(
-                    self._materials,
-                    look,
-                    phase + done * 4.0,
-                    1.0 if walking else 0.0,
-                    yaw,
-                    at,
-                    camera,
-                )
-            )
+            crowd.add_pedestrian(look, phase + done * 4.0, 1.0 if walking else 0.0, yaw, at)
             casters.append(vehicle_caster(at, yaw, 0.4, 0.5, 1.7))

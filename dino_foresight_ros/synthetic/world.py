@@ -33,6 +33,7 @@ from dino_foresight_ros.synthetic.scene import Scenery
 from dino_foresight_ros.synthetic.traffic import Traffic
 
 _HORIZON_M = 640.0
+_FAR_M = 300.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class _View:
     camera: Camera
     ego: EgoState
     groups: list[Faces]
-    casters: list[Array]
+    shadows: Array
 
 
 class World:
@@ -79,7 +80,7 @@ class World:
         self._plan = EgoPlan(seed, c)
         self._road = Road(seed, c, self._plan)
         parts = (seed, c, self.layout, self._plan, self._road, self._materials)
-        self._scenery, self._traffic = Scenery(*parts), Traffic(*parts)
+        self._scenery, self._traffic = Scenery(*parts, self._light), Traffic(*parts)
         self._lens = Lens(seed, c, config.width, config.height)
         self._focal_px = focal_from_fov(config.width, c.horizontal_fov_deg)
         self._bumps = np.random.default_rng([seed, 19]).uniform(0, 6.28, 4)
@@ -138,7 +139,7 @@ class World:
         t_s: float,
         view: _View,
         visible: raster.Visible,
-        ids: NDArray[np.int32],
+        ids: NDArray[np.intp],
         depth: NDArray[np.float32],
         texture: NDArray[np.uint8],
         wet: bool,
@@ -154,7 +155,7 @@ class World:
                 view.camera,
                 self._grid(view.camera, 1),
                 self._light,
-                view.casters,
+                view.shadows,
                 wet,
             )
         total = np.zeros((config.height, config.width, 3), dtype=np.float32)
@@ -176,12 +177,12 @@ class World:
             depth = np.where(ids == 0, np.float32(1.0), np.float32(1.0) / inverse)
         texture = shading.sample(visible, ids, depth, grid, self._materials.atlas)
         light = shading.shade(
-            visible, ids, depth, texture, camera, grid, self._light, view.casters, wet
+            visible, ids, depth, texture, camera, grid, self._light, view.shadows, wet
         )
         size = (self.config.width, self.config.height)
         return cv2.resize(light, size, interpolation=cv2.INTER_AREA) if factor > 1 else light
 
-    def _is_road(self, visible: raster.Visible, ids: NDArray[np.int32]) -> NDArray[np.bool_]:
+    def _is_road(self, visible: raster.Visible, ids: NDArray[np.intp]) -> NDArray[np.bool_]:
         return np.take(visible.texture == self._materials["road"], ids, mode="clip")
 
     def _grid(self, camera: Camera, factor: int) -> shading.PixelGrid:
@@ -205,14 +206,16 @@ class World:
     def _view(self, t_s: float) -> _View:
         camera, ego = self._camera_at(t_s)
         view_m = self.config.view_distance_m
-        static, casters = self._scenery.between(ego.s_m - 30.0, ego.s_m + view_m)
+        static, shadows = self._scenery.between(ego.s_m - 30.0, ego.s_m + view_m)
         moving, moving_casters = self._traffic.at(t_s, ego, camera.position, view_m)
         base = base_ground(self._materials, camera.position, _HORIZON_M)
-        groups = [*static, *by_corner_count([base, *moving])]
-        return _View(camera, ego, groups, [*casters, *moving_casters])
+        far = self._scenery.far(ego.s_m - 30.0, ego.s_m + view_m + _FAR_M)
+        groups = [*static, *far, *by_corner_count([base, *moving])]
+        outlines = [shading.shadow_outline(points, self._light) for points in moving_casters]
+        return _View(camera, ego, groups, np.concatenate([shadows, *(o[None] for o in outlines)]))
 
 
-def _edges(ids: NDArray[np.int32]) -> NDArray[np.uint8]:
+def _edges(ids: NDArray[np.intp]) -> NDArray[np.uint8]:
     """Pixels (H, W) whose neighbour to the right or below belongs to another polygon."""
     edges = np.zeros(ids.shape, dtype=np.uint8)
     edges[:, :-1] |= ids[:, :-1] != ids[:, 1:]
