@@ -7,7 +7,6 @@ Without it, a failed configure leaves the node unconfigured, and it may be tried
 
 from __future__ import annotations
 
-import functools
 import gc
 import sys
 import time
@@ -24,6 +23,7 @@ from dino_foresight_ros.ros.forecast_diagnostics import ForecastDiagnostics
 from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.ros.forecast_topics import ForecastTopics
 from dino_foresight_ros.ros.images import msg_to_rgb
+from dino_foresight_ros.ros.lifecycle import tolerate_bad_transitions
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import camera_info_input_qos, image_input_qos
 from dino_foresight_ros.ros.run import run_node
@@ -65,7 +65,7 @@ class ForecastNode(LifecycleNode):
         self._watch: StreamWatch | None = None
         self._said: set[str] = set()
         self._diagnostics = ForecastDiagnostics(self)
-        self._tolerate_bad_transitions()
+        tolerate_bad_transitions(self)
         self.create_timer(CHECK_PERIOD_S, self._check)
 
     def autostart(self) -> None:
@@ -185,24 +185,6 @@ class ForecastNode(LifecycleNode):
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-
-    def _tolerate_bad_transitions(self) -> None:
-        # rclpy lets an impossible transition (activate before configure) end the process.
-        service = getattr(self, "_service_change_state", None)
-        if service is None:
-            return
-        original = service.callback
-
-        @functools.wraps(original)
-        def answer(request: Any, response: Any) -> Any:
-            try:
-                return original(request, response)
-            except RuntimeError as error:
-                self.get_logger().warning(f"transition refused: {_describe(error)}")
-                response.success = False
-                return response
-
-        service.callback = answer
 
     # Messages in: the executor's thread
 

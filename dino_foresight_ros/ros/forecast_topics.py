@@ -149,12 +149,14 @@ class ForecastTopics:
 
     def _create_step(self, step: int) -> dict[str, Any]:
         outputs = self._model.outputs
-        names = [n for n in ("segmentation", "normals") if n in outputs]
+        names: list[str] = [n for n in ("segmentation", "normals") if n in outputs]
         if "segmentation" in outputs:
             names.append("segmentation_color")
         if "depth" in outputs:
             names.append("depth" if self._model.depth_is_metric else "depth_relative")
-        publishers = {name: self._create(Image, f"step_{step}/{name}") for name in names}
+        publishers: dict[str, Any] = {
+            name: self._create(Image, f"step_{step}/{name}") for name in names
+        }
         publishers["camera_info"] = self._create(CameraInfo, f"step_{step}/camera_info")
         return publishers
 
