@@ -31,6 +31,12 @@ def shared_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Return the folder with tiny models of the paper's authors and what their code computes."""
+    return ROOT / "test" / "golden"
+
+
 @contextmanager
 def claimed_domain() -> Iterator[int]:
     """Claim a DDS domain that no other test process of this machine uses."""

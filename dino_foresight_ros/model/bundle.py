@@ -104,14 +104,20 @@ class Bundle:
         """Load a bundle.
 
         Args:
-            path: a folder with bundle.yaml, or "untrained-tiny", which is made in memory.
+            path: a folder with bundle.yaml; "hub:owner/name[@revision]", which is downloaded unless
+                huggingface_hub's cache has it; or "untrained-tiny", which is made in memory.
             device: where the weights go.
             dtype: number format of weights and activations.
 
         Raises:
             BundleError: no such folder, a damaged file, or parts that do not fit one another; the
                 text names the part, the tensor and both shapes.
+            HubError: a model hub does not give the bundle.
         """
+        if str(path).startswith("hub:"):
+            from dino_foresight_ros.model.hub import resolve_hub
+
+            path = resolve_hub(str(path))
         if str(path) == "untrained-tiny":
             from dino_foresight_ros.model.presets import untrained_tiny
 

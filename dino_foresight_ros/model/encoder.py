@@ -230,7 +230,7 @@ class Encoder(nn.Module):
         Raises:
             InputError: another shape or dtype, or an empty image.
         """
-        tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+        tensor = _as_tensor(images) if isinstance(images, np.ndarray) else images
         if tensor.ndim != 4 or tensor.shape[-1] != 3 or tensor.dtype != torch.uint8:
             raise InputError(
                 f"images have shape {tuple(tensor.shape)} and type {tensor.dtype}, expected "
@@ -250,6 +250,11 @@ class Encoder(nn.Module):
         mean = torch.tensor(self.config.mean, dtype=torch.float64)
         scale = (1 / (255 * std))[:, None, None].to(like.device, like.dtype)
         return scale, (-mean / std)[:, None, None].to(like.device, like.dtype)
+
+
+def _as_tensor(images: np.ndarray) -> Tensor:
+    """Share the array's memory; a read-only one (a ROS message's buffer) is copied instead."""
+    return torch.from_numpy(images if images.flags.writeable else images.copy())
 
 
 def _patch_size(vit: Any) -> int:

@@ -58,7 +58,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} does not exist; give the path of a downloaded checkpoint")
     try:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except (ValueError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise InputError(
             f"{path} is not a whole PyTorch checkpoint ({str(error).splitlines()[0]}); "
             "download it again"
@@ -72,7 +72,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read ({str(error).splitlines()[0]}); download it again"
         ) from error

@@ -55,7 +55,9 @@ class ContextRule:
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.interval_ns < 1:
-            raise ValueError(f"context of {self.frames} frames {self.interval_ns} ns apart is empty")
+            raise ValueError(
+                f"context of {self.frames} frames {self.interval_ns} ns apart is empty"
+            )
         if not 0 <= 2 * self.tolerance_ns < self.interval_ns:
             raise ValueError(
                 f"tolerance {self.tolerance_ns} ns is not in [0, half the interval of "

@@ -78,9 +78,7 @@ class Foresight:
         """
         self.bundle = bundle
         self.output_size = output_size
-        self.rule = rule or ContextRule.for_interval(
-            bundle.context_frames, bundle.frame_interval_s
-        )
+        self.rule = rule or ContextRule.for_interval(bundle.context_frames, bundle.frame_interval_s)
         self.steps = steps
         self._wanted = self._check_wanted(self.available if wanted is None else wanted)
         self._buffers: dict[str, FeatureBuffer] = {}

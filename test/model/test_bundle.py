@@ -1,0 +1,167 @@
+"""A model on disk: whole or refused, with the part and the tensor named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.presets import untrained_tiny, write_untrained_tiny
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_untrained_tiny(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "tiny"))
+
+
+def edit_manifest(folder: Path, change) -> None:
+    path = folder / "bundle.yaml"
+    manifest = yaml.safe_load(path.read_text())
+    change(manifest)
+    path.write_text(yaml.safe_dump(manifest))
+
+
+def test_what_is_saved_is_what_is_loaded(written: Path):
+    original, loaded = untrained_tiny(), Bundle.load(written)
+    for part in ("encoder", "pca", "forecaster"):
+        expected, got = (getattr(b, part).state_dict() for b in (original, loaded))
+        assert expected.keys() == got.keys()
+        assert all(torch.equal(expected[name], got[name]) for name in expected)
+    assert loaded.tasks == original.tasks
+    assert not loaded.trained
+    assert loaded.info["seed"] == 0
+
+
+def test_the_word_untrained_tiny_loads_the_same_bundle(written: Path):
+    a, b = Bundle.load(written), Bundle.load("untrained-tiny")
+    assert torch.equal(a.forecaster.embed.weight, b.forecaster.embed.weight)
+
+
+def test_seeds_differ_and_the_caller_s_random_state_is_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = untrained_tiny(1), untrained_tiny(2)
+    assert torch.equal(torch.rand(1), expected)
+    assert not torch.equal(first.forecaster.embed.weight, second.forecaster.embed.weight)
+
+
+def test_no_pickle_is_in_a_bundle(written: Path):
+    assert {path.suffix for path in written.iterdir()} == {".yaml", ".safetensors"}
+
+
+def test_an_existing_folder_is_not_overwritten_unasked(folder: Path):
+    with pytest.raises(BundleError, match="exists"):
+        untrained_tiny().save(folder)
+    untrained_tiny().save(folder, overwrite=True)
+
+
+def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("dino_foresight_ros.model.bundle.write_tensors", fail)
+    with pytest.raises(OSError, match="disk full"):
+        untrained_tiny().save(tmp_path / "tiny")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path):
+    with pytest.raises(BundleError, match=r"no bundle.yaml.*foresight convert"):
+        Bundle.load(tmp_path)
+
+
+def test_a_truncated_file_is_named(folder: Path):
+    path = folder / "forecaster.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(BundleError, match=r"forecaster\.safetensors is not a whole"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize("part", ["encoder", "pca", "forecaster", "head_depth"])
+def test_a_missing_tensor_is_named(folder: Path, part: str):
+    path = folder / f"{part}.safetensors"
+    tensors = load_file(str(path))
+    name = sorted(tensors)[0]
+    del tensors[name]
+    save_file(tensors, str(path))
+    with pytest.raises(BundleError, match=f"{part}: tensor {name} .* is missing"):
+        Bundle.load(folder)
+
+
+def test_a_tensor_of_another_shape_is_named_with_both_shapes(folder: Path):
+    path = folder / "head_normals.safetensors"
+    tensors = load_file(str(path))
+    tensors["output.4.weight"] = torch.zeros(5, 48, 1, 1)
+    save_file(tensors, str(path))
+    with pytest.raises(
+        BundleError, match=r"output\.4\.weight has shape \(5, 48, 1, 1\).*\(3, 48, 1, 1\)"
+    ):
+        Bundle.load(folder)
+
+
+def test_a_left_over_tensor_is_named(folder: Path):
+    path = folder / "forecaster.safetensors"
+    save_file({**load_file(str(path)), "extra": torch.zeros(2)}, str(path))
+    with pytest.raises(BundleError, match=r"extra \(2,\) belongs to nothing"):
+        Bundle.load(folder)
+
+
+def test_nan_weights_are_refused(folder: Path):
+    path = folder / "pca.safetensors"
+    tensors = load_file(str(path))
+    tensors["mean"][3] = float("nan")
+    save_file(tensors, str(path))
+    with pytest.raises(BundleError, match="mean holds NaN"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(schema=99), "schema 99"),
+        (lambda m: m.pop("pca"), "lacks pca"),
+        (lambda m: m.update(frame_interval_s=0), "frame_interval_s"),
+        (lambda m: m["encoder"].update(image_size=[127, 224]), "multiple of the patch size"),
+        (lambda m: m["encoder"].update(image_size=[140, 224]), "patch grid"),
+        (lambda m: m["encoder"].update(layers=[2, 5, 8, 12]), "layer 12 does not exist"),
+        (lambda m: m["encoder"].update(model="vit_none"), "no model 'vit_none'"),
+        (lambda m: m["forecaster"].update(weights="../x.safetensors"), "file in the bundle"),
+        (lambda m: m["forecaster"].update(colour=1), "unknown keys"),
+        (lambda m: m["heads"]["depth"]["task"].update(bins=32), "gives 64 channels"),
+        (lambda m: m["pca"].update(kind="ica"), "pca, identity"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(folder: Path, change, message: str):
+    edit_manifest(folder, change)
+    with pytest.raises(BundleError, match=message):
+        Bundle.load(folder)
+
+
+def test_a_manifest_that_is_no_yaml_is_refused(folder: Path):
+    (folder / "bundle.yaml").write_text("a: [")
+    with pytest.raises(BundleError, match="not YAML"):
+        Bundle.load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_forecast_stays_near_full_precision(written: Path, dtype: torch.dtype):
+    images = torch.randint(0, 256, (4, 90, 160, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        outputs = []
+        for bundle in (Bundle.load(written), Bundle.load(written, dtype=dtype)):
+            z = bundle.pca.transform(bundle.encoder(bundle.encoder.preprocess(images)))
+            outputs.append(bundle.pca.inverse(bundle.forecaster(z[None])).float())
+    full, half = outputs
+    assert float((half - full).norm() / full.norm()) < 2e-2

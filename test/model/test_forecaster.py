@@ -1,0 +1,165 @@
+"""The forecaster family: sizes, shapes, determinism and what may not change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecaster import PRESETS
+from dino_foresight_ros.model.sliding import SlidingForecaster, window_starts
+from dino_foresight_ros.model.weights import empty
+
+
+def tiny(**changes: object) -> Forecaster:
+    values = {"channels": 10, "grid": (4, 6), "width": 24, "layers": 2, "heads": 4} | changes
+    torch.manual_seed(0)
+    forecaster = Forecaster(ForecasterConfig(**values)).eval()
+    torch.nn.init.normal_(forecaster.out.weight, std=0.2)
+    return forecaster
+
+
+def test_presets_have_the_paper_s_parameter_counts():
+    # Width 1536 computes to 457 M where the paper rounds to 460 M.
+    for name, millions in {"small": 115, "base": 258, "large": 460}.items():
+        config = ForecasterConfig(channels=1152, grid=(16, 32), **PRESETS[name])
+        count = sum(p.numel() for p in empty(lambda c=config: Forecaster(c)).parameters())
+        assert abs(count / 1e6 - millions) < 4, name
+
+
+@pytest.mark.parametrize("attention", ["factorised", "full"])
+@pytest.mark.parametrize("window", [1, 2])
+@pytest.mark.parametrize("masked", [1, 3])
+def test_shortened_last_block_equals_the_pass_over_all_tokens(
+    attention: str, window: int, masked: int
+):
+    forecaster = tiny(attention=attention, window=window, masked_frames=masked)
+    context = torch.randn(2, 4, 4, 6, 10)
+    frames = torch.cat([context, torch.zeros(2, masked, 4, 6, 10)], dim=1)
+    mask = torch.zeros(frames.shape[:-1], dtype=torch.bool)
+    mask[:, 4:] = True
+    with torch.inference_mode():
+        short = forecaster.predict(context)
+        long = forecaster.reconstruct(frames, mask)[:, 4:]
+    torch.testing.assert_close(short, long, atol=1e-5, rtol=1e-5)
+
+
+def test_rollout_equals_feeding_predictions_back_by_hand():
+    forecaster = tiny()
+    frames = list(torch.randn(4, 1, 4, 6, 10))
+    context = torch.stack(frames, dim=1)
+    with torch.inference_mode():
+        rolled = forecaster.rollout(context, 6)
+        for step in range(6):
+            frames.append(forecaster(torch.stack(frames[-4:], dim=1)))
+            torch.testing.assert_close(rolled[:, step], frames[-1], atol=1e-6, rtol=1e-6)
+
+
+def test_rollout_of_several_masked_frames_per_pass_gives_the_steps_asked_for():
+    forecaster = tiny(masked_frames=3)
+    context = torch.randn(1, 4, 4, 6, 10)
+    with torch.inference_mode():
+        first = forecaster.predict(context)
+        rolled = forecaster.rollout(context, 4)
+    assert rolled.shape == (1, 4, 4, 6, 10)
+    torch.testing.assert_close(rolled[:, :3], first)
+
+
+@pytest.mark.parametrize("steps", [0, 17, -1])
+def test_rollout_refuses_steps_out_of_range(steps: int):
+    with pytest.raises(ValueError, match="1 to 16"):
+        tiny().rollout(torch.randn(1, 4, 4, 6, 10), steps)
+
+
+def test_prediction_of_one_sample_does_not_depend_on_its_batch():
+    forecaster = tiny()
+    context = torch.randn(3, 4, 4, 6, 10)
+    with torch.inference_mode():
+        together = forecaster(context)
+        alone = torch.cat([forecaster(context[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_acts_in_training_only():
+    forecaster = tiny(dropout=0.5)
+    context = torch.randn(1, 4, 4, 6, 10)
+    assert torch.equal(forecaster(context), forecaster(context))
+    forecaster.train()
+    assert not torch.equal(forecaster(context), forecaster(context))
+
+
+def test_a_context_of_another_shape_is_refused_with_both_shapes():
+    with pytest.raises(ValueError, match=r"\(1, 3, 4, 6, 10\).*4, 4, 6, 10"):
+        tiny()(torch.randn(1, 3, 4, 6, 10))
+
+
+def test_stretching_to_the_same_grid_changes_nothing():
+    forecaster = tiny()
+    context = torch.randn(1, 4, 4, 6, 10)
+    with torch.inference_mode():
+        before = forecaster(context)
+        after = forecaster.resize_grid(4, 6)(context)
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 25}, "multiple of 3"),
+        ({"heads": 5}, "5 heads"),
+        ({"attention": "sparse"}, "factorised, full"),
+        ({"window": 3}, "4x6"),
+        ({"layers": 0}, ">= 1"),
+        ({"dropout": 1.0}, "dropout"),
+    ],
+)
+def test_a_configuration_that_cannot_be_is_refused(changes: dict, message: str):
+    with pytest.raises(BundleError, match=message):
+        tiny(**changes)
+
+
+@pytest.mark.parametrize(
+    ("window", "stride"), [((4, 6), (2, 3)), ((3, 4), (2, 3)), ((4, 6), (4, 6))]
+)
+def test_sliding_windows_average_their_overlaps(window: tuple, stride: tuple):
+    forecaster = tiny()
+    grid = (9, 13)
+    sliding = SlidingForecaster(forecaster, grid, window, stride).eval()
+    context = torch.randn(1, 4, *grid, 10)
+    total, count = torch.zeros(grid + (10,)), torch.zeros(grid + (1,))
+    with torch.inference_mode():
+        for row in range(grid[0]):
+            for column in range(grid[1]):
+                rows = row % stride[0] == 0 and row + window[0] <= grid[0]
+                columns = column % stride[1] == 0 and column + window[1] <= grid[1]
+                if (rows or row == grid[0] - window[0]) and (
+                    columns or column == grid[1] - window[1]
+                ):
+                    part = (slice(row, row + window[0]), slice(column, column + window[1]))
+                    total[part] += sliding.inner(context[:, :, part[0], part[1]])[0]
+                    count[part] += 1
+        predicted = sliding(context)[0]
+    torch.testing.assert_close(predicted, total / count, atol=1e-5, rtol=1e-5)
+
+
+def test_windows_cover_every_patch():
+    for length in range(4, 20):
+        for stride in range(1, 5):
+            covered = {s + i for s in window_starts(length, 4, stride) for i in range(4)}
+            assert covered == set(range(length))
+
+
+def test_a_stride_with_gaps_is_refused():
+    with pytest.raises(BundleError, match="does not cover"):
+        SlidingForecaster(tiny(), (8, 12), stride=(5, 6))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near_full_precision(dtype: torch.dtype):
+    forecaster = tiny(width=48, layers=4)
+    context = torch.randn(2, 4, 4, 6, 10)
+    with torch.inference_mode():
+        full = forecaster(context)
+        half = forecaster.to(dtype)(context.to(dtype)).float()
+    assert float((half - full).norm() / full.norm()) < 2e-2

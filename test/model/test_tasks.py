@@ -1,0 +1,82 @@
+"""What raw head output means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model import DepthTask, NormalsTask, SegmentationTask
+from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
+from dino_foresight_ros.model.tasks import task_from_dict, task_to_dict
+
+TWO = SegmentationTask(class_names=("a", "b", "c"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+
+
+def test_segmentation_is_the_most_probable_class_with_its_probability():
+    raw = torch.randn(2, 3, 4, 5)
+    decoded = TWO.decode(raw)
+    scores = np.exp(raw.numpy().astype(np.float64))
+    scores /= scores.sum(axis=1, keepdims=True)
+    np.testing.assert_array_equal(decoded["segmentation"], scores.argmax(axis=1))
+    np.testing.assert_allclose(decoded["confidence"], scores.max(axis=1), atol=1e-6)
+    assert decoded["segmentation"].dtype == torch.uint8
+
+
+def test_relative_depth_is_the_best_bin():
+    raw = torch.zeros(1, 256, 2, 2)
+    raw[0, 17, 0, 0] = raw[0, 255, 1, 1] = 5.0
+    depth = DepthTask().decode(raw)["depth"]
+    assert depth[0].tolist() == [[17.0, 0.0], [0.0, 255.0]]
+
+
+def test_metric_depth_is_the_expectation_over_log_spaced_bins():
+    task = DepthTask(kind="metric", bins=5, min_m=1.0, max_m=81.0)
+    torch.testing.assert_close(task.centres(), torch.tensor([1.0, 3.0, 9.0, 27.0, 81.0]))
+    raw = torch.full((1, 5, 1, 2), -50.0)
+    raw[0, 2, 0, 0] = 50.0
+    raw[0, [1, 3], 0, 1] = 50.0
+    depth = task.decode(raw)["depth"]
+    torch.testing.assert_close(depth[0, 0], torch.tensor([9.0, 15.0]))
+
+
+def test_metric_depth_stays_in_range_when_upsampled():
+    task = DepthTask(kind="metric", bins=8, min_m=2.0, max_m=50.0)
+    depth = task.decode(torch.randn(1, 8, 6, 6) * 20, size=(48, 48))["depth"]
+    assert float(depth.min()) >= 2.0
+    assert float(depth.max()) <= 50.0
+
+
+def test_normals_have_unit_length_after_upsampling():
+    normals = NormalsTask().decode(torch.randn(1, 3, 4, 6), size=(9, 17))["normals"]
+    assert normals.shape == (1, 9, 17, 3)
+    torch.testing.assert_close(normals.norm(dim=-1), torch.ones(1, 9, 17))
+
+
+def test_cityscapes_scores_ids_11_to_18_as_moving():
+    task = cityscapes_segmentation()
+    names = [task.class_names[i] for i in task.moving]
+    assert names == ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]
+
+
+@pytest.mark.parametrize(
+    "task", [TWO, DepthTask(), DepthTask("metric", 9, 1.0, 9.0), NormalsTask()]
+)
+def test_a_task_survives_yaml(task):
+    assert task_from_dict(task.name, task_to_dict(task)) == task
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("flow", {}, "segmentation, depth, normals"),
+        ("depth", {"kind": "stereo"}, "relative, metric"),
+        ("depth", {"kind": "metric", "min_m": 5.0, "max_m": 2.0}, "min_m"),
+        ("depth", {"scale": 2}, "scale"),
+        ("segmentation", {"class_names": ["a"], "palette": []}, "colour"),
+    ],
+)
+def test_a_task_that_cannot_be_is_refused(name: str, values: dict, message: str):
+    with pytest.raises(BundleError, match=message):
+        task_from_dict(name, values)

@@ -1,0 +1,261 @@
+"""The engine against a plain loop over the model that encodes every frame anew."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.presets import untrained_tiny
+from dino_foresight_ros.runtime import CameraFrame, Forecast, Foresight, ModelOutputError
+
+MS = 1_000_000
+START = 10**18
+Stream = list[tuple[np.ndarray, int]]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return untrained_tiny()
+
+
+def video(count: int, seed: int = 0) -> list[np.ndarray]:
+    """Blobs that move over noise: frames that differ, and differ smoothly."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(0, 256, (60, 400, 3), dtype=np.uint8)
+    return [np.ascontiguousarray(noise[:, 2 * i : 2 * i + 100]) for i in range(count)]
+
+
+def plain(bundle: Bundle, stream: Stream, steps: int) -> list[dict | None]:
+    """For each frame: choose the context by trying all combinations, encode it, forecast."""
+    results: list[dict | None] = []
+    interval = round(bundle.frame_interval_s * 1e9)
+    for n in range(1, len(stream) + 1):
+        newest = stream[n - 1][1]
+        best = None
+        for combination in itertools.combinations(range(max(0, n - 24), n), 4):
+            if combination[-1] != n - 1:
+                continue
+            errors = [
+                abs(stream[i][1] - (newest - k * interval))
+                for k, i in enumerate(reversed(combination))
+            ]
+            if max(errors) <= 0.45 * interval and (best is None or sum(errors) < best[0]):
+                best = (sum(errors), combination)
+        results.append(None if best is None else _forecast(bundle, stream, best[1], steps))
+    return results
+
+
+@torch.inference_mode()
+def _forecast(bundle: Bundle, stream: Stream, indices: tuple[int, ...], steps: int) -> dict:
+    frames = [bundle.encoder.preprocess(stream[i][0][None]) for i in indices]
+    z = [bundle.pca.transform(bundle.encoder(frame)) for frame in frames]
+    rolled = bundle.forecaster.rollout(torch.stack(z, dim=1), steps)
+    features = bundle.pca.inverse(rolled[:, -1])
+    decoded: dict = {"features": rolled[0, -1].numpy()}
+    for name, head in bundle.heads.items():
+        maps = bundle.tasks[name].decode(head(features))
+        decoded |= {key: value[0].numpy() for key, value in maps.items()}
+    return decoded
+
+
+def check(forecast: Forecast | None, expected: dict | None) -> None:
+    assert (forecast is None) == (expected is None)
+    if forecast is None or expected is None:
+        return
+    last = forecast.steps[-1]
+    for name in ("features", "confidence", "normals"):
+        np.testing.assert_allclose(getattr(last, name), expected[name], atol=1e-4)
+    np.testing.assert_allclose(last.depth, expected["depth"], rtol=1e-4)
+    assert np.mean(last.segmentation != expected["segmentation"]) < 1e-3
+
+
+ALL = frozenset({"segmentation", "confidence", "depth", "normals", "features"})
+
+
+def streams() -> dict[str, Stream]:
+    rng = np.random.default_rng(1)
+    steady = [START + round(i * 1e9 / 30) for i in range(26)]
+    jittered = [s + int(rng.integers(-9 * MS, 9 * MS)) for s in steady]
+    dropped = [s for i, s in enumerate(steady) if i % 3]
+    return {
+        name: list(zip(video(len(stamps)), stamps, strict=True))
+        for name, stamps in {"steady": steady, "jittered": jittered, "dropped": dropped}.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["steady", "jittered", "dropped"])
+def test_the_engine_equals_a_plain_loop(bundle: Bundle, name: str):
+    stream = streams()[name]
+    engine = Foresight(bundle, steps=2, wanted=ALL)
+    expected = plain(bundle, stream, steps=2)
+    assert any(e is not None for e in expected)
+    for (image, stamp), want in zip(stream, expected, strict=True):
+        check(engine.update(image, stamp), want)
+
+
+def test_two_interleaved_cameras_do_not_mix(bundle: Bundle):
+    stamps = [START + i * 100 * MS for i in range(9)]
+    left = list(zip(video(9, seed=1), stamps, strict=True))
+    right = list(zip(video(9, seed=2), [s + 30 * MS for s in stamps], strict=True))
+    engine = Foresight(bundle, steps=1, wanted=ALL)
+    expected = {"left": plain(bundle, left, 1), "right": plain(bundle, right, 1)}
+    for i in range(9):
+        for name, stream in (("left", left), ("right", right)):
+            check(engine.update(*stream[i], camera=name), expected[name][i])
+
+
+def test_cameras_in_one_batch_equal_cameras_one_by_one(bundle: Bundle):
+    together, alone = (Foresight(bundle, steps=1, wanted=ALL) for _ in range(2))
+    frames = {name: video(5, seed) for seed, name in enumerate(("a", "b", "c"))}
+    frames["c"] = [np.ascontiguousarray(f[:40, :80]) for f in frames["c"]]
+    for i in range(5):
+        stamp = START + i * 200 * MS
+        batch = {n: CameraFrame(f[i], stamp) for n, f in frames.items() if (n, i) != ("b", 4)}
+        results = together.update_cameras(batch)
+        for name, frame in batch.items():
+            single = alone.update(frame.image, stamp, camera=name)
+            assert (single is None) == (results[name] is None)
+            if single is not None:
+                np.testing.assert_allclose(
+                    results[name].steps[0].features, single.steps[0].features, atol=1e-4
+                )
+    assert results.keys() == {"a", "c"}
+    assert results["a"] is not None
+
+
+def test_a_looped_recording_restarts_the_context(bundle: Bundle):
+    stream = [(f, START + i * 200 * MS) for i, f in enumerate(video(7))]
+    engine = Foresight(bundle, steps=1, wanted=ALL)
+    first = [engine.update(*frame) for frame in stream]
+    second = [engine.update(*frame) for frame in stream]
+    assert [f is None for f in second] == [f is None for f in first] == [True] * 3 + [False] * 4
+    for a, b in zip(first[3:], second[3:], strict=True):
+        np.testing.assert_array_equal(a.steps[0].features, b.steps[0].features)
+
+
+def fill(engine: Foresight, count: int = 4, start: int = START, seed: int = 0) -> Forecast | None:
+    forecast = None
+    for i, image in enumerate(video(count, seed)):
+        forecast = engine.update(image, start + i * 200 * MS)
+    return forecast
+
+
+def test_stamps_and_horizons_are_counted_in_frame_intervals(bundle: Bundle):
+    forecast = fill(Foresight(bundle, steps=3))
+    assert forecast.stamp_ns == START + 600 * MS
+    assert forecast.context_stamps_ns == tuple(START + i * 200 * MS for i in range(4))
+    assert [s.target_stamp_ns for s in forecast.steps] == [
+        START + 600 * MS + k * 200 * MS for k in (1, 2, 3)
+    ]
+    assert [s.horizon_s for s in forecast.steps] == pytest.approx([0.2, 0.4, 0.6])
+    assert not forecast.trained
+
+
+def test_only_wanted_heads_and_steps_run(bundle: Bundle):
+    engine = Foresight(bundle, steps=3)
+    fill(engine)
+    calls: list[str] = []
+    for name, head in engine._heads.items():
+        head.register_forward_hook(lambda *_, name=name: calls.append(name))
+    image = video(1, seed=9)[0]
+    forecast = engine.update(
+        image, START + 800 * MS, wanted={2: frozenset({"depth"}), 3: frozenset()}
+    )
+    assert calls == ["depth"]
+    assert len(forecast.steps) == 2
+    assert forecast.steps[0].depth is None
+    assert forecast.steps[1].depth is not None
+    assert forecast.steps[1].segmentation is None
+
+
+def test_the_new_frame_alone_costs_an_encoder_pass(bundle: Bundle):
+    engine = Foresight(bundle, steps=1)
+    sizes: list[int] = []
+    handle = bundle.encoder.register_forward_hook(lambda _m, i, _o: sizes.append(i[0].shape[0]))
+    try:
+        fill(engine, 6)
+        engine.update(video(1)[0], START + 1000 * MS)
+    finally:
+        handle.remove()
+    assert sizes == [1] * 6
+    assert engine.last_drop == "duplicate_stamp"
+
+
+def test_maps_come_in_the_size_asked_for(bundle: Bundle):
+    forecast = fill(Foresight(bundle, steps=1, output_size=(61, 93)))
+    step = forecast.steps[0]
+    assert step.segmentation.shape == step.depth.shape == step.confidence.shape == (61, 93)
+    assert step.normals.shape == (61, 93, 3)
+    assert (step.segmentation.dtype, step.depth.dtype) == (np.uint8, np.float32)
+
+
+def test_reasons_are_named(bundle: Bundle):
+    engine = Foresight(bundle, steps=1)
+    image = video(1)[0]
+    engine.update(image, START)
+    assert engine.last_drop == "context_filling"
+    assert engine.context_state == "1/4 frames"
+    engine.update(image, START)
+    assert engine.last_drop == "duplicate_stamp"
+    engine.update(image, START - 5 * MS)
+    assert engine.last_drop == "out_of_order"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 4), np.uint8),
+    ],
+)
+def test_a_bad_image_is_refused_and_the_context_kept(bundle: Bundle, image: np.ndarray):
+    engine = Foresight(bundle, steps=1)
+    fill(engine)
+    with pytest.raises(InputError, match="image"):
+        engine.update(image, START + 800 * MS)
+    assert engine.update(video(1)[0], START + 800 * MS) is not None
+
+
+def test_nan_from_the_model_is_an_error_and_the_engine_recovers():
+    bundle = untrained_tiny()
+    engine = Foresight(bundle, steps=1)
+    fill(engine, 3)
+    weight = bundle.forecaster.out.bias.data
+    kept = weight.clone()
+    weight.fill_(float("nan"))
+    with pytest.raises(ModelOutputError, match="NaN"):
+        engine.update(video(1)[0], START + 600 * MS)
+    weight.copy_(kept)
+    assert fill(engine, start=START + 800 * MS) is not None
+
+
+def test_the_bundle_stays_as_it_was(tmp_path):
+    bundle = untrained_tiny()
+    fill(Foresight(bundle, steps=1))
+    bundle.save(tmp_path / "b")
+    assert Bundle.load(tmp_path / "b").heads.keys() == bundle.heads.keys()
+
+
+@pytest.mark.parametrize("steps", [0, 17])
+def test_steps_out_of_range_are_refused(bundle: Bundle, steps: int):
+    with pytest.raises(UsageError, match="1 to 16"):
+        Foresight(bundle, steps=steps)
+
+
+def test_unknown_outputs_are_refused_with_the_valid_ones(bundle: Bundle):
+    with pytest.raises(UsageError, match=r"\['flow'\].*'depth'"):
+        Foresight(bundle, wanted=frozenset({"flow"}))
+
+
+def test_two_runs_agree_exactly(bundle: Bundle):
+    first, second = (fill(Foresight(bundle, steps=2, wanted=ALL)) for _ in range(2))
+    for a, b in zip(first.steps, second.steps, strict=True):
+        np.testing.assert_array_equal(a.features, b.features)
+        np.testing.assert_array_equal(a.depth, b.depth)
