@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.ros.topic_names import camera_info_beside
 
 if TYPE_CHECKING:
     from dino_foresight_ros.media import CameraModel, Frame, Source
@@ -144,8 +145,7 @@ def _write(
     else:
         writer.write_image(topic, frame.image, stamp_ns, frame_id)
     if camera is not None:
-        info_topic = args.topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
-        writer.write_camera_info(info_topic, camera, stamp_ns, frame_id)
+        writer.write_camera_info(camera_info_beside(topic), camera, stamp_ns, frame_id)
 
 
 def _run_info(args: argparse.Namespace) -> int:
