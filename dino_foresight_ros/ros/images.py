@@ -101,7 +101,7 @@ def _to_bytes(contiguous: np.ndarray) -> array.array[int]:
     # rclpy copies element by element unless it is given an array("B").
     data = array.array("B")
     if contiguous.size:
-        data.frombytes(memoryview(contiguous).cast("B"))
+        data.frombytes(contiguous.data.cast("B"))
     return data
 
 

@@ -64,9 +64,11 @@ class ParameterSpec:
 
     def problem(self, value: Any) -> str | None:
         """Why a value is not valid, naming the valid ones; None for a valid one."""
-        if type(value) is not type(self.default):
-            wanted = _TYPE_NAMES[type(self.default)]
-            return f"parameter {self.name}: {value!r} is not {wanted}"
+        if type(value) is type(self.default):
+            return self._value_problem(value)
+        return f"parameter {self.name}: {value!r} is not {_TYPE_NAMES[type(self.default)]}"
+
+    def _value_problem(self, value: Any) -> str | None:
         if self.choices is not None:
             values = [value] if isinstance(value, str) else list(value)
             unknown = [repr(v) for v in values if v not in self.choices]

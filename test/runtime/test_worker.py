@@ -1,0 +1,319 @@
+"""The worker thread: the newest frame wins and every frame is accounted for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.runtime.forecast import Forecast
+from dino_foresight_ros.runtime.statistics import FrameCounter, LatencyWindow, RateMeter
+from dino_foresight_ros.runtime.worker import ForecastWorker, Frame, Hooks
+
+IMAGE = np.zeros((2, 2, 3), np.uint8)
+
+
+def forecast_at(stamp_ns: int) -> Forecast:
+    return Forecast(stamp_ns, (stamp_ns,), 0.2, (), "fake", False, 0.0)
+
+
+class FakeEngine:
+    """Stands in for `Foresight`; `gate` holds a pass until the test lets it go."""
+
+    def __init__(self, fill: int = 0, duration_s: float = 0.0) -> None:
+        self.last_drop: str | None = None
+        self.last_arrival: Any = None
+        self.context_state = "4/4 frames"
+        self.fill = fill
+        self.duration_s = duration_s
+        self.seen: list[int] = []
+        self.wanted: list[Any] = []
+        self.resets = 0
+        self.entered = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def update(self, image: np.ndarray, stamp_ns: int, wanted: Any = None) -> Forecast | None:
+        self.seen.append(stamp_ns)
+        self.wanted.append(wanted)
+        self.entered.set()
+        assert self.gate.wait(10)
+        time.sleep(self.duration_s)
+        if stamp_ns < 0:
+            raise ValueError("negative")
+        if len(self.seen) <= self.fill:
+            self.last_drop = "context_filling"
+            return None
+        return forecast_at(stamp_ns)
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+class Harness:
+    """A worker with a fake engine, and what it told."""
+
+    def __init__(self, engine: FakeEngine, wanted: Any = None) -> None:
+        self.engine = engine
+        self.published: list[int] = []
+        self.drops: list[tuple[int, str]] = []
+        self.errors: list[tuple[str, str]] = []
+        self.wanted = wanted
+        hooks = Hooks(
+            decode=self.decode,
+            wanted=lambda: self.wanted,
+            on_forecast=self.on_forecast,
+            on_drop=lambda frame, reason: self.drops.append((frame.stamp_ns, reason)),
+            on_error=lambda reason, error: self.errors.append((reason, str(error))),
+        )
+        self.worker = ForecastWorker(engine, hooks)
+
+    def decode(self, payload: Any) -> np.ndarray:
+        if payload == "broken":
+            raise InputError("broken picture")
+        return IMAGE
+
+    def on_forecast(self, forecast: Forecast, frame: Frame) -> None:
+        if frame.payload == "unpublishable":
+            raise RuntimeError("no publisher")
+        self.published.append(forecast.stamp_ns)
+
+    def settle(self) -> None:
+        assert wait_until(lambda: self.worker.counter.counts().in_flight == 0)
+
+    def check_accounts(self) -> None:
+        counts = self.worker.counter.counts()
+        assert counts.received == counts.forecasts + counts.dropped_total + counts.in_flight
+        assert counts.forecasts == len(self.published)
+        assert counts.dropped_total == len(self.drops)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return condition()
+
+
+@pytest.fixture
+def harness() -> Any:
+    made: list[Harness] = []
+
+    def make(engine: FakeEngine | None = None, wanted: Any = None) -> Harness:
+        made.append(Harness(engine or FakeEngine(), wanted))
+        made[-1].worker.start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.engine.gate.set()
+        assert one.worker.stop()
+
+
+def test_newest_frame_replaces_the_waiting_one(harness: Any) -> None:
+    one = harness()
+    one.engine.gate.clear()
+    one.worker.submit("a", 0)
+    assert one.engine.entered.wait(5)
+    for stamp in range(1, 500):
+        one.worker.submit("a", stamp)
+    counts = one.worker.counter.counts()
+    assert (counts.received, counts.in_flight) == (500, 2)
+    assert counts.dropped == {"superseded": 498}
+    one.engine.gate.set()
+    one.settle()
+    assert one.published == [0, 499]
+    one.check_accounts()
+
+
+def test_slow_engine_under_a_steady_stream_keeps_the_delay_bounded(harness: Any) -> None:
+    one = harness(FakeEngine(duration_s=0.02))
+    for stamp in range(200):
+        one.worker.submit("a", stamp)
+        time.sleep(0.002)
+    one.settle()
+    one.check_accounts()
+    assert one.published == sorted(one.published)
+    assert one.published[-1] == 199
+    # A queue would let the delay grow towards seconds: a frame waits for one pass at most.
+    assert one.worker.latency.percentile_s(50) < 0.1
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    payloads=st.lists(st.sampled_from(["good", "broken", "unpublishable"]), max_size=30),
+    pauses=st.randoms(use_true_random=False),
+)
+def test_every_frame_is_accounted_for(payloads: list[str], pauses: Any) -> None:
+    one = Harness(FakeEngine(fill=3))
+    one.worker.start()
+    for stamp, payload in enumerate(payloads):
+        one.worker.submit(payload, -stamp if pauses.random() < 0.2 else stamp)
+        one.check = one.worker.counter.counts()
+        assert one.check.received == (
+            one.check.forecasts + one.check.dropped_total + one.check.in_flight
+        )
+        assert one.check.in_flight <= 2
+        time.sleep(pauses.choice([0.0, 0.0005]))
+    assert one.worker.stop()
+    one.check_accounts()
+    assert one.worker.counter.counts().in_flight == 0
+
+
+def test_failures_are_named_and_the_next_frame_works(harness: Any) -> None:
+    one = harness()
+    for payload, stamp in [("broken", 1), ("a", -2), ("unpublishable", 3), ("a", 4)]:
+        one.worker.submit(payload, stamp)
+        one.settle()
+    assert one.worker.counter.counts().dropped == {"bad_image": 1, "error": 2}
+    assert one.errors == [
+        ("bad_image", "broken picture"),
+        ("error", "negative"),
+        ("error", "no publisher"),
+    ]
+    assert one.published == [4]
+    one.check_accounts()
+
+
+def test_reasons_of_the_engine_are_counted_by_name(harness: Any) -> None:
+    one = harness(FakeEngine(fill=2))
+    for stamp in range(2):
+        one.worker.submit("a", stamp)
+        one.settle()
+    one.engine.fill = 4
+    one.engine.last_arrival = SimpleNamespace(value="time_jump")
+    one.worker.submit("a", 2)
+    one.settle()
+    one.worker.refuse("a", 0, "no_stamp")
+    assert one.worker.counter.counts().dropped == {
+        "context_filling": 2,
+        "time_jump": 1,
+        "no_stamp": 1,
+    }
+    one.check_accounts()
+
+
+@pytest.mark.parametrize("nothing", [frozenset(), {}, {1: frozenset(), 2: frozenset()}])
+def test_unwanted_frames_feed_the_context_and_are_dropped(harness: Any, nothing: Any) -> None:
+    one = harness(wanted=nothing)
+    one.worker.submit("a", 1)
+    one.settle()
+    assert one.engine.seen == [1]
+    assert one.engine.wanted == [nothing]
+    assert one.drops == [(1, "unwanted")]
+    one.wanted = {1: frozenset(), 2: frozenset({"depth"})}
+    one.worker.submit("a", 2)
+    one.settle()
+    assert one.published == [2]
+
+
+def test_stop_during_a_pass_discards_its_result(harness: Any) -> None:
+    one = harness()
+    one.engine.gate.clear()
+    one.worker.submit("a", 1)
+    assert one.engine.entered.wait(5)
+    one.worker.submit("a", 2)
+    assert not one.worker.stop(timeout_s=0.05)
+    one.worker.submit("a", 3)
+    one.engine.gate.set()
+    assert one.worker.stop()
+    assert one.published == []
+    assert sorted(one.drops) == [(1, "inactive"), (2, "inactive"), (3, "inactive")]
+    one.check_accounts()
+
+
+def test_restart_during_an_old_pass_discards_it_and_goes_on(harness: Any) -> None:
+    one = harness()
+    one.engine.gate.clear()
+    one.worker.submit("a", 1)
+    assert one.engine.entered.wait(5)
+    assert not one.worker.stop(timeout_s=0.01)
+    one.worker.start()
+    one.engine.gate.set()
+    one.settle()
+    assert one.drops == [(1, "inactive")]
+    one.worker.submit("a", 2)
+    one.settle()
+    assert one.published == [2]
+    assert one.engine.resets == 2
+    one.check_accounts()
+
+
+def test_restart_after_stop_starts_with_an_empty_context(harness: Any) -> None:
+    one = harness()
+    for round_ in range(3):
+        one.worker.submit("a", round_)
+        one.settle()
+        assert one.engine.resets == round_ + 1
+        assert one.worker.stop()
+        one.worker.start()
+    assert threading.active_count() < 10
+
+
+def test_reset_asked_by_anybody_happens_in_the_engine_s_thread(harness: Any) -> None:
+    one = harness()
+    one.worker.submit("a", 1)
+    one.settle()
+    one.worker.reset()
+    assert one.engine.resets == 1
+    one.worker.submit("a", 2)
+    one.settle()
+    assert one.engine.resets == 2
+
+
+def test_counts_stay_consistent_while_many_threads_count() -> None:
+    counter = FrameCounter()
+    stop = threading.Event()
+    broken: list[Any] = []
+
+    def watch() -> None:
+        while not stop.is_set():
+            c = counter.counts()
+            if c.received != c.forecasts + c.dropped_total + c.in_flight:
+                broken.append(c)
+
+    def count() -> None:
+        for index in range(3000):
+            counter.receive()
+            counter.forecast() if index % 3 else counter.drop(f"reason{index % 2}")
+
+    watcher = threading.Thread(target=watch)
+    threads = [threading.Thread(target=count) for _ in range(3)]
+    for thread in (watcher, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stop.set()
+    watcher.join()
+    assert broken == []
+    assert counter.counts().received == 9000
+    assert counter.counts().in_flight == 0
+
+
+def test_percentiles_come_from_the_newest_durations_only() -> None:
+    window = LatencyWindow(size=100)
+    assert window.percentile_s(50) is None
+    assert window.last_s is None
+    for value in [*([1000.0] * 50), *range(1, 101)]:
+        window.add(float(value))
+    assert window.last_s == 100.0
+    assert window.percentile_s(50) == pytest.approx(50.5)
+    assert window.percentile_s(100) == 100.0
+
+
+def test_rate_follows_a_steady_stream_and_falls_when_it_ends() -> None:
+    meter = RateMeter(window_s=5.0)
+    assert meter.rate_hz(0.0) == 0.0
+    for index in range(251):
+        meter.tick(index / 25.0)
+    assert meter.rate_hz(10.0) == pytest.approx(25.0, rel=0.02)
+    assert meter.rate_hz(12.5) < 20.0
+    assert meter.rate_hz(60.0) == 0.0
