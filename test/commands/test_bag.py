@@ -1,0 +1,152 @@
+"""`foresight bag`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dino_foresight_ros.cli import main
+from dino_foresight_ros.media import open_source
+from dino_foresight_ros.media.bag_reader import BagReader
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Return 20 frames at 25 Hz, each brighter than the one before."""
+    path = tmp_path / "drive.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (64, 48))
+    for index in range(20):
+        writer.write(np.full((48, 64, 3), 10 * index, np.uint8))
+    writer.release()
+    return path
+
+
+def convert(video: Path, out: Path, *options: str) -> Path:
+    assert main(["bag", "from-video", str(video), "--out", str(out), *options]) == 0
+    return out
+
+
+def run_and_read_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Return the exit code and the one line on stderr."""
+    capsys.readouterr()
+    code = main(["bag", *arguments])
+    (line,) = capsys.readouterr().err.splitlines()
+    return code, line
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_frames_of_the_video_are_in_the_bag(video: Path, tmp_path: Path, storage: str) -> None:
+    bag = convert(video, tmp_path / "bag", "--storage", storage, "--start-stamp", str(10**18 + 7))
+    with open_source(video) as original, open_source(bag) as copy:
+        pairs = list(zip(original, copy, strict=True))
+        assert copy.camera_info is None
+    assert len(pairs) == 20
+    for before, after in pairs:
+        assert np.array_equal(before.image, after.image)
+        assert after.stamp_ns == before.stamp_ns + 10**18 + 7
+        assert after.frame_id == "camera_optical_frame"
+
+
+def test_without_start_stamp_the_bag_begins_now(video: Path, tmp_path: Path) -> None:
+    before_ns = time.time_ns()
+    with open_source(convert(video, tmp_path / "bag")) as source:
+        assert before_ns <= next(iter(source)).stamp_ns <= time.time_ns()
+
+
+def test_compressed_bag_has_the_names_of_image_transport(video: Path, tmp_path: Path) -> None:
+    options = ["--compressed", "jpeg", "--topic", "/front/image_rect", "--fov-deg", "90"]
+    bag = convert(video, tmp_path / "bag", *options, "--frame-id", "front_optical")
+    with open_source(video) as original, open_source(bag) as copy:
+        for before, after in zip(original, copy, strict=True):
+            assert np.abs(before.image.astype(int) - after.image).max() <= 4
+        assert copy.camera_info is not None
+        assert copy.camera_info.k[0] == pytest.approx(32.0)
+        assert copy.camera_info.frame_id == "front_optical"
+    assert sorted(BagReader(bag).topics) == ["/front/camera_info", "/front/image_rect/compressed"]
+
+
+def test_another_bag_keeps_its_stamps_and_calibration(video: Path, tmp_path: Path) -> None:
+    options = ["--start-stamp", str(10**18), "--fov-deg", "70", "--frame-id", "nose"]
+    first = convert(video, tmp_path / "first", *options)
+    second = convert(first, tmp_path / "second", "--storage", "sqlite3", "--end-s", "0.2")
+    with open_source(first) as before, open_source(second) as after:
+        assert before.camera_info == after.camera_info
+        stamps = [(frame.stamp_ns, frame.frame_id) for frame in after]
+    assert stamps == [(10**18 + i * 40_000_000, "nose") for i in range(5)]
+
+
+def test_cut_input_is_written_as_far_as_it_goes_with_a_warning(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = convert(video, tmp_path / "whole")
+    file = whole / "whole.mcap"
+    file.write_bytes(file.read_bytes()[:60_000])
+    convert(whole, tmp_path / "part")
+    assert "foresight: warning: whole is truncated: " in capsys.readouterr().err
+    with open_source(tmp_path / "part") as source:
+        assert 0 < len(list(source)) < 20
+
+
+def test_existing_output_is_kept_unless_forced(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = convert(video, tmp_path / "bag")
+    arguments = ["from-video", str(video), "--out", str(out)]
+    code, line = run_and_read_error(capsys, *arguments)
+    assert code == 1
+    assert line.endswith("bag exists already; choose another name or add --force")
+    assert main(["bag", *arguments, "--force", "--end-s", "0.1"]) == 0
+    with open_source(out) as source:
+        assert len(list(source)) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (["--topic", "image"], 2, "is not a full topic name"),
+        (["--topic", "/a//b"], 2, "is not a full topic name"),
+        (["--fov-deg", "180"], 2, "field of view 180 degrees"),
+        (["--jpeg-quality", "0"], 2, "JPEG quality 0"),
+        (["--start-stamp", "-5"], 2, "start stamp -5"),
+        (["--start-s", "3", "--end-s", "1"], 2, "end 1 s is not after start 3 s"),
+    ],
+)
+def test_bad_arguments_write_nothing(
+    video: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: int,
+    text: str,
+) -> None:
+    out = tmp_path / "bag"
+    found, line = run_and_read_error(capsys, "from-video", str(video), "--out", str(out), *options)
+    assert (found, text in line) == (code, True)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["drive.mp4"]
+
+
+def test_missing_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "bag")
+    code, line = run_and_read_error(capsys, "from-video", "/nowhere.mp4", "--out", out)
+    assert code == 1
+    assert line.startswith("foresight: /nowhere.mp4 does not exist")
+
+
+def test_info_lists_topics_and_damage(
+    video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = convert(video, tmp_path / "bag", "--fov-deg", "70", "--start-stamp", str(10**18))
+    capsys.readouterr()
+    assert main(["bag", "info", str(bag)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{bag}: 0.760 s from 1000000000.000 s (Unix time)",
+        "  /camera/camera_info  sensor_msgs/msg/CameraInfo  20 messages",
+        "  /camera/image_raw  sensor_msgs/msg/Image  20 messages",
+    ]
+    (bag / "metadata.yaml").unlink()
+    assert main(["bag", "info", str(bag)]) == 0
+    assert "  incomplete: metadata.yaml is missing" in capsys.readouterr().out

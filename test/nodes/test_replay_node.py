@@ -1,0 +1,356 @@
+"""The replay node as a process of its own, seen over DDS."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+from rosbags.interfaces import QosDurability  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
+
+from dino_foresight_ros.media import CameraModel  # noqa: E402
+from dino_foresight_ros.media import bag_writer as bags  # noqa: E402
+from dino_foresight_ros.media.images import decode_picture  # noqa: E402
+
+NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.replay_node", "--ros-args"]
+TIMEOUT_S = 20.0
+START_NS = 1_600_000_000_000_000_000
+STEP_NS = 40_000_000
+WAIT = "wait_for_subscriber_s:=15.0"
+
+
+def picture(index: int) -> np.ndarray:
+    """(24, 32, 3) noise of its own for each index."""
+    return np.random.default_rng(index).integers(0, 256, (24, 32, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return 12 pictures without times."""
+    path = tmp_path / "pictures"
+    path.mkdir()
+    for index in range(12):
+        cv2.imwrite(str(path / f"{index}.png"), cv2.cvtColor(picture(index), cv2.COLOR_RGB2BGR))
+    return path
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    """Return a bag of a raw and a compressed camera with calibration, 12 messages each."""
+    camera = CameraModel.from_fov(32, 24, 80.0)
+    with bags.create_bag(tmp_path / "bag") as writer:
+        for index in range(12):
+            stamp_ns = START_NS + index * STEP_NS
+            writer.write_camera_info("/cam/camera_info", camera, stamp_ns, "lens")
+            writer.write_image("/cam/image_raw", picture(index), stamp_ns, "lens")
+            writer.write_compressed(
+                "/cam/image_raw/compressed", picture(index), stamp_ns, "lens", "png"
+            )
+    return tmp_path / "bag"
+
+
+class Listener:
+    """A node of the test's that keeps what it receives, with the time of arrival."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        self.context.init()
+        self.node = Node("listener", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.received: dict[str, list[Any]] = {}
+        self.arrivals_s: dict[str, list[float]] = {}
+        self.thread = threading.Thread(target=self.executor.spin, daemon=True)
+
+    def listen(self, kind: type, topic: str, qos: QoSProfile | int = 50) -> None:
+        self.received[topic], self.arrivals_s[topic] = [], []
+
+        def keep(message: Any) -> None:
+            self.received[topic].append(message)
+            self.arrivals_s[topic].append(time.monotonic())
+
+        self.node.create_subscription(kind, topic, keep, qos)
+
+    def stamps_ns(self, topic: str) -> list[int]:
+        stamps = [message.header.stamp for message in self.received[topic]]
+        return [stamp.sec * 10**9 + stamp.nanosec for stamp in stamps]
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.shutdown()
+        if self.thread.is_alive():
+            self.thread.join(timeout=5.0)
+
+
+@pytest.fixture
+def listener(ros_domain: dict[str, str]) -> Iterator[Listener]:
+    client = Listener()
+    yield client
+    client.close()
+
+
+Play = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(*parameters: str, remaps: tuple[str, ...] = ()) -> list[str]:
+    return [
+        *NODE,
+        *(word for parameter in parameters for word in ("-p", parameter)),
+        *(word for remap in remaps for word in ("-r", remap)),
+    ]
+
+
+@pytest.fixture
+def play(ros_domain: dict[str, str]) -> Play:
+    """Return a function that runs a replay to its end."""
+
+    def run(*parameters: str, remaps: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*parameters, remaps=remaps),
+            env=ros_domain,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+
+    return run
+
+
+def receive(listener: Listener, play: Play, *parameters: str, **options: Any) -> str:
+    """Play while listening; return what the node printed."""
+    listener.thread.start()
+    result = play(*parameters, WAIT, **options)
+    assert result.returncode == 0, result.stderr
+    time.sleep(0.2)
+    return result.stdout + result.stderr
+
+
+def test_folder_arrives_whole_exact_and_in_time(
+    listener: Listener, play: Play, folder: Path
+) -> None:
+    listener.listen(Image, "/image")
+    listener.listen(CameraInfo, "/camera_info")
+    before_ns = time.time_ns()
+    receive(listener, play, f"input:={folder}", "frame_rate_hz:=20.0")
+    images = listener.received["/image"]
+    assert len(images) == 12
+    for index, image in enumerate(images):
+        assert (image.encoding, image.height, image.width, image.step) == ("rgb8", 24, 32, 96)
+        assert bytes(image.data) == picture(index).tobytes()
+        assert image.header.frame_id == "camera_optical_frame"
+    stamps_ns = listener.stamps_ns("/image")
+    assert before_ns < stamps_ns[0] < time.time_ns()
+    assert np.diff(stamps_ns).tolist() == [50_000_000] * 11
+    span_s = listener.arrivals_s["/image"][-1] - listener.arrivals_s["/image"][0]
+    assert span_s == pytest.approx(0.55, abs=0.15)
+    assert listener.received["/camera_info"] == []
+
+
+def test_rate_makes_playing_faster(listener: Listener, play: Play, folder: Path) -> None:
+    listener.listen(Image, "/image")
+    receive(listener, play, f"input:={folder}", "frame_rate_hz:=5.0", "rate:=8.0")
+    arrivals_s = listener.arrivals_s["/image"]
+    assert np.diff(listener.stamps_ns("/image")).tolist() == [200_000_000] * 11
+    assert arrivals_s[-1] - arrivals_s[0] == pytest.approx(11 * 0.2 / 8, abs=0.15)
+
+
+def test_bag_keeps_its_stamps_frame_and_calibration(
+    listener: Listener, play: Play, bag: Path
+) -> None:
+    listener.listen(Image, "/front/image")
+    listener.listen(CameraInfo, "/front/camera_info")
+    listener.listen(Clock, "/clock")
+    parameters = (f"input:={bag}", "topic:=/cam/image_raw", "start_s:=0.08")
+    receive(listener, play, *parameters, remaps=("__ns:=/front",))
+    expected_ns = [START_NS + index * STEP_NS for index in range(2, 12)]
+    assert listener.stamps_ns("/front/image") == expected_ns
+    assert listener.stamps_ns("/front/camera_info") == expected_ns
+    image, info = listener.received["/front/image"][0], listener.received["/front/camera_info"][0]
+    assert bytes(image.data) == picture(2).tobytes()
+    assert image.header.frame_id == info.header.frame_id == "lens"
+    assert list(info.k) == pytest.approx(CameraModel.from_fov(32, 24, 80.0).k)
+    clock_ns = [m.clock.sec * 10**9 + m.clock.nanosec for m in listener.received["/clock"]]
+    assert clock_ns == sorted(clock_ns)
+    assert clock_ns[0] == expected_ns[0]
+    assert clock_ns[-1] == expected_ns[-1]
+    # Between the frames too: 40 ms apart, and the clock ticks every 25 ms.
+    assert len(set(clock_ns)) > 15
+
+
+def test_several_image_topics_ask_for_a_choice(play: Play, bag: Path) -> None:
+    result = play(f"input:={bag}")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == [
+        f"replay_node.py: {bag} has 2 image topics; set topic to one of: "
+        "/cam/image_raw, /cam/image_raw/compressed"
+    ]
+
+
+def test_compressed_transport_sends_compressed_images(
+    listener: Listener, play: Play, folder: Path
+) -> None:
+    listener.listen(CompressedImage, "/image")
+    parameters = ("image_transport:=compressed", "frame_id:=nose", "fov_deg:=70.0")
+    receive(listener, play, f"input:={folder}", "frame_rate_hz:=50.0", *parameters)
+    images = listener.received["/image"]
+    assert len(images) == 12
+    assert images[0].format == "rgb8; jpeg compressed bgr8"
+    assert images[0].header.frame_id == "nose"
+    assert decode_picture(bytes(images[0].data)).shape == (24, 32, 3)
+
+
+def test_bag_is_played_as_recorded(listener: Listener, play: Play, bag: Path) -> None:
+    listener.listen(Image, "/cam/image_raw")
+    listener.listen(CompressedImage, "/cam/image_raw/compressed")
+    listener.listen(CameraInfo, "/cam/camera_info")
+    receive(listener, play, f"input:={bag}", "as_recorded:=true")
+    expected_ns = [START_NS + index * STEP_NS for index in range(12)]
+    for topic in listener.received:
+        assert listener.stamps_ns(topic) == expected_ns
+    compressed = listener.received["/cam/image_raw/compressed"][7]
+    assert np.array_equal(decode_picture(bytes(compressed.data)), picture(7))
+
+
+def test_unknown_message_types_are_skipped_and_named_once(
+    listener: Listener, play: Play, tmp_path: Path
+) -> None:
+    with bags.create_bag(tmp_path / "bag") as writer:
+        writer.write_image("/cam/image_raw", picture(0), START_NS, "lens")
+        raw: Any = writer._writer
+        for name in ("left", "right"):
+            connection = raw.add_connection(
+                f"/gripper/{name}",
+                "claw_msgs/msg/Claw",
+                msgdef="float64 width\n",
+                rihs01="RIHS01_0",
+            )
+            raw.write(connection, START_NS, b"\x00\x01\x00\x00" + bytes(8))
+    listener.listen(Image, "/cam/image_raw")
+    printed = receive(listener, play, f"input:={tmp_path / 'bag'}", "all_topics:=true")
+    assert len(listener.received["/cam/image_raw"]) == 1
+    warnings = [line for line in printed.splitlines() if "WARN" in line]
+    assert len(warnings) == 1
+    assert "/gripper/left (claw_msgs/msg/Claw), /gripper/right (claw_msgs" in warnings[0]
+
+
+def test_latched_topics_reach_those_who_come_late(
+    listener: Listener, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latched = bags._RELIABLE._replace(durability=QosDurability.TRANSIENT_LOCAL)
+    camera = CameraModel.from_fov(32, 24, 80.0)
+    with bags.create_bag(tmp_path / "bag") as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr(bags, "_RELIABLE", latched)
+            writer.write_camera_info("/cam/camera_info", camera, START_NS, "lens")
+        for index in range(10):
+            writer.write_image("/cam/image_raw", picture(0), START_NS + index * STEP_NS, "lens")
+    late = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    listener.listen(CameraInfo, "/cam/camera_info", late)
+    listener.listen(Image, "/cam/image_raw")
+    # The calibration was recorded before the part that is played.
+    receive(listener, play, f"input:={tmp_path / 'bag'}", "as_recorded:=true", "start_s:=0.2")
+    assert listener.stamps_ns("/cam/camera_info") == [START_NS]
+    assert len(listener.received["/cam/image_raw"]) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_loop_repeats_the_stamps_until_a_signal_ends_it(
+    listener: Listener, ros_domain: dict[str, str], folder: Path, number: signal.Signals
+) -> None:
+    listener.listen(Image, "/image")
+    listener.thread.start()
+    parameters = (f"input:={folder}", "loop:=true", "frame_rate_hz:=100.0", WAIT)
+    process = subprocess.Popen(
+        command(*parameters), env=ros_domain, stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    deadline = time.monotonic() + TIMEOUT_S
+    while len(listener.received["/image"]) < 30 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0
+    assert b"Traceback" not in output + errors
+    stamps_ns = listener.stamps_ns("/image")
+    assert stamps_ns[:12] == stamps_ns[12:24]
+    assert len(set(stamps_ns)) == 12
+
+
+def test_signal_while_waiting_for_a_subscriber_ends_the_node(
+    ros_domain: dict[str, str], folder: Path
+) -> None:
+    process = subprocess.Popen(
+        command(f"input:={folder}", "wait_for_subscriber_s:=60.0"),
+        env=ros_domain,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "waiting for a subscriber of /image" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0
+    assert errors == ""
+
+
+def test_cut_video_is_played_to_the_cut_and_said(
+    listener: Listener, play: Play, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 50.0, (32, 24))
+    for index in range(30):
+        writer.write(picture(index))
+    writer.release()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    listener.listen(Image, "/image")
+    printed = receive(listener, play, f"input:={path}")
+    count = len(listener.received["/image"])
+    assert 5 < count < 30
+    assert f"clip.avi is truncated: {count} of 30 frames could be decoded" in printed
+
+
+@pytest.mark.parametrize(
+    ("parameters", "exit_code", "text"),
+    [
+        ((), 2, "parameter input: set it to a video"),
+        (("input:=/nowhere/a.mp4",), 1, "/nowhere/a.mp4 does not exist"),
+        (("input:={folder}", "rate:=0.0"), 2, "parameter rate: 0"),
+        (("input:={folder}", "rate:=fast"), 2, "rate"),
+        (("input:={folder}", "start_s:=5.0", "end_s:=2.0"), 2, "end 2 s is not after start 5 s"),
+        (("input:={folder}", "image_transport:=theora"), 2, "valid: raw, compressed"),
+        (("input:={folder}", "as_recorded:=true"), 2, "is not a rosbag2"),
+        (("input:={folder}", "start_s:=99.0"), 1, "no frame from 99 s"),
+    ],
+)
+def test_bad_input_is_one_line_and_the_right_exit_code(
+    play: Play, folder: Path, parameters: tuple[str, ...], exit_code: int, text: str
+) -> None:
+    result = play(*(parameter.format(folder=folder) for parameter in parameters))
+    lines = [
+        line for line in result.stderr.splitlines() if "INFO" not in line and "WARN" not in line
+    ]
+    assert result.returncode == exit_code
+    assert len(lines) == 1, result.stderr
+    assert text in lines[0]
+    assert "Traceback" not in result.stderr
