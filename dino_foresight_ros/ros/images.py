@@ -188,13 +188,19 @@ def _decode_compressed(msg: CompressedImage) -> np.ndarray:
     data = np.frombuffer(msg.data, np.uint8)
     if data.size == 0:
         raise InputError("compressed image is empty: check the camera driver")
-    picture = _imdecode(data)
+    picture = None if _is_cut_jpeg(data) else _imdecode(data)
     if picture is None:
         raise InputError(
             f"compressed image ({name or 'no format given'}, {data.size} bytes) cannot be "
-            "decoded: broken, or neither JPEG nor PNG"
+            "decoded: cut, broken, or neither JPEG nor PNG"
         )
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _is_cut_jpeg(data: np.ndarray) -> bool:
+    """Whether a JPEG lacks its end marker; some OpenCV versions fill up a cut picture in grey."""
+    raw = data.tobytes()
+    return raw.startswith(b"\xff\xd8") and b"\xff\xd9" not in raw
 
 
 def _imdecode(data: np.ndarray) -> np.ndarray | None:

@@ -72,7 +72,11 @@ def run_node(
     """
     global _run
     arguments = list(sys.argv[1:] if args is None else args)
-    if {"-h", "--help"} & set(remove_ros_args([sys.argv[0], *arguments])):
+    try:
+        others = _other_arguments(arguments)
+    except UsageError as error:
+        return _report(error)
+    if others:
         with contextlib.suppress(BrokenPipeError):
             print(usage or f"usage: {_program()} --ros-args [-p NAME:=VALUE] [-r FROM:=TO] ...")
         return 0
@@ -105,17 +109,30 @@ def _run_until_ended(run: _Run, factory: Callable[[], Node], arguments: list[str
     return run.exit_code
 
 
-def _init(arguments: list[str]) -> None:
+def _other_arguments(arguments: list[str]) -> list[str]:
+    """Arguments that are none of ROS's; only --help can be among them.
+
+    Raises:
+        UsageError: there are others, or ROS's are malformed.
+    """
     try:
-        rclpy.init(args=[sys.argv[0], *arguments], signal_handler_options=SignalHandlerOptions.NO)
-    except (RuntimeError, ValueError) as error:  # rclpy's own errors are kinds of RuntimeError
+        others: list[str] = remove_ros_args([sys.argv[0], *arguments])[1:]
+    except RuntimeError as error:  # rclpy's own errors are kinds of RuntimeError
         raise UsageError(_one_line(error)) from error
-    unknown = remove_ros_args([sys.argv[0], *arguments])[1:]
+    unknown = [argument for argument in others if argument not in ("-h", "--help")]
     if unknown:
         raise UsageError(
             f"unexpected argument {unknown[0]!r}; parameters are given as "
             "--ros-args -p NAME:=VALUE, and --help lists them"
         )
+    return others
+
+
+def _init(arguments: list[str]) -> None:
+    try:
+        rclpy.init(args=[sys.argv[0], *arguments], signal_handler_options=SignalHandlerOptions.NO)
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(_one_line(error)) from error
 
 
 def _spin(run: _Run, node: Node) -> None:

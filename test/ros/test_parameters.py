@@ -1,0 +1,147 @@
+"""Parameters: declared as the table says, checked, and the same in the YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS, parse_output_size
+from dino_foresight_ros.ros.parameters import Parameters, ParameterSpec, usage
+
+
+@pytest.fixture(scope="module")
+def context(ros_domain: dict[str, str]) -> Iterator[Context]:
+    context = Context()
+    context.init()
+    yield context
+    context.shutdown()
+
+
+class Maker:
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.nodes: list[Node] = []
+        self.configured = False
+
+    def __call__(self, *overrides: tuple[str, Any]) -> tuple[Node, Parameters]:
+        values = [Parameter(name, value=value) for name, value in overrides]
+        node = Node("node", context=self.context, parameter_overrides=values)
+        self.nodes.append(node)
+        return node, Parameters(node, FORECAST_PARAMETERS, lambda: not self.configured)
+
+
+@pytest.fixture
+def make(context: Context) -> Iterator[Maker]:
+    maker = Maker(context)
+    yield maker
+    for node in maker.nodes:
+        node.destroy_node()
+
+
+def test_yaml_file_states_every_parameter_with_its_default(project_root: Path) -> None:
+    text = (project_root / "config" / "forecast.yaml").read_text()
+    stated = yaml.safe_load(text)["/**"]["ros__parameters"]
+    assert stated == {spec.name: spec.default for spec in FORECAST_PARAMETERS}
+    assert list(stated) == [spec.name for spec in FORECAST_PARAMETERS]
+
+
+def test_every_parameter_is_described_with_type_and_limits(make: Maker) -> None:
+    node, parameters = make()
+    for spec in FORECAST_PARAMETERS:
+        descriptor = node.describe_parameter(spec.name)
+        assert descriptor.description.endswith(".")
+        assert descriptor.type == Parameter.Type.from_parameter_value(spec.default).value
+        assert parameters[spec.name] == spec.default
+    assert node.describe_parameter("steps").integer_range[0].to_value == 16
+    assert node.describe_parameter("stream_timeout_s").floating_point_range[0].from_value > 0
+    assert node.describe_parameter("autostart").read_only
+    assert "bfloat16" in node.describe_parameter("dtype").additional_constraints
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("steps", 0, "0 is out of range; valid: 1 to 16"),
+        ("steps", 3.0, "3.0 is not a whole number"),
+        ("steps", True, "True is not a whole number"),
+        ("bundle", 7, "7 is not a text"),
+        ("autostart", "yes", "'yes' is not true or false"),
+        ("outputs", ["depth", "flow"], "'flow' is unknown; valid: segmentation"),
+        ("dtype", "int8", "'int8' is unknown; valid: auto, float32"),
+        ("device", "cuda:x", "'cuda:x' is unknown; valid: auto, cpu, cuda, cuda:N"),
+        ("output_size", "640", "valid: grid, input, WIDTHxHEIGHT"),
+        ("stream_timeout_s", -1.0, "out of range; valid: 0.2 to 3600"),
+    ],
+)
+def test_wrong_value_is_refused_at_start_and_later(
+    make: Maker, name: str, value: Any, reason: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        make((name, value))
+    assert f"parameter {name}: " in str(caught.value)
+    assert reason in str(caught.value)
+    node, parameters = make()
+    before = parameters[name]
+    result = node.set_parameters([Parameter(name, value=value)])[0]
+    assert not result.successful
+    assert parameters[name] == before
+
+
+def test_whole_number_serves_where_a_number_is_asked(make: Maker) -> None:
+    _, parameters = make(("stream_timeout_s", 3))
+    assert parameters["stream_timeout_s"] == 3.0
+
+
+def test_change_is_possible_only_when_its_time_has_come(make: Maker) -> None:
+    node, parameters = make()
+
+    def change(name: str, value: Any) -> Any:
+        return node.set_parameters([Parameter(name, value=value)])[0]
+
+    assert change("bundle", "elsewhere").successful
+    assert not change("autostart", False).successful
+    make.configured = True
+    refused = change("bundle", "third")
+    assert not refused.successful
+    assert "while the node is unconfigured" in refused.reason
+    assert change("bundle", "elsewhere").successful  # the value that it has
+    assert change("stream_timeout_s", 9.0).successful
+    assert parameters["bundle"] == "elsewhere"
+    assert parameters["stream_timeout_s"] == 9.0
+
+
+def test_unknown_name_is_warned_of_with_the_nearest(make: Maker, capfd: Any) -> None:
+    make(("bundel", "x"))
+    assert "parameter bundel is unknown and ignored; did you mean bundle?" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("grid", None), ("input", None), ("640x360", (360, 640)), ("8192x1", (1, 8192))],
+)
+def test_output_size_is_read_as_width_by_height(text: str, size: Any) -> None:
+    assert parse_output_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["WxH", "0x5", "640x", "640x360x3", "9000x10", "-1x5", "6 x 5"])
+def test_other_output_sizes_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        parse_output_size(text)
+
+
+def test_usage_lists_every_parameter() -> None:
+    text = usage("forecast_node", "Summary.", [*FORECAST_PARAMETERS, ParameterSpec("x", 1, "X.")])
+    for spec in FORECAST_PARAMETERS:
+        assert f"  {spec.name} (default {spec.default})" in text
+        assert spec.description in text
