@@ -15,7 +15,7 @@ from dino_foresight_ros.model import PCA, Bundle, Forecaster, ForecasterConfig
 from dino_foresight_ros.model.conversion import convert_reference
 from dino_foresight_ros.model.export import export_reference, reference_state_dict
 from dino_foresight_ros.model.reference import forecaster_from_reference, forecaster_to_reference
-from dino_foresight_ros.model.weights import load_strict, read_tensors, write_tensors
+from dino_foresight_ros.model.weights import empty, load_strict, read_tensors, write_tensors
 
 Convert = Callable[..., Bundle]
 
@@ -79,15 +79,15 @@ def test_a_bundle_goes_to_the_authors_format_and_back_unchanged(
 
 def test_a_base_sized_forecaster_survives_bit_for_bit(tmp_path: Path):
     config = ForecasterConfig(channels=1152, grid=(16, 32))
-    torch.manual_seed(0)
-    original = Forecaster(config)
-    tensors = original.state_dict()
+    shapes = empty(lambda: Forecaster(config)).state_dict()
+    generator = torch.Generator().manual_seed(0)
+    tensors = {n: torch.rand(t.shape, generator=generator) for n, t in shapes.items()}
     write_tensors(tmp_path / "base.safetensors", tensors)
     reference = forecaster_to_reference(
         read_tensors(tmp_path / "base.safetensors"), config.layers, config.attention
     )
     assert "maskvit.transformer.layers.11.2.fn.net.3.weight" in reference
-    back = Forecaster(config)
+    back = empty(lambda: Forecaster(config))
     load_strict(back, forecaster_from_reference(reference, 12, "factorised"), "forecaster")
     assert all(torch.equal(t, tensors[n]) for n, t in back.state_dict().items())
 

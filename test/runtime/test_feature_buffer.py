@@ -144,5 +144,5 @@ def test_filling_is_counted_from_the_newest_frame():
     ],
 )
 def test_a_rule_that_cannot_be_is_refused(arguments: dict):
-    with pytest.raises(ValueError, match="context|tolerance|max_gap"):
+    with pytest.raises(ValueError, match=r"context|tolerance|max_gap"):
         ContextRule(**arguments)
