@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,17 +11,11 @@ import torch
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.presets import untrained_tiny
 from dino_foresight_ros.runtime import CameraFrame, Forecast, Foresight, ModelOutputError
 
 MS = 1_000_000
 START = 10**18
 Stream = list[tuple[np.ndarray, int]]
-
-
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return untrained_tiny()
 
 
 def video(count: int, seed: int = 0) -> list[np.ndarray]:
@@ -223,8 +218,8 @@ def test_a_bad_image_is_refused_and_the_context_kept(bundle: Bundle, image: np.n
     assert engine.update(video(1)[0], START + 800 * MS) is not None
 
 
-def test_nan_from_the_model_is_an_error_and_the_engine_recovers():
-    bundle = untrained_tiny()
+def test_nan_from_the_model_is_an_error_and_the_engine_recovers(fresh_bundle: Bundle):
+    bundle = fresh_bundle
     engine = Foresight(bundle, steps=1)
     fill(engine, 3)
     weight = bundle.forecaster.out.bias.data
@@ -236,8 +231,7 @@ def test_nan_from_the_model_is_an_error_and_the_engine_recovers():
     assert fill(engine, start=START + 800 * MS) is not None
 
 
-def test_the_bundle_stays_as_it_was(tmp_path):
-    bundle = untrained_tiny()
+def test_the_bundle_stays_as_it_was(bundle: Bundle, tmp_path: Path):
     fill(Foresight(bundle, steps=1))
     bundle.save(tmp_path / "b")
     assert Bundle.load(tmp_path / "b").heads.keys() == bundle.heads.keys()
