@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-launch = pytest.importorskip("launch", reason="needs ros2/launch, which no package index has")
+pytest.importorskip("launch", reason="needs ros2/launch, which no package index has")
 pytest.importorskip("launch_ros", reason="needs ros2/launch_ros, which no package index has")
 
 ARGUMENTS = {

@@ -1,0 +1,181 @@
+"""What is published for whom, in one process, with forecasts made by hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
+
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image
+
+from dino_foresight_ros import msg as messages
+from dino_foresight_ros.ros.forecast_topics import ForecastTopics, ModelInfo, choose_outputs
+from dino_foresight_ros.ros.qos import latched_qos
+from dino_foresight_ros.ros.stamps import time_to_ns
+from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+
+BOTH = frozenset({"segmentation", "depth"})
+RELATIVE = ModelInfo("relative", BOTH, ("road", "sky"), ((1, 2, 3), (4, 5, 6)), False)
+
+
+def forecast(steps: int, features: bool = False) -> Forecast:
+    rng = np.random.default_rng(5)
+    made = tuple(
+        StepForecast(
+            step=k,
+            target_stamp_ns=10**9 + k * 10**8,
+            horizon_s=0.1 * k,
+            segmentation=rng.integers(0, 2, (4, 6), dtype=np.uint8),
+            depth=rng.random((4, 6), dtype=np.float32) * 255,
+            features=rng.random((2, 3, 5), dtype=np.float32) if features else None,
+        )
+        for k in range(1, steps + 1)
+    )
+    return Forecast(10**9, (10**9,), 0.1, made, "relative", True, 0.0)
+
+
+class World:
+    """A lifecycle node with the topics, and a listener."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        self.context.init()
+        self.node = LifecycleNode("publisher", context=self.context)
+        self.listener = Node("listener", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.executor.add_node(self.listener)
+
+    def activate(self) -> None:
+        self.node.trigger_configure()
+        self.node.trigger_activate()
+
+    def listen(self, kind: type, topic: str, qos: Any = 10) -> list[Any]:
+        kept: list[Any] = []
+        self.listener.create_subscription(kind, topic, kept.append, qos)
+        assert self.spin_until(lambda: self.listener.count_publishers(topic) > 0), topic
+        return kept
+
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=0.02)
+        return condition()
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.listener.destroy_node()
+        self.context.shutdown()
+
+
+@pytest.fixture
+def world(ros_domain: dict[str, str]) -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+def test_relative_depth_has_a_topic_of_its_own(world: World) -> None:
+    topics = ForecastTopics(world.node, RELATIVE, 2, False)
+    world.activate()
+    depth = world.listen(Image, "foresight/step_2/depth_relative")
+    assert world.spin_until(lambda: topics.wanted() == {1: set(), 2: {"depth"}})
+    made = forecast(2)
+    topics.publish(made, "cam", None, 0.0)
+    assert world.spin_until(lambda: bool(depth))
+    values = np.frombuffer(depth[0].data, np.float32).reshape(4, 6)
+    assert np.array_equal(values, made.steps[1].depth)
+    names = {name for name, _ in world.node.get_topic_names_and_types()}
+    assert "/foresight/step_2/depth" not in names
+    assert "/foresight/step_3/segmentation" not in names
+    assert "/foresight/step_1/normals" not in names
+    assert "/foresight/features" not in names
+
+
+def test_forecast_of_a_relative_head_says_so(world: World) -> None:
+    topics = ForecastTopics(world.node, RELATIVE, 3, False)
+    world.activate()
+    received = world.listen(messages.Forecast, "foresight/forecast")
+    assert world.spin_until(lambda: topics.wanted() == dict.fromkeys((1, 2, 3), BOTH))
+    topics.publish(forecast(3), "cam", None, time.monotonic() - 0.5)
+    assert world.spin_until(lambda: bool(received))
+    assert [step.depth_is_metric for step in received[0].steps] == [False] * 3
+    assert received[0].trained
+    assert 0.5 <= received[0].latency < 5.0
+    assert (received[0].steps[0].normals.height, received[0].steps[0].normals.encoding) == (0, "")
+
+
+def test_features_are_published_when_asked(world: World) -> None:
+    topics = ForecastTopics(world.node, RELATIVE, 2, True)
+    world.activate()
+    received = world.listen(messages.FeatureMap, "foresight/features")
+    assert world.spin_until(lambda: topics.wanted() == {1: {"features"}, 2: {"features"}})
+    made = forecast(2, features=True)
+    topics.publish(made, "cam", None, 0.0)
+    assert world.spin_until(lambda: len(received) == 2)
+    for message, step in zip(received, made.steps, strict=True):
+        shape = (message.grid_height, message.grid_width, message.channels)
+        assert message.dtype == "float32"
+        assert message.step == step.step
+        assert time_to_ns(message.target_stamp) == step.target_stamp_ns
+        assert np.array_equal(np.frombuffer(message.data, np.float32).reshape(shape), step.features)
+
+
+def test_labels_reach_who_comes_late_and_follow_the_camera_frame(world: World) -> None:
+    topics = ForecastTopics(world.node, RELATIVE, 1, False)
+    world.activate()
+    for _ in range(3):
+        topics.publish_labels("cam")
+    labels = world.listen(messages.Labels, "foresight/labels", latched_qos())
+    assert world.spin_until(lambda: bool(labels))
+    assert labels[0].header.frame_id == "cam"
+    assert list(labels[0].names) == ["road", "sky"]
+    assert list(labels[0].palette) == [1, 2, 3, 4, 5, 6]
+    assert not labels[0].depth_is_metric
+    topics.publish_labels("cam")
+    topics.publish_labels("other")
+    assert world.spin_until(lambda: len(labels) == 2)
+    assert labels[1].header.frame_id == "other"
+
+
+def test_nothing_leaves_while_inactive_or_after_destroy(world: World) -> None:
+    topics = ForecastTopics(world.node, RELATIVE, 1, False)
+    world.activate()
+    received = world.listen(messages.Forecast, "foresight/forecast")
+    infos = world.listen(CameraInfo, "foresight/step_1/camera_info")
+    world.node.trigger_deactivate()
+    topics.publish(forecast(1), "cam", None, 0.0)
+    world.spin_until(lambda: False, 0.3)
+    assert received == []
+    topics.destroy()
+    assert world.spin_until(lambda: not world.listener.count_publishers("/foresight/forecast"))
+    assert infos == []
+
+
+@pytest.mark.parametrize(
+    ("heads", "allowed", "expected"),
+    [
+        (
+            ["segmentation", "depth"],
+            ["segmentation", "confidence", "depth", "normals"],
+            {"segmentation", "confidence", "depth"},
+        ),
+        (["depth"], ["segmentation", "confidence"], set()),
+        (["segmentation"], ["confidence"], {"confidence"}),
+    ],
+)
+def test_outputs_are_what_heads_give_and_the_node_may(
+    heads: list[str], allowed: list[str], expected: set[str]
+) -> None:
+    assert choose_outputs(heads, allowed) == expected
