@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dino_foresight_ros.demo.options import DEFAULT_SEED
+
 if TYPE_CHECKING:
     from dino_foresight_ros.demo.session import DemoResult
 
@@ -31,7 +33,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--device", metavar="D", help="auto, cpu, cuda or cuda:N; default: the forecast node's")
     add("--rate", type=float, default=1.0, metavar="R", help="2 plays twice as fast")
     add("--topic", metavar="T", help="which image topic of a bag")
-    add("--seed", type=int, default=0, metavar="N", help="of the synthetic world")
+    add("--seed", type=int, default=DEFAULT_SEED, metavar="N", help="of the synthetic world")
     add("--domain-id", type=int, metavar="N", help="ROS domain; default: one that nobody uses")
     return parser
 

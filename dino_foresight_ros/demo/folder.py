@@ -40,8 +40,8 @@ class ResultFolder:
         try:
             for leftover in self.path.glob(f"{_PARTIAL_PREFIX}*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            for name in RESULTS:
-                (self.path / name).unlink(missing_ok=True)
+            for old in (*map(self.path.joinpath, RESULTS), *self.log_dir.glob("*.log")):
+                old.unlink(missing_ok=True)
             self._partial = Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=self.path))
         except OSError as error:
             raise InputError(f"--out {self.path} cannot be written: {error.strerror}") from error

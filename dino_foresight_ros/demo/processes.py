@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -36,30 +36,35 @@ class LogLine(NamedTuple):
     text: str
 
 
+def node_command(name: str, parameters: Mapping[str, ParameterValue]) -> list[str]:
+    """The command that runs one of the package's nodes with ROS parameters set."""
+    command = [sys.executable, "-m", f"dino_foresight_ros.nodes.{name}", "--ros-args"]
+    for key, value in parameters.items():
+        # JSON is YAML, which ROS takes: a path stays a string whatever is in it.
+        command += ["-p", f"{key}:={json.dumps(value)}"]
+    return command
+
+
 class NodeProcess:
     """One node in a process of its own, its output in a log file."""
 
     def __init__(
         self,
         name: str,
-        parameters: Mapping[str, ParameterValue],
+        command: Sequence[str],
         log_path: Path,
         environment: Mapping[str, str],
     ) -> None:
         """Start it.
 
         Args:
-            name: of the node and of its module.
-            parameters: ROS parameters to set.
+            name: of the node.
+            command: absolute path of the program, and its arguments.
             log_path: the file that takes what it prints; replaced.
             environment: its environment variables.
         """
         self.name = name
         self.log_path = log_path
-        command = [sys.executable, "-m", f"dino_foresight_ros.nodes.{name}", "--ros-args"]
-        for key, value in parameters.items():
-            # JSON is YAML, which ROS takes: a path stays a string whatever is in it.
-            command += ["-p", f"{key}:={json.dumps(value)}"]
         # Isolated and without site-packages: the tether replaces itself, it must only be quick.
         tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
         with log_path.open("wb") as log:
@@ -156,8 +161,8 @@ class NodeGroup:
 
     def start(self, name: str, parameters: Mapping[str, ParameterValue]) -> NodeProcess:
         """Start a node."""
-        path = self._log_dir / f"{name}.log"
-        node = NodeProcess(name, parameters, path, self._environment)
+        command = node_command(name, parameters)
+        node = NodeProcess(name, command, self._log_dir / f"{name}.log", self._environment)
         self._nodes.append(node)
         return node
 

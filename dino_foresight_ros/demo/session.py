@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input, 
 from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures
 from dino_foresight_ros.demo.processes import NodeFailedError, NodeGroup, NodeProcess
 from dino_foresight_ros.demo.progress import Progress
+from dino_foresight_ros.demo.transport import frame_transport
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.render.views import Moment
 
@@ -58,19 +59,32 @@ def run_demo(options: DemoOptions) -> DemoResult:
     domain_id = options.domain_id if options.domain_id is not None else choose_domain()
     with (
         ResultFolder(options.out) as folder,
-        tempfile.TemporaryDirectory(prefix="foresight-demo-") as ros_logs,
+        tempfile.TemporaryDirectory(prefix="foresight-demo-") as scratch,
         _termination_as_exit(),
     ):
-        environment = private_environment(os.environ, domain_id, ros_logs)
-        # This process takes part as well, and ROS reads the variables when it starts.
-        os.environ.update({k: v for k, v in environment.items() if k.startswith(("ROS_", "RCU"))})
+        environment = private_environment(os.environ, domain_id, scratch)
+        environment |= frame_transport(environment, demo_input.frame_bytes, Path(scratch))
         run = _Run(options, demo_input, folder)
         try:
-            numbers = run.play(environment, domain_id)
+            # This process takes part as well, and ROS reads the variables when it starts.
+            with _environment(environment):
+                numbers = run.play(environment, domain_id)
         except BaseException:
             run.pictures.abandon()
             raise
         return DemoResult(folder.publish(), numbers)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process for a while."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from dino_foresight_ros.render import theme
 from dino_foresight_ros.render.palette import Picture, overlay
@@ -74,10 +73,10 @@ def fit(image: Picture, size: tuple[int, int]) -> Picture:
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
 
 
-def _fit_values(values: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.generic]:
-    """Resize class ids or depth without inventing values between them."""
-    nearest = cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(nearest)
+def _enlarge(colors: Picture, size: tuple[int, int]) -> Picture:
+    """Resize colours that stand for something, without inventing ones between them."""
+    nearest = cv2.resize(colors, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(nearest, np.uint8)
 
 
 def row_names(look: Look) -> list[str]:
@@ -119,55 +118,77 @@ def moment_block(
     _draw_row_names(block, grid, rows)
     _draw_headings(block, grid, moment, look, steps)
     by_step = {view.step: view for view in moment.steps}
-    for row, name in enumerate(rows):
-        tiles = [_first_tile(name, moment, look, grid.tile_size, legend_ids)]
-        for step in steps:
-            view = by_step.get(step)
-            tiles.append(
-                empty_panel(*grid.tile_size, "no forecast")
-                if view is None
-                else _step_tile(name, moment, view, look, grid.tile_size)
-            )
-        for column, tile in enumerate(tiles):
+    columns = [_first_column(rows, moment, look, grid.tile_size, legend_ids)]
+    for step in steps:
+        view = by_step.get(step)
+        columns.append(
+            [empty_panel(*grid.tile_size, "no forecast")] * len(rows)
+            if view is None
+            else _step_column(rows, moment, view, look, grid.tile_size)
+        )
+    for column, tiles in enumerate(columns):
+        for row, tile in enumerate(tiles):
             x, y = grid.corner(row, column)
             block[y : y + grid.tile_height, x : x + grid.tile_width] = tile
     return block
 
 
-def _first_tile(
-    name: str, moment: Moment, look: Look, size: tuple[int, int], legend_ids: Iterable[int] | None
-) -> Picture:
-    if name == "segmentation" and look.palette is not None:
-        return legend_panel(legend_entries(look.palette, legend_ids), *size)
-    if name == "depth" and look.scale is not None:
-        return scale_panel(look.scale, *size)
-    return fit(moment.image, size)
+def _first_column(
+    rows: Sequence[str],
+    moment: Moment,
+    look: Look,
+    size: tuple[int, int],
+    legend_ids: Iterable[int] | None,
+) -> list[Picture]:
+    tiles = [fit(moment.image, size)]
+    if "segmentation" in rows and look.palette is not None:
+        tiles.append(legend_panel(legend_entries(look.palette, legend_ids), *size))
+    if "depth" in rows and look.scale is not None:
+        tiles.append(scale_panel(look.scale, *size))
+    return tiles
 
 
-def _step_tile(
-    name: str, moment: Moment, view: StepView, look: Look, size: tuple[int, int]
-) -> Picture:
+def _step_column(
+    rows: Sequence[str], moment: Moment, view: StepView, look: Look, size: tuple[int, int]
+) -> list[Picture]:
+    beneath = fit(moment.image if view.arrived is None else view.arrived, size)
     tag_size = max(9, size[1] // 28)
-    if name == "camera":
-        if view.arrived is None:
-            return empty_panel(*size, "this frame was not seen")
-        tile = fit(view.arrived, size).copy()
-        draw_tag(tile, (0, size[0]), "what really came", tag_size, theme.TEXT, anchor="lb")
-        return tile
-    if name == "segmentation":
-        if view.segmentation is None or look.palette is None:
-            return empty_panel(*size, "no segmentation")
-        beneath = fit(moment.image if view.arrived is None else view.arrived, size)
-        colors = look.palette.colorize(_fit_values(view.segmentation, size).astype(np.uint8))
-        tile = overlay(beneath, colors, look.alpha)
-    else:
-        if view.depth is None or look.scale is None:
-            return empty_panel(*size, "no depth")
-        tile = look.scale.colorize(_fit_values(view.depth, size).astype(np.float32))
-    if not look.trained:
-        at = (size[1], size[0])
-        draw_tag(tile, at, theme.UNTRAINED_TAG, tag_size, theme.WARNING, anchor="rb")
+    tiles = []
+    for name in rows:
+        if name == "camera":
+            tiles.append(_arrived_tile(beneath, view, tag_size))
+            continue
+        tile = (
+            _segmentation_tile(beneath, view, look)
+            if name == "segmentation"
+            else _depth_tile(view, look, size)
+        )
+        if not look.trained:
+            at = (size[1], size[0])
+            draw_tag(tile, at, theme.UNTRAINED_TAG, tag_size, theme.WARNING, anchor="rb")
+        tiles.append(tile)
+    return tiles
+
+
+def _arrived_tile(beneath: Picture, view: StepView, tag_size: int) -> Picture:
+    if view.arrived is None:
+        return empty_panel(beneath.shape[0], beneath.shape[1], "this frame was not seen")
+    tile = beneath.copy()
+    draw_tag(tile, (0, len(tile)), "what really came", tag_size, theme.TEXT, anchor="lb")
     return tile
+
+
+def _segmentation_tile(beneath: Picture, view: StepView, look: Look) -> Picture:
+    size = (beneath.shape[0], beneath.shape[1])
+    if view.segmentation is None or look.palette is None:
+        return empty_panel(*size, "no segmentation")
+    return overlay(beneath, _enlarge(look.palette.colorize(view.segmentation), size), look.alpha)
+
+
+def _depth_tile(view: StepView, look: Look, size: tuple[int, int]) -> Picture:
+    if view.depth is None or look.scale is None:
+        return empty_panel(*size, "no depth")
+    return _enlarge(look.scale.colorize(view.depth), size)
 
 
 def _draw_row_names(block: Picture, grid: Grid, rows: Sequence[str]) -> None:

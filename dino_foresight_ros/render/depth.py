@@ -17,6 +17,8 @@ _NICE = (1.0, 2.0, 5.0)
 # The map's own dark end is black, which is kept for unknown depth: the far end starts above it.
 _DARKEST = 28
 _PERCENTILES = (1.0, 99.0)
+# A narrower scale would blow small differences up to the whole range of colours.
+_LEAST_SPAN = 10.0
 _MAX_SAMPLES = 200_000
 
 
@@ -68,7 +70,8 @@ class DepthScale:
     def spanning(depths: Iterable[FloatImage], is_metric: bool) -> DepthScale:
         """A scale that suits all of the images, ends rounded to 1, 2 or 5 times a power of ten.
 
-        Outliers (1 % at each end) are left out. Falls back to `fixed` where nothing is known.
+        It spans a factor of ten at least. Outliers (1 % at each end) are left out. Falls back to
+        `fixed` where nothing is known.
         """
         if not is_metric:
             return DepthScale.fixed(False)
@@ -77,10 +80,12 @@ class DepthScale:
         if known.size == 0:
             return DepthScale.fixed(True)
         low, high = (float(v) for v in np.percentile(known, _PERCENTILES))
-        nice = _nice_numbers(low / 10, high * 10)
-        near = max(n for n in nice if n <= low * 1.1)
-        far = min(n for n in nice if n >= high / 1.1 and n > near)
-        return DepthScale(near, far)
+        nice = _nice_numbers(low / 100, high * 100)
+        first = max(i for i, n in enumerate(nice) if n <= low * 1.1)
+        last = min(i for i, n in enumerate(nice) if n >= high / 1.1)
+        while nice[last] < _LEAST_SPAN * nice[first]:
+            first, last = first - 1, last + 1
+        return DepthScale(nice[first], nice[last])
 
     def positions(self, depth: FloatImage) -> FloatImage:
         """Depth -> 0 (far) to 1 (near), NaN kept."""
