@@ -231,6 +231,16 @@ def test_cut_avi_delivers_what_is_there_and_says_so(make_video: MakeVideo) -> No
     assert source.warnings == warnings
 
 
+def test_avi_that_lacks_only_its_last_bytes_is_truncated(make_video: MakeVideo) -> None:
+    path = make_video("clip.avi", count=30)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"00dc", 0, data.rindex(b"idx1")) + 20])
+    with open_source(path) as source:
+        count = len(list(source))
+    assert 28 <= count <= 30
+    assert source.truncated
+
+
 def test_real_video_has_the_stamps_of_its_container(shared_dir: Path) -> None:
     path = shared_dir / "data" / "highway_traffic.mp4"
     with open_source(path) as source:

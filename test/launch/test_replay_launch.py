@@ -1,0 +1,107 @@
+"""replay.launch.py, run by the real launch system where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+launch = pytest.importorskip("launch", reason="needs ros2/launch, which no package index has")
+pytest.importorskip("launch_ros", reason="needs ros2/launch_ros, which no package index has")
+
+# Runs a launch file as `ros2 launch` does: argv is its path, then name:=value arguments.
+RUNNER = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+arguments = [tuple(a.split(":=", 1)) for a in sys.argv[2:]]
+source = PythonLaunchDescriptionSource(sys.argv[1])
+service = LaunchService(noninteractive=True)
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)]))
+sys.exit(service.run())
+"""
+TIMEOUT_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def launch_file(project_root: Path) -> Path:
+    return project_root / "launch" / "replay.launch.py"
+
+
+@pytest.fixture(scope="module")
+def module(launch_file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("replay_launch", launch_file)
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture
+def run_launch(launch_file: Path, ros_domain: dict[str, str], tmp_path: Path) -> Any:
+    """Return a function that runs the launch file to its end and returns what it printed."""
+
+    def run(*arguments: str) -> str:
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUNNER, str(launch_file), *arguments],
+            env={**ros_domain, "ROS_LOG_DIR": str(tmp_path / "log")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            return process.communicate(timeout=TIMEOUT_S)[0]
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=20)
+
+    return run
+
+
+def test_every_parameter_of_the_node_is_a_described_argument(module: Any) -> None:
+    from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS
+
+    arguments = {argument.name: argument for argument in module.declare_arguments()}
+    parameters = {spec.name for spec in REPLAY_PARAMETERS}
+    # image_transport is declared by forecast.launch.py, which this one includes.
+    assert parameters - set(arguments) == {"image_transport"}
+    assert all(len(argument.description) > 15 for argument in arguments.values())
+    assert arguments["input"].default_value is None
+
+
+def test_recording_plays_into_the_forecast_and_both_end(run_launch: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(6):
+        cv2.imwrite(str(folder / f"{index}.png"), np.full((90, 160, 3), 40 * index, np.uint8))
+    printed = run_launch(
+        f"input:={folder}",
+        "frame_rate_hz:=5.0",
+        "rate:=2.0",
+        "image:=/camera/image_raw",
+        "namespace:=robot1",
+        "device:=cpu",
+    )
+    assert "waiting for a subscriber of /camera/image_raw" in printed
+    assert "nobody subscribed" not in printed
+    assert "end of input after 6 images" in printed
+    assert printed.count("process has finished cleanly") == 2, printed
+
+
+def test_bad_input_ends_the_launch_with_the_reason(run_launch: Any) -> None:
+    printed = run_launch("input:=/nowhere.mp4", "device:=cpu")
+    assert "replay_node: /nowhere.mp4 does not exist" in printed
+    assert "exit code 1" in printed
+    assert "Traceback" not in printed
