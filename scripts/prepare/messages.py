@@ -14,11 +14,11 @@ from progress import PreparationError, ToolError, run_logged
 LINKED_FOLDERS = (PACKAGE, "training", "launch", "config", "scripts")
 
 
-def linked_files(root: Path) -> list[str]:
+def linked_files(root: Path, *folders: str) -> list[str]:
     """Return the files that the install folder links to, relative to the checkout."""
     return sorted(
         os.fspath(path.relative_to(root))
-        for folder in LINKED_FOLDERS
+        for folder in folders
         for path in (root / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     )
@@ -29,7 +29,7 @@ def key(layout: Layout) -> str:
     sources = [layout.root / "package.xml", layout.root / "CMakeLists.txt"]
     sources += sorted((layout.root / "msg").glob("*.msg"))
     contents = [path.name.encode() + b"\n" + path.read_bytes() for path in sources]
-    names = "\n".join(linked_files(layout.root))
+    names = "\n".join(linked_files(layout.root, *LINKED_FOLDERS))
     return digest(packages.key(layout), os.environ.get("AMENT_PREFIX_PATH", ""), names, *contents)
 
 
@@ -47,11 +47,14 @@ def build_environment(layout: Layout) -> dict[str, str]:
 
 
 def is_installed(layout: Layout) -> bool:
-    """Tell whether the messages and the package's links are in the install folder."""
+    """Tell whether the messages, the Python files and the executables can be reached."""
     package = layout.install / "lib" / layout.python_folder / "site-packages" / PACKAGE
-    expected = [layout.root / "msg" / "Forecast.msg", package / "__init__.py"]
-    expected += [package / "msg" / "__init__.py", package / "msg" / "_forecast.py"]
-    return all(path.exists() for path in expected) and any(package.glob("*typesupport_c*.so"))
+    expected = [package / "msg" / "__init__.py", layout.install / "lib" / PACKAGE / "foresight"]
+    expected += [package.parent / name for name in linked_files(layout.root, PACKAGE)]
+    messages = [path.stem for path in (layout.root / "msg").glob("*.msg")]
+    expected += [layout.install / "share" / PACKAGE / "msg" / f"{name}.idl" for name in messages]
+    libraries = [path for path in package.glob("*typesupport_c*.so") if path.exists()]
+    return bool(libraries) and all(path.exists() for path in expected)
 
 
 def link_sources(layout: Layout) -> None:

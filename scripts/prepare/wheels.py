@@ -46,7 +46,7 @@ def is_damaged(information: Path) -> bool:
 def find_damaged(site_packages: Path) -> set[str]:
     """Return the names of the distributions whose files are not all there."""
     return {
-        information.name.rsplit("-", 1)[0]
+        information.name.split("-")[0]
         for information in site_packages.glob("*.dist-info")
         if is_damaged(information)
     }
@@ -56,7 +56,7 @@ def forget(site_packages: Path, names: Iterable[str]) -> None:
     """Remove the records of distributions, so that they are installed again."""
     wanted = set(names)
     for information in site_packages.glob("*.dist-info"):
-        if information.name.rsplit("-", 1)[0] in wanted:
+        if information.name.split("-")[0] in wanted:
             shutil.rmtree(information, ignore_errors=True)
 
 
