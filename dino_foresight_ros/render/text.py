@@ -35,8 +35,8 @@ def _mask(text: str, size: int, bold: bool) -> Mask:
     """Coverage of the text, 0 to 255: as wide as its advance, as high as a line of the font."""
     # Drawn large and shrunk: small letters keep their spacing, which hinting would spoil.
     font = _font(size * _OVERSAMPLING)
-    ascent, _, height = _line_metrics(size)
-    width = max(1, int(np.ceil(font.getlength(text) / _OVERSAMPLING + (0.6 if bold else 0.0))))
+    ascent = _line_metrics(size)[0]
+    width, height = text_size(text, size, bold)
     canvas = Image.new("L", (width * _OVERSAMPLING, height * _OVERSAMPLING), 0)
     baseline = (0, ascent * _OVERSAMPLING)
     # The font has one weight: a rim makes a heavier one.
@@ -57,10 +57,11 @@ def _line_metrics(size: int) -> tuple[int, int, int]:
     return above, below, above + below
 
 
+@lru_cache(maxsize=4096)
 def text_size(text: str, size: int, bold: bool = False) -> tuple[int, int]:
     """(width, height) in pixels of a line of text at a font size in pixels."""
-    height, width = _mask(text, size, bold).shape
-    return width, height
+    advance = _font(size * _OVERSAMPLING).getlength(text) / _OVERSAMPLING
+    return max(1, int(np.ceil(advance + (0.6 if bold else 0.0)))), _line_metrics(size)[2]
 
 
 def blend(image: Picture, mask: Mask, x: int, y: int, color: Color) -> None:
@@ -136,10 +137,10 @@ def draw_tag(
     draw_text(image, (x + pad_x, y + pad_y), text, size, color)
 
 
-def fitting_size(text: str, width: int, largest: int, smallest: int = 8) -> int:
+def fitting_size(text: str, width: int, largest: int, smallest: int = 8, bold: bool = False) -> int:
     """The largest font size at which the text is at most `width` pixels wide."""
     for size in range(largest, smallest, -1):
-        if text_size(text, size)[0] <= width:
+        if text_size(text, size, bold)[0] <= width:
             return size
     return smallest
 
@@ -148,8 +149,9 @@ def shortened(text: str, width: int, size: int) -> str:
     """The text, its end replaced by "..." where it is wider than `width` pixels."""
     if text_size(text, size)[0] <= width:
         return text
-    for end in range(len(text) - 1, 0, -1):
-        candidate = text[:end].rstrip() + "..."
-        if text_size(candidate, size)[0] <= width:
-            return candidate
-    return "..."
+    shortest, longest = 0, len(text)
+    while longest - shortest > 1:
+        end = (shortest + longest) // 2
+        fits = text_size(text[:end].rstrip() + "...", size)[0] <= width
+        shortest, longest = (end, longest) if fits else (shortest, end)
+    return text[:shortest].rstrip() + "..."

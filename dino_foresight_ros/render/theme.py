@@ -11,5 +11,9 @@ DIM: Color = (150, 156, 166)
 WARNING: Color = (255, 193, 7)
 ON_WARNING: Color = (30, 22, 0)
 
-UNTRAINED_TEXT = "UNTRAINED WEIGHTS - not a real forecast"
+UNTRAINED_TEXTS = (
+    "UNTRAINED WEIGHTS - not a real forecast",
+    "UNTRAINED - no real forecast",
+    "UNTRAINED",
+)
 UNTRAINED_TAG = "untrained"
