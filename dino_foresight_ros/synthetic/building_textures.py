@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.synthetic.noise import Noise, colored, fractal, grain, rgba
+from dino_foresight_ros.synthetic.noise import Noise, colored, fractal, grain, rgb, rgba
 
 Image = NDArray[np.uint8]
 
@@ -44,7 +44,7 @@ def wall(rng: np.random.Generator, height: int, width: int, brick: bool) -> tupl
 def _glass(rng: np.random.Generator, height: int, width: int) -> Noise:
     """A window pane with a reflected sky above and darkness or a curtain behind."""
     v = np.linspace(0, 1, height, dtype=np.float32)[:, None]
-    sky, dark = np.float32((150, 168, 186)), np.float32((38, 44, 52))
+    sky, dark = rgb((150, 168, 186)), rgb((38, 44, 52))
     mix = np.clip(rng.uniform(0.2, 0.8) - v * rng.uniform(0.3, 1.0), 0.0, 1.0)[..., None]
     pane = np.broadcast_to(sky * mix + dark * (1 - mix), (height, width, 3)).copy()
     slant = np.arange(width)[None, :] + np.arange(height)[:, None]
@@ -52,12 +52,12 @@ def _glass(rng: np.random.Generator, height: int, width: int) -> Noise:
     kind = rng.random()
     if kind < 0.35:
         edge = int(width * rng.uniform(0.15, 0.4))
-        curtain = np.float32((198, 190, 176)) * rng.uniform(0.5, 1.0)
+        curtain = rgb((198, 190, 176)) * rng.uniform(0.5, 1.0)
         pane[:, :edge] = pane[:, width - edge :] = curtain
     elif kind < 0.5:
-        pane[: int(height * rng.uniform(0.2, 0.9))] = np.float32((176, 170, 160))
+        pane[: int(height * rng.uniform(0.2, 0.9))] = rgb((176, 170, 160))
     elif kind < 0.58:
-        pane[:] = np.float32((214, 186, 128))
+        pane[:] = rgb((214, 186, 128))
     return pane
 
 
@@ -69,7 +69,7 @@ def facade(rng: np.random.Generator) -> Image:
     alpha = np.full((size, size), 255.0, dtype=np.float32)
     w = int(rng.uniform(96, 118)) if office else int(rng.uniform(40, 78))
     h = int(rng.uniform(78, 104)) if office else int(rng.uniform(58, 84))
-    trim = np.float32((226, 222, 214)) * rng.uniform(0.35, 1.0)
+    trim = rgb((226, 222, 214)) * rng.uniform(0.35, 1.0)
     balcony = rng.random() < 0.25
     for floor in range(2):
         y = floor * 128 + (128 - h) // 2 - 4
@@ -102,7 +102,7 @@ def shop(rng: np.random.Generator) -> Image:
     color, _ = wall(rng, height, width, brick=rng.random() < 0.3)
     color *= 0.85
     alpha = np.zeros((height, width), dtype=np.float32)
-    frame = np.float32(rng.uniform(25, 120, 3))
+    frame = rgb(rng.uniform(25, 120, 3))
     x = 8
     while x < width - 30:
         w = int(rng.uniform(34, 92))
@@ -115,7 +115,7 @@ def shop(rng: np.random.Generator) -> Image:
         color[low - 28 : low - 2, x : x + w] *= 0.55
         color[low - 28 : low - 2, x : x + w] += 0.3 * shelf
         x += w + int(rng.uniform(8, 26))
-    band = np.float32(rng.uniform(30, 215, 3))
+    band = rgb(rng.uniform(30, 215, 3))
     color[14:34] = band
     if rng.random() < 0.6:
         text = rng.random((1, 34)) < 0.6
@@ -124,7 +124,7 @@ def shop(rng: np.random.Generator) -> Image:
         color[19:29, left : left + 150] += (235 - band) * marks[..., None]
     if rng.random() < 0.5:
         stripes = (np.arange(width) // 12) % 2
-        color[34:46] = np.where(stripes[:, None] > 0, band, np.float32((228, 224, 216)))
+        color[34:46] = np.where(stripes[:, None] > 0, band, rgb((228, 224, 216)))
         color[46:52] *= 0.5
     color[-7:] *= 0.6
     return rgba(color, alpha)
@@ -173,9 +173,9 @@ def leaves(rng: np.random.Generator, hue: float) -> Image:
     size = 128
     fine = 0.6 * fractal(rng, size, size, 0.35) + 0.6 * fractal(rng, size, size, 0.9)
     tone = np.clip(0.95 + 0.42 * fine, 0.12, 1.9)[..., None]
-    deep, light = np.float32((44, 68, 28)), np.float32((104, 112, 40))
+    deep, light = rgb((44, 68, 28)), rgb((104, 112, 40))
     base = deep + hue * (light - deep)
-    warm = np.clip(fractal(rng, size, size, 0.6), -1, 2)[..., None] * np.float32((14, 8, 2))
+    warm = np.clip(fractal(rng, size, size, 0.6), -1, 2)[..., None] * rgb((14, 8, 2))
     return rgba(base * tone + warm)
 
 

@@ -203,7 +203,7 @@ class Road:
 
     def _extend(self, cells: int) -> None:
         s0 = self._s_end
-        events = [e for e in self._plan.events_between(s0 - 60, s0 + cells * _GRID_M + 60)]
+        events = list(self._plan.events_between(s0 - 60, s0 + cells * _GRID_M + 60))
         rows = np.empty((cells, 4))
         x, y, heading, curvature = self._state[-1]
         for i in range(cells):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.classes import CLASS_IDS
+
 Array = NDArray[np.float64]
 
 # Painted in this order whatever their distance: the ground is convex enough that its layers never
@@ -64,11 +66,11 @@ class Faces:
         c, s = np.cos(yaw_rad), np.sin(yaw_rad)
         turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])  # right-multiplied
         offset = np.asarray(position, dtype=np.float64)
-        gradient = self.uv[:, :, :3] @ turn
+        gradient = (self.uv[:, :, :3].reshape(-1, 3) @ turn).reshape(-1, 2, 3)
         uv = np.concatenate([gradient, self.uv[:, :, 3:] - (gradient @ offset)[..., None]], axis=2)
         return replace(
             self,
-            verts=self.verts @ turn + offset,
+            verts=(self.verts.reshape(-1, 3) @ turn).reshape(self.verts.shape) + offset,
             normal=self.normal @ turn,
             uv=uv,
             center=self.center @ turn + offset,
@@ -184,3 +186,32 @@ def box_quads(size: Sequence[float], center: Sequence[float], taper: float = 1.0
     ]
     top = np.stack([high[3], high[0], high[1], high[2]])
     return np.stack([*sides, top])
+
+
+def prism(
+    at: Array,
+    low_r: float,
+    high_r: float,
+    low_z: float,
+    high_z: float,
+    sides: int,
+    texture: int,
+    label: str,
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    glow: float = 0.0,
+) -> Faces:
+    """The sides of a standing prism or cone."""
+    angles = np.arange(sides + 1) * (2 * np.pi / sides)
+    ring = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    low = np.hstack([at[:2] + ring * low_r, np.full((sides + 1, 1), low_z)])
+    high = np.hstack([at[:2] + ring * high_r, np.full((sides + 1, 1), high_z)])
+    quads = np.stack([low[:-1], low[1:], high[1:], high[:-1]], axis=1)
+    faces = planar(
+        quads,
+        texture,
+        CLASS_IDS[label],
+        tint=tint,
+        glow=glow,
+        repeat=(1.0 / sides * 2, max((high_z - low_z) / 1.5, 1.0)),
+    )
+    return faces.as_object((at[0], at[1], 0.0), 0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import CLASS_IDS
 from dino_foresight_ros.synthetic import faces as f
@@ -17,7 +18,7 @@ TERRAIN_REACH_M = 60.0
 BASE_Z_M = -0.06
 
 
-def is_crossing(s: Array, events: list[Event]) -> Array:
+def is_crossing(s: Array, events: list[Event]) -> NDArray[np.bool_]:
     """Where (N,) a side road opens: there is no kerb, no sidewalk and no house."""
     inside = np.zeros(len(s), dtype=bool)
     for event in events:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.synthetic.config import Conditions
 from dino_foresight_ros.synthetic.layout import RoadLayout
-from dino_foresight_ros.synthetic.noise import Noise, colored, cracks, fractal, grain, rgba
+from dino_foresight_ros.synthetic.noise import Noise, colored, cracks, fractal, grain, rgb, rgba
 
 Image = NDArray[np.uint8]
 
@@ -55,11 +57,16 @@ def road(rng: np.random.Generator, layout: RoadLayout, conditions: Conditions) -
     paint = np.full((height, 1, 3), rng.uniform(205, 235), dtype=np.float32)
     if layout.yellow_center:
         paint[np.abs(d) < layout.median_m / 2 + 0.5] = (214, 168, 60)
-    alpha = (marking * cover)[..., None]
-    return rgba(color * (1 - alpha) + paint * (1 + 0.04 * worn[..., None]) * alpha, marking * 255.0)
+    alpha = (marking * cover).astype(np.float32)[..., None]
+    return rgba(
+        color * (1 - alpha) + (paint * (1 + 0.04 * worn[..., None]) * alpha).astype(np.float32),
+        marking * 255.0,
+    )
 
 
-def _wheel_tracks(rng: np.random.Generator, layout: RoadLayout, d: NDArray) -> NDArray:
+def _wheel_tracks(
+    rng: np.random.Generator, layout: RoadLayout, d: NDArray[np.floating[Any]]
+) -> Noise:
     tone = np.ones_like(d)
     strength = rng.uniform(-0.14, 0.10)
     for forward, count in ((True, layout.lanes_forward), (False, layout.lanes_backward)):
@@ -142,7 +149,7 @@ def grass(rng: np.random.Generator, dry: float) -> Image:
     green, straw = np.array((74.0, 98.0, 44.0)), np.array((142.0, 124.0, 78.0))
     color = colored(tuple(green + dry * (straw - green)), tone, 1.0)
     patchy = np.clip(fractal(rng, size, size, 1.5) * 0.5, 0, 1)[..., None]
-    return rgba(color * (1 - 0.35 * patchy) + 0.35 * patchy * np.float32((128, 112, 78)))
+    return rgba(color * (1 - 0.35 * patchy) + 0.35 * patchy * rgb((128, 112, 78)))
 
 
 def plain(

@@ -21,7 +21,7 @@ class Lens:
         x = (np.arange(width, dtype=np.float32) - (width - 1) / 2) / (width / 2)
         y = (np.arange(height, dtype=np.float32) - (height - 1) / 2) / (width / 2)
         fall = 1.0 - c.vignette * 0.75 * (x[None, :] ** 2 + y[:, None] ** 2)
-        balance = np.float32((1.0, 1.0, 1.0)) + rng.normal(0, 0.025, 3).astype(np.float32)
+        balance = 1.0 + rng.normal(0, 0.025, 3)
         self._gain = np.repeat(fall[..., None], 3, axis=2)
         gray = np.array([[0.299, 0.587, 0.114]])
         self._color = (
@@ -44,7 +44,7 @@ class Lens:
         image = cv2.transform(light, self._color)
         image *= self._gain
         # Bright light is compressed rather than cut off.
-        np.minimum(image, image * np.float32(0.35) + np.float32(123.5), out=image)
+        np.minimum(image, image * np.float32(0.4) + np.float32(126.0), out=image)
         out = np.clip(image, 0, 255, out=image).astype(np.uint8)
         if edges is not None:
             cv2.copyTo(cv2.GaussianBlur(out, (3, 3), 0.8), edges, out)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.synthetic.config import Conditions
 from dino_foresight_ros.synthetic.faces import Array
-from dino_foresight_ros.synthetic.noise import fractal
+from dino_foresight_ros.synthetic.noise import fractal, rgb
 
 Color = NDArray[np.float32]
 
@@ -48,14 +48,14 @@ def choose_light(seed: int, conditions: Conditions) -> Light:
     warmth = float(np.clip(1 - np.degrees(elevation) / 26.0, 0.0, 1.0))
     day = float(np.clip(np.degrees(elevation) / 22.0, 0.3, 1.0))
     direct = {"clear": 1.0, "cloudy": 0.72, "overcast": 0.14, "fog": 0.12, "wet": 0.2}[c.weather]
-    noon, low = np.float32((1.0, 0.96, 0.9)), np.float32((1.0, 0.72, 0.46))
+    noon, low = rgb((1.0, 0.96, 0.9)), rgb((1.0, 0.72, 0.46))
     sun = (noon + (low - noon) * warmth) * 0.82 * direct * (0.45 + 0.55 * day)
-    lift = 0.42 + 0.36 * (1 - direct)
-    ambient = np.float32((0.92, 0.97, 1.08)) * lift * (0.6 + 0.4 * day)
+    lift = 0.52 + 0.26 * (1 - direct)
+    ambient = rgb((0.92, 0.97, 1.08)) * lift * (0.6 + 0.4 * day)
     gray = c.weather in ("overcast", "fog", "wet")
-    zenith = np.float32((172, 178, 186)) if gray else np.float32((74, 120, 186))
-    horizon = np.float32((206, 208, 210)) if gray else np.float32((190, 208, 226))
-    glow = np.float32((246, 206, 160))
+    zenith = rgb((172, 178, 186)) if gray else rgb((74, 120, 186))
+    horizon = rgb((206, 208, 210)) if gray else rgb((190, 208, 226))
+    glow = rgb((246, 206, 160))
     if not gray:
         horizon = horizon + (glow - horizon) * warmth * 0.7
     # As a camera's automatic exposure does, keep the lit ground about equally bright at all hours.
@@ -64,14 +64,15 @@ def choose_light(seed: int, conditions: Conditions) -> Light:
     sun, ambient = sun * auto, ambient * auto
     dim = 0.72 + 0.28 * day
     fog = {"clear": 1 / 900, "cloudy": 1 / 700, "overcast": 1 / 420, "fog": 1 / 75, "wet": 1 / 260}
+    sky = np.float32(rng.uniform(0.9, 1.35))
     cover = {"clear": rng.uniform(0.5, 1.8), "cloudy": rng.uniform(-0.4, 0.3)}
     return Light(
         to_sun=to_sun,
         sun=sun.astype(np.float32),
         ambient=ambient.astype(np.float32),
-        zenith=zenith * np.float32(dim),
-        horizon=horizon.astype(np.float32) * np.float32(dim),
-        cloud=np.float32((244, 242, 240)) * np.float32(dim * (0.84 if gray else 1.0)),
+        zenith=zenith * sky * np.float32(dim),
+        horizon=horizon.astype(np.float32) * sky * np.float32(dim),
+        cloud=rgb((244, 242, 240)) * sky * np.float32(dim * (0.84 if gray else 1.0)),
         cloud_cover=float(cover.get(c.weather, -1.0)),
         fog_per_m=float(fog[c.weather] * rng.uniform(0.7, 1.4)),
         clouds=fractal(rng, _CLOUD_TILE, _CLOUD_TILE, 1.25),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +33,14 @@ def grain(rng: np.random.Generator, height: int, width: int) -> Noise:
     return rng.standard_normal((height, width)).astype(np.float32)
 
 
-def colored(base: tuple[float, float, float], value: Noise, strength: float) -> Noise:
+def colored(base: Sequence[float] | NDArray[np.float64], value: Noise, strength: float) -> Noise:
     """(H, W, 3): `base` in grey levels, brightened by `value` times `strength`."""
     return np.asarray(base, dtype=np.float32) * (1.0 + strength * value[..., None])
+
+
+def rgb(values: Sequence[float] | NDArray[np.float64]) -> Noise:
+    """A colour (3,) as float32."""
+    return np.asarray(values, dtype=np.float32)
 
 
 def rgba(color: Noise, alpha: Noise | float = 255.0) -> NDArray[np.uint8]:

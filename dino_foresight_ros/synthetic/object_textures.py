@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.synthetic.noise import Noise, colored, fractal, grain, rgba
+from dino_foresight_ros.synthetic.noise import Noise, colored, fractal, grain, rgb, rgba
 
 Image = NDArray[np.uint8]
 
-_GLASS = np.float32((44, 52, 60))
+_GLASS = rgb((44, 52, 60))
 
 
 def _paint(height: int, width: int) -> tuple[Noise, Noise]:
@@ -23,7 +23,7 @@ def _paint(height: int, width: int) -> tuple[Noise, Noise]:
 
 def _reflecting_glass(height: int, width: int, bright: float = 1.0) -> Noise:
     v = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    pane = _GLASS + (1 - v) ** 1.5 * np.float32((92, 104, 116)) * bright
+    pane = _GLASS + (1 - v) ** 1.5 * rgb((92, 104, 116)) * bright
     pane = np.broadcast_to(pane, (height, width, 3)).copy()
     slant = (np.arange(width)[None, :] - 0.6 * np.arange(height)[:, None]) / width
     pane *= np.where(np.abs(slant - 0.35) < 0.12, 1.25, 1.0)[..., None]
@@ -38,10 +38,10 @@ def car_side() -> Image:
         color[4:56, x : x + 2] *= 0.45
     for x in (116, 168):
         color[14:18, x : x + 10] *= 0.5
-    color[52:], alpha[52:] = np.float32((34, 34, 36)), 0.0
+    color[52:], alpha[52:] = rgb((34, 34, 36)), 0.0
     color[40:42] *= 0.8
-    color[10:26, 246:], alpha[10:26, 246:] = np.float32((226, 226, 214)), 0.0
-    color[10:24, :7], alpha[10:24, :7] = np.float32((176, 26, 22)), 0.0
+    color[10:26, 246:], alpha[10:26, 246:] = rgb((226, 226, 214)), 0.0
+    color[10:24, :7], alpha[10:24, :7] = rgb((176, 26, 22)), 0.0
     return rgba(color, alpha)
 
 
@@ -73,7 +73,7 @@ def car_front(rng: np.random.Generator) -> Image:
     color, alpha = _paint(height, width)
 
     def dark(y0: int, y1: int, x0: int, x1: int, value: tuple[float, float, float]) -> None:
-        color[y0:y1, x0:x1], alpha[y0:y1, x0:x1] = np.float32(value), 0.0
+        color[y0:y1, x0:x1], alpha[y0:y1, x0:x1] = rgb(value), 0.0
 
     dark(16, 32, 34, 94, (30, 31, 33))
     for y in range(18, 32, 4):
@@ -90,15 +90,15 @@ def car_rear(rng: np.random.Generator, braking: bool) -> Image:
     """Tail lights, number plate, bumper, boot line."""
     height, width = 64, 128
     color, alpha = _paint(height, width)
-    red = np.float32((250, 46, 34)) if braking else np.float32((150, 22, 18))
+    red = rgb((250, 46, 34)) if braking else rgb((150, 22, 18))
     for x in (2, 102):
         color[9:25, x : x + 24], alpha[9:25, x : x + 24] = red, 0.0
         color[19:23, x + 6 : x + 18] = (210, 190, 180)
     if braking:
         color[2:5, 52:76], alpha[2:5, 52:76] = red, 0.0
     color[31:33, 8:120] *= 0.5
-    color[20:29, 48:80], alpha[20:29, 48:80] = np.float32((224, 222, 206)), 0.0
-    color[48:], alpha[48:] = np.float32((40, 40, 42)), 0.0
+    color[20:29, 48:80], alpha[20:29, 48:80] = rgb((224, 222, 206)), 0.0
+    color[48:], alpha[48:] = rgb((40, 40, 42)), 0.0
     color[50:53, 16:112] = rng.uniform(50, 90)
     return rgba(color, alpha)
 
@@ -131,18 +131,18 @@ def truck_side(rng: np.random.Generator, bus: bool) -> Image:
         for x in range(8, 244, 40):
             color[18:66, x : x + 34] = _reflecting_glass(48, 34)
             alpha[18:66, x : x + 34] = 0.0
-        stripe = np.float32(rng.uniform(40, 220, 3))
+        stripe = rgb(rng.uniform(40, 220, 3))
         color[80:88], alpha[80:88] = stripe, 0.0
     else:
         color[:, ::64] *= 0.8
-        stripe = np.float32(rng.uniform(30, 210, 3))
+        stripe = rgb(rng.uniform(30, 210, 3))
         letters = cv2.resize(
             (rng.random((3, 12)) < 0.65).astype(np.float32), (150, 34), interpolation=0
         )
         at = color[40:74, 50:200]
         at += (stripe - at) * letters[..., None]
         alpha[40:74, 50:200] *= 1 - letters
-    color[116:], alpha[116:] = np.float32((38, 38, 40)), 0.0
+    color[116:], alpha[116:] = rgb((38, 38, 40)), 0.0
     return rgba(color, alpha)
 
 
@@ -160,7 +160,7 @@ def truck_end(rng: np.random.Generator, front: bool) -> Image:
         color[6:104, 106:108] *= 0.6
         for x in (4, 108):
             color[106:116, x : x + 16], alpha[106:116, x : x + 16] = (170, 24, 20), 0.0
-    color[114:], alpha[114:] = np.float32((36, 36, 38)), 0.0
+    color[114:], alpha[114:] = rgb((36, 36, 38)), 0.0
     return rgba(color * (1 + 0.03 * fractal(rng, 128, 128, 1.0)[..., None]), alpha)
 
 
@@ -169,7 +169,7 @@ def cloth(rng: np.random.Generator) -> Image:
     u = np.linspace(-1, 1, 32, dtype=np.float32)[None, :]
     round_shade = 0.55 + 0.5 * np.sqrt(np.maximum(1 - u**2, 0))
     folds = 0.1 * fractal(rng, 64, 32, 0.9, stretch=3.0) + 0.05 * grain(rng, 64, 32)
-    return rgba(colored((225, 225, 225), round_shade - 1 + folds, 1.0))
+    return rgba(colored((225, 225, 225), (round_shade - 1 + folds).astype(np.float32), 1.0))
 
 
 def head() -> Image:
@@ -177,8 +177,8 @@ def head() -> Image:
     size = 32
     u = np.linspace(-1, 1, size, dtype=np.float32)[None, :]
     shade = (0.6 + 0.45 * np.sqrt(np.maximum(1 - u**2, 0)))[..., None]
-    color = np.broadcast_to(np.float32((206, 158, 128)), (size, size, 3)).copy()
-    color[:13] = (52, 40, 32)
+    color = np.broadcast_to(rgb((206, 158, 128)), (size, size, 3)).copy()
+    color[:10] = (52, 40, 32)
     return rgba(color * shade, 0.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -170,7 +171,7 @@ def _rider(look: Look, phase: float) -> list[Limb]:
         rim = [(x + 0.33 * np.cos(a), 0.0, 0.34 + 0.33 * np.sin(a)) for a in spokes]
         limbs += [
             Limb(a, b, 0.022, 0.022, "cloth0", (0.12, 0.12, 0.12))
-            for a, b in zip(rim[:-1], rim[1:], strict=True)
+            for a, b in itertools.pairwise(rim)
         ]
     for side in (1.0, -1.0):
         turn = phase + (np.pi if side < 0 else 0.0)

@@ -112,31 +112,31 @@ def paint(visible: Visible, width: int, height: int) -> NDArray[np.intp]:
 
 def project_outlines(polygons: Array, camera: Camera) -> list[NDArray[np.int32]]:
     """Fixed-point outlines of world polygons (N, V, 3); those out of sight are left out."""
-    cam = (polygons - camera.position) @ camera.rotation
+    cam = _to_camera(polygons, camera)
     z = cam[:, :, 2]
-    whole = (z > NEAR_M).all(axis=1)
+    highest = _highest(z)
+    whole = _lowest(z) > NEAR_M
     px = camera.project(np.where(z[..., None] > NEAR_M, cam, (0.0, 0.0, 1.0)))
-    low, high = px.min(axis=1), px.max(axis=1)
-    limit = np.array([camera.width, camera.height])
-    inside = whole & (high > 0).all(axis=1) & (low < limit).all(axis=1)
+    inside = whole & (_highest(px[..., 0]) > 0) & (_lowest(px[..., 0]) < camera.width)
+    inside &= (_highest(px[..., 1]) > 0) & (_lowest(px[..., 1]) < camera.height)
     outlines: list[NDArray[np.int32]] = list(_fixed_point(np.clip(px[inside], -1e5, 1e5)))
-    for row in np.flatnonzero(~whole & (z > NEAR_M).any(axis=1)):
+    for row in np.flatnonzero(~whole & (highest > NEAR_M)):
         outlines.append(_fixed_point(np.clip(camera.project(_clip_near(cam[row])), -1e5, 1e5)))
     return outlines
 
 
 def _project_group(faces: Faces, camera: Camera) -> _Group:
-    cam = (faces.verts - camera.position) @ camera.rotation  # (F, V, 3)
+    cam = _to_camera(faces.verts, camera)
     normal = faces.normal @ camera.rotation
     plane = np.einsum("fc,fc->f", normal, cam[:, 0])
     z = cam[:, :, 2]
-    z_min, z_max = z.min(axis=1), z.max(axis=1)
+    z_min, z_max = _lowest(z), _highest(z)
     seen = (z_max > NEAR_M) & (np.abs(plane) > 1e-3) & ((plane < 0) | faces.two_sided)
     whole = z_min > NEAR_M
     safe_z = np.where(z > NEAR_M, z, NEAR_M)[..., None]
     px = cam[:, :, :2] / safe_z * camera.focal_px + camera.center_px  # (F, V, 2)
-    low, high = px.min(axis=1), px.max(axis=1)
-    inside = (high > -1).all(1) & (low[:, 0] < camera.width) & (low[:, 1] < camera.height)
+    inside = (_highest(px[..., 0]) > -1) & (_lowest(px[..., 0]) < camera.width)
+    inside &= (_highest(px[..., 1]) > -1) & (_lowest(px[..., 1]) < camera.height)
     seen &= inside | ~whole
     keep = np.flatnonzero(seen)
     outlines, keep, z_lo, z_hi, center_px = _outlines(cam, px, keep, whole, camera)
@@ -145,9 +145,10 @@ def _project_group(faces: Faces, camera: Camera) -> _Group:
     normal, plane = normal[keep] * sign, plane[keep] * sign[:, 0]
     inverse_k = np.linalg.inv(camera.k)
     inverse_z = (normal / plane[:, None]) @ inverse_k
-    texture_axes = faces.uv[keep, :, :3] @ camera.rotation @ inverse_k  # (F, 2, 3)
-    at_camera = faces.uv[keep, :, :3] @ camera.position + faces.uv[keep, :, 3]
-    planes = texture_axes + at_camera[..., None] * inverse_z[:, None, :]
+    gradient = faces.uv[keep, :, :3].reshape(-1, 3)
+    at_camera = (gradient @ camera.position).reshape(-1, 2) + faces.uv[keep, :, 3]
+    planes = (gradient @ (camera.rotation @ inverse_k)).reshape(-1, 2, 3)
+    planes += at_camera[..., None] * inverse_z[:, None, :]
     middle = cam[keep].mean(axis=1)
     return _Group(
         faces=faces,
@@ -163,12 +164,19 @@ def _project_group(faces: Faces, camera: Camera) -> _Group:
     )
 
 
+def _to_camera(polygons: Array, camera: Camera) -> Array:
+    """World polygons (N, V, 3) -> optical frame."""
+    # One product of all corners: numpy multiplies stacks of small matrices one by one.
+    flat = polygons.reshape(-1, 3) - camera.position
+    return (flat @ camera.rotation).reshape(polygons.shape)
+
+
 def _outlines(
     cam: Array, px: Array, keep: NDArray[np.intp], whole: NDArray[np.bool_], camera: Camera
 ) -> tuple[list[NDArray[np.int32]], NDArray[np.intp], Array, Array, Array]:
-    """Outlines in fixed point, polygons cut by the near plane clipped, those that vanish dropped."""
+    """Outlines in fixed point, cut at the near plane; polygons that vanish are dropped."""
     fixed = _fixed_point(np.clip(px[keep], -1e5, 1e5))
-    z_lo, z_hi = cam[keep, :, 2].min(axis=1), cam[keep, :, 2].max(axis=1)
+    z_lo, z_hi = _lowest(cam[keep, :, 2]), _highest(cam[keep, :, 2])
     limit = (float(camera.width), float(camera.height))
     center = np.clip(px[keep], 0.0, limit).mean(axis=1)
     outlines: list[NDArray[np.int32]] = list(fixed)
@@ -187,6 +195,16 @@ def _outlines(
         outlines = [outlines[i] for i in stay]
         keep, z_lo, z_hi, center = keep[stay], z_lo[stay], z_hi[stay], center[stay]
     return outlines, keep, z_lo, z_hi, center
+
+
+def _lowest(values: Array) -> Array:
+    """Smallest of each row (N, V); numpy's own reduction is slow along a short last axis."""
+    return np.minimum.reduce([values[:, i] for i in range(values.shape[1])])
+
+
+def _highest(values: Array) -> Array:
+    """Largest of each row (N, V)."""
+    return np.maximum.reduce([values[:, i] for i in range(values.shape[1])])
 
 
 def _clip_near(points: Array) -> Array:

@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import numpy as np
 
-from dino_foresight_ros.synthetic import props
-from dino_foresight_ros.synthetic.config import Conditions
-from dino_foresight_ros.synthetic.ego import EgoPlan, Event, Road
+from dino_foresight_ros.synthetic import foliage
 from dino_foresight_ros.synthetic.faces import Array, Faces, by_corner_count
-from dino_foresight_ros.synthetic.ground import STRIP_M, ground_faces, is_crossing
-from dino_foresight_ros.synthetic.layout import RoadLayout
-from dino_foresight_ros.synthetic.light import Light
-from dino_foresight_ros.synthetic.materials import Materials
-from dino_foresight_ros.synthetic.shading import SHADOW_CORNERS, shadow_outline
-from dino_foresight_ros.synthetic.vehicles import PAINTS, SHAPES, car, truck
+from dino_foresight_ros.synthetic.roadside import CELL_M, Cell, Roadside
+from dino_foresight_ros.synthetic.setting import Setting
 
-CELL_M = 24.0
-_ZONES = {
-    "urban": ("row", "row", "row", "park", "cottages"),
-    "suburban": ("cottages", "cottages", "park", "row", "trees"),
-    "rural": ("field", "field", "trees", "trees", "cottages"),
-    "highway": ("bank", "bank", "trees", "noise", "field"),
-}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One stretch of the world: its polygons, and the ground shadows' casters."""
-
-    groups: list[Faces]
-    shadows: Array  # (N, SHADOW_CORNERS, 3) outlines on the ground
+_KEPT_CELLS = 48
 
 
 class Scenery:
     """Static cells, made when first seen and kept while near."""
 
-    def __init__(
-        self,
-        seed: int,
-        conditions: Conditions,
-        layout: RoadLayout,
-        plan: EgoPlan,
-        road: Road,
-        materials: Materials,
-        light: Light,
-    ) -> None:
-        self._seed, self._conditions, self._layout = seed, conditions, layout
-        self._plan, self._road, self._materials = plan, road, materials
-        self._light = light
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
         self._far: tuple[tuple[int, int], list[Faces]] | None = None
         self._cells: OrderedDict[int, Cell] = OrderedDict()
         self._joined: tuple[tuple[int, int], list[Faces], Array] | None = None
@@ -74,304 +42,27 @@ class Scenery:
         return self._far[1]
 
     def _far_rows(self, index: int, step: float) -> list[Faces]:
-        rng = np.random.default_rng([self._seed, 20, index])
+        setting = self._setting
+        rng = np.random.default_rng([setting.seed, 20, index])
         reach = {"urban": 46.0, "suburban": 52.0, "rural": 66.0, "highway": 62.0}
         rows = []
         for side in (1, -1):
-            for near in (reach[self._conditions.scene], 110.0, 190.0):
+            for near in (reach[setting.conditions.scene], 110.0, 190.0):
                 s = index * step + rng.uniform(-8, 8, 2) + (0, step)
                 d = side * (near + rng.uniform(-6, 14, 2))
                 # On the inside of a bend such a row could lie across the road.
-                headings = self._road.pose(np.array([s[0], s[1] + 60.0]))[:, 2]
+                headings = setting.road.pose(np.array([s[0], s[1] + 60.0]))[:, 2]
                 if abs(headings[1] - headings[0]) > 0.12 or rng.random() < 0.2:
                     continue
-                ends = self._road.point(s, d)[:, :2]
+                ends = setting.road.point(s, d)[:, :2]
                 height = rng.uniform(4.0, 9.0) * (1.0 if near < 100 else 1.5)
-                rows.append(props.tree_line(rng, self._materials, ends[0], ends[1], height))
+                rows.append(foliage.tree_line(rng, setting.materials, ends[0], ends[1], height))
         return rows
 
     def _cell(self, index: int) -> Cell:
         if index not in self._cells:
-            self._cells[index] = _CellBuilder(self, index).build()
-            while len(self._cells) > 48:
+            self._cells[index] = Roadside(self._setting, index).build()
+            while len(self._cells) > _KEPT_CELLS:
                 self._cells.popitem(last=False)
         self._cells.move_to_end(index)
         return self._cells[index]
-
-
-class _CellBuilder:
-    """Builds one cell."""
-
-    def __init__(self, scenery: Scenery, index: int) -> None:
-        self.seed = scenery._seed
-        self.scene = scenery._conditions.scene
-        self.conditions = scenery._conditions
-        self.layout, self.road = scenery._layout, scenery._road
-        self.materials, self.light = scenery._materials, scenery._light
-        self.rng = np.random.default_rng([self.seed, 6, index])
-        self.s0, self.s1 = index * CELL_M, (index + 1) * CELL_M
-        self.events = scenery._plan.events_between(self.s0 - 40, self.s1 + 40)
-        self.index = index
-        self.parts: list[Faces] = []
-        # Points (V, 3); the hull of their shadows is an object's shadow.
-        self.casters: list[Array] = []
-
-    def build(self) -> Cell:
-        block_rng = np.random.default_rng([self.seed, 7, self.index // 5])
-        zones = {side: str(block_rng.choice(_ZONES[self.scene])) for side in (1, -1)}
-        terrain = {"urban": "slabs", "suburban": "grass", "rural": "field", "highway": "grass"}
-        self.parts += ground_faces(
-            self.road,
-            self.layout,
-            self.materials,
-            self.s0,
-            self.s1,
-            self.events,
-            terrain[self.scene],
-        )
-        for side in (1, -1):
-            self._side(side, zones[side])
-        if self.layout.median_m > 0:
-            self._line(0.0, "rail", 4.0)
-        for event in self.events:
-            if event.kind == "light" and self.s0 <= event.s_m < self.s1:
-                self._corner_poles(event)
-        outlines = [shadow_outline(points, self.light) for points in self.casters]
-        shadows = np.array(outlines).reshape(-1, SHADOW_CORNERS, 3)
-        return Cell(by_corner_count(self.parts), shadows)
-
-    # Helpers
-
-    def _free(self, s: float, margin: float = 2.0) -> bool:
-        """Whether nothing of a crossing is within `margin` of an arc length."""
-        places = np.arange(s - margin, s + margin + 0.1, 1.0)
-        starts = np.floor(places / STRIP_M) * STRIP_M
-        return not bool(is_crossing(starts, self.events).any())
-
-    def _room(self, s: float, side: int) -> float:
-        """How far out things may stand: on the inside of a bend its centre is the limit."""
-        curvature = float(self.road.pose(s)[0, 3]) * side
-        return 0.75 / curvature if curvature > 1e-6 else 1e9
-
-    def _at(self, s: float, d: float) -> Array:
-        return self.road.point(s, d)[0]
-
-    def _heading(self, s: float) -> float:
-        return float(self.road.pose(s)[0, 2])
-
-    def _add(self, faces: list[Faces]) -> None:
-        self.parts += faces
-
-    def _disc_caster(self, at: Array, radius: float, z: float) -> None:
-        angles = np.arange(10) * (2 * np.pi / 10)
-        ring = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        ring *= radius * self.rng.uniform(0.75, 1.1, (10, 1))
-        self.casters.append(np.hstack([at[:2] + ring, np.full((10, 1), z)]))
-
-    # What stands where
-
-    def _side(self, side: int, zone: str) -> None:
-        front = self.layout.front(side)
-        if self.scene in ("urban", "suburban"):
-            self._street_furniture(side)
-        if self.layout.parking_m > 0:
-            self._parked(side)
-        {
-            "row": self._row,
-            "cottages": self._cottages,
-            "park": self._park,
-            "trees": self._woods,
-            "field": self._field,
-            "bank": self._bank,
-            "noise": self._noise_wall,
-        }[zone](side, front)
-
-    def _row(self, side: int, front: float) -> None:
-        rng, s = self.rng, self.s0
-        setback = front + float(np.random.default_rng([self.seed, 8, side + 1]).uniform(0.2, 3.0))
-        while s < self.s1 - 3:
-            width = min(float(rng.uniform(8, 16)), self.s1 - s)
-            if self.s1 - s - width < 5:
-                width = self.s1 - s
-            fits = self._free(s + width / 2, width / 2 + 1)
-            if fits and setback + 8 < self._room(s + width / 2, side) and rng.random() < 0.95:
-                count = max(int(round(width / 3.2)), 1)
-                places = np.linspace(s, s + width, count + 1)
-                places = places if side > 0 else places[::-1]
-                line = self.road.point(places, side * setback)[:, :2]
-                heading = self._heading(s + width / 2)
-                depth = 11.0 * side * np.array([-np.sin(heading), np.cos(heading)])
-                height = float(rng.uniform(2.2, 6.4)) * 3.2
-                self._add(props.row_house(rng, self.materials, line, depth, height))
-                base = np.array([line[0], line[-1], line[-1] + depth, line[0] + depth])
-                self.casters.append(
-                    np.vstack([np.hstack([base, np.full((4, 1), z)]) for z in (0.0, height)])
-                )
-            elif rng.random() < 0.6:
-                self._tree(s + width / 2, side * (setback + 5))
-            s += width
-
-    def _cottages(self, side: int, front: float) -> None:
-        rng = self.rng
-        kind = str(
-            np.random.default_rng([self.seed, 9, side + 1]).choice(
-                ["hedge", "planks", "white", "wall", "none"]
-            )
-        )
-        if kind == "hedge":
-            self._hedge(side, front + 0.7, 1.4)
-        elif kind != "none":
-            self._line(side * (front + 0.3), kind, 4.0)
-        s = self.s0 + rng.uniform(7, 15)
-        d = side * (front + rng.uniform(9, 14))
-        if self._free(s, 10) and abs(d) + 5 < self._room(s, side):
-            yaw = self._heading(s) - side * np.pi / 2
-            at = self._at(s, d)
-            self._add(props.cottage(rng, self.materials, at, yaw))
-        for _ in range(rng.integers(1, 3)):
-            self._tree(self.s0 + rng.uniform(0, CELL_M), side * (front + rng.uniform(2.5, 22)))
-
-    def _park(self, side: int, front: float) -> None:
-        self._hedge(side, front + 0.8, 1.1)
-        for _ in range(3):
-            self._tree(
-                self.s0 + self.rng.uniform(0, CELL_M), side * (front + self.rng.uniform(3, 22))
-            )
-
-    def _woods(self, side: int, front: float) -> None:
-        self._scrub(side, front + 2.5, front + 10, 7)
-        for k in range(4):
-            self._tree(
-                self.s0 + (k + self.rng.random()) * CELL_M / 4,
-                side * (front + self.rng.uniform(3.5, 16)),
-            )
-
-    def _field(self, side: int, front: float) -> None:
-        if self.rng.random() < 0.5:
-            self._line(side * (front + 1.2), "rail" if self.rng.random() < 0.5 else "planks", 4.0)
-        self._scrub(side, front + 2.0, front + 6, 2)
-        if self.rng.random() < 0.5:
-            self._tree(
-                self.s0 + self.rng.uniform(0, CELL_M), side * (front + self.rng.uniform(3, 35))
-            )
-        for _ in range(2):
-            self._tree(
-                self.s0 + self.rng.uniform(0, CELL_M), side * (front + self.rng.uniform(45, 58))
-            )
-        if self.index % 2 == 0 and self._free(self.s0 + 2):
-            at = self._at(self.s0 + 2, side * (front + 2.2))
-            self._add([props.pole(self.materials, at, 8.0, 0.12)])
-
-    def _bank(self, side: int, front: float) -> None:
-        self._line(side * (front + 0.5), "rail", 4.0)
-        self._scrub(side, front + 2.5, front + 12, 9)
-        if self.rng.random() < 0.7:
-            self._tree(
-                self.s0 + self.rng.uniform(0, CELL_M), side * (front + self.rng.uniform(6, 20))
-            )
-
-    def _noise_wall(self, side: int, front: float) -> None:
-        self._line(side * (front + 0.5), "rail", 4.0)
-        self._line(side * (front + 3.0), "noise", 4.0)
-        self._tree(self.s0 + self.rng.uniform(0, CELL_M), side * (front + self.rng.uniform(6, 12)))
-
-    def _street_furniture(self, side: int) -> None:
-        rng, layout = self.rng, self.layout
-        edge = layout.half_width(side) + 0.5
-        if self.index % 2 == (side + 1) // 2:
-            s = self.s0 + 6.0
-            if self._free(s):
-                at = self._at(s, side * edge)
-                self._add(props.lamp(self.materials, at, self._heading(s) - side * np.pi / 2))
-        if rng.random() < 0.35 and self._free(self.s0 + 15):
-            s = self.s0 + 15.0
-            facing = self._heading(s) + (np.pi if side == layout.side else 0.0)
-            self._add(props.sign(rng, self.materials, self._at(s, side * edge), facing))
-        lines = np.random.default_rng([self.seed, 10, side + 1]).random() < 0.55
-        if lines and layout.sidewalk_m + layout.verge_m > 2.6:
-            for s in (self.s0 + 2.0, self.s0 + 12.0, self.s0 + 20.0):
-                if rng.random() < 0.6:
-                    self._tree(s, side * (edge + 0.3), small=True)
-
-    def _corner_poles(self, event: Event) -> None:
-        """Posts of the traffic lights; their heads change and belong to the traffic."""
-        for d in signal_places(self.layout):
-            at = self._at(event.s_m + 0.8, d)
-            self._add([props.pole(self.materials, at, 3.2, 0.07)])
-
-    def _parked(self, side: int) -> None:
-        rng, layout = self.rng, self.layout
-        d = side * (layout.half_width(side) - layout.parking_m / 2)
-        density = np.random.default_rng([self.seed, 11, side + 1]).uniform(0.2, 0.95)
-        for slot in range(4):
-            s = self.s0 + 3.0 + slot * 6.0
-            near_event = any(
-                e.kind != "turn" and e.s_m - 6 < s < e.s_m + e.length_m + 4 for e in self.events
-            )
-            if near_event or rng.random() > density:
-                continue
-            shape = int(rng.integers(len(SHAPES)))
-            paint = PAINTS[rng.integers(len(PAINTS))]
-            yaw = self._heading(s) + (0.0 if side == layout.side else np.pi)
-            at = self._at(s + rng.uniform(-0.4, 0.4), d + rng.uniform(-0.12, 0.12))
-            if rng.random() < 0.06:
-                model = truck(self.materials, False).tinted((0.9, 0.9, 0.88))
-                size = (8.0, 2.4)
-            else:
-                model = car(self.materials, shape, False).tinted(paint)
-                size = (SHAPES[shape].length_m, SHAPES[shape].width_m)
-            self._add([model.placed(yaw + rng.normal(0, 0.015), at)])
-            self.casters.append(vehicle_caster(at, yaw, *size, 1.4))
-
-    def _tree(self, s: float, d: float, small: bool = False) -> None:
-        side = 1 if d > 0 else -1
-        if not self._free(s, 3.0) or abs(d) + 1 > self._room(s, side):
-            return
-        at = self._at(s, d)
-        parts = props.tree(self.rng, self.materials, at)
-        self._add(parts)
-        crown = parts[0].verts.reshape(-1, 3)
-        radius = float(np.abs(crown[:, :2] - at[:2]).max())
-        for _ in range(3):
-            shift = self.rng.normal(0, radius * 0.3, 3) * (1, 1, 0.6)
-            self._disc_caster(at + shift, radius * 0.62, float(crown[:, 2].mean()) + shift[2])
-
-    def _hedge(self, side: int, d: float, height: float) -> None:
-        places = np.arange(self.s0, self.s1, 0.8)
-        places = np.array([s for s in places if self._free(float(s), 1.5)])
-        if len(places) and d < self._room(self.s0 + CELL_M / 2, side):
-            foot = self.road.point(places, side * (d + self.rng.normal(0, 0.15, len(places))))
-            self._add([props.bushes(self.rng, self.materials, foot, height, 4)])
-
-    def _scrub(self, side: int, low: float, high: float, count: int) -> None:
-        places = self.rng.uniform(self.s0, self.s1, count)
-        places = np.array([s for s in places if self._free(float(s), 2.0)])
-        if len(places) and high < self._room(self.s0 + CELL_M / 2, side):
-            foot = self.road.point(places, side * self.rng.uniform(low, high, len(places)))
-            self._add([props.bushes(self.rng, self.materials, foot, self.rng.uniform(0.6, 1.6))])
-
-    def _line(self, d: float, kind: str, step: float) -> None:
-        """A fence or barrier along the road."""
-        if abs(d) > self._room(self.s0 + CELL_M / 2, 1 if d > 0 else -1):
-            return
-        for s in np.arange(self.s0, self.s1 - 1e-6, step):
-            if self._free(float(s) + step / 2, step / 2):
-                foot = self.road.point(np.array([s, s + step]), d)[:, :2]
-                self._add(props.barrier(self.materials, foot, kind))
-
-
-def signal_places(layout: RoadLayout) -> list[float]:
-    """Lateral places of the traffic light posts."""
-    return [side * (layout.half_width(side) + 0.45) for side in (1, -1)]
-
-
-def vehicle_caster(at: Array, yaw: float, length: float, width: float, height: float) -> Array:
-    """Points (12, 3) whose shadows' hull is a vehicle's shadow."""
-    forward, left = np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])
-    corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * (length / 2, width / 2)
-
-    def ring(share: float, z: float) -> Array:
-        xy = at[:2] + share * (corners[:, :1] * forward + corners[:, 1:] * left)
-        return np.hstack([xy, np.full((4, 1), z)])
-
-    return np.vstack([ring(1.0, 0.0), ring(1.0, height * 0.55), ring(0.7, height)])

@@ -15,8 +15,6 @@ from dino_foresight_ros.synthetic.raster import SHIFT, Visible, project_outlines
 
 Plane = NDArray[np.float32]
 
-SHADOW_CORNERS = 12
-
 
 class PixelGrid:
     """Column and row numbers and view rays of one camera size, made once."""
@@ -30,15 +28,10 @@ class PixelGrid:
         ).copy()
         cx, cy = camera.center_px
         one = np.ones_like(self.x)
-        self.rays = np.stack(
-            [
-                (self.x - np.float32(cx)) / np.float32(camera.focal_px),
-                (self.y - np.float32(cy)) / np.float32(camera.focal_px),
-                one,
-            ],
-            axis=-1,
-        )
-        self.unit_rays = self.rays / np.linalg.norm(self.rays, axis=-1, keepdims=True)
+        self.ray_x = ((np.arange(camera.width) - cx) / camera.focal_px).astype(np.float32)
+        self.ray_y = ((np.arange(camera.height) - cy) / camera.focal_px).astype(np.float32)
+        rays = np.stack(np.broadcast_arrays(self.ray_x[None], self.ray_y[:, None], one), axis=-1)
+        self.unit_rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
 
 
 def linear(plane: Plane, ids: NDArray[np.intp], grid: PixelGrid) -> Plane:
@@ -95,18 +88,6 @@ def _unbend(
     v[where] = across * np.take(visible.warp[3], ids) + np.take(visible.warp[4], ids)
 
 
-def shadow_outline(points: Array, light: Light) -> Array:
-    """Outline (SHADOW_CORNERS, 3) on the ground of the shadow of `points` (V, 3)."""
-    slope = light.to_sun[:2] / light.to_sun[2]
-    flat = points[:, :2] - points[:, 2:] * slope
-    middle = flat.mean(axis=0)  # keeps single precision exact enough far from the origin
-    hull = cv2.convexHull((flat - middle).astype(np.float32))[:SHADOW_CORNERS, 0] + middle
-    out = np.zeros((SHADOW_CORNERS, 3))
-    out[: len(hull), :2] = hull
-    out[len(hull) :, :2] = hull[-1]
-    return out
-
-
 def shadow_mask(camera: Camera, shadows: Array) -> Plane:
     """Where the ground lies in shadow (H, W), 0..1; only meaningful on ground pixels."""
     mask = np.zeros((camera.height, camera.width), dtype=np.uint8)
@@ -149,7 +130,8 @@ def shade(
     painted *= texture[..., :3]
     color = painted
     is_ground = np.take(visible.is_ground, ids, mode="clip")
-    height = grid.rays @ camera.rotation[2].astype(np.float32)
+    up = camera.rotation[2].astype(np.float32)
+    height = (grid.ray_x * up[0])[None] + (grid.ray_y * up[1] + up[2])[:, None]
     height *= depth
     height += np.float32(camera.position[2])
     # Little sky reaches the foot of things.
@@ -163,25 +145,41 @@ def shade(
     brightness *= seen
     color *= brightness[..., None]
     color += (light.horizon * np.float32(0.97)) * (1.0 - seen)[..., None]
-    rays = cv2.transform(grid.unit_rays, camera.rotation.astype(np.float32))
     if wet:
-        _wet_road(color, visible, ids, rays, light)
-    rows = np.flatnonzero((ids == 0).any(axis=1))
-    if len(rows):
-        part = slice(int(rows[0]), int(rows[-1]) + 1)
-        cv2.copyTo(sky(light, rays[part]), (ids[part] == 0).astype(np.uint8), color[part])
+        _wet_road(color, visible, ids, grid.unit_rays @ up, light)
+    _add_sky(color, ids, camera, grid, light)
     return color
+
+
+def _add_sky(
+    color: NDArray[np.float32],
+    ids: NDArray[np.intp],
+    camera: Camera,
+    grid: PixelGrid,
+    light: Light,
+) -> None:
+    """Draw the sky where no polygon is, in place."""
+    rows = np.flatnonzero((ids == 0).any(axis=1))
+    if not len(rows):
+        return
+    part = slice(int(rows[0]), int(rows[-1]) + 1)
+    # The sky is smooth: every second ray each way will do.
+    rays = np.ascontiguousarray(grid.unit_rays[part][::2, ::2])
+    above = sky(light, cv2.transform(rays, camera.rotation.astype(np.float32)))
+    size = (camera.width, part.stop - part.start)
+    above = cv2.resize(above, size, interpolation=cv2.INTER_LINEAR)
+    cv2.copyTo(above, (ids[part] == 0).astype(np.uint8), color[part])
 
 
 def _wet_road(
     color: NDArray[np.float32],
     visible: Visible,
     ids: NDArray[np.intp],
-    rays: NDArray[np.float32],
+    ray_up: Plane,
     light: Light,
 ) -> None:
     """Mirror the sky's brightness in a wet road, stronger at grazing angles, in place."""
     road = np.take(visible.is_ground & (visible.label == CLASS_IDS["road"]), ids, mode="clip")
-    grazing = np.clip(1.0 + rays[..., 2] * np.float32(2.2), 0.0, 1.0)
+    grazing = np.clip(1.0 + ray_up * np.float32(2.2), 0.0, 1.0)
     grazing = grazing * grazing * grazing * road * np.float32(0.5)
     color += (light.horizon * np.float32(0.85) - color) * grazing[..., None]

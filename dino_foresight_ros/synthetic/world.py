@@ -30,6 +30,8 @@ from dino_foresight_ros.synthetic.lens import Lens
 from dino_foresight_ros.synthetic.light import choose_light
 from dino_foresight_ros.synthetic.materials import Materials
 from dino_foresight_ros.synthetic.scene import Scenery
+from dino_foresight_ros.synthetic.setting import Setting
+from dino_foresight_ros.synthetic.shadows import shadow_outline
 from dino_foresight_ros.synthetic.traffic import Traffic
 
 _HORIZON_M = 640.0
@@ -79,8 +81,10 @@ class World:
         self._light = choose_light(seed, c)
         self._plan = EgoPlan(seed, c)
         self._road = Road(seed, c, self._plan)
-        parts = (seed, c, self.layout, self._plan, self._road, self._materials)
-        self._scenery, self._traffic = Scenery(*parts, self._light), Traffic(*parts)
+        setting = Setting(
+            seed, c, self.layout, self._plan, self._road, self._materials, self._light
+        )
+        self._scenery, self._traffic = Scenery(setting), Traffic(setting)
         self._lens = Lens(seed, c, config.width, config.height)
         self._focal_px = focal_from_fov(config.width, c.horizontal_fov_deg)
         self._bumps = np.random.default_rng([seed, 19]).uniform(0, 6.28, 4)
@@ -164,7 +168,7 @@ class World:
             share = k / config.motion_blur_samples
             sub = view if k == 0 else self._view(max(t_s - share * open_s, 0.0))
             total += self._light_of(sub, wet)
-        return total / config.motion_blur_samples
+        return total / np.float32(config.motion_blur_samples)
 
     def _light_of(self, view: _View, wet: bool) -> NDArray[np.float32]:
         factor = self.config.supersample
@@ -211,7 +215,7 @@ class World:
         base = base_ground(self._materials, camera.position, _HORIZON_M)
         far = self._scenery.far(ego.s_m - 30.0, ego.s_m + view_m + _FAR_M)
         groups = [*static, *far, *by_corner_count([base, *moving])]
-        outlines = [shading.shadow_outline(points, self._light) for points in moving_casters]
+        outlines = [shadow_outline(points, self._light) for points in moving_casters]
         return _View(camera, ego, groups, np.concatenate([shadows, *(o[None] for o in outlines)]))
 
 

@@ -123,8 +123,11 @@ def test_sky_and_only_sky_has_no_depth(street: World) -> None:
 def test_the_road_lies_at_the_cameras_height() -> None:
     world = World(WorldConfig(seed=2, camera_height_m=1.7, camera_roll_deg=0.0, **SMALL))
     frame = world.render(2.0)
-    road = points_in_world(frame)[frame.segmentation == CLASS_IDS["road"]]
-    assert np.abs(road[:, 2]).max() < 0.02
+    road = frame.segmentation == CLASS_IDS["road"]
+    height = np.abs(points_in_world(frame)[road][:, 2])
+    assert np.quantile(height, 0.9) < 1e-3
+    # Pixels on the road's far end may see up to one pixel past it.
+    assert np.all(height < 1e-3 + frame.depth[road] / frame.k[0, 0])
     assert frame.world_from_camera[2, 3] == pytest.approx(1.7)
 
 
@@ -135,8 +138,8 @@ def test_speed_and_yaw_rate_are_those_of_the_poses(street: World) -> None:
         moved = after.world_from_camera[:3, 3] - before.world_from_camera[:3, 3]
         assert now.speed_mps == pytest.approx(np.linalg.norm(moved) / (2 * step), abs=0.05)
         forward = [f.world_from_camera[:2, 2] for f in (before, after)]
-        turn = np.arctan2(np.cross(forward[0], forward[1]), forward[0] @ forward[1])
-        assert now.yaw_rate_rps == pytest.approx(float(turn) / (2 * step), abs=0.01)
+        yaws = [np.arctan2(y, x) for x, y in forward]
+        assert now.yaw_rate_rps == pytest.approx((yaws[1] - yaws[0]) / (2 * step), abs=0.01)
 
 
 def test_ego_brakes_turns_and_goes_on(street: World) -> None:
