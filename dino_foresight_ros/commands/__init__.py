@@ -1,3 +1,3 @@
 """Subcommands of `foresight`, one module each, in the order that --help lists them."""
 
-COMMANDS: tuple[str, ...] = ("demo", "bundle", "convert", "bag", "replay")
+COMMANDS: tuple[str, ...] = ("demo", "fetch", "bundle", "convert", "bag", "replay", "bench")

@@ -66,8 +66,8 @@ class HubServer:
         return hashlib.sha1(repr(tree).encode()).hexdigest()
 
     def asked(self, method: str) -> list[str]:
-        """Names asked of the hub itself, in order."""
-        return [r.name for r in self.requests if r.method == method and not r.from_cdn]
+        """Files asked of the hub itself, in order; huggingface_hub has questions of its own too."""
+        return [r.name for r in self.requests if r.method == method and r.name and not r.from_cdn]
 
     def starts(self, name: str) -> list[int]:
         """First bytes of the downloads of a large file, in order."""
