@@ -14,14 +14,14 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from rclpy.context import Context  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rosgraph_msgs.msg import Clock  # noqa: E402
-from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
 
-from dino_foresight_ros.classes import CLASS_IDS  # noqa: E402
-from dino_foresight_ros.synthetic import World, WorldConfig  # noqa: E402
+from dino_foresight_ros.classes import CLASS_IDS
+from dino_foresight_ros.synthetic import World, WorldConfig
 
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.synthetic_camera_node", "--ros-args"]
 SMALL = ("width:=96", "height:=54")
