@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dino_foresight_ros.demo.moments import MomentKeeper, MomentTracker
+from dino_foresight_ros.render import Moment, StepView
+
+STEP_S = 0.2
+FRAME_S = 0.1
+
+
+def ns(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def frame(number: int) -> np.ndarray:
+    """A picture that tells its number."""
+    return np.full((4, 8, 3), number % 256, np.uint8)
+
+
+def number_of(picture: np.ndarray | None) -> int | None:
+    return None if picture is None else int(picture[0, 0, 0])
+
+
+def views(stamp_ns: int, count: int = 3) -> list[StepView]:
+    return [StepView(k, STEP_S * k, stamp_ns + ns(STEP_S * k)) for k in range(1, count + 1)]
+
+
+class Stream:
+    """Frames every 0.1 s, each forecast `delay` frames after it came."""
+
+    def __init__(self, spacing_s: float = 0.0) -> None:
+        self.moments: list[Moment] = []
+        self.tracker = MomentTracker(self.moments.append, spacing_s)
+
+    def run(self, count: int, delay: int = 0, start_s: float = 100.0) -> None:
+        for index in range(count + delay):
+            if index < count:
+                self.tracker.add_frame(ns(start_s + index * FRAME_S), frame(index))
+            stamp_ns = ns(start_s + (index - delay) * FRAME_S)
+            if index >= delay and self.tracker.wants(stamp_ns):
+                self.tracker.add_forecast(stamp_ns, views(stamp_ns), STEP_S, 1.0)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 4, 12])
+def test_each_forecast_meets_the_frames_of_its_instants(delay: int) -> None:
+    stream = Stream()
+    stream.run(20, delay)
+    stream.tracker.flush()
+    assert len(stream.moments) == 20
+    for index, moment in enumerate(stream.moments):
+        assert number_of(moment.image) == index
+        expected = [index + 2 * k if index + 2 * k < 20 else None for k in (1, 2, 3)]
+        assert [number_of(step.arrived) for step in moment.steps] == expected
+
+
+def test_moments_come_as_soon_as_their_last_instant_has_passed() -> None:
+    stream = Stream()
+    stream.run(8)
+    # The last instant of frame 0 is frame 6; frame 7 shows that nothing nearer can come.
+    assert [number_of(m.image) for m in stream.moments] == [0]
+
+
+def test_a_frame_far_from_every_instant_is_not_taken_for_it() -> None:
+    moments: list[Moment] = []
+    tracker = MomentTracker(moments.append, 0.0)
+    tracker.add_frame(0, frame(0))
+    tracker.add_forecast(0, views(0), STEP_S, None)
+    # Off by half an interval from step 1 and 2, by a tenth from step 3.
+    for number, time_s in ((1, 0.3), (2, 0.62)):
+        tracker.add_frame(ns(time_s), frame(number))
+    tracker.flush()
+    assert [number_of(step.arrived) for step in moments[0].steps] == [None, None, 2]
+
+
+def test_the_nearest_of_several_frames_is_taken() -> None:
+    moments: list[Moment] = []
+    tracker = MomentTracker(moments.append, 0.0)
+    tracker.add_frame(0, frame(0))
+    tracker.add_forecast(0, views(0, 1), STEP_S, None)
+    for number, time_s in ((1, 0.15), (2, 0.19), (3, 0.22)):
+        tracker.add_frame(ns(time_s), frame(number))
+    tracker.flush()
+    assert number_of(moments[0].steps[0].arrived) == 2
+
+
+def test_forecasts_are_thinned_to_the_spacing() -> None:
+    stream = Stream(spacing_s=0.3)
+    stream.run(30)
+    stream.tracker.flush()
+    assert [number_of(m.image) for m in stream.moments] == list(range(0, 30, 3))
+
+
+def test_after_a_jump_back_nothing_is_mixed_with_what_came_before() -> None:
+    stream = Stream()
+    stream.run(10, start_s=100.0)
+    stream.run(10, start_s=50.0)
+    stream.tracker.flush()
+    assert len(stream.moments) == 20
+    last_before = stream.moments[9]
+    assert [step.arrived for step in last_before.steps] == [None] * 3
+
+
+def test_a_forecast_from_a_frame_that_is_not_known_is_not_wanted() -> None:
+    tracker = MomentTracker(lambda moment: None, 0.0)
+    tracker.add_frame(ns(1.0), frame(0))
+    assert not tracker.wants(ns(2.0))
+    assert tracker.wants(ns(1.0))
+
+
+def test_frames_are_kept_small_and_few() -> None:
+    tracker = MomentTracker(lambda moment: None, 0.0)
+    large = np.zeros((720, 1280, 3), np.uint8)
+    for index in range(500):
+        tracker.add_frame(ns(index * FRAME_S), large)
+        tracker.add_forecast(ns(index * FRAME_S), views(ns(index * FRAME_S) + ns(1e6)), 0.2, 1.0)
+    kept = list(tracker._frames)
+    assert sum(picture.nbytes for _, picture in kept) < 100e6
+    assert len(tracker._pending) <= 64
+
+
+@given(count=st.integers(0, 3000), wanted=st.integers(1, 5))
+def test_kept_moments_are_few_and_spread_over_the_run(count: int, wanted: int) -> None:
+    keeper = MomentKeeper(capacity=12)
+    for index in range(count):
+        step = StepView(1, 0.2, 0, arrived=frame(0))
+        keeper.add(Moment(frame(0), index, (step,)))
+    assert len(keeper._kept) <= 12
+    chosen = [moment.stamp_ns for moment in keeper.choose(wanted)]
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(count, wanted)
+    if count > 100 and wanted > 1:
+        gaps = np.diff(chosen)
+        assert gaps.min() > 0.3 * count / wanted
+
+
+def test_moments_whose_instants_all_came_are_preferred() -> None:
+    keeper = MomentKeeper(capacity=12)
+    for index in range(8):
+        arrived = frame(0) if index < 4 else None
+        keeper.add(Moment(frame(0), index, (StepView(1, 0.2, 0, arrived=arrived),)))
+    assert [m.stamp_ns for m in keeper.choose(3)] == [0, 2, 3]
+    assert len(keeper.choose(6)) == 6
