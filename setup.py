@@ -22,7 +22,12 @@ def read_version() -> str:
 
 
 packages = find_packages(include=[NAME, f"{NAME}.*"])
-training = ["training", *(f"training.{name}" for name in find_packages("training"))]
+# Folders at the top that are packages of ours: training and benchmark.
+beside = [
+    name
+    for top in ("training", "benchmark")
+    for name in (top, *(f"{top}.{sub}" for sub in find_packages(top)))
+]
 
 setup(
     name=NAME,
@@ -32,8 +37,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=packages + [f"{NAME}.{name}" for name in training],
-    package_dir={f"{NAME}.training": "training"},
+    packages=packages + [f"{NAME}.{name}" for name in beside],
+    package_dir={f"{NAME}.training": "training", f"{NAME}.benchmark": "benchmark"},
     package_data={NAME: ["**/*.yaml", "**/*.html", "py.typed"]},
     # What the model, the readers of recordings and the command line import. rclpy and the message
     # packages are no requirements: only the nodes need them, and a robot has them from ROS 2.
@@ -49,8 +54,8 @@ setup(
         "timm>=1.0.9",
         # timm imports torchvision, which has to come from the same index as torch: a CPU-only
         # torch beside another index's torchvision fails at import.
-        "torch>=2.2",
-        "torchvision>=0.17",
+        "torch>=2.6",
+        "torchvision>=0.21",
         "tqdm>=4.60",
     ],
     # What dino_foresight_ros.training imports besides; a robot that only forecasts goes without.

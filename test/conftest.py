@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch loads: threads that spin while they wait take the cores that other processes, such as
+# the nodes under test, need; a pass can then take fifty times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ROOT = Path(__file__).resolve().parents[1]
 # Above 101 the ports of a domain run into those that Linux hands out to everybody.
 DOMAINS = range(20, 102)

@@ -1,0 +1,1 @@
+"""Speed and memory of the live engine, each against a baseline in the same run."""

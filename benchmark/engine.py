@@ -1,0 +1,228 @@
+"""The live engine stage by stage, and against the plain way in the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from dino_foresight_ros.benchmark.measure import (
+    Timing,
+    clock,
+    count_flops,
+    machine,
+    matmul_rate,
+    peak_mb,
+    wait,
+)
+from dino_foresight_ros.benchmark.plain import FRAMES, PlainWay
+from dino_foresight_ros.benchmark.sizes import build
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
+from dino_foresight_ros.runtime import Foresight
+
+CAMERA = (540, 960)
+"""(H, W) of the camera's images."""
+COMPUTE = ("encode", "forecast")
+"""Stages that are matrix products in the main."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured.
+
+    Attributes:
+        size: a key of `sizes.SIZES`.
+        device, dtype: as the node's parameters.
+        steps: forecast steps.
+        outputs: heads that run.
+        seconds: how long each part is repeated, seconds.
+        plain: whether the plain way runs too, in float32 on the same device.
+    """
+
+    size: str
+    device: str = "cpu"
+    dtype: str = "float32"
+    steps: int = 1
+    outputs: tuple[str, ...] = ("segmentation", "depth")
+    seconds: float = 10.0
+    plain: bool = True
+
+
+@dataclass
+class Result:
+    """What came out; `asdict` of it is the JSON."""
+
+    case: Case
+    machine: dict[str, Any]
+    stages: dict[str, Timing] = field(default_factory=dict)
+    share_of_matmul: dict[str, float] = field(default_factory=dict)
+    matmul_gflops: float = 0.0
+    update: Timing | None = None
+    overhead_percent: float = 0.0
+    frames_per_s: float = 0.0
+    plain: Timing | None = None
+    speedup: float | None = None
+    peak_mb: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def images(count: int, seed: int = 0) -> list[np.ndarray]:
+    """Noise frames of a camera; the work does not depend on what they show."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (*CAMERA, 3), dtype=np.uint8) for _ in range(count)]
+
+
+class Stages:
+    """One engine taken apart: each stage runs by itself on what the one before it left."""
+
+    def __init__(self, engine: Foresight, case: Case) -> None:
+        self.engine, self.case, self.bundle = engine, case, engine.bundle
+        self.image = images(1)[0]
+        self.pixels = self.features = self.z = self.context = torch.empty(0)
+        self.predicted = self.reconstructed = torch.empty(0)
+        self.raw: dict[str, torch.Tensor] = {}
+        self.maps: dict[str, torch.Tensor] = {}
+        self.stamp = 10**18
+
+    def all(self) -> dict[str, Callable[[], object]]:
+        """Stage name -> work, in the order they run."""
+        heads = {f"head {n}": (lambda n=n: self._head(n)) for n in self.case.outputs}
+        return {
+            "preprocess": self._preprocess,
+            "encode": self._encode,
+            "pca": self._pca,
+            "buffer": self._buffer,
+            "forecast": self._forecast,
+            "inverse pca": self._inverse,
+            **heads,
+            "download": self._download,
+        }
+
+    def _preprocess(self) -> None:
+        self.pixels = self.engine.preprocess(self.image)
+
+    def _encode(self) -> None:
+        self.features = self.bundle.encoder(self.pixels)
+
+    def _pca(self) -> None:
+        self.z = self.bundle.pca.transform(self.features)
+
+    def _buffer(self) -> None:
+        self.stamp += round(self.bundle.frame_interval_s * 1e9)
+        buffer = self.engine._buffer("stages")
+        buffer.push(self.stamp, self.z[0])
+        context = buffer.context()
+        self.context = self.z[None].expand(1, 4, -1, -1, -1) if context is None else context[None]
+
+    def _forecast(self) -> None:
+        self.predicted = self.bundle.forecaster.rollout(self.context, self.case.steps)
+
+    def _inverse(self) -> None:
+        self.reconstructed = self.bundle.pca.inverse(self.predicted[0])
+
+    def _head(self, name: str) -> None:
+        for features in self.reconstructed.split(1):
+            raw = self.engine._heads[name](features)
+            self.maps |= self.bundle.tasks[name].decode(raw, self.engine.output_size)
+
+    def _download(self) -> None:
+        for tensor in self.maps.values():
+            tensor.cpu().numpy()
+
+
+@torch.inference_mode()
+def run(case: Case) -> Result:
+    """Measure one case. Alternates the engine with the plain way, then times the stages."""
+    device = resolve_device(case.device)
+    dtype = resolve_dtype(case.dtype, device)
+    bundle = build(case.size).to(device, dtype)
+    engine = Foresight(bundle, steps=case.steps, wanted=_wanted(case.outputs))
+    result = Result(case, machine(device))
+    plain = PlainWay(build(case.size).to(device), case.steps, case.outputs) if case.plain else None
+    _alternate(engine, plain, case, result)
+    _time_stages(Stages(engine, case), case, device, dtype, result)
+    result.peak_mb = peak_mb(device)
+    return result
+
+
+def _wanted(outputs: tuple[str, ...]) -> frozenset[str]:
+    extra = {"confidence"} if "segmentation" in outputs else set()
+    return frozenset(outputs) | extra
+
+
+def _alternate(engine: Foresight, plain: PlainWay | None, case: Case, result: Result) -> None:
+    """Engine update, plain forecast, engine update, ...: both see the same machine."""
+    device = engine.bundle.device
+    clip = images(FRAMES)
+    step_ns = round(engine.bundle.frame_interval_s * 1e9)
+    stamp = 10**18
+    for image in clip:  # fills the context, and warms up
+        stamp += step_ns
+        engine.update(image, stamp)
+    if plain is not None:
+        plain(clip)
+    ours: list[float] = []
+    theirs: list[float] = []
+    until = time.perf_counter() + case.seconds
+    while time.perf_counter() < until or len(ours) < 5:
+        stamp += step_ns
+        ours.append(clock(lambda: engine.update(clip[0], stamp), device))  # noqa: B023
+        if plain is not None:
+            theirs.append(clock(lambda: plain(clip), device))
+    result.update = Timing.of(ours)
+    result.frames_per_s = len(ours) / sum(ours)
+    if theirs:
+        result.plain = Timing.of(theirs)
+        result.speedup = result.plain.p50_ms / result.update.p50_ms
+
+
+def _time_stages(
+    stages: Stages, case: Case, device: torch.device, dtype: torch.dtype, result: Result
+) -> None:
+    """Interleave update and the stages one by one, so that a noisy moment hits all alike."""
+    work = stages.all()
+    for stage in work.values():
+        stage()
+    times: dict[str, list[float]] = {name: [] for name in work}
+    whole: list[float] = []
+    rates: list[float] = []
+    stamp = 2 * 10**18
+    step_ns = round(stages.bundle.frame_interval_s * 1e9)
+    until = time.perf_counter() + case.seconds
+    while time.perf_counter() < until or len(whole) < 8:
+        stamp += step_ns
+        whole.append(clock(lambda: stages.engine.update(stages.image, stamp), device))  # noqa: B023
+        for name, stage in work.items():
+            times[name].append(clock(stage, device))
+        if len(whole) % 8 == 1:
+            rates.append(matmul_rate(device, dtype, repeats=3))
+    wait(device)
+    result.stages = {name: Timing.of(seconds) for name, seconds in times.items()}
+    total = sum(t.p50_ms for t in result.stages.values())
+    result.overhead_percent = 100 * (Timing.of(whole[4:]).p50_ms / total - 1)
+    result.matmul_gflops = float(np.median(rates)) / 1e9
+    for name in (n for n in work if n in COMPUTE or n.startswith("head")):
+        rate = count_flops(work[name]) / (result.stages[name].p50_ms / 1e3)
+        result.share_of_matmul[name] = rate / (result.matmul_gflops * 1e9)
+
+
+def same_result(bundle: Bundle, steps: int) -> float:
+    """Largest difference between the engine's and the plain way's depth, for the same clip."""
+    engine = Foresight(bundle, steps=steps)
+    clip = images(FRAMES)
+    forecast = None
+    for i, image in enumerate(clip):
+        forecast = engine.update(image, i * round(bundle.frame_interval_s * 1e9) + 10**18)
+    assert forecast is not None
+    theirs = PlainWay(bundle, steps, ("normals",))(clip)
+    normals = forecast.steps[-1].normals
+    assert normals is not None
+    return float(np.abs(normals - theirs[f"normals_{steps - 1}"]).max())

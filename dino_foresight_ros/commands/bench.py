@@ -1,0 +1,71 @@
+"""`foresight bench`: how fast the live engine is, against the plain way in the same run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+SIZES = ("tiny", "small", "base", "base-highres")
+OUTPUTS = ("segmentation", "depth", "normals")
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "bench",
+        help="measure speed and memory of the live engine on this machine",
+        description="Times every stage of a live update, and the whole of it against the plain "
+        "way (encode the whole clip anew, attention weights materialised, float32), alternating. "
+        "Models have random weights: speed does not depend on them.",
+    )
+    parser.add_argument("--size", nargs="+", choices=SIZES, default=["tiny"], help="model sizes")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument(
+        "--dtype", nargs="+", choices=("float32", "bfloat16", "float16"), default=["float32"]
+    )
+    parser.add_argument("--steps", type=int, default=1, help="forecast steps (default: 1)")
+    parser.add_argument("--outputs", nargs="*", choices=OUTPUTS, default=["segmentation", "depth"])
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="per part of each case (default: 10)"
+    )
+    parser.add_argument("--no-plain", action="store_true", help="leave the plain way out")
+    parser.add_argument("--out", type=Path, help="folder for bench.md and bench.json")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    from dino_foresight_ros.benchmark import report
+    from dino_foresight_ros.benchmark.engine import Case
+    from dino_foresight_ros.benchmark.engine import run as run_case
+    from dino_foresight_ros.errors import UsageError
+    from dino_foresight_ros.model.devices import resolve_device
+
+    if not 1 <= args.steps <= 16:
+        raise UsageError(f"--steps is {args.steps}; it must be 1 to 16")
+    if not args.seconds > 0:
+        raise UsageError(f"--seconds is {args.seconds}; it must be positive")
+    device = str(resolve_device(args.device))
+    results = []
+    for size in args.size:
+        for dtype in args.dtype:
+            print(f"measuring {size}, {device}, {dtype} ...", flush=True)
+            results.append(
+                run_case(
+                    Case(
+                        size,
+                        device,
+                        dtype,
+                        args.steps,
+                        tuple(args.outputs),
+                        args.seconds,
+                        not args.no_plain,
+                    )
+                )
+            )
+    print(report.machine_line(results))
+    print(report.markdown(results), end="")
+    for path in report.write(results, args.out) if args.out else []:
+        print(path)
+    return 0
