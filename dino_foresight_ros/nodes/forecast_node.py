@@ -29,12 +29,14 @@ from dino_foresight_ros.ros.qos import camera_info_input_qos, image_input_qos
 from dino_foresight_ros.ros.run import run_node
 from dino_foresight_ros.ros.stamps import time_to_ns
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
+from dino_foresight_ros.threads import share_cores
 
 if TYPE_CHECKING:
     from dino_foresight_ros.nodes.forecast_engine import LoadedEngine
     from dino_foresight_ros.runtime.forecast import Forecast
+    from dino_foresight_ros.runtime.mailbox import Frame
     from dino_foresight_ros.runtime.statistics import FrameCounter
-    from dino_foresight_ros.runtime.worker import ForecastWorker, Frame
+    from dino_foresight_ros.runtime.worker import ForecastWorker
 
 NODE_NAME = "forecast_node"
 CHECK_PERIOD_S = 1.0
@@ -298,6 +300,7 @@ def _start() -> ForecastNode:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node; returns the process's exit code."""
+    share_cores()
     summary = "Forecasts what a camera will see next. In: image, camera_info. Out: foresight/..."
     return run_node(_start, args, usage(NODE_NAME, summary, FORECAST_PARAMETERS))
 
