@@ -12,12 +12,15 @@ import numpy as np
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.runtime.forecast import Forecast
+from dino_foresight_ros.runtime.mailbox import Frame, Mailbox, Rule
 from dino_foresight_ros.runtime.statistics import FrameCounter, LatencyWindow, RateMeter
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.feature_buffer import Arrival
 
 THREAD_NAME = "foresight-worker"
+NOTHING: Mapping[int, frozenset[str]] = {}
+"""Wanted outputs of a frame that only fills the context."""
 
 Wanted = frozenset[str] | Mapping[int, frozenset[str]]
 """Outputs wanted of every step, or of each step (counted from 1)."""
@@ -38,20 +41,8 @@ class Engine(Protocol):
     @property
     def context_state(self) -> str: ...
 
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame on its way: whatever the sender handed over, not decoded yet.
-
-    Attributes:
-        payload: what `decode` turns into an (H, W, 3) uint8 RGB array.
-        stamp_ns: its time stamp, nanoseconds.
-        received_s: when it was handed over, seconds of `time.monotonic`.
-    """
-
-    payload: Any
-    stamp_ns: int
-    received_s: float
+    @property
+    def rule(self) -> Rule: ...
 
 
 @dataclass(frozen=True)
@@ -75,13 +66,14 @@ class Hooks:
 
 
 class ForecastWorker:
-    """Runs the engine in a thread behind a mailbox of one frame.
+    """Runs the engine in a thread behind a mailbox for the newest frame.
 
     A frame that arrives while another waits replaces it, so memory and delay stay bounded
     however slow the model is. Reasons of dropped frames are the engine's (`context_filling`,
     `duplicate_stamp`, `out_of_order`) and these: `time_jump` (the context restarts with this
-    frame), `superseded` by a newer frame, `bad_image`, `error`, `unwanted` (nobody listens; the
-    context is still kept), `inactive` (the worker does not run or stopped meanwhile).
+    frame), `superseded` by a newer frame, `context_only` (superseded, but encoded for the newer
+    frame's context), `bad_image`, `error`, `unwanted` (nobody listens; the context is still
+    kept), `inactive` (the worker does not run or stopped meanwhile).
     """
 
     def __init__(self, engine: Engine, hooks: Hooks, counter: FrameCounter | None = None) -> None:
@@ -93,7 +85,8 @@ class ForecastWorker:
         self._engine = engine
         self._hooks = hooks
         self._condition = threading.Condition()
-        self._waiting: Frame | None = None
+        self._mailbox = Mailbox(engine.rule)
+        self._encoded_ns: list[int] = []  # stamps of the engine's context, rising
         self._session: int | None = None  # None while stopped; a frame belongs to one session
         self._sessions = 0
         self._reset_asked = False
@@ -115,14 +108,12 @@ class ForecastWorker:
         frame = self._receive(payload, stamp_ns)
         with self._condition:
             running = self._session is not None
-            overtaken = self._waiting
-            if running:
-                self._waiting = frame
-                self._condition.notify_all()
+            useless = self._mailbox.put(frame) if running else []
+            self._condition.notify_all()
         if not running:
             self._drop(frame, "inactive")
-        elif overtaken is not None:
-            self._drop(overtaken, "superseded")
+        for old in useless:
+            self._drop(old, "superseded")
 
     def refuse(self, payload: Any, stamp_ns: int, reason: str) -> None:
         """Account for a frame that is not worth handing over."""
@@ -134,18 +125,18 @@ class ForecastWorker:
             self._reset_asked = True
 
     def stop(self, timeout_s: float = 1.5) -> bool:
-        """Stop, giving up the waiting frame and the one in work.
+        """Stop, giving up the waiting frames and the one in work.
 
         Returns:
             False when a forward pass outlasts the timeout; its thread ends after that pass.
         """
         with self._condition:
             self._session = None
-            waiting, self._waiting = self._waiting, None
+            left = self._mailbox.clear()
             self._condition.notify_all()
             ended = self._condition.wait_for(lambda: self._thread is None, timeout_s)
-        if waiting is not None:
-            self._drop(waiting, "inactive")
+        for frame in left:
+            self._drop(frame, "inactive")
         return ended
 
     def _receive(self, payload: Any, stamp_ns: int) -> Frame:
@@ -155,35 +146,54 @@ class ForecastWorker:
         return frame
 
     def _run(self) -> None:
-        while (work := self._next()) is not None:
-            self._process(*work)
+        while (session := self._wait_for_work()) is not None:
+            self._work(session)
 
-    def _next(self) -> tuple[Frame, int] | None:
-        """The next frame and its session; None when the thread is to end."""
+    def _wait_for_work(self) -> int | None:
+        """Wait for a frame; its session, or None when the thread is to end."""
         with self._condition:
-            self._condition.wait_for(lambda: self._session is None or self._waiting is not None)
+            self._condition.wait_for(
+                lambda: self._session is None or self._mailbox.newest is not None
+            )
             if self._session is None:
                 self._thread = None
                 self._condition.notify_all()
-                return None
-            frame, self._waiting = self._waiting, None
-            assert frame is not None
-            if self._reset_asked:
-                self._reset_asked = False
-                self._engine.reset()
-            return frame, self._session
+            return self._session
 
-    def _process(self, frame: Frame, session: int) -> None:
+    def _work(self, session: int) -> None:
+        with self._condition:
+            if self._mailbox.newest is None:  # stopped meanwhile
+                return
+            reset, self._reset_asked = self._reset_asked, False
+            if reset:
+                self._encoded_ns.clear()
+            newest, needed, useless = self._mailbox.take(self._encoded_ns)
+        if reset:
+            self._engine.reset()
+        for frame in useless:
+            self._drop(frame, "superseded")
+        wanted = self._hooks.wanted()
+        for frame in needed:
+            if _is_nothing(wanted):
+                self._drop(frame, "superseded")
+            else:
+                self._process(frame, session, NOTHING, "context_only")
+        self._process(newest, session, wanted, "unwanted")
+        # Read here, since the engine belongs to this thread.
+        self.context_state = self._engine.context_state
+
+    def _process(
+        self, frame: Frame, session: int, wanted: Wanted | None, reason_of_nothing: str
+    ) -> None:
         try:
-            reason = self._forecast(frame, session)
+            reason = self._forecast(frame, session, wanted, reason_of_nothing)
         except InputError as error:
             reason = "bad_image"
             self._hooks.on_error(reason, error)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
             reason = "error"
+            self._encoded_ns.clear()  # whether this frame got into the context is not known
             self._hooks.on_error(reason, error)
-        # Read here, since the engine belongs to this thread.
-        self.context_state = self._engine.context_state
         if reason is not None:
             self._drop(frame, reason)
             return
@@ -192,22 +202,37 @@ class ForecastWorker:
         self.output_rate.tick(done_s)
         self.counter.forecast()
 
-    def _forecast(self, frame: Frame, session: int) -> str | None:
+    def _forecast(
+        self, frame: Frame, session: int, wanted: Wanted | None, reason_of_nothing: str
+    ) -> str | None:
         """Publish the frame's forecast, or return why there is none."""
+        if session != self._session:
+            return "inactive"
         image = self._hooks.decode(frame.payload)
-        wanted = self._hooks.wanted()
         forecast = self._engine.update(image, frame.stamp_ns, wanted)
-        if forecast is None:
-            arrival = self._engine.last_arrival
-            if arrival is not None and arrival.value == "time_jump":
-                return "time_jump"
-            return self._engine.last_drop or "context_filling"
+        reason = self._note_arrival(frame.stamp_ns)
+        if reason is not None and forecast is None:
+            return reason
         if _is_nothing(wanted):
-            return "unwanted"
+            return reason_of_nothing
+        if forecast is None:
+            return self._engine.last_drop or "context_filling"
         if session != self._session:
             return "inactive"
         self._hooks.on_forecast(forecast, frame)
         return None
+
+    def _note_arrival(self, stamp_ns: int) -> str | None:
+        """Keep book of the engine's context; the reason when the frame broke it or is not in it."""
+        arrival = "append" if self._engine.last_arrival is None else self._engine.last_arrival.value
+        if arrival in ("duplicate_stamp", "out_of_order"):
+            return arrival
+        if arrival in ("gap", "time_jump"):
+            self._encoded_ns.clear()
+        oldest_ns = stamp_ns - self._engine.rule.span_ns
+        self._encoded_ns[:] = [s for s in self._encoded_ns if oldest_ns <= s < stamp_ns]
+        self._encoded_ns.append(stamp_ns)
+        return "time_jump" if arrival == "time_jump" else None
 
     def _drop(self, frame: Frame, reason: str) -> None:
         self.counter.drop(reason)

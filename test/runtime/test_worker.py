@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.runtime.feature_buffer import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.forecast import Forecast
+from dino_foresight_ros.runtime.mailbox import Frame
 from dino_foresight_ros.runtime.statistics import FrameCounter, LatencyWindow, RateMeter
-from dino_foresight_ros.runtime.worker import ForecastWorker, Frame, Hooks
+from dino_foresight_ros.runtime.worker import ForecastWorker, Hooks
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
@@ -32,6 +34,7 @@ class FakeEngine:
         self.last_drop: str | None = None
         self.last_arrival: Any = None
         self.context_state = "4/4 frames"
+        self.rule = ContextRule.for_interval(4, 0.2)
         self.fill = fill
         self.duration_s = duration_s
         self.seen: list[int] = []
@@ -56,6 +59,28 @@ class FakeEngine:
 
     def reset(self) -> None:
         self.resets += 1
+
+
+class SlowEngine(FakeEngine):
+    """Keeps a real context; a forecast takes far longer than the frame interval, as on a CPU."""
+
+    def __init__(self, interval_s: float, encode_s: float, forecast_s: float) -> None:
+        super().__init__()
+        self.rule = ContextRule.for_interval(4, interval_s)
+        self.buffer = FeatureBuffer(self.rule, (1, 1, 1))
+        self.encode_s, self.forecast_s = encode_s, forecast_s
+
+    def update(self, image: np.ndarray, stamp_ns: int, wanted: Any = None) -> Forecast | None:
+        self.seen.append(stamp_ns)
+        time.sleep(self.encode_s)
+        self.last_arrival = self.buffer.push(stamp_ns, torch.zeros(1, 1, 1))
+        self.last_drop = None if self.last_arrival.accepted else self.last_arrival.value
+        if self.last_drop or self.buffer.context_stamps() is None:
+            self.last_drop = self.last_drop or "context_filling"
+            return None
+        if wanted:
+            time.sleep(self.forecast_s)
+        return forecast_at(stamp_ns)
 
 
 class Harness:
@@ -126,8 +151,9 @@ def test_newest_frame_replaces_the_waiting_one(harness: Any) -> None:
     for stamp in range(1, 500):
         one.worker.submit("a", stamp)
     counts = one.worker.counter.counts()
-    assert (counts.received, counts.in_flight) == (500, 2)
-    assert counts.dropped == {"superseded": 498}
+    # In work, waiting, and one that could still serve the context.
+    assert (counts.received, counts.in_flight) == (500, 3)
+    assert counts.dropped == {"superseded": 497}
     one.engine.gate.set()
     one.settle()
     assert one.published == [0, 499]
@@ -147,6 +173,23 @@ def test_slow_engine_under_a_steady_stream_keeps_the_delay_bounded(harness: Any)
     assert one.worker.latency.percentile_s(50) < 0.1
 
 
+def test_engine_slower_than_its_interval_still_gets_whole_contexts(harness: Any) -> None:
+    """A pass takes four intervals: whoever sees only the newest frames never fills a context."""
+    one = harness(SlowEngine(0.05, encode_s=0.005, forecast_s=0.2), wanted=frozenset({"depth"}))
+    started = time.monotonic()
+    while (elapsed_s := time.monotonic() - started) < 2.5:
+        one.worker.submit("a", 10**9 + round(elapsed_s * 1e9))
+        time.sleep(0.01)
+    one.settle()
+    one.check_accounts()
+    reasons = one.worker.counter.counts().dropped
+    assert len(one.published) >= 5
+    assert set(reasons) == {"context_filling", "context_only", "superseded"}
+    # At most the three older frames of a context are encoded on top of each newest one.
+    assert len(one.engine.seen) <= 4 * (len(one.published) + reasons["context_filling"])
+    assert one.engine.seen == sorted(one.engine.seen)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     payloads=st.lists(st.sampled_from(["good", "broken", "unpublishable"]), max_size=30),
@@ -161,7 +204,7 @@ def test_every_frame_is_accounted_for(payloads: list[str], pauses: Any) -> None:
         assert one.check.received == (
             one.check.forecasts + one.check.dropped_total + one.check.in_flight
         )
-        assert one.check.in_flight <= 2
+        assert one.check.in_flight <= 3
         time.sleep(pauses.choice([0.0, 0.0005]))
     assert one.worker.stop()
     one.check_accounts()
@@ -189,7 +232,7 @@ def test_reasons_of_the_engine_are_counted_by_name(harness: Any) -> None:
         one.worker.submit("a", stamp)
         one.settle()
     one.engine.fill = 4
-    one.engine.last_arrival = SimpleNamespace(value="time_jump")
+    one.engine.last_arrival = Arrival.TIME_JUMP
     one.worker.submit("a", 2)
     one.settle()
     one.worker.refuse("a", 0, "no_stamp")

@@ -1,0 +1,90 @@
+"""Frames that wait: the newest, and what its context may need of those that it replaced."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dino_foresight_ros.runtime.feature_buffer import ContextRule
+from dino_foresight_ros.runtime.mailbox import Frame, Mailbox
+
+RULE = ContextRule(frames=4, interval_ns=100, tolerance_ns=45, max_gap_ns=200)
+
+
+def put(mailbox: Mailbox, *stamps: int) -> list[int]:
+    return [f.stamp_ns for s in stamps for f in mailbox.put(Frame(None, s, 0.0))]
+
+
+def take(mailbox: Mailbox, encoded: list[int]) -> tuple[int, list[int], list[int]]:
+    newest, needed, useless = mailbox.take(encoded)
+    return newest.stamp_ns, [f.stamp_ns for f in needed], [f.stamp_ns for f in useless]
+
+
+def test_first_frame_replaces_nothing() -> None:
+    mailbox = Mailbox(RULE)
+    assert put(mailbox, 1000) == []
+    assert take(mailbox, []) == (1000, [], [])
+    assert mailbox.newest is None
+
+
+def test_holes_of_the_context_are_filled_from_replaced_frames() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, *range(1000, 1310, 10))
+    newest, needed, _ = take(mailbox, [])
+    assert newest == 1300
+    assert needed == [1000, 1100, 1200]
+
+
+def test_what_the_engine_holds_is_not_encoded_again() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, *range(1110, 1310, 10))
+    newest, needed, _ = take(mailbox, [900, 1000, 1100])
+    assert (newest, needed) == (1300, [1210])
+
+
+def test_fast_engine_needs_no_replaced_frames() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, 1290, 1300)
+    assert take(mailbox, list(range(1000, 1290, 20))) == (1300, [], [1290])
+
+
+def test_frames_from_before_a_jump_back_are_useless() -> None:
+    mailbox = Mailbox(RULE)
+    assert put(mailbox, 1000, 1100, 500) == [1000, 1100]
+    assert take(mailbox, [900]) == (500, [], [])
+
+
+def test_clear_gives_everything_back() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, 1000, 1100, 1200)
+    assert [f.stamp_ns for f in mailbox.clear()] == [1000, 1100, 1200]
+    assert mailbox.clear() == []
+
+
+@given(
+    stamps=st.lists(st.integers(0, 3000), max_size=80),
+    encoded=st.lists(st.integers(0, 3000), max_size=8, unique=True).map(sorted),
+    taken_after=st.integers(1, 20),
+)
+def test_no_frame_is_lost_and_memory_is_bounded(
+    stamps: list[int], encoded: list[int], taken_after: int
+) -> None:
+    mailbox = Mailbox(RULE)
+    frames = [Frame(index, stamp, 0.0) for index, stamp in enumerate(stamps)]
+    out: list[int] = []
+    held = 0
+    for index, frame in enumerate(frames):
+        useless = mailbox.put(frame)
+        held += 1 - len(useless)
+        assert held <= 2 + 2 * RULE.frames
+        out += [f.payload for f in useless]
+        if index % taken_after == taken_after - 1:
+            newest, needed, useless = mailbox.take(encoded)
+            assert newest is frame
+            assert [f.stamp_ns for f in needed] == sorted({f.stamp_ns for f in needed})
+            assert all(f.stamp_ns < newest.stamp_ns for f in needed)
+            assert len(needed) < RULE.frames
+            out += [f.payload for f in (newest, *needed, *useless)]
+            held = 0
+    out += [f.payload for f in mailbox.clear()]
+    assert sorted(out) == [f.payload for f in frames]
