@@ -99,7 +99,7 @@ def bushes(
     """Domes of leaf polygons on ground points (N, 3): undergrowth, or a hedge when close."""
     n = len(foot)
     direction = rng.normal(0, 1, (n * per_bush, 3))
-    direction[:, 2] = np.abs(direction[:, 2])
+    direction[:, 2] = np.abs(direction[:, 2]) * 0.7
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     size = np.repeat(rng.uniform(0.6, 1.2, (n, 1)) * height, per_bush, axis=0)
     share = rng.uniform(0.35, 0.75, (n * per_bush, 1))
@@ -114,7 +114,7 @@ def bushes(
         tint,
         materials[f"leaves{rng.integers(LEAVES)}"],
     )
-    shade = np.clip(0.6 + 0.5 * direction[:, 2:] * share, 0, 1.1).astype(np.float32)
+    shade = np.clip(0.72 + 0.5 * direction[:, 2:] * share, 0, 1.15).astype(np.float32)
     return faces.tinted(shade * np.ones((1, 3), np.float32))
 
 
@@ -122,11 +122,14 @@ def tree_line(
     rng: np.random.Generator, materials: Materials, left: Array, right: Array, height: float
 ) -> Faces:
     """A distant ragged row of trees between two ground points (2,), as one silhouette."""
-    steps = 7
+    steps = 22
     share = np.linspace(1.0, 0.0, steps)[:, None]
     top = left + (right - left) * share
-    z = height * rng.uniform(0.55, 1.1, (steps, 1))
-    rim = np.hstack([top + (right - left) * rng.uniform(-0.05, 0.05, (steps, 1)), z])
+    # Crowns of about equal height, each round on top and set off from the next.
+    z = height * rng.uniform(0.7, 1.0, (steps, 1))
+    z[::3] *= rng.uniform(0.6, 0.85, (len(z[::3]), 1))
+    z[[0, -1]] *= 0.35
+    rim = np.hstack([top + (right - left) * rng.uniform(-0.018, 0.018, (steps, 1)), z])
     verts = np.vstack([[[*left, 0.0], [*right, 0.0]], rim])[None]
     along = (right - left) / np.sum((right - left) ** 2)
     width = float(np.linalg.norm(right - left))

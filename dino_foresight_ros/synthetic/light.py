@@ -50,7 +50,7 @@ def choose_light(seed: int, conditions: Conditions) -> Light:
     direct = {"clear": 1.0, "cloudy": 0.72, "overcast": 0.14, "fog": 0.12, "wet": 0.2}[c.weather]
     noon, low = rgb((1.0, 0.96, 0.9)), rgb((1.0, 0.72, 0.46))
     sun = (noon + (low - noon) * warmth) * 0.82 * direct * (0.45 + 0.55 * day)
-    lift = 0.52 + 0.26 * (1 - direct)
+    lift = 0.58 + 0.2 * (1 - direct)
     ambient = rgb((0.92, 0.97, 1.08)) * lift * (0.6 + 0.4 * day)
     gray = c.weather in ("overcast", "fog", "wet")
     zenith = rgb((172, 178, 186)) if gray else rgb((74, 120, 186))

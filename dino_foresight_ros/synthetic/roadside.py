@@ -281,7 +281,10 @@ class Roadside:
         places = np.array([s for s in places if self._free(float(s), 2.0)])
         if len(places) and high < self._room(self.s0 + CELL_M / 2, side):
             foot = self.road.point(places, side * self.rng.uniform(low, high, len(places)))
-            self._add([foliage.bushes(self.rng, self.materials, foot, self.rng.uniform(0.6, 1.6))])
+            height = self.rng.uniform(0.6, 1.6)
+            self._add([foliage.bushes(self.rng, self.materials, foot, height)])
+            for at in foot:
+                self._disc_caster(at, 0.8 * height, 0.4 * height)
 
     def _line(self, d: float, kind: str, step: float) -> None:
         """A fence or barrier along the road."""
