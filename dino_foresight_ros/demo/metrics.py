@@ -44,11 +44,11 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def account(frames_seen: int, diagnostics: Mapping[str, str]) -> dict[str, Any]:
+def account(frames_played: int, diagnostics: Mapping[str, str]) -> dict[str, Any]:
     """Where every frame went: frames_in = forecasts_out + the sum of dropped, always.
 
     Args:
-        frames_seen: frames that the demo saw on the image topic (reliable).
+        frames_played: frames that were published on the image topic, as far as is known.
         diagnostics: the forecast node's values; its image input is best effort.
     """
     received = int(diagnostics.get("frames_received", 0))
@@ -58,7 +58,7 @@ def account(frames_seen: int, diagnostics: Mapping[str, str]) -> dict[str, Any]:
         for key, value in diagnostics.items()
         if key.startswith(_DROPPED) and int(value)
     }
-    frames_in = max(frames_seen, received)
+    frames_in = max(frames_played, received)
     if frames_in > received:
         dropped["not_delivered"] = frames_in - received
     unfinished = frames_in - forecasts - sum(dropped.values())
@@ -87,12 +87,18 @@ def rate_hz(count: int, first_s: float | None, last_s: float | None) -> float | 
     return round((count - 1) / (last_s - first_s), 2)
 
 
-def summarize(seen: Seen) -> dict[str, Any]:
-    """Everything that was counted and measured while the demo ran."""
+def summarize(seen: Seen, frames_played: int | None) -> dict[str, Any]:
+    """Everything that was counted and measured while the demo ran.
+
+    Args:
+        seen: what the demo saw on the topics.
+        frames_played: how many frames the player says it published, None when it did not say.
+    """
     forecast_rate = rate_hz(seen.forecasts, seen.first_forecast_s, seen.last_forecast_s)
     diagnostics = seen.diagnostics
     return {
-        **account(seen.frames, diagnostics),
+        **account(max(seen.frames, frames_played or 0), diagnostics),
+        "frames_seen": seen.frames,
         "forecasts_seen": seen.forecasts,
         **latency_percentiles(seen.latencies_ms),
         "frames_per_s": rate_hz(seen.frames, seen.first_frame_s, seen.last_frame_s),

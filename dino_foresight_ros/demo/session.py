@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from dino_foresight_ros.demo.folder import METRICS, SHEET, VIDEO, ResultFolder
 from dino_foresight_ros.demo.metrics import summarize, write_metrics
 from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input, warn
 from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures
-from dino_foresight_ros.demo.processes import NodeFailedError, NodeGroup, NodeProcess
+from dino_foresight_ros.demo.processes import LogLine, NodeFailedError, NodeGroup, NodeProcess
 from dino_foresight_ros.demo.progress import Progress
 from dino_foresight_ros.demo.transport import frame_transport
 from dino_foresight_ros.errors import InputError
@@ -106,6 +107,15 @@ def _termination_as_exit() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def count_played(log: Sequence[LogLine]) -> int | None:
+    """How many frames a player says at its end that it published; None when it does not say."""
+    for line in reversed(log):
+        match = re.fullmatch(r"end.* after (\d+) (?:frames|images)", line.text)
+        if match:
+            return int(match[1])
+    return None
+
+
 class _Run:
     """The phases of one run."""
 
@@ -113,6 +123,7 @@ class _Run:
         self._options = options
         self._input = demo_input
         self._folder = folder
+        self._frames_played: int | None = None
         self._moments: queue.Queue[Moment] = queue.Queue(_WAITING_MOMENTS)
         self.pictures = Pictures(folder.partial(VIDEO))
 
@@ -129,6 +140,7 @@ class _Run:
                 self._watch(nodes, player, client)
                 self._drain(nodes, client)
             exit_codes = {node.name: node.stop() for node in (player, forecaster)}
+        self._frames_played = count_played(player.log())
         self._tell_warnings(player, forecaster)
         for name, code in exit_codes.items():
             if code:
@@ -238,7 +250,7 @@ class _Run:
         seen = client.seen
         self._draw(client)
         if not seen.forecasts or not self.pictures.has_any:
-            counts = summarize(seen)
+            counts = summarize(seen, self._frames_played)
             why = ", ".join(f"{name}: {count}" for name, count in counts["dropped"].items())
             raise InputError(
                 f"{self._input.name}: {counts['frames_in']} frames gave no forecast "
@@ -246,7 +258,7 @@ class _Run:
                 "a second or more"
             )
         facts = {"kind": self._input.kind, "name": self._input.name, **self._input.facts}
-        numbers = {**summarize(seen), "input": facts, "exit_codes": exit_codes}
+        numbers = {**summarize(seen, self._frames_played), "input": facts, "exit_codes": exit_codes}
         numbers["seed"] = self._input.facts.get("seed")
         numbers["video"] = self.pictures.finish_video()
         sheet = self._folder.partial(SHEET)
