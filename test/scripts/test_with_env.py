@@ -1,0 +1,275 @@
+"""scripts/with_env on a small checkout with stand-ins for uv, colcon and the compilers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Stages = Callable[[str], list[str]]
+LATER_STAGES = ["virtual environment", "Python packages", "messages"]
+
+
+def kill_midway(checkout: Any, what: str) -> None:
+    """Kill with_env and all it started, while the stand-in of a stage is halfway."""
+    process = checkout.start("true", FAKE_HANG=what)
+    stage = {"venv": "[2/4]", "packages": "[3/4]", "messages": "[4/4]"}[what]
+    for line in process.stderr:
+        if line.startswith(stage):
+            break
+    deadline = time.monotonic() + 20
+    logs = checkout.env_dir / "logs"
+    while not list(logs.glob(f"{what}*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_first_run_prepares_and_passes_words_output_and_exit_code_on(
+    checkout: Any, done_stages: Stages
+) -> None:
+    run = checkout.run("sh", "-c", 'printf "%s|" "$@"; exit 7', "sh", "two words", "")
+    assert run.returncode == 7
+    assert run.stdout == "two words||"
+    assert done_stages(run.stderr) == LATER_STAGES
+
+
+def test_second_run_does_nothing_but_the_command(checkout: Any) -> None:
+    checkout.run("true")
+    checkout.calls()
+    start = time.monotonic()
+    run = checkout.run("true")
+    assert time.monotonic() - start < 1.0
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+    assert checkout.calls() == []
+
+
+def test_edited_python_does_nothing_and_a_new_file_is_linked(
+    checkout: Any, done_stages: Stages
+) -> None:
+    checkout.run("true")
+    package = checkout.root / "dino_foresight_ros"
+    (package / "__init__.py").write_text("value = 1\n")
+    assert checkout.run("true").stderr == ""
+    (package / "new.py").write_text("")
+    assert done_stages(checkout.run("true").stderr) == ["messages"]
+    run = checkout.run("python", "-c", "import dino_foresight_ros.new as n; print(n.__file__)")
+    assert "/install/" in run.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "redone"),
+    [
+        ("msg/Forecast.msg", ["messages"]),
+        ("package.xml", ["messages"]),
+        ("CMakeLists.txt", ["messages"]),
+        ("scripts/requirements.txt", ["Python packages", "messages"]),
+    ],
+)
+def test_changed_source_redoes_its_stage(
+    checkout: Any, done_stages: Stages, name: str, redone: list[str]
+) -> None:
+    checkout.run("true")
+    with (checkout.root / name).open("a") as file:
+        file.write("\n")
+    assert done_stages(checkout.run("true").stderr) == redone
+    assert checkout.run("true").stderr == ""
+
+
+@pytest.mark.parametrize("what", ["venv", "packages", "messages"])
+def test_preparation_killed_midway_is_completed_by_the_next_run(
+    checkout: Any, done_stages: Stages, what: str
+) -> None:
+    kill_midway(checkout, what)
+    run = checkout.run("python", "-c", "import cv2, colcon, dino_foresight_ros.msg._forecast")
+    assert run.returncode == 0, run.stderr
+    assert done_stages(run.stderr)[-1] == "messages"
+    assert checkout.run("true").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "venv",
+        "venv/bin/python",
+        "venv/lib/python3*/site-packages",
+        "venv/lib/python3*/site-packages/cv2",
+        "venv/lib/python3*/site-packages/timm-1.0.dist-info",
+        "install",
+        "install/lib/dino_foresight_ros/foresight",
+        "build",
+        "environment.sh",
+        "ready",
+    ],
+)
+def test_damaged_environment_repairs_itself(checkout: Any, damage: str) -> None:
+    checkout.run("true")
+    (path,) = checkout.env_dir.glob(damage)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    code = "import cv2, timm, dino_foresight_ros.msg._forecast"
+    run = checkout.run("sh", "-c", f"python -c '{code}' && test -e \"$(command -v foresight)\"")
+    assert run.returncode == 0, run.stderr
+    assert checkout.run("true").stderr == ""
+
+
+def test_two_first_runs_at_once_prepare_once(checkout: Any) -> None:
+    processes = [checkout.start("python", "-c", "import cv2; print(1)") for _ in range(2)]
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert [out for out, _ in outputs] == ["1\n", "1\n"]
+    assert sum("another preparation is at work" in err for _, err in outputs) == 1
+    assert [call["call"][0] for call in checkout.calls()] == ["venv", "pip", "colcon"]
+
+
+def test_moved_checkout_is_prepared_afresh(checkout: Any, done_stages: Stages) -> None:
+    checkout.run("true")
+    old = checkout.root
+    checkout.root = old.with_name("elsewhere")
+    old.rename(checkout.root)
+    run = checkout.run("python", "-c", "import sys, cv2; print(sys.prefix)")
+    assert done_stages(run.stderr) == LATER_STAGES
+    assert run.stdout.strip() == str(checkout.env_dir / "venv")
+
+
+def test_inner_with_env_keeps_the_environment_of_the_outer(checkout: Any) -> None:
+    inner = str(checkout.root / "scripts" / "with_env")
+    run = checkout.run(inner, "sh", "-c", "echo $FORESIGHT_ENV $AMENT_PREFIX_PATH")
+    expected = f"{checkout.env_dir} {checkout.env_dir}/install:{checkout.env_dir}/venv\n"
+    assert run.stdout == expected
+    assert run.stderr.count("[4/4] messages: done") == 1
+
+
+def test_environment_folder_can_be_chosen(checkout: Any, tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen here"
+    run = checkout.run("sh", "-c", "echo $VIRTUAL_ENV", FORESIGHT_ENV_DIR=str(chosen))
+    assert run.stdout == f"{chosen / 'venv'}\n"
+    assert not checkout.env_dir.exists()
+
+
+def test_no_command_is_a_usage_error(checkout: Any) -> None:
+    run = checkout.run()
+    assert run.returncode == 2
+    assert run.stderr.startswith("usage: scripts/with_env CMD")
+
+
+@pytest.mark.parametrize(
+    ("program", "debian"),
+    [("cc", "build-essential"), ("c++", "build-essential"), ("make", "build-essential"),
+     ("cmake", "cmake")],
+)  # fmt: skip
+def test_missing_build_tool_is_named_with_its_package(
+    checkout: Any, program: str, debian: str
+) -> None:
+    (checkout.tools / program).unlink()
+    run = checkout.run("true")
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == (
+        f"with_env: building the ROS messages needs {program}: sudo apt install {debian}"
+    )
+    assert checkout.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ("3.9 version /usr/bin/python3.9", "needs Python 3.10 to 3.13 (python3 is 3.9"),
+        ("3.14 version /usr/bin/python3.14", "needs Python 3.10 to 3.13 (python3 is 3.14"),
+        ("3.12 headers /usr/bin/python3.12", "sudo apt install python3.12-dev"),
+        (None, "needs Python 3.10 to 3.13 (none found)"),
+    ],
+)
+def test_unusable_python_is_explained_in_one_line(
+    checkout: Any, reply: str | None, message: str
+) -> None:
+    python = checkout.tools / "python3"
+    python.unlink()
+    if reply:
+        python.write_text(f"#!/bin/sh\necho '{reply}'\n")
+        python.chmod(0o755)
+    run = checkout.run("true")
+    assert run.returncode == 1
+    assert len(run.stderr.splitlines()) == 1
+    assert message in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [("sh", "has to be a Python 3.10 to 3.13 (sh does not run)"), ("/no", "/no does not run")],
+)
+def test_chosen_python_that_is_none_is_an_error(checkout: Any, python: str, message: str) -> None:
+    run = checkout.run("true", FORESIGHT_PYTHON=python)
+    assert (run.returncode, len(run.stderr.splitlines())) == (1, 1)
+    assert message in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("error: x\n  cause: dns error", "package index was not reached"),
+        ("error: No space left on device", "the disk is full"),
+        ("error: No solution found\n  cause: no version of six==99", "no version of six==99"),
+    ],
+)
+def test_failing_installer_is_one_line_with_its_log(
+    checkout: Any, failure: str, message: str
+) -> None:
+    run = checkout.run("true", FAKE_FAILURE=failure)
+    assert run.returncode == 1
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("with_env: ")
+    assert message in last
+    assert f"(log: {checkout.env_dir}/logs/" in last
+    assert "Traceback" not in run.stderr
+
+
+def test_pip_settings_reach_uv(checkout: Any, tmp_path: Path) -> None:
+    config = tmp_path / "pip.conf"
+    config.write_text("[global]\nindex-url = https://one.example/simple\nfind-links = /w1 /w2\n")
+    checkout.run("true", PIP_CONFIG_FILE=str(config), PIP_INDEX_URL="https://two.example/simple")
+    env = checkout.calls()[-2]["env"]
+    assert env["UV_DEFAULT_INDEX"] == "https://two.example/simple"
+    assert env["UV_FIND_LINKS"] == "/w1,/w2"
+
+
+def sourced(tmp_path: Path) -> dict[str, str]:
+    """Return the variables of a sourced ROS 2 installation with nothing but an rclpy."""
+    python = tmp_path / "ros" / "python"
+    for name in ("rclpy", "cv2", "numpy", "sensor_msgs", "sensor_msgs/msg"):
+        (python / name).mkdir(parents=True)
+        (python / name / "__init__.py").write_text("")
+    prefix = str(tmp_path / "ros")
+    return {"ROS_DISTRO": "jazzy", "AMENT_PREFIX_PATH": prefix, "PYTHONPATH": str(python)}
+
+
+def test_sourced_ros_is_used_instead_of_wheels(checkout: Any, tmp_path: Path) -> None:
+    ros = sourced(tmp_path)
+    run = checkout.run("sh", "-c", "echo $AMENT_PREFIX_PATH; python -c 'import rclpy'", **ros)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"{checkout.env_dir}/install:{tmp_path}/ros\n"
+    (install,) = [call for call in checkout.calls() if "requirements" in call]
+    names = [line.split("==")[0] for line in install["requirements"].splitlines()]
+    assert "torch" in names
+    assert not [name for name in names if name.startswith("ros-")]
+    # A sourced cv_bridge is compiled against its own NumPy.
+    assert not {"numpy", "opencv-python-headless"} & set(names)
+    settings = (checkout.env_dir / "venv" / "pyvenv.cfg").read_text()
+    assert "include-system-site-packages = true" in settings
+    assert checkout.run("true", **ros).stderr == ""
+
+
+def test_sourced_ros_of_another_python_falls_back_to_wheels(checkout: Any, tmp_path: Path) -> None:
+    ros = sourced(tmp_path)
+    shutil.rmtree(Path(ros["PYTHONPATH"], "rclpy"))
+    run = checkout.run("sh", "-c", "echo $AMENT_PREFIX_PATH", **ros)
+    assert "no python3 here imports rclpy" in run.stderr
+    assert run.stdout == f"{checkout.env_dir}/install:{checkout.env_dir}/venv\n"

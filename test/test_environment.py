@@ -1,0 +1,201 @@
+"""The package as it is described, built and installed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dino_foresight_ros
+
+PACKAGE = "dino_foresight_ros"
+SOURCES = (PACKAGE, "training", "launch")
+# Distributions whose modules have another name.
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml"}
+# From ROS's rosdep keys of package.xml, and what they are imported as.
+ROSDEP_MODULES = {"python3-numpy": "numpy", "python3-opencv": "cv2", "python3-yaml": "yaml"}
+
+
+def imported_modules(root: Path) -> dict[str, Path]:
+    """Return every top-level module that the package's Python imports, and a file that does."""
+    found: dict[str, Path] = {}
+    for folder in SOURCES:
+        for path in sorted((root / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                    names = [node.module]
+                found.update({name.split(".")[0]: path for name in names})
+    own = {PACKAGE, "training", "__future__"}
+    return {name: path for name, path in found.items() if name not in own | set(STANDARD)}
+
+
+STANDARD = sys.stdlib_module_names
+
+
+def manifest(root: Path) -> object:
+    """Return the parsed package.xml, checked as catkin_pkg checks it."""
+    catkin_pkg = pytest.importorskip("catkin_pkg.package")
+    warnings: list[str] = []
+    package = catkin_pkg.parse_package(str(root / "package.xml"), warnings=warnings)
+    assert warnings == []
+    return package
+
+
+def required_distributions(root: Path) -> set[str]:
+    """Return the names in setup.py's install_requires."""
+    tree = ast.parse((root / "setup.py").read_text(encoding="utf-8"))
+    (value,) = [
+        keyword.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for keyword in node.keywords
+        if keyword.arg == "install_requires"
+    ]
+    return {re.split(r"[<>=]", line)[0].replace("_", "-") for line in ast.literal_eval(value)}
+
+
+def test_version_is_the_same_everywhere(project_root: Path) -> None:
+    version = str(manifest(project_root).version)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert dino_foresight_ros.__version__ == version
+    assert importlib.metadata.version(PACKAGE) == version
+    setup = [sys.executable, "setup.py", "--version"]
+    printed = subprocess.run(setup, cwd=project_root, capture_output=True, text=True, check=True)
+    assert printed.stdout.splitlines()[-1] == version
+    command = [shutil.which("foresight") or "foresight", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["foresight", version]
+
+
+@pytest.mark.parametrize("installed_as", ["copied tree", "ament prefix"])
+def test_installed_copy_knows_its_version(
+    project_root: Path, tmp_path: Path, installed_as: str
+) -> None:
+    root = tmp_path if installed_as == "copied tree" else tmp_path / "lib" / "site-packages"
+    (root / PACKAGE).mkdir(parents=True)
+    for name in ("__init__.py", "version.py"):
+        shutil.copyfile(project_root / PACKAGE / name, root / PACKAGE / name)
+    text = (project_root / "package.xml").read_text(encoding="utf-8")
+    share = tmp_path if installed_as == "copied tree" else tmp_path / "share" / PACKAGE
+    share.mkdir(parents=True, exist_ok=True)
+    changed = re.sub(r"<version>.*</version>", "<version>7.8.9</version>", text)
+    (share / "package.xml").write_text(changed)
+    prefixes = f"/nowhere:{tmp_path}:{os.environ.get('AMENT_PREFIX_PATH', '')}"
+    said = subprocess.run(
+        [sys.executable, "-c", f"import {PACKAGE} as p; print(p.__version__)"],
+        env={**os.environ, "PYTHONPATH": str(root), "AMENT_PREFIX_PATH": prefixes},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == "7.8.9"
+
+
+def test_every_import_is_a_named_dependency(project_root: Path) -> None:
+    package = manifest(project_root)
+    ros = {dependency.name for dependency in package.exec_depends}
+    ros_modules = ros | {ROSDEP_MODULES[name] for name in ros & set(ROSDEP_MODULES)}
+    pip = required_distributions(project_root)
+    # Installed with ROS 2 itself by rclpy and launch_ros.
+    ros_modules |= {"ament_index_python"} if "launch_ros" in ros else set()
+    missing = {
+        name: str(path.relative_to(project_root))
+        for name, path in imported_modules(project_root).items()
+        if name not in ros_modules and DISTRIBUTIONS.get(name, name).replace("_", "-") not in pip
+    }
+    assert missing == {}
+
+
+def test_pip_requirements_are_in_the_locked_environment(project_root: Path) -> None:
+    locked = (project_root / "scripts" / "requirements.txt").read_text(encoding="utf-8")
+    names = {line.split("==")[0] for line in locked.splitlines() if "==" in line}
+    assert required_distributions(project_root) <= names
+
+
+def test_every_message_is_built(project_root: Path) -> None:
+    listed = set(re.findall(r'"msg/(\w+)\.msg"', (project_root / "CMakeLists.txt").read_text()))
+    assert listed == {path.stem for path in (project_root / "msg").glob("*.msg")}
+    messages = pytest.importorskip(f"{PACKAGE}.msg")
+    assert all(hasattr(messages, name) for name in listed)
+
+
+def executables(root: Path) -> list[str]:
+    """Return the names of the scripts that start a Python program of the package."""
+    return sorted(
+        path.name
+        for path in (root / "scripts").iterdir()
+        if path.is_file()
+        and os.access(path, os.X_OK)
+        and path.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3")
+    )
+
+
+def test_every_executable_is_installed_where_ros2_run_looks(project_root: Path) -> None:
+    index = pytest.importorskip("ament_index_python.packages")
+    prefix = Path(index.get_package_prefix(PACKAGE))
+    names = executables(project_root)
+    assert {"foresight", "forecast_node", "replay_node", "synthetic_camera_node"} <= set(names)
+    for name in names:
+        installed = prefix / "lib" / PACKAGE / name
+        assert os.access(installed, os.X_OK), name
+        assert Path(shutil.which(name) or "").resolve() == installed.resolve()
+
+
+def test_every_launch_and_config_file_is_installed(project_root: Path) -> None:
+    index = pytest.importorskip("ament_index_python.packages")
+    share = Path(index.get_package_share_directory(PACKAGE))
+    for folder in ("launch", "config"):
+        for path in (project_root / folder).iterdir():
+            if path.is_file():
+                assert (share / folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_every_python_file_is_installed_beside_the_messages(project_root: Path) -> None:
+    messages = pytest.importorskip(f"{PACKAGE}.msg")
+    installed = Path(messages.__file__).parents[1]
+    for folder, target in ((PACKAGE, installed), ("training", installed / "training")):
+        for path in (project_root / folder).rglob("*.py"):
+            assert (target / path.relative_to(project_root / folder)).exists(), path
+
+
+def test_training_is_a_part_of_the_package() -> None:
+    code = f"import {PACKAGE}.training as t, {PACKAGE}.msg; print(t.__name__)"
+    # From a folder without the sources: the installed package alone.
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == f"{PACKAGE}.training"
+
+
+def test_model_imports_without_ros(tmp_path: Path) -> None:
+    for name in ("rclpy", "sensor_msgs", "std_msgs", "builtin_interfaces"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('no ROS here')\n")
+    code = f"import {PACKAGE}.model, {PACKAGE}.runtime, sys; assert 'rclpy' not in sys.modules"
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
+
+
+def test_nothing_names_a_place_of_this_machine(project_root: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=project_root, capture_output=True, text=True
+    )
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    here = str(project_root).encode()
+    naming = [
+        name
+        for name in listed.stdout.split("\0")
+        if name and (project_root / name).is_file() and here in (project_root / name).read_bytes()
+    ]
+    assert naming == []
