@@ -1,10 +1,9 @@
 # The commands of this project; each runs in the environment that scripts/with_env prepares.
 WITH_ENV := scripts/with_env
 
-# Named on the command line: make demo INPUT=path OUT=folder VIEW=1
+# Named on the command line: make demo INPUT=path OUT=folder
 INPUT ?=
 OUT ?= out/demo
-VIEW ?=
 # More words for pytest: make test ARGS="-k forecast"
 ARGS ?=
 
@@ -14,7 +13,7 @@ help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo:  ## forecast a video, a folder of images or a rosbag2: INPUT=path OUT=folder
-	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") $(if $(VIEW),--view)
+	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)")
 
 test:  ## run the tests
 	@$(WITH_ENV) python -m pytest $(ARGS)
