@@ -73,8 +73,6 @@ class Roadside:
         shadows = np.array(outlines).reshape(-1, SHADOW_CORNERS, 3)
         return Cell(by_corner_count(self.parts), shadows)
 
-    # Helpers
-
     def _free(self, s: float, margin: float = 2.0) -> bool:
         """Whether nothing of a crossing is within `margin` of an arc length."""
         places = np.arange(s - margin, s + margin + 0.1, 1.0)
@@ -100,8 +98,6 @@ class Roadside:
         ring = np.stack([np.cos(angles), np.sin(angles)], axis=1)
         ring *= radius * self.rng.uniform(0.75, 1.1, (10, 1))
         self.casters.append(np.hstack([at[:2] + ring, np.full((10, 1), z)]))
-
-    # What stands where
 
     def _side(self, side: int, zone: str) -> None:
         front = self.layout.front(side)

@@ -123,18 +123,11 @@ def shade(
     wet: bool,
 ) -> NDArray[np.float32]:
     """The picture (H, W, 3) in grey levels before exposure."""
-    plain_light = face_light(visible, light)
-    painted = np.take(plain_light * (visible.tint - 1.0), ids, axis=0, mode="clip")
-    painted *= (texture[..., 3].astype(np.float32) * np.float32(1 / 255))[..., None]
-    painted += np.take(plain_light, ids, axis=0, mode="clip")
-    painted *= texture[..., :3]
-    color = painted
     is_ground = np.take(visible.is_ground, ids, mode="clip")
     up = camera.rotation[2].astype(np.float32)
-    height = (grid.ray_x * up[0])[None] + (grid.ray_y * up[1] + up[2])[:, None]
-    height *= depth
-    height += np.float32(camera.position[2])
+    ray_up = (grid.ray_x * up[0])[None] + (grid.ray_y * up[1] + up[2])[:, None]
     # Little sky reaches the foot of things.
+    height = ray_up * depth + np.float32(camera.position[2])
     brightness = np.clip(np.float32(0.62) + np.float32(0.7) * height, 0.0, 1.0)
     brightness[is_ground] = 1.0
     lost = light.sun * light.to_sun[2] / (light.sun * light.to_sun[2] + light.ambient)
@@ -143,10 +136,26 @@ def shade(
     brightness -= shadow_mask(camera, shadows) * is_ground * strength
     seen = np.exp(np.float32(-light.fog_per_m) * depth)
     brightness *= seen
-    color *= brightness[..., None]
-    color += (light.horizon * np.float32(0.97)) * (1.0 - seen)[..., None]
-    if wet:
-        _wet_road(color, visible, ids, grid.unit_rays @ up, light)
+    hidden = 1.0 - seen
+    mirror = _wet_road(visible, ids, ray_up) if wet else None
+
+    # Colour by colour: whole planes are several times faster than (H, W, 3) with small factors.
+    plain_light = face_light(visible, light)
+    painted_light = plain_light * (visible.tint - 1.0) * np.float32(1 / 255)
+    *channels, alpha = cv2.split(texture)
+    alpha = alpha.astype(np.float32)
+    planes = []
+    for index, channel in enumerate(channels):
+        plane = np.take(np.ascontiguousarray(painted_light[:, index]), ids, mode="clip")
+        plane *= alpha
+        plane += np.take(np.ascontiguousarray(plain_light[:, index]), ids, mode="clip")
+        plane *= channel
+        plane *= brightness
+        plane += hidden * (light.horizon[index] * np.float32(0.97))
+        if mirror is not None:
+            plane += (light.horizon[index] * np.float32(0.85) - plane) * mirror
+        planes.append(plane)
+    color = cv2.merge(planes)
     _add_sky(color, ids, camera, grid, light)
     return color
 
@@ -171,15 +180,8 @@ def _add_sky(
     cv2.copyTo(above, (ids[part] == 0).astype(np.uint8), color[part])
 
 
-def _wet_road(
-    color: NDArray[np.float32],
-    visible: Visible,
-    ids: NDArray[np.intp],
-    ray_up: Plane,
-    light: Light,
-) -> None:
-    """Mirror the sky's brightness in a wet road, stronger at grazing angles, in place."""
+def _wet_road(visible: Visible, ids: NDArray[np.intp], ray_up: Plane) -> Plane:
+    """How much a wet road mirrors the sky (H, W): more at grazing angles, nothing elsewhere."""
     road = np.take(visible.is_ground & (visible.label == CLASS_IDS["road"]), ids, mode="clip")
     grazing = np.clip(1.0 + ray_up * np.float32(2.2), 0.0, 1.0)
-    grazing = grazing * grazing * grazing * road * np.float32(0.5)
-    color += (light.horizon * np.float32(0.85) - color) * grazing[..., None]
+    return grazing * grazing * grazing * road * np.float32(0.5)
