@@ -35,8 +35,7 @@ class Probe(Node):
         if mode == "end elsewhere":
             threading.Thread(target=finish, args=(5,)).start()
         if mode == "stuck":
-            threading.Thread(
-                target=time.sleep, args=(60,), name="foresight-stuck", daemon=True).start()
+            threading.Thread(target=time.sleep, args=(60,), name="foresight-stuck").start()
         print("up", flush=True)
 
     def bug(self):

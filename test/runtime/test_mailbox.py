@@ -48,6 +48,12 @@ def test_fast_engine_needs_no_replaced_frames() -> None:
     assert take(mailbox, list(range(1000, 1290, 20))) == (1300, [], [1290])
 
 
+def test_frames_older_than_what_the_engine_saw_come_too_late() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, 1000, 1100, 1200, 1300)
+    assert take(mailbox, [1150]) == (1300, [1200], [1000, 1100])
+
+
 def test_frames_from_before_a_jump_back_are_useless() -> None:
     mailbox = Mailbox(RULE)
     assert put(mailbox, 1000, 1100, 500) == [1000, 1100]
