@@ -89,7 +89,7 @@ def _fetch_published(args: argparse.Namespace) -> int:
     try:
         folder = _download_published([FORECASTERS[v] for v in variants])
     except HubError as error:
-        raise HubError(f"{error}; {_by_hand(targets)}") from error
+        raise HubError(f"{error}; {_by_hand(targets, args.encoder_heads)}") from error
     for variant, target in targets.items():
         _convert(folder, variant, target, args)
     print(f"the downloaded files stay in {folder}; the bundles do not need them")
@@ -142,7 +142,7 @@ def _convert(folder: Path, variant: str, target: Path, args: argparse.Namespace)
     print(f"{target}: bundle {bundle.name}, images {height}x{width}, {', '.join(bundle.heads)}")
 
 
-def _by_hand(targets: dict[str, Path]) -> str:
+def _by_hand(targets: dict[str, Path], encoder_heads: int | None) -> str:
     """Say what to download with a browser, and how to go on from there."""
     files = [*(FORECASTERS[v] for v in targets), PCA_FILE, *HEADS.values()]
     commands = []
@@ -151,6 +151,8 @@ def _by_hand(targets: dict[str, Path]) -> str:
         words += ["--pca", f"FILES/{PCA_FILE}"]
         for task, name in HEADS.items():
             words += ["--head", f"{task}=FILES/{name}"]
+        if encoder_heads is not None:
+            words += ["--encoder-heads", str(encoder_heads)]
         words += ["--name", f"{PUBLISHED}-{variant}", "--out", str(target)]
         commands.append(shlex.join(words))
     return (

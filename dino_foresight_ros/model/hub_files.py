@@ -272,7 +272,7 @@ def _explained(error: Exception, repo: HubRepo, name: str) -> HubError:
         reason = f"{error.strerror}: {error.filename}"
     else:
         lines = str(error).splitlines() or ["no reason given"]
-        reason = f"no whole answer from {constants.ENDPOINT} ({type(error).__name__}: {lines[0]})"
+        reason = f"asking {constants.ENDPOINT} failed ({type(error).__name__}: {lines[0]})"
     return kind(f"cannot get {name} of {repo.id}: {reason}")
 
 

@@ -39,7 +39,7 @@ class HubServer:
     """What the hub holds, what it was asked, and how it fails.
 
     Attributes:
-        repos: "owner/name" -> file name -> content.
+        repos: "owner/name" (its main) or "owner/name@revision" -> file name -> content.
         gated: repositories that refuse.
         instead: file name -> content sent in place of the announced one, of the same length.
         cut_after: file name -> number of bytes after which the connection is dropped.
@@ -61,9 +61,17 @@ class HubServer:
         return f"http://127.0.0.1:{self.port}"
 
     def commit(self, repo: str) -> str:
-        """The commit that main stands for: another one when any content is."""
+        """The commit of a key of repos: another one when any content is."""
         tree = sorted((name, etag_of(name, content)) for name, content in self.repos[repo].items())
         return hashlib.sha1(repr(tree).encode()).hexdigest()
+
+    def find(self, repo: str, revision: str) -> str | None:
+        """The key of repos that a branch, tag or commit stands for."""
+        for key in self.repos:
+            name, _, tag = key.partition("@")
+            if name == repo and revision in (tag or "main", self.commit(key)):
+                return key
+        return None
 
     def asked(self, method: str) -> list[str]:
         """Files asked of the hub itself, in order; huggingface_hub has questions of its own too."""
@@ -108,31 +116,31 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(403, {"X-Error-Code": "GatedRepo"})
         elif repo not in self.hub.repos:
             self._send(404, {"X-Error-Code": "RepoNotFound"})
-        elif revision not in ("main", self.hub.commit(repo)) and not from_cdn:
+        elif (key := self.hub.find(repo, revision)) is None:
             self._send(404, {"X-Error-Code": "RevisionNotFound"})
-        elif name not in self.hub.repos[repo]:
+        elif name not in self.hub.repos[key]:
             self._send(404, {"X-Error-Code": "EntryNotFound"})
         elif from_cdn or name.endswith(SMALL):
-            self._send_file(repo, name, start)
+            self._send_file(key, name, start)
         else:
-            self._redirect(repo, revision, name)
+            self._redirect(key, name)
 
-    def _redirect(self, repo: str, revision: str, name: str) -> None:
-        content = self.hub.repos[repo][name]
+    def _redirect(self, key: str, name: str) -> None:
+        content = self.hub.repos[key][name]
         path = self.path.lstrip("/")
         headers = {
             "Location": f"http://localhost:{self.hub.port}/cdn/{path}",
-            "X-Repo-Commit": self.hub.commit(repo),
+            "X-Repo-Commit": self.hub.commit(key),
             "X-Linked-Etag": f'"{etag_of(name, content)}"',
             "X-Linked-Size": str(len(content)),
         }
         self._send(302, headers)
 
-    def _send_file(self, repo: str, name: str, start: int) -> None:
-        content = self.hub.repos[repo][name]
+    def _send_file(self, key: str, name: str, start: int) -> None:
+        content = self.hub.repos[key][name]
         headers = {
             "ETag": f'"{etag_of(name, content)}"',
-            "X-Repo-Commit": self.hub.commit(repo),
+            "X-Repo-Commit": self.hub.commit(key),
             "Accept-Ranges": "bytes",
         }
         if start:
