@@ -47,6 +47,7 @@ setup(
         "huggingface_hub>=0.23",
         "numpy>=1.26",
         "opencv-python-headless>=4.8",
+        "pillow>=9.0",
         "pyyaml>=6.0",
         "rosbags>=0.10",
         "rosbags-image>=0.9",

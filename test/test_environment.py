@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,13 +19,11 @@ import dino_foresight_ros
 PACKAGE = "dino_foresight_ros"
 SOURCES = (PACKAGE, "training", "launch")
 # Distributions whose modules have another name.
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml"}
-# From ROS's rosdep keys of package.xml, and what they are imported as.
-ROSDEP_MODULES = {"python3-numpy": "numpy", "python3-opencv": "cv2", "python3-yaml": "yaml"}
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "PIL": "pillow"}
 
 
 def imported_modules(root: Path) -> dict[str, Path]:
-    """Return every top-level module that the package's Python imports, and a file that does."""
+    """Return every top-level module that the Python installed imports, and a file that does."""
     found: dict[str, Path] = {}
     for folder in SOURCES:
         for path in sorted((root / folder).rglob("*.py")):
@@ -35,14 +34,11 @@ def imported_modules(root: Path) -> dict[str, Path]:
                 elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                     names = [node.module]
                 found.update({name.split(".")[0]: path for name in names})
-    own = {PACKAGE, "training", "__future__"}
-    return {name: path for name, path in found.items() if name not in own | set(STANDARD)}
+    known = {PACKAGE, "training", *sys.stdlib_module_names}
+    return {name: path for name, path in found.items() if name not in known}
 
 
-STANDARD = sys.stdlib_module_names
-
-
-def manifest(root: Path) -> object:
+def manifest(root: Path) -> Any:
     """Return the parsed package.xml, checked as catkin_pkg checks it."""
     catkin_pkg = pytest.importorskip("catkin_pkg.package")
     warnings: list[str] = []
@@ -52,16 +48,18 @@ def manifest(root: Path) -> object:
 
 
 def required_distributions(root: Path) -> set[str]:
-    """Return the names in setup.py's install_requires."""
-    tree = ast.parse((root / "setup.py").read_text(encoding="utf-8"))
-    (value,) = [
-        keyword.value
-        for node in ast.walk(tree)
+    """Return the names that setup.py requires, for training too."""
+    text = (root / "setup.py").read_text(encoding="utf-8")
+    keywords = {
+        keyword.arg: keyword.value
+        for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call)
         for keyword in node.keywords
-        if keyword.arg == "install_requires"
-    ]
-    return {re.split(r"[<>=]", line)[0].replace("_", "-") for line in ast.literal_eval(value)}
+    }
+    lines = ast.literal_eval(keywords["install_requires"])
+    for extra in ast.literal_eval(keywords["extras_require"]).values():
+        lines += extra
+    return {re.split(r"[<>=]", line)[0].replace("_", "-") for line in lines}
 
 
 def test_version_is_the_same_everywhere(project_root: Path) -> None:
@@ -103,16 +101,12 @@ def test_installed_copy_knows_its_version(
 
 
 def test_every_import_is_a_named_dependency(project_root: Path) -> None:
-    package = manifest(project_root)
-    ros = {dependency.name for dependency in package.exec_depends}
-    ros_modules = ros | {ROSDEP_MODULES[name] for name in ros & set(ROSDEP_MODULES)}
+    ros = {dependency.name for dependency in manifest(project_root).exec_depends}
     pip = required_distributions(project_root)
-    # Installed with ROS 2 itself by rclpy and launch_ros.
-    ros_modules |= {"ament_index_python"} if "launch_ros" in ros else set()
     missing = {
         name: str(path.relative_to(project_root))
         for name, path in imported_modules(project_root).items()
-        if name not in ros_modules and DISTRIBUTIONS.get(name, name).replace("_", "-") not in pip
+        if name not in ros and DISTRIBUTIONS.get(name, name).replace("_", "-") not in pip
     }
     assert missing == {}
 
