@@ -13,7 +13,7 @@ from dino_foresight_ros.classes import CLASS_IDS, MOVING_CLASS_IDS, WORLD_CLASSE
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.synthetic import RANGES, SCENES, Frame, World, WorldConfig
 
-SMALL = {"width": 192, "height": 108}
+SMALL = {"width": 192, "height": 108, "view_distance_m": 90.0}
 SKY = CLASS_IDS["sky"]
 
 
@@ -171,7 +171,7 @@ def test_any_instant_equals_the_frame_of_the_sequence() -> None:
 def test_two_processes_make_the_same_bytes() -> None:
     code = (
         "import hashlib; from dino_foresight_ros.synthetic import World, WorldConfig;"
-        "f = World(WorldConfig(seed=3, width=192, height=108)).render(1.25);"
+        "f = World(WorldConfig(seed=3, width=192, height=108, view_distance_m=90)).render(1.25);"
         "print(hashlib.sha256(f.image.tobytes() + f.segmentation.tobytes() + f.depth.tobytes()"
         " + f.normals.tobytes()).hexdigest())"
     )
