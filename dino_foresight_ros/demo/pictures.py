@@ -93,7 +93,8 @@ class Pictures:
         sheet = contact_sheet(
             moments, look, f"Forecasts of {numbers['input']['name']}", facts(numbers)
         )
-        if not cv2.imwrite(str(path), np.ascontiguousarray(sheet[..., ::-1])):
+        bgr = np.ascontiguousarray(sheet[..., ::-1])
+        if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
             raise ForesightError(f"cannot write {path}: is the disk full?")
 
 

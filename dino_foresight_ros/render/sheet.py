@@ -15,8 +15,8 @@ from dino_foresight_ros.render.views import Look, Moment, columns_of
 
 SHEET_WIDTH = 1600
 _NOTE = (
-    "Classes are drawn over the frame that really came at that instant; "
-    "the forecast was made before it came."
+    "Classes are drawn over the frame that really came at that instant, which the forecast had "
+    "not seen, or over the newest frame that it had where none came."
 )
 
 
