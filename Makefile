@@ -19,7 +19,7 @@ test:  ## run the tests
 	@$(WITH_ENV) python -m pytest $(ARGS)
 
 test-env:  ## run the tests that prepare environments from nothing (minutes)
-	@$(WITH_ENV) python -m pytest test/test_environment.py -m bootstrap $(ARGS)
+	@$(WITH_ENV) python -m pytest test/scripts -m bootstrap $(ARGS)
 
 lint:  ## check style, format and types
 	@$(WITH_ENV) ruff check .

@@ -91,7 +91,20 @@ def done_stages() -> Callable[[str], list[str]]:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
-    """Return a small checkout under a path with spaces; its PATH holds stand-ins only."""
+    """Return a small checkout that is not prepared yet."""
+    return make_checkout(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Return a small checkout that is prepared, and that tests leave prepared."""
+    checkout = make_checkout(tmp_path_factory.mktemp("prepared"))
+    assert checkout.run("true").returncode == 0
+    return checkout
+
+
+def make_checkout(tmp_path: Path) -> Checkout:
+    """Lay out a small checkout under a path with spaces; its PATH holds stand-ins only."""
     root, tools, home = tmp_path / "a b" / "c d", tmp_path / "tools", tmp_path / "home"
     shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pyc*"))
     shutil.copytree(ROOT / "msg", root / "msg")
