@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -71,7 +73,15 @@ def run_launch(launch_file: Path, environment: dict[str, str], *arguments: str) 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
+
+
+def kill_all(running: subprocess.Popen[str]) -> None:
+    """End the launch system and, should it have left it behind, its node."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
 
 
 def test_launched_node_listens_in_its_namespace_and_ends_on_sigint(
@@ -97,7 +107,7 @@ def test_launched_node_listens_in_its_namespace_and_ends_on_sigint(
         assert "process has finished cleanly" in rest
         assert "Traceback" not in rest
     finally:
-        running.kill()
+        kill_all(running)
 
 
 def test_arguments_reach_the_node_over_the_parameter_file(
@@ -109,6 +119,9 @@ def test_arguments_reach_the_node_over_the_parameter_file(
     environment = {**ros_domain, "ROS_LOG_DIR": str(tmp_path)}
     for arguments, named in ([], "'of_file'"), (["device:=of_argument"], "'of_argument'"):
         running = run_launch(launch_file, environment, f"params_file:={file}", *arguments)
-        text, _ = running.communicate(timeout=60)
+        try:
+            text, _ = running.communicate(timeout=60)
+        finally:
+            kill_all(running)
         assert f"device: {named} is unknown; valid: auto, cpu, cuda" in text
         assert "exit code 2" in text
