@@ -44,7 +44,7 @@ setup(
     # packages are no requirements: only the nodes need them, and a robot has them from ROS 2.
     install_requires=[
         "einops>=0.7",
-        "huggingface_hub>=0.23",
+        "huggingface_hub>=0.25",
         "numpy>=1.26",
         "opencv-python-headless>=4.8",
         "pillow>=9.0",
