@@ -18,6 +18,8 @@ def test_unknown_depth_is_black_and_nothing_else_is() -> None:
     depth = np.float32([[np.nan, 2.0, 50.0], [1000.0, np.inf, 0.01]])
     picture = SCALE.colorize(depth)
     assert np.array_equal((picture == 0).all(-1), np.isnan(depth))
+    # And can be told from the far end with the eye.
+    assert int(picture[1, 0].sum()) > 40
 
 
 def test_a_depth_of_zero_or_less_is_unknown() -> None:

@@ -54,9 +54,18 @@ def test_classes_that_do_not_fit_are_counted() -> None:
     names = tuple(f"class number {i}" for i in range(150))
     colors = tuple((i + 50, 255 - i, 40) for i in range(150))
     palette = ClassPalette(names, colors)
-    panel = legend_panel(legend_entries(palette), 120, 200)
-    shown = sum(has_patch_of(panel, color) for color in colors)
-    assert 3 <= shown < 60
+    shown = [
+        sum(
+            has_patch_of(legend_panel(legend_entries(palette, range(n)), 120, 200), c)
+            for c in colors
+        )
+        for n in range(151)
+    ]
+    # All of them up to as many as fit; beyond that, one place goes to the count of the others.
+    most = max(shown)
+    assert 3 < most < 60
+    assert shown[: most + 1] == list(range(most + 1))
+    assert shown[-1] == most - 1
 
 
 def test_empty_legend_is_an_empty_panel() -> None:

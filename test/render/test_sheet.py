@@ -56,6 +56,8 @@ def test_frames_that_came_are_shown_and_missing_ones_are_not(
     for view in moment.steps[:2]:
         assert view.arrived is not None
         assert contains(frame, view.arrived[: height // 2])
+    left, _ = mosaic._grid.corner(0, 3)
+    assert not contains(frame[:, left:], moment.image[: height // 2])
 
 
 def test_untrained_weights_are_announced_on_the_sheet_and_on_each_forecast(

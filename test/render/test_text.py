@@ -30,6 +30,22 @@ def test_letters_stay_inside_the_box_that_is_returned(size: int, anchor: str) ->
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_anchor_names_the_point_that_lies_at_the_position(size: int) -> None:
+    left, top, right, bottom = (
+        draw_text(blank(), (150, 50), "now", size, anchor=anchor)[side]
+        for side, anchor in enumerate(("lt", "lt", "rb", "rb"))
+    )
+    assert (left, top, right, bottom) == (150, 50, 150, 50)
+    middle = draw_text(blank(), (150, 50), "now", size, anchor="mm")
+    assert abs((middle[0] + middle[2]) / 2 - 150) <= 1
+    assert abs((middle[1] + middle[3]) / 2 - 50) <= 1
+    # Letters without descenders stand on the baseline.
+    image = blank()
+    draw_text(image, (150, 50), "HE", size, anchor="ls")
+    assert abs(int(np.nonzero(image.any(-1))[0].max()) - 49) <= 1
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_edges_are_smooth(size: int) -> None:
     image = blank()
     draw_text(image, (5, 5), "ROS", size, (255, 255, 255))
