@@ -17,7 +17,7 @@ import pytest
 import dino_foresight_ros
 
 PACKAGE = "dino_foresight_ros"
-SOURCES = (PACKAGE, "training", "launch")
+SOURCES = (PACKAGE, "training", "benchmark", "launch")
 # Distributions whose modules have another name.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "PIL": "pillow"}
 
@@ -34,7 +34,7 @@ def imported_modules(root: Path) -> dict[str, Path]:
                 elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                     names = [node.module]
                 found.update({name.split(".")[0]: path for name in names})
-    known = {PACKAGE, "training", *sys.stdlib_module_names}
+    known = {PACKAGE, *sys.stdlib_module_names}
     return {name: path for name, path in found.items() if name not in known}
 
 
@@ -158,9 +158,10 @@ def test_every_launch_and_config_file_is_installed(project_root: Path) -> None:
 def test_every_python_file_is_installed_beside_the_messages(project_root: Path) -> None:
     messages = pytest.importorskip(f"{PACKAGE}.msg")
     installed = Path(messages.__file__).parents[1]
-    for folder, target in ((PACKAGE, installed), ("training", installed / "training")):
+    parts = {PACKAGE: "", "training": "training", "benchmark": "benchmark"}
+    for folder, part in parts.items():
         for path in (project_root / folder).rglob("*.py"):
-            assert (target / path.relative_to(project_root / folder)).exists(), path
+            assert (installed / part / path.relative_to(project_root / folder)).exists(), path
 
 
 def test_training_is_a_part_of_the_package() -> None:
