@@ -54,13 +54,16 @@ def test_classes_that_do_not_fit_are_counted() -> None:
     names = tuple(f"class number {i}" for i in range(150))
     colors = tuple((i + 50, 255 - i, 40) for i in range(150))
     palette = ClassPalette(names, colors)
-    shown = [
-        sum(
-            has_patch_of(legend_panel(legend_entries(palette, range(n)), 120, 200), c)
-            for c in colors
-        )
-        for n in range(151)
-    ]
+    packing = np.uint32([1, 256, 65536])
+
+    def shown_of(count: int) -> int:
+        """How many classes a legend of `count` classes shows."""
+        pixels = legend_panel(legend_entries(palette, range(count)), 120, 200) @ packing
+        values, areas = np.unique(pixels, return_counts=True)
+        large = {int(value) for value, area in zip(values, areas, strict=True) if area >= 64}
+        return len(large & {int(np.uint32(color) @ packing) for color in colors})
+
+    shown = [shown_of(count) for count in (*range(60), 150)]
     # All of them up to as many as fit; beyond that, one place goes to the count of the others.
     most = max(shown)
     assert 3 < most < 60
