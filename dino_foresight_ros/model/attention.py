@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from einops import rearrange
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,36 +25,46 @@ class Attention(nn.Module):
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, queries: int | None = None) -> Tensor:
-        """Attend within each sequence.
+    def forward(
+        self,
+        x: Tensor,
+        group: Callable[[Tensor], Tensor],
+        ungroup: Callable[[Tensor], Tensor],
+        keep: int | None = None,
+    ) -> Tensor:
+        """Attend within groups of tokens.
+
+        The projections run on x as it lies in memory and only their results are regrouped: a
+        linear layer on a regrouped view would fall into a product per group.
 
         Args:
-            x: (..., S, D) sequences.
-            queries: only the last `queries` tokens of each sequence ask (all when None); keys and
-                values always come from the whole sequence.
+            x: (B, T, h, w, D).
+            group: (B, t, h, w, D) -> (G, S, D), the sequences that attend to one another; the
+                last frames' tokens come last in each.
+            ungroup: its inverse.
+            keep: only the tokens of this many trailing frames ask, and only theirs come out (all
+                when None); keys and values always come from all frames.
 
         Returns:
-            (..., queries or S, D).
+            (B, keep or T, h, w, D).
         """
-        length = x.shape[-2]
-        if queries is None or queries == length:
+        if keep is None or keep == x.shape[1]:
             q, k, v = self.qkv(x).chunk(3, dim=-1)
         else:
             width = x.shape[-1]
             weight, bias = self.qkv.weight, self.qkv.bias
-            q = functional.linear(x[..., -queries:, :], weight[:width], bias[:width])
+            q = functional.linear(x[:, -keep:].contiguous(), weight[:width], bias[:width])
             k, v = functional.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
-        return self.out(self._mix(q, k, v))
+        mixed = ungroup(self._mix(group(q), group(k), group(v)))
+        return self.out(mixed.contiguous())
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        leading = q.shape[:-2]
-        q, k, v = (
-            rearrange(t.flatten(0, -3), "b s (n d) -> b n s d", n=self.heads) for t in (q, k, v)
-        )
+        """(G, S, D) queries, keys and values -> (G, S, D)."""
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         mixed = functional.scaled_dot_product_attention(
             q, k, v, dropout_p=self.dropout if self.training else 0.0
         )
-        return rearrange(mixed, "b n s d -> b s (n d)").unflatten(0, leading)
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class FeedForward(nn.Module):

@@ -142,29 +142,37 @@ class Block(nn.Module):
             (B, keep or T, h, w, D).
         """
         keep = x.shape[1] if keep is None else keep
-        attended = self._over_time(self.norm_time(x), keep)
-        x = x[:, -keep:] + attended
+        x = x[:, -keep:] + self._over_time(self.norm_time(x), keep)
         if self.factorised:
             x = x + self._over_space(self.norm_space(x))
         return x + self.mlp(self.norm_mlp(x))
 
     def _over_time(self, x: Tensor, keep: int) -> Tensor:
         """Attend over time per patch, per window, or over everything. Gives (B, keep, h, w, D)."""
-        _, _, height, width, _ = x.shape
+        batch, _, height, width, _ = x.shape
         if not self.factorised:
-            tokens = rearrange(x, "b t h w d -> b (t h w) d")
-            out = self.attend_time(tokens, queries=keep * height * width)
-            return rearrange(out, "b (t h w) d -> b t h w d", h=height, w=width)
+            return self.attend_time(
+                x,
+                lambda t: t.flatten(1, 3),
+                lambda t: t.unflatten(1, (-1, height, width)),
+                keep,
+            )
         k = self.window
-        # Groups stay in separate axes, so that no copy is made for the usual k = 1.
-        tokens = rearrange(x, "b t (h p) (w q) d -> b h w (t p q) d", p=k, q=k)
-        out = self.attend_time(tokens, queries=keep * k * k)
-        return rearrange(out, "b h w (t p q) d -> b t (h p) (w q) d", p=k, q=k)
+        sizes = {"b": batch, "h": height // k, "w": width // k, "p": k, "q": k}
+        return self.attend_time(
+            x,
+            lambda t: rearrange(t, "b t (h p) (w q) d -> (b h w) (t p q) d", p=k, q=k),
+            lambda t: rearrange(t, "(b h w) (t p q) d -> b t (h p) (w q) d", **sizes),
+            keep,
+        )
 
     def _over_space(self, x: Tensor) -> Tensor:
-        _, _, height, width, _ = x.shape
-        out = self.attend_space(rearrange(x, "b t h w d -> b t (h w) d"))
-        return rearrange(out, "b t (h w) d -> b t h w d", h=height, w=width)
+        batch, frames, height, width, _ = x.shape
+        return self.attend_space(
+            x,
+            lambda t: t.flatten(2, 3).flatten(0, 1),
+            lambda t: t.view(batch, frames, height, width, -1),
+        )
 
 
 class Forecaster(nn.Module):
