@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.demo.processes import ParameterValue
-from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.errors import InputError, UsageError
 
 # A town in daylight, with traffic.
 DEFAULT_SEED = 20
@@ -111,11 +111,16 @@ def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoI
         return _synthetic(options)
     from dino_foresight_ros.media import open_source
 
-    with open_source(options.input, topic=options.topic, on_warning=on_warning) as source:
-        # A file may open and yet hold no picture that can be decoded.
-        frame_bytes = int(next(iter(source)).image.nbytes)
-        kind, name, rate_hz = source.kind, source.name, source.frame_rate_hz
-        frame_count = source.frame_count
+    try:
+        with open_source(options.input, topic=options.topic, on_warning=on_warning) as source:
+            # A file may open and yet hold no picture that can be decoded.
+            frame_bytes = int(next(iter(source)).image.nbytes)
+            kind, name, rate_hz = source.kind, source.name, source.frame_rate_hz
+            frame_count = source.frame_count
+    except InputError as error:
+        # In the words of this command: nodes have a parameter instead.
+        text = str(error).replace("set topic to one of", "choose one with --topic")
+        raise InputError(text) from error
     parameters: dict[str, ParameterValue] = {
         "input": str(options.input.expanduser().absolute()),
         "rate": float(options.rate),

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dino_foresight_ros.demo.options import DemoOptions, open_input
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.media.bag_writer import create_bag
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,15 @@ def test_a_file_that_opens_but_cannot_be_decoded_is_refused(tmp_path: Path) -> N
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
     with pytest.raises(InputError):
         open_input(DemoOptions(out=Path("out"), input=tmp_path), print)
+
+
+def test_a_bag_with_several_cameras_asks_for_the_topic_option(tmp_path: Path) -> None:
+    bag = tmp_path / "bag"
+    image = np.zeros((20, 30, 3), np.uint8)
+    with create_bag(bag, "mcap") as writer:
+        for topic in ("/left/image_raw", "/right/image_raw"):
+            writer.write_image(topic, image, 1_700_000_000_000_000_000, "camera")
+    with pytest.raises(InputError, match="--topic: /left/image_raw, /right/image_raw"):
+        open_input(DemoOptions(out=Path("out"), input=bag), print)
+    chosen = DemoOptions(out=Path("out"), input=bag, topic="/right/image_raw")
+    assert open_input(chosen, print).parameters["topic"] == "/right/image_raw"
