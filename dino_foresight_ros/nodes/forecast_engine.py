@@ -50,7 +50,7 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
     device = resolve_device(parameters["device"])
     dtype = resolve_dtype(parameters["dtype"], device)
     name = parameters["bundle"]
-    path = name if name == UNTRAINED_TINY else Path(name).expanduser()
+    path = name if name == UNTRAINED_TINY or name.startswith("hub:") else Path(name).expanduser()
     bundle = Bundle.load(path, device=device, dtype=dtype)
     kind = InputSizedForesight if parameters["output_size"] == "input" else Foresight
     engine = kind(

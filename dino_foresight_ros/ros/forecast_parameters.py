@@ -57,7 +57,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "dtype",
         "auto",
-        "Number format of the model: auto is float32 on a CPU and 16 bits on a GPU.",
+        "Number format of the model: auto is 16 bits where the hardware is fast at it (a GPU, a CPU with AMX), else float32.",
         choices=("auto", "float32", "bfloat16", "float16"),
     ),
     ParameterSpec(

@@ -85,7 +85,8 @@ class Foresight:
         self.last_drop: str | None = None
         self.last_arrival: Arrival | None = None
         self._heads = {
-            name: fuse_batch_norm(copy.deepcopy(head)) for name, head in bundle.heads.items()
+            name: fuse_batch_norm(copy.deepcopy(head)).to(memory_format=torch.channels_last)
+            for name, head in bundle.heads.items()
         }
 
     @property
@@ -137,7 +138,8 @@ class Foresight:
 
         Returns:
             The forecast, or None; then `last_drop` says why: "context_filling",
-            "duplicate_stamp" or "out_of_order".
+            "duplicate_stamp", "out_of_order", or "unwanted" (no output is wanted; the context
+            is kept all the same).
 
         Raises:
             InputError: not such an image. The context stays as it was.
@@ -167,6 +169,8 @@ class Foresight:
             return results
         self._fill(fresh, frames)
         ready, contexts = self._contexts(fresh)
+        if ready and not _anything(wanted):
+            self.last_drop, ready = "unwanted", []
         if not ready:
             return results
         predicted = self._rollout(contexts, wanted)
@@ -212,7 +216,7 @@ class Foresight:
         """(B, N_c, h, w, C) -> (B, steps, h, w, C), no further than anybody wants."""
         steps = self.steps
         if isinstance(wanted, Mapping):
-            steps = min(steps, max((k for k, names in wanted.items() if names), default=1))
+            steps = min(steps, max(k for k, names in wanted.items() if names))
         return self.bundle.forecaster.rollout(contexts, steps)
 
     def _decode(self, predicted: Tensor, wanted: Wanted) -> list[dict[str, np.ndarray]]:
@@ -279,6 +283,10 @@ class Foresight:
             trained=self.bundle.trained,
             duration_s=time.perf_counter() - started,
         )
+
+
+def _anything(wanted: Wanted) -> bool:
+    return any(wanted.values()) if isinstance(wanted, Mapping) else bool(wanted)
 
 
 def _to_pinned(tensor: Tensor) -> Tensor:

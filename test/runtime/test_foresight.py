@@ -168,6 +168,21 @@ def test_only_wanted_heads_and_steps_run(bundle: Bundle):
     assert forecast.steps[1].segmentation is None
 
 
+@pytest.mark.parametrize("wanted", [frozenset(), {}, {1: frozenset()}])
+def test_nothing_wanted_keeps_the_context_and_forecasts_nothing(bundle: Bundle, wanted):
+    engine = Foresight(bundle, steps=1)
+    passes: list[int] = []
+    handle = bundle.forecaster.out.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        for i, image in enumerate(video(5)):
+            assert engine.update(image, START + i * 200 * MS, wanted=wanted) is None
+    finally:
+        handle.remove()
+    assert passes == []
+    assert engine.last_drop == "unwanted"
+    assert engine.update(video(1)[0], START + 1000 * MS) is not None
+
+
 def test_the_new_frame_alone_costs_an_encoder_pass(bundle: Bundle):
     engine = Foresight(bundle, steps=1)
     sizes: list[int] = []
