@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dino_foresight_ros.benchmark.measure import (
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
+from dino_foresight_ros.runtime import Foresight
+
+from .measure import (
     Timing,
     clock,
     count_flops,
@@ -19,11 +23,8 @@ from dino_foresight_ros.benchmark.measure import (
     peak_mb,
     wait,
 )
-from dino_foresight_ros.benchmark.plain import FRAMES, PlainWay
-from dino_foresight_ros.benchmark.sizes import build
-from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
-from dino_foresight_ros.runtime import Foresight
+from .plain import FRAMES, PlainWay
+from .sizes import build
 
 CAMERA = (540, 960)
 """(H, W) of the camera's images."""

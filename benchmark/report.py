@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dino_foresight_ros.benchmark.engine import Result
+from .engine import Result
 
 
 def markdown(results: Sequence[Result]) -> str:

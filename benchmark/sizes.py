@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -47,13 +47,14 @@ class Size:
 
 
 _SMALL = Size("vit_small_patch14_reg4_dinov2", (224, 448), 384, 384, 6, 6, (64, 128, 256, 256), 128)
-_BASE = ("vit_base_patch14_reg4_dinov2",)
-_BASE_REST = (1152, 1152, 12, 8, (128, 256, 512, 512), 256)
+_BASE = Size(
+    "vit_base_patch14_reg4_dinov2", (224, 448), 1152, 1152, 12, 8, (128, 256, 512, 512), 256
+)
 SIZES: dict[str, Size | None] = {
     "tiny": None,
     "small": _SMALL,
-    "base": Size(*_BASE, (224, 448), *_BASE_REST),
-    "base-highres": Size(*_BASE, (448, 896), *_BASE_REST),
+    "base": _BASE,
+    "base-highres": replace(_BASE, image_size=(448, 896)),
 }
 """tiny: the untrained-tiny bundle. small: ViT-S, width 384, 6 layers. base: the paper's model."""
 

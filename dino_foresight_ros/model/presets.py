@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from dino_foresight_ros.classes import MOVING_CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.dpt_head import HeadConfig, build_head
+from dino_foresight_ros.model.dpt_head import DPTHead, HeadConfig, build_head
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
 from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
 from dino_foresight_ros.model.pca import PCA
@@ -76,6 +77,11 @@ def _untrained_tiny(seed: int) -> Bundle:
         )
         for name, task in tasks.items()
     }
+    for head in heads.values():
+        # Fresh output layers are so timid that every pixel gets nearly the same value.
+        assert isinstance(head, DPTHead)
+        last: Any = head.output[4]
+        last.weight.data.mul_(20)
     return Bundle(
         name=UNTRAINED_TINY,
         encoder=encoder,

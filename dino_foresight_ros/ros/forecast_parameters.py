@@ -57,7 +57,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "dtype",
         "auto",
-        "Number format of the model: auto is 16 bits where the hardware is fast at it (a GPU, a CPU with AMX), else float32.",
+        "Number format of the model: auto is 16 bits where the hardware is fast at it (GPU, AMX).",
         choices=("auto", "float32", "bfloat16", "float16"),
     ),
     ParameterSpec(
