@@ -40,9 +40,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo and tell where its results are."""
+    import cv2
+
     from dino_foresight_ros.demo.options import DemoOptions
     from dino_foresight_ros.demo.session import run_demo
 
+    # The nodes need the other cores more.
+    cv2.setNumThreads(1)
     options = DemoOptions(
         out=args.out,
         input=args.input,

@@ -101,7 +101,6 @@ class DemoClient:
         subscribe(Labels, "foresight/labels", self._on_labels, latched_qos())
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, output_qos())
         subscribe(ForecastMsg, "foresight/forecast", self._on_forecast, output_qos(_QUEUE_DEPTH))
-        subscribe(Image, "image", self._on_image, output_qos(_QUEUE_DEPTH))
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="foresight-demo-client")
@@ -149,6 +148,9 @@ class DemoClient:
             self.seen.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
 
     def _on_labels(self, message: Labels) -> None:
+        if self.labels is None:
+            # Not before the forecast node listens: the first subscriber starts the player.
+            self._node.create_subscription(Image, "image", self._on_image, output_qos(_QUEUE_DEPTH))
         self.labels = message
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

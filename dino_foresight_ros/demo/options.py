@@ -15,8 +15,8 @@ from dino_foresight_ros.errors import InputError, UsageError
 DEFAULT_SEED = 20
 SYNTHETIC_FRAMES = 150
 SYNTHETIC_RATE_HZ = 10.0
-# Until somebody listens; the demo starts the player when everybody does.
-_WAIT_FOR_SUBSCRIBER_S = 20.0
+# Longer than the forecast node may take to load its model, which the demo limits.
+_WAIT_FOR_SUBSCRIBER_S = 600.0
 _LAST_DOMAIN = 232
 
 

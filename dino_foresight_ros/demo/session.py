@@ -131,12 +131,14 @@ class _Run:
         """Run from the start of the nodes to the written results; returns the numbers."""
         with NodeGroup(self._folder.log_dir, environment) as nodes:
             forecaster = nodes.start("forecast_node", self._options.forecast_parameters())
+            # It waits for a subscriber. By the time the model is loaded, everybody has discovered
+            # everybody, and nobody misses the first frames.
+            player = nodes.start(self._input.node, self._input.parameters)
             # Imported while the forecast node loads: rclpy, which takes a second.
             from dino_foresight_ros.demo.client import DemoClient
 
             with DemoClient(domain_id, self._on_moment, 1.0 / VIDEO_RATE_HZ) as client:
                 self._wait_until_ready(nodes, client)
-                player = nodes.start(self._input.node, self._input.parameters)
                 self._watch(nodes, player, client)
                 self._drain(nodes, client)
             exit_codes = {node.name: node.stop() for node in (player, forecaster)}

@@ -32,6 +32,7 @@ _PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
     <transport_descriptor>
       <transport_id>sockets</transport_id>
       <type>UDPv4</type>
+      <maxInitialPeersRange>32</maxInitialPeersRange>
     </transport_descriptor>
   </transport_descriptors>
   <participant profile_name="foresight_demo" is_default_profile="true">

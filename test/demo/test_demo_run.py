@@ -73,10 +73,7 @@ def demo(
 ) -> tuple[Path, dict[str, Any], str, str]:
     """The results of one run: folder, numbers, what it printed, and its warnings."""
     out = tmp_path_factory.mktemp("demo with spaces") / "out"
-    domain = ros_domain["ROS_DOMAIN_ID"]
-    code, printed, warnings = run_demo(
-        ros_domain, "--out", out, "--frames", FRAMES, "--domain-id", domain
-    )
+    code, printed, warnings = run_demo(ros_domain, "--out", out, "--frames", FRAMES)
     assert code == 0, warnings
     return out, json.loads((out / "metrics.json").read_text()), printed, warnings
 
@@ -162,10 +159,7 @@ def old_results(tmp_path: Path) -> Path:
 def test_a_node_that_refuses_to_start_ends_the_demo_in_one_line(
     ros_domain: dict[str, str], old_results: Path
 ) -> None:
-    domain = ros_domain["ROS_DOMAIN_ID"]
-    code, printed, err = run_demo(
-        ros_domain, "--out", old_results, "--device", "tpu", "--domain-id", domain
-    )
+    code, printed, err = run_demo(ros_domain, "--out", old_results, "--device", "tpu")
     assert code == 2
     assert printed == ""
     (line,) = [line for line in err.splitlines() if line.startswith("foresight:")]
@@ -206,7 +200,7 @@ def test_an_input_that_cannot_be_used_ends_the_demo_before_it_starts(
 def test_an_interrupted_demo_leaves_no_process_and_no_result(
     ros_domain: dict[str, str], old_results: Path, number: signal.Signals, code: int
 ) -> None:
-    demo = DemoProcess(ros_domain, "--out", old_results, "--domain-id", ros_domain["ROS_DOMAIN_ID"])
+    demo = DemoProcess(ros_domain, "--out", old_results)
     log = old_results / "log" / "forecast_node.log"
     deadline_s = time.monotonic() + 60
     while len(marked_processes(demo.mark)) < 2 or not log.exists():
@@ -222,7 +216,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_result(
 
 
 def test_a_killed_demo_takes_its_nodes_with_it(ros_domain: dict[str, str], tmp_path: Path) -> None:
-    demo = DemoProcess(ros_domain, "--out", tmp_path, "--domain-id", ros_domain["ROS_DOMAIN_ID"])
+    demo = DemoProcess(ros_domain, "--out", tmp_path)
     deadline_s = time.monotonic() + 60
     while len(marked_processes(demo.mark)) < 2:
         assert time.monotonic() < deadline_s, "the forecast node never started"
