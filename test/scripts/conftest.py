@@ -17,7 +17,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 # The Python that this environment was made from, not its own.
-BASE_PYTHON = Path(getattr(sys, "_base_executable", sys.executable))
+BASE_PYTHON = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
 CORE_TOOLS = (
     *("bash", "cat", "dirname", "env", "find", "mv", "readlink", "rm", "sh", "sha256sum"),
     *("sleep", "sort", "stat", "true"),
