@@ -22,10 +22,11 @@ from dino_foresight_ros.ros.camera_info import fits
 from dino_foresight_ros.ros.forecast_diagnostics import ForecastDiagnostics
 from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.ros.forecast_topics import ForecastTopics
+from dino_foresight_ros.ros.image_input import ImageInput
 from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.lifecycle import tolerate_bad_transitions
 from dino_foresight_ros.ros.parameters import Parameters, usage
-from dino_foresight_ros.ros.qos import camera_info_input_qos, image_input_qos
+from dino_foresight_ros.ros.qos import camera_info_input_qos
 from dino_foresight_ros.ros.run import run_node
 from dino_foresight_ros.ros.stamps import time_to_ns
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
@@ -61,7 +62,8 @@ class ForecastNode(LifecycleNode):
         self._loaded: LoadedEngine | None = None
         self._worker: ForecastWorker | None = None
         self._topics: ForecastTopics | None = None
-        self._subscriptions_: list[Any] = []
+        self._images: ImageInput | None = None
+        self._calibration: Any = None
         self._camera_info: CameraInfo | None = None
         self._image_size: tuple[int, int] | None = None
         self._watch: StreamWatch | None = None
@@ -130,13 +132,13 @@ class ForecastNode(LifecycleNode):
         self._camera_info = None
         self._watch = StreamWatch(self.parameters["stream_timeout_s"], time.monotonic())
         kind = Image if self.parameters["image_transport"] == "raw" else CompressedImage
-        self._subscriptions_ = [
-            self.create_subscription(kind, "image", self._on_image, image_input_qos()),
-            self.create_subscription(
-                CameraInfo, "camera_info", self._on_camera_info, camera_info_input_qos()
-            ),
-        ]
-        topic = self._subscriptions_[0].topic_name
+        self._images = ImageInput(
+            self, "image", kind, self._on_image, self.parameters["image_reliability"]
+        )
+        self._calibration = self.create_subscription(
+            CameraInfo, "camera_info", self._on_camera_info, camera_info_input_qos()
+        )
+        topic = self._images.topic_name
         self.get_logger().info(f"active: listening on {topic} ({kind.__name__})")
         return result
 
@@ -171,9 +173,10 @@ class ForecastNode(LifecycleNode):
         super().destroy_node()
 
     def _stop(self) -> None:
-        for subscription in self._subscriptions_:
-            self.destroy_subscription(subscription)
-        self._subscriptions_ = []
+        if self._images is not None:
+            self._images.close()
+            self.destroy_subscription(self._calibration)
+            self._images = None
         self._watch = None
         if self._worker is not None and not self._worker.stop(STOP_TIMEOUT_S):
             self.get_logger().warning("a forward pass still runs; its result will be dropped")
@@ -207,11 +210,11 @@ class ForecastNode(LifecycleNode):
     def _check(self) -> None:
         """Once a second: look after the stream and publish diagnostics."""
         watch = self._watch
-        if watch is not None:
+        if watch is not None and self._images is not None:
             watch.timeout_s = self.parameters["stream_timeout_s"]
             change = watch.check(time.monotonic())
             if change is not None:
-                topic = self._subscriptions_[0].topic_name
+                topic = self._images.topic_name
                 verb = "came yet" if change is StreamChange.NEVER_STARTED else "came"
                 hint = self._stream_hint(change)
                 self.get_logger().warning(

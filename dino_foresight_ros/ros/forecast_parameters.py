@@ -90,6 +90,13 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         choices=("raw", "compressed"),
     ),
     ParameterSpec(
+        "image_reliability",
+        "auto",
+        "How images are subscribed to: auto (reliable while all publishers are), best_effort "
+        "or reliable.",
+        choices=("auto", "best_effort", "reliable"),
+    ),
+    ParameterSpec(
         "stream_timeout_s",
         5.0,
         "Seconds without a frame after which the stream counts as stopped.",

@@ -9,9 +9,11 @@ from __future__ import annotations
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 
-def image_input_qos(depth: int = 1) -> QoSProfile:
-    """Sensor data: best effort, keep last, volatile."""
-    return _keep_last(depth, ReliabilityPolicy.BEST_EFFORT)
+def image_input_qos(
+    reliability: ReliabilityPolicy = ReliabilityPolicy.BEST_EFFORT,
+) -> QoSProfile:
+    """Sensor data: best effort unless told otherwise, keep last, volatile."""
+    return _keep_last(1, reliability)
 
 
 def camera_info_input_qos() -> QoSProfile:

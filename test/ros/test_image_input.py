@@ -1,0 +1,129 @@
+"""The image subscription follows what publishers offer, and loses no large frame to that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from dino_foresight_ros.ros.image_input import ImageInput
+
+RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+FRAMES = 40
+PUBLISH = f"""
+import time, rclpy
+from sensor_msgs.msg import Image
+rclpy.init()
+node = rclpy.create_node("camera")
+publisher = node.create_publisher(Image, "large", 5)
+message = Image(height=540, width=960, step=2880, encoding="rgb8", data=bytes(540 * 2880))
+deadline = time.monotonic() + 20
+while not publisher.get_subscription_count() and time.monotonic() < deadline:
+    time.sleep(0.05)
+time.sleep(1.0)  # the subscription follows the publisher's offer
+for index in range({FRAMES}):
+    message.header.stamp.sec = index + 1
+    publisher.publish(message)
+    time.sleep(0.04)
+time.sleep(1.0)
+rclpy.shutdown()
+"""
+
+
+class Bench:
+    """A node with its own executor, and what the input received."""
+
+    def __init__(self) -> None:
+        self.context = Context()
+        self.context.init()
+        self.node = Node("bench", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.got: list[Any] = []
+
+    def input(self, topic: str, reliability: str = "auto") -> ImageInput:
+        return ImageInput(self.node, topic, Image, self.got.append, reliability)
+
+    def publisher(self, topic: str, policy: ReliabilityPolicy) -> Any:
+        return self.node.create_publisher(Image, topic, QoSProfile(depth=1, reliability=policy))
+
+    def policies(self, topic: str) -> list[ReliabilityPolicy]:
+        infos = self.node.get_subscriptions_info_by_topic(f"/{topic}")
+        return [info.qos_profile.reliability for info in infos]
+
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=0.02)
+        return condition()
+
+
+@pytest.fixture
+def bench(ros_domain: dict[str, str]) -> Iterator[Bench]:
+    bench = Bench()
+    yield bench
+    bench.executor.shutdown()
+    bench.node.destroy_node()
+    bench.context.try_shutdown()
+
+
+def test_without_publishers_it_is_best_effort(bench: Bench):
+    bench.input("alone")
+    bench.spin_until(lambda: False, 0.5)
+    assert bench.policies("alone") == [BEST_EFFORT]
+
+
+def test_it_is_reliable_while_all_publishers_are(bench: Bench):
+    images = bench.input("followed")
+    first = bench.publisher("followed", RELIABLE)
+    assert bench.spin_until(lambda: bench.policies("followed") == [RELIABLE], 5.0)
+    second = bench.publisher("followed", BEST_EFFORT)
+    assert bench.spin_until(lambda: bench.policies("followed") == [BEST_EFFORT], 5.0)
+    bench.node.destroy_publisher(second)
+    assert bench.spin_until(lambda: bench.policies("followed") == [RELIABLE], 5.0)
+    first.publish(Image(height=1))
+    assert bench.spin_until(lambda: bool(bench.got), 5.0)
+    images.close()
+    assert bench.spin_until(lambda: bench.policies("followed") == [], 5.0)
+
+
+@pytest.mark.parametrize(("wanted", "offered"), [("best_effort", RELIABLE), ("reliable", RELIABLE)])
+def test_a_fixed_reliability_stays(bench: Bench, wanted: str, offered: ReliabilityPolicy):
+    bench.input("fixed", wanted)
+    bench.publisher("fixed", offered)
+    bench.spin_until(lambda: False, 1.0)
+    assert bench.policies("fixed") == [ReliabilityPolicy[wanted.upper()]]
+
+
+def test_a_best_effort_camera_is_heard(bench: Bench):
+    bench.input("driver")
+    publisher = bench.publisher("driver", BEST_EFFORT)
+
+    def heard() -> bool:
+        publisher.publish(Image(height=1))
+        return bool(bench.got)
+
+    assert bench.spin_until(heard, 10.0)
+
+
+def test_no_large_frame_of_a_reliable_camera_is_lost(bench: Bench, ros_domain: dict[str, str]):
+    bench.input("large")
+    camera = subprocess.Popen([sys.executable, "-c", PUBLISH], env=ros_domain)
+    try:
+        complete = bench.spin_until(lambda: len(bench.got) == FRAMES, 30.0)
+    finally:
+        camera.kill()
+        camera.wait()
+    assert complete, f"{len(bench.got)} of {FRAMES} frames"
