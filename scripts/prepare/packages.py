@@ -12,7 +12,7 @@ import wheels
 from layout import Layout, clean_environment, digest
 from pip_settings import uv_environment
 from progress import PreparationError, ToolError, run_logged, say
-from tools import explain, require_uv
+from tools import explain, is_unreachable, require_uv
 
 
 def wanted_requirements(layout: Layout) -> str:
@@ -76,7 +76,18 @@ def install(layout: Layout) -> None:
     try:
         run_logged(command, log, failure, uv_environment(), layout.env)
     except ToolError as error:
-        raise explain(error) from error
+        if not (is_unreachable(error) and installs_offline(layout, command)):
+            raise explain(error) from error
+
+
+def installs_offline(layout: Layout, command: list[str | Path]) -> bool:
+    """Try to install from uv's cache alone, which holds everything that was installed before."""
+    env = {**uv_environment(), "UV_OFFLINE": "1"}
+    try:
+        run_logged(command, layout.logs / "offline.log", "not in the cache", env, layout.env)
+    except ToolError:
+        return False
+    return True
 
 
 def check_imports(layout: Layout) -> None:

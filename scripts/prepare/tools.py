@@ -22,7 +22,8 @@ BUILD_TOOLS = (
 MINIMAL_UV = (0, 5)
 NETWORK_SIGNS = re.compile(
     r"failed to fetch|failed to download|error sending request|dns error|network was disabled"
-    r"|NewConnectionError|ConnectTimeout|ProxyError|SSLError|Temporary failure in name resolution",
+    r"|from versions: none|NewConnectionError|ConnectTimeout|ProxyError|SSLError"
+    r"|Temporary failure in name resolution",
     re.IGNORECASE,
 )
 
@@ -51,9 +52,14 @@ def check_disk(folder: Path, needed_bytes: float) -> None:
         )
 
 
+def is_unreachable(error: ToolError) -> bool:
+    """Tell whether an installer failed because the package index was not reached."""
+    return NETWORK_SIGNS.search(error.output) is not None
+
+
 def explain(error: ToolError) -> PreparationError:
     """Make one line of an installer's failure: what to do, or else the tool's own words."""
-    if NETWORK_SIGNS.search(error.output):
+    if is_unreachable(error):
         reason = (
             "the package index was not reached; check the network, the proxy and pip's index "
             "settings and run again"
