@@ -33,7 +33,6 @@ def lines(layout: Layout) -> list[str]:
     ]
     if layout.sourced_ros:
         result += [
-            'export FORESIGHT_ENV_ROS_PREFIX="${FORESIGHT_ENV_ROS_PREFIX:-$AMENT_PREFIX_PATH}"',
             prepend("AMENT_PREFIX_PATH", layout.install),
             prepend("CMAKE_PREFIX_PATH", layout.install),
             prepend("LD_LIBRARY_PATH", layout.install / "lib"),

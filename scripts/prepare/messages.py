@@ -24,21 +24,14 @@ def linked_files(root: Path, *folders: str) -> list[str]:
     )
 
 
-def ros_prefix(layout: Layout) -> str:
-    """Return the sourced ROS installation's folders, also from inside another with_env."""
-    if not layout.sourced_ros:
-        return ""
-    variables = ("FORESIGHT_ENV_ROS_PREFIX", "AMENT_PREFIX_PATH")
-    return next((os.environ[name] for name in variables if os.environ.get(name)), "")
-
-
 def key(layout: Layout) -> str:
     """Return what the build depends on: links keep contents live, so names are enough for them."""
     sources = [layout.root / "package.xml", layout.root / "CMakeLists.txt"]
     sources += sorted((layout.root / "msg").glob("*.msg"))
     contents = [path.name.encode() + b"\n" + path.read_bytes() for path in sources]
+    ros_prefix = os.environ.get("FORESIGHT_ENV_ROS_PREFIX", "") if layout.sourced_ros else ""
     names = "\n".join(linked_files(layout.root, *LINKED_FOLDERS))
-    return digest(packages.key(layout), ros_prefix(layout), names, *contents)
+    return digest(packages.key(layout), ros_prefix, names, *contents)
 
 
 def build_environment(layout: Layout) -> dict[str, str]:

@@ -38,9 +38,10 @@ def main() -> None:
         time.sleep(0.02)
     package = site_packages / PACKAGE
     link(library, package / "x_typesupport_c.so")
-    (package / "msg").mkdir(exist_ok=True)
     for path in (source / "msg").glob("*.msg"):
-        (package / "msg" / f"_{path.stem.lower()}.py").write_text("")
+        name = f"_{path.stem.lower()}.py"
+        (build / name).write_text("")
+        link(build / name, package / "msg" / name)
         idl = install / "share" / PACKAGE / "msg" / f"{path.stem}.idl"
         idl.parent.mkdir(parents=True, exist_ok=True)
         idl.write_text("")

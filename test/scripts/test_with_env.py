@@ -260,7 +260,9 @@ def test_sourced_ros_is_used_instead_of_wheels(checkout: Any, tmp_path: Path) ->
     assert not {"numpy", "opencv-python-headless"} & set(names)
     settings = (checkout.env_dir / "venv" / "pyvenv.cfg").read_text()
     assert "include-system-site-packages = true" in settings
-    assert checkout.run("true", **ros).stderr == ""
+    inner = str(checkout.root / "scripts" / "with_env")
+    again = checkout.run(inner, "sh", "-c", "echo $FORESIGHT_ENV_ROS_PREFIX", **ros)
+    assert (again.stdout, again.stderr) == (f"{tmp_path}/ros\n", "")
 
 
 def test_sourced_ros_of_another_python_falls_back_to_wheels(checkout: Any, tmp_path: Path) -> None:
@@ -269,3 +271,5 @@ def test_sourced_ros_of_another_python_falls_back_to_wheels(checkout: Any, tmp_p
     run = checkout.run("sh", "-c", "echo $AMENT_PREFIX_PATH", **ros)
     assert "no python3 here imports rclpy" in run.stderr
     assert run.stdout == f"{checkout.env_dir}/install:{checkout.env_dir}/venv\n"
+    inner = str(checkout.root / "scripts" / "with_env")
+    assert checkout.run(inner, "true", **ros).stderr == ""
