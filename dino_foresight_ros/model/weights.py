@@ -51,6 +51,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file; tensors that share storage must not overlap."""
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+    path.chmod(0o644)  # safetensors makes files that only their owner reads
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:

@@ -57,6 +57,7 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
         bundle,
         steps=parameters["steps"],
         output_size=parse_output_size(parameters["output_size"]),
+        acceleration=parameters["acceleration"],
     )
     _warm_up(engine)
     return LoadedEngine(

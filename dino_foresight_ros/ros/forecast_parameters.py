@@ -61,6 +61,12 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         choices=("auto", "float32", "bfloat16", "float16"),
     ),
     ParameterSpec(
+        "acceleration",
+        "none",
+        "none, compile (torch.compile; a minute at start) or cudagraphs (GPU only).",
+        choices=("none", "compile", "cudagraphs"),
+    ),
+    ParameterSpec(
         "steps",
         3,
         "How many steps to forecast, each one frame interval of the model further ahead.",

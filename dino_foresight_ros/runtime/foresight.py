@@ -14,7 +14,8 @@ from torch import Tensor
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.dpt_head import fuse_batch_norm
-from dino_foresight_ros.model.forecaster import MAX_STEPS
+from dino_foresight_ros.model.forecaster import MAX_STEPS, rollout
+from dino_foresight_ros.runtime.acceleration import Accelerated
 from dino_foresight_ros.runtime.feature_buffer import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
 
@@ -62,6 +63,7 @@ class Foresight:
         wanted: Wanted | None = None,
         output_size: tuple[int, int] | None = None,
         rule: ContextRule | None = None,
+        acceleration: str = "none",
     ) -> None:
         """Prepare.
 
@@ -71,10 +73,12 @@ class Foresight:
             wanted: outputs that `update` computes unless told otherwise; every head when None.
             output_size: (H, W) of the maps; patch grid x 8 when None.
             rule: how context frames are chosen; from the bundle's frame interval when None.
+            acceleration: "none", "compile" or "cudagraphs"; compiled here, for one camera.
 
         Raises:
-            UsageError: steps out of range, an unknown output, or one that the bundle has no head
-                for.
+            UsageError: steps out of range, an unknown output, one that the bundle has no head
+                for, or an acceleration that cannot be had.
+            ForesightError: compiling failed.
         """
         self.bundle = bundle
         self.output_size = output_size
@@ -88,6 +92,21 @@ class Foresight:
             name: fuse_batch_norm(copy.deepcopy(head)).to(memory_format=torch.channels_last)
             for name, head in bundle.heads.items()
         }
+        self._encode = Accelerated(bundle.encoder, acceleration)
+        self._predict = Accelerated(bundle.forecaster.predict, acceleration)
+        self._decoders = {n: Accelerated(head, acceleration) for n, head in self._heads.items()}
+        self.warm_up()
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run every part once for one camera, so that no live frame pays for first times."""
+        bundle = self.bundle
+        blank = np.zeros((*bundle.image_size, 3), np.uint8)
+        z = bundle.pca.transform(self._encode.warm_up(self.preprocess(blank)))
+        context = z[:, None].expand(-1, bundle.context_frames, -1, -1, -1).contiguous()
+        features = bundle.pca.inverse(self._predict.warm_up(context)[:, 0])
+        for decode in self._decoders.values():
+            decode.warm_up(features)
 
     @property
     def steps(self) -> int:
@@ -188,7 +207,7 @@ class Foresight:
     def _fill(self, cameras: list[str], frames: Mapping[str, CameraFrame]) -> None:
         """Encode the new frames in one pass and put their PCA features into the buffers."""
         pixels = torch.cat([self.preprocess(frames[name].image) for name in cameras])
-        features = self.bundle.pca.transform(self.bundle.encoder(pixels))
+        features = self.bundle.pca.transform(self._encode(pixels))
         for name, z in zip(cameras, features, strict=True):
             self._buffer(name).push(frames[name].stamp_ns, z)
 
@@ -217,7 +236,7 @@ class Foresight:
         steps = self.steps
         if isinstance(wanted, Mapping):
             steps = min(steps, max(k for k, names in wanted.items() if names))
-        return self.bundle.forecaster.rollout(contexts, steps)
+        return rollout(self._predict, contexts, steps)
 
     def _decode(self, predicted: Tensor, wanted: Wanted) -> list[dict[str, np.ndarray]]:
         """Run the wanted heads on the wanted steps and download: a dict of (B, ...) per step."""
@@ -235,7 +254,7 @@ class Foresight:
         for head in sorted({HEAD_OF[n] for names in names_of for n in names if n in HEAD_OF}):
             for k, features in reconstructed.items():
                 if any(HEAD_OF.get(name) == head for name in names_of[k]):
-                    raw = self._heads[head](features)
+                    raw = self._decoders[head](features)
                     decoded = self.bundle.tasks[head].decode(raw, self.output_size)
                     steps[k].update({n: t for n, t in decoded.items() if n in names_of[k]})
         for k, names in enumerate(names_of):

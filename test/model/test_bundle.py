@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -165,3 +167,26 @@ def test_half_precision_forecast_stays_near_full_precision(written: Path, dtype:
             outputs.append(bundle.pca.inverse(bundle.forecaster(z[None])).float())
     full, half = outputs
     assert float((half - full).norm() / full.norm()) < 2e-2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_near_full_precision_on_real_frames(
+    written: Path, shared_dir: Path, dtype: torch.dtype
+):
+    video = cv2.VideoCapture(str(shared_dir / "data" / "highway.mp4"))
+    frames = [cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB) for _ in range(20)][::5]
+    images = torch.from_numpy(np.stack(frames))
+    with torch.inference_mode():
+        outputs = []
+        for bundle in (Bundle.load(written), Bundle.load(written, dtype=dtype)):
+            features = bundle.encoder(bundle.encoder.preprocess(images))
+            z = bundle.pca.transform(features)
+            forecast = bundle.pca.inverse(bundle.forecaster(z[None]))
+            raw = [head(forecast) for head in bundle.heads.values()]
+            outputs.append([t.float() for t in (features, z, forecast, *raw)])
+    for full, half in zip(*outputs, strict=True):
+        assert float((half - full).norm() / full.norm()) < 2e-2
+
+
+def test_files_can_be_read_by_every_user(written: Path):
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in written.iterdir())

@@ -1,0 +1,94 @@
+"""Compiled where warm, plain everywhere else."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.runtime import Foresight
+from dino_foresight_ros.runtime.acceleration import Accelerated
+
+
+@pytest.fixture
+def compiled_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Replaces the compiler by one that notes the shapes it is used for."""
+    calls: list[tuple[int, ...]] = []
+
+    def compile_(function: Callable[[Tensor], Tensor], **_: object) -> Callable[[Tensor], Tensor]:
+        def compiled(x: Tensor) -> Tensor:
+            calls.append(tuple(x.shape))
+            return function(x)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    return calls
+
+
+def test_only_warm_shapes_are_compiled(compiled_calls: list):
+    double = Accelerated(lambda x: 2 * x, "compile")
+    double.warm_up(torch.zeros(1, 3))
+    compiled_calls.clear()
+    for shape in ((1, 3), (2, 3), (1, 4), (1, 3)):
+        assert torch.equal(double(torch.ones(shape)), torch.full(shape, 2.0))
+    assert compiled_calls == [(1, 3), (1, 3)]
+
+
+def test_without_acceleration_nothing_is_compiled(bundle: Bundle, compiled_calls: list):
+    Foresight(bundle, steps=1)
+    assert compiled_calls == []
+
+
+def test_an_accelerated_engine_compiles_at_start_only(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, compiled_calls: list
+):
+    engine = Foresight(bundle, steps=2, acceleration="compile")
+    plain = Foresight(bundle, steps=2)
+    assert compiled_calls
+    fail = lambda *_, **__: pytest.fail("compiled in mid-stream")  # noqa: E731
+    monkeypatch.setattr(torch, "compile", fail)
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    for i in range(4):
+        ours = engine.update(image, 10**18 + i * 200_000_000)
+        theirs = plain.update(image, 10**18 + i * 200_000_000)
+    assert ours is not None
+    np.testing.assert_array_equal(ours.steps[1].depth, theirs.steps[1].depth)
+
+
+def test_a_compiler_that_fails_is_one_line_at_start(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object, **__: object) -> Callable[[Tensor], Tensor]:
+        def compiled(_x: Tensor) -> Tensor:
+            raise RuntimeError("no C++ compiler\nanywhere")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(ForesightError, match=r"no C\+\+ compiler anywhere.*acceleration none"):
+        Foresight(bundle, acceleration="compile")
+
+
+def test_unknown_modes_are_refused_with_the_valid_ones():
+    with pytest.raises(UsageError, match="none, compile, cudagraphs"):
+        Accelerated(lambda x: x, "tensorrt")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_graphs_need_a_gpu():
+    with pytest.raises(UsageError, match="needs a CUDA device"):
+        Accelerated(lambda x: x, "cudagraphs")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_torch_compile_itself_gives_the_same_values():
+    accelerated = Accelerated(lambda x: torch.sin(x) * 2 + 1, "compile")
+    x = torch.randn(4, 5)
+    torch.testing.assert_close(accelerated.warm_up(x), torch.sin(x) * 2 + 1)
