@@ -30,12 +30,33 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--seconds", type=float, default=10.0, help="per part of each case (default: 10)"
     )
     parser.add_argument("--no-plain", action="store_true", help="leave the plain way out")
+    parser.add_argument(
+        "--memory", type=int, metavar="N",
+        help="instead: how much resident memory N updates add, for the first size and dtype",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for bench.md and bench.json")
     return parser
 
 
+def _memory(args: argparse.Namespace, case: Any) -> int:
+    from dino_foresight_ros.benchmark.memory import measure_growth
+    from dino_foresight_ros.errors import UsageError
+
+    if args.memory < 1:
+        raise UsageError(f"--memory is {args.memory}; it must be at least 1")
+    growth = measure_growth(case, args.memory)
+    print(
+        f"{case.size}, {case.device}, {case.dtype}: {growth.updates} updates moved resident "
+        f"memory by {growth.growth_mb:+.1f} MB ({growth.before_mb:.0f} to {growth.after_mb:.0f})"
+    )
+    return 0
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
+    from dino_foresight_ros.threads import share_cores
+
+    share_cores()
     from dino_foresight_ros.benchmark import report
     from dino_foresight_ros.benchmark.engine import Case
     from dino_foresight_ros.benchmark.engine import run as run_case
@@ -47,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.seconds > 0:
         raise UsageError(f"--seconds is {args.seconds}; it must be positive")
     device = str(resolve_device(args.device))
+    if args.memory is not None:
+        return _memory(args, Case(args.size[0], device, args.dtype[0], args.steps))
     results = []
     for size in args.size:
         for dtype in args.dtype:
