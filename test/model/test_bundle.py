@@ -13,7 +13,18 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model import (
+    Bundle,
+    DepthTask,
+    Encoder,
+    EncoderConfig,
+    Forecaster,
+    ForecasterConfig,
+    HeadConfig,
+    IdentityPCA,
+    NormalsTask,
+    build_head,
+)
 from dino_foresight_ros.model.presets import untrained_tiny, write_untrained_tiny
 
 
@@ -190,3 +201,32 @@ def test_half_precision_stays_near_full_precision_on_real_frames(
 
 def test_files_can_be_read_by_every_user(written: Path):
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in written.iterdir())
+
+
+def test_single_layer_features_without_pca_and_linear_heads_survive_the_disk(tmp_path: Path):
+    """The paper's ablations: one layer, no PCA; and DINO-world's linear heads."""
+    torch.manual_seed(0)
+    encoder = Encoder(
+        EncoderConfig(
+            model="vit_small_patch14_reg4_dinov2",
+            image_size=(56, 84),
+            layers=(3,),
+            native_image_size=(56, 84),
+            overrides={"embed_dim": 24, "depth": 4, "num_heads": 3},
+        )
+    )
+    forecaster = Forecaster(ForecasterConfig(channels=24, grid=(4, 6), width=24, layers=1, heads=2))
+    heads = {
+        "normals": build_head(HeadConfig(3, kind="linear"), 24, layers=1),
+        "depth": build_head(HeadConfig(256, channels=(8, 8, 8, 8), width=8), 24, layers=1),
+    }
+    tasks = {"normals": NormalsTask(), "depth": DepthTask()}
+    bundle = Bundle("ablation", encoder, IdentityPCA(24), forecaster, heads, tasks, 0.2)
+    bundle.save(tmp_path / "ablation")
+    loaded = Bundle.load(tmp_path / "ablation")
+    features = torch.randn(2, 4, 6, 24)
+    assert torch.equal(loaded.pca.inverse(features), features)
+    for name, outputs in (("normals", 3), ("depth", 256)):
+        raw = loaded.heads[name](features)
+        assert raw.shape == (2, outputs, 32, 48)
+        assert torch.equal(raw, heads[name](features))
