@@ -30,7 +30,7 @@ from dino_foresight_ros.nodes.replay_tracks import (
     choose_recorded,
     require_bag,
 )
-from dino_foresight_ros.ros.parameters import Parameters
+from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.run import finish, run_node
 from dino_foresight_ros.ros.stamps import ns_to_time
@@ -190,7 +190,8 @@ class ReplayNode(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until the input ends or a signal comes; return the exit code."""
-    return run_node(ReplayNode, args)
+    summary = "Publishes a video, a folder of pictures or a rosbag2 as ROS topics, in time."
+    return run_node(ReplayNode, args, usage("replay_node", summary, REPLAY_PARAMETERS))
 
 
 if __name__ == "__main__":

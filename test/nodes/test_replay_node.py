@@ -28,6 +28,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 from dino_foresight_ros.media import CameraModel  # noqa: E402
 from dino_foresight_ros.media import bag_writer as bags  # noqa: E402
 from dino_foresight_ros.media.images import decode_picture  # noqa: E402
+from dino_foresight_ros.nodes.replay_node import main  # noqa: E402
 from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS  # noqa: E402
 
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.replay_node", "--ros-args"]
@@ -371,6 +372,12 @@ def test_bad_input_is_one_line_and_the_right_exit_code(
 def test_senseless_parameters_are_named(name: str, value: Any, text: str) -> None:
     (spec,) = [spec for spec in REPLAY_PARAMETERS if spec.name == name]
     assert text in (spec.problem(value) or "")
+
+
+def test_help_lists_every_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {spec.name} (default " in shown for spec in REPLAY_PARAMETERS)
 
 
 def test_defaults_are_valid_except_for_the_missing_input() -> None:
