@@ -1,9 +1,11 @@
 # The commands of this project; each runs in the environment that scripts/with_env prepares.
 WITH_ENV := scripts/with_env
 
-# Named on the command line: make demo INPUT=path OUT=folder
+# Named on the command line: make demo INPUT=path OUT=folder, of a bag TOPIC=name
 INPUT ?=
 OUT ?= out/demo
+# Which image topic of a bag that has several: TOPIC=/camera/image_raw
+TOPIC ?=
 # More words for pytest: make test ARGS="-k forecast"
 ARGS ?=
 
@@ -12,8 +14,8 @@ ARGS ?=
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo:  ## forecast a video, a folder of images or a rosbag2: INPUT=path OUT=folder
-	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)")
+demo:  ## forecast a video, a folder of images or a rosbag2: INPUT=path OUT=folder, of a bag TOPIC=name
+	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") $(if $(TOPIC),--topic "$(TOPIC)")
 
 test:  ## run the tests
 	@$(WITH_ENV) python -m pytest $(ARGS)

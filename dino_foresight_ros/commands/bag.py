@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.ros.topic_names import camera_info_beside
 
 if TYPE_CHECKING:
@@ -71,19 +71,11 @@ def _run_from_video(args: argparse.Namespace) -> int:
     _check(args)
     from tqdm import tqdm
 
-    from dino_foresight_ros.media import open_source
     from dino_foresight_ros.media.bag_writer import check_output, create_bag
 
     out = args.out.expanduser()
     check_output(out, args.force)
-    source = open_source(
-        args.input,
-        topic=args.input_topic,
-        start_s=args.start_s,
-        end_s=args.end_s,
-        frame_rate_hz=args.frame_rate,
-        on_warning=_warn,
-    )
+    source = _open_input(args)
     count = 0
     with source, create_bag(out, args.storage, force=args.force) as writer:
         camera = _camera(args, source)
@@ -95,6 +87,24 @@ def _run_from_video(args: argparse.Namespace) -> int:
             count += 1
     print(f"{out}: {count} frames on {_image_topic(args)}; play with: ros2 bag play {out}")
     return 0
+
+
+def _open_input(args: argparse.Namespace) -> Source:
+    from dino_foresight_ros.media import open_source
+
+    try:
+        return open_source(
+            args.input,
+            topic=args.input_topic,
+            start_s=args.start_s,
+            end_s=args.end_s,
+            frame_rate_hz=args.frame_rate,
+            on_warning=_warn,
+        )
+    except InputError as error:
+        # In the words of this command: nodes have a parameter instead.
+        text = str(error).replace("set topic to one of", "choose one with --input-topic")
+        raise InputError(text) from error
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ import pytest
 from dino_foresight_ros.cli import main
 from dino_foresight_ros.media import open_source
 from dino_foresight_ros.media.bag_reader import BagReader
+from dino_foresight_ros.media.bag_writer import create_bag
 
 
 @pytest.fixture
@@ -134,6 +135,20 @@ def test_missing_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
     code, line = run_and_read_error(capsys, "from-video", "/nowhere.mp4", "--out", out)
     assert code == 1
     assert line.startswith("foresight: /nowhere.mp4 does not exist")
+
+
+def test_several_image_topics_name_the_option_that_chooses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = tmp_path / "two"
+    with create_bag(two, "mcap") as writer:
+        for topic in ("/left/image", "/right/image"):
+            writer.write_image(topic, np.zeros((48, 64, 3), np.uint8), 10**18, "camera")
+    out = tmp_path / "out"
+    code, line = run_and_read_error(capsys, "from-video", str(two), "--out", str(out))
+    assert code == 1
+    assert "2 image topics; choose one with --input-topic: /left/image, /right/image" in line
+    assert not out.exists()
 
 
 def test_info_lists_topics_and_damage(
