@@ -130,6 +130,8 @@ class Foresight:
         unknown = sorted(set().union(*sets) - valid)
         if unknown:
             raise UsageError(f"unknown outputs {unknown}; this bundle gives {sorted(valid)}")
+        if isinstance(wanted, Mapping) and min(wanted, default=1) < 1:
+            raise UsageError(f"outputs are wanted of step {min(wanted)}; steps count from 1")
         return wanted
 
     def reset(self, camera: str | None = None) -> None:
@@ -314,6 +316,8 @@ def _to_pinned(tensor: Tensor) -> Tensor:
 
 
 def _check_image(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"image is a {type(image).__name__}, expected (H, W, 3) uint8 RGB")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise InputError(
             f"image has shape {image.shape} and type {image.dtype}, expected (H, W, 3) uint8 RGB"

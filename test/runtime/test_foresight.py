@@ -223,9 +223,10 @@ def test_reasons_are_named(bundle: Bundle):
         np.zeros((4, 4), np.uint8),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((4, 4, 4), np.uint8),
+        None,
     ],
 )
-def test_a_bad_image_is_refused_and_the_context_kept(bundle: Bundle, image: np.ndarray):
+def test_a_bad_image_is_refused_and_the_context_kept(bundle: Bundle, image):
     engine = Foresight(bundle, steps=1)
     fill(engine)
     with pytest.raises(InputError, match="image"):
@@ -242,6 +243,7 @@ def test_nan_from_the_model_is_an_error_and_the_engine_recovers(fresh_bundle: Bu
     weight.fill_(float("nan"))
     with pytest.raises(ModelOutputError, match="NaN"):
         engine.update(video(1)[0], START + 600 * MS)
+    assert engine.context_state == "0/4 frames"
     weight.copy_(kept)
     assert fill(engine, start=START + 800 * MS) is not None
 
@@ -261,6 +263,11 @@ def test_steps_out_of_range_are_refused(bundle: Bundle, steps: int):
 def test_unknown_outputs_are_refused_with_the_valid_ones(bundle: Bundle):
     with pytest.raises(UsageError, match=r"\['flow'\].*'depth'"):
         Foresight(bundle, wanted=frozenset({"flow"}))
+
+
+def test_steps_are_counted_from_one(bundle: Bundle):
+    with pytest.raises(UsageError, match="steps count from 1"):
+        Foresight(bundle, wanted={0: frozenset({"depth"})})
 
 
 def test_two_runs_agree_exactly(bundle: Bundle):
