@@ -91,7 +91,7 @@ def convert_reference(
         tasks=tasks,
         frame_interval_s=frame_interval_s,
         info=_provenance(forecaster, pca, encoder, heads or {}, ignored),
-    )
+    ).to("cpu")  # in float32, whatever the files hold
 
 
 def _provenance(
@@ -123,9 +123,7 @@ def _state_dict(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
 def _arguments(content: dict[str, Any], path: Path) -> dict[str, Any]:
     """The training arguments that shape the model, checked for variants that are not supported."""
     parameters = content.get("hyper_parameters")
-    found = (
-        vars(parameters["args"]) if isinstance(parameters, dict) and "args" in parameters else {}
-    )
+    found = _attributes(parameters.get("args")) if isinstance(parameters, dict) else {}
     if not found:
         raise InputError(f"{path} has no hyper_parameters.args; is it a DINO-Foresight checkpoint?")
     refused = {
@@ -143,7 +141,28 @@ def _arguments(content: dict[str, Any], path: Path) -> dict[str, Any]:
     missing = [key for key in ("img_size", "d_layers", "heads") if key not in found]
     if missing:
         raise InputError(f"{path}: hyper_parameters.args lacks {', '.join(missing)}")
-    return dict(found)
+    try:
+        height, width = found["img_size"]
+        layers = found["d_layers"]
+        shape: dict[str, Any] = {
+            "img_size": (int(height), int(width)),
+            # The reference gives layers in rising order, however they are listed.
+            "d_layers": layers if isinstance(layers, int) else tuple(sorted(map(int, layers))),
+            "heads": int(found["heads"]),
+            "train_mask_frames": int(found.get("train_mask_frames", 1)),
+            "seperable_window_size": int(found.get("seperable_window_size", 1)),
+            "dropout": float(found.get("dropout", 0.0)),
+        }
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: hyper_parameters.args has a value that does not fit: {error}"
+        ) from error
+    return {**found, **shape}
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """The attributes of an argparse.Namespace or of a pickled PCA; none of anything else."""
+    return dict(getattr(value, "__dict__", {}))
 
 
 def _split_off(
@@ -162,8 +181,7 @@ def _build_encoder(
         # The reference's "last n layers".
         depth = len({n.split(".")[1] for n in theirs if n.startswith("blocks.")})
         layers = range(depth - layers, depth)
-    image_size = tuple(arguments["img_size"])
-    config = dinov2_config(theirs, image_size, tuple(layers), heads)
+    config = dinov2_config(theirs, arguments["img_size"], tuple(layers), heads)
     tensors, ignored = encoder_from_reference(theirs, registers="register_tokens" in theirs)
     vit = build_vit(config)
     load_strict(vit, tensors, "encoder")
@@ -180,7 +198,7 @@ def _build_pca(
             return IdentityPCA(features)
         return _fitting(_pca_from(inside), features)
     content = read_pickle(path)
-    model = vars(content["pca_model"]) if "pca_model" in content else {}
+    model = _attributes(content.get("pca_model"))
     try:
         outside = {
             **{ours: torch.as_tensor(model[name]) for ours, name in _NUMPY_ATTRIBUTES.items()},
@@ -189,11 +207,15 @@ def _build_pca(
         variance = torch.as_tensor(model["explained_variance_ratio_"])
     except KeyError as error:
         raise InputError(f"{path} lacks {error}; is it a DINO-Foresight PCA file?") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} holds something else than a PCA's arrays: {error}") from error
     if model.get("whiten"):
         raise InputError(f"{path} holds a whitening PCA, which the forecaster was not trained on")
     for key, tensor in inside.items():
+        # A checkpoint in half precision holds the same numbers, rounded.
+        rtol = max(1e-5, torch.finfo(tensor.dtype).eps)
         if tensor.shape != outside[key].shape or not torch.allclose(
-            tensor.float(), outside[key].float(), rtol=1e-5, atol=1e-6
+            tensor.float(), outside[key].float(), rtol=rtol, atol=1e-6
         ):
             raise BundleError(
                 f"PCA {key} {tuple(outside[key].shape)} of {path.name} is not the one "
@@ -230,19 +252,22 @@ def _build_forecaster(
         width, channels = renamed["embed.weight"].shape
     except KeyError as error:
         raise BundleError(f"forecaster: tensor for {error} is missing") from error
-    # Sequences of seven frames are the reference's variant with three masked ones.
-    masked = 3 if frames == 7 else int(arguments.get("train_mask_frames", 1))
+    # Sequences of seven frames are the reference's variant with three masked ones. Others that
+    # were trained with partly masked frames still predict one: the last.
+    whole = arguments.get("train_mask_mode", "full_mask") == "full_mask"
+    masked = arguments["train_mask_frames"] if whole else 1
+    masked = 3 if frames == 7 else masked
     config = ForecasterConfig(
         channels=channels,
         grid=(rows, columns),
         width=width,
         layers=layers,
-        heads=int(arguments["heads"]),
+        heads=arguments["heads"],
         context_frames=frames - masked,
         masked_frames=masked,
         attention=attention,
-        window=int(arguments.get("seperable_window_size", 1)) if attention == "factorised" else 1,
-        dropout=float(arguments.get("dropout", 0.0)),
+        window=arguments["seperable_window_size"] if attention == "factorised" else 1,
+        dropout=arguments["dropout"],
     )
     model = empty(lambda: Forecaster(config))
     load_strict(model, renamed, "forecaster")

@@ -72,7 +72,13 @@ def read_pickle(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(ALLOWED):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except pickle.UnpicklingError as error:
+        # torch's text advises to switch this protection off; only its last part says what is odd.
+        reason = str(error).split("WeightsUnpickler error: ")[-1].strip().splitlines()[0]
+        raise InputError(
+            f"{path} is refused: it holds what no DINO-Foresight file needs ({reason})"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, TypeError, LookupError) as error:
         raise InputError(
             f"{path} cannot be read ({str(error).splitlines()[0]}); download it again"
         ) from error

@@ -130,6 +130,72 @@ def test_an_unsupported_variant_is_refused_by_name(
         convert_golden(forecaster=edited(golden_dir, tmp_path, change))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("img_size", 56), ("img_size", (56,)), ("d_layers", None), ("heads", None), ("dropout", None)],
+)
+def test_an_argument_of_another_kind_is_refused(
+    golden_dir: Path, tmp_path: Path, convert_golden: Convert, key: str, value: object
+):
+    def change(content: dict) -> None:
+        setattr(content["hyper_parameters"]["args"], key, value)
+
+    with pytest.raises(InputError, match=r"args has a value that does not fit"):
+        convert_golden(forecaster=edited(golden_dir, tmp_path, change))
+
+
+@pytest.mark.parametrize("layers", [4, [3, 1, 0, 2]])
+def test_layers_are_counted_and_ordered_as_the_reference_does(
+    golden_dir: Path, tmp_path: Path, convert_golden: Convert, layers: object
+):
+    def change(content: dict) -> None:
+        content["hyper_parameters"]["args"].d_layers = layers
+
+    bundle = convert_golden(forecaster=edited(golden_dir, tmp_path, change))
+    assert bundle.encoder.config.layers == (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_files_in_half_precision_make_a_float32_bundle(
+    golden_dir: Path, tmp_path: Path, convert_golden: Convert, golden: dict, dtype: torch.dtype
+):
+    def change(content: dict) -> None:
+        tensors = content["state_dict"]
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point():
+                tensors[name] = tensor.to(dtype)
+        tensors.pop("maskvit.fc_out.bias", None)
+
+    path = edited(golden_dir, tmp_path, change)
+    head = edited(golden_dir, tmp_path, change, "head_depth_pca_tiny.ckpt")
+    bundle = convert_golden(forecaster=path, heads={"depth": head})
+    with torch.inference_mode():
+        predicted = bundle.forecaster(golden["pca_features"][:, :4])
+        assert bundle.heads["depth"](bundle.pca.inverse(predicted)).dtype == torch.float32
+
+
+def test_a_model_trained_on_partly_masked_frames_predicts_the_last_one(
+    golden_dir: Path, tmp_path: Path, convert_golden: Convert, golden: dict
+):
+    def change(content: dict) -> None:
+        arguments = content["hyper_parameters"]["args"]
+        arguments.train_mask_frames, arguments.train_mask_mode = 2, "arccos"
+
+    bundle = convert_golden(forecaster=edited(golden_dir, tmp_path, change))
+    with torch.inference_mode():
+        predicted = bundle.forecaster(golden["pca_features"][:, :4])
+    assert float((predicted - golden["predicted_pca"][:, 4]).abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("model", [None, {"mean_": 1}, argparse.Namespace(mean_="x")])
+def test_a_pca_file_with_something_else_in_it_is_refused(
+    tmp_path: Path, convert_golden: Convert, model: object
+):
+    torch.save({"pca_model": model, "mean": 1.0, "std": 1.0}, tmp_path / "odd.pth")
+    with pytest.raises(InputError, match=r"odd\.pth"):
+        convert_golden(pca=tmp_path / "odd.pth")
+
+
 def test_the_pca_in_the_forecaster_s_file_suffices(convert_golden: Convert, golden: dict):
     bundle = convert_golden(pca=None)
     features = bundle.encoder(golden["frames"][0])

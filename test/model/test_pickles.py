@@ -83,3 +83,18 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes):
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(InputError, match="does not exist"):
         read_pickle(tmp_path / "none.ckpt")
+
+
+def test_what_is_refused_while_reading_comes_without_advice_to_read_it_unprotected(tmp_path: Path):
+    path = tmp_path / "odd.ckpt"
+    torch.save({"array": np.array([1, "a"], dtype=object)}, path)
+    with pytest.raises(InputError, match=r"odd\.ckpt is refused") as caught:
+        read_pickle(path)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_an_allowed_name_called_wrongly_is_one_line(tmp_path: Path):
+    path = tmp_path / "odd.ckpt"
+    torch.save({"args": Call(argparse.Namespace, 1)}, path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_pickle(path)
