@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import yaml
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model.devices import resolve_device
 from dino_foresight_ros.model.dpt_head import Head, HeadConfig, build_head
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
@@ -106,14 +108,17 @@ class Bundle:
         Args:
             path: a folder with bundle.yaml; "hub:owner/name[@revision]", which is downloaded unless
                 huggingface_hub's cache has it; or "untrained-tiny", which is made in memory.
-            device: where the weights go.
+            device: where the weights go; "auto", "cpu", "cuda" or "cuda:N".
             dtype: number format of weights and activations.
 
         Raises:
+            UsageError: an unknown device, or one that this machine does not have.
             BundleError: no such folder, a damaged file, or parts that do not fit one another; the
                 text names the part, the tensor and both shapes.
             HubError: a model hub does not give the bundle.
         """
+        if isinstance(device, str):
+            device = resolve_device(device)
         if str(path).startswith("hub:"):
             from dino_foresight_ros.model.hub import resolve_hub
 
@@ -216,7 +221,7 @@ def _check_fit(bundle: Bundle) -> None:
                 f"head '{name}' gives {head.config.outputs} channels, its task means "
                 f"{bundle.tasks[name].outputs}"
             )
-    if not bundle.frame_interval_s > 0:
+    if not 0 < bundle.frame_interval_s < math.inf:
         raise BundleError(f"frame_interval_s is {bundle.frame_interval_s}; it must be positive")
 
 
@@ -260,6 +265,10 @@ def _weights_of(section: dict[str, Any], folder: Path) -> Path:
     return folder / name
 
 
+_UNFITTING = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
+"""What a value of the wrong kind or size raises where it is first used."""
+
+
 def _read(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     try:
@@ -276,8 +285,9 @@ def _read(folder: Path) -> Bundle:
             trained=bool(manifest.get("trained", True)),
             info=dict(manifest.get("info") or {}),
         )
-    except (TypeError, ValueError, KeyError) as error:
-        raise BundleError(f"{folder / MANIFEST} has a value that does not fit: {error}") from error
+    except _UNFITTING as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{folder / MANIFEST} has a value that does not fit: {reason}") from error
 
 
 def _read_encoder(section: dict[str, Any], folder: Path) -> Encoder:

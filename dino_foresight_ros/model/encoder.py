@@ -61,8 +61,16 @@ class EncoderConfig:
                 f"encoder image size {height}x{width} is not a multiple of the patch size "
                 f"{self.patch_size}"
             )
-        if not self.layers or list(self.layers) != sorted(set(self.layers)):
-            raise BundleError(f"encoder layers {list(self.layers)} must rise and not repeat")
+        rising = list(self.layers) == sorted(set(self.layers))
+        if not self.layers or not rising or self.layers[0] < 0:
+            raise BundleError(
+                f"encoder layers {list(self.layers)} must rise and not repeat, counted from 0"
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
+            raise BundleError(
+                f"encoder mean {list(self.mean)} and std {list(self.std)} must be three numbers "
+                "each, std positive"
+            )
         if self.tokens not in TOKEN_FORMATS:
             raise BundleError(
                 f"encoder tokens '{self.tokens}' is unknown; valid: {', '.join(TOKEN_FORMATS)}"
@@ -113,7 +121,8 @@ def build_vit(config: EncoderConfig, pretrained: bool = False) -> Any:
         return timm.create_model(name, pretrained=pretrained, dynamic_img_size=True, **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         if "dynamic_img_size" not in str(error):
-            raise BundleError(f"timm refuses to build '{config.model}': {error}") from error
+            reason = " ".join(str(error).split())
+            raise BundleError(f"timm refuses to build '{config.model}': {reason}") from error
     return timm.create_model(name, pretrained=pretrained, **arguments)
 
 
@@ -207,7 +216,9 @@ class Encoder(nn.Module):
             if parameter is None:
                 continue
             native = self._native.setdefault(name, parameter.detach().clone())
-            setattr(self.vit, name, nn.Parameter(native.clone(), requires_grad=False))
+            # The model may have been moved or converted since.
+            fresh = native.to(parameter.device, parameter.dtype, copy=True)
+            setattr(self.vit, name, nn.Parameter(fresh, requires_grad=False))
         if not hasattr(self, "_native_size"):
             self._native_size = tuple(self.vit.patch_embed.img_size)
         self.vit.patch_embed.set_input_size(img_size=self._native_size)
@@ -253,8 +264,12 @@ class Encoder(nn.Module):
 
 
 def _as_tensor(images: np.ndarray) -> Tensor:
-    """Share the array's memory; a read-only one (a ROS message's buffer) is copied instead."""
-    return torch.from_numpy(images if images.flags.writeable else images.copy())
+    """Share the array's memory; a read-only one (a ROS message's buffer) is copied instead.
+
+    So is one with negative strides (a flipped view), which torch does not take.
+    """
+    shareable = images.flags.writeable and min(images.strides, default=0) >= 0
+    return torch.from_numpy(images if shareable else images.copy())
 
 
 def _patch_size(vit: Any) -> int:

@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.errors import BundleError, UsageError
 from dino_foresight_ros.model import (
     Bundle,
     DepthTask,
@@ -150,6 +150,15 @@ def test_nan_weights_are_refused(folder: Path):
         (lambda m: m["encoder"].update(image_size=[140, 224]), "patch grid"),
         (lambda m: m["encoder"].update(layers=[2, 5, 8, 12]), "layer 12 does not exist"),
         (lambda m: m["encoder"].update(model="vit_none"), "no model 'vit_none'"),
+        (lambda m: m.update(frame_interval_s=float("inf")), "frame_interval_s"),
+        (lambda m: m.update(heads=[1]), "does not fit"),
+        (lambda m: m["encoder"].update(model=3), "does not fit"),
+        (lambda m: m["encoder"].update(patch_size=0), "does not fit"),
+        (lambda m: m["encoder"].update(native_image_size=[1]), "does not fit"),
+        (lambda m: m["encoder"].update(layers=[-1, 2, 5, 8]), "counted from 0"),
+        (lambda m: m["encoder"].update(std=[1, 1]), "three numbers"),
+        (lambda m: m["encoder"].update(std=[1, 1, 0]), "std positive"),
+        (lambda m: m["forecaster"].update(mlp_ratio=-1), "does not fit"),
         (lambda m: m["forecaster"].update(weights="../x.safetensors"), "file in the bundle"),
         (lambda m: m["forecaster"].update(colour=1), "unknown keys"),
         (lambda m: m["heads"]["depth"]["task"].update(bins=32), "gives 64 channels"),
@@ -230,3 +239,9 @@ def test_single_layer_features_without_pca_and_linear_heads_survive_the_disk(tmp
         raw = loaded.heads[name](features)
         assert raw.shape == (2, outputs, 32, 48)
         assert torch.equal(raw, heads[name](features))
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_by_name(device: str):
+    with pytest.raises(UsageError, match=f"device '{device}'"):
+        Bundle.load("untrained-tiny", device=device)

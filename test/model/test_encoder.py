@@ -136,3 +136,17 @@ def test_a_configuration_that_cannot_be_is_refused(fields: dict, message: str):
 def test_a_configuration_survives_yaml():
     config = encoder_config("sam-base", (64, 96))
     assert EncoderConfig.from_dict(config.to_dict()) == config
+
+
+def test_a_moved_model_takes_other_image_sizes_in_its_new_number_format():
+    encoder = small(layers=(0,))
+    encoder(torch.zeros(1, 3, 56, 84))
+    encoder.to(torch.bfloat16)
+    assert encoder(torch.zeros(1, 3, 84, 84, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_a_flipped_view_is_preprocessed():
+    encoder = small()
+    image = np.random.default_rng(0).integers(0, 256, (1, 56, 84, 3), dtype=np.uint8)
+    flipped = image[:, :, ::-1]
+    assert torch.equal(encoder.preprocess(flipped), encoder.preprocess(flipped.copy()))
