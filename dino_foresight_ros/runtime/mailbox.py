@@ -40,8 +40,8 @@ class Mailbox:
 
     A model that is slower than its frame interval would never see frames close enough together
     to fill a context. So replaced frames are kept for a while, at most two per interval and none
-    older than a context; when the newest frame is taken, those that fill holes of its context
-    go with it. Memory is bounded. Not safe from several threads by itself.
+    older than a context; when the newest frame is taken, those that fill holes of its context,
+    or would leave holes in later ones, go with it. Memory is bounded. Not safe from several threads by itself.
     """
 
     rule: Rule
@@ -102,7 +102,14 @@ class Mailbox:
             near = [f for f in usable if abs(f.stamp_ns - target_ns) <= self.rule.tolerance_ns]
             if near:
                 chosen.append(_nearest(near, target_ns))
-        return chosen
+        # Contexts to come are centred elsewhere: no instant may be left without a frame within
+        # the tolerance, as long as there is one to be had.
+        covered = [newest_ns, *encoded_ns, *(f.stamp_ns for f in chosen)]
+        for frame in usable:
+            if all(abs(frame.stamp_ns - stamp) > self.rule.tolerance_ns for stamp in covered):
+                chosen.append(frame)
+                covered.append(frame.stamp_ns)
+        return sorted(chosen, key=lambda frame: frame.stamp_ns)
 
 
 def _nearest(frames: list[Frame], target_ns: int) -> Frame:
