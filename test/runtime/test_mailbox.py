@@ -1,49 +1,103 @@
-"""Frames that a slow model's contexts need are kept, and no others."""
+"""Frames that wait: the newest, and what its context may need of those that it replaced."""
 
 from __future__ import annotations
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dino_foresight_ros.runtime.feature_buffer import ContextRule
 from dino_foresight_ros.runtime.mailbox import Frame, Mailbox
 
-MS = 1_000_000
-RULE = ContextRule.for_interval(frames=4, interval_s=0.2)
+RULE = ContextRule(frames=4, interval_ns=100, tolerance_ns=45, max_gap_ns=200)
 
 
-def simulate(period_ms: float, pass_ms: float, encode_ms: float) -> tuple[list[bool], float]:
-    """A camera and a model slower than it, in simulated time.
+def put(mailbox: Mailbox, *stamps: int) -> list[int]:
+    return [f.stamp_ns for s in stamps for f in mailbox.put(Frame(None, s, 0.0))]
 
-    Returns:
-        For each frame taken after the first 1.2 s, whether its context is complete; and the
-        share of the camera's frames that was encoded.
-    """
+
+def take(mailbox: Mailbox, encoded: list[int]) -> tuple[int, list[int], list[int]]:
+    newest, needed, useless = mailbox.take(encoded)
+    return newest.stamp_ns, [f.stamp_ns for f in needed], [f.stamp_ns for f in useless]
+
+
+def test_first_frame_replaces_nothing() -> None:
     mailbox = Mailbox(RULE)
-    encoded: list[int] = []
-    complete: list[bool] = []
-    free_at_ms, count = 0.0, 200
-    for i in range(count):
-        now_ms = i * period_ms
-        mailbox.put(Frame(None, 10**18 + round(now_ms * MS), now_ms / 1e3))
-        if now_ms < free_at_ms:
-            continue
-        newest, needed, _ = mailbox.take(encoded)
-        encoded += [frame.stamp_ns for frame in needed] + [newest.stamp_ns]
-        assert encoded == sorted(set(encoded))
-        if now_ms > 1200:
-            complete.append(RULE.choose(encoded) is not None)
-        free_at_ms = now_ms + pass_ms + encode_ms * len(needed)
-    return complete, len(encoded) / count
+    assert put(mailbox, 1000) == []
+    assert take(mailbox, []) == (1000, [], [])
+    assert mailbox.newest is None
 
 
-@pytest.mark.parametrize("period_ms", [100, 50, 33.3])
-@pytest.mark.parametrize("pass_ms", [40, 135, 260, 700])
-def test_every_context_of_a_slow_model_is_complete(period_ms: float, pass_ms: float):
-    complete, _ = simulate(period_ms, pass_ms, encode_ms=12)
-    assert len(complete) > 5
-    assert all(complete)
+def test_holes_of_the_context_are_filled_from_replaced_frames() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, *range(1000, 1310, 10))
+    newest, needed, _ = take(mailbox, [])
+    assert newest == 1300
+    # Those in between serve a context that ends at 1350, which 1000, 1100, ... all miss by 50.
+    assert needed == [1000, 1050, 1100, 1150, 1200, 1250]
 
 
-def test_a_fast_camera_does_not_cost_an_encoder_pass_per_frame():
-    _, share = simulate(period_ms=33.3, pass_ms=250, encode_ms=12)
-    assert share < 0.5
+def test_what_the_engine_holds_is_not_encoded_again() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, *range(1110, 1310, 10))
+    newest, needed, _ = take(mailbox, [900, 1000, 1100])
+    assert (newest, needed) == (1300, [1160, 1210])
+
+
+def test_frames_near_encoded_ones_are_not_needed() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, 1140, 1230, 1300)
+    assert take(mailbox, [900, 1000, 1100, 1190]) == (1300, [], [1140, 1230])
+
+
+def test_fast_engine_needs_no_replaced_frames() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, 1290, 1300)
+    assert take(mailbox, list(range(1000, 1290, 20))) == (1300, [], [1290])
+
+
+def test_frames_older_than_what_the_engine_saw_come_too_late() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, 1000, 1100, 1200, 1300)
+    assert take(mailbox, [1150]) == (1300, [1200], [1000, 1100])
+
+
+def test_frames_from_before_a_jump_back_are_useless() -> None:
+    mailbox = Mailbox(RULE)
+    assert put(mailbox, 1000, 1100, 500) == [1000, 1100]
+    assert take(mailbox, [900]) == (500, [], [])
+
+
+def test_clear_gives_everything_back() -> None:
+    mailbox = Mailbox(RULE)
+    put(mailbox, 1000, 1100, 1200)
+    assert [f.stamp_ns for f in mailbox.clear()] == [1000, 1100, 1200]
+    assert mailbox.clear() == []
+
+
+@given(
+    stamps=st.lists(st.integers(0, 3000), max_size=80),
+    encoded=st.lists(st.integers(0, 3000), max_size=8, unique=True).map(sorted),
+    taken_after=st.integers(1, 20),
+)
+def test_no_frame_is_lost_and_memory_is_bounded(
+    stamps: list[int], encoded: list[int], taken_after: int
+) -> None:
+    mailbox = Mailbox(RULE)
+    frames = [Frame(index, stamp, 0.0) for index, stamp in enumerate(stamps)]
+    out: list[int] = []
+    held = 0
+    for index, frame in enumerate(frames):
+        useless = mailbox.put(frame)
+        held += 1 - len(useless)
+        assert held <= 2 + 2 * RULE.frames
+        out += [f.payload for f in useless]
+        if index % taken_after == taken_after - 1:
+            newest, needed, useless = mailbox.take(encoded)
+            assert newest is frame
+            assert [f.stamp_ns for f in needed] == sorted({f.stamp_ns for f in needed})
+            assert all(f.stamp_ns < newest.stamp_ns for f in needed)
+            assert len(needed) < RULE.frames
+            out += [f.payload for f in (newest, *needed, *useless)]
+            held = 0
+    out += [f.payload for f in mailbox.clear()]
+    assert sorted(out) == [f.payload for f in frames]
