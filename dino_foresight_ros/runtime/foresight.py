@@ -253,16 +253,18 @@ class Foresight:
             for k in range(count)
             if names_of[k] - {"features"}
         }
+        finite = torch.isfinite(predicted).all()
         for head in sorted({HEAD_OF[n] for names in names_of for n in names if n in HEAD_OF}):
             for k, features in reconstructed.items():
                 if any(HEAD_OF.get(name) == head for name in names_of[k]):
                     raw = self._decoders[head](features)
                     decoded = self.bundle.tasks[head].decode(raw, self.output_size)
+                    finite = finite & _all_finite(decoded)
                     steps[k].update({n: t for n, t in decoded.items() if n in names_of[k]})
         for k, names in enumerate(names_of):
             if "features" in names:
                 steps[k]["features"] = predicted[:, k].float()
-        return self._download(steps, torch.isfinite(predicted).all())
+        return self._download(steps, finite)
 
     def _download(
         self, steps: list[dict[str, Tensor]], finite: Tensor
@@ -308,6 +310,12 @@ class Foresight:
 
 def _anything(wanted: Wanted) -> bool:
     return any(wanted.values()) if isinstance(wanted, Mapping) else bool(wanted)
+
+
+def _all_finite(maps: Mapping[str, Tensor]) -> Tensor:
+    """Whether no map holds NaN or infinity: a head may overflow in half precision."""
+    floats = [torch.isfinite(t).all() for t in maps.values() if t.is_floating_point()]
+    return torch.stack(floats).all()
 
 
 def _to_pinned(tensor: Tensor) -> Tensor:

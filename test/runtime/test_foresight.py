@@ -248,6 +248,15 @@ def test_nan_from_the_model_is_an_error_and_the_engine_recovers(fresh_bundle: Bu
     assert fill(engine, start=START + 800 * MS) is not None
 
 
+@pytest.mark.parametrize("task", ["segmentation", "depth", "normals"])
+def test_nan_from_a_head_is_an_error(fresh_bundle: Bundle, task: str):
+    engine = Foresight(fresh_bundle, steps=1)
+    last = engine._heads[task].output[4]
+    last.weight.data.fill_(float("nan"))
+    with pytest.raises(ModelOutputError, match="NaN"):
+        fill(engine)
+
+
 def test_the_bundle_stays_as_it_was(bundle: Bundle, tmp_path: Path):
     fill(Foresight(bundle, steps=1))
     bundle.save(tmp_path / "b")
