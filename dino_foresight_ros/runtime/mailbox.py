@@ -41,7 +41,8 @@ class Mailbox:
     A model that is slower than its frame interval would never see frames close enough together
     to fill a context. So replaced frames are kept for a while, at most two per interval and none
     older than a context; when the newest frame is taken, those that fill holes of its context,
-    or would leave holes in later ones, go with it. Memory is bounded. Not safe from several threads by itself.
+    or would leave holes in later ones, go with it. Memory is bounded. Not safe from several threads
+    by itself.
     """
 
     rule: Rule
