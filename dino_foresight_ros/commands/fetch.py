@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.files import whole_folder
 
 if TYPE_CHECKING:
     from dino_foresight_ros.model.hub_files import HubFile
@@ -169,25 +169,14 @@ def _fetch_bundle(args: argparse.Namespace) -> int:
     target = args.out or BUNDLES / repo.id.partition("/")[2]
     _refuse_existing(target, args)
     source = resolve_hub(args.what, documents=True)
-    try:
-        _copy(source, target)
-    except OSError as error:
-        raise ForesightError(f"{target} cannot be written: {error}") from error
+    _copy(source, target)
     print(f"{target}: bundle of {repo.id}, revision {repo.revision}, commit {source.name}")
     return 0
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a bundle's files out of the cache, all of them or none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with whole_folder(target) as scratch:
         for path in source.iterdir():
             if path.suffix in (".yaml", ".safetensors", ".md") or path.name == "LICENSE":
                 shutil.copyfile(path, scratch / path.name)
-        scratch.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ import yaml
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.model.devices import resolve_device
 from dino_foresight_ros.model.dpt_head import Head, HeadConfig, build_head
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
@@ -134,20 +133,13 @@ class Bundle:
 
         Raises:
             BundleError: the folder exists and `overwrite` is False.
+            ForesightError: the folder cannot be written.
         """
         target = Path(path)
         if target.exists() and not overwrite:
             raise BundleError(f"{target} exists; choose another folder or pass overwrite")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
+        with whole_folder(target) as scratch:
             self._write(scratch)
-            scratch.chmod(0o755)
-            if target.exists():
-                shutil.rmtree(target)
-            scratch.rename(target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
         return target
 
     def _write(self, folder: Path) -> None:

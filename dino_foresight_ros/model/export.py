@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import shutil
 import sys
-import tempfile
 import types
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.forecaster import Forecaster
 from dino_foresight_ros.model.pca import PCA
@@ -105,9 +104,7 @@ def export_reference(bundle: Bundle, out: Path) -> list[Path]:
     Raises:
         BundleError: the encoder is not a DINOv2 model.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with whole_folder(out) as scratch:
         _save(scratch / "forecaster.ckpt", reference_state_dict(bundle), _arguments(bundle))
         if isinstance(bundle.pca, PCA):
             _save_pca(scratch / "pca.pth", bundle.pca)
@@ -124,12 +121,6 @@ def export_reference(bundle: Bundle, out: Path) -> list[Path]:
                 "dpt_out_channels": list(head.config.channels),
             }
             _save(scratch / f"head_{name}.ckpt", head_to_reference(head.state_dict()), arguments)
-        scratch.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        scratch.rename(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return sorted(out.iterdir())
 
 

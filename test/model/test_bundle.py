@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from dino_foresight_ros.errors import BundleError, UsageError
+from dino_foresight_ros.errors import BundleError, ForesightError, UsageError
 from dino_foresight_ros.model import (
     Bundle,
     DepthTask,
@@ -85,7 +85,7 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError("disk full")
 
     monkeypatch.setattr("dino_foresight_ros.model.bundle.write_tensors", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ForesightError, match="cannot be written: disk full"):
         untrained_tiny().save(tmp_path / "tiny")
     assert list(tmp_path.iterdir()) == []
 
