@@ -26,6 +26,14 @@ from .measure import (
 from .plain import FRAMES, PlainWay
 from .sizes import build
 
+try:
+    from std_msgs.msg import Header
+
+    from dino_foresight_ros.ros.images import image_to_msg
+except ImportError:  # without ROS there are no messages to fill
+    image_to_msg = None  # type: ignore[assignment]
+
+ENCODINGS = {"segmentation": "mono8", "confidence": "32FC1", "depth": "32FC1", "normals": "32FC3"}
 CAMERA = (540, 960)
 """(H, W) of the camera's images."""
 COMPUTE = ("encode", "forecast")
@@ -61,6 +69,7 @@ class Result:
     case: Case
     machine: dict[str, Any]
     stages: dict[str, Timing] = field(default_factory=dict)
+    gflop: dict[str, float] = field(default_factory=dict)
     share_of_matmul: dict[str, float] = field(default_factory=dict)
     matmul_gflops: float = 0.0
     update: Timing | None = None
@@ -91,6 +100,7 @@ class Stages:
         self.predicted = self.reconstructed = torch.empty(0)
         self.raw: dict[str, torch.Tensor] = {}
         self.maps: dict[str, torch.Tensor] = {}
+        self.arrays: dict[str, np.ndarray] = {}
         self.stamp = 10**18
 
     def all(self) -> dict[str, Callable[[], object]]:
@@ -105,6 +115,7 @@ class Stages:
             "inverse pca": self._inverse,
             **heads,
             "download": self._download,
+            **({"message": self._message} if image_to_msg is not None else {}),
         }
 
     def _preprocess(self) -> None:
@@ -135,8 +146,11 @@ class Stages:
             self.maps |= self.bundle.tasks[name].decode(raw, self.engine.output_size)
 
     def _download(self) -> None:
-        for tensor in self.maps.values():
-            tensor.cpu().numpy()
+        self.arrays = {name: tensor.cpu().numpy()[0] for name, tensor in self.maps.items()}
+
+    def _message(self) -> None:
+        for name, array in self.arrays.items():
+            image_to_msg(array, ENCODINGS[name], Header())
 
 
 @torch.inference_mode()
@@ -207,12 +221,13 @@ def _time_stages(
             rates.append(matmul_rate(device, dtype, repeats=3))
     wait(device)
     result.stages = {name: Timing.of(seconds) for name, seconds in times.items()}
-    total = sum(t.p50_ms for t in result.stages.values())
+    total = sum(t.p50_ms for name, t in result.stages.items() if name != "message")
     result.overhead_percent = 100 * (Timing.of(whole[4:]).p50_ms / total - 1)
     result.matmul_gflops = float(np.median(rates)) / 1e9
     for name in (n for n in work if n in COMPUTE or n.startswith("head")):
-        rate = count_flops(work[name]) / (result.stages[name].p50_ms / 1e3)
-        result.share_of_matmul[name] = rate / (result.matmul_gflops * 1e9)
+        result.gflop[name] = count_flops(work[name]) / 1e9
+        rate = result.gflop[name] / (result.stages[name].p50_ms / 1e3)
+        result.share_of_matmul[name] = rate / result.matmul_gflops
 
 
 def same_result(bundle: Bundle, steps: int) -> float:

@@ -22,7 +22,7 @@ def markdown(results: Sequence[Result]) -> str:
         head = f"| {case.size} | {case.device} | {case.dtype} | {case.steps} |"
         for name, timing in result.stages.items():
             share = result.share_of_matmul.get(name)
-            text = "" if share is None else f"{100 * share:.0f} %"
+            text = "" if share is None else f"{100 * share:.0f} % ({result.gflop[name]:.1f} GFLOP)"
             lines.append(f"{head} {name} | {timing.p50_ms:.2f} | {timing.p99_ms:.2f} | {text} |")
         if result.update is not None:
             whole = result.update

@@ -7,6 +7,7 @@ frame), then applies a feed-forward; or, in the full variant, attends over all t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -233,11 +234,13 @@ class Forecaster(nn.Module):
     def predict(self, context: Tensor) -> Tensor:
         """Predict all masked frames in one pass: (B, N_c, h, w, C) -> (B, M, h, w, C)."""
         self._check(context)
-        embedded = self.embed(context)
-        mask = self.mask_token.expand(
-            context.shape[0], self.config.masked_frames, *self.config.grid, -1
-        )
-        return self._transform(torch.cat([embedded, mask], dim=1), keep=self.config.masked_frames)
+        return self._predict_embedded(self.embed(context), self.positions())
+
+    def _predict_embedded(self, embedded: Tensor, positions: Tensor) -> Tensor:
+        """(B, N_c, h, w, D) embedded context -> (B, M, h, w, C)."""
+        masked = self.config.masked_frames
+        mask = self.mask_token.expand(embedded.shape[0], masked, *self.config.grid, -1)
+        return self._transform(torch.cat([embedded, mask], dim=1) + positions, keep=masked)
 
     def reconstruct(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Training pass: replace masked tokens by the mask token and predict every token.
@@ -251,10 +254,9 @@ class Forecaster(nn.Module):
         """
         embedded = self.embed(frames)
         tokens = torch.where(mask[..., None], self.mask_token.to(embedded.dtype), embedded)
-        return self._transform(tokens, keep=None)
+        return self._transform(tokens + self.positions(), keep=None)
 
-    def _transform(self, tokens: Tensor, keep: int | None) -> Tensor:
-        x = tokens + self.positions()
+    def _transform(self, x: Tensor, keep: int | None) -> Tensor:
         for block in self.blocks[:-1]:
             x = block(x)
         # Nobody reads the context frames' tokens after the last block: only the masked ones go on.
@@ -273,7 +275,15 @@ class Forecaster(nn.Module):
         Raises:
             ValueError: steps out of range, or a context of the wrong shape.
         """
-        return rollout(self.predict, context, steps)
+        self._check(context)
+        # Positions, and the embeddings of frames that stay in the context, serve every step.
+        positions = self.positions()
+
+        def predict(frames: Tensor) -> tuple[Tensor, Tensor]:
+            predicted = self._predict_embedded(frames, positions)
+            return predicted, self.embed(predicted)
+
+        return feed_back(predict, self.embed(context), steps)
 
     def _check(self, context: Tensor) -> None:
         config = self.config
@@ -308,7 +318,7 @@ def _stretch(embedding: Tensor, length: int) -> Tensor:
     return stretched[0].T.contiguous().to(embedding.dtype)
 
 
-def rollout(predict: Any, context: Tensor, steps: int) -> Tensor:
+def rollout(predict: Callable[[Tensor], Tensor], context: Tensor, steps: int) -> Tensor:
     """Feed predictions back: predict maps (B, N_c, h, w, C) to (B, M, h, w, C).
 
     Returns:
@@ -317,16 +327,39 @@ def rollout(predict: Any, context: Tensor, steps: int) -> Tensor:
     Raises:
         ValueError: steps is not in 1 to 16.
     """
+
+    def step(frames: Tensor) -> tuple[Tensor, Tensor]:
+        predicted = predict(frames)
+        return predicted, predicted
+
+    return feed_back(step, context, steps)
+
+
+def feed_back(
+    step: Callable[[Tensor], tuple[Tensor, Tensor]], frames: Tensor, steps: int
+) -> Tensor:
+    """Run `step` on a sliding context until enough frames are predicted.
+
+    Args:
+        step: context -> the predicted frames, and the same as the context takes them.
+        frames: (B, N_c, ...) context, oldest frame first.
+        steps: 1 to 16.
+
+    Returns:
+        (B, steps, ...) predicted frames.
+
+    Raises:
+        ValueError: steps is not in 1 to 16.
+    """
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"steps is {steps}; it must be 1 to {MAX_STEPS}")
-    context_frames = context.shape[1]
-    frames = context
+    context_frames = frames.shape[1]
     predicted: list[Tensor] = []
     count = 0
     while count < steps:
-        new = predict(frames[:, -context_frames:])
+        new, as_context = step(frames)
         predicted.append(new)
         count += new.shape[1]
         if count < steps:
-            frames = torch.cat([frames[:, -context_frames:], new], dim=1)
+            frames = torch.cat([frames, as_context], dim=1)[:, -context_frames:]
     return torch.cat(predicted, dim=1)[:, :steps]

@@ -92,6 +92,7 @@ class Foresight:
             name: fuse_batch_norm(copy.deepcopy(head)).to(memory_format=torch.channels_last)
             for name, head in bundle.heads.items()
         }
+        self.acceleration = acceleration
         self._encode = Accelerated(bundle.encoder, acceleration)
         self._predict = Accelerated(bundle.forecaster.predict, acceleration)
         self._decoders = {n: Accelerated(head, acceleration) for n, head in self._heads.items()}
@@ -238,6 +239,8 @@ class Foresight:
         steps = self.steps
         if isinstance(wanted, Mapping):
             steps = min(steps, max(k for k, names in wanted.items() if names))
+        if self.acceleration == "none":
+            return self.bundle.forecaster.rollout(contexts, steps)
         return rollout(self._predict, contexts, steps)
 
     def _decode(self, predicted: Tensor, wanted: Wanted) -> list[dict[str, np.ndarray]]:
