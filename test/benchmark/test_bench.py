@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.benchmark import memory
-from dino_foresight_ros.benchmark.engine import FRAMES, Case, images, run
+from dino_foresight_ros.benchmark.engine import FRAMES, Case, image_to_msg, images, run
 from dino_foresight_ros.benchmark.measure import count_flops, resident_mb
 from dino_foresight_ros.benchmark.plain import PlainWay
 from dino_foresight_ros.cli import main
