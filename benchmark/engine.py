@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.runtime import Foresight
 
@@ -228,17 +227,3 @@ def _time_stages(
         result.gflop[name] = count_flops(work[name]) / 1e9
         rate = result.gflop[name] / (result.stages[name].p50_ms / 1e3)
         result.share_of_matmul[name] = rate / result.matmul_gflops
-
-
-def same_result(bundle: Bundle, steps: int) -> float:
-    """Largest difference between the engine's and the plain way's depth, for the same clip."""
-    engine = Foresight(bundle, steps=steps)
-    clip = images(FRAMES)
-    forecast = None
-    for i, image in enumerate(clip):
-        forecast = engine.update(image, i * round(bundle.frame_interval_s * 1e9) + 10**18)
-    assert forecast is not None
-    theirs = PlainWay(bundle, steps, ("normals",))(clip)
-    normals = forecast.steps[-1].normals
-    assert normals is not None
-    return float(np.abs(normals - theirs[f"normals_{steps - 1}"]).max())

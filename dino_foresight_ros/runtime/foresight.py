@@ -96,11 +96,12 @@ class Foresight:
         self._encode = Accelerated(bundle.encoder, acceleration)
         self._predict = Accelerated(bundle.forecaster.predict, acceleration)
         self._decoders = {n: Accelerated(head, acceleration) for n, head in self._heads.items()}
-        self.warm_up()
+        if acceleration != "none":
+            self._compile()
 
     @torch.inference_mode()
-    def warm_up(self) -> None:
-        """Run every part once for one camera, so that no live frame pays for first times."""
+    def _compile(self) -> None:
+        """Compile every part for one camera, so that no live frame pays for it."""
         bundle = self.bundle
         blank = np.zeros((*bundle.image_size, 3), np.uint8)
         z = bundle.pca.transform(self._encode.warm_up(self.preprocess(blank)))
