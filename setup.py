@@ -60,7 +60,9 @@ setup(
         "tqdm>=4.60",
     ],
     # What dino_foresight_ros.training imports besides; a robot that only forecasts goes without.
-    extras_require={"training": ["torchmetrics>=1.4"]},
+    extras_require={
+        "training": ["matplotlib>=3.8", "tensorboard>=2.15", "torchmetrics>=1.4"],
+    },
     entry_points={"console_scripts": ["foresight = dino_foresight_ros.cli:main"]},
     zip_safe=False,
 )
