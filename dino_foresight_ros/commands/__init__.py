@@ -1,3 +1,12 @@
 """Subcommands of `foresight`, one module each, in the order that --help lists them."""
 
-COMMANDS: tuple[str, ...] = ("demo", "fetch", "bundle", "convert", "bag", "replay", "bench")
+COMMANDS: tuple[str, ...] = (
+    "demo",
+    "fetch",
+    "bundle",
+    "convert",
+    "bag",
+    "replay",
+    "bench",
+    "train",
+)
