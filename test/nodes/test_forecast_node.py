@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,142 +16,24 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from forecast_peers import (
+    INTERVAL_NS,
+    NODE,
+    START_TIMEOUT_S,
+    TIMEOUT_S,
+    Client,
+    NodeProcess,
+    header_at,
+    stamp_of,
+    values_of,
+    wait_until,
+)
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
 
 from dino_foresight_ros import msg as messages
-
-NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.forecast_node"]
-INTERVAL_NS = 200_000_000
-START_TIMEOUT_S = 60.0
-TIMEOUT_S = 30.0
-
-
-class NodeProcess:
-    """A forecast node and what it printed."""
-
-    def __init__(
-        self, environment: dict[str, str], log: Path, *parameters: str, remaps: tuple[str, ...] = ()
-    ) -> None:
-        arguments = [w for p in parameters for w in ("-p", p)]
-        arguments += [w for r in remaps for w in ("-r", r)]
-        self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*NODE, "--ros-args", *arguments],
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text()
-
-    def wait_for_text(self, text: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        def seen() -> bool:
-            assert self.process.poll() is None, f"the node ended:\n{self.text}"
-            return text in self.text
-
-        assert wait_until(seen, timeout_s), f"no {text!r} in:\n{self.text}"
-
-    def end(self, number: int = signal.SIGINT) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=15)
-
-    def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
-
-
-class Client:
-    """A node of the test's that publishes frames and keeps what it receives."""
-
-    def __init__(self) -> None:
-        self.context = Context()
-        self.context.init()
-        self.node = Node("test_client", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.images = self.node.create_publisher(Image, "image", qos_profile_sensor_data)
-        self.received: dict[str, list[Any]] = {}
-        self._subscriptions: list[Any] = []
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.context.try_shutdown()
-
-    def subscribe(self, kind: type, topic: str, latched: bool = False) -> list[Any]:
-        kept = self.received.setdefault(topic, [])
-        qos = QoSProfile(depth=20)
-        if latched:
-            qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
-        self._subscriptions.append(self.node.create_subscription(kind, topic, kept.append, qos))
-        return kept
-
-    def unsubscribe(self) -> None:
-        for subscription in self._subscriptions:
-            self.node.destroy_subscription(subscription)
-        self._subscriptions.clear()
-        self.received.clear()
-
-    def spin_until(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline:
-            self.executor.spin_once(timeout_sec=0.02)
-        return condition()
-
-    def spin_for(self, seconds: float) -> None:
-        self.spin_until(lambda: False, seconds)
-
-    def publish(self, stamp_ns: int, size: tuple[int, int] = (120, 200), **changes: Any) -> None:
-        height, width = size
-        values = np.random.default_rng(stamp_ns % 2**32).integers(0, 256, (height, width, 3))
-        message = Image(header=header_at(stamp_ns), height=height, width=width, encoding="rgb8")
-        message.step = 3 * width
-        message.data = values.astype(np.uint8).tobytes()
-        for name, value in changes.items():
-            setattr(message, name, value)
-        self.images.publish(message)
-
-    def call(self, kind: type, service: str, request: Any) -> Any:
-        client = self.node.create_client(kind, service)
-        assert client.wait_for_service(timeout_sec=TIMEOUT_S)
-        future = client.call_async(request)
-        self.executor.spin_until_future_complete(future, timeout_sec=TIMEOUT_S)
-        self.node.destroy_client(client)
-        assert future.done()
-        return future.result()
-
-
-def header_at(stamp_ns: int) -> Header:
-    return Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id="cam")
-
-
-def stamp_of(stamp: Time) -> int:
-    return stamp.sec * 10**9 + stamp.nanosec
-
-
-def values_of(message: DiagnosticArray) -> dict[str, str]:
-    return {v.key: v.value for v in message.status[0].values}
 
 
 @pytest.fixture(scope="module")
