@@ -36,7 +36,6 @@ class LoadedEngine(NamedTuple):
     trained: bool
     device: str
     dtype: str
-    image_size: tuple[int, int]
 
 
 def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
@@ -66,7 +65,6 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
         trained=bundle.trained,
         device=str(bundle.device),
         dtype=str(dtype).removeprefix("torch."),
-        image_size=bundle.image_size,
     )
 
 
@@ -87,4 +85,5 @@ def _model_info(bundle: Bundle, allowed: list[str]) -> ModelInfo:
         class_names=() if segmentation is None else segmentation.class_names,
         palette=() if segmentation is None else segmentation.palette,
         depth_is_metric=depth is not None and depth.is_metric,
+        image_size=bundle.image_size,
     )

@@ -9,33 +9,25 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.ros.camera_info import fits
+from dino_foresight_ros.ros.camera_stream import CameraStream
 from dino_foresight_ros.ros.forecast_diagnostics import ForecastDiagnostics
 from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
-from dino_foresight_ros.ros.forecast_topics import ForecastTopics
-from dino_foresight_ros.ros.image_input import ImageInput
-from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.lifecycle import tolerate_bad_transitions
 from dino_foresight_ros.ros.parameters import Parameters, usage
-from dino_foresight_ros.ros.qos import camera_info_input_qos
 from dino_foresight_ros.ros.run import run_node
 from dino_foresight_ros.ros.stamps import time_to_ns
-from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
+from dino_foresight_ros.ros.topic_names import CameraTopics
 from dino_foresight_ros.threads import share_cores
 
 if TYPE_CHECKING:
     from dino_foresight_ros.nodes.forecast_engine import LoadedEngine
-    from dino_foresight_ros.runtime.forecast import Forecast
-    from dino_foresight_ros.runtime.mailbox import Frame
     from dino_foresight_ros.runtime.statistics import FrameCounter
     from dino_foresight_ros.runtime.worker import ForecastWorker
 
@@ -61,13 +53,7 @@ class ForecastNode(LifecycleNode):
         self._counter: FrameCounter | None = None
         self._loaded: LoadedEngine | None = None
         self._worker: ForecastWorker | None = None
-        self._topics: ForecastTopics | None = None
-        self._images: ImageInput | None = None
-        self._calibration: Any = None
-        self._camera_info: CameraInfo | None = None
-        self._image_size: tuple[int, int] | None = None
-        self._watch: StreamWatch | None = None
-        self._said: set[str] = set()
+        self._cameras: dict[str, CameraStream] = {}
         self._diagnostics = ForecastDiagnostics(self)
         tolerate_bad_transitions(self)
         self.create_timer(CHECK_PERIOD_S, self._check)
@@ -98,10 +84,11 @@ class ForecastNode(LifecycleNode):
             self._release()
             return TransitionCallbackReturn.FAILURE
         model, loaded = self._loaded.model, self._loaded
-        self._topics = ForecastTopics(
-            self, model, parameters["steps"], parameters["publish_features"]
-        )
-        self._worker = self._build_worker(loaded, self._topics)
+        self._cameras = {
+            names.camera: CameraStream(self, names, model, parameters)
+            for names in self._camera_topics()
+        }
+        self._worker = self._build_worker(loaded)
         self._diagnostics.configured(loaded, self._worker)
         self.get_logger().info(
             f"configured: {model.name} on {loaded.device} ({loaded.dtype}), "
@@ -114,10 +101,22 @@ class ForecastNode(LifecycleNode):
             )
         return super().on_configure(state)
 
-    def _build_worker(self, loaded: LoadedEngine, topics: ForecastTopics) -> ForecastWorker:
+    def _camera_topics(self) -> list[CameraTopics]:
+        return [CameraTopics()]
+
+    def _build_worker(self, loaded: LoadedEngine) -> ForecastWorker:
         from dino_foresight_ros.runtime.worker import ForecastWorker, Hooks
 
-        hooks = Hooks(self._decode, topics.wanted, self._publish, self._on_drop, self._on_error)
+        cameras = self._cameras  # a pass may outlast them in `self`
+        hooks = Hooks(
+            decode=lambda frame: cameras[frame.camera].decode(frame.payload),
+            wanted=lambda camera: cameras[camera].topics.wanted(),
+            on_forecast=lambda forecast, frame: cameras[frame.camera].publish(forecast, frame),
+            on_drop=lambda frame, reason: self._on_drop(cameras[frame.camera], reason),
+            on_error=lambda frame, reason, error: self._on_frame_error(
+                cameras[frame.camera], reason, error
+            ),
+        )
         worker = ForecastWorker(loaded.engine, hooks, self._counter)
         self._counter = worker.counter  # frames are counted over the node's whole life
         return worker
@@ -125,21 +124,11 @@ class ForecastNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker and subscribe."""
         assert self._worker is not None
-        assert self._topics is not None
         result = super().on_activate(state)
-        self._topics.publish_labels("")
         self._worker.start()
-        self._camera_info = None
-        self._watch = StreamWatch(self.parameters["stream_timeout_s"], time.monotonic())
-        kind = Image if self.parameters["image_transport"] == "raw" else CompressedImage
-        self._images = ImageInput(
-            self, "image", kind, self._on_image, self.parameters["image_reliability"]
-        )
-        self._calibration = self.create_subscription(
-            CameraInfo, "camera_info", self._on_camera_info, camera_info_input_qos()
-        )
-        topic = self._images.topic_name
-        self.get_logger().info(f"active: listening on {topic} ({kind.__name__})")
+        parameters = self.parameters.as_dict()
+        for camera in self._cameras.values():
+            camera.open(parameters, self._on_image)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -173,18 +162,15 @@ class ForecastNode(LifecycleNode):
         super().destroy_node()
 
     def _stop(self) -> None:
-        if self._images is not None:
-            self._images.close()
-            self.destroy_subscription(self._calibration)
-            self._images = None
-        self._watch = None
+        for camera in self._cameras.values():
+            camera.close()
         if self._worker is not None and not self._worker.stop(STOP_TIMEOUT_S):
             self.get_logger().warning("a forward pass still runs; its result will be dropped")
 
     def _release(self) -> None:
-        if self._topics is not None:
-            self._topics.destroy()
-        self._topics = self._worker = self._loaded = None
+        for camera in self._cameras.values():
+            camera.destroy()
+        self._worker = self._loaded = None
         self._diagnostics.released()
         gc.collect()
         torch = sys.modules.get("torch")
@@ -193,100 +179,41 @@ class ForecastNode(LifecycleNode):
 
     # Messages in: the executor's thread
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
-        if self._worker is None or self._watch is None:
+    def _on_image(self, camera: CameraStream, message: Image | CompressedImage) -> None:
+        if self._worker is None:
             return
-        if self._watch.frame(time.monotonic()) is StreamChange.RESUMED:
-            self.get_logger().info("the image stream resumed")
         stamp_ns = time_to_ns(message.header.stamp)
         if stamp_ns == 0:
-            self._worker.refuse(message, stamp_ns, "no_stamp")
+            self._worker.refuse(message, stamp_ns, "no_stamp", camera.camera)
         else:
-            self._worker.submit(message, stamp_ns)
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
+            self._worker.submit(message, stamp_ns, camera.camera)
 
     def _check(self) -> None:
-        """Once a second: look after the stream and publish diagnostics."""
-        watch = self._watch
-        if watch is not None and self._images is not None:
-            watch.timeout_s = self.parameters["stream_timeout_s"]
-            change = watch.check(time.monotonic())
-            if change is not None:
-                topic = self._images.topic_name
-                verb = "came yet" if change is StreamChange.NEVER_STARTED else "came"
-                hint = self._stream_hint(change)
-                self.get_logger().warning(
-                    f"no image {verb} on {topic} for {watch.timeout_s:g} s; {hint}"
-                )
-        self._diagnostics.publish(watch)
-
-    def _stream_hint(self, change: StreamChange) -> str:
-        if change is StreamChange.STOPPED:
-            return "waiting for it to resume"
-        kinds = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
-        own = self.resolve_topic_name("foresight") + "/"
-        topics = sorted(
-            name
-            for name, types in self.get_topic_names_and_types()
-            if kinds & set(types) and not name.startswith(own) and self.count_publishers(name)
-        )
-        return f"image topics with a publisher: {', '.join(topics) or 'none'}"
+        """Once a second: look after the streams and publish diagnostics."""
+        watches = {}
+        for name, camera in self._cameras.items():
+            camera.check(self.parameters["stream_timeout_s"])
+            if camera.watch is not None:
+                watches[name] = camera.watch
+        self._diagnostics.publish(watches)
 
     # Work: the worker's thread
 
-    def _decode(self, message: Image | CompressedImage) -> np.ndarray:
-        image = msg_to_rgb(message)
-        self._image_size = size = (image.shape[0], image.shape[1])
-        assert self._loaded is not None
-        model_size = self._loaded.image_size
-        if size != model_size:
-            self._warn_once(
-                "resize",
-                f"images are {size[1]}x{size[0]}; each is resized to the model's "
-                f"{model_size[1]}x{model_size[0]}",
-            )
-        return image
-
-    def _publish(self, forecast: Forecast, frame: Frame) -> None:
-        topics = self._topics
-        if topics is None:
-            return
-        frame_id = frame.payload.header.frame_id
-        topics.publish_labels(frame_id)
-        topics.publish(forecast, frame_id, self._fitting_camera_info(), frame.received_s)
-
-    def _fitting_camera_info(self) -> CameraInfo | None:
-        info, size = self._camera_info, self._image_size
-        if info is None or size is None or fits(info, size):
-            return info
-        self._warn_once(
-            "camera_info",
-            f"camera_info is for images of {info.width}x{info.height}, but they are "
-            f"{size[1]}x{size[0]}; it is not used",
-        )
-        return None
-
-    def _on_drop(self, frame: Frame, reason: str) -> None:
+    def _on_drop(self, camera: CameraStream, reason: str) -> None:
         if reason in _DROP_WARNINGS:
-            self._warn_once(reason, _DROP_WARNINGS[reason])
+            camera.warn_once(reason, _DROP_WARNINGS[reason])
         elif reason == "time_jump":
             self.get_logger().warning(
-                "time jumped back (a bag that loops?); the context starts anew",
+                camera.say("time jumped back (a bag that loops?); the context starts anew"),
                 throttle_duration_sec=LOG_PERIOD_S,
             )
 
-    def _on_error(self, reason: str, error: Exception) -> None:
-        self._diagnostics.failed(_describe(error))
+    def _on_frame_error(self, camera: CameraStream, reason: str, error: Exception) -> None:
+        text = camera.say(_describe(error))
+        self._diagnostics.failed(text)
         self.get_logger().error(
-            f"frame dropped ({reason}): {_describe(error)}", throttle_duration_sec=LOG_PERIOD_S
+            f"frame dropped ({reason}): {text}", throttle_duration_sec=LOG_PERIOD_S
         )
-
-    def _warn_once(self, key: str, text: str) -> None:
-        if key not in self._said:
-            self._said.add(key)
-            self.get_logger().warning(text)
 
 
 def _describe(error: Exception) -> str:

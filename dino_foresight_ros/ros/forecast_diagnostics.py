@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -55,9 +56,9 @@ class ForecastDiagnostics:
         """A frame failed; from any thread."""
         self._failure = (time.monotonic(), reason)
 
-    def publish(self, watch: StreamWatch | None) -> None:
-        """Publish the state now. `watch` is None while the node is not active."""
-        level, message = self._level(watch)
+    def publish(self, watches: Mapping[str, StreamWatch]) -> None:
+        """Publish the state now. `watches`, by camera, is empty while the node is not active."""
+        level, message = self._level(watches)
         name = self._node.get_fully_qualified_name().lstrip("/")
         hardware_id = self._loaded.model.name if self._loaded is not None else ""
         header = Header(stamp=self._node.get_clock().now().to_msg())
@@ -99,17 +100,20 @@ class ForecastDiagnostics:
             }
         return values
 
-    def _level(self, watch: StreamWatch | None) -> tuple[bytes, str]:
+    def _level(self, watches: Mapping[str, StreamWatch]) -> tuple[bytes, str]:
         loaded = self._loaded
         if loaded is None:
             return DiagnosticStatus.OK, "unconfigured"
-        if watch is None:
+        if not watches:
             return DiagnosticStatus.OK, "inactive"
         if self._failure is not None and time.monotonic() - self._failure[0] < ERROR_HOLD_S:
             return DiagnosticStatus.ERROR, self._failure[1]
-        if watch.is_silent:
-            age_s = watch.age_s(time.monotonic())
+        silent = {camera: watch for camera, watch in watches.items() if watch.is_silent}
+        if len(silent) == len(watches):
+            age_s = min(watch.age_s(time.monotonic()) for watch in silent.values())
             return DiagnosticStatus.STALE, f"no image for {age_s:.0f} s"
+        if silent:
+            return DiagnosticStatus.WARN, f"no image from {', '.join(silent)}"
         if not loaded.trained:
             return DiagnosticStatus.WARN, "untrained: forecasts mean nothing"
         return DiagnosticStatus.OK, "forecasting"

@@ -40,6 +40,7 @@ class ModelInfo:
         outputs: what it can predict and the node may publish (names of `StepForecast` fields).
         class_names, palette: of the segmentation head; empty without one.
         depth_is_metric: whether depth is metres.
+        image_size: (height, width) that the encoder works at.
     """
 
     name: str
@@ -47,15 +48,23 @@ class ModelInfo:
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     depth_is_metric: bool = False
+    image_size: tuple[int, int] = (0, 0)
 
 
 class ForecastTopics:
-    """Publishers of one configured node: built at configure, destroyed at cleanup."""
+    """Publishers about one camera: built at configure, destroyed at cleanup."""
 
     def __init__(
-        self, node: LifecycleNode, model: ModelInfo, steps: int, publish_features: bool
+        self,
+        node: LifecycleNode,
+        model: ModelInfo,
+        steps: int,
+        publish_features: bool,
+        folder: str = "foresight",
     ) -> None:
+        """Create the publishers, all of them in the folder."""
         self._node = node
+        self._folder = folder
         self._model = model
         self._colors = color_table(model.palette)
         self._forecast = self._create(ForecastMsg, "forecast")
@@ -145,7 +154,8 @@ class ForecastTopics:
         return image_to_msg(self._colors[segmentation], ENCODINGS["segmentation_color"], header)
 
     def _create(self, kind: type, name: str, qos: Any = None) -> Any:
-        return self._node.create_lifecycle_publisher(kind, f"foresight/{name}", qos or output_qos())
+        topic = f"{self._folder}/{name}"
+        return self._node.create_lifecycle_publisher(kind, topic, qos or output_qos())
 
     def _create_step(self, step: int) -> dict[str, Any]:
         outputs = self._model.outputs

@@ -2,6 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+CAMERA_FIELD = "{camera}"
+
+
+class CameraTopics(NamedTuple):
+    """A camera's name and its topics, relative to the node's namespace.
+
+    Attributes:
+        camera: empty where the node has only one, unnamed.
+        image, camera_info: what comes in.
+        outputs: the folder of what goes out.
+    """
+
+    camera: str = ""
+    image: str = "image"
+    camera_info: str = "camera_info"
+    outputs: str = "foresight"
+
+    @classmethod
+    def of(cls, camera: str, template: str) -> CameraTopics:
+        """Topics of a named camera; in the image topic's template {camera} is its name."""
+        image = template.replace(CAMERA_FIELD, camera)
+        return cls(camera, image, camera_info_beside(image), f"{camera}/foresight")
+
 
 def camera_info_beside(image_topic: str) -> str:
     """Return where a camera's calibration is by convention.

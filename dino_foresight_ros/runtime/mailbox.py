@@ -14,11 +14,13 @@ class Frame:
         payload: what the worker's `decode` hook turns into an (H, W, 3) uint8 RGB array.
         stamp_ns: its time stamp, nanoseconds.
         received_s: when it was handed over, seconds of `time.monotonic`.
+        camera: which one took it; empty where there is only one.
     """
 
     payload: Any
     stamp_ns: int
     received_s: float
+    camera: str = ""
 
 
 class Rule(Protocol):

@@ -50,19 +50,19 @@ class Hooks:
     """What the worker calls, in its own thread (`on_drop` also in the sender's).
 
     Attributes:
-        decode: payload -> (H, W, 3) uint8 RGB; InputError for a bad one.
-        wanted: names of the outputs that somebody wants now, for all steps or by step; nothing
-            in it when nobody wants any, None for all.
+        decode: frame -> (H, W, 3) uint8 RGB; InputError for a bad one.
+        wanted: camera -> names of the outputs that somebody wants of it now, for all steps or by
+            step; nothing in it when nobody wants any, None for all.
         on_forecast: takes each result and its frame, and publishes it.
         on_drop: takes each given-up frame and the reason.
-        on_error: takes the reason and the exception of a frame that failed.
+        on_error: takes a frame that failed, the reason and the exception.
     """
 
-    decode: Callable[[Any], np.ndarray]
-    wanted: Callable[[], Wanted | None]
+    decode: Callable[[Frame], np.ndarray]
+    wanted: Callable[[str], Wanted | None]
     on_forecast: Callable[[Forecast, Frame], None]
     on_drop: Callable[[Frame, str], None] = lambda frame, reason: None
-    on_error: Callable[[str, Exception], None] = lambda reason, error: None
+    on_error: Callable[[Frame, str, Exception], None] = lambda frame, reason, error: None
 
 
 class ForecastWorker:
@@ -103,9 +103,9 @@ class ForecastWorker:
             self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             self._thread.start()
 
-    def submit(self, payload: Any, stamp_ns: int) -> None:
+    def submit(self, payload: Any, stamp_ns: int, camera: str = "") -> None:
         """Hand over a frame; never blocks on the model."""
-        frame = self._receive(payload, stamp_ns)
+        frame = self._receive(payload, stamp_ns, camera)
         with self._condition:
             running = self._session is not None
             useless = self._mailbox.put(frame) if running else []
@@ -115,9 +115,9 @@ class ForecastWorker:
         for old in useless:
             self._drop(old, "superseded")
 
-    def refuse(self, payload: Any, stamp_ns: int, reason: str) -> None:
+    def refuse(self, payload: Any, stamp_ns: int, reason: str, camera: str = "") -> None:
         """Account for a frame that is not worth handing over."""
-        self._drop(self._receive(payload, stamp_ns), reason)
+        self._drop(self._receive(payload, stamp_ns, camera), reason)
 
     def reset(self) -> None:
         """Drop the engine's context before the next frame; from any thread."""
@@ -139,8 +139,8 @@ class ForecastWorker:
             self._drop(frame, "inactive")
         return ended
 
-    def _receive(self, payload: Any, stamp_ns: int) -> Frame:
-        frame = Frame(payload, stamp_ns, time.monotonic())
+    def _receive(self, payload: Any, stamp_ns: int, camera: str) -> Frame:
+        frame = Frame(payload, stamp_ns, time.monotonic(), camera)
         self.counter.receive()
         self.input_rate.tick(frame.received_s)
         return frame
@@ -172,7 +172,7 @@ class ForecastWorker:
             self._engine.reset()
         for frame in useless:
             self._drop(frame, "superseded")
-        wanted = self._hooks.wanted()
+        wanted = self._hooks.wanted(newest.camera)
         for frame in needed:
             if _is_nothing(wanted):
                 self._drop(frame, "superseded")
@@ -189,11 +189,11 @@ class ForecastWorker:
             reason = self._forecast(frame, session, wanted, reason_of_nothing)
         except InputError as error:
             reason = "bad_image"
-            self._hooks.on_error(reason, error)
+            self._hooks.on_error(frame, reason, error)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
             reason = "error"
             self._encoded_ns.clear()  # whether this frame got into the context is not known
-            self._hooks.on_error(reason, error)
+            self._hooks.on_error(frame, reason, error)
         if reason is not None:
             self._drop(frame, reason)
             return
@@ -208,7 +208,7 @@ class ForecastWorker:
         """Publish the frame's forecast, or return why there is none."""
         if session != self._session:
             return "inactive"
-        image = self._hooks.decode(frame.payload)
+        image = self._hooks.decode(frame)
         forecast = self._engine.update(image, frame.stamp_ns, wanted)
         reason = self._note_arrival(frame.stamp_ns)
         if reason is not None and forecast is None:

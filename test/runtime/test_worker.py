@@ -94,15 +94,15 @@ class Harness:
         self.wanted = wanted
         hooks = Hooks(
             decode=self.decode,
-            wanted=lambda: self.wanted,
+            wanted=lambda camera: self.wanted,
             on_forecast=self.on_forecast,
             on_drop=lambda frame, reason: self.drops.append((frame.stamp_ns, reason)),
-            on_error=lambda reason, error: self.errors.append((reason, str(error))),
+            on_error=lambda frame, reason, error: self.errors.append((reason, str(error))),
         )
         self.worker = ForecastWorker(engine, hooks)
 
-    def decode(self, payload: Any) -> np.ndarray:
-        if payload == "broken":
+    def decode(self, frame: Frame) -> np.ndarray:
+        if frame.payload == "broken":
             raise InputError("broken picture")
         return IMAGE
 
