@@ -18,6 +18,7 @@ from dino_foresight_ros.model.forecaster import MAX_STEPS, rollout
 from dino_foresight_ros.runtime.acceleration import Accelerated
 from dino_foresight_ros.runtime.feature_buffer import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+from dino_foresight_ros.runtime.memory import retry_out_of_memory
 
 OUTPUTS = ("segmentation", "confidence", "depth", "normals", "features")
 """What a step can hold; `wanted` names some of these."""
@@ -47,6 +48,8 @@ class CameraFrame(NamedTuple):
 
 class ModelOutputError(ForesightError):
     """The model gave NaN or infinity; nothing was forecast and the context was dropped."""
+
+    drop_reason = "bad_output"
 
 
 class Foresight:
@@ -167,6 +170,7 @@ class Foresight:
         Raises:
             InputError: not such an image. The context stays as it was.
             ModelOutputError: the model gave NaN; the context is dropped.
+            DeviceMemoryError: no memory, also after freeing what was unused.
         """
         return self.update_cameras({camera: CameraFrame(image, stamp_ns)}, wanted)[camera]
 
@@ -190,14 +194,14 @@ class Foresight:
         fresh = [name for name, frame in frames.items() if self._accepts(name, frame.stamp_ns)]
         if not fresh:
             return results
-        self._fill(fresh, frames)
+        # Both may run twice: a buffer takes no frame twice.
+        retry_out_of_memory(lambda: self._fill(fresh, frames))
         ready, contexts = self._contexts(fresh)
         if ready and not _anything(wanted):
             self.last_drop, ready = "unwanted", []
         if not ready:
             return results
-        predicted = self._rollout(contexts, wanted)
-        maps = self._decode(predicted, wanted)
+        maps = retry_out_of_memory(lambda: self._decode(self._rollout(contexts, wanted), wanted))
         for index, name in enumerate(ready):
             results[name] = self._assemble(name, index, maps, started)
         return results
