@@ -72,8 +72,9 @@ class ForecastWorker:
     however slow the model is. Reasons of dropped frames are the engine's (`context_filling`,
     `duplicate_stamp`, `out_of_order`) and these: `time_jump` (the context restarts with this
     frame), `superseded` by a newer frame, `context_only` (superseded, but encoded for the newer
-    frame's context), `bad_image`, `error`, `unwanted` (nobody listens; the context is still
-    kept), `inactive` (the worker does not run or stopped meanwhile).
+    frame's context), `bad_image`, `bad_output` (the model predicted NaN), `out_of_memory`,
+    `error` (any other), `unwanted` (nobody listens; the context is still kept), `inactive` (the
+    worker does not run or stopped meanwhile).
     """
 
     def __init__(self, engine: Engine, hooks: Hooks, counter: FrameCounter | None = None) -> None:
@@ -191,7 +192,7 @@ class ForecastWorker:
             reason = "bad_image"
             self._hooks.on_error(frame, reason, error)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
-            reason = "error"
+            reason = getattr(error, "drop_reason", "error")
             self._encoded_ns.clear()  # whether this frame got into the context is not known
             self._hooks.on_error(frame, reason, error)
         if reason is not None:
