@@ -22,7 +22,7 @@ from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.ros.lifecycle import tolerate_bad_transitions
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.run import run_node
-from dino_foresight_ros.ros.stamps import time_to_ns
+from dino_foresight_ros.ros.stamps import stamp_problem, time_to_ns
 from dino_foresight_ros.ros.topic_names import CameraTopics
 from dino_foresight_ros.threads import share_cores
 
@@ -41,6 +41,8 @@ _DROP_WARNINGS = {
     "duplicate_stamp": "a frame came twice (same time stamp); such frames are dropped",
     "out_of_order": "a frame came after a newer one; such frames are dropped",
     "no_stamp": "images carry no time stamp (0); such frames are dropped: set header.stamp",
+    "bad_stamp": "images carry impossible time stamps (before 1970, or 1e9 or more nanoseconds); "
+    "such frames are dropped: check the camera driver's clock",
 }
 
 
@@ -183,8 +185,9 @@ class ForecastNode(LifecycleNode):
         if self._worker is None:
             return
         stamp_ns = time_to_ns(message.header.stamp)
-        if stamp_ns == 0:
-            self._worker.refuse(message, stamp_ns, "no_stamp", camera.camera)
+        problem = stamp_problem(message.header.stamp)
+        if problem is not None:
+            self._worker.refuse(message, stamp_ns, problem, camera.camera)
         else:
             self._worker.submit(message, stamp_ns, camera.camera)
 

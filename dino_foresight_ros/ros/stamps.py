@@ -15,6 +15,17 @@ def time_to_ns(stamp: Time) -> int:
     return int(stamp.sec) * NS_PER_S + int(stamp.nanosec)
 
 
+def stamp_problem(stamp: Time) -> str | None:
+    """Why a camera's stamp cannot be used, as the reason of a dropped frame; None for a good one.
+
+    "no_stamp" where it was left at 0; "bad_stamp" before 1970 or with a second or more of
+    nanoseconds, which no clock gives.
+    """
+    if stamp.sec == 0 and stamp.nanosec == 0:
+        return "no_stamp"
+    return "bad_stamp" if stamp.sec < 0 or stamp.nanosec >= NS_PER_S else None
+
+
 def ns_to_time(stamp_ns: int) -> Time:
     """Time message of an instant in nanoseconds.
 

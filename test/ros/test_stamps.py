@@ -12,7 +12,7 @@ from builtin_interfaces.msg import Time
 from rclpy.time import Time as RclpyTime
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.ros.stamps import ns_to_time, time_to_ns
+from dino_foresight_ros.ros.stamps import ns_to_time, stamp_problem, time_to_ns
 
 
 @given(st.integers(0, 2**31 * 10**9 - 1))
@@ -31,3 +31,19 @@ def test_any_message_survives_the_round_trip(sec: int, nanosec: int) -> None:
 def test_instants_that_do_not_fit_are_refused(stamp_ns: int) -> None:
     with pytest.raises(InputError, match="does not fit a ROS Time"):
         ns_to_time(stamp_ns)
+
+
+@pytest.mark.parametrize(
+    ("sec", "nanosec", "problem"),
+    [
+        (0, 0, "no_stamp"),
+        (0, 1, None),
+        (2**31 - 1, 999_999_999, None),
+        (-1, 0, "bad_stamp"),
+        (-(2**31), 0, "bad_stamp"),
+        (5, 1_000_000_000, "bad_stamp"),
+        (0, 2**32 - 1, "bad_stamp"),
+    ],
+)
+def test_stamps_that_no_clock_gives_are_named(sec: int, nanosec: int, problem: str | None) -> None:
+    assert stamp_problem(Time(sec=sec, nanosec=nanosec)) == problem
