@@ -50,7 +50,7 @@ setup(
         "pillow>=9.0",
         "pyyaml>=6.0",
         "rosbags>=0.10",
-        "rosbags-image>=0.9",
+        "rosbags-image>=0.10.4",
         "safetensors>=0.4",
         "timm>=1.0.9",
         # timm imports torchvision, which has to come from the same index as torch: a CPU-only

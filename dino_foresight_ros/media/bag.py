@@ -10,7 +10,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.media.bag_reader import BagReader, BagTopic
 from dino_foresight_ros.media.bag_salvage import StoredMessage
 from dino_foresight_ros.media.camera import CameraModel
-from dino_foresight_ros.media.images import ImageDecodeError, decode_picture, decode_raw
+from dino_foresight_ros.media.images import ImageDecodeError, decode_message
 from dino_foresight_ros.media.source import NS_PER_S, Frame, Source, Window
 
 RAW_TYPE = "sensor_msgs/msg/Image"
@@ -79,7 +79,7 @@ class BagSource(Source):
             content = self.reader.deserialize(message)
         except Exception as error:  # a damaged message raises errors of every kind
             raise ImageDecodeError("the message is damaged") from error
-        return image_of(content), content.header
+        return decode_message(content), content.header
 
     def _frames(self) -> Iterator[Frame]:
         bad = seen = 0
@@ -131,22 +131,6 @@ class BagSource(Source):
 
     def close(self) -> None:
         self.reader.close()
-
-
-def image_of(message: Any) -> Any:
-    """Decode an Image or CompressedImage message (of rosbags or ROS) to (H, W, 3) uint8 RGB."""
-    if hasattr(message, "format"):
-        if "compressedDepth" in message.format:
-            raise ImageDecodeError(f"{message.format!r} is a depth map, not a picture")
-        return decode_picture(message.data, apply_orientation=False)
-    return decode_raw(
-        message.data,
-        height=message.height,
-        width=message.width,
-        step=message.step,
-        encoding=message.encoding,
-        is_bigendian=bool(message.is_bigendian),
-    )
 
 
 def image_topics(topics: dict[str, BagTopic]) -> list[BagTopic]:

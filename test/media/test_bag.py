@@ -161,7 +161,7 @@ def test_depth_images_are_not_taken_for_pictures(tmp_path: Path) -> None:
         message.encoding, message.step, message.width = "32FC1", 192, 48  # type: ignore[attr-defined]
 
     bag = write_changed(tmp_path / "bag", depth)
-    with pytest.raises(InputError, match="encoding '32FC1' is not a colour or grey picture"):
+    with pytest.raises(InputError, match="encoding '32FC1' holds measurements such as depth"):
         open_source(bag)
 
 
@@ -206,7 +206,7 @@ def test_one_damaged_picture_is_skipped_and_named(tmp_path: Path) -> None:
         assert [frame.index for frame in source] == [0, 1, 2, *range(4, COUNT)]
     assert len(source.warnings) == 1
     assert source.warnings[0].startswith(
-        "bag: picture 3 of /cam/image_raw skipped: 100 bytes do not"
+        "bag: picture 3 of /cam/image_raw skipped: image data has 100 bytes, but 48 rows"
     )
 
 

@@ -1,4 +1,4 @@
-"""Image messages against pixels worked out here and against rosbags-image."""
+"""Image messages against pixels worked out here and against OpenCV."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.ros.images import (
-    SUPPORTED_ENCODINGS,
-    image_to_msg,
-    msg_to_rgb,
-)
+from dino_foresight_ros.media.images import SUPPORTED_ENCODINGS
+from dino_foresight_ros.ros.images import image_to_msg, msg_to_rgb
 
+RGB_KINDS = ("rgb", "bgr", "rgba", "bgra")
 BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
 
 
@@ -171,23 +169,65 @@ def test_yuv422_of_one_column_is_grey() -> None:
     assert msg_to_rgb(build(packed, "yuyv")).shape == (3, 1, 3)
 
 
+# OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first row's
+# first two.
+OPENCV_CODES = {
+    "rgb": None,
+    "bgr": cv2.COLOR_BGR2RGB,
+    "rgba": cv2.COLOR_RGBA2RGB,
+    "bgra": cv2.COLOR_BGRA2RGB,
+    "mono": cv2.COLOR_GRAY2RGB,
+    "bayer_rggb": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg": cv2.COLOR_BayerGB2RGB,
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+    "nv12": cv2.COLOR_YUV2RGB_NV12,
+    "nv21": cv2.COLOR_YUV2RGB_NV21,
+}
+
+
 @pytest.mark.parametrize("encoding", SUPPORTED_ENCODINGS)
-def test_same_pixels_as_rosbags_image(encoding: str) -> None:
-    """On tightly packed even images, which is what that library covers."""
-    reference = pytest.importorskip("rosbags.image", reason="needs rosbags-image")
-    rgb = smooth_rgb(24, 32)
-    if encoding.startswith("yuv") or encoding in ("uyvy", "yuyv"):
-        pixels = pack_yuv422(rgb, luma_first=encoding in ("yuv422_yuy2", "yuyv"))
-    elif encoding.startswith("bayer"):
-        raw = mosaic(rgb, encoding[6:10])
-        pixels = raw if encoding.endswith("8") else raw.astype(np.uint16) * 257
-    elif encoding.startswith("mono"):
-        pixels = rgb[..., 1] if encoding == "mono8" else rgb[..., 1].astype(np.uint16) * 257
-    else:
-        pixels = encode(rgb, encoding)
-    message = build(np.ascontiguousarray(pixels), encoding)
-    expected = reference.message_to_cvimage(message, "rgb8")
-    assert np.abs(msg_to_rgb(message).astype(int) - expected).max() <= 1
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_same_pixels_as_opencv(encoding: str, padding: int, big_endian: bool) -> None:
+    kind = encoding.removesuffix("16").removesuffix("8")
+    code = OPENCV_CODES[kind]
+    samples = 2 if "yuv" in kind or kind in ("uyvy", "yuyv") else len(kind) * (kind in RGB_KINDS)
+    rows = 24 * 3 // 2 if kind.startswith("nv") else 24
+    noise = np.random.default_rng(5).integers(0, 256, (rows, 32, samples or 1), np.uint8).squeeze()
+    expected = noise if code is None else cv2.cvtColor(noise, code)
+    stored = noise.astype(np.uint16) * 256 + 129 if encoding.endswith("16") else noise
+    message = build(stored, encoding, padding, big_endian)
+    message.height = 24
+    assert np.array_equal(msg_to_rgb(message), expected)
+
+
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_luma_above_chroma_gives_the_colours_back(encoding: str) -> None:
+    rgb = smooth_rgb(30, 40)
+    yuv = rgb_to_yuv(rgb)
+    chroma = yuv[::2, ::2, 1:] if encoding == "nv12" else yuv[::2, ::2, :0:-1]
+    message = build(np.vstack((yuv[..., 0], chroma.reshape(15, 40))), encoding)
+    message.height = 30
+    assert np.abs(msg_to_rgb(message).astype(int) - rgb).max() <= 8
+
+
+def test_rows_that_lack_only_the_last_padding_are_whole() -> None:
+    """Some drivers leave the padding of the last row out; others do not state a step."""
+    rgb = random_rgb(4, 6)
+    message = build(rgb, "rgb8", padding=14)
+    message.data = message.data[:-14]
+    assert np.array_equal(msg_to_rgb(message), rgb)
+    message.data = message.data[:-1]
+    with pytest.raises(InputError, match="has 113 bytes, but 4 rows of 32 bytes make 128"):
+        msg_to_rgb(message)
+    unstated = build(rgb, "rgb8")
+    unstated.step = 0
+    assert np.array_equal(msg_to_rgb(unstated), rgb)
 
 
 @pytest.mark.parametrize(
@@ -235,9 +275,12 @@ def broken(**changes: Any) -> Image:
         (broken(encoding="8UC3"), "publish it as rgb8 or bgr8"),
         (broken(encoding="nonsense"), "'nonsense' is not supported; supported: bayer_bggr16"),
         (broken(encoding=""), "is not set"),
+        (broken(encoding="32FC3"), "does not say what its channels mean"),
+        (broken(encoding="nv24"), "'nv24' is not supported; supported: "),
         (broken(encoding="bayer_rggb8", step=10, height=2), "too small to demosaic"),
+        (broken(encoding="nv21", width=9), "9x8 is odd, which nv21 cannot be"),
         (broken(height=2**31, step=2**31), "the message was cut"),
-        (CompressedImage(format="jpeg", data=b""), "compressed image is empty"),
+        (CompressedImage(format="jpeg", data=b""), "(jpeg, 0 bytes) cannot be decoded: empty"),
         (CompressedImage(format="jpeg", data=b"\xff\xd8 no jpeg"), "cannot be decoded"),
         (CompressedImage(format="16UC1; compressedDepth png", data=b"x"), "a depth map"),
         (CompressedImage(format="32FC1; png compressed ", data=b"x"), "such as depth"),
