@@ -71,12 +71,6 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 15) -> 
     return 2 * side**3 / seconds
 
 
-def resident_mb() -> float:
-    """This process's resident memory now, MB."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
-
-
 def peak_mb(device: torch.device) -> float:
     """The most memory used so far, MB: the device's on a GPU, this process's otherwise."""
     if device.type == "cuda":

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dino_foresight_ros.memory_use import resident_mb
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.runtime import Foresight
 
 from .engine import Case, images
-from .measure import resident_mb
 from .sizes import build
 
 WARM_UP = 200

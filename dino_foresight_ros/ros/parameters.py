@@ -36,7 +36,7 @@ class Change(Enum):
     """When a parameter may change after the start."""
 
     ANY_TIME = "at any time"
-    UNCONFIGURED = "while the node is unconfigured (clean it up first)"
+    UNCONFIGURED = "only while the node is unconfigured (clean it up first)"
     NEVER = "only at start"
 
 
@@ -129,6 +129,17 @@ class Parameters:
             self._declare(spec)
         self._warn_of_unknown_names()
         node.add_on_set_parameters_callback(self._on_set)
+        self._refuse_before_rclpy()
+
+    def on_change(self, callback: Callable[[frozenset[str]], None]) -> None:
+        """Call back with the names, after one or more parameters were set together."""
+
+        def changed(parameters: list[Parameter]) -> None:
+            names = frozenset(p.name for p in parameters) & self._specs.keys()
+            if names:
+                callback(names)
+
+        self._node.add_post_set_parameters_callback(changed)
 
     def __getitem__(self, name: str) -> Any:
         """The parameter's value now."""
@@ -157,22 +168,59 @@ class Parameters:
         for name in given:
             if name in self._specs or name.startswith(_RCLPY_PARAMETERS):
                 continue
-            near = difflib.get_close_matches(name, self._specs, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"valid: {', '.join(self._specs)}"
-            self._node.get_logger().warning(f"parameter {name} is unknown and ignored; {hint}")
+            self._node.get_logger().warning(
+                f"parameter {name} is unknown and ignored; {self._hint(name)}"
+            )
+
+    def _refuse_before_rclpy(self) -> None:
+        """Have clients' wishes checked here first: rclpy's refusals do not say what is valid."""
+        node, set_by_rclpy = self._node, self._node.set_parameters_atomically
+
+        def set_atomically(parameters: list[Parameter]) -> SetParametersResult:
+            parameters = [self._as_number(parameter) for parameter in parameters]
+            reason = self._refusal(parameters)
+            if reason is not None:
+                return SetParametersResult(successful=False, reason=reason)
+            return set_by_rclpy(parameters)
+
+        # Services call this method of the node; there is no callback that comes early enough.
+        setattr(node, "set_parameters_atomically", set_atomically)  # noqa: B010
+
+    def _as_number(self, parameter: Parameter) -> Parameter:
+        spec = self._specs.get(parameter.name)
+        if spec is not None and isinstance(spec.default, float) and type(parameter.value) is int:
+            return Parameter(parameter.name, value=float(parameter.value))
+        return parameter
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        reason = self._refusal(parameters)
+        return SetParametersResult(successful=reason is None, reason=reason or "")
+
+    def _refusal(self, parameters: list[Parameter]) -> str | None:
+        """Why these may not be set together, None where they may."""
         for parameter in parameters:
             spec = self._specs.get(parameter.name)
             if spec is None:
-                continue
+                if self._node.has_parameter(parameter.name):  # rclpy's own
+                    continue
+                return f"parameter {parameter.name} is unknown; {self._hint(parameter.name)}"
             reason = spec.problem(parameter.value)
-            fixed = spec.change is Change.UNCONFIGURED and not self._may_reconfigure()
-            if reason is None and fixed and parameter.value != self[spec.name]:
-                reason = f"parameter {spec.name} may change {spec.change.value}"
+            if reason is None and parameter.value != self[spec.name]:
+                reason = self._too_late(spec)
             if reason is not None:
-                return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
+                return reason
+        return None
+
+    def _too_late(self, spec: ParameterSpec) -> str | None:
+        if spec.change is Change.NEVER:
+            return f"parameter {spec.name} may change {spec.change.value}: it needs a restart"
+        if spec.change is Change.UNCONFIGURED and not self._may_reconfigure():
+            return f"parameter {spec.name} may change {spec.change.value}"
+        return None
+
+    def _hint(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self._specs, n=1)
+        return f"did you mean {near[0]}?" if near else f"valid: {', '.join(self._specs)}"
 
 
 def usage(program: str, summary: str, specs: Sequence[ParameterSpec]) -> str:
