@@ -1,0 +1,377 @@
+"""A training loop: budget, checkpoints that go on exactly, evaluation, and trouble on the way.
+
+It knows nothing of what is trained. `run_training` takes an `Objective` (a module and its loss) and
+`Samples` (numbered without end), and makes steps until the budget is used up. Under several
+processes (torchrun, or `distributed.launch`) gradients are averaged by PyTorch's own DDP.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from torch import Tensor, nn
+
+from dino_foresight_ros.errors import ForesightError, UsageError
+
+from .batches import Batches
+from .budget import Budget, Schedule
+from .checkpoint import BEST, LAST, RunState, load_checkpoint, save_checkpoint, write_file
+from .distributed import Processes
+from .run_log import RunLog
+from .sampling import Samples, step_numbers
+from .stepping import STOP_SIGNALS, Objective, Outcome, StepConfig, Stepper
+
+BAD_STEPS = 3
+"""Steps in a row whose loss is not finite, after which a run stops."""
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How a run goes.
+
+    Attributes:
+        budget: how long.
+        schedule: learning rates.
+        stepping: how gradients become updates.
+        batch_size: samples per step, over all processes and accumulated parts.
+        workers: loading processes per training process; 0 reads in a thread.
+        evaluations: how many over the budget, evenly; the last one at its end.
+        checkpoint_every_s: seconds between checkpoints besides those at evaluations.
+        log_every: steps between logged values.
+        seed: of everything random.
+    """
+
+    budget: Budget
+    schedule: Schedule
+    stepping: StepConfig = field(default_factory=StepConfig)
+    batch_size: int = 64
+    workers: int = 0
+    evaluations: int = 20
+    checkpoint_every_s: float = 300.0
+    log_every: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("batch_size", 1),
+            ("workers", 0),
+            ("evaluations", 1),
+            ("checkpoint_every_s", 0),
+            ("log_every", 1),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be >= {least}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a validation found.
+
+    Attributes:
+        score: decides which weights are best; higher is better.
+        values: for the logs.
+        summary: a few words for the progress bar ("skill +4.2 %").
+    """
+
+    score: float
+    values: Mapping[str, float]
+    summary: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        steps: optimiser steps done, over all resumed parts.
+        elapsed_s: seconds, likewise.
+        loss: of the last step.
+        best: the best evaluation of this part of the run, if any.
+        best_step: after which step the best weights of the whole run were evaluated.
+        wait_share: share of the time of the steps, 0 to 1, that was spent waiting for data.
+    """
+
+    steps: int
+    elapsed_s: float
+    loss: float
+    best: Evaluation | None
+    best_step: int | None
+    wait_share: float
+
+
+class Stopped(ForesightError):
+    """A run that a signal stopped after a step, with a checkpoint."""
+
+    def __init__(self, text: str, signal_number: int) -> None:
+        super().__init__(text)
+        self.exit_code = 128 + signal_number
+
+
+Evaluate = Callable[[nn.Module], Evaluation]
+"""Called in every process with the objective's model (averaged weights where there are any), in
+evaluation mode and without gradients; returns the same in all of them."""
+Publish = Callable[[Mapping[str, Tensor], RunState, "Evaluation | None"], None]
+"""Called in the main process with the weights of the model that are best so far, to write them in
+the form that others read; without an evaluation, with those at the end of the run."""
+
+
+def run_training(
+    objective: Objective,
+    samples: Samples,
+    config: LoopConfig,
+    folder: Path,
+    processes: Processes,
+    *,
+    evaluate: Evaluate | None = None,
+    publish: Publish | None = None,
+    resume: bool = False,
+    name: str = "training",
+) -> RunResult:
+    """Train until the budget is used up.
+
+    Args:
+        objective: what is trained; moved to the device.
+        samples: what it is trained on.
+        config: how.
+        folder: of the run; it holds last.safetensors, best.safetensors, history.jsonl and
+            tensorboard/ afterwards.
+        processes: from `distributed.joined`.
+        evaluate, publish: see `Evaluate` and `Publish`.
+        resume: go on from last.safetensors in the folder.
+        name: for the progress bar.
+
+    Raises:
+        ForesightError: the loss is not finite `BAD_STEPS` times in a row, or the folder cannot be
+            written; last.safetensors is whole and good.
+        Stopped: SIGINT or SIGTERM came; the step was finished and last.safetensors written.
+    """
+    loop = _Loop(objective, samples, config, folder, processes, name)
+    loop.evaluate, loop.publish = evaluate, publish
+    if resume:
+        loop.restore()
+    with _signals_noted() as asked:
+        return loop.run(asked)
+
+
+class _Loop:
+    def __init__(
+        self,
+        objective: Objective,
+        samples: Samples,
+        config: LoopConfig,
+        folder: Path,
+        processes: Processes,
+        name: str,
+    ) -> None:
+        self.config, self.folder, self.processes, self.name = config, folder, processes, name
+        self.samples = samples
+        self.stepper = Stepper(objective, config.stepping, processes, config.seed)
+        self.model = objective.model
+        self.state = RunState()
+        self.evaluate: Evaluate | None = None
+        self.publish: Publish | None = None
+        self.best: Evaluation | None = None
+        self._bad = 0
+        self._steps_s = self._waited_s = 0.0
+        self._loss = math.nan
+        self._next_checkpoint = time.monotonic() + config.checkpoint_every_s
+
+    def restore(self) -> None:
+        """Take up where last.safetensors stands."""
+        path = self.folder / LAST
+        averaged, self.state = load_checkpoint(path, self.model, self.stepper.optimiser)
+        if self.stepper.averaged is not None:
+            self.stepper.averaged.restore(averaged)
+        if self.state.scaler and self.stepper.scaler.is_enabled():
+            self.stepper.scaler.load_state_dict(self.state.scaler)
+
+    def run(self, asked: list[int]) -> RunResult:
+        """Make steps until the budget is used up; `asked` gets the signals that come."""
+        config, state, processes = self.config, self.state, self.processes
+        parts = config.stepping.accumulate
+        numbers = step_numbers(
+            state.step, config.batch_size, parts, processes.rank, processes.world
+        )
+        log = RunLog(self.folder, self.name, processes.is_main, state.step)
+        batches = Batches(self.samples, numbers, config.workers, processes.device)
+        self._clock = time.monotonic() - state.elapsed_s
+        try:
+            while config.budget.share(state.step, state.elapsed_s) < 1:
+                self._one_step(batches, log, asked)
+            self._end(log)
+        finally:
+            batches.close()
+            log.close()
+        share = self._waited_s / self._steps_s if self._steps_s else 0.0
+        return RunResult(state.step, state.elapsed_s, self._loss, self.best, state.best_step, share)
+
+    def _one_step(self, batches: Batches, log: RunLog, asked: list[int]) -> None:
+        state, budget = self.state, self.config.budget
+        share = budget.share(state.step, state.elapsed_s)
+        lr = self.config.schedule.at(share)
+        start, waited = time.perf_counter(), batches.waited_s
+        parts = [next(batches) for _ in range(self.config.stepping.accumulate)]
+        stop = asked[-1] if asked else 0
+        outcome = self.stepper.step(state.step, parts, lr, stop, time.monotonic() - self._clock)
+        duration = time.perf_counter() - start
+        self._steps_s += duration
+        self._waited_s += batches.waited_s - waited
+        self._check(outcome)
+        state.step += 1
+        state.elapsed_s = outcome.elapsed_s
+        after = budget.share(state.step, state.elapsed_s)
+        if not outcome.is_bad:
+            self._loss = outcome.loss
+        self._log_step(log, outcome, lr, duration)
+        log.progress(after, state.step, outcome.loss, duration)
+        self._after_step(share, after, log)
+        if outcome.stop:
+            self._stop(outcome.stop)
+
+    def _log_step(self, log: RunLog, outcome: Outcome, lr: float, duration: float) -> None:
+        if self.state.step % self.config.log_every and self.state.step != 1:
+            return
+        values = {
+            "loss": outcome.loss,
+            "lr": lr,
+            "gradient_norm": outcome.gradient_norm,
+            "step_s": duration,
+            "wait_share": self._waited_s / self._steps_s,
+        }
+        log.values(self.state.step, "train", values)
+
+    def _after_step(self, before: float, after: float, log: RunLog) -> None:
+        """Evaluate and keep a checkpoint where it is time; not while the loss is not finite."""
+        if self._bad:
+            return
+        evaluations = self.config.evaluations
+        is_time = math.floor(after * evaluations) > math.floor(before * evaluations)
+        if is_time and self.evaluate is not None:
+            self._evaluate(log)
+        if (is_time or time.monotonic() >= self._next_checkpoint) and after < 1:
+            self._checkpoint()
+
+    def _evaluate(self, log: RunLog) -> None:
+        from torch import no_grad
+
+        assert self.evaluate is not None
+        averaged, state = self.stepper.averaged, self.state
+        self.model.eval()
+        applied = averaged.applied_to(self.model) if averaged else nullcontext()
+        with applied, no_grad(), self.stepper.autocast():
+            found = self.evaluate(self.model)
+            log.values(state.step, "validation", {**found.values, "score": found.score})
+            log.note(found.summary)
+            is_best = state.best_score is None or found.score > state.best_score
+            if math.isfinite(found.score) and is_best:
+                self.best = found
+                state.best_score, state.best_step = found.score, state.step
+                self._keep_best(found)
+
+    def _keep_best(self, found: Evaluation | None) -> None:
+        if not self.processes.is_main:
+            return
+        weights = self.model.state_dict()
+        note = {"step": str(self.state.step), "score": str(self.state.best_score)}
+        write_file(self.folder / BEST, weights, note)
+        if self.publish is not None:
+            self.publish(weights, self.state, found)
+
+    def _checkpoint(self) -> None:
+        self._next_checkpoint = time.monotonic() + self.config.checkpoint_every_s
+        if not self.processes.is_main:
+            return
+        self.state.scaler = self.stepper.scaler.state_dict()
+        averaged = self.stepper.averaged.state if self.stepper.averaged else None
+        save_checkpoint(
+            self.folder / LAST, self.model, self.stepper.optimiser, averaged, self.state
+        )
+
+    def _end(self, log: RunLog) -> None:
+        if self.state.best_step is None:
+            averaged = self.stepper.averaged
+            with averaged.applied_to(self.model) if averaged else nullcontext():
+                self._keep_best(None)
+        self._checkpoint()
+        self.processes.barrier()
+
+    def _check(self, outcome: Outcome) -> None:
+        """Count steps whose loss is not finite, and stop after a few.
+
+        Raises:
+            ForesightError: too many in a row.
+        """
+        self._bad = self._bad + 1 if outcome.is_bad else 0
+        if self._bad < BAD_STEPS:
+            return
+        suspects = [
+            name for names in self.processes.gather(self.stepper.suspects) for name in names
+        ]
+        first = self.state.step - BAD_STEPS + 1
+        kept = "no weights were kept"
+        if self.processes.is_main and self.stepper.weights_are_sound():
+            # A resumed run meets the same batches again: after the recordings were mended.
+            self.state.step = first
+            self._checkpoint()
+        if (self.folder / LAST).is_file():
+            kept = f"the last good weights are in {self.folder / LAST}"
+        unique = list(dict.fromkeys(suspects))
+        shown = ", ".join(unique[:4]) + (f" and {len(unique) - 4} more" if len(unique) > 4 else "")
+        raise self.processes.fail(
+            ForesightError(
+                f"the loss was not finite {BAD_STEPS} times in a row, in steps {first + 1} to "
+                f"{first + BAD_STEPS}; the last of these batches held {shown or 'finite values'}; "
+                f"{kept}; leave these recordings out, or lower --lr, or use --precision float32"
+            )
+        )
+
+    def _stop(self, signal_number: int) -> None:
+        if not self._bad:
+            self._checkpoint()
+        self.processes.barrier()
+        name = signal.Signals(signal_number).name
+        raise self.processes.fail(
+            Stopped(
+                f"stopped by {name} after step {self.state.step}; {self.folder / LAST} is kept: "
+                "go on with --resume",
+                signal_number,
+            )
+        )
+
+
+@contextmanager
+def _signals_noted() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT interrupts at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if number in asked and number == signal.SIGINT and not _has_launcher():
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before: dict[int, Any] = {number: signal.signal(number, note) for number in STOP_SIGNALS}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _has_launcher() -> bool:
+    """Whether torchrun started this process: it passes on the Ctrl-C that the terminal sent too."""
+    import os
+
+    return "TORCHELASTIC_RUN_ID" in os.environ
