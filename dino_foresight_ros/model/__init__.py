@@ -1,7 +1,7 @@
 """The model: torch only, no ROS, no threads, no clock."""
 
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.dpt_head import HeadConfig, build_head
+from dino_foresight_ros.model.dpt_head import HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
 from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
@@ -16,6 +16,7 @@ __all__ = [
     "Forecaster",
     "ForecasterConfig",
     "HeadConfig",
+    "HeadInput",
     "IdentityPCA",
     "NormalsTask",
     "SegmentationTask",

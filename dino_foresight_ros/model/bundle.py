@@ -15,7 +15,7 @@ from torch import Tensor
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.model.devices import resolve_device
-from dino_foresight_ros.model.dpt_head import Head, HeadConfig, build_head
+from dino_foresight_ros.model.dpt_head import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
@@ -41,6 +41,7 @@ class Bundle:
         frame_interval_s: nominal seconds between context frames and between predicted steps.
         trained: False when the weights are random.
         info: provenance, licences, scores and the like, as written in bundle.yaml.
+        inputs: task name -> what its head reads, where that is not the reconstructed features.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Bundle:
     frame_interval_s: float
     trained: bool = True
     info: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, HeadInput] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_fit(self)
@@ -184,6 +186,8 @@ class Bundle:
                 "task": task_to_dict(self.tasks[name]),
                 "weights": f"{part}.safetensors",
             }
+            if name in self.inputs:
+                manifest["heads"][name]["input"] = self.inputs[name].to_dict()
         for part, tensors in parts.items():
             write_tensors(folder / f"{part}.safetensors", tensors)
         with (folder / MANIFEST).open("w") as file:
@@ -212,6 +216,14 @@ def _check_fit(bundle: Bundle) -> None:
             raise BundleError(
                 f"head '{name}' gives {head.config.outputs} channels, its task means "
                 f"{bundle.tasks[name].outputs}"
+            )
+    for name, read in bundle.inputs.items():
+        if read.layers and isinstance(bundle.forecaster, SlidingForecaster):
+            raise BundleError(f"head '{name}' reads forecaster layers; sliding windows give none")
+        if read.layers and read.layers[-1] >= config.layers:
+            raise BundleError(
+                f"head '{name}' reads forecaster layer {read.layers[-1]}; it has {config.layers}, "
+                "counted from 0"
             )
     if not 0 < bundle.frame_interval_s < math.inf:
         raise BundleError(f"frame_interval_s is {bundle.frame_interval_s}; it must be positive")
@@ -265,17 +277,21 @@ def _read(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     try:
         encoder = _read_encoder(dict(manifest["encoder"]), folder)
-        heads, tasks = _read_heads(manifest.get("heads") or {}, folder, encoder)
+        sections = manifest.get("heads") or {}
+        inputs = {n: HeadInput(**s["input"]) for n, s in sections.items() if "input" in s}
+        forecaster = _read_forecaster(dict(manifest["forecaster"]), folder)
+        heads, tasks = _read_heads(sections, folder, encoder, inputs, forecaster.config.width)
         return Bundle(
             name=str(manifest["name"]),
             encoder=encoder,
             pca=_read_pca(dict(manifest["pca"]), folder, encoder.feature_size),
-            forecaster=_read_forecaster(dict(manifest["forecaster"]), folder),
+            forecaster=forecaster,
             heads=heads,
             tasks=tasks,
             frame_interval_s=float(manifest["frame_interval_s"]),
             trained=bool(manifest.get("trained", True)),
             info=dict(manifest.get("info") or {}),
+            inputs=inputs,
         )
     except _UNFITTING as error:
         reason = " ".join(str(error).split())
@@ -317,16 +333,21 @@ def _read_forecaster(section: dict[str, Any], folder: Path) -> Forecaster | Slid
 
 
 def _read_heads(
-    sections: dict[str, Any], folder: Path, encoder: Encoder
+    sections: dict[str, Any],
+    folder: Path,
+    encoder: Encoder,
+    inputs: dict[str, HeadInput],
+    width: int,
 ) -> tuple[dict[str, Head], dict[str, Task]]:
     heads: dict[str, Head] = {}
     tasks: dict[str, Task] = {}
     for name, section in sections.items():
         tasks[name] = task_from_dict(name, dict(section["task"]))
         config = HeadConfig.from_dict(dict(section["head"]))
-        heads[name] = empty(
-            partial(build_head, config, encoder.embed_dim, len(encoder.config.layers))
-        )
+        shape = encoder.embed_dim, len(encoder.config.layers)
+        if name in inputs and inputs[name].layers:
+            shape = width, len(inputs[name].layers)
+        heads[name] = empty(partial(build_head, config, *shape))
         path = _weights_of(dict(section), folder)
         load_strict(heads[name], read_tensors(path), f"{folder.name}/head_{name}")
     return heads, tasks

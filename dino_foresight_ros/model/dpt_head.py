@@ -20,6 +20,42 @@ from dino_foresight_ros.errors import BundleError
 HEAD_KINDS = ("dpt", "linear")
 UPSCALE = 8
 """Head output pixels per patch side."""
+INPUT_KINDS = ("pca_inverse", "forecaster_layers")
+
+
+@dataclass(frozen=True)
+class HeadInput:
+    """What a head reads.
+
+    Attributes:
+        kind: "pca_inverse": features reconstructed from PCA channels, as the paper's heads;
+            "forecaster_layers": the tokens of the predicted frame inside the forecaster (the
+            paper's appendix).
+        layers: blocks of the forecaster, counted from 0, after which they are taken.
+    """
+
+    kind: str = "pca_inverse"
+    layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if self.kind not in INPUT_KINDS:
+            raise BundleError(
+                f"head input '{self.kind}' is unknown; valid: {', '.join(INPUT_KINDS)}"
+            )
+        if (self.kind == "forecaster_layers") != bool(self.layers):
+            raise BundleError(
+                f"head input {self.kind} with layers {list(self.layers)}: forecaster_layers needs "
+                "layers, pca_inverse has none"
+            )
+        if list(self.layers) != sorted(set(self.layers)) or min(self.layers, default=0) < 0:
+            raise BundleError(
+                f"head input layers {list(self.layers)} must rise and not repeat, counted from 0"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for YAML."""
+        return {"kind": self.kind, **({"layers": list(self.layers)} if self.layers else {})}
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,10 @@ def export_reference(bundle: Bundle, out: Path) -> list[Path]:
                 raise BundleError(
                     f"head '{name}' is {head.config.kind}; the reference has DPT only"
                 )
+            if name in bundle.inputs and bundle.inputs[name].layers:
+                raise BundleError(
+                    f"head '{name}' reads the forecaster's layers; the reference's read features"
+                )
             arguments = {
                 "modality": _MODALITY[name],
                 "num_classes": head.config.outputs,

@@ -7,7 +7,7 @@ frame), then applies a feed-forward; or, in the full variant, attends over all t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -236,11 +236,17 @@ class Forecaster(nn.Module):
         self._check(context)
         return self._predict_embedded(self.embed(context), self.positions())
 
-    def _predict_embedded(self, embedded: Tensor, positions: Tensor) -> Tensor:
-        """(B, N_c, h, w, D) embedded context -> (B, M, h, w, C)."""
+    def _predict_embedded(
+        self,
+        embedded: Tensor,
+        positions: Tensor,
+        hidden: Mapping[int, list[Tensor]] | None = None,
+    ) -> Tensor:
+        """(B, N_c, h, w, D) embedded context -> (B, M, h, w, C); tokens are added to `hidden`."""
         masked = self.config.masked_frames
         mask = self.mask_token.expand(embedded.shape[0], masked, *self.config.grid, -1)
-        return self._transform(torch.cat([embedded, mask], dim=1) + positions, keep=masked)
+        tokens = torch.cat([embedded, mask], dim=1) + positions
+        return self._transform(tokens, keep=masked, hidden=hidden)
 
     def reconstruct(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Training pass: replace masked tokens by the mask token and predict every token.
@@ -256,11 +262,45 @@ class Forecaster(nn.Module):
         tokens = torch.where(mask[..., None], self.mask_token.to(embedded.dtype), embedded)
         return self._transform(tokens + self.positions(), keep=None)
 
-    def _transform(self, x: Tensor, keep: int | None) -> Tensor:
-        for block in self.blocks[:-1]:
-            x = block(x)
-        # Nobody reads the context frames' tokens after the last block: only the masked ones go on.
-        return self.out(self.blocks[-1](x, keep=keep))
+    def rollout_with_layers(
+        self, context: Tensor, steps: int, layers: Sequence[int]
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Predict several frames, and give the predicted frames' tokens after some blocks.
+
+        Args:
+            context: (B, N_c, h, w, C), oldest frame first.
+            steps: 1 to 16.
+            layers: blocks, counted from 0.
+
+        Returns:
+            (B, steps, h, w, C) as `rollout` gives, and for each layer (B, steps, h, w, D).
+
+        Raises:
+            ValueError: steps or a layer out of range, or a context of the wrong shape.
+        """
+        self._check(context)
+        if not set(layers) <= set(range(len(self.blocks))):
+            raise ValueError(f"layers {list(layers)} are not all 0 to {len(self.blocks) - 1}")
+        positions = self.positions()
+        hidden: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+
+        def predict(frames: Tensor) -> tuple[Tensor, Tensor]:
+            predicted = self._predict_embedded(frames, positions, hidden)
+            return predicted, self.embed(predicted)
+
+        predicted = feed_back(predict, self.embed(context), steps)
+        return predicted, {i: torch.cat(taken, dim=1)[:, :steps] for i, taken in hidden.items()}
+
+    def _transform(
+        self, x: Tensor, keep: int | None, hidden: Mapping[int, list[Tensor]] | None = None
+    ) -> Tensor:
+        last = len(self.blocks) - 1
+        for index, block in enumerate(self.blocks):
+            # Nobody reads the context frames' tokens after the last block: only the masked go on.
+            x = block(x, keep=keep if index == last else None)
+            if hidden and index in hidden:
+                hidden[index].append(x if keep is None else x[:, -keep:])
+        return self.out(x)
 
     def rollout(self, context: Tensor, steps: int) -> Tensor:
         """Predict several frames by feeding predictions back as context (the paper's mid term).

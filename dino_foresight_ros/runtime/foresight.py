@@ -14,7 +14,7 @@ from torch import Tensor
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.dpt_head import fuse_batch_norm
-from dino_foresight_ros.model.forecaster import MAX_STEPS, rollout
+from dino_foresight_ros.model.forecaster import MAX_STEPS, Forecaster, rollout
 from dino_foresight_ros.runtime.acceleration import Accelerated
 from dino_foresight_ros.runtime.feature_buffer import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
@@ -80,7 +80,8 @@ class Foresight:
 
         Raises:
             UsageError: steps out of range, an unknown output, one that the bundle has no head
-                for, or an acceleration that cannot be had.
+                for, or an acceleration that cannot be had (heads that read the forecaster's
+                layers take none).
             ForesightError: compiling failed.
         """
         self.bundle = bundle
@@ -96,6 +97,12 @@ class Foresight:
             for name, head in bundle.heads.items()
         }
         self.acceleration = acceleration
+        self._layers = sorted({i for read in bundle.inputs.values() for i in read.layers})
+        if self._layers and acceleration != "none":
+            raise UsageError(
+                f"acceleration '{acceleration}' does not fit this bundle, whose heads read the "
+                "forecaster's layers; use none"
+            )
         self._encode = Accelerated(bundle.encoder, acceleration)
         self._predict = Accelerated(bundle.forecaster.predict, acceleration)
         self._decoders = {n: Accelerated(head, acceleration) for n, head in self._heads.items()}
@@ -201,7 +208,7 @@ class Foresight:
             self.last_drop, ready = "unwanted", []
         if not ready:
             return results
-        maps = retry_out_of_memory(lambda: self._decode(self._rollout(contexts, wanted), wanted))
+        maps = retry_out_of_memory(lambda: self._decode(*self._rollout(contexts, wanted), wanted))
         for index, name in enumerate(ready):
             results[name] = self._assemble(name, index, maps, started)
         return results
@@ -239,16 +246,24 @@ class Foresight:
         self.last_drop = None if ready else "context_filling"
         return list(ready), torch.stack(list(ready.values())) if ready else torch.empty(0)
 
-    def _rollout(self, contexts: Tensor, wanted: Wanted) -> Tensor:
-        """(B, N_c, h, w, C) -> (B, steps, h, w, C), no further than anybody wants."""
+    def _rollout(self, contexts: Tensor, wanted: Wanted) -> tuple[Tensor, dict[int, Tensor]]:
+        """(B, N_c, h, w, C) -> (B, steps, h, w, C), no further than anybody wants.
+
+        With it, layer -> (B, steps, h, w, D) of the forecaster's layers that heads read.
+        """
         steps = self.steps
         if isinstance(wanted, Mapping):
             steps = min(steps, max(k for k, names in wanted.items() if names))
+        if self._layers:
+            assert isinstance(self.bundle.forecaster, Forecaster)
+            return self.bundle.forecaster.rollout_with_layers(contexts, steps, self._layers)
         if self.acceleration == "none":
-            return self.bundle.forecaster.rollout(contexts, steps)
-        return rollout(self._predict, contexts, steps)
+            return self.bundle.forecaster.rollout(contexts, steps), {}
+        return rollout(self._predict, contexts, steps), {}
 
-    def _decode(self, predicted: Tensor, wanted: Wanted) -> list[dict[str, np.ndarray]]:
+    def _decode(
+        self, predicted: Tensor, hidden: Mapping[int, Tensor], wanted: Wanted
+    ) -> list[dict[str, np.ndarray]]:
         """Run the wanted heads on the wanted steps and download: a dict of (B, ...) per step."""
         count = predicted.shape[1]
         names_of = [
@@ -265,6 +280,9 @@ class Foresight:
         for head in sorted({HEAD_OF[n] for names in names_of for n in names if n in HEAD_OF}):
             for k, features in reconstructed.items():
                 if any(HEAD_OF.get(name) == head for name in names_of[k]):
+                    read = self.bundle.inputs.get(head)
+                    if read is not None and (layers := read.layers):
+                        features = torch.cat([hidden[i][:, k] for i in layers], dim=-1)
                     raw = self._decoders[head](features)
                     decoded = self.bundle.tasks[head].decode(raw, self.output_size)
                     finite = finite & _all_finite(decoded)

@@ -163,3 +163,25 @@ def test_half_precision_stays_near_full_precision(dtype: torch.dtype):
         full = forecaster(context)
         half = forecaster.to(dtype)(context.to(dtype)).float()
     assert float((half - full).norm() / full.norm()) < 2e-2
+
+
+@pytest.mark.parametrize("attention", ["factorised", "full"])
+def test_layers_are_what_the_blocks_give_for_the_predicted_frame(attention: str):
+    forecaster = tiny(attention=attention, layers=3)
+    context = torch.randn(2, 4, 4, 6, 10)
+    seen: dict[int, list[torch.Tensor]] = {0: [], 1: [], 2: []}
+    for index, block in enumerate(forecaster.blocks):
+        block.register_forward_hook(lambda m, i, out, index=index: seen[index].append(out[:, -1]))
+    with torch.inference_mode():
+        predicted, hidden = forecaster.rollout_with_layers(context, 3, [0, 2])
+        taken = {i: torch.stack(outs, dim=1) for i, outs in seen.items()}
+        torch.testing.assert_close(predicted, forecaster.rollout(context, 3), atol=0, rtol=0)
+    assert set(hidden) == {0, 2}
+    for index, tokens in hidden.items():
+        assert tokens.shape == (2, 3, 4, 6, 24)
+        torch.testing.assert_close(tokens, taken[index], atol=0, rtol=0)
+
+
+def test_a_layer_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"layers \[2\] are not all 0 to 1"):
+        tiny().rollout_with_layers(torch.zeros(1, 4, 4, 6, 10), 1, [2])

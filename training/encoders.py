@@ -1,0 +1,119 @@
+"""The encoder that training runs on: found by a word, known by a fingerprint."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import torch
+
+from dino_foresight_ros.errors import BundleError, ForesightError
+from dino_foresight_ros.model.bundle import MANIFEST, Bundle
+from dino_foresight_ros.model.devices import resolve_device
+from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
+from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
+from dino_foresight_ros.model.presets import UNTRAINED_TINY
+from dino_foresight_ros.model.weights import load_strict
+from dino_foresight_ros.training.parts import Origin, fingerprint, is_part, read_part
+
+IMAGE_SIZE = (224, 448)
+"""(H, W) of the paper's first stage, for encoders that state none."""
+
+_origins: WeakKeyDictionary[Encoder, Origin] = WeakKeyDictionary()
+
+
+def load_encoder(
+    text: str,
+    image_size: tuple[int, int] | None = None,
+    layers: tuple[int, ...] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Encoder:
+    """Load an encoder.
+
+    Args:
+        text: a bundle (folder, hub:owner/name or untrained-tiny), whose encoder is taken; the
+            folder of an encoder part; or a family (dinov2-base-reg, ...) or timm model name, whose
+            pretrained weights timm fetches.
+        image_size: (H, W) pixels; the bundle's or part's own, else the paper's 224x448.
+        layers: blocks counted from 0; the bundle's, part's or family's own when None.
+        device: where it runs; "auto", "cpu", "cuda" or "cuda:N".
+        dtype: of weights and activations.
+
+    Raises:
+        UsageError: an unknown device.
+        BundleError: no such encoder, or a size that is no multiple of the patch size.
+        ForesightError: pretrained weights cannot be fetched.
+    """
+    device = resolve_device(device) if isinstance(device, str) else device
+    path = Path(text)
+    if text == UNTRAINED_TINY or text.startswith("hub:") or (path / MANIFEST).is_file():
+        bundle = Bundle.load(text)
+        encoder, name = bundle.encoder, f"{bundle.encoder.config.model} of {bundle.name}"
+    elif is_part(path):
+        encoder, name = _read(path)
+    elif path.is_dir():
+        raise BundleError(f"{path} holds no encoder: neither {MANIFEST} nor part.yaml is in it")
+    else:
+        encoder, name = _pretrained(text, image_size or IMAGE_SIZE, layers), text
+    config = encoder.config
+    wanted = replace(
+        config, image_size=image_size or config.image_size, layers=layers or config.layers
+    )
+    if wanted != config:
+        encoder = Encoder(wanted, encoder.vit)
+    # Before it moves: the same weights in half precision are the same encoder.
+    _origins[encoder] = Origin(name, _fingerprint(encoder))
+    return encoder.to(device=device, dtype=dtype)
+
+
+def encoder_origin(encoder: Encoder) -> Origin:
+    """Name and fingerprint of an encoder."""
+    known = _origins.get(encoder)
+    return known or Origin(encoder.config.model, _fingerprint(encoder))
+
+
+def encoder_fingerprint(encoder: Encoder) -> str:
+    """Hash of the weights, the layers and the normalisation; the image size does not count."""
+    return encoder_origin(encoder).fingerprint
+
+
+def _fingerprint(encoder: Encoder) -> str:
+    config = encoder.config.to_dict()
+    for name in ("model", "image_size", "native_image_size", "overrides"):
+        del config[name]  # the tensors tell the model; the others do not change features
+    return fingerprint(config, encoder.native_state_dict())
+
+
+def _read(folder: Path) -> tuple[Encoder, str]:
+    part, tensors = read_part(folder, "encoder")
+    config = EncoderConfig.from_dict(part.config)
+    vit = build_vit(config)
+    load_strict(vit, tensors, f"{folder.name}/encoder")
+    return Encoder(config, vit), part.name
+
+
+def _pretrained(text: str, image_size: tuple[int, int], layers: tuple[int, ...] | None) -> Encoder:
+    if text not in FAMILIES and layers is None and "/" in text and not text.startswith("timm/"):
+        raise BundleError(f"encoder {text} is no bundle, no encoder part and no timm model")
+    overrides = {} if layers is None else {"layers": layers}
+    try:
+        config = encoder_config(text, image_size, **overrides)
+    except TypeError as error:
+        raise BundleError(
+            f"encoder '{text}': give its --layers, counted from 0 ({error})"
+        ) from error
+    # The hub client's own lines about each retry would bury the one that says what to do.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        return Encoder(config, build_vit(config, pretrained=True))
+    except BundleError:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever the hub client and its transport raise)
+        reason = " ".join(str(error).split())[:200]
+        raise ForesightError(
+            f"the pretrained weights of '{text}' cannot be fetched ({type(error).__name__}: "
+            f"{reason}); connect to the network, or give a bundle that holds an encoder"
+        ) from error
