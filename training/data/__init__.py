@@ -1,7 +1,11 @@
 """Recordings to train on and to measure with, from every kind of data."""
 
-from dino_foresight_ros.training.data.opening import open_recordings
-from dino_foresight_ros.training.data.recording import (
+from .augmentation import PAPER_AUGMENTATION, ClipAugmentation
+from .bad_files import BadFiles
+from .clips import clip_indices
+from .datasets import ClipDataset, ImageDataset, common_label_space
+from .opening import open_recordings
+from .recording import (
     LABEL_KINDS,
     EgoMotion,
     FrameLabels,
@@ -11,15 +15,24 @@ from dino_foresight_ros.training.data.recording import (
     Recording,
     UnreadableFrame,
 )
+from .split import split_recordings
 
 __all__ = [
     "LABEL_KINDS",
+    "PAPER_AUGMENTATION",
+    "BadFiles",
+    "ClipAugmentation",
+    "ClipDataset",
     "EgoMotion",
     "FrameLabels",
+    "ImageDataset",
     "LabelSpace",
     "LabelledFrame",
     "PartOfRecording",
     "Recording",
     "UnreadableFrame",
+    "clip_indices",
+    "common_label_space",
     "open_recordings",
+    "split_recordings",
 ]

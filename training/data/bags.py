@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.media.bag import BagSource, choose_topic, image_of, image_topics
+from dino_foresight_ros.media.bag import BagSource, choose_topic, image_topics
 from dino_foresight_ros.media.bag_reader import BagReader
+from dino_foresight_ros.media.images import decode_message
 from dino_foresight_ros.media.source import Window
-from dino_foresight_ros.training.data.files import files_identity
-from dino_foresight_ros.training.data.recording import LabelledFrame, Recording, UnreadableFrame
+
+from .files import files_identity
+from .recording import LabelledFrame, Recording, UnreadableFrame
 
 
 class BagRecording(Recording):
@@ -51,7 +53,7 @@ class BagRecording(Recording):
                 content = self._reader.deserialize(message)
                 stamp = content.header.stamp
                 if stamp.sec * 10**9 + stamp.nanosec in (0, stamp_ns):
-                    return LabelledFrame(image_of(content), stamp_ns)
+                    return LabelledFrame(decode_message(content), stamp_ns)
             except Exception as error:  # a damaged message raises errors of every kind
                 raise UnreadableFrame(self.frame_file(index), index, str(error)) from error
         raise UnreadableFrame(self.frame_file(index), index, "the message is gone")
@@ -79,7 +81,8 @@ def open_bag(
     found: list[Recording] = []
     for topic in chosen:
         full = name if len(every) == 1 else f"{name}.{topic.strip('/').replace('/', '.')}"
-        with BagSource(path, Window(), on_warning, topic) as source:
+        source = BagSource(path, Window(), on_warning, topic)
+        with source:
             times = [
                 (source._stamp(source._decode(m)[1], m), m.log_time_ns) for m in source._messages()
             ]

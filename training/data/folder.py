@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from dino_foresight_ros.media.folder import FolderSource
 from dino_foresight_ros.media.images import ImageDecodeError, decode_picture
 from dino_foresight_ros.media.source import Window
-from dino_foresight_ros.training.data.files import files_identity
-from dino_foresight_ros.training.data.recording import (
+
+from .files import files_identity
+from .recording import (
     FrameLabels,
     LabelledFrame,
     LabelSpace,

@@ -8,8 +8,9 @@ import numpy as np
 
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.media.opening import check_exists, is_bag
-from dino_foresight_ros.training.data.recording import NS_PER_S, PartOfRecording, Recording
-from dino_foresight_ros.training.data.spec import Part, Spec, parse_spec, part_of
+
+from .recording import NS_PER_S, PartOfRecording, Recording
+from .spec import Part, Spec, parse_spec, part_of
 
 
 def open_recordings(
@@ -34,15 +35,15 @@ def _open(spec: Spec, on_warning: Callable[[str], None] | None) -> list[Recordin
     if kind == "auto":
         kind = "bag" if is_bag(path) else "folder" if path.is_dir() else "video"
     if kind == "bag":
-        from dino_foresight_ros.training.data.bags import open_bag
+        from .bags import open_bag
 
         return open_bag(path, path.name, spec.names("topic"), on_warning)
     if kind == "folder":
-        from dino_foresight_ros.training.data.folder import open_folder
+        from .folder import open_folder
 
         return open_folder(path, path.name, spec.number("rate", None), on_warning)
     if kind == "video":
-        from dino_foresight_ros.training.data.video import open_video
+        from .video import open_video
 
         return open_video(path, path.name)
     raise UsageError(f"{spec.text}: {kind} cannot be read yet")
@@ -50,7 +51,8 @@ def _open(spec: Spec, on_warning: Callable[[str], None] | None) -> list[Recordin
 
 def _open_synthetic(spec: Spec) -> list[Recording]:
     from dino_foresight_ros.synthetic import WorldConfig
-    from dino_foresight_ros.training.data.synthetic import SyntheticRecording
+
+    from .synthetic import SyntheticRecording
 
     interval_s = spec.number("interval", 0.1) or 0.1
     height, _, width = spec.options.get("size", "180x320").partition("x")

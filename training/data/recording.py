@@ -219,8 +219,8 @@ class PartOfRecording(Recording):
             raise InputError(f"{name}: no frame of the {len(whole)} lies in that part")
         if isinstance(whole, PartOfRecording):
             indices, whole = whole.indices[indices], whole.whole
-        self.whole = whole
-        self.indices = indices
+        self.whole: Recording = whole
+        self.indices: NDArray[np.int64] = indices
         labelled = {
             kind: np.flatnonzero(np.isin(indices, whole.labelled(kind))) for kind in LABEL_KINDS
         }

@@ -10,7 +10,8 @@ import numpy as np
 
 from dino_foresight_ros.classes import MOVING_CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.synthetic import World, WorldConfig
-from dino_foresight_ros.training.data.recording import (
+
+from .recording import (
     LABEL_KINDS,
     NS_PER_S,
     FrameLabels,

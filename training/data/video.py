@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.media.opencv import cv2
 from dino_foresight_ros.media.opening import open_source
-from dino_foresight_ros.training.data.files import files_identity
-from dino_foresight_ros.training.data.recording import LabelledFrame, Recording, UnreadableFrame
+
+from .files import files_identity
+from .recording import LabelledFrame, Recording, UnreadableFrame
 
 _CACHE_BYTES = 64 << 20
 

@@ -1,0 +1,311 @@
+"""Clips and single labelled images for training, each a pure function of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from dino_foresight_ros.errors import InputError, UsageError
+
+from .augmentation import (
+    ClipAugmentation,
+    Size,
+    draw_view,
+    stack_labels,
+    view_images,
+)
+from .bad_files import BadFiles
+from .clips import nearest_frames
+from .recording import (
+    LabelledFrame,
+    LabelSpace,
+    Recording,
+    UnreadableFrame,
+    check_kinds,
+)
+
+# Share of the interval that a frame may lie off, as the live node's context has it.
+TOLERANCE = 0.45
+_ATTEMPTS = 100
+
+
+class _Drawn(Dataset[dict[str, Any]]):
+    """Items drawn at random in a way that depends on (seed, epoch, index) alone.
+
+    An item whose files are damaged is replaced by another one, drawn the same way; `bad` counts
+    and names the damaged ones.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        size: Size,
+        augmentation: ClipAugmentation | None,
+        seed: int,
+        labels: Sequence[str],
+        bad: BadFiles | None,
+    ) -> None:
+        check_kinds(labels)
+        if min(size) < 1:
+            raise UsageError(f"size {size[0]}x{size[1]}: give positive numbers of pixels")
+        self.recordings = list(recordings)
+        self.size = size
+        self.augmentation = augmentation or ClipAugmentation()
+        self.labels = tuple(labels)
+        self.label_space = common_label_space(recordings) if "segmentation" in labels else None
+        self.bad = bad or BadFiles(sum(len(recording) for recording in recordings))
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change what is drawn. Worker processes have copies of their own: set it there too."""
+        self._epoch = epoch
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"items are 0 to {len(self) - 1}, not {index}")
+        chosen = index
+        for attempt in range(_ATTEMPTS):
+            rng = np.random.default_rng([self._seed, self._epoch, index, attempt])
+            try:
+                return self._item(chosen, rng)
+            except UnreadableFrame as error:
+                self.bad.add(f"{error.file} frame {error.index}", str(error))
+            chosen = int(rng.integers(len(self)))
+        raise InputError(f"{_ATTEMPTS} items in a row cannot be read: {self.bad.summary()}")
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class ClipDataset(_Drawn):
+    """Clips of `context_frames` + `target_frames` frames at a random interval.
+
+    There is one item per frame that can end a clip. Its interval is drawn from those of
+    `intervals_s` for which all frames exist (the paper draws from strides 2, 3, 4 at 17 Hz), its
+    direction from `augmentation.time_flip`, its crop and flip from the rest.
+
+    An item is a dict:
+        frames: (T, H, W, 3) uint8 RGB, oldest first; of a clip played backwards the newest first.
+        stamps_ns: (T,) int64, rising (mirrored about the last frame when played backwards).
+        interval_s: float, the interval that was drawn.
+        source: name of the recording and the indices of the frames.
+        segmentation (T, H, W) uint8, depth (T, H, W) float32, normals (T, H, W, 3) float32: those
+            asked for by `labels`. The last frame of every clip has them; other frames have 255 or
+            NaN where they have no label.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        intervals_s: Sequence[float],
+        context_frames: int,
+        target_frames: int,
+        size: Size,
+        augmentation: ClipAugmentation | None = None,
+        seed: int = 0,
+        *,
+        labels: Sequence[str] = (),
+        tolerance: float = TOLERANCE,
+        bad: BadFiles | None = None,
+        on_warning: Callable[[str], None] | None = None,
+    ) -> None:
+        """Find the clips.
+
+        Args:
+            recordings: from `open_recordings`.
+            intervals_s: seconds between frames, of which one is drawn per clip.
+            context_frames, target_frames: their number; both kinds stand in one row.
+            size: (H, W) of the frames that are given.
+            augmentation: none by default.
+            seed: of all random choices.
+            labels: kinds of labels that are wanted.
+            tolerance: share of the interval that a frame may lie off its instant, under 0.5.
+            bad: counts damaged frames; a new one by default.
+            on_warning: is told of recordings that hold no clip.
+
+        Raises:
+            InputError: no recording holds a clip.
+            UsageError: values that make no sense.
+        """
+        super().__init__(recordings, size, augmentation, seed, labels, bad)
+        if not intervals_s or not all(np.isfinite(s) and s > 0 for s in intervals_s):
+            raise UsageError(f"intervals {list(intervals_s)} s: give positive times")
+        if context_frames < 1 or target_frames < 0:
+            raise UsageError(
+                f"{context_frames} context and {target_frames} target frames: give at least 1 and 0"
+            )
+        if not 0 <= tolerance < 0.5:
+            raise UsageError(f"tolerance {tolerance:g}: give a share of the interval, 0 to 0.5")
+        self.intervals_s = tuple(float(interval) for interval in intervals_s)
+        self.frames = context_frames + target_frames
+        self.tolerance = tolerance
+        tables = [self._clips_of(number, on_warning) for number in range(len(self.recordings))]
+        # (items, 3): recording, last frame, and one bit per way of playing that is possible.
+        self._items = np.concatenate(tables) if tables else np.empty((0, 3), np.int64)
+        if not len(self._items):
+            raise InputError(self._nothing())
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def offsets_s(self, way: int) -> NDArray[np.float64]:
+        """Return seconds from the last frame of a clip; ways beyond the intervals are backwards."""
+        backwards, interval = divmod(way, len(self.intervals_s))
+        steps = np.arange(self.frames - 1, -1, -1, dtype=np.float64) * self.intervals_s[interval]
+        return steps if backwards else -steps
+
+    def _rows(
+        self, recording: Recording, anchors: NDArray[np.int64], way: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        tolerance_s = self.tolerance * self.intervals_s[way % len(self.intervals_s)]
+        return nearest_frames(recording.stamps_ns, anchors, self.offsets_s(way), tolerance_s)
+
+    def _ways(self) -> list[int]:
+        count = len(self.intervals_s)
+        forward = range(count if self.augmentation.time_flip < 1 else 0)
+        backward = range(count, 2 * count if self.augmentation.time_flip > 0 else count)
+        return [*forward, *backward]
+
+    def _clips_of(self, number: int, on_warning: Callable[[str], None] | None) -> NDArray[np.int64]:
+        recording = self.recordings[number]
+        anchors = np.arange(len(recording), dtype=np.int64)
+        for kind in self.labels:
+            anchors = anchors[np.isin(anchors, recording.labelled(kind))]
+        ways = np.zeros(len(anchors), np.int64)
+        for way in self._ways():
+            ways |= self._rows(recording, anchors, way)[1].astype(np.int64) << way
+        if not ways.any() and on_warning is not None:
+            on_warning(f"{recording.name} left out: {self._why_none(recording, len(anchors))}")
+        table = np.stack([np.full_like(anchors, number), anchors, ways], axis=1)
+        return table[ways > 0]
+
+    def _why_none(self, recording: Recording, labelled: int) -> str:
+        if not labelled:
+            return f"no frame has {' and '.join(self.labels)}"
+        return (
+            f"no clip of {self.frames} frames, {self._intervals()} apart, among its "
+            f"{len(recording)} frames in {recording.duration_s:.3g} s"
+        )
+
+    def _intervals(self) -> str:
+        return f"{' or '.join(f'{interval:.3g}' for interval in self.intervals_s)} s"
+
+    def _nothing(self) -> str:
+        if not self.recordings:
+            return "no recordings to take clips from"
+        names = ", ".join(recording.name for recording in self.recordings[:5])
+        more = f" and {len(self.recordings) - 5} more" if len(self.recordings) > 5 else ""
+        with_labels = f" whose last has {' and '.join(self.labels)}" if self.labels else ""
+        return (
+            f"no clip of {self.frames} frames, {self._intervals()} apart{with_labels}, in {names}"
+            f"{more}; give longer recordings or a shorter interval"
+        )
+
+    def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        number, anchor, ways = (int(value) for value in self._items[index])
+        recording = self.recordings[number]
+        way = self._draw_way(ways, rng)
+        view = draw_view(self.augmentation, rng)
+        row = self._rows(recording, np.array([anchor]), way)[0][0]
+        frames = recording.read(row, self.labels)
+        stamps = np.array([frame.stamp_ns for frame in frames], np.int64)
+        return {
+            "frames": view_images([frame.image for frame in frames], view, self.size),
+            "stamps_ns": torch.from_numpy(stamps[-1] - np.abs(stamps[-1] - stamps)),
+            "interval_s": self.intervals_s[way % len(self.intervals_s)],
+            "source": f"{recording.name} frames {', '.join(str(i) for i in row)}",
+            **stack_labels(frames, self.labels, view, self.size),
+        }
+
+    def _draw_way(self, ways: int, rng: np.random.Generator) -> int:
+        """Draw the direction first; a clip that exists only the other way is played that way."""
+        backwards, interval = rng.random(2)
+        count = len(self.intervals_s)
+        forward = [way for way in range(count) if ways >> way & 1]
+        backward = [way for way in range(count, 2 * count) if ways >> way & 1]
+        wanted, other = forward, backward
+        if backwards < self.augmentation.time_flip:
+            wanted, other = backward, forward
+        valid = wanted or other
+        return valid[int(interval * len(valid))]
+
+
+class ImageDataset(_Drawn):
+    """Single labelled images, for training heads.
+
+    An item is a dict: `image` (H, W, 3) uint8 RGB, `stamp_ns`, `source`, and each kind of `labels`
+    as in ClipDataset without the time. Only frames that have all the kinds are used.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        labels: str | Sequence[str],
+        size: Size,
+        augmentation: ClipAugmentation | None = None,
+        seed: int = 0,
+        *,
+        bad: BadFiles | None = None,
+    ) -> None:
+        """Find the labelled frames; arguments as ClipDataset has them.
+
+        Raises:
+            InputError: no frame has the labels.
+        """
+        kinds = (labels,) if isinstance(labels, str) else tuple(labels)
+        super().__init__(recordings, size, augmentation, seed, kinds, bad)
+        tables = []
+        for number, recording in enumerate(self.recordings):
+            frames = np.arange(len(recording), dtype=np.int64)
+            for kind in kinds:
+                frames = frames[np.isin(frames, recording.labelled(kind))]
+            tables.append(np.stack([np.full_like(frames, number), frames], axis=1))
+        self._items = np.concatenate(tables) if tables else np.empty((0, 2), np.int64)
+        if not len(self._items):
+            names = ", ".join(recording.name for recording in self.recordings[:5]) or "no recording"
+            raise InputError(f"no frame has {' and '.join(kinds) or 'a label'} in {names}")
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        number, frame_index = (int(value) for value in self._items[index])
+        recording = self.recordings[number]
+        frame: LabelledFrame = recording.read([frame_index], self.labels)[0]
+        view = draw_view(self.augmentation, rng)
+        labels = stack_labels([frame], self.labels, view, self.size)
+        return {
+            "image": view_images([frame.image], view, self.size)[0],
+            "stamp_ns": frame.stamp_ns,
+            "source": f"{recording.name} frame {frame_index}",
+            **{kind: label[0] for kind, label in labels.items()},
+        }
+
+
+def common_label_space(recordings: Sequence[Recording]) -> LabelSpace | None:
+    """Return what segmentation ids mean in all the recordings that have them.
+
+    Raises:
+        InputError: two recordings disagree.
+    """
+    first: Recording | None = None
+    for recording in recordings:
+        if recording.label_space is None:
+            continue
+        if first is None:
+            first = recording
+        elif recording.label_space.class_names != first.label_space.class_names:  # type: ignore[union-attr]
+            raise InputError(
+                f"{first.name} and {recording.name} have different classes; where the kind of data "
+                "allows it, write ?classes=world behind the path"
+            )
+    return None if first is None else first.label_space
