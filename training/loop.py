@@ -9,120 +9,27 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
-from torch import Tensor, nn
+from torch import no_grad
 
-from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.errors import ForesightError
 
 from .batches import Batches
-from .budget import Budget, Schedule
 from .checkpoint import BEST, LAST, RunState, load_checkpoint, save_checkpoint, write_file
 from .distributed import Processes
+from .interrupts import StoppedBySignalError, signals_noted
+from .loop_config import Evaluate, Evaluation, LoopConfig, Publish, RunResult
 from .run_log import RunLog
 from .sampling import Samples, step_numbers
-from .stepping import STOP_SIGNALS, Objective, Outcome, StepConfig, Stepper
+from .stepping import Objective, Outcome, Stepper
+
+__all__ = ["Evaluation", "LoopConfig", "RunResult", "StoppedBySignalError", "run_training"]
 
 BAD_STEPS = 3
 """Steps in a row whose loss is not finite, after which a run stops."""
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """How a run goes.
-
-    Attributes:
-        budget: how long.
-        schedule: learning rates.
-        stepping: how gradients become updates.
-        batch_size: samples per step, over all processes and accumulated parts.
-        workers: loading processes per training process; 0 reads in a thread.
-        evaluations: how many over the budget, evenly; the last one at its end.
-        checkpoint_every_s: seconds between checkpoints besides those at evaluations.
-        log_every: steps between logged values.
-        seed: of everything random.
-    """
-
-    budget: Budget
-    schedule: Schedule
-    stepping: StepConfig = field(default_factory=StepConfig)
-    batch_size: int = 64
-    workers: int = 0
-    evaluations: int = 20
-    checkpoint_every_s: float = 300.0
-    log_every: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("batch_size", 1),
-            ("workers", 0),
-            ("evaluations", 1),
-            ("checkpoint_every_s", 0),
-            ("log_every", 1),
-            ("seed", 0),
-        ):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be >= {least}")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a validation found.
-
-    Attributes:
-        score: decides which weights are best; higher is better.
-        values: for the logs.
-        summary: a few words for the progress bar ("skill +4.2 %").
-    """
-
-    score: float
-    values: Mapping[str, float]
-    summary: str
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended.
-
-    Attributes:
-        steps: optimiser steps done, over all resumed parts.
-        elapsed_s: seconds, likewise.
-        loss: of the last step.
-        best: the best evaluation of this part of the run, if any.
-        best_step: after which step the best weights of the whole run were evaluated.
-        wait_share: share of the time of the steps, 0 to 1, that was spent waiting for data.
-    """
-
-    steps: int
-    elapsed_s: float
-    loss: float
-    best: Evaluation | None
-    best_step: int | None
-    wait_share: float
-
-
-class Stopped(ForesightError):
-    """A run that a signal stopped after a step, with a checkpoint."""
-
-    def __init__(self, text: str, signal_number: int) -> None:
-        super().__init__(text)
-        self.exit_code = 128 + signal_number
-
-
-Evaluate = Callable[[nn.Module], Evaluation]
-"""Called in every process with the objective's model (averaged weights where there are any), in
-evaluation mode and without gradients; returns the same in all of them."""
-Publish = Callable[[Mapping[str, Tensor], RunState, "Evaluation | None"], None]
-"""Called in the main process with the weights of the model that are best so far, to write them in
-the form that others read; without an evaluation, with those at the end of the run."""
 
 
 def run_training(
@@ -153,13 +60,13 @@ def run_training(
     Raises:
         ForesightError: the loss is not finite `BAD_STEPS` times in a row, or the folder cannot be
             written; last.safetensors is whole and good.
-        Stopped: SIGINT or SIGTERM came; the step was finished and last.safetensors written.
+        StoppedBySignalError: SIGINT or SIGTERM came; the step was finished and last.safetensors written.
     """
     loop = _Loop(objective, samples, config, folder, processes, name)
     loop.evaluate, loop.publish = evaluate, publish
     if resume:
         loop.restore()
-    with _signals_noted() as asked:
+    with signals_noted() as asked:
         return loop.run(asked)
 
 
@@ -262,8 +169,6 @@ class _Loop:
             self._checkpoint()
 
     def _evaluate(self, log: RunLog) -> None:
-        from torch import no_grad
-
         assert self.evaluate is not None
         averaged, state = self.stepper.averaged, self.state
         self.model.eval()
@@ -341,37 +246,9 @@ class _Loop:
         self.processes.barrier()
         name = signal.Signals(signal_number).name
         raise self.processes.fail(
-            Stopped(
+            StoppedBySignalError(
                 f"stopped by {name} after step {self.state.step}; {self.folder / LAST} is kept: "
                 "go on with --resume",
                 signal_number,
             )
         )
-
-
-@contextmanager
-def _signals_noted() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT interrupts at once."""
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if number in asked and number == signal.SIGINT and not _has_launcher():
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before: dict[int, Any] = {number: signal.signal(number, note) for number in STOP_SIGNALS}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _has_launcher() -> bool:
-    """Whether torchrun started this process: it passes on the Ctrl-C that the terminal sent too."""
-    import os
-
-    return "TORCHELASTIC_RUN_ID" in os.environ

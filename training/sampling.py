@@ -61,7 +61,7 @@ class Epochs:
         return item
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def shuffled(length: int, seed: int, epoch: int) -> np.ndarray:
     """Return the order of an epoch: a permutation of 0 to length - 1, int64."""
     return random_generator(seed, epoch, "order").permutation(length)
