@@ -15,12 +15,14 @@ class Frame:
         stamp_ns: its time stamp, nanoseconds.
         received_s: when it was handed over, seconds of `time.monotonic`.
         camera: which one took it; empty where there is only one.
+        unused: what it counts as when it is given up for a newer frame, used for nothing.
     """
 
     payload: Any
     stamp_ns: int
     received_s: float
     camera: str = ""
+    unused: str = "superseded"
 
 
 class Rule(Protocol):
@@ -58,18 +60,30 @@ class Mailbox:
             Frames that are of no use any more.
         """
         replaced, self.newest = self.newest, frame
-        if replaced is None:
-            return []
-        useless: list[Frame] = []
-        spacing_ns = self.rule.interval_ns // 2
-        if self._kept and replaced.stamp_ns - self._kept[-1].stamp_ns < spacing_ns:
-            useless.append(replaced)
-        else:
-            self._kept.append(replaced)
+        useless = [] if replaced is None else self._append(replaced)
         oldest_ns = frame.stamp_ns - self.rule.span_ns
         useless += [f for f in self._kept if not oldest_ns <= f.stamp_ns < frame.stamp_ns]
         self._kept = [f for f in self._kept if oldest_ns <= f.stamp_ns < frame.stamp_ns]
         return useless
+
+    def keep(self, frame: Frame) -> list[Frame]:
+        """Put in a frame that is not to be forecast, only for the context of those to come.
+
+        Returns:
+            Frames that are of no use any more.
+        """
+        oldest_ns = frame.stamp_ns - self.rule.span_ns
+        useless = [f for f in self._kept if not oldest_ns <= f.stamp_ns < frame.stamp_ns]
+        self._kept = [f for f in self._kept if oldest_ns <= f.stamp_ns < frame.stamp_ns]
+        return useless + self._append(frame)
+
+    def _append(self, frame: Frame) -> list[Frame]:
+        """Keep a frame, if it is not too close to the last one."""
+        spacing_ns = self.rule.interval_ns // 2
+        if self._kept and frame.stamp_ns - self._kept[-1].stamp_ns < spacing_ns:
+            return [frame]
+        self._kept.append(frame)
+        return []
 
     def take(self, encoded_ns: list[int]) -> tuple[Frame, list[Frame], list[Frame]]:
         """Take the newest frame out; there must be one.
@@ -82,8 +96,10 @@ class Mailbox:
             frames that are of no use any more.
         """
         assert self.newest is not None
-        newest, kept = self.newest, self._kept
-        self.newest, self._kept = None, []
+        newest = self.newest
+        kept = [frame for frame in self._kept if frame.stamp_ns < newest.stamp_ns]
+        self._kept = [frame for frame in self._kept if frame.stamp_ns >= newest.stamp_ns]
+        self.newest = None
         needed = self._fill_holes(newest.stamp_ns, kept, encoded_ns)
         return newest, needed, [frame for frame in kept if frame not in needed]
 

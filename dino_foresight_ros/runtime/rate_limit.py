@@ -27,6 +27,7 @@ class RateLimit:
         # A due time further ahead than a period stems from a lower limit, or time went back.
         if due_s is not None and now_s < due_s <= now_s + period_s:
             return False
-        late = due_s is None or not 0.0 <= now_s - due_s < period_s
-        self._due_s = (now_s if late else due_s) + period_s
+        if due_s is None or not 0.0 <= now_s - due_s < period_s:
+            due_s = now_s
+        self._due_s = due_s + period_s
         return True

@@ -56,6 +56,7 @@ class Hooks:
         on_forecast: takes each result and its frame, and publishes it.
         on_drop: takes each given-up frame and the reason.
         on_error: takes a frame that failed, the reason and the exception.
+        too_old: whether a frame, whose turn has come, is too old to be worth forecasting.
     """
 
     decode: Callable[[Frame], np.ndarray]
@@ -63,6 +64,7 @@ class Hooks:
     on_forecast: Callable[[Forecast, Frame], None]
     on_drop: Callable[[Frame, str], None] = lambda frame, reason: None
     on_error: Callable[[Frame, str, Exception], None] = lambda frame, reason, error: None
+    too_old: Callable[[Frame], bool] = lambda frame: False
 
 
 class ForecastWorker:
@@ -73,8 +75,9 @@ class ForecastWorker:
     `duplicate_stamp`, `out_of_order`) and these: `time_jump` (the context restarts with this
     frame), `superseded` by a newer frame, `context_only` (superseded, but encoded for the newer
     frame's context), `bad_image`, `bad_output` (the model predicted NaN), `out_of_memory`,
-    `error` (any other), `unwanted` (nobody listens; the context is still kept), `inactive` (the
-    worker does not run or stopped meanwhile).
+    `error` (any other), `unwanted` (nobody listens; the context is still kept), `too_old` (the
+    same), `reset` (waited when the context was dropped), `inactive` (the worker does not run or
+    stopped meanwhile), and whatever `offer` and `refuse` are told.
     """
 
     def __init__(self, engine: Engine, hooks: Hooks, counter: FrameCounter | None = None) -> None:
@@ -114,16 +117,40 @@ class ForecastWorker:
         if not running:
             self._drop(frame, "inactive")
         for old in useless:
-            self._drop(old, "superseded")
+            self._drop(old, old.unused)
+
+    def offer(self, payload: Any, stamp_ns: int, reason: str, camera: str = "") -> None:
+        """Hand over a frame for the context only; unused, it is dropped for the reason."""
+        frame = self._receive(payload, stamp_ns, camera, reason)
+        with self._condition:
+            running = self._session is not None
+            useless = self._mailbox.keep(frame) if running else []
+        if not running:
+            self._drop(frame, "inactive")
+        for old in useless:
+            self._drop(old, old.unused)
 
     def refuse(self, payload: Any, stamp_ns: int, reason: str, camera: str = "") -> None:
         """Account for a frame that is not worth handing over."""
         self._drop(self._receive(payload, stamp_ns, camera), reason)
 
-    def reset(self) -> None:
-        """Drop the engine's context before the next frame; from any thread."""
+    def reset(self) -> int:
+        """Drop the waiting frames, and the engine's context before the next one; from any thread.
+
+        Returns:
+            How many frames waited.
+        """
         with self._condition:
             self._reset_asked = True
+        return self.discard("reset")
+
+    def discard(self, reason: str) -> int:
+        """Drop the waiting frames for a reason and return how many; the context stays."""
+        with self._condition:
+            left = self._mailbox.clear()
+        for frame in left:
+            self._drop(frame, reason)
+        return len(left)
 
     def stop(self, timeout_s: float = 1.5) -> bool:
         """Stop, giving up the waiting frames and the one in work.
@@ -140,8 +167,10 @@ class ForecastWorker:
             self._drop(frame, "inactive")
         return ended
 
-    def _receive(self, payload: Any, stamp_ns: int, camera: str) -> Frame:
-        frame = Frame(payload, stamp_ns, time.monotonic(), camera)
+    def _receive(
+        self, payload: Any, stamp_ns: int, camera: str, unused: str = "superseded"
+    ) -> Frame:
+        frame = Frame(payload, stamp_ns, time.monotonic(), camera, unused)
         self.counter.receive()
         self.input_rate.tick(frame.received_s)
         return frame
@@ -172,14 +201,15 @@ class ForecastWorker:
         if reset:
             self._engine.reset()
         for frame in useless:
-            self._drop(frame, "superseded")
-        wanted = self._hooks.wanted(newest.camera)
+            self._drop(frame, frame.unused)
+        too_old = self._hooks.too_old(newest)
+        wanted = NOTHING if too_old else self._hooks.wanted(newest.camera)
         for frame in needed:
             if _is_nothing(wanted):
-                self._drop(frame, "superseded")
+                self._drop(frame, frame.unused)
             else:
                 self._process(frame, session, NOTHING, "context_only")
-        self._process(newest, session, wanted, "unwanted")
+        self._process(newest, session, wanted, "too_old" if too_old else "unwanted")
         # Read here, since the engine belongs to this thread.
         self.context_state = self._engine.context_state
 

@@ -101,3 +101,40 @@ def test_no_frame_is_lost_and_memory_is_bounded(
             held = 0
     out += [f.payload for f in mailbox.clear()]
     assert sorted(out) == [f.payload for f in frames]
+
+
+def keep(mailbox: Mailbox, *stamps: int) -> list[int]:
+    return [f.stamp_ns for s in stamps for f in mailbox.keep(Frame(None, s, 0.0))]
+
+
+def test_frames_kept_for_the_context_wake_nobody_and_fill_its_holes() -> None:
+    mailbox = Mailbox(RULE)
+    assert keep(mailbox, *range(1000, 1300, 50)) == []
+    assert mailbox.newest is None
+    put(mailbox, 1300)
+    assert take(mailbox, []) == (1300, [1000, 1050, 1100, 1150, 1200, 1250], [])
+
+
+def test_kept_frames_are_bounded_and_forgotten_in_time() -> None:
+    mailbox = Mailbox(RULE)
+    useless = keep(mailbox, *range(0, 10_000, 10))
+    left = [f.stamp_ns for f in mailbox.clear()]
+    assert sorted(useless + left) == list(range(0, 10_000, 10))
+    assert len(left) <= 8
+    assert min(left) >= 9990 - RULE.span_ns
+
+
+def test_frame_kept_after_the_newest_waits_for_the_next_one() -> None:
+    # Encoded first, it would make the newest one come too late.
+    mailbox = Mailbox(RULE)
+    put(mailbox, 1000)
+    keep(mailbox, 1100)
+    assert take(mailbox, []) == (1000, [], [])
+    put(mailbox, 1200)
+    assert take(mailbox, [1000]) == (1200, [1100], [])
+
+
+def test_frames_kept_before_time_went_back_are_given_up() -> None:
+    mailbox = Mailbox(RULE)
+    keep(mailbox, 5000, 5100)
+    assert keep(mailbox, 1000) == [5000, 5100]

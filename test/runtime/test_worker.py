@@ -98,6 +98,7 @@ class Harness:
             on_forecast=self.on_forecast,
             on_drop=lambda frame, reason: self.drops.append((frame.stamp_ns, reason)),
             on_error=lambda frame, reason, error: self.errors.append((reason, str(error))),
+            too_old=lambda frame: frame.payload == "old",
         )
         self.worker = ForecastWorker(engine, hooks)
 
@@ -315,6 +316,59 @@ def test_reset_asked_by_anybody_happens_in_the_engine_s_thread(harness: Any) -> 
     one.worker.submit("a", 2)
     one.settle()
     assert one.engine.resets == 2
+
+
+def test_reset_drops_the_waiting_frames_too(harness: Any) -> None:
+    one = harness()
+    one.engine.gate.clear()
+    one.worker.submit("a", 0)
+    assert one.engine.entered.wait(5)
+    one.worker.offer("a", 1, "rate_limited")
+    one.worker.submit("a", 2)
+    assert one.worker.reset() == 2
+    assert one.drops == [(1, "reset"), (2, "reset")]
+    one.engine.gate.set()
+    one.settle()
+    one.check_accounts()
+
+
+def test_frame_offered_for_the_context_is_forecast_by_none(harness: Any) -> None:
+    one = harness()
+    interval_ns = one.engine.rule.interval_ns
+    for k in range(4):
+        one.worker.offer("a", k * interval_ns, "rate_limited")
+    time.sleep(0.05)
+    assert one.engine.seen == []  # it does not even wake the thread
+    one.worker.submit("a", 4 * interval_ns)
+    one.settle()
+    assert one.published == [4 * interval_ns]
+    # Three fill the context; the first is older than it and was of no use.
+    assert one.engine.seen == [k * interval_ns for k in (1, 2, 3, 4)]
+    assert dict(one.drops) == {
+        0: "rate_limited",
+        interval_ns: "context_only",
+        2 * interval_ns: "context_only",
+        3 * interval_ns: "context_only",
+    }
+    one.check_accounts()
+
+
+def test_frame_too_old_in_its_turn_keeps_the_context_only(harness: Any) -> None:
+    one = harness(wanted=frozenset({"depth"}))
+    one.worker.submit("old", 1)
+    one.settle()
+    one.worker.submit("a", 2)
+    one.settle()
+    assert one.drops == [(1, "too_old")]
+    assert one.published == [2]
+    assert [bool(wanted) for wanted in one.engine.wanted] == [False, True]
+
+
+def test_stopped_worker_counts_offered_frames_as_inactive(harness: Any) -> None:
+    one = harness()
+    assert one.worker.stop()
+    one.worker.offer("a", 1, "rate_limited")
+    assert one.drops == [(1, "inactive")]
 
 
 def test_counts_stay_consistent_while_many_threads_count() -> None:
