@@ -16,7 +16,8 @@ from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
 from dino_foresight_ros.model.presets import UNTRAINED_TINY
 from dino_foresight_ros.model.weights import load_strict
-from dino_foresight_ros.training.parts import Origin, fingerprint, is_part, read_part
+
+from .parts import Origin, fingerprint, is_part, read_part
 
 IMAGE_SIZE = (224, 448)
 """(H, W) of the paper's first stage, for encoders that state none."""
@@ -111,7 +112,7 @@ def _pretrained(text: str, image_size: tuple[int, int], layers: tuple[int, ...] 
         return Encoder(config, build_vit(config, pretrained=True))
     except BundleError:
         raise
-    except Exception as error:  # noqa: BLE001 (whatever the hub client and its transport raise)
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ForesightError(
             f"the pretrained weights of '{text}' cannot be fetched ({type(error).__name__}: "
