@@ -15,6 +15,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
@@ -129,3 +130,35 @@ def test_large_frames_of_a_reliable_camera_arrive(bench: Bench, ros_domain: dict
         camera.kill()
         camera.wait()
     assert complete, f"{len(bench.got)} of {FRAMES} frames"
+
+
+def test_override_of_reliability_holds_whatever_is_published(bench: Bench):
+    name = "qos_overrides./held.subscription.reliability"
+    override = Parameter(name, value="reliable")
+    bench.node.destroy_node()
+    bench.node = Node("bench", context=bench.context, parameter_overrides=[override])
+    bench.executor.add_node(bench.node)
+    images = bench.input("held")
+    bench.publisher("held", BEST_EFFORT)
+    assert bench.spin_until(lambda: bool(images.unheard()), 5.0)
+    bench.spin_until(lambda: False, 0.5)
+    assert bench.policies("held") == [RELIABLE]
+    assert "reliability is best_effort there, reliable is asked for here" in images.unheard()[0]
+    assert images.met_incompatible()
+    assert not images.met_incompatible()
+
+
+def test_publisher_that_auto_follows_is_heard(bench: Bench):
+    images = bench.input("followed_down")
+    bench.publisher("followed_down", RELIABLE)
+    assert bench.spin_until(lambda: bench.policies("followed_down") == [RELIABLE], 5.0)
+    bench.publisher("followed_down", BEST_EFFORT)
+    assert bench.spin_until(lambda: bench.policies("followed_down") == [BEST_EFFORT], 5.0)
+    assert images.unheard() == []
+
+
+def test_publishers_are_followed_while_simulated_time_stands_still(bench: Bench):
+    bench.node.set_parameters([Parameter("use_sim_time", value=True)])
+    bench.input("paused")
+    bench.publisher("paused", RELIABLE)
+    assert bench.spin_until(lambda: bench.policies("paused") == [RELIABLE], 5.0)
