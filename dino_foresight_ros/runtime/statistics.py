@@ -25,38 +25,45 @@ class FrameCounts:
 
 
 class FrameCounter:
-    """Counts frames in, and out by what became of them."""
+    """Counts frames in, and out by what became of them: each camera's, and all together."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._received = 0
-        self._forecasts = 0
-        self._dropped: Counter[str] = Counter()
-        self._in_flight = 0
+        self._received: Counter[str] = Counter()
+        self._forecasts: Counter[str] = Counter()
+        self._dropped: dict[str, Counter[str]] = {}
+        self._in_flight: Counter[str] = Counter()
 
-    def receive(self) -> None:
+    def receive(self, camera: str = "") -> None:
         """A frame came in: from now on it is in flight."""
         with self._lock:
-            self._received += 1
-            self._in_flight += 1
+            self._received[camera] += 1
+            self._in_flight[camera] += 1
 
-    def forecast(self) -> None:
+    def forecast(self, camera: str = "") -> None:
         """A frame in flight became a published forecast."""
         with self._lock:
-            self._in_flight -= 1
-            self._forecasts += 1
+            self._in_flight[camera] -= 1
+            self._forecasts[camera] += 1
 
-    def drop(self, reason: str) -> None:
+    def drop(self, reason: str, camera: str = "") -> None:
         """A frame in flight was given up for the named reason."""
         with self._lock:
-            self._in_flight -= 1
-            self._dropped[reason] += 1
+            self._in_flight[camera] -= 1
+            self._dropped.setdefault(camera, Counter())[reason] += 1
 
-    def counts(self) -> FrameCounts:
-        """All numbers, taken at one instant."""
+    def counts(self, camera: str | None = None) -> FrameCounts:
+        """All numbers of one camera, or of all (None), taken at one instant."""
         with self._lock:
+            cameras = self._received.keys() if camera is None else [camera]
+            dropped: Counter[str] = Counter()
+            for name in cameras:
+                dropped.update(self._dropped.get(name, {}))
             return FrameCounts(
-                self._received, self._forecasts, dict(self._dropped), self._in_flight
+                received=sum(self._received.get(name, 0) for name in cameras),
+                forecasts=sum(self._forecasts.get(name, 0) for name in cameras),
+                dropped=dict(dropped),
+                in_flight=sum(self._in_flight.get(name, 0) for name in cameras),
             )
 
 
