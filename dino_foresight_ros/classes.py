@@ -63,3 +63,26 @@ CAMVID_TO_WORLD: dict[str, tuple[str, ...]] = {
     "Bicyclist": ("cyclist",),
 }
 """CamVid class name -> names of the world classes it covers, the usual one first."""
+
+# Trains have no counterpart. The world labels walls and crash barriers as fences.
+CITYSCAPES_TO_WORLD: dict[str, tuple[str, ...]] = {
+    "road": ("road", "road_marking"),
+    "sidewalk": ("sidewalk",),
+    "building": ("building",),
+    "wall": ("fence",),
+    "fence": ("fence",),
+    "pole": ("pole",),
+    "traffic light": ("sign",),
+    "traffic sign": ("sign",),
+    "vegetation": ("vegetation",),
+    "terrain": ("terrain",),
+    "sky": ("sky",),
+    "person": ("pedestrian",),
+    "rider": ("cyclist",),
+    "car": ("car",),
+    "truck": ("truck",),
+    "bus": ("truck",),
+    "motorcycle": ("cyclist",),
+    "bicycle": ("cyclist",),
+}
+"""Cityscapes class name -> names of the world classes it covers, the usual one first."""
