@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,9 @@ from dino_foresight_ros.ros.forecast_msgs import (
     color_table,
 )
 from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.label_info import build_label_info, label_info_class
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
+from dino_foresight_ros.ros.qos_overrides import overrides
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
@@ -52,7 +55,11 @@ class ModelInfo:
 
 
 class ForecastTopics:
-    """Publishers about one camera: built at configure, destroyed at cleanup."""
+    """Publishers about one camera: built at configure, destroyed at cleanup.
+
+    `wanted` and `publish` are called in the worker's thread, the rest in the executor's; the lock
+    keeps publishers from going away while they publish.
+    """
 
     def __init__(
         self,
@@ -67,22 +74,63 @@ class ForecastTopics:
         self._folder = folder
         self._model = model
         self._colors = color_table(model.palette)
+        self._lock = threading.Lock()
+        self._is_active = False
+        self._is_destroyed = False
         self._forecast = self._create(ForecastMsg, "forecast")
         self._labels = self._create(Labels, "labels", latched_qos())
-        self._features = self._create(FeatureMap, "features") if publish_features else None
-        self._steps = [self._create_step(step) for step in range(1, steps + 1)]
+        label_info = label_info_class()
+        self._label_info = label_info and self._create(label_info, "label_info", latched_qos())
+        self._features: Any = None
+        self._steps: list[dict[str, Any]] = []
         self._labels_frame_id: str | None = None
+        self.change(model.outputs, steps, publish_features)
+
+    def change(self, outputs: frozenset[str], steps: int, publish_features: bool) -> None:
+        """Publish other things from now on; what stays does so without a gap."""
+        with self._lock:
+            self._is_active = self._forecast.is_activated
+            self._model = replace(self._model, outputs=outputs)
+            if publish_features and self._features is None:
+                self._features = self._create(FeatureMap, "features")
+            elif not publish_features and self._features is not None:
+                self._node.destroy_lifecycle_publisher(self._features)
+                self._features = None
+            for gone in self._steps[steps:]:
+                self._keep_only((), gone)
+            del self._steps[steps:]
+            self._steps += [{} for _ in range(len(self._steps), steps)]
+            for step, publishers in enumerate(self._steps, start=1):
+                self._change_step(step, publishers)
+
+    def _change_step(self, step: int, publishers: dict[str, Any]) -> None:
+        names = self._step_topics()
+        self._keep_only(names, publishers)
+        for name in names:
+            if name not in publishers:
+                kind = CameraInfo if name == "camera_info" else Image
+                publishers[name] = self._create(kind, f"step_{step}/{name}")
+
+    def _keep_only(self, names: Sequence[str], publishers: dict[str, Any]) -> None:
+        for name in [name for name in publishers if name not in names]:
+            self._node.destroy_lifecycle_publisher(publishers.pop(name))
 
     def destroy(self) -> None:
         """Take the publishers down."""
-        every = [self._forecast, self._labels, self._features]
-        every += [publisher for step in self._steps for publisher in step.values()]
-        for publisher in every:
-            if publisher is not None:
-                self._node.destroy_lifecycle_publisher(publisher)
+        with self._lock:
+            self._is_destroyed = True
+            every = [self._forecast, self._labels, self._label_info, self._features]
+            every += [publisher for step in self._steps for publisher in step.values()]
+            for publisher in every:
+                if publisher is not None:
+                    self._node.destroy_lifecycle_publisher(publisher)
 
     def wanted(self) -> Mapping[int, frozenset[str]]:
         """Step -> names of the outputs that somebody subscribes to now; steps count from 1."""
+        with self._lock:
+            return {} if self._is_destroyed else self._subscribed()
+
+    def _subscribed(self) -> Mapping[int, frozenset[str]]:
         always: set[str] = set()
         if self._forecast.get_subscription_count():
             always |= self._model.outputs
@@ -100,11 +148,15 @@ class ForecastTopics:
         self._labels_frame_id = frame_id
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=frame_id)
         model = self._model
-        self._labels.publish(
-            build_labels(
-                model.name, model.class_names, model.palette, model.depth_is_metric, header
-            )
+        labels = build_labels(
+            model.name, model.class_names, model.palette, model.depth_is_metric, header
         )
+        with self._lock:
+            if self._is_destroyed:
+                return
+            self._labels.publish(labels)
+            if self._label_info is not None:
+                self._label_info.publish(build_label_info(model.class_names, header))
 
     def publish(
         self, forecast: Forecast, frame_id: str, info: CameraInfo | None, received_s: float
@@ -117,6 +169,13 @@ class ForecastTopics:
             info: the camera's calibration, None when unknown.
             received_s: when the newest frame came in, seconds of `time.monotonic`.
         """
+        with self._lock:
+            if not self._is_destroyed:
+                self._publish(forecast, frame_id, info, received_s)
+
+    def _publish(
+        self, forecast: Forecast, frame_id: str, info: CameraInfo | None, received_s: float
+    ) -> None:
         header = build_header(forecast, frame_id)
         images = [build_step_images(step, header) for step in forecast.steps]
         for step, made, publishers in zip(forecast.steps, images, self._steps, strict=False):
@@ -155,20 +214,25 @@ class ForecastTopics:
 
     def _create(self, kind: type, name: str, qos: Any = None) -> Any:
         topic = f"{self._folder}/{name}"
-        return self._node.create_lifecycle_publisher(kind, topic, qos or output_qos())
+        publisher = self._node.create_lifecycle_publisher(
+            kind,
+            topic,
+            qos or output_qos(),
+            qos_overriding_options=overrides(self._node, topic, "publisher"),
+        )
+        if self._is_active:  # born too late for the node's own transition
+            publisher.on_activate(None)
+        return publisher
 
-    def _create_step(self, step: int) -> dict[str, Any]:
+    def _step_topics(self) -> list[str]:
+        """Names of one step's topics."""
         outputs = self._model.outputs
-        names: list[str] = [n for n in ("segmentation", "normals") if n in outputs]
+        names = [name for name in ("segmentation", "normals") if name in outputs]
         if "segmentation" in outputs:
             names.append("segmentation_color")
         if "depth" in outputs:
             names.append("depth" if self._model.depth_is_metric else "depth_relative")
-        publishers: dict[str, Any] = {
-            name: self._create(Image, f"step_{step}/{name}") for name in names
-        }
-        publishers["camera_info"] = self._create(CameraInfo, f"step_{step}/camera_info")
-        return publishers
+        return [*names, "camera_info"]
 
 
 def _subscribed_outputs(publishers: Mapping[str, Any]) -> set[str]:
