@@ -142,7 +142,7 @@ class Stages:
     def _head(self, name: str) -> None:
         for features in self.reconstructed.split(1):
             raw = self.engine._heads[name](features)
-            self.maps |= self.bundle.tasks[name].decode(raw, self.engine.output_size)
+            self.maps |= self.bundle.tasks[name].decode(raw)
 
     def _download(self) -> None:
         self.arrays = {name: tensor.cpu().numpy()[0] for name, tensor in self.maps.items()}

@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dino_foresight_ros.errors import ForesightError, InputError, UsageError
+from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.dpt_head import fuse_batch_norm
+from dino_foresight_ros.model.dpt_head import Head
 from dino_foresight_ros.model.forecaster import MAX_STEPS, Forecaster, rollout
 from dino_foresight_ros.runtime.acceleration import Accelerated
+from dino_foresight_ros.runtime.camera_frame import (
+    CameraFrame,
+    CameraResult,
+    ModelOutputError,
+    check_frame,
+)
+from dino_foresight_ros.runtime.decoding import HEAD_OF, Decoder, Maps, Wish
 from dino_foresight_ros.runtime.feature_buffer import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
+from dino_foresight_ros.runtime.wanted import Wanted, check_wanted, is_whole, names_by_step
 
-OUTPUTS = ("segmentation", "confidence", "depth", "normals", "features")
-"""What a step can hold; `wanted` names some of these."""
+MAX_OUTPUT_SIDE = 8192
 
-HEAD_OF = {
-    "segmentation": "segmentation",
-    "confidence": "segmentation",
-    "depth": "depth",
-    "normals": "normals",
-}
-
-Wanted = frozenset[str] | Mapping[int, frozenset[str]]
-"""Outputs wanted of every step, or of each step (counted from 1)."""
-
-
-class CameraFrame(NamedTuple):
-    """One camera's image and its stamp.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        stamp_ns: nanoseconds.
-    """
-
-    image: np.ndarray
-    stamp_ns: int
-
-
-class ModelOutputError(ForesightError):
-    """The model gave NaN or infinity; nothing was forecast and the context was dropped."""
-
-    drop_reason = "bad_output"
+OutputSize = tuple[int, int] | Literal["input"] | None
 
 
 class Foresight:
@@ -64,9 +44,10 @@ class Foresight:
         bundle: Bundle,
         steps: int = 3,
         wanted: Wanted | None = None,
-        output_size: tuple[int, int] | None = None,
+        output_size: OutputSize = None,
         rule: ContextRule | None = None,
         acceleration: str = "none",
+        cameras: int = 1,
     ) -> None:
         """Prepare.
 
@@ -74,14 +55,17 @@ class Foresight:
             bundle: the model; it stays as it is (heads are copied and their batch norm folded).
             steps: how many future frames, 1 to 16.
             wanted: outputs that `update` computes unless told otherwise; every head when None.
-            output_size: (H, W) of the maps; patch grid x 8 when None.
+            output_size: (H, W) of the maps, or "input" for that of each frame; patch grid x 8
+                when None.
             rule: how context frames are chosen; from the bundle's frame interval when None.
-            acceleration: "none", "compile" or "cudagraphs"; compiled here, for one camera.
+            acceleration: "none", "compile" or "cudagraphs"; compiled here, for one camera and for
+                all of them at once.
+            cameras: how many cameras one batch will hold.
 
         Raises:
-            UsageError: steps out of range, an unknown output, one that the bundle has no head
-                for, or an acceleration that cannot be had (heads that read the forecaster's
-                layers take none).
+            UsageError: steps or output size out of range, an unknown output, one that the bundle
+                has no head for, or an acceleration that cannot be had (heads that read the
+                forecaster's layers take none).
             ForesightError: compiling failed.
         """
         self.bundle = bundle
@@ -92,10 +76,6 @@ class Foresight:
         self._buffers: dict[str, FeatureBuffer] = {}
         self.last_drop: str | None = None
         self.last_arrival: Arrival | None = None
-        self._heads = {
-            name: fuse_batch_norm(copy.deepcopy(head)).to(memory_format=torch.channels_last)
-            for name, head in bundle.heads.items()
-        }
         self.acceleration = acceleration
         self._layers = sorted({i for read in bundle.inputs.values() for i in read.layers})
         if self._layers and acceleration != "none":
@@ -105,20 +85,24 @@ class Foresight:
             )
         self._encode = Accelerated(bundle.encoder, acceleration)
         self._predict = Accelerated(bundle.forecaster.predict, acceleration)
-        self._decoders = {n: Accelerated(head, acceleration) for n, head in self._heads.items()}
+        self._decoder = Decoder(bundle, acceleration)
         if acceleration != "none":
-            self._compile()
+            for count in sorted({1, cameras}):
+                self._compile(count)
 
     @torch.inference_mode()
-    def _compile(self) -> None:
-        """Compile every part for one camera, so that no live frame pays for it."""
+    def _compile(self, count: int) -> None:
+        """Compile every part for so many cameras, so that no live frame pays for it."""
         bundle = self.bundle
         blank = np.zeros((*bundle.image_size, 3), np.uint8)
-        z = bundle.pca.transform(self._encode.warm_up(self.preprocess(blank)))
+        pixels = self.preprocess(blank).expand(count, -1, -1, -1).contiguous()
+        z = bundle.pca.transform(self._encode.warm_up(pixels))
         context = z[:, None].expand(-1, bundle.context_frames, -1, -1, -1).contiguous()
-        features = bundle.pca.inverse(self._predict.warm_up(context)[:, 0])
-        for decode in self._decoders.values():
-            decode.warm_up(features)
+        self._decoder.warm_up(bundle.pca.inverse(self._predict.warm_up(context)[:, 0]))
+
+    @property
+    def _heads(self) -> dict[str, Head]:
+        return self._decoder.heads
 
     @property
     def steps(self) -> int:
@@ -127,9 +111,27 @@ class Foresight:
 
     @steps.setter
     def steps(self, value: int) -> None:
-        if not 1 <= value <= MAX_STEPS:
-            raise UsageError(f"steps is {value}; it must be 1 to {MAX_STEPS}")
+        if not is_whole(value) or not 1 <= value <= MAX_STEPS:
+            raise UsageError(f"steps is {value!r}; it must be a whole number from 1 to {MAX_STEPS}")
         self._steps = int(value)
+
+    @property
+    def output_size(self) -> OutputSize:
+        """(H, W) of the maps, "input" or None (patch grid x 8); may be set between updates."""
+        return self._output_size
+
+    @output_size.setter
+    def output_size(self, value: OutputSize) -> None:
+        if value not in (None, "input") and (
+            not isinstance(value, tuple)
+            or len(value) != 2
+            or not all(is_whole(side) and 1 <= side <= MAX_OUTPUT_SIDE for side in value)
+        ):
+            raise UsageError(
+                f"output_size is {value!r}; it must be (height, width) of 1 to {MAX_OUTPUT_SIDE} "
+                'pixels, "input", or None for patch grid x 8'
+            )
+        self._output_size = value
 
     @property
     def available(self) -> frozenset[str]:
@@ -137,14 +139,7 @@ class Foresight:
         return frozenset(name for name, head in HEAD_OF.items() if head in self.bundle.heads)
 
     def _check_wanted(self, wanted: Wanted) -> Wanted:
-        sets = wanted.values() if isinstance(wanted, Mapping) else [wanted]
-        valid = self.available | {"features"}
-        unknown = sorted(set().union(*sets) - valid)
-        if unknown:
-            raise UsageError(f"unknown outputs {unknown}; this bundle gives {sorted(valid)}")
-        if isinstance(wanted, Mapping) and min(wanted, default=1) < 1:
-            raise UsageError(f"outputs are wanted of step {min(wanted)}; steps count from 1")
-        return wanted
+        return check_wanted(wanted, self.available | {"features"}, self.steps)
 
     def reset(self, camera: str | None = None) -> None:
         """Drop the context of one camera, or of all."""
@@ -152,11 +147,15 @@ class Foresight:
             if camera in (None, name):
                 buffer.clear()
 
+    def context_of(self, camera: str) -> str:
+        """Filling of a camera's context, such as "2/4 frames"."""
+        buffer = self._buffers.get(camera)
+        return f"{0 if buffer is None else buffer.filled()}/{self.rule.frames} frames"
+
     @property
     def context_state(self) -> str:
         """Filling of the fullest camera's context, such as "2/4 frames"."""
-        filled = max((buffer.filled() for buffer in self._buffers.values()), default=0)
-        return f"{filled}/{self.rule.frames} frames"
+        return max(map(self.context_of, self._buffers or [""]), key=lambda s: int(s.split("/")[0]))
 
     def update(
         self, image: np.ndarray, stamp_ns: int, wanted: Wanted | None = None, camera: str = ""
@@ -179,52 +178,74 @@ class Foresight:
             ModelOutputError: the model gave NaN; the context is dropped.
             DeviceMemoryError: no memory, also after freeing what was unused.
         """
-        return self.update_cameras({camera: CameraFrame(image, stamp_ns)}, wanted)[camera]
+        result = self.update_cameras({camera: CameraFrame(image, stamp_ns, wanted)})[camera]
+        self.last_drop, self.last_arrival = result.drop, result.arrival
+        if result.error is not None:
+            raise result.error
+        return result.forecast
 
     @torch.inference_mode()
-    def update_cameras(
-        self, frames: Mapping[str, CameraFrame], wanted: Wanted | None = None
-    ) -> dict[str, Forecast | None]:
+    def update_cameras(self, frames: Mapping[str, CameraFrame]) -> dict[str, CameraResult]:
         """Take a frame of each of several cameras and forecast them in one batch.
 
-        A camera that is missing, or whose frame is not usable, does not stop the others. Images
-        may differ in size.
+        A camera that is missing, or whose frame is not usable, does not stop the others, and its
+        own context stays as it was. Images may differ in size.
 
         Returns:
-            camera -> its forecast or None. `last_drop` tells of the last camera only.
+            camera -> what became of its frame.
+
+        Raises:
+            UsageError: outputs are wanted that do not exist.
+            DeviceMemoryError: no memory, also after freeing what was unused.
         """
         started = time.perf_counter()
-        wanted = self._wanted if wanted is None else self._check_wanted(wanted)
-        for frame in frames.values():
-            _check_image(frame.image)
-        results: dict[str, Forecast | None] = dict.fromkeys(frames)
-        fresh = [name for name, frame in frames.items() if self._accepts(name, frame.stamp_ns)]
-        if not fresh:
-            return results
-        # Both may run twice: a buffer takes no frame twice.
-        retry_out_of_memory(lambda: self._fill(fresh, frames))
-        ready, contexts = self._contexts(fresh)
-        if ready and not _anything(wanted):
-            self.last_drop, ready = "unwanted", []
-        if not ready:
-            return results
-        maps = retry_out_of_memory(lambda: self._decode(*self._rollout(contexts, wanted), wanted))
-        for index, name in enumerate(ready):
-            results[name] = self._assemble(name, index, maps, started)
+        wanted = {
+            name: self._wanted if frame.wanted is None else self._check_wanted(frame.wanted)
+            for name, frame in frames.items()
+        }
+        results = {name: self._examine(name, frame) for name, frame in frames.items()}
+        fresh = [n for n, r in results.items() if r.error is None and r.drop is None]
+        if fresh:
+            # May run twice: a buffer takes no frame twice.
+            retry_out_of_memory(lambda: self._fill(fresh, frames))
+        by_steps: dict[int, dict[str, Wish]] = {}
+        for name in fresh:
+            names = names_by_step(wanted[name], self.steps)
+            if self._buffers[name].context_stamps() is None:
+                results[name] = results[name]._replace(drop="context_filling")
+            elif not names:
+                results[name] = results[name]._replace(drop="unwanted")
+            else:
+                wish = Wish(names, self._size_of(frames[name].image))
+                by_steps.setdefault(len(names), {})[name] = wish
+        for wishes in by_steps.values():
+            for name, outcome in self._forecast(wishes, started).items():
+                if isinstance(outcome, Forecast):
+                    results[name] = results[name]._replace(forecast=outcome)
+                else:
+                    results[name] = results[name]._replace(error=outcome)
         return results
 
-    def _accepts(self, camera: str, stamp_ns: int) -> bool:
+    def _examine(self, camera: str, frame: CameraFrame) -> CameraResult:
+        """Whether a frame is of use, before anything is done with it."""
+        try:
+            check_frame(frame)
+        except InputError as error:
+            return CameraResult(error=error)
         buffer = self._buffers.get(camera)
-        self.last_arrival = Arrival.APPEND if buffer is None else buffer.arrival(stamp_ns)
-        self.last_drop = None if self.last_arrival.accepted else self.last_arrival.value
-        return self.last_arrival.accepted
+        arrival = Arrival.APPEND if buffer is None else buffer.arrival(frame.stamp_ns)
+        return CameraResult(drop=None if arrival.accepted else arrival.value, arrival=arrival)
+
+    def _size_of(self, image: np.ndarray) -> tuple[int, int] | None:
+        size = self._output_size
+        return (image.shape[0], image.shape[1]) if isinstance(size, str) else size
 
     def _fill(self, cameras: list[str], frames: Mapping[str, CameraFrame]) -> None:
         """Encode the new frames in one pass and put their PCA features into the buffers."""
         pixels = torch.cat([self.preprocess(frames[name].image) for name in cameras])
         features = self.bundle.pca.transform(self._encode(pixels))
         for name, z in zip(cameras, features, strict=True):
-            self._buffer(name).push(frames[name].stamp_ns, z)
+            self._buffer(name).push(int(frames[name].stamp_ns), z)
 
     def preprocess(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, H', W') normalised on the device, by one upload of uint8."""
@@ -240,20 +261,34 @@ class Foresight:
             )
         return self._buffers[camera]
 
-    def _contexts(self, cameras: list[str]) -> tuple[list[str], Tensor]:
-        found = {name: self._buffers[name].context() for name in cameras}
-        ready = {name: context for name, context in found.items() if context is not None}
-        self.last_drop = None if ready else "context_filling"
-        return list(ready), torch.stack(list(ready.values())) if ready else torch.empty(0)
+    def _forecast(
+        self, wishes: Mapping[str, Wish], started: float
+    ) -> dict[str, Forecast | ModelOutputError]:
+        """Forecast cameras, of which equally many steps are wanted, in one batch."""
+        wished = list(wishes.values())
 
-    def _rollout(self, contexts: Tensor, wanted: Wanted) -> tuple[Tensor, dict[int, Tensor]]:
-        """(B, N_c, h, w, C) -> (B, steps, h, w, C), no further than anybody wants.
+        def work() -> tuple[list[Maps], list[bool]]:
+            found = [context for n in wishes if (context := self._buffers[n].context()) is not None]
+            predicted, hidden = self._rollout(torch.stack(found), len(wished[0].names))
+            return self._decoder.decode(predicted, hidden, wished)
+
+        outcomes: dict[str, Forecast | ModelOutputError] = {}
+        for name, maps, finite in zip(wishes, *retry_out_of_memory(work), strict=True):
+            if finite:
+                outcomes[name] = self._assemble(name, maps, started)
+                continue
+            self.reset(name)
+            outcomes[name] = ModelOutputError(
+                f"bundle {self.bundle.name} predicted NaN or infinity; the context was dropped. "
+                "Half precision may be too narrow for these weights: try dtype float32"
+            )
+        return outcomes
+
+    def _rollout(self, contexts: Tensor, steps: int) -> tuple[Tensor, dict[int, Tensor]]:
+        """(B, N_c, h, w, C) -> (B, steps, h, w, C).
 
         With it, layer -> (B, steps, h, w, D) of the forecaster's layers that heads read.
         """
-        steps = self.steps
-        if isinstance(wanted, Mapping):
-            steps = min(steps, max(k for k, names in wanted.items() if names))
         if self._layers:
             assert isinstance(self.bundle.forecaster, Forecaster)
             return self.bundle.forecaster.rollout_with_layers(contexts, steps, self._layers)
@@ -261,57 +296,7 @@ class Foresight:
             return self.bundle.forecaster.rollout(contexts, steps), {}
         return rollout(self._predict, contexts, steps), {}
 
-    def _decode(
-        self, predicted: Tensor, hidden: Mapping[int, Tensor], wanted: Wanted
-    ) -> list[dict[str, np.ndarray]]:
-        """Run the wanted heads on the wanted steps and download: a dict of (B, ...) per step."""
-        count = predicted.shape[1]
-        names_of = [
-            wanted.get(k + 1, frozenset()) if isinstance(wanted, Mapping) else wanted
-            for k in range(count)
-        ]
-        steps: list[dict[str, Tensor]] = [{} for _ in range(count)]
-        reconstructed = {
-            k: self.bundle.pca.inverse(predicted[:, k])
-            for k in range(count)
-            if names_of[k] - {"features"}
-        }
-        finite = torch.isfinite(predicted).all()
-        for head in sorted({HEAD_OF[n] for names in names_of for n in names if n in HEAD_OF}):
-            for k, features in reconstructed.items():
-                if any(HEAD_OF.get(name) == head for name in names_of[k]):
-                    read = self.bundle.inputs.get(head)
-                    if read is not None and (layers := read.layers):
-                        features = torch.cat([hidden[i][:, k] for i in layers], dim=-1)
-                    raw = self._decoders[head](features)
-                    decoded = self.bundle.tasks[head].decode(raw, self.output_size)
-                    finite = finite & _all_finite(decoded)
-                    steps[k].update({n: t for n, t in decoded.items() if n in names_of[k]})
-        for k, names in enumerate(names_of):
-            if "features" in names:
-                steps[k]["features"] = predicted[:, k].float()
-        return self._download(steps, finite)
-
-    def _download(
-        self, steps: list[dict[str, Tensor]], finite: Tensor
-    ) -> list[dict[str, np.ndarray]]:
-        """Copy everything to the host: started together, waited for once."""
-        if self.bundle.device.type == "cuda":
-            host = [{n: _to_pinned(t) for n, t in step.items()} for step in steps]
-            torch.cuda.current_stream(self.bundle.device).synchronize()
-        else:
-            host = steps
-        if not bool(finite):
-            self.reset()
-            raise ModelOutputError(
-                f"bundle {self.bundle.name} predicted NaN or infinity; the context was dropped. "
-                "Half precision may be too narrow for these weights: try dtype float32"
-            )
-        return [{name: tensor.numpy() for name, tensor in step.items()} for step in host]
-
-    def _assemble(
-        self, camera: str, index: int, maps: list[dict[str, np.ndarray]], started: float
-    ) -> Forecast:
+    def _assemble(self, camera: str, maps: Maps, started: float) -> Forecast:
         stamps = self._buffers[camera].context_stamps()
         assert stamps is not None
         steps = tuple(
@@ -319,7 +304,7 @@ class Foresight:
                 step=k,
                 target_stamp_ns=stamps[-1] + k * self.rule.interval_ns,
                 horizon_s=k * self.bundle.frame_interval_s,
-                **{name: array[index] for name, array in step.items()},
+                **step,
             )
             for k, step in enumerate(maps, start=1)
         )
@@ -332,29 +317,3 @@ class Foresight:
             trained=self.bundle.trained,
             duration_s=time.perf_counter() - started,
         )
-
-
-def _anything(wanted: Wanted) -> bool:
-    return any(wanted.values()) if isinstance(wanted, Mapping) else bool(wanted)
-
-
-def _all_finite(maps: Mapping[str, Tensor]) -> Tensor:
-    """Whether no map holds NaN or infinity: a head may overflow in half precision."""
-    floats = [torch.isfinite(t).all() for t in maps.values() if t.is_floating_point()]
-    return torch.stack(floats).all()
-
-
-def _to_pinned(tensor: Tensor) -> Tensor:
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return host.copy_(tensor, non_blocking=True)
-
-
-def _check_image(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray):
-        raise InputError(f"image is a {type(image).__name__}, expected (H, W, 3) uint8 RGB")
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise InputError(
-            f"image has shape {image.shape} and type {image.dtype}, expected (H, W, 3) uint8 RGB"
-        )
-    if 0 in image.shape:
-        raise InputError(f"image is empty: shape {image.shape}")

@@ -114,13 +114,30 @@ def test_cameras_in_one_batch_equal_cameras_one_by_one(bundle: Bundle):
         results = together.update_cameras(batch)
         for name, frame in batch.items():
             single = alone.update(frame.image, stamp, camera=name)
-            assert (single is None) == (results[name] is None)
+            assert (single is None) == (results[name].forecast is None)
+            assert results[name].drop == alone.last_drop
             if single is not None:
-                np.testing.assert_allclose(
-                    results[name].steps[0].features, single.steps[0].features, atol=1e-4
-                )
+                check_equal(results[name].forecast, single)
     assert results.keys() == {"a", "c"}
-    assert results["a"] is not None
+    assert results["a"].forecast is not None
+
+
+def check_equal(forecast: Forecast, expected: Forecast) -> None:
+    """Equal but for the rounding of another batch size."""
+    assert forecast.context_stamps_ns == expected.context_stamps_ns
+    assert len(forecast.steps) == len(expected.steps)
+    for step, want in zip(forecast.steps, expected.steps, strict=True):
+        assert step.target_stamp_ns == want.target_stamp_ns
+        for name in ("features", "confidence", "normals", "depth", "segmentation"):
+            ours, theirs = getattr(step, name), getattr(want, name)
+            assert (ours is None) == (theirs is None), name
+            if ours is None:
+                continue
+            assert ours.shape == theirs.shape
+            if name == "segmentation":
+                assert np.mean(ours != theirs) < 1e-3
+            else:
+                np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_a_looped_recording_restarts_the_context(bundle: Bundle):
@@ -265,7 +282,7 @@ def test_the_bundle_stays_as_it_was(bundle: Bundle, tmp_path: Path):
 
 @pytest.mark.parametrize("steps", [0, 17])
 def test_steps_out_of_range_are_refused(bundle: Bundle, steps: int):
-    with pytest.raises(UsageError, match="1 to 16"):
+    with pytest.raises(UsageError, match="from 1 to 16"):
         Foresight(bundle, steps=steps)
 
 
@@ -284,3 +301,122 @@ def test_two_runs_agree_exactly(bundle: Bundle):
     for a, b in zip(first.steps, second.steps, strict=True):
         np.testing.assert_array_equal(a.features, b.features)
         np.testing.assert_array_equal(a.depth, b.depth)
+
+
+def test_each_camera_of_a_batch_gets_what_its_listeners_want(bundle: Bundle):
+    """Other outputs, other numbers of steps, other sizes: as if each were forecast alone."""
+    wanted = {
+        "a": {1: frozenset({"depth"}), 3: frozenset({"segmentation", "features"})},
+        "b": frozenset({"confidence"}),
+        "c": {1: frozenset({"normals", "depth"}), 2: frozenset()},
+        "d": {},
+        "e": frozenset({"features"}),
+    }
+    together = Foresight(bundle, steps=3, output_size="input")
+    frames = {name: video(4, seed) for seed, name in enumerate(wanted)}
+    frames["b"] = [np.ascontiguousarray(f[:40, :80]) for f in frames["b"]]
+    for i in range(4):
+        stamp = START + i * 200 * MS
+        batch = {n: CameraFrame(f[i], stamp, wanted[n]) for n, f in frames.items()}
+        results = together.update_cameras(batch)
+    assert (results["d"].forecast, results["d"].drop) == (None, "unwanted")
+    for name in ("a", "b", "c", "e"):
+        alone = Foresight(bundle, steps=3, output_size="input")
+        for i in range(4):
+            single = alone.update(frames[name][i], START + i * 200 * MS, wanted[name])
+        check_equal(results[name].forecast, single)
+    assert [len(results[n].forecast.steps) for n in "abce"] == [3, 3, 1, 3]
+    assert results["b"].forecast.steps[0].confidence.shape == (40, 80)
+    assert results["b"].forecast.steps[0].segmentation is None
+    assert results["a"].forecast.steps[0].segmentation is None
+    assert results["a"].forecast.steps[1].depth is None
+
+
+def test_cameras_that_nobody_wants_steps_of_cost_no_rollout(bundle: Bundle):
+    engine = Foresight(bundle, steps=3)
+    sizes: list[tuple[int, ...]] = []
+    handle = bundle.forecaster.out.register_forward_hook(lambda _m, i, _o: sizes.append(i[0].shape))
+    wanted = {"a": {3: frozenset({"depth"})}, "b": {1: frozenset({"depth"})}, "c": {}}
+    try:
+        for i, image in enumerate(video(4)):
+            stamp = START + i * 200 * MS
+            engine.update_cameras({n: CameraFrame(image, stamp, w) for n, w in wanted.items()})
+    finally:
+        handle.remove()
+    assert [shape[0] for shape in sizes] == [1] * 4
+
+
+def test_one_camera_s_bad_frame_does_not_hurt_the_others(bundle: Bundle):
+    engine, alone = (Foresight(bundle, steps=1, wanted=ALL) for _ in range(2))
+    clips = {n: video(6, seed) for seed, n in enumerate("ab")}
+    for i in range(6):
+        stamp = START + i * 200 * MS
+        frames = {n: CameraFrame(f[i], stamp) for n, f in clips.items()}
+        if i == 4:
+            frames["b"] = CameraFrame(np.zeros((0, 4, 3), np.uint8), stamp)
+        results = engine.update_cameras(frames)
+        single = alone.update(clips["a"][i], stamp)
+        if i >= 3:
+            check_equal(results["a"].forecast, single)
+        if i == 4:
+            assert "empty" in str(results["b"].error)
+            assert (results["b"].forecast, results["b"].arrival) == (None, None)
+    # The bad frame left a hole in b's context, no more.
+    assert results["b"].drop == "context_filling"
+    assert engine.context_of("b") == "3/4 frames"
+
+
+def test_nan_of_one_camera_leaves_the_others_alone(fresh_bundle: Bundle):
+    engine = Foresight(fresh_bundle, steps=1)
+    for i, image in enumerate(video(4)):
+        stamp = START + i * 200 * MS
+        results = engine.update_cameras({n: CameraFrame(image, stamp) for n in "abc"})
+    with torch.inference_mode():
+        engine._buffers["b"]._ring.fill_(float("nan"))
+    results = engine.update_cameras({n: CameraFrame(image, stamp + 200 * MS) for n in "abc"})
+    assert isinstance(results["b"].error, ModelOutputError)
+    assert [engine.context_of(n) for n in "abc"] == ["4/4 frames", "0/4 frames", "4/4 frames"]
+    assert results["a"].forecast is not None
+    assert results["c"].forecast is not None
+
+
+@pytest.mark.parametrize("stamp", [0.5, float("nan"), "1", None, np.float64(3)])
+def test_stamps_that_are_no_whole_numbers_are_refused(bundle: Bundle, stamp):
+    engine = Foresight(bundle)
+    with pytest.raises(InputError, match="whole number of nanoseconds"):
+        engine.update(video(1)[0], stamp)
+    assert engine.update(video(1)[0], np.int64(START)) is None
+    assert engine.last_drop == "context_filling"
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 5), (5,), (5.0, 5), 5, "grid", (5, 10**6)])
+def test_impossible_output_sizes_are_refused(bundle: Bundle, size):
+    with pytest.raises(UsageError, match=r"output_size is .*\(height, width\)"):
+        Foresight(bundle, output_size=size)
+    engine = Foresight(bundle)
+    with pytest.raises(UsageError, match="output_size"):
+        engine.output_size = size
+    assert engine.output_size is None
+
+
+@pytest.mark.parametrize("steps", [2.5, float("nan"), 2.0, "2", None])
+def test_steps_that_are_no_whole_numbers_are_refused(bundle: Bundle, steps):
+    with pytest.raises(UsageError, match="whole number from 1 to 16"):
+        Foresight(bundle, steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ({4: frozenset({"depth"})}, "step 4; the engine forecasts 3"),
+        ({1.5: frozenset({"depth"})}, "step 1.5; steps count from 1"),
+        ({-1: frozenset()}, "step -1; steps count from 1"),
+        ("depth", "give a set"),
+    ],
+)
+def test_wanted_steps_that_are_not_forecast_are_refused(bundle: Bundle, wanted, reason: str):
+    engine = Foresight(bundle, steps=3)
+    with pytest.raises(UsageError, match=reason):
+        engine.update(video(1)[0], START, wanted)
+    assert engine.context_state == "0/4 frames"
+    engine.update(video(1)[0], START, {4: frozenset(), 1: frozenset({"depth"})})
