@@ -187,12 +187,14 @@ class StreamingPCA:
             )
 
 
+def pca_config(pca: PCA | IdentityPCA) -> dict[str, int]:
+    """What the module is built from."""
+    return {"features": pca.features, "channels": pca.channels}
+
+
 def pca_fingerprint(pca: PCA | IdentityPCA) -> str:
-    """Hash of what the PCA does; the explained variance does not count."""
-    if isinstance(pca, IdentityPCA):
-        return fingerprint({"identity": pca.features}, {})
-    tensors = {name: t.float() for name, t in pca.state_dict().items()}
-    return fingerprint({}, {n: t for n, t in tensors.items() if n != "explained_variance_ratio"})
+    """Hash of sizes and arrays, in float32."""
+    return fingerprint(pca_config(pca), {n: t.float() for n, t in pca.state_dict().items()})
 
 
 IDENTITY = "no PCA"

@@ -1,0 +1,140 @@
+"""Fit the PCA to what the encoder makes of recordings, and show how much it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.model.encoder import Encoder
+from dino_foresight_ros.model.pca import PCA
+
+from .data import BadFiles, Recording
+from .pca_fit import Spectrum, StreamingPCA
+from .reading import Chunk, cut, encode_ahead, pick_frames, spread
+
+
+@dataclass(frozen=True)
+class PCARecipe:
+    """How a PCA is fitted.
+
+    Attributes:
+        channels: components to keep; None: as many as `keep` takes.
+        keep: share of the standardised variance to keep (the paper's 1152 of 3072 keep 98 %).
+        stride_s: seconds between the frames that are taken; None: every frame.
+        max_tokens: about how many tokens at most, from frames spread evenly; None: all.
+        batch: frames encoded together.
+        workers: reading processes.
+    """
+
+    channels: int | None = None
+    keep: float = 0.98
+    stride_s: float | None = None
+    max_tokens: int | None = None
+    batch: int = 8
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.channels is not None and self.channels < 1:
+            raise UsageError(f"channels is {self.channels}; it must be >= 1")
+        if not 0 < self.keep <= 1:
+            raise UsageError(f"the share of variance to keep is {self.keep}; it must be in (0, 1]")
+        if self.max_tokens is not None and self.max_tokens < 2:
+            raise UsageError(f"max_tokens is {self.max_tokens}; it must be >= 2")
+        if self.batch < 1 or self.workers < 0:
+            raise UsageError(
+                f"batch is {self.batch} and workers {self.workers}; they must be >= 1 and >= 0"
+            )
+
+
+def choose_frames(
+    recordings: Sequence[Recording], grid: tuple[int, int], recipe: PCARecipe
+) -> list[Chunk]:
+    """Choose the frames to fit on, spread over all recordings alike."""
+    every = [
+        (number, frame)
+        for number, recording in enumerate(recordings)
+        for frame in pick_frames(recording.stamps_ns, recipe.stride_s)
+    ]
+    if not every:
+        raise InputError("there are no frames to fit a PCA on")
+    wanted = len(every)
+    if recipe.max_tokens is not None:
+        wanted = max(1, recipe.max_tokens // (grid[0] * grid[1]))
+    taken = [every[place] for place in spread(len(every), wanted)]
+    chunks: list[Chunk] = []
+    for number in range(len(recordings)):
+        frames = [frame for owner, frame in taken if owner == number]
+        chunks += cut(number, np.array(frames, np.int64), recipe.batch)
+    return chunks
+
+
+def fit_pca(
+    recordings: Sequence[Recording],
+    encoder: Encoder,
+    recipe: PCARecipe,
+    bad: BadFiles | None = None,
+    on_frames: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[PCA, Spectrum]:
+    """Encode frames and fit.
+
+    Args:
+        recordings: where frames come from.
+        encoder: whose features they are.
+        recipe: how.
+        bad: counts unreadable frames, which are left out.
+        on_frames: called with frames done and in all.
+
+    Raises:
+        InputError: no frames, too few tokens, or features that do not vary.
+    """
+    chunks = choose_frames(recordings, encoder.config.grid, recipe)
+    total = sum(len(chunk.frames) for chunk in chunks)
+    bad = BadFiles(total) if bad is None else bad
+    fit = StreamingPCA(encoder.feature_size, next(encoder.parameters()).device)
+    done = 0
+    for encoded in encode_ahead(encoder, recordings, chunks, bad, recipe.workers):
+        if len(encoded.frames):
+            fit.update(encoded.features.flatten(0, 2))
+        done += len(chunks[encoded.chunk].frames)
+        on_frames(done, total)
+    return fit.fit(recipe.channels, recipe.keep if recipe.channels is None else None)
+
+
+def draw_scree(spectrum: Spectrum, channels: int, title: str, path: Path) -> None:
+    """Draw how the variance spreads over the components, and how much is kept."""
+    ratios = spectrum.ratios.numpy()
+    numbers = range(1, len(ratios) + 1)
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    left = figure.subplots()
+    right = left.twinx()
+    left.semilogy(numbers, ratios.clip(min=1e-12), color="tab:blue")
+    right.plot(numbers, 100 * ratios.cumsum(), color="tab:orange")
+    right.axvline(channels, color="0.4", linestyle="--", linewidth=1)
+    kept = 100 * spectrum.kept(channels)
+    right.annotate(
+        f"{channels} of {len(ratios)} components\nkeep {kept:.1f} %",
+        (channels, kept),
+        xytext=(8, -34) if channels < 0.7 * len(ratios) else (-8, -34),
+        textcoords="offset points",
+        ha="left" if channels < 0.7 * len(ratios) else "right",
+        color="0.25",
+    )
+    positive = ratios[ratios > 1e-9]
+    left.set(
+        xlabel="component",
+        xlim=(1, len(ratios)),
+        ylim=(positive.min() / 2, positive.max() * 2),
+        title=title,
+    )
+    left.set_ylabel("share of the variance", color="tab:blue")
+    right.set_ylabel("kept together (%)", color="tab:orange")
+    right.set_ylim(0, 102)
+    left.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,153 @@
+"""Fitted and trained parts as modules: out of a part's folder, or out of a bundle."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model.bundle import MANIFEST, Bundle
+from dino_foresight_ros.model.dpt_head import Head, HeadConfig, HeadInput, build_head
+from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.pca import PCA, IdentityPCA
+from dino_foresight_ros.model.presets import UNTRAINED_TINY
+from dino_foresight_ros.model.sliding import SlidingForecaster
+from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
+from dino_foresight_ros.model.weights import empty, load_strict
+
+from .encoders import encoder_origin
+from .parts import Origin, Part, fingerprint, is_part, read_part, write_part
+from .pca_fit import pca_config, pca_origin
+
+__all__ = [
+    "TrainedHead",
+    "load_forecaster",
+    "load_head",
+    "load_pca",
+    "write_forecaster",
+    "write_head",
+    "write_pca",
+]
+
+
+class TrainedHead(NamedTuple):
+    """A head and what it reads and means."""
+
+    head: Head
+    task: Task
+    reads: HeadInput
+
+
+def load_pca(path: str | Path) -> tuple[PCA | IdentityPCA, Part]:
+    """Load a fitted PCA, or a bundle's.
+
+    Raises:
+        BundleError: no PCA is there, or it is damaged.
+    """
+    bundle = _bundle(path)
+    if bundle is None:
+        part, tensors = read_part(Path(path), "pca")
+        pca = PCA(int(part.config["features"]), int(part.config["channels"]))
+        load_strict(pca, tensors, part.name)
+        return pca, part
+    origin = pca_origin(bundle.pca, f"PCA of {bundle.name}")
+    made_with = {"encoder": _encoder_origin(bundle)}
+    return bundle.pca, Part("pca", origin.name, origin.fingerprint, {}, made_with)
+
+
+def write_pca(folder: Path, name: str, pca: PCA, **details: object) -> Part:
+    """Write a PCA; `details` as `parts.write_part` takes them."""
+    return write_part(folder, "pca", name, pca_config(pca), pca.state_dict(), **details)  # type: ignore[arg-type]
+
+
+def load_forecaster(path: str | Path) -> tuple[Forecaster, Part]:
+    """Load a trained forecaster, or a bundle's.
+
+    Raises:
+        BundleError: no forecaster is there, it is damaged, or it slides windows.
+    """
+    bundle = _bundle(path)
+    if bundle is None:
+        part, tensors = read_part(Path(path), "forecaster")
+        forecaster = Forecaster(ForecasterConfig.from_dict(part.config))
+        load_strict(forecaster, tensors, part.name)
+        return forecaster.eval(), part
+    if isinstance(bundle.forecaster, SlidingForecaster):
+        raise BundleError(f"{path}: a forecaster of sliding windows cannot be used in training")
+    config = bundle.forecaster.config.to_dict()
+    made_with = {
+        "encoder": _encoder_origin(bundle),
+        "pca": pca_origin(bundle.pca, f"PCA of {bundle.name}"),
+    }
+    part = Part(
+        "forecaster",
+        f"forecaster of {bundle.name}",
+        fingerprint(config, bundle.forecaster.state_dict()),
+        config,
+        made_with,
+        frame_interval_s=bundle.frame_interval_s,
+    )
+    return bundle.forecaster, part
+
+
+def write_forecaster(folder: Path, name: str, forecaster: Forecaster, **details: object) -> Part:
+    """Write a forecaster; `details` as `parts.write_part` takes them."""
+    config, tensors = forecaster.config.to_dict(), forecaster.state_dict()
+    return write_part(folder, "forecaster", name, config, tensors, **details)  # type: ignore[arg-type]
+
+
+def load_head(path: str | Path) -> tuple[TrainedHead, Part]:
+    """Load a trained head.
+
+    Raises:
+        BundleError: no head is there, or it is damaged.
+    """
+    part, tensors = read_part(Path(path), "head")
+    config = part.config
+    try:
+        task = task_from_dict(config["task"]["name"], dict(config["task"]["meaning"]))
+        reads = HeadInput(**config["reads"])
+        shape = int(config["embed_dim"]), int(config["layers"])
+        head = empty(partial(build_head, HeadConfig.from_dict(config["head"]), *shape))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}: part.yaml has a value that does not fit: {error}") from error
+    load_strict(head, tensors, part.name)
+    return TrainedHead(head.eval(), task, reads), part
+
+
+def write_head(
+    folder: Path, name: str, trained: TrainedHead, embed_dim: int, layers: int, **details: object
+) -> Part:
+    """Write a head.
+
+    Args:
+        folder: where.
+        name: of the head.
+        trained: the head, what it means and what it reads.
+        embed_dim, layers: of what it reads, as `build_head` took them.
+        details: as `parts.write_part` takes them.
+    """
+    config = {
+        "task": {"name": trained.task.name, "meaning": task_to_dict(trained.task)},
+        "head": trained.head.config.to_dict(),
+        "reads": trained.reads.to_dict(),
+        "embed_dim": embed_dim,
+        "layers": layers,
+    }
+    return write_part(folder, "head", name, config, trained.head.state_dict(), **details)  # type: ignore[arg-type]
+
+
+def _bundle(path: str | Path) -> Bundle | None:
+    text = str(path)
+    is_bundle = text == UNTRAINED_TINY or text.startswith("hub:")
+    if is_bundle or (not is_part(Path(path)) and (Path(path) / MANIFEST).is_file()):
+        return Bundle.load(text)
+    return None
+
+
+def _encoder_origin(bundle: Bundle) -> Origin:
+    return Origin(
+        f"{bundle.encoder.config.model} of {bundle.name}",
+        encoder_origin(bundle.encoder).fingerprint,
+    )
