@@ -68,3 +68,10 @@ def ros_domain() -> Iterator[dict[str, str]]:
         patch.delenv("ROS_STATIC_PEERS", raising=False)
         patch.setenv("PYTHONUNBUFFERED", "1")
         yield dict(os.environ)
+
+
+@pytest.fixture
+def second_ros_domain(ros_domain: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Yield the environment of subprocesses in another DDS domain than this test process's."""
+    with claimed_domain() as domain:
+        yield ros_domain | {"ROS_DOMAIN_ID": str(domain)}

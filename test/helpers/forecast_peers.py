@@ -36,8 +36,10 @@ class NodeProcess:
         *parameters: str,
         remaps: tuple[str, ...] = (),
         program: Sequence[str] = NODE,
+        namespace: str = "",
     ) -> None:
         arguments = [w for p in parameters for w in ("-p", p)]
+        remaps += (f"__ns:={namespace}",) if namespace else ()
         arguments += [w for r in remaps for w in ("-r", r)]
         self.log = log
         with log.open("wb") as output:
@@ -81,13 +83,20 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> b
 class Client:
     """A node of the test's that publishes frames and keeps what it receives."""
 
-    def __init__(self, name: str = "test_client") -> None:
+    def __init__(
+        self,
+        name: str = "test_client",
+        namespace: str = "",
+        domain_id: int | None = None,
+        image_qos: QoSProfile = qos_profile_sensor_data,
+        image_type: type = Image,
+    ) -> None:
         self.context = Context()
-        self.context.init()
-        self.node = Node(name, context=self.context)
+        self.context.init(domain_id=domain_id)
+        self.node = Node(name, context=self.context, namespace=namespace)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.images = self.node.create_publisher(Image, "image", qos_profile_sensor_data)
+        self.images = self.node.create_publisher(image_type, "image", image_qos)
         self.received: dict[str, list[Any]] = {}
         self._subscriptions: list[Any] = []
 
@@ -133,15 +142,19 @@ class Client:
 
 
 def rgb_message(stamp_ns: int, size: tuple[int, int] = (120, 200), **changes: Any) -> Image:
-    """An rgb8 image of (height, width) whose noise depends on the stamp; fields may be changed."""
+    """An rgb8 image of the stamp's `picture`; fields may be changed."""
     height, width = size
-    values = np.random.default_rng(stamp_ns % 2**32).integers(0, 256, (height, width, 3))
     message = Image(header=header_at(stamp_ns), height=height, width=width, encoding="rgb8")
     message.step = 3 * width
-    message.data = values.astype(np.uint8).tobytes()
+    message.data = picture(stamp_ns, size).tobytes()
     for name, value in changes.items():
         setattr(message, name, value)
     return message
+
+
+def picture(stamp_ns: int, size: tuple[int, int] = (120, 200)) -> np.ndarray:
+    """(H, W, 3) uint8 noise that depends on the stamp."""
+    return np.random.default_rng(stamp_ns % 2**32).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def header_at(stamp_ns: int) -> Header:

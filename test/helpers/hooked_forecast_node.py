@@ -1,0 +1,69 @@
+"""forecast_node with a model that fails on demand: a frame of one colour says how.
+
+Everything but the encoder's pass is the product's own. The colours survive resizing, and no
+other picture has only one.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dino_foresight_ros.nodes import forecast_engine, forecast_node
+
+NAN = (200, 0, 0)
+NO_MEMORY_ONCE = (0, 200, 0)
+NO_MEMORY = (0, 0, 200)
+SLOW = (200, 0, 200)
+SLOW_S = 6.0
+
+
+class FailingEncoder:
+    """Hooks around the encoder's pass."""
+
+    def __init__(self, encoder: Any) -> None:
+        mean, std = encoder.config.mean, encoder.config.std
+        self._mean = torch.tensor(mean).view(3, 1, 1)
+        self._std = torch.tensor(std).view(3, 1, 1)
+        self._failed_once = False
+        encoder.register_forward_pre_hook(self._before)
+        encoder.register_forward_hook(self._after)
+
+    def _color(self, pixels: Tensor) -> tuple[int, ...] | None:
+        """The colour of the first picture of (B, 3, H, W); None where it has several."""
+        values = (pixels[0].float().cpu() * self._std + self._mean) * 255
+        low, high = values.amin((1, 2)), values.amax((1, 2))
+        return tuple(round(float(v)) for v in low) if float((high - low).max()) < 1 else None
+
+    def _before(self, _module: Any, inputs: tuple[Tensor, ...]) -> None:
+        color = self._color(inputs[0])
+        if color == NO_MEMORY or (color == NO_MEMORY_ONCE and not self._failed_once):
+            self._failed_once = True
+            torch.empty(1 << 60, dtype=torch.uint8, device=inputs[0].device)
+        if color == SLOW:
+            until, a = time.monotonic() + SLOW_S, torch.randn(1200, 1200)
+            while time.monotonic() < until:
+                a = torch.mm(a, a).clamp(-1, 1)
+
+    def _after(self, _module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        return output * torch.nan if self._color(inputs[0]) == NAN else None
+
+
+def main() -> int:
+    load_engine = forecast_engine.load_engine
+
+    def load_and_hook(parameters: Any) -> Any:
+        loaded = load_engine(parameters)
+        FailingEncoder(loaded.engine.bundle.encoder)
+        return loaded
+
+    forecast_engine.load_engine = load_and_hook
+    return forecast_node.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
