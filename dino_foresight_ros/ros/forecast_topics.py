@@ -227,7 +227,7 @@ class ForecastTopics:
     def _step_topics(self) -> list[str]:
         """Names of one step's topics."""
         outputs = self._model.outputs
-        names = [name for name in ("segmentation", "normals") if name in outputs]
+        names: list[str] = [name for name in ("segmentation", "normals") if name in outputs]
         if "segmentation" in outputs:
             names.append("segmentation_color")
         if "depth" in outputs:

@@ -1,0 +1,56 @@
+"""What the gate lets through, for one camera and for several."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dino_foresight_ros.ros.frame_gate import FrameGate
+
+MS = 1_000_000
+
+
+def gate(max_rate_hz: float = 0.0, max_age_ms: float = 0.0, now_ns: int = 0) -> FrameGate:
+    one = FrameGate(lambda: now_ns)
+    one.max_rate_hz, one.max_age_ms = max_rate_hz, max_age_ms
+    return one
+
+
+def test_without_limits_everything_passes() -> None:
+    one = gate(now_ns=10**18)
+    assert not any(one.holds_back("", k, 0.001 * k) for k in range(100))
+    assert not one.too_old(1)
+
+
+def test_one_camera_passes_at_the_limit() -> None:
+    one = gate(max_rate_hz=2.0)
+    passed = [k for k in range(100) if not one.holds_back("", k * 100 * MS, k * 0.1)]
+    assert passed == list(range(0, 100, 5))
+
+
+def test_cameras_of_one_instant_pass_or_stay_together() -> None:
+    one = gate(max_rate_hz=10.0)
+    one.same_instant_ns = 10 * MS
+    rng = np.random.default_rng(4)
+    passed: dict[str, list[int]] = {"left": [], "right": [], "rear": []}
+    for k in range(300):
+        for camera in rng.permutation(list(passed)):
+            stamp_ns = k * 33 * MS + int(rng.integers(-4 * MS, 4 * MS))
+            if not one.holds_back(str(camera), stamp_ns, k * 0.033 + rng.uniform(0, 0.004)):
+                passed[str(camera)].append(k)
+    assert passed["left"] == passed["right"] == passed["rear"]
+    assert 95 <= len(passed["left"]) <= 100
+
+
+def test_camera_does_not_pass_twice_in_one_instant() -> None:
+    one = gate(max_rate_hz=1.0)
+    one.same_instant_ns = 50 * MS
+    assert not one.holds_back("left", 100 * MS, 0.0)
+    assert one.holds_back("left", 120 * MS, 0.02)
+    assert not one.holds_back("right", 130 * MS, 0.03)
+
+
+def test_age_is_by_the_node_s_clock() -> None:
+    one = gate(max_age_ms=200.0, now_ns=1000 * MS)
+    assert [one.too_old(stamp * MS) for stamp in (799, 801, 1000, 5000)] == [True] + [False] * 3
+    # A simulated clock that has not started yet makes nothing old.
+    assert not gate(max_age_ms=200.0, now_ns=0).too_old(10**18)
