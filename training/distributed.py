@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model.devices import resolve_device
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,25 @@ class Processes:
         """Wait until every process is here."""
         if self.world > 1:
             distributed.barrier()
+
+    def agree(self, work: Callable[[], T]) -> T:
+        """Do work in every process, and go on only where it went well in all of them.
+
+        Raises:
+            ForesightError: the first process's in which it failed, once.
+        """
+        error: ForesightError | None = None
+        result: T | None = None
+        try:
+            result = work()
+        except ForesightError as failure:
+            error = failure
+        if self.world > 1:
+            failures = [failure for failure in self.gather(error) if failure is not None]
+            error = failures[0] if failures else None
+        if error is not None:
+            raise self.fail(error)
+        return cast(T, result)
 
     def fail(self, error: ForesightError) -> ForesightError:
         """Choose what to raise where all processes fail alike: one line, not one per process.

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from torch import no_grad
@@ -60,7 +61,8 @@ def run_training(
     Raises:
         ForesightError: the loss is not finite `BAD_STEPS` times in a row, or the folder cannot be
             written; last.safetensors is whole and good.
-        StoppedBySignalError: SIGINT or SIGTERM came; the step was finished and last.safetensors written.
+        StoppedBySignalError: SIGINT or SIGTERM came; the step was finished and
+            last.safetensors written.
     """
     loop = _Loop(objective, samples, config, folder, processes, name)
     loop.evaluate, loop.publish = evaluate, publish
@@ -89,6 +91,7 @@ class _Loop:
         self.publish: Publish | None = None
         self.best: Evaluation | None = None
         self._bad = 0
+        self._kept_step: int | None = None
         self._steps_s = self._waited_s = 0.0
         self._loss = math.nan
         self._next_checkpoint = time.monotonic() + config.checkpoint_every_s
@@ -97,6 +100,7 @@ class _Loop:
         """Take up where last.safetensors stands."""
         path = self.folder / LAST
         averaged, self.state = load_checkpoint(path, self.model, self.stepper.optimiser)
+        self._kept_step = self.state.step
         if self.stepper.averaged is not None:
             self.stepper.averaged.restore(averaged)
         if self.state.scaler and self.stepper.scaler.is_enabled():
@@ -155,7 +159,8 @@ class _Loop:
             "step_s": duration,
             "wait_share": self._waited_s / self._steps_s,
         }
-        log.values(self.state.step, "train", values)
+        with self._kept():
+            log.values(self.state.step, "train", values)
 
     def _after_step(self, before: float, after: float, log: RunLog) -> None:
         """Evaluate and keep a checkpoint where it is time; not while the loss is not finite."""
@@ -175,7 +180,8 @@ class _Loop:
         applied = averaged.applied_to(self.model) if averaged else nullcontext()
         with applied, no_grad(), self.stepper.autocast():
             found = self.evaluate(self.model)
-            log.values(state.step, "validation", {**found.values, "score": found.score})
+            with self._kept():
+                log.values(state.step, "validation", {**found.values, "score": found.score})
             log.note(found.summary)
             is_best = state.best_score is None or found.score > state.best_score
             if math.isfinite(found.score) and is_best:
@@ -186,6 +192,10 @@ class _Loop:
     def _keep_best(self, found: Evaluation | None) -> None:
         if not self.processes.is_main:
             return
+        with self._kept():
+            self._write_best(found)
+
+    def _write_best(self, found: Evaluation | None) -> None:
         weights = self.model.state_dict()
         note = {"step": str(self.state.step), "score": str(self.state.best_score)}
         write_file(self.folder / BEST, weights, note)
@@ -198,9 +208,22 @@ class _Loop:
             return
         self.state.scaler = self.stepper.scaler.state_dict()
         averaged = self.stepper.averaged.state if self.stepper.averaged else None
-        save_checkpoint(
-            self.folder / LAST, self.model, self.stepper.optimiser, averaged, self.state
-        )
+        with self._kept():
+            save_checkpoint(
+                self.folder / LAST, self.model, self.stepper.optimiser, averaged, self.state
+            )
+        self._kept_step = self.state.step
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Tell of a write that failed what is still there."""
+        try:
+            yield
+        except ForesightError as error:
+            kept = "there is no checkpoint yet"
+            if self._kept_step is not None:
+                kept = f"the checkpoint of step {self._kept_step} is whole: go on with --resume"
+            raise ForesightError(f"{error}; {kept}, after making room") from error
 
     def _end(self, log: RunLog) -> None:
         if self.state.best_step is None:

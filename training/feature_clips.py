@@ -1,0 +1,95 @@
+"""Clips of features from disk, chosen and split by the same code as clips of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dino_foresight_ros.errors import InputError
+
+from .data import ClipAugmentation, ClipDataset, Recording
+from .data.recording import LabelledFrame, PartOfRecording
+
+
+class Stored(Protocol):
+    """A recording of a feature store."""
+
+    name: str
+    stamps_ns: NDArray[np.int64]
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """(n,) frame indices -> (n, h, w, C) float16."""
+        ...
+
+
+class FeatureRecording(Recording):
+    """A recording of which there are features instead of pictures."""
+
+    def __init__(self, stored: Stored, grid: tuple[int, int]) -> None:
+        super().__init__(stored.name, stored.stamps_ns, grid)
+        self.stored = stored
+
+    def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
+        raise InputError(f"{self.name} holds features, no pictures")
+
+    def _fingerprint_parts(self) -> Iterable[str]:
+        yield self.name
+        yield self.stamps_ns.tobytes().hex()
+
+
+def read_features(recording: Recording, indices: NDArray[np.int64]) -> Tensor:
+    """Features (n, h, w, C) of frames of a feature recording, or of a part of one."""
+    if isinstance(recording, PartOfRecording):
+        return read_features(recording.whole, recording.indices[indices])
+    assert isinstance(recording, FeatureRecording)
+    return recording.stored.read(indices.tolist())
+
+
+class FeatureClips(ClipDataset):
+    """Clips as `ClipDataset` has them, of features.
+
+    An item is a dict:
+        frames: (T, h, w, C) features, oldest first; of a clip played backwards the newest first.
+        source: name of the recording and the indices of the frames.
+
+    Mirrored at random, it is the patch grid that is mirrored: not what the encoder would give for
+    the mirrored picture, whose patches it sees mirrored inside too.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        intervals_s: Sequence[float],
+        context_frames: int,
+        target_frames: int,
+        augmentation: ClipAugmentation | None = None,
+        seed: int = 0,
+        *,
+        tolerance: float = 0.25,
+        on_warning: Callable[[str], None] | None = None,
+    ) -> None:
+        """Find the clips; arguments and errors as ClipDataset's."""
+        size = recordings[0].size if recordings else (1, 1)
+        super().__init__(
+            recordings, intervals_s, context_frames, target_frames, size, augmentation, seed,
+            tolerance=tolerance, on_warning=on_warning,
+        )  # fmt: skip
+
+    def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        number, anchor, ways = (int(value) for value in self._items[index])
+        recording = self.recordings[number]
+        way = self._draw_way(ways, rng)
+        mirrored = rng.random() < self.augmentation.horizontal_flip
+        row = self._rows(recording, np.array([anchor]), way)[0][0]
+        frames = read_features(recording, row)
+        start_s = (recording.stamps_ns[row[0]] - recording.stamps_ns[0]) / 1e9
+        return {
+            "frames": torch.flip(frames, (2,)) if mirrored else frames,
+            "source": f"{recording.name} frames {', '.join(str(i) for i in row)} "
+            f"(from {start_s:.2f} s on, stamp {recording.stamps_ns[row[0]]})",
+        }

@@ -1,0 +1,221 @@
+"""What a forecaster is trained on: features on disk, or pictures with the encoder in the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dino_foresight_ros.errors import BundleError, InputError, UsageError
+from dino_foresight_ros.model.pca import PCA, IdentityPCA
+
+from .data import ClipAugmentation, ClipDataset, Recording, open_recordings, split_recordings
+from .encoders import encoder_origin, load_encoder
+from .feature_clips import FeatureClips, FeatureRecording
+from .forecaster_objective import ToFeatures
+from .intervals import PAPER_INTERVALS_S
+from .model_parts import load_pca
+from .parts import Origin
+from .recipes import ForecasterRecipe
+
+if TYPE_CHECKING:
+    from .feature_store import FeatureStore
+
+MakeClips = Callable[
+    [Sequence[Recording], Sequence[float], int, int, ClipAugmentation, int, float], ClipDataset
+]
+"""(recordings, intervals_s, context, targets, augmentation, seed, tolerance) -> clips."""
+
+
+@dataclass(frozen=True)
+class ForecasterData:
+    """Recordings to train and to validate on, and how they become features.
+
+    Attributes:
+        train, validation: recordings that share no moment.
+        to_features: frames of clips -> features.
+        make_clips: recordings -> clips.
+        grid: (h, w) patches.
+        channels: C, values per patch that the forecaster sees.
+        made_with: the encoder and, where there is one, the PCA.
+        has_pixels: whether clips hold pictures.
+    """
+
+    train: list[Recording]
+    validation: list[Recording]
+    to_features: ToFeatures
+    make_clips: MakeClips
+    grid: tuple[int, int]
+    channels: int
+    made_with: dict[str, Origin] = field(default_factory=dict)
+    has_pixels: bool = False
+
+
+def _split(
+    recordings: Sequence[Recording],
+    validation: Sequence[Recording] | None,
+    share: float,
+    seed: int,
+    recipe: ForecasterRecipe,
+) -> tuple[list[Recording], list[Recording]]:
+    if validation is not None:
+        return list(recordings), list(validation)
+    clip_s = recipe.context_frames * max(recipe.intervals_s or PAPER_INTERVALS_S)
+    return split_recordings(recordings, share, seed, gap_s=max(2.0, clip_s))
+
+
+def data_from_store(
+    features: Path,
+    validation: Path | None,
+    validation_share: float,
+    pca: Path | None,
+    recipe: ForecasterRecipe,
+) -> ForecasterData:
+    """Open features on disk.
+
+    Args:
+        features: a store of `foresight train features`.
+        validation: another one; None: `validation_share` of the first.
+        validation_share: 0 to 1.
+        pca: for a store of raw features; else its features are used as they are.
+        recipe: for the seed and the length of clips.
+
+    Raises:
+        BundleError: stores of different encoders or PCAs, or a PCA of another encoder.
+        InputError: no store, an empty one, or too little for a validation part.
+    """
+    from .feature_store import FeatureStore
+
+    store = FeatureStore.open(features)
+    other = None if validation is None else FeatureStore.open(validation)
+    if other is not None:
+        _check_alike(features, store, Path(str(validation)), other)
+    projection, channels, made_with = _projection(features, store, pca)
+    train, held_out = _split(
+        _recordings(store), None if other is None else _recordings(other),
+        validation_share, recipe.seed, recipe,
+    )  # fmt: skip
+    return ForecasterData(
+        train,
+        held_out,
+        ToFeatures(projection),
+        _feature_clips,
+        store.info.grid,
+        channels,
+        made_with,
+    )
+
+
+def data_from_pictures(
+    specs: Sequence[str],
+    validation: Sequence[str] | None,
+    validation_share: float,
+    encoder: str,
+    image_size: tuple[int, int] | None,
+    pca: Path,
+    recipe: ForecasterRecipe,
+    on_warning: Callable[[str], None] | None = None,
+) -> ForecasterData:
+    """Open recordings; the encoder runs in every step.
+
+    Raises:
+        BundleError: a PCA of another encoder.
+        ForesightError: as `open_recordings`, `load_encoder` and `load_pca`.
+    """
+    loaded = load_encoder(encoder, image_size)
+    projection, part = load_pca(pca)
+    part.check_made_with("encoder", encoder_origin(loaded))
+    if projection.features != loaded.feature_size:
+        raise BundleError(
+            f"the PCA '{part.name}' takes {projection.features} values per patch, the encoder "
+            f"gives {loaded.feature_size}"
+        )
+    train, held_out = _split(
+        open_recordings(specs, on_warning),
+        None if validation is None else open_recordings(validation, on_warning),
+        validation_share, recipe.seed, recipe,
+    )  # fmt: skip
+    size = loaded.config.image_size
+
+    def make(
+        recordings: Sequence[Recording],
+        intervals_s: Sequence[float],
+        context: int,
+        targets: int,
+        augmentation: ClipAugmentation,
+        seed: int,
+        tolerance: float,
+    ) -> ClipDataset:
+        return ClipDataset(
+            recordings, intervals_s, context, targets, size, augmentation, seed, tolerance=tolerance
+        )
+
+    return ForecasterData(
+        train,
+        held_out,
+        ToFeatures(projection, loaded),
+        make,
+        loaded.config.grid,
+        projection.channels,
+        {"encoder": encoder_origin(loaded), "pca": part.origin},
+        has_pixels=True,
+    )
+
+
+def _recordings(store: FeatureStore) -> list[Recording]:
+    return [FeatureRecording(stored, store.info.grid) for stored in store.recordings]
+
+
+def _feature_clips(
+    recordings: Sequence[Recording],
+    intervals_s: Sequence[float],
+    context: int,
+    targets: int,
+    augmentation: ClipAugmentation,
+    seed: int,
+    tolerance: float,
+) -> ClipDataset:
+    return FeatureClips(
+        recordings, intervals_s, context, targets, augmentation, seed, tolerance=tolerance
+    )
+
+
+def _check_alike(a_path: Path, a: FeatureStore, b_path: Path, b: FeatureStore) -> None:
+    for what in ("encoder", "pca"):
+        first, second = getattr(a.info, what), getattr(b.info, what)
+        if getattr(first, "fingerprint", None) != getattr(second, "fingerprint", None):
+            raise BundleError(
+                f"{a_path} was made with the {what} {first or 'none'}, {b_path} with "
+                f"{second or 'none'}; training and validation need the same: make one of them anew"
+            )
+    if a.info.grid != b.info.grid:
+        raise InputError(
+            f"{a_path} has a patch grid of {a.info.grid[0]}x{a.info.grid[1]}, {b_path} of "
+            f"{b.info.grid[0]}x{b.info.grid[1]}; make one of them anew"
+        )
+
+
+def _projection(
+    path: Path, store: FeatureStore, pca: Path | None
+) -> tuple[PCA | IdentityPCA | None, int, dict[str, Origin]]:
+    made_with = {"encoder": store.info.encoder}
+    if store.info.pca is not None:
+        if pca is not None:
+            _, part = load_pca(pca)
+            if part.fingerprint != store.info.pca.fingerprint:
+                raise BundleError(
+                    f"{path} was made with the PCA {store.info.pca}, not with {part.origin}; "
+                    "leave out --pca, or make the features anew"
+                )
+        return None, store.info.channels, {**made_with, "pca": store.info.pca}
+    if pca is None:
+        return None, store.info.channels, made_with
+    projection, part = load_pca(pca)
+    part.check_made_with("encoder", store.info.encoder)
+    if projection.features != store.info.channels:
+        raise UsageError(
+            f"the PCA '{part.name}' takes {projection.features} values per patch, {path} holds "
+            f"{store.info.channels}"
+        )
+    return projection, projection.channels, {**made_with, "pca": part.origin}

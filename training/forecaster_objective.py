@@ -1,0 +1,75 @@
+"""What a forecaster learns from: clips turned into features, some hidden, and their error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dino_foresight_ros.model.encoder import Encoder
+from dino_foresight_ros.model.forecaster import Forecaster
+from dino_foresight_ros.model.pca import PCA, IdentityPCA
+
+from .batches import Batch
+from .losses import masked_loss
+from .masking import FULL, frame_mask
+from .stepping import Loss, Objective
+
+
+class ToFeatures(nn.Module):
+    """From what a clip holds to what a forecaster sees; frozen.
+
+    Clips hold PCA features (float), raw features (float, with a PCA here), or pictures (uint8, with
+    an encoder and a PCA here: the reference's way, which computes the encoder in every step).
+    """
+
+    def __init__(
+        self, pca: PCA | IdentityPCA | None = None, encoder: Encoder | None = None
+    ) -> None:
+        super().__init__()
+        self.pca, self.encoder = pca, encoder
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, T, h, w, F) float or (B, T, H, W, 3) uint8 -> (B, T, h, w, C) float32."""
+        if self.encoder is not None:
+            pixels = self.encoder.preprocess(frames.flatten(0, 1))
+            frames = self.encoder(pixels).unflatten(0, tuple(frames.shape[:2]))
+        # Standardising divides by small deviations: half precision is for the products alone.
+        with torch.autocast(frames.device.type, enabled=False):
+            return frames.float() if self.pca is None else self.pca.transform(frames).float()
+
+
+class ForecasterObjective(Objective):
+    """Error on hidden tokens of the last frames (paper sec. 3.2)."""
+
+    model: Forecaster
+
+    def __init__(
+        self,
+        model: Forecaster,
+        to_features: ToFeatures,
+        loss: str = "smooth_l1",
+        beta: float = 0.1,
+        mask_schedule: str = FULL,
+    ) -> None:
+        super().__init__()
+        self.model, self.to_features = model, to_features
+        self.loss, self.beta, self.mask_schedule = loss, beta, mask_schedule
+
+    def forward(self, batch: Batch) -> Loss:
+        """Loss of clips {"frames": (B, T, ...)}; T is context and masked frames."""
+        frames = self.to_features(batch["frames"])
+        config = self.model.config
+        hidden = config.masked_frames
+        mask = frame_mask(len(frames), config.frames, config.grid, hidden, self.mask_schedule)
+        mask = mask[:, -hidden:].to(frames.device)
+        if self.mask_schedule == FULL:
+            # The same numbers as `reconstruct`, without the context's outputs that nobody reads.
+            predicted = self.model.predict(frames[:, :-hidden])
+        else:
+            context = torch.zeros_like(mask[:, :1]).expand(-1, config.context_frames, -1, -1)
+            whole = torch.cat([context, mask], dim=1)
+            predicted = self.model.reconstruct(frames, whole)[:, -hidden:]
+        value = masked_loss(predicted, frames[:, -hidden:], mask, self.loss, self.beta)
+        return Loss(value, mask.float().mean())

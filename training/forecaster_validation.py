@@ -1,0 +1,102 @@
+"""A forecaster against copying the last frame, on the same clips every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.render.views import spread
+
+from .data import ClipDataset
+from .distributed import Processes
+from .evaluation.feature_errors import METRICS, clip_errors
+from .loop_config import Evaluation
+
+STEPS = 3
+"""The paper's mid term; a rollout this long is scored where recordings are long enough."""
+
+
+class Validation:
+    """Scores a forecaster: SmoothL1, MSE and cosine error, by step, in percent of copy-last's."""
+
+    def __init__(
+        self,
+        clips: ClipDataset,
+        to_features: nn.Module,
+        context_frames: int,
+        processes: Processes,
+        most: int = 256,
+        batch_size: int = 16,
+        metric: str = "smooth_l1",
+    ) -> None:
+        """Choose the clips.
+
+        Args:
+            clips: not augmented, of one interval; context frames, then the frames of 1 or more
+                steps.
+            to_features: frames of a clip -> (B, T, h, w, C).
+            context_frames: N_c.
+            processes: share the clips between them.
+            most: how many clips, evenly spread.
+            batch_size: clips at a time.
+            metric: the error that decides which weights are best, at the first step.
+        """
+        self.clips, self.to_features, self.context_frames = clips, to_features, context_frames
+        self.processes, self.batch_size = processes, batch_size
+        self.metric = METRICS.index(metric)
+        self.indices = spread(len(clips), most)
+        self.steps = clips.frames - context_frames
+        self._copy_last: Tensor | None = None
+
+    def __call__(self, model: nn.Module) -> Evaluation:
+        """Score; every process gets the same."""
+        rollout: Callable[[Tensor, int], Tensor] = model.rollout  # type: ignore[assignment]
+        forecast = torch.zeros(self.steps, len(METRICS), dtype=torch.float64)
+        copied = torch.zeros_like(forecast)
+        for frames in self._batches():
+            context, true = frames[:, : self.context_frames], frames[:, self.context_frames :]
+            predicted = rollout(context, self.steps)
+            forecast += clip_errors(predicted, true).sum(0)
+            if self._copy_last is None:
+                copied += clip_errors(context[:, -1:].expand_as(true), true).sum(0)
+        forecast = self.processes.sum(forecast) / len(self.indices)
+        if self._copy_last is None:
+            self._copy_last = self.processes.sum(copied) / len(self.indices)
+        return self._evaluation(forecast, self._copy_last)
+
+    def _batches(self) -> Iterator[Tensor]:
+        mine = self.indices[self.processes.rank :: self.processes.world]
+        for start in range(0, len(mine), self.batch_size):
+            batch = default_collate([self.clips[i] for i in mine[start : start + self.batch_size]])
+            yield self.to_features(batch["frames"].to(self.processes.device))
+
+    def _evaluation(self, forecast: Tensor, copied: Tensor) -> Evaluation:
+        skill = 100 * (1 - forecast / copied)
+        values: dict[str, float] = {}
+        for step in range(self.steps):
+            for i, name in enumerate(METRICS):
+                values[f"{name}_step_{step + 1}"] = float(forecast[step, i])
+                values[f"{name}_copy_last_step_{step + 1}"] = float(copied[step, i])
+                values[f"skill_{name}_step_{step + 1}"] = float(skill[step, i])
+        shown = "/".join(f"{float(value):+.1f}" for value in skill[:, self.metric])
+        return Evaluation(
+            score=-float(forecast[0, self.metric]),
+            values=values,
+            summary=f"skill over copy-last {shown} %",
+        )
+
+
+def validation_clips(make: Callable[[int], ClipDataset]) -> ClipDataset:
+    """Clips with STEPS target frames, or with one where recordings are too short for more.
+
+    Args:
+        make: number of target frames -> clips; raises InputError where there are none.
+    """
+    try:
+        return make(STEPS)
+    except InputError:
+        return make(1)

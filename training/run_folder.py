@@ -1,0 +1,84 @@
+"""The folder of a run: new, or gone on from; never two runs in one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dino_foresight_ros.errors import ForesightError, InputError, UsageError
+
+from .checkpoint import LAST
+from .parts import code_version
+
+CONFIG = "config.yaml"
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """Refuse a folder that does not fit what is asked.
+
+    Raises:
+        InputError: a run (or something else) is there already, or nothing to go on from is.
+    """
+    if resume:
+        if not (folder / CONFIG).is_file():
+            raise InputError(f"{folder} holds no run to go on with (no {CONFIG}); drop --resume")
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "holds a run" if (folder / CONFIG).is_file() else "exists and is not empty"
+        raise InputError(f"{folder} {what}; go on with --resume, or choose another --out")
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint; a run that died early has none and starts anew."""
+    return (folder / LAST).is_file()
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write config.yaml, with the version of the code.
+
+    Raises:
+        ForesightError: the folder cannot be written.
+    """
+    values = {**config, "code_version": code_version()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = folder / f".{CONFIG}"
+        scratch.write_text(yaml.safe_dump(values, sort_keys=False, width=100))
+        scratch.replace(folder / CONFIG)
+    except OSError as error:
+        raise ForesightError(f"{folder} cannot be written: {error}") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read config.yaml.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = folder / CONFIG
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is damaged: it is no mapping")
+    return values
+
+
+def check_unchanged(
+    before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()
+) -> None:
+    """Refuse to go on with settings that would make another run of it.
+
+    Raises:
+        UsageError: a value differs that is not among the free ones.
+    """
+    for name, value in now.items():
+        if name not in free and name in before and before[name] != value:
+            raise UsageError(
+                f"the run was started with {name} {before[name]}, not {value}; go on with that, or "
+                "start another run"
+            )
