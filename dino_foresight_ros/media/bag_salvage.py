@@ -106,7 +106,7 @@ def _chunk_records(body: bytes) -> Iterator[tuple[int, bytes]]:
     try:
         compression, position = _text(body, 28)
         (length,) = struct.unpack_from("<Q", body, position)
-        content = _decompress(body[position + 8 : position + 8 + length], compression)
+        content = decompress(body[position + 8 : position + 8 + length], compression)
     except Exception:  # noqa: BLE001 - each decompressor has error kinds of its own
         return
     position = 0
@@ -118,7 +118,8 @@ def _chunk_records(body: bytes) -> Iterator[tuple[int, bytes]]:
         yield opcode, content[position - length : position]
 
 
-def _decompress(data: bytes, compression: str) -> bytes:
+def decompress(data: bytes, compression: str) -> bytes:
+    """Decompress a mcap chunk's content; errors of each decompressor's own kinds."""
     if not compression:
         return data
     if compression == "lz4":
