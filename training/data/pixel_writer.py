@@ -1,0 +1,83 @@
+"""Writes pixel stores, several recordings at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.training.data.opening import open_recordings
+from dino_foresight_ros.training.data.pixels import bytes_needed, write_pixels
+from dino_foresight_ros.training.data.recording import LABEL_KINDS, Recording
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "WxH".
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None or not (int(match[1]) and int(match[2])):
+        raise UsageError(f"size '{text}' is wrong; give WIDTHxHEIGHT, such as 320x180")
+    return int(match[2]), int(match[1])
+
+
+def keep_pixels(
+    data: Sequence[str], size: tuple[int, int], out: Path, jobs: int = 1
+) -> tuple[int, int]:
+    """Write all frames and labels of the data into a store.
+
+    Args:
+        data: what `open_recordings` understands.
+        size: (H, W) pixels.
+        out: folder of the store; recordings that are there already stay.
+        jobs: processes.
+
+    Returns:
+        Numbers of recordings and frames.
+
+    Raises:
+        UsageError: jobs below 1.
+        ForesightError: the disk is too small, or the data cannot be read.
+    """
+    if jobs < 1:
+        raise UsageError(f"jobs is {jobs}; it must be >= 1")
+    recordings = open_recordings(data, on_warning=lambda text: tqdm.write(f"warning: {text}"))
+    frames = sum(map(len, recordings))
+    needed = bytes_needed(recordings, size, LABEL_KINDS)
+    print(f"{len(recordings)} recordings, {frames} frames: {needed / 1e9:.2f} GB at most")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        already = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
+        free = shutil.disk_usage(out).free
+    except OSError as error:
+        raise ForesightError(f"{out} cannot be written: {error.strerror}") from error
+    if needed - already > free:
+        raise ForesightError(
+            f"{out} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed; "
+            "free some, or choose a smaller size"
+        )
+    keep = partial(_keep, size=size, out=out)
+    with tqdm(total=frames, unit="frame", smoothing=0.05) as bar:
+        if jobs == 1:
+            for recording in recordings:
+                bar.update(keep(recording))
+        else:
+            context = multiprocessing.get_context("spawn")
+            with context.Pool(jobs, cv2.setNumThreads, (1,)) as pool:
+                for count in pool.imap_unordered(keep, recordings):
+                    bar.update(count)
+    return len(recordings), frames
+
+
+def _keep(recording: Recording, size: tuple[int, int], out: Path) -> int:
+    write_pixels(recording, size, LABEL_KINDS, out)
+    return len(recording)
