@@ -9,4 +9,5 @@ COMMANDS: tuple[str, ...] = (
     "replay",
     "bench",
     "train",
+    "evaluate",
 )

@@ -1,0 +1,329 @@
+"""Measures a bundle on recordings, with labels or without."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from tqdm import tqdm
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
+from dino_foresight_ros.training.data import (
+    LABEL_KINDS,
+    BadFiles,
+    PartOfRecording,
+    Recording,
+    UnreadableFrame,
+    common_label_space,
+    split_recordings,
+)
+from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
+from dino_foresight_ros.training.evaluation.clips import Clip, plan_clips, plan_stills
+from dino_foresight_ros.training.evaluation.config import EvaluationConfig
+from dino_foresight_ros.training.evaluation.fitting import Fitted, start_fits
+from dino_foresight_ros.training.evaluation.moments import MomentCollector
+from dino_foresight_ros.training.evaluation.predictors import (
+    COPY_LAST,
+    FORECAST,
+    CopyLast,
+    Predictor,
+    Rollout,
+)
+from dino_foresight_ros.training.evaluation.results import BundleFacts, DataFacts, Report
+from dino_foresight_ros.training.evaluation.scoring import SeriesScorer, StillScorer
+from dino_foresight_ros.training.evaluation.series import make_series
+from dino_foresight_ros.training.evaluation.stream import stream_clips
+from dino_foresight_ros.version import __version__
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    bundle: Bundle,
+    recordings: Sequence[Recording],
+    config: EvaluationConfig | None = None,
+    fit_recordings: Sequence[Recording] = (),
+    on_warning: Callable[[str], None] = _log.warning,
+    progress: bool = False,
+) -> Report:
+    """Measure a bundle.
+
+    What is compared, and at which times, is defined in `series`; errors in `feature_errors`.
+    Features are kept as float16, as in the feature store. The same call gives the same numbers on
+    a CPU.
+
+    Args:
+        bundle: what is measured; on the device where the work is done.
+        recordings: what it is measured on.
+        config: choices; the defaults when None.
+        fit_recordings: what the linear and the MLP predictor are fitted on. None given: a share
+            of `recordings`, which is then not scored: whole ones from five on, else the first
+            part of each.
+        on_warning: told of unreadable frames.
+        progress: show a bar with the time left on stderr.
+
+    Raises:
+        InputError: no clip fits and nothing is labelled; fitted and scored frames overlap; class
+            lists that do not go together; too many unreadable frames.
+    """
+    return _Evaluation(
+        bundle, recordings, config or EvaluationConfig(), fit_recordings, on_warning, progress
+    ).run()
+
+
+class _Evaluation:
+    """One run; what its phases share."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        recordings: Sequence[Recording],
+        config: EvaluationConfig,
+        fit_recordings: Sequence[Recording],
+        on_warning: Callable[[str], None],
+        progress: bool,
+    ) -> None:
+        if not recordings:
+            raise InputError("no recordings to evaluate on")
+        self._bundle, self._config, self._progress = bundle, config, progress
+        self._recordings, self._fit_recordings = list(recordings), list(fit_recordings)
+        self._notes: list[str] = []
+        self._bad = BadFiles(sum(map(len, recordings)), on_warning=on_warning)
+        self._series = make_series(
+            bundle.frame_interval_s, config.horizons, config.gaps_s, config.label_horizons
+        )
+        self._kinds = self._label_kinds()
+        self._classes = self._class_space()
+        self._fits: dict[int, Fitted] = {}
+
+    def run(self) -> Report:
+        """Plan, fit, score."""
+        started = time.monotonic()
+        clips = self._split_and_plan()
+        stills = plan_stills(
+            self._recordings, len(self._series), self._kinds, self._config.max_label_clips
+        ) if self._kinds else []  # fmt: skip
+        if not clips and not stills:
+            raise InputError(self._why_no_clips())
+        if self._fit_recordings:
+            self._fit()
+        moments = MomentCollector(
+            self._bundle, self._recordings, self._series, clips, self._classes
+        )
+        scorers, still_scorer = self._score(clips, stills, moments)
+        if len(self._bad):
+            self._notes.append(f"{len(self._bad)} frames cannot be read: {self._bad.summary()}")
+        names = self._classes.names if self._classes else ()
+        config = self._config
+        return Report(
+            bundle=bundle_facts(self._bundle),
+            config=config,
+            data=tuple(map(data_facts, self._recordings)),
+            fit_data=tuple(map(data_facts, self._fit_recordings)),
+            series=tuple(self._series),
+            features=tuple(r for one in scorers for r in one.feature_results(config)),
+            labels=tuple(r for one in scorers for r in one.label_results()),
+            stills=still_scorer.result(),
+            similarity=tuple(
+                r for one in scorers if (r := one.similarity_result(names)) is not None
+            ),
+            fits={self._series[n].name: fitted.facts for n, fitted in self._fits.items()},
+            notes=tuple(self._notes),
+            device=str(self._bundle.device),
+            dtype=str(self._bundle.dtype).removeprefix("torch."),
+            version=__version__,
+            seconds=time.monotonic() - started,
+            moments=moments.moments(),
+        )
+
+    def _label_kinds(self) -> tuple[str, ...]:
+        """The kinds of label for which there is a head."""
+        if not self._config.labels:
+            return ()
+        have = {k for k in LABEL_KINDS for r in self._recordings if r.labelled(k).size}
+        for kind in sorted(have - set(self._bundle.heads)):
+            self._notes.append(f"labels of {kind} are not used: the bundle has no head for them")
+        return tuple(k for k in LABEL_KINDS if k in have and k in self._bundle.heads)
+
+    def _class_space(self) -> ClassSpace | None:
+        if "segmentation" not in self._kinds:
+            return None
+        labelled = [r for r in self._recordings if r.labelled("segmentation").size]
+        space = common_label_space(labelled)
+        task = self._bundle.tasks["segmentation"]
+        assert isinstance(task, SegmentationTask)
+        return None if space is None else common_classes(task, space)
+
+    def _plan(self, recordings: Sequence[Recording], labels: bool) -> list[Clip]:
+        return plan_clips(
+            recordings,
+            self._series,
+            self._bundle.context_frames,
+            self._config.max_clips,
+            self._kinds if labels else (),
+            self._config.max_label_clips,
+        )
+
+    def _split_and_plan(self) -> list[Clip]:
+        """Set fitting data aside where none was given; choose the clips to score."""
+        clips = self._plan(self._recordings, labels=True)
+        if self._fit_recordings:
+            check_disjoint(self._fit_recordings, self._recordings)
+        elif self._config.fitted and any(clip.scored for clip in clips):
+            clips = self._set_aside(clips)
+        for number, series in enumerate(self._series):
+            if not any(clip.series == number for clip in clips):
+                self._notes.append(f"{series.name}: left out, no clip has frames at these times")
+        return clips
+
+    def _set_aside(self, clips: list[Clip]) -> list[Clip]:
+        config = self._config
+        context = self._bundle.context_frames
+        span_s = self._bundle.frame_interval_s * (context - 1 + max(config.horizons, default=1))
+        try:
+            fit, scored = split_recordings(
+                self._recordings, 1 - config.fit_share, config.seed, gap_s=span_s
+            )
+        except InputError:
+            fit, scored = [], []
+        remaining = self._plan(scored, labels=True) if scored else []
+        if not any(clip.scored for clip in remaining) or not self._plan(fit, labels=False):
+            self._notes.append(
+                "no linear and no MLP predictor: the recordings are too short to set clips aside "
+                "for fitting them; give fitting data of its own"
+            )
+            return clips
+        self._fit_recordings, self._recordings = fit, scored
+        return remaining
+
+    def _why_no_clips(self) -> str:
+        shortest = min(
+            series.spacing_s * (self._bundle.context_frames - 1 + series.steps[-1])
+            for series in self._series
+        )
+        longest = max(self._recordings, key=lambda recording: recording.duration_s)
+        return (
+            f"no clip of {self._bundle.context_frames} context frames and what follows fits "
+            f"(the shortest takes {shortest:.2f} s; the longest recording, {longest.name}, has "
+            f"{len(longest)} frames in {longest.duration_s:.2f} s) and no frame has a label that "
+            "the bundle has a head for; give longer recordings, fewer --horizons or other --gaps"
+        )
+
+    def _fit(self) -> None:
+        clips = self._plan(self._fit_recordings, labels=False)
+        gathered = start_fits(clips, len(self._series), self._config.seed)
+        with self._bar("reading to fit", len(clips), "clip") as bar:
+            for batch in stream_clips(
+                self._bundle, self._fit_recordings, clips, batch=self._config.batch,
+                on_clips=bar.update, on_bad=self._note_bad,
+            ):  # fmt: skip
+                gathered[batch.clips[0].series].add(batch)
+        with self._bar("fitting", len(gathered) * self._config.mlp_steps, "step") as bar:
+            for number in sorted(gathered):
+                fitted = gathered.pop(number).fit(self._config, lambda: bar.update(1))
+                if fitted is not None:
+                    self._fits[number] = fitted
+
+    def _predictors(self, number: int) -> dict[str, Predictor]:
+        series = self._series[number]
+        predictors: dict[str, Predictor] = {
+            COPY_LAST: CopyLast(len(series.steps)),
+            FORECAST: Rollout(self._bundle.forecaster, series.steps),
+        }
+        if number in self._fits:
+            predictors.update(self._fits[number].predictors)
+        return predictors
+
+    def _score(
+        self, clips: Sequence[Clip], stills: Sequence[Clip], moments: MomentCollector
+    ) -> tuple[list[SeriesScorer], StillScorer]:
+        scorers = [
+            SeriesScorer(
+                self._bundle, self._recordings, series, self._predictors(number), self._classes
+            )
+            for number, series in enumerate(self._series)
+        ]
+        still_scorer = StillScorer(self._bundle, self._classes)
+        together = sorted([*clips, *stills], key=lambda c: (c.recording, c.first, c.series))
+        with self._bar("scoring", len(together), "clip") as bar:
+            for batch in stream_clips(
+                self._bundle, self._recordings, together, batch=self._config.batch,
+                label_kinds=self._kinds, raw=self._config.raw, keep_images=moments.frames_of,
+                on_clips=bar.update, on_bad=self._note_bad,
+            ):  # fmt: skip
+                number = batch.clips[0].series
+                if number == len(self._series):
+                    still_scorer.update(batch)
+                else:
+                    moments.add(batch, scorers[number].update(batch))
+        return scorers, still_scorer
+
+    def _note_bad(self, error: UnreadableFrame) -> None:
+        self._bad.add(f"{error.file} frame {error.index}", str(error))
+
+    def _bar(self, title: str, total: int, unit: str) -> AbstractContextManager[tqdm[None]]:
+        return tqdm(total=total, desc=title, unit=unit, mininterval=0.5, disable=not self._progress)
+
+
+def check_disjoint(fit: Sequence[Recording], scored: Sequence[Recording]) -> None:
+    """Make sure that no frame is both fitted on and scored.
+
+    Raises:
+        InputError: names the recordings that share frames.
+    """
+    frames: dict[str, set[int]] = {}
+    for recording in fit:
+        frames.setdefault(_source(recording).fingerprint, set()).update(_indices(recording))
+    for recording in scored:
+        shared = frames.get(_source(recording).fingerprint, set()) & set(_indices(recording))
+        if shared:
+            raise InputError(
+                f"{recording.name}: {len(shared)} of its frames would be fitted on and scored; "
+                "keep them apart, such as with part=0-0.3 and part=0.3-1"
+            )
+
+
+def _source(recording: Recording) -> Recording:
+    return recording.whole if isinstance(recording, PartOfRecording) else recording
+
+
+def _indices(recording: Recording) -> range | list[int]:
+    if isinstance(recording, PartOfRecording):
+        return [int(index) for index in recording.indices]
+    return range(len(recording))
+
+
+def bundle_facts(bundle: Bundle) -> BundleFacts:
+    """What the report says about a bundle."""
+    segmentation, depth = bundle.tasks.get("segmentation"), bundle.tasks.get("depth")
+    is_segmentation = isinstance(segmentation, SegmentationTask)
+    return BundleFacts(
+        name=bundle.name,
+        trained=bundle.trained,
+        encoder=bundle.encoder.config.model,
+        layers=bundle.encoder.config.layers,
+        image_size=bundle.image_size,
+        grid=bundle.grid,
+        channels=bundle.pca.channels,
+        context_frames=bundle.context_frames,
+        frame_interval_s=bundle.frame_interval_s,
+        heads=tuple(bundle.heads),
+        class_names=segmentation.class_names if is_segmentation else (),  # type: ignore[union-attr]
+        palette=segmentation.palette if is_segmentation else (),  # type: ignore[union-attr]
+        depth_is_metric=depth.is_metric if isinstance(depth, DepthTask) else True,
+    )
+
+
+def data_facts(recording: Recording) -> DataFacts:
+    """What the report says about a recording."""
+    labels: Mapping[str, int] = {
+        kind: int(recording.labelled(kind).size)
+        for kind in LABEL_KINDS
+        if recording.labelled(kind).size
+    }
+    return DataFacts(
+        recording.name, len(recording), recording.duration_s, recording.fingerprint, labels
+    )

@@ -1,0 +1,44 @@
+"""How far predicted features are from the true ones, clip by clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+METRICS = ("smooth_l1", "mse", "cosine")
+"""SmoothL1 with beta 0.1 (the training loss), squared error, and 1 - cosine similarity."""
+BETA = 0.1
+
+
+@dataclass(frozen=True)
+class MeanErrors:
+    """Means over clips; lower is better.
+
+    Attributes:
+        smooth_l1: SmoothL1, beta 0.1, mean over patches and channels.
+        mse: squared error, mean over patches and channels.
+        cosine: 1 - cosine similarity of predicted and true patch, mean over patches.
+    """
+
+    smooth_l1: float
+    mse: float
+    cosine: float
+
+
+def clip_errors(predicted: Tensor, true: Tensor) -> Tensor:
+    """Score each clip by itself.
+
+    Args:
+        predicted, true: (B, ..., h, w, C) of the same shape.
+
+    Returns:
+        (B, ..., 3) float64 on the CPU, in the order of METRICS.
+    """
+    p, t = predicted.float(), true.float()
+    smooth = functional.smooth_l1_loss(p, t, reduction="none", beta=BETA).mean(dim=(-3, -2, -1))
+    squared = (p - t).square().mean(dim=(-3, -2, -1))
+    cosine = 1.0 - functional.cosine_similarity(p, t, dim=-1).mean(dim=(-2, -1))
+    return torch.stack([smooth, squared, cosine], dim=-1).double().cpu()

@@ -1,0 +1,229 @@
+"""Heads on predicted features against labels, and how much of the gap to the oracle is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.model import Bundle, DepthTask
+from dino_foresight_ros.training.data import FrameLabels
+from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
+from dino_foresight_ros.training.metrics import (
+    DepthMetrics,
+    DepthScores,
+    NormalsMetrics,
+    NormalsScores,
+    SegmentationMetrics,
+)
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """Intersection over union, 0 to 1, over all pixels of all frames.
+
+    Attributes:
+        miou: mean over the classes that occur in the labels (the same for every predictor).
+        moving_miou: mean over those of them that move; None without any.
+        per_class: class name -> IoU, of the classes that occur in the labels.
+    """
+
+    miou: float
+    moving_miou: float | None
+    per_class: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """Scores of one predictor; None where there is no head or no label."""
+
+    predictor: str
+    segmentation: SegmentationResult | None = None
+    depth: DepthScores | None = None
+    normals: NormalsScores | None = None
+
+
+class ClosedMetric(NamedTuple):
+    """A score whose gap may be closed: where it stands, which way is better, the least gap."""
+
+    head: str
+    score: str
+    sign: int
+    least_gap: float
+
+
+CLOSED_METRICS = (
+    ClosedMetric("segmentation", "miou", 1, 0.01),
+    ClosedMetric("segmentation", "moving_miou", 1, 0.01),
+    ClosedMetric("depth", "delta1", 1, 0.01),
+    ClosedMetric("depth", "abs_rel", -1, 0.01),
+    ClosedMetric("normals", "mean_deg", -1, 0.5),
+)
+"""`least_gap` is in the score's own unit; below it a share would be noise over noise."""
+
+
+@dataclass(frozen=True)
+class ClosedShare:
+    """Share of the gap between copy-last and oracle that a predictor closes.
+
+    Attributes:
+        predictor, head, score: what it is of.
+        share: (predictor - copy-last) / (oracle - copy-last): 0 is copy-last, 1 the oracle, below
+            0 worse than copy-last. None where undefined.
+        gap: oracle - copy-last, turned so that positive means the oracle is better.
+        reason: why `share` is None.
+    """
+
+    predictor: str
+    head: str
+    score: str
+    share: float | None
+    gap: float
+    reason: str | None = None
+
+
+def closed_share(
+    predictor: str, metric: ClosedMetric, value: float, copy_last: float, oracle: float
+) -> ClosedShare:
+    """Compute one share; undefined where the gap is about 0 or the oracle is no better."""
+    gap = metric.sign * (oracle - copy_last)
+    if gap < metric.least_gap:
+        why = (
+            f"undefined: the oracle is better than copy-last by {gap:.3g} only "
+            f"(at least {metric.least_gap:g} is needed)"
+            if gap > 0
+            else "undefined: the oracle is no better than copy-last"
+        )
+        return ClosedShare(predictor, metric.head, metric.score, None, gap, why)
+    share = metric.sign * (value - copy_last) / gap
+    return ClosedShare(predictor, metric.head, metric.score, share, gap)
+
+
+def closed_shares(
+    rows: Mapping[str, LabelRow], copy_last: str, oracle: str
+) -> tuple[ClosedShare, ...]:
+    """Every share of every predictor between the two."""
+    shares = []
+    for name, row in rows.items():
+        if name in (copy_last, oracle):
+            continue
+        for metric in CLOSED_METRICS:
+            value, low, high = (
+                getattr(getattr(one, metric.head), metric.score, None)
+                for one in (row, rows[copy_last], rows[oracle])
+            )
+            if value is not None and low is not None and high is not None:
+                shares.append(closed_share(name, metric, value, low, high))
+    return tuple(shares)
+
+
+def align_inverse_depth(relative: Tensor, metres: Tensor) -> Tensor:
+    """Relative inverse depth -> metres, by the scale and shift that fit this image best.
+
+    Least squares in inverse depth over the pixels of known depth (Ranftl et al. 2020, sec. 5);
+    what comes out beyond the largest known depth is cut off there.
+
+    Args:
+        relative: (H, W), any scale, larger is nearer.
+        metres: (H, W), NaN unknown.
+
+    Returns:
+        (H, W) metres.
+    """
+    known = torch.isfinite(metres) & (metres > 0)
+    x, y = relative[known].double(), 1.0 / metres[known].double()
+    spread = x - x.mean()
+    variance = spread.square().sum()
+    scale = (spread * (y - y.mean())).sum() / variance if variance > 0 else torch.zeros_like(x[0])
+    inverse = scale * (relative.double() - x.mean()) + y.mean()
+    return (1.0 / inverse.clamp_min(1.0 / metres[known].double().max())).float()
+
+
+class LabelScorer:
+    """Scores one predictor's maps, frame by frame."""
+
+    def __init__(self, bundle: Bundle, classes: ClassSpace | None) -> None:
+        """Start with nothing scored.
+
+        Args:
+            bundle: whose tasks say what maps mean.
+            classes: in which a segmentation is scored; None: it is not.
+        """
+        self._classes = classes
+        self._depth_task = bundle.tasks.get("depth")
+        self._present: set[int] = set()
+        self._frames = dict.fromkeys(("segmentation", "depth", "normals"), 0)
+        self._depth, self._normals = DepthMetrics(), NormalsMetrics()
+        if classes is not None:
+            # One class more: what the head says where no scored class stands for it.
+            self._segmentation = SegmentationMetrics(len(classes.names) + 1)
+
+    def update(self, maps: Mapping[str, Tensor], labels: FrameLabels) -> None:
+        """Score one frame: maps (H, W) or (H, W, 3) of the labels' size."""
+        if "segmentation" in maps and labels.segmentation is not None:
+            self._update_segmentation(maps["segmentation"], labels.segmentation)
+        if "depth" in maps and labels.depth is not None:
+            self._update_depth(maps["depth"].float().cpu(), torch.as_tensor(labels.depth))
+        if "normals" in maps and labels.normals is not None:
+            true = torch.as_tensor(labels.normals)
+            if bool((torch.isfinite(true).all(-1) & (true != 0).any(-1)).any()):
+                self._normals.update(maps["normals"].float().cpu()[None], true[None])
+                self._frames["normals"] += 1
+
+    def _update_segmentation(self, ids: Tensor, label: np.ndarray) -> None:
+        if self._classes is None:
+            return
+        true = self._classes.from_labels[label]
+        present = np.unique(true)
+        if present.tolist() == [UNLABELLED]:
+            return
+        self._present |= set(present.tolist()) - {UNLABELLED}
+        predicted = self._classes.from_head[ids.cpu().numpy()]
+        predicted[predicted == UNLABELLED] = len(self._classes.names)
+        self._segmentation.update(torch.as_tensor(predicted)[None], torch.as_tensor(true)[None])
+        self._frames["segmentation"] += 1
+
+    def _update_depth(self, depth: Tensor, true: Tensor) -> None:
+        task = self._depth_task
+        assert isinstance(task, DepthTask)
+        if task.is_metric:
+            assert task.min_m is not None
+            assert task.max_m is not None
+            # Nothing beyond its bins can be said by the head: scored is what lies within them.
+            true = true.where((true >= task.min_m) & (true <= task.max_m), torch.nan)
+        if not bool((true > 0).any()):
+            return
+        if not task.is_metric:
+            depth = align_inverse_depth(depth, true)
+        self._depth.update(depth[None], true[None])
+        self._frames["depth"] += 1
+
+    def row(self, predictor: str) -> LabelRow:
+        """Everything so far."""
+        return LabelRow(
+            predictor,
+            self._segmentation_result() if self._frames["segmentation"] else None,
+            self._depth.compute() if self._frames["depth"] else None,
+            self._normals.compute() if self._frames["normals"] else None,
+        )
+
+    @property
+    def frames(self) -> dict[str, int]:
+        """Frames scored, by kind of label."""
+        return {kind: count for kind, count in self._frames.items() if count}
+
+    def _segmentation_result(self) -> SegmentationResult:
+        assert self._classes is not None
+        scores = self._segmentation.compute().per_class
+        per_class = {self._classes.names[i]: scores[i] for i in sorted(self._present)}
+        moving = [scores[i] for i in self._classes.moving if i in self._present]
+        return SegmentationResult(
+            sum(per_class.values()) / len(per_class),
+            sum(moving) / len(moving) if moving else None,
+            per_class,
+        )

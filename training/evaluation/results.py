@@ -1,0 +1,221 @@
+"""The result of an evaluation, as small frozen records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.training.evaluation.bootstrap import Improvement
+from dino_foresight_ros.training.evaluation.config import EvaluationConfig
+from dino_foresight_ros.training.evaluation.feature_errors import MeanErrors
+from dino_foresight_ros.training.evaluation.fitting import FitFacts
+from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
+from dino_foresight_ros.training.evaluation.series import Series
+from dino_foresight_ros.training.evaluation.similarity import SimilarityResult
+
+PCA_SPACE, RAW_SPACE = "pca", "raw"
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """Feature errors of one predictor.
+
+    Attributes:
+        predictor: its name.
+        errors: means over the clips.
+        improvements: metric -> over copy-last, in percent; None where copy-last has no error.
+    """
+
+    predictor: str
+    errors: MeanErrors
+    improvements: Mapping[str, Improvement | None]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far ahead: one step of one series.
+
+    Attributes:
+        kind: "horizons", "one step" or "rollout"; see `series`.
+        spacing_s: seconds between context frames and from step to step.
+        step: of the forecaster.
+        gap_s: the time gap of the series; None by horizon.
+        measured_s: mean of what the time stamps say.
+    """
+
+    kind: str
+    spacing_s: float
+    step: int
+    gap_s: float | None
+    measured_s: float
+
+    @property
+    def nominal_s(self) -> float:
+        """Seconds from the newest context frame to the target."""
+        return self.step * self.spacing_s
+
+
+@dataclass(frozen=True)
+class FeatureResult:
+    """Feature errors of every predictor at one lead, in one space.
+
+    Attributes:
+        lead: how far ahead.
+        space: "pca"; or "raw", predictions taken back by the PCA against what the encoder gave.
+        clips, recordings, blocks: how many were scored, from how many recordings, and how many
+            pieces without common frames they make (what the confidence interval resamples).
+        rows: predictor -> its errors.
+    """
+
+    lead: Lead
+    space: str
+    clips: int
+    recordings: int
+    blocks: int
+    rows: Mapping[str, FeatureRow]
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """Scores of heads on predicted features at one lead.
+
+    Attributes:
+        lead: how far ahead; None for heads on the true features of single frames.
+        frames: kind of label -> frames scored.
+        rows: predictor -> its scores.
+        closed: share of the gap between copy-last and oracle that each predictor closes.
+    """
+
+    lead: Lead | None
+    frames: Mapping[str, int]
+    rows: Mapping[str, LabelRow]
+    closed: tuple[ClosedShare, ...] = ()
+
+
+@dataclass(frozen=True)
+class SheetStep:
+    """One forecast instant of the qualitative sheet.
+
+    Attributes:
+        step, lead_s: the step, and seconds after the moment.
+        image: (H, W, 3) uint8, the frame that really came.
+        maps: predictor (or "labels") -> head -> map; see `label_scores.decode`.
+        features: predictor -> (h, w, 3) float32, three channels for colours.
+    """
+
+    step: int
+    lead_s: float
+    image: NDArray[np.uint8]
+    maps: Mapping[str, Mapping[str, NDArray[Any]]]
+    features: Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class SheetMoment:
+    """One clip of the qualitative sheet: where from, the newest frame it knew, its steps."""
+
+    recording: str
+    stamp_ns: int
+    image: NDArray[np.uint8]
+    steps: tuple[SheetStep, ...]
+
+
+@dataclass(frozen=True)
+class BundleFacts:
+    """What was evaluated."""
+
+    name: str
+    trained: bool
+    encoder: str
+    layers: tuple[int, ...]
+    image_size: tuple[int, int]
+    grid: tuple[int, int]
+    channels: int
+    context_frames: int
+    frame_interval_s: float
+    heads: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    depth_is_metric: bool = True
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """One recording that was scored or fitted on."""
+
+    name: str
+    frames: int
+    duration_s: float
+    fingerprint: str
+    labels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that an evaluation found.
+
+    Attributes:
+        bundle, config, data, fit_data: what was evaluated, how and on what.
+        features: by horizon and by gap, PCA space first.
+        labels: with labels, by lead.
+        stills: heads on the true features of single labelled frames; None without labels.
+        similarity: patch similarity by time gap.
+        fits: series name -> how its linear and MLP predictors came about.
+        notes: what was left out and why; what a reader has to know.
+        device, dtype, version, seconds: of the run.
+        moments: for the qualitative sheet; not part of report.json.
+    """
+
+    bundle: BundleFacts
+    config: EvaluationConfig
+    data: tuple[DataFacts, ...]
+    fit_data: tuple[DataFacts, ...]
+    series: tuple[Series, ...]
+    features: tuple[FeatureResult, ...]
+    labels: tuple[LabelResult, ...]
+    stills: LabelResult | None
+    similarity: tuple[SimilarityResult, ...]
+    fits: Mapping[str, FitFacts]
+    notes: tuple[str, ...]
+    device: str
+    dtype: str
+    version: str
+    seconds: float
+    moments: tuple[SheetMoment, ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, pictures aside; infinite numbers become None."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "moments"}
+        return {name: _plain(value) for name, value in kept.items()}
+
+    def at_horizon(self, step: int, space: str = PCA_SPACE) -> FeatureResult:
+        """The feature errors at a horizon.
+
+        Raises:
+            KeyError: it was not scored.
+        """
+        for result in self.features:
+            if (result.lead.kind, result.lead.step, result.space) == ("horizons", step, space):
+                return result
+        raise KeyError(step)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Improvement):
+        return _plain(value._asdict())
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(item) for name, item in _shallow(value).items()}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    # Strict JSON knows no infinity (a relative depth head's log errors).
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _shallow(value: Any) -> dict[str, Any]:
+    return {f.name: getattr(value, f.name) for f in fields(value)}

@@ -1,0 +1,256 @@
+"""Scores batches of clips as they come: feature errors, labels, patch similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.training.data import Recording
+from dino_foresight_ros.training.evaluation.bootstrap import blocks_of, improvement
+from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
+from dino_foresight_ros.training.evaluation.clips import Clip
+from dino_foresight_ros.training.evaluation.config import EvaluationConfig
+from dino_foresight_ros.training.evaluation.feature_errors import METRICS, MeanErrors, clip_errors
+from dino_foresight_ros.training.evaluation.heads import (
+    decode,
+    decode_layers,
+    rollout_layers,
+    sizes_of,
+)
+from dino_foresight_ros.training.evaluation.label_scores import LabelScorer, closed_shares
+from dino_foresight_ros.training.evaluation.predictors import (
+    COPY_LAST,
+    FORECAST,
+    ORACLE,
+    Predictor,
+)
+from dino_foresight_ros.training.evaluation.results import (
+    PCA_SPACE,
+    RAW_SPACE,
+    FeatureResult,
+    FeatureRow,
+    LabelResult,
+    Lead,
+)
+from dino_foresight_ros.training.evaluation.series import Series
+from dino_foresight_ros.training.evaluation.similarity import (
+    SimilarityMeter,
+    SimilarityResult,
+    patch_classes,
+)
+from dino_foresight_ros.training.evaluation.stream import ClipBatch
+
+NS = 1_000_000_000
+
+
+class SeriesScorer:
+    """Scores the clips of one series."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        recordings: Sequence[Recording],
+        series: Series,
+        predictors: Mapping[str, Predictor],
+        classes: ClassSpace | None,
+    ) -> None:
+        """Start with nothing scored.
+
+        Args:
+            bundle: whose heads read the predictions.
+            recordings: what the clips' numbers refer to.
+            series: what is scored.
+            predictors: all but the oracle.
+            classes: how segmentation labels are scored; None: they are not.
+        """
+        self._bundle, self._recordings, self._series = bundle, recordings, series
+        self._predictors, self._classes = predictors, classes
+        self._errors: dict[tuple[str, str], list[Tensor]] = {}
+        self._clips: list[Clip] = []
+        self._label_scorers: dict[tuple[int, str], LabelScorer] = {}
+        self._label_leads: dict[int, list[float]] = {}
+        self._similarity = SimilarityMeter()
+        self._similar_s: list[float] = []
+
+    @torch.inference_mode()
+    def update(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """Score a batch; return the predictions (B, S, h, w, C) by predictor, the oracle's too."""
+        predicted = {name: predict(batch.context) for name, predict in self._predictors.items()}
+        predicted[ORACLE] = batch.targets
+        scored = [row for row, clip in enumerate(batch.clips) if clip.scored]
+        if scored:
+            self._score_features(batch, predicted, scored)
+        if any(clip.labelled for clip in batch.clips):
+            hidden = rollout_layers(self._bundle, batch.context, self._series.steps)
+            for row, clip in enumerate(batch.clips):
+                for step in clip.labelled:
+                    self._score_labels(batch, predicted, hidden, row, step)
+        self._score_similarity(batch)
+        return predicted
+
+    def _score_features(
+        self, batch: ClipBatch, predicted: Mapping[str, Tensor], rows: list[int]
+    ) -> None:
+        self._clips += [batch.clips[row] for row in rows]
+        truths = [(PCA_SPACE, batch.targets)]
+        if batch.raw_targets is not None:
+            truths.append((RAW_SPACE, batch.raw_targets))
+        for space, truth in truths:
+            for name, values in predicted.items():
+                back = values if space == PCA_SPACE else self._bundle.pca.inverse(values)
+                errors = clip_errors(back[rows], truth[rows])
+                self._errors.setdefault((space, name), []).append(errors)
+
+    def _score_labels(
+        self,
+        batch: ClipBatch,
+        predicted: Mapping[str, Tensor],
+        hidden: Mapping[int, Tensor],
+        row: int,
+        step: int,
+    ) -> None:
+        clip = batch.clips[row]
+        labels = batch.window.labels[clip.targets[step]]
+        sizes = sizes_of(labels, self._bundle.heads)
+        self._label_leads.setdefault(step, []).append(self._lead_s(clip, step))
+        z = torch.stack([values[row, step] for values in predicted.values()])
+        maps = decode(self._bundle, z, sizes)
+        of_layers = {layer: tokens[row, step][None] for layer, tokens in hidden.items()}
+        layered = decode_layers(self._bundle, of_layers, sizes)
+        for place, name in enumerate(predicted):
+            scorer = self._label_scorers.get((step, name))
+            if scorer is None:
+                scorer = LabelScorer(self._bundle, self._classes)
+                self._label_scorers[step, name] = scorer
+            of_this = {head: one[place] for head, one in maps.items()}
+            if name == FORECAST:
+                of_this.update({head: one[0] for head, one in layered.items()})
+            scorer.update(of_this, labels)
+
+    def _score_similarity(self, batch: ClipBatch) -> None:
+        """Of the gap's two series the one that is labelled: every gap has exactly one."""
+        if self._series.gap_s is None or not self._series.label_steps:
+            return
+        rows = [row for row, clip in enumerate(batch.clips) if clip.targets[0] >= 0]
+        if not rows:
+            return
+        self._similar_s += [self._lead_s(batch.clips[row], 0) for row in rows]
+        classes = [self._patch_classes(batch, batch.clips[row]) for row in rows]
+        self._similarity.update(batch.context[rows, -1], batch.targets[rows, 0], classes)
+
+    def _patch_classes(self, batch: ClipBatch, clip: Clip) -> NDArray[np.uint8]:
+        labels = batch.window.labels.get(clip.targets[0])
+        if labels is None or labels.segmentation is None or self._classes is None:
+            return np.full(self._bundle.grid, UNLABELLED, np.uint8)
+        return patch_classes(self._classes.from_labels[labels.segmentation], self._bundle.grid)
+
+    def _lead_s(self, clip: Clip, step: int) -> float:
+        stamps = self._recordings[clip.recording].stamps_ns
+        return float(stamps[clip.targets[step]] - stamps[clip.context[-1]]) / NS
+
+    def _lead(self, step: int, measured_s: float) -> Lead:
+        series = self._series
+        return Lead(series.kind, series.spacing_s, series.steps[step], series.gap_s, measured_s)
+
+    def feature_results(self, config: EvaluationConfig) -> list[FeatureResult]:
+        """Errors of every step; none where no clip was scored."""
+        if not self._clips:
+            return []
+        numbers = np.array([clip.recording for clip in self._clips], np.int64)
+        anchors_s = np.array(
+            [
+                (stamps := self._recordings[clip.recording].stamps_ns)[clip.context[-1]] - stamps[0]
+                for clip in self._clips
+            ],
+            np.float64,
+        )
+        contexts = len(self._clips[0].context) - 1
+        span_s = self._series.spacing_s * (contexts + self._series.steps[-1])
+        blocks = blocks_of(numbers, anchors_s / NS, span_s)
+        spaces = dict.fromkeys(space for space, _ in self._errors)
+        return [
+            self._feature_result(space, step, blocks, config)
+            for space in spaces
+            for step in range(len(self._series.steps))
+        ]
+
+    def _feature_result(
+        self, space: str, step: int, blocks: np.ndarray, config: EvaluationConfig
+    ) -> FeatureResult:
+        errors = {
+            name: torch.cat(parts)[:, step].numpy()
+            for (of, name), parts in self._errors.items()
+            if of == space
+        }
+        rows = {}
+        for name, values in errors.items():
+            gains = {
+                metric: improvement(
+                    values[:, column], errors[COPY_LAST][:, column], blocks, config.seed,
+                    config.resamples, config.confidence,
+                )
+                for column, metric in enumerate(METRICS)
+            }  # fmt: skip
+            means = MeanErrors(*(float(mean) for mean in values.mean(axis=0)))
+            rows[name] = FeatureRow(name, means, gains)
+        measured = float(np.mean([self._lead_s(clip, step) for clip in self._clips]))
+        return FeatureResult(
+            self._lead(step, measured),
+            space,
+            len(self._clips),
+            len({clip.recording for clip in self._clips}),
+            int(blocks.max()) + 1,
+            rows,
+        )
+
+    def label_results(self) -> list[LabelResult]:
+        """Label scores of every labelled step."""
+        results = []
+        for step in sorted(self._label_leads):
+            scorers = {name: one for (of, name), one in self._label_scorers.items() if of == step}
+            frames = scorers[FORECAST].frames
+            if not frames:
+                continue
+            rows = {name: scorer.row(name) for name, scorer in scorers.items()}
+            lead = self._lead(step, float(np.mean(self._label_leads[step])))
+            results.append(LabelResult(lead, frames, rows, closed_shares(rows, COPY_LAST, ORACLE)))
+        return results
+
+    def similarity_result(self, class_names: tuple[str, ...]) -> SimilarityResult | None:
+        """Patch similarity of a gap's series."""
+        if not self._similarity.pairs:
+            return None
+        assert self._series.gap_s is not None
+        measured = float(np.mean(self._similar_s))
+        return self._similarity.result(self._series.gap_s, measured, class_names)
+
+
+class StillScorer:
+    """Scores heads on the true features of single frames."""
+
+    def __init__(self, bundle: Bundle, classes: ClassSpace | None) -> None:
+        self._bundle, self._classes = bundle, classes
+        self._scorer: LabelScorer | None = None
+
+    @torch.inference_mode()
+    def update(self, batch: ClipBatch) -> None:
+        """Score a batch of stills."""
+        for row, clip in enumerate(batch.clips):
+            labels = batch.window.labels[clip.targets[0]]
+            sizes = sizes_of(labels, self._bundle.heads)
+            maps = decode(self._bundle, batch.targets[row], sizes)
+            if self._scorer is None:
+                self._scorer = LabelScorer(self._bundle, self._classes)
+            self._scorer.update({head: one[0] for head, one in maps.items()}, labels)
+
+    def result(self) -> LabelResult | None:
+        """The scores; None where nothing was scored."""
+        if self._scorer is None or not self._scorer.frames:
+            return None
+        return LabelResult(None, self._scorer.frames, {ORACLE: self._scorer.row(ORACLE)})

@@ -1,0 +1,109 @@
+"""What is forecast, and how far ahead: the definitions every table of the report rests on.
+
+A *series* is one way of forecasting: context frames `spacing_s` apart, the newest of them at t, and
+the model fed its own predictions `step` times, so that its target lies at t + step * spacing_s.
+
+By horizon: the spacing is the bundle's own frame interval, the step 1 to 8 (the paper's short and
+mid term are steps 1 and 3, sec. 4.1).
+
+By time gap g, two ways to the same target at t + g, told apart in the report:
+  "one step": context frames g apart, one step (how DINO-world varies its time stamps, and what
+  training with random strides prepares a forecaster for);
+  "rollout": n steps of g / n, where n is the number of steps whose length lies nearest to the
+  bundle's interval. Left out where n is 1: it is the same as one step.
+
+Frames lie at the recording's own instants. A clip is taken where every frame is the one nearest to
+its nominal instant, and lies within the tolerance that the live node has for its context
+(`ContextRule`); how far ahead the targets lay on average is measured and stands in every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.model.forecaster import MAX_STEPS
+from dino_foresight_ros.runtime.feature_buffer import NS, ContextRule
+
+_NEAREST = 0.6
+"""Of the time between frames; above a half, for cameras whose frames jitter."""
+HORIZONS = "horizons"
+ONE_STEP = "one step"
+ROLLOUT = "rollout"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One way of forecasting.
+
+    Attributes:
+        kind: HORIZONS, ONE_STEP or ROLLOUT.
+        spacing_s: seconds between context frames, and from step to step.
+        steps: the steps that are scored, rising, counted from 1.
+        label_steps: those of them whose labels are scored too.
+        gap_s: the time gap of a ONE_STEP or ROLLOUT series.
+    """
+
+    kind: str
+    spacing_s: float
+    steps: tuple[int, ...]
+    label_steps: tuple[int, ...] = ()
+    gap_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        if self.gap_s is None:
+            return f"{self.steps[0]} to {self.steps[-1]} steps of {self.spacing_s:g} s"
+        return f"gap {self.gap_s:g} s, {self.kind}"
+
+    def context_offsets_s(self, frames: int) -> tuple[float, ...]:
+        """Seconds from the newest context frame to each, oldest first."""
+        return tuple(-k * self.spacing_s for k in reversed(range(frames)))
+
+    def target_offsets_s(self) -> tuple[float, ...]:
+        """Seconds from the newest context frame to the target of each step."""
+        return tuple(k * self.spacing_s for k in self.steps)
+
+    def tolerance_s(self, frames: int, stamps_ns: NDArray[np.int64]) -> float:
+        """How far a frame may lie from its nominal instant.
+
+        As far as in the live node, but little more than half the time between the recording's
+        frames: further off lies only what stands in for a frame before its start or after its end.
+        """
+        live_s = ContextRule.for_interval(frames, self.spacing_s).tolerance_ns / NS
+        if len(stamps_ns) < 2:
+            return live_s
+        return min(live_s, _NEAREST * float(np.median(np.diff(stamps_ns))) / NS)
+
+
+def steps_for_gap(gap_s: float, interval_s: float) -> int:
+    """The number of equal steps to `gap_s` whose length lies nearest to `interval_s`."""
+    return min(range(1, MAX_STEPS + 1), key=lambda count: (abs(gap_s / count - interval_s), count))
+
+
+def make_series(
+    interval_s: float,
+    horizons: Sequence[int],
+    gaps_s: Sequence[float],
+    label_horizons: Sequence[int] = (),
+) -> list[Series]:
+    """Every series of an evaluation.
+
+    Labels are scored at `label_horizons`, and at every gap by whichever way keeps nearest to the
+    bundle's interval.
+    """
+    series = []
+    if horizons:
+        steps = tuple(sorted(set(horizons)))
+        labelled = tuple(k for k in steps if k in label_horizons)
+        series.append(Series(HORIZONS, interval_s, steps, labelled))
+    for gap in sorted(set(gaps_s)):
+        count = steps_for_gap(gap, interval_s)
+        series.append(Series(ONE_STEP, gap, (1,), (1,) if count == 1 else (), gap))
+        if count > 1:
+            series.append(Series(ROLLOUT, gap / count, (count,), (count,), gap))
+    return series

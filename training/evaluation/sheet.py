@@ -1,0 +1,195 @@
+"""The qualitative sheet: what was known, what was forecast, what then came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.render import theme
+from dino_foresight_ros.render.banner import untrained_banner
+from dino_foresight_ros.render.block import Grid, fit
+from dino_foresight_ros.render.depth import DepthScale
+from dino_foresight_ros.render.normals import colorize_normals
+from dino_foresight_ros.render.palette import ClassPalette, Picture, overlay
+from dino_foresight_ros.render.panels import empty_panel, legend_entries, legend_panel, scale_panel
+from dino_foresight_ros.render.text import draw_tag, draw_text, shortened
+from dino_foresight_ros.training.evaluation.moments import LABELS, SHOWN
+from dino_foresight_ros.training.evaluation.predictors import FORECAST, TITLES
+from dino_foresight_ros.training.evaluation.results import Report, SheetMoment, SheetStep
+
+WIDTH = 1600
+FEATURES = "features"
+_NAMES = {LABELS: "labels", **TITLES}
+_NOTE = (
+    "Forecast: from frames up to t. Oracle: the same heads on the features of the frame that then "
+    "came. Copy-last: on those of the frame at t. Classes are laid over the frame that came."
+)
+
+
+def draw_sheet(report: Report, folder: Path) -> list[Path]:
+    """Draw one sheet per head (of features where there are no heads); return the files."""
+    if not report.moments:
+        return []
+    kinds = [kind for kind in report.bundle.heads if _shown(report.moments, kind)]
+    paths = []
+    for kind in kinds or [FEATURES]:
+        path = folder / f"sheet_{kind}.png"
+        picture = _Sheet(report, kind).draw()
+        bgr = np.ascontiguousarray(picture[..., ::-1])
+        if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
+            raise ForesightError(f"cannot write {path}: is the disk full?")
+        paths.append(path)
+    return paths
+
+
+def _shown(moments: Sequence[SheetMoment], kind: str) -> bool:
+    return any(kind in step.maps[FORECAST] for moment in moments for step in moment.steps)
+
+
+class _Sheet:
+    """One sheet: a block per moment, columns t and the steps, rows what came and each source."""
+
+    def __init__(self, report: Report, kind: str) -> None:
+        self._report, self._kind, self._moments = report, kind, report.moments
+        self._margin = round(WIDTH * 0.02)
+        steps = [step for moment in self._moments for step in moment.steps]
+        present = {
+            name for step in steps for name in (*step.maps, FORECAST) if self._has(step, name)
+        }
+        self._rows = [name for name in (FORECAST, LABELS, *SHOWN[1:]) if name in present]
+        image = self._moments[0].image
+        columns = 1 + max(len(moment.steps) for moment in self._moments)
+        aspect = image.shape[1] / image.shape[0]
+        self._grid = Grid.fitting(WIDTH - 2 * self._margin, columns, aspect)
+        self._color = self._colors(steps)
+
+    def _has(self, step: SheetStep, name: str) -> bool:
+        if self._kind == FEATURES:
+            return name in step.features
+        return self._kind in step.maps.get(name, {})
+
+    def _colors(self, steps: Sequence[SheetStep]) -> Callable[[NDArray[Any]], Picture]:
+        """How a map becomes a picture; sets the key to the colours."""
+        bundle, size = self._report.bundle, self._grid.tile_size
+        maps = [step.maps[name][self._kind] for step in steps for name in step.maps
+                if self._kind in step.maps[name]]  # fmt: skip
+        self._key: Picture | None = None
+        if self._kind == "segmentation":
+            palette = ClassPalette(bundle.class_names, bundle.palette)
+            seen = set().union(*(set(np.unique(one).tolist()) for one in maps))
+            self._key = legend_panel(legend_entries(palette, seen), *size)
+            return palette.colorize
+        if self._kind == "depth":
+            floats = [np.asarray(one, np.float32) for one in maps]
+            scale = DepthScale.spanning(floats, bundle.depth_is_metric)
+            self._key = scale_panel(scale, *size)
+            return scale.colorize
+        if self._kind == "normals":
+            return colorize_normals
+        return _FeatureColors([one for step in steps for one in step.features.values()])
+
+    def draw(self) -> Picture:
+        """(H, WIDTH, 3) uint8."""
+        pieces = [self._header()]
+        if not self._report.bundle.trained:
+            pieces += [untrained_banner(WIDTH, round(WIDTH * 0.026)), _space(self._margin // 2)]
+        for moment in self._moments:
+            pieces += [self._block(moment), _space(self._margin)]
+        footer = _space(self._margin)
+        size = round(WIDTH * 0.0105)
+        room = WIDTH - 2 * self._margin
+        draw_text(footer, (self._margin, 0), shortened(_NOTE, room, size), size, theme.DIM)
+        return np.concatenate([*pieces, footer])
+
+    def _header(self) -> Picture:
+        large, small = round(WIDTH * 0.02), round(WIDTH * 0.0115)
+        header = _space(self._margin + 3 * large)
+        bundle = self._report.bundle
+        title = f"{bundle.name}: {self._kind}"
+        draw_text(header, (self._margin, self._margin * 2 // 3), title, large, bold=True)
+        height, width = bundle.image_size
+        facts = (
+            f"{bundle.context_frames} context frames {1000 * bundle.frame_interval_s:.0f} ms "
+            f"apart, {width} x {height} pixels, {bundle.encoder}"
+        )
+        at = (self._margin, self._margin * 2 // 3 + round(large * 1.6))
+        draw_text(header, at, facts, small, theme.DIM)
+        return header
+
+    def _block(self, moment: SheetMoment) -> Picture:
+        grid = self._grid
+        rows = 1 + len(self._rows)
+        block = _space(grid.height(rows))
+        inner = block[:, self._margin :]
+        self._heading(inner, 0, "now", moment.recording)
+        self._paste(inner, 0, 0, fit(moment.image, grid.tile_size))
+        if self._key is not None:
+            self._paste(inner, 1, 0, self._key)
+        for column, step in enumerate(moment.steps, 1):
+            self._heading(inner, column, f"+{1000 * step.lead_s:.0f} ms", f"step {step.step}")
+            came = fit(step.image, grid.tile_size).copy()
+            self._tag(came, "what then came")
+            self._paste(inner, 0, column, came)
+            for row, name in enumerate(self._rows, 1):
+                self._paste(inner, row, column, self._tile(step, name))
+        return block
+
+    def _tile(self, step: SheetStep, name: str) -> Picture:
+        size = self._grid.tile_size
+        if not self._has(step, name):
+            return empty_panel(*size, f"no {_NAMES[name]}")
+        values = step.features[name] if self._kind == FEATURES else step.maps[name][self._kind]
+        colors = self._color(values)
+        enlarged = cv2.resize(colors, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+        tile = np.ascontiguousarray(enlarged, np.uint8)
+        if self._kind == "segmentation":
+            tile = overlay(fit(step.image, size), tile, 0.6)
+        self._tag(tile, _NAMES[name])
+        if not self._report.bundle.trained and name != LABELS:
+            at = (size[1], size[0])
+            draw_tag(tile, at, theme.UNTRAINED_TAG, size[1] // 28, theme.WARNING, anchor="rb")
+        return tile
+
+    def _tag(self, tile: Picture, text: str) -> None:
+        draw_tag(tile, (0, len(tile)), text, max(11, tile.shape[1] // 24), theme.TEXT, anchor="lb")
+
+    def _heading(self, inner: Picture, column: int, name: str, remark: str) -> None:
+        grid = self._grid
+        size = max(11, round(grid.heading * 0.58))
+        x, _ = grid.corner(0, column)
+        baseline = round(grid.heading * 0.7)
+        _, _, right, _ = draw_text(
+            inner, (x, baseline), name, size, theme.TEXT, anchor="ls", bold=True
+        )
+        room = x + grid.tile_width - right - size
+        text = shortened(remark, room, round(size * 0.82))
+        at = (right + size // 2, baseline)
+        draw_text(inner, at, text, round(size * 0.82), theme.DIM, anchor="ls")
+
+    def _paste(self, inner: Picture, row: int, column: int, tile: Picture) -> None:
+        x, y = self._grid.corner(row, column)
+        inner[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+
+
+class _FeatureColors:
+    """Three channels as red, green and blue, one scale for all."""
+
+    def __init__(self, features: Sequence[NDArray[np.float32]]) -> None:
+        values = np.concatenate([one.reshape(-1, one.shape[-1]) for one in features])
+        self._low, self._high = np.percentile(values, (2, 98), axis=0)
+
+    def __call__(self, features: NDArray[np.float32]) -> Picture:
+        shares = (features - self._low) / np.maximum(self._high - self._low, 1e-6)
+        return np.asarray((shares.clip(0, 1) * 255).round(), np.uint8)
+
+
+def _space(height: int) -> Picture:
+    space = np.empty((height, WIDTH, 3), np.uint8)
+    space[:] = theme.BACKGROUND
+    return space
