@@ -65,6 +65,11 @@ class FolderSource(Source):
         self.frame_count = len(self._entries)
         self.size = self._first_size()
 
+    @property
+    def pictures(self) -> list[tuple[int, Path]]:
+        """Stamps and files of the window's pictures, damaged ones among them."""
+        return [(stamp_ns, picture) for _, stamp_ns, picture in self._entries]
+
     def _first_size(self) -> tuple[int, int]:
         """Decode up to the first good picture; a folder of bad ones is an error."""
         for _, _, path in self._entries:

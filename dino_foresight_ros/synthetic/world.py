@@ -95,6 +95,11 @@ class World:
         """Camera intrinsics (3, 3)."""
         return self._camera_at(0.0)[0].k
 
+    def ego(self, t_s: float) -> tuple[Array, float]:
+        """World from camera (4, 4) and the speed in m/s at `t_s` seconds, without rendering."""
+        camera, ego = self._camera_at(t_s)
+        return camera.world_from_camera, ego.speed_mps
+
     def frames(self, count: int | None = None, start: int = 0) -> Iterator[Frame]:
         """`count` frames (endless when None) from frame number `start`."""
         index = start

@@ -67,10 +67,14 @@ class PictureRecording(Recording):
 
 
 def open_folder(
-    path: Path, name: str, rate_hz: float | None, on_warning: Callable[[str], None] | None
+    path: Path, name: str, rate_hz: float | None, warn: Callable[[str], None]
 ) -> list[Recording]:
-    """Open a folder of pictures; stamps from the names, or `rate_hz` (10) pictures a second."""
-    source = FolderSource(path, Window(), on_warning, rate_hz)
-    stamps = np.array([stamp for _, stamp, _ in source._entries], np.int64)
-    pictures = [picture for _, _, picture in source._entries]
-    return [PictureRecording(path, pictures, name, stamps, source.size)]
+    """Open a folder of pictures; stamps from the names, or `rate_hz` (10) pictures a second.
+
+    Raises:
+        InputError: no pictures, or none of the first ones readable.
+    """
+    source = FolderSource(path, Window(), warn, rate_hz)
+    stamps_ns = np.array([stamp_ns for stamp_ns, _ in source.pictures], np.int64)
+    pictures = [picture for _, picture in source.pictures]
+    return [PictureRecording(path, pictures, name, stamps_ns, source.size)]

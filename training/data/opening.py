@@ -2,77 +2,222 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.media.opening import check_exists, is_bag
+from dino_foresight_ros.errors import ForesightError, InputError, UsageError
+from dino_foresight_ros.media.bag_salvage import BAG_SUFFIXES
+from dino_foresight_ros.media.folder import natural_key
+from dino_foresight_ros.media.images import IMAGE_SUFFIXES
+from dino_foresight_ros.media.opening import check_exists
 
+from .bad_files import BadFiles
+from .camvid import is_camvid, open_camvid
+from .cityscapes import is_cityscapes, open_cityscapes
+from .nuscenes import is_nuscenes, open_nuscenes
 from .recording import NS_PER_S, PartOfRecording, Recording
-from .spec import Part, Spec, parse_spec, part_of
+from .spec import Part, Spec, check_keys, parse_spec, part_of
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv")
+MAX_BAD = 20
+Warn = Callable[[str], None]
 
 
 def open_recordings(
     specs: Sequence[str],
     on_warning: Callable[[str], None] | None = None,
-    max_bad: int = 20,
+    max_bad: int = MAX_BAD,
 ) -> list[Recording]:
-    """Open all the recordings that the texts name."""
+    """Open all the recordings that the texts name, in that order.
+
+    Args:
+        specs: each a path or `KIND:PATH?key=value&key=value`, see `spec.parse_spec`. A path may be
+            a video, a folder of pictures, a rosbag2, a data set of a known layout, or a folder
+            with several of these in it, at any depth.
+        on_warning: is called with a line for everything that is left out or assumed.
+        max_bad: how many damaged or missing files are left out before that is an error.
+
+    Raises:
+        InputError: no frames at all, a path that does not exist, too many damaged files.
+        UsageError: a text that cannot be understood; says what is valid.
+    """
+    if not specs:
+        raise UsageError("no data is named; give a path or KIND:PATH?key=value")
+    warn: Warn = on_warning or (lambda text: None)
+    bad = BadFiles(0, max_bad, warn)
     found: list[Recording] = []
     for text in specs:
         spec = parse_spec(text)
         part = part_of(spec)
-        found += [_cut(recording, part) for recording in _open(spec, on_warning)]
-    return found
+        found += _parts(_open(spec, warn, bad), part, warn)
+    if not found:
+        raise InputError(f"nothing to read in {', '.join(specs)}: {bad.summary()}")
+    return _named_apart(_without_repeats(found, warn))
 
 
-def _open(spec: Spec, on_warning: Callable[[str], None] | None) -> list[Recording]:
+def _open(spec: Spec, warn: Warn, bad: BadFiles) -> list[Recording]:
     if spec.kind == "synthetic":
-        return _open_synthetic(spec)
-    check_exists(spec.path)
-    kind, path = spec.kind, spec.path
-    if kind == "auto":
-        kind = "bag" if is_bag(path) else "folder" if path.is_dir() else "video"
-    if kind == "bag":
-        from .bags import open_bag
+        from .synthetic import open_synthetic
 
-        return open_bag(path, path.name, spec.names("topic"), on_warning)
+        return open_synthetic(spec)
+    check_exists(spec.path)
+    if spec.kind == "auto":
+        return _open_path(spec, spec.path, warn, bad)
+    return _open_kind(spec.kind, spec, spec.path, warn, bad)
+
+
+def _open_kind(kind: str, spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Recording]:
+    spec = Spec(spec.text, kind, path, spec.options)
+    check_keys(spec)
+    if kind == "camvid":
+        return open_camvid(spec, warn)
+    if kind == "cityscapes":
+        return open_cityscapes(spec, warn)
+    if kind == "nuscenes":
+        return open_nuscenes(spec, warn, bad)
+    if kind == "pixels":
+        from .pixels import open_pixels
+
+        return open_pixels(path)
     if kind == "folder":
         from .folder import open_folder
 
-        return open_folder(path, path.name, spec.number("rate", None), on_warning)
-    if kind == "video":
+        return open_folder(path, _name(path), spec.number("rate", None), warn)
+    try:
+        if kind == "bag":
+            from .bags import open_bag
+
+            return open_bag(path, _name(path), spec.names("topic"), warn)
         from .video import open_video
 
-        return open_video(path, path.name)
-    raise UsageError(f"{spec.text}: {kind} cannot be read yet")
+        return [open_video(path, _name(path), warn)]
+    except InputError as error:
+        if spec.names("topic"):
+            raise
+        bad.add(str(path), str(error))
+        return []
 
 
-def _open_synthetic(spec: Spec) -> list[Recording]:
-    from dino_foresight_ros.synthetic import WorldConfig
+def _name(path: Path) -> str:
+    return path.resolve().name or "root"
 
-    from .synthetic import SyntheticRecording
 
-    interval_s = spec.number("interval", 0.1) or 0.1
-    height, _, width = spec.options.get("size", "180x320").partition("x")
-    low, _, high = spec.options.get("seeds", "0").partition("-")
-    frames = spec.whole("frames", 50)
-    return [
-        SyntheticRecording(
-            WorldConfig(seed, int(width), int(height), 1.0 / interval_s), frames, interval_s
+def _open_path(spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Recording]:
+    """Tell by its looks what a path is."""
+    if path.is_file():
+        if path.suffix.lower() in (*IMAGE_SUFFIXES, ".bag"):
+            _refuse_file(path)
+        return _open_kind("bag" if path.suffix in BAG_SUFFIXES else "video", spec, path, warn, bad)
+    for kind, matches in (
+        ("nuscenes", is_nuscenes),
+        ("cityscapes", is_cityscapes),
+        ("camvid", is_camvid),
+    ):
+        if matches(path):
+            return _open_kind(kind, spec, path, warn, bad)
+    if (path / "metadata.yaml").is_file():
+        return _open_kind("bag", spec, path, warn, bad)
+    return _open_several(spec, path, warn, bad)
+
+
+def _refuse_file(path: Path) -> None:
+    if path.suffix == ".bag":
+        raise InputError(f"{path} is a ROS 1 bag; convert it first with rosbags-convert")
+    raise InputError(f"{path} is a single picture; give a folder of them, a video or a bag")
+
+
+def _open_several(spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Recording]:
+    """Open what a folder holds: pictures of its own, videos, bags and folders of these."""
+    try:
+        entries = sorted(path.iterdir(), key=lambda entry: natural_key(entry.name))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
+    found: list[Recording] = []
+    before = len(bad)
+    if any(entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() for entry in entries):
+        found += _open_kind("folder", spec, path, warn, bad)
+    bags = [entry for entry in entries if entry.suffix in BAG_SUFFIXES and entry.is_file()]
+    if _are_splits(path, bags):
+        found += _open_kind("bag", spec, path, warn, bad)
+        bags = []
+    for entry in entries:
+        if entry in bags or (entry.is_file() and entry.suffix.lower() in VIDEO_SUFFIXES):
+            found += _open_path(spec, entry, warn, bad)
+        elif entry.is_dir():
+            found += _open_below(spec, entry, warn, bad)
+    if not found and len(bad) == before:
+        names = ", ".join(entry.name for entry in entries[:5]) or "nothing"
+        raise InputError(
+            f"{path} holds no video, pictures, rosbag2 or known data set; it holds {names}"
         )
-        for seed in range(int(low), int(high or low) + 1)
-    ]
+    return found
 
 
-def _cut(recording: Recording, part: Part) -> Recording:
+def _open_below(spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Recording]:
+    """Open a folder inside a folder, which need not hold anything of use."""
+    try:
+        return _open_path(spec, path, warn, bad)
+    except UsageError:
+        raise
+    except ForesightError as error:
+        if len(bad) > bad.limit:
+            raise
+        warn(f"left out: {error}")
+        return []
+
+
+def _are_splits(path: Path, bags: list[Path]) -> bool:
+    """Tell whether storage files without metadata.yaml are one bag: NAME_0, NAME_1, ..."""
+    stems = {bag.stem.rpartition("_")[0] for bag in bags}
+    numbers = {bag.stem.rpartition("_")[2] for bag in bags}
+    return len(bags) > 1 and len(stems) == 1 and numbers == {str(i) for i in range(len(bags))}
+
+
+def _parts(recordings: list[Recording], part: Part, warn: Warn) -> list[Recording]:
     if part == Part():
-        return recording
-    since_s = (recording.stamps_ns - recording.stamps_ns[0]) / NS_PER_S
+        return recordings
+    found = [cut for recording in recordings if (cut := _cut(recording, part, warn)) is not None]
+    if recordings and not found:
+        names = ", ".join(recording.name for recording in recordings[:5])
+        raise InputError(f"no frame of {names} lies in the part {part.label[1:]}")
+    return found
+
+
+def _cut(recording: Recording, part: Part, warn: Warn) -> Recording | None:
+    """Cut by time from the first frame, or by shares of the number of frames."""
     if part.is_share:
-        order = np.arange(len(recording)) / len(recording)
-        chosen = np.flatnonzero((order >= part.low) & (order < part.high))
+        where = np.arange(len(recording)) / len(recording)
     else:
-        chosen = np.flatnonzero((since_s >= part.low) & (since_s < part.high))
+        where = (recording.stamps_ns - recording.stamps_ns[0]) / NS_PER_S
+    chosen = np.flatnonzero((where >= part.low) & (where < part.high))
+    if not chosen.size:
+        warn(f"{recording.name} left out: no frame lies in the part {part.label[1:]}")
+        return None
     return PartOfRecording(recording, chosen, recording.name + part.label)
+
+
+def _without_repeats(recordings: list[Recording], warn: Warn) -> list[Recording]:
+    """Drop what was named twice, told by equal names and fingerprints."""
+    names = Counter(recording.name for recording in recordings)
+    kept: dict[tuple[str, str], Recording] = {}
+    for recording in recordings:
+        repeated = names[recording.name] > 1
+        key = (recording.name, recording.fingerprint if repeated else "")
+        if key in kept:
+            warn(f"{recording.name} is named twice; it is read once")
+            continue
+        kept[key] = recording
+    return list(kept.values())
+
+
+def _named_apart(recordings: list[Recording]) -> list[Recording]:
+    """Give recordings of the same name a suffix from their content, not from their order."""
+    names = Counter(recording.name for recording in recordings)
+    for recording in recordings:
+        if names[recording.name] > 1:
+            recording.name = f"{recording.name}~{recording.fingerprint[:6]}"
+    return recordings

@@ -17,9 +17,10 @@ KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "video": (),
     "folder": ("rate",),
     "bag": ("topic",),
-    "camvid": ("split", "classes"),
-    "cityscapes": ("split", "classes", "depth"),
+    "camvid": ("split", "classes", "unknown"),
+    "cityscapes": ("split", "classes", "unknown", "depth"),
     "nuscenes": ("version", "cameras", "scenes", "sweeps"),
+    "pixels": (),
     "synthetic": ("seeds", "frames", "interval", "size", "scene", "weather"),
 }
 KINDS = tuple(kind for kind in KIND_KEYS if kind != "auto")
@@ -98,7 +99,7 @@ def parse_spec(text: str) -> Spec:
             f"valid kinds: {', '.join(KINDS)}"
         )
     spec = Spec(text, kind, Path(path).expanduser(), options)
-    _check_keys(spec)
+    check_keys(spec)
     return spec
 
 
@@ -126,7 +127,8 @@ def _split_options(rest: str) -> tuple[str, dict[str, str]]:
     return path, options
 
 
-def _check_keys(spec: Spec) -> None:
+def check_keys(spec: Spec) -> None:
+    """Raise UsageError for an option that the kind does not know, with those it knows."""
     valid = (*KIND_KEYS[spec.kind], *COMMON_KEYS)
     if spec.kind == "auto":  # checked again once it is known what the path is
         valid = tuple(dict.fromkeys(key for keys in KIND_KEYS.values() for key in keys)) + valid

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from dino_foresight_ros.classes import MOVING_CLASS_IDS, WORLD_CLASSES
+from dino_foresight_ros import synthetic
+from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.synthetic import World, WorldConfig
 
+from .label_tables import WORLD_SPACE
 from .recording import (
     LABEL_KINDS,
     NS_PER_S,
+    EgoMotion,
     FrameLabels,
     LabelledFrame,
-    LabelSpace,
     Recording,
 )
+from .spec import Spec
 
-# Part of the fingerprint: raise it when the world's pictures change.
-_WORLD_VERSION = 1
-
-WORLD_SPACE = LabelSpace(
-    class_names=tuple(info.name for info in WORLD_CLASSES),
-    palette=tuple(info.color for info in WORLD_CLASSES),
-    moving=MOVING_CLASS_IDS,
+# Columns: the axes of the vehicle (x forward, y left, z up) in the camera's optical frame.
+_OPTICAL_FROM_BODY = np.array(
+    [[0.0, -1.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
 )
+_MAX_SEEDS = 100_000
+DEFAULT_FRAMES = 50
+DEFAULT_INTERVAL_S = 0.1
 
 
 @lru_cache(maxsize=4)
@@ -36,8 +41,21 @@ def _world(config: WorldConfig) -> World:
     return World(config)
 
 
+@lru_cache(maxsize=1)
+def _code_version() -> str:
+    """Fingerprint of what renders: the pictures are a function of it and the configuration."""
+    digest = hashlib.sha256()
+    folder = Path(synthetic.__file__).parent
+    for path in (folder.parent / "classes.py", *sorted(folder.glob("*.py"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 class SyntheticRecording(Recording):
-    """`frames` instants of one world, `interval_s` apart."""
+    """`frames` instants of one world, `interval_s` apart.
+
+    The vehicle's frame of `ego` lies at the camera and leans with it.
+    """
 
     def __init__(self, config: WorldConfig, frames: int, interval_s: float) -> None:
         every = np.arange(frames, dtype=np.int64)
@@ -50,6 +68,20 @@ class SyntheticRecording(Recording):
             labelled=dict.fromkeys(LABEL_KINDS, every),
         )
         self.config = config
+        self._ego: EgoMotion | None = None
+
+    @property
+    def ego(self) -> EgoMotion:
+        """How the camera moves; the steering angle is unknown."""
+        if self._ego is None:
+            world = _world(self.config)
+            states = [world.ego(stamp_ns / NS_PER_S) for stamp_ns in self.stamps_ns]
+            self._ego = EgoMotion(
+                speed_mps=np.array([speed for _, speed in states]),
+                steering_rad=np.full(len(self), np.nan),
+                world_from_ego=np.stack([pose @ _OPTICAL_FROM_BODY for pose, _ in states]),
+            )
+        return self._ego
 
     def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
         stamp_ns = int(self.stamps_ns[index])
@@ -65,5 +97,46 @@ class SyntheticRecording(Recording):
         )
 
     def _fingerprint_parts(self) -> Iterable[str]:
-        yield f"synthetic {_WORLD_VERSION} {sorted(asdict(self.config).items())}"
+        yield f"synthetic {_code_version()} {sorted(asdict(self.config).items())}"
         yield self.stamps_ns.tobytes().hex()
+
+
+def open_synthetic(spec: Spec) -> list[Recording]:
+    """Open one world per seed: `?seeds=0-19,42&frames=50&interval=0.1&size=180x320&scene=urban`.
+
+    `interval` in seconds, `size` height x width.
+    """
+    if str(spec.path) not in (".", ""):
+        raise UsageError(f"{spec.text}: the world has no path; write synthetic:?seeds=0-9")
+    interval_s = spec.number("interval", DEFAULT_INTERVAL_S)
+    assert interval_s is not None
+    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", spec.options.get("size", "180x320"))
+    if size is None:
+        raise spec.error("size", "height x width in pixels, such as 180x320")
+    frames = spec.whole("frames", DEFAULT_FRAMES)
+    chosen = {key: spec.options[key] for key in ("scene", "weather") if key in spec.options}
+    return [
+        SyntheticRecording(
+            WorldConfig(
+                seed=seed,
+                width=int(size[2]),
+                height=int(size[1]),
+                frame_rate_hz=1.0 / interval_s,
+                **chosen,  # type: ignore[arg-type]
+            ),
+            frames,
+            interval_s,
+        )
+        for seed in _seeds(spec)
+    ]
+
+
+def _seeds(spec: Spec) -> list[int]:
+    seeds: list[int] = []
+    for part in spec.options.get("seeds", "0").split(","):
+        found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part.strip())
+        last = int(found[2] or found[1]) if found else -1
+        if found is None or not int(found[1]) <= last < int(found[1]) + _MAX_SEEDS:
+            raise spec.error("seeds", "numbers and ranges, such as 0-19,42")
+        seeds += range(int(found[1]), last + 1)
+    return list(dict.fromkeys(seeds))

@@ -1,0 +1,206 @@
+"""Cityscapes sequences: snippets of 30 frames at 17 Hz, the 20th with labels.
+
+    DIR/leftImg8bit_sequence/SPLIT/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png
+    DIR/gtFine/SPLIT/CITY/CITY_SEQUENCE_FRAME_gtFine_labelIds.png (or _labelTrainIds.png)
+    DIR/disparity/SPLIT/CITY/CITY_SEQUENCE_FRAME_disparity.png and DIR/camera/.../..._camera.json
+
+Without leftImg8bit_sequence the single pictures of leftImg8bit are taken. Class ids are the 19
+training classes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from dino_foresight_ros.classes import CITYSCAPES_TO_WORLD
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
+
+from .label_tables import LabelTable
+from .labelled_pictures import DisparityCamera, LabelFiles, LabelledPictures, picture_size
+from .recording import NS_PER_S, LabelSpace, Recording
+from .spec import Spec
+
+FRAME_RATE_HZ = 17.0
+PAPER_INTERVALS_S = (2 / FRAME_RATE_HZ, 3 / FRAME_RATE_HZ, 4 / FRAME_RATE_HZ)
+"""The strides of 2, 3 and 4 frames that the paper draws from, in seconds."""
+
+_TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The label id of each of the 19 training classes."""
+_LAST_LABEL_ID = 33
+# Frames within a sequence that are further apart than this belong to different snippets.
+_SNIPPET_GAP = 10
+_NAME = re.compile(r"((.+)_\d{6})_(\d{6})_leftImg8bit\.(?:png|jpg)")
+
+
+def cityscapes_space() -> LabelSpace:
+    """Return the 19 training classes."""
+    task = cityscapes_segmentation()
+    return LabelSpace(task.class_names, task.palette, task.moving)
+
+
+def is_cityscapes(path: Path) -> bool:
+    """Tell whether a folder has Cityscapes' layout."""
+    return _pictures_folder(path) is not None
+
+
+def open_cityscapes(spec: Spec, on_warning: Callable[[str], None]) -> list[Recording]:
+    """Open the snippets of a split (default: train)."""
+    pictures = _pictures_folder(spec.path)
+    if pictures is None:
+        raise InputError(
+            f"{spec.path} has not Cityscapes' layout: {spec.path}/leftImg8bit_sequence is missing"
+        )
+    splits = tuple(sorted(entry.name for entry in pictures.iterdir() if entry.is_dir()))
+    if not splits:
+        raise InputError(f"{pictures} holds no split such as train")
+    default = "train" if "train" in splits else splits[0]
+    wanted = spec.choice("split", (*splits, "all"), default)
+    reader = _Reader(spec, on_warning)
+    found: list[Recording] = []
+    for split in splits if wanted == "all" else (wanted,):
+        for city in sorted(entry for entry in (pictures / split).iterdir() if entry.is_dir()):
+            found += reader.city(split, city)
+    if not found:
+        raise InputError(
+            f"{pictures}/{wanted} holds no pictures CITY_SEQUENCE_FRAME_leftImg8bit.png"
+        )
+    reader.warn()
+    return found
+
+
+def _pictures_folder(path: Path) -> Path | None:
+    for name in ("leftImg8bit_sequence", "leftImg8bit"):
+        if (path / name).is_dir():
+            return path / name
+    return None
+
+
+def _tables(spec: Spec) -> tuple[LabelTable, LabelTable]:
+    """Return the tables for label ids and for training ids."""
+    ignore = spec.choice("unknown", ("refuse", "ignore"), "refuse") == "ignore"
+    space = cityscapes_space()
+    by_id = {label: index for index, label in enumerate(_TRAIN_IDS)}
+    # The labels' own list has further ids, such as the ego vehicle, that are not trained on.
+    others = [label for label in range(_LAST_LABEL_ID + 1) if label not in by_id]
+    tables = (
+        LabelTable(space, by_id, others, ignore_unknown=ignore),
+        LabelTable(space, {index: index for index in range(19)}, ignore_unknown=ignore),
+    )
+    if spec.choice("classes", ("own", "world"), "own") == "own":
+        return tables
+    return (
+        tables[0].to_world(CITYSCAPES_TO_WORLD, ignore),
+        tables[1].to_world(CITYSCAPES_TO_WORLD, ignore),
+    )
+
+
+class _Reader:
+    """Finds the snippets of a city and what belongs to them."""
+
+    def __init__(self, spec: Spec, on_warning: Callable[[str], None]) -> None:
+        self.root = spec.path
+        self.label_ids, self.train_ids = _tables(spec)
+        self.with_depth = spec.choice("depth", ("yes", "no"), "yes") == "yes"
+        self._on_warning = on_warning
+        self._strange: list[str] = []
+        self._without_camera: list[str] = []
+
+    def warn(self) -> None:
+        """Tell what was left out."""
+        if self._strange:
+            self._on_warning(
+                f"{self.root}: {len(self._strange)} pictures left out whose names are not "
+                f"CITY_SEQUENCE_FRAME_leftImg8bit.png, such as {self._strange[0]}"
+            )
+        if self._without_camera:
+            self._on_warning(
+                f"{self.root}: {len(self._without_camera)} disparities without a readable "
+                f"camera file give no depth, such as {self._without_camera[0]}"
+            )
+
+    def city(self, split: str, folder: Path) -> Iterator[LabelledPictures]:
+        """Yield the snippets of one city."""
+        sequences: dict[str, dict[int, Path]] = defaultdict(dict)
+        for picture in sorted(folder.iterdir()):
+            name = _NAME.fullmatch(picture.name)
+            if name is None:
+                if picture.suffix.lower() in (".png", ".jpg"):
+                    self._strange.append(picture.name)
+                continue
+            sequences[name[1]][int(name[3])] = picture
+        labels = self._files(self.root / "gtFine" / split / folder.name)
+        disparities = self._files(self.root / "disparity" / split / folder.name)
+        for sequence, frames in sequences.items():
+            for numbers in _snippets(sorted(frames)):
+                pictures = [frames[number] for number in numbers]
+                stems = [f"{sequence}_{number:06d}" for number in numbers]
+                yield self._snippet(pictures, numbers, stems, labels, disparities)
+
+    def _files(self, folder: Path) -> dict[str, Path]:
+        return {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+
+    def _snippet(
+        self,
+        pictures: list[Path],
+        numbers: list[int],
+        stems: list[str],
+        labels: dict[str, Path],
+        disparities: dict[str, Path],
+    ) -> LabelledPictures:
+        train_ids = _beside(stems, labels, "_gtFine_labelTrainIds.png")
+        label_ids = _beside(stems, labels, "_gtFine_labelIds.png")
+        # Of the two the one that has more; it is the same information.
+        use_train = len(train_ids) > len(label_ids)
+        depth, camera = self._depth(stems, disparities)
+        stamps_ns = np.round(np.array(numbers) * (NS_PER_S / FRAME_RATE_HZ)).astype(np.int64)
+        files = LabelFiles(
+            segmentation=train_ids if use_train else label_ids,
+            table=self.train_ids if use_train else self.label_ids,
+            disparity=depth,
+            camera=camera,
+        )
+        size = picture_size(pictures)
+        return LabelledPictures(self.root, pictures, stems[0], stamps_ns, size, files)
+
+    def _depth(
+        self, stems: list[str], disparities: dict[str, Path]
+    ) -> tuple[dict[int, Path], DisparityCamera | None]:
+        found = _beside(stems, disparities, "_disparity.png") if self.with_depth else {}
+        if not found:
+            return {}, None
+        first = next(iter(found.values()))
+        camera = self.root / "camera" / first.relative_to(self.root / "disparity")
+        camera = camera.with_name(first.name.replace("_disparity.png", "_camera.json"))
+        try:
+            content = json.loads(camera.read_text(encoding="utf-8"))
+            focal_px = float(content["intrinsic"]["fx"])
+            baseline_m = float(content["extrinsic"]["baseline"])
+        except (OSError, ValueError, KeyError, TypeError):
+            self._without_camera.append(first.name)
+            return {}, None
+        return found, DisparityCamera(focal_px, baseline_m)
+
+
+def _beside(stems: Iterable[str], files: dict[str, Path], suffix: str) -> dict[int, Path]:
+    return {
+        index: files[stem + suffix] for index, stem in enumerate(stems) if stem + suffix in files
+    }
+
+
+def _snippets(numbers: list[int]) -> Iterator[list[int]]:
+    """Cut rising frame numbers where many are missing."""
+    start = 0
+    for place, (before, after) in enumerate(pairwise(numbers), 1):
+        if after - before >= _SNIPPET_GAP:
+            yield numbers[start:place]
+            start = place
+    if numbers:
+        yield numbers[start:]

@@ -1,0 +1,110 @@
+"""What the numbers in label pictures mean, and label pictures themselves."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dino_foresight_ros.classes import (
+    CLASS_IDS,
+    MOVING_CLASS_IDS,
+    UNLABELLED,
+    WORLD_CLASSES,
+)
+from dino_foresight_ros.errors import InputError
+
+from .recording import LabelSpace, UnreadableFrame
+
+WORLD_SPACE = LabelSpace(
+    class_names=tuple(info.name for info in WORLD_CLASSES),
+    palette=tuple(info.color for info in WORLD_CLASSES),
+    moving=MOVING_CLASS_IDS,
+)
+
+
+class LabelTable:
+    """Translates the ids in label pictures to those of a label space.
+
+    Ids outside the data set's list are an error, because they mean that the labels are of another
+    kind than thought; with `ignore_unknown` they become 255 (unlabelled).
+    """
+
+    def __init__(
+        self,
+        space: LabelSpace,
+        ids: Mapping[int, int],
+        unlabelled: Sequence[int] = (),
+        *,
+        ignore_unknown: bool = False,
+    ) -> None:
+        """Take `ids`: stored id -> id of `space`; `unlabelled`: stored ids without a class."""
+        self.space = space
+        self._table = np.full(256, UNLABELLED, np.uint8)
+        self._known = np.zeros(256, np.bool_)
+        for stored, wanted in ids.items():
+            self._table[stored] = wanted
+        self._known[[*ids, *unlabelled, UNLABELLED]] = True
+        self._ignore_unknown = ignore_unknown
+
+    def translate(self, stored: NDArray[np.uint8], file: Path) -> NDArray[np.uint8]:
+        """Return the ids of the space, same shape.
+
+        Raises:
+            InputError: ids outside the list; names the file and the ids.
+        """
+        if not self._ignore_unknown:
+            present = np.bincount(stored.reshape(-1), minlength=256) > 0
+            strange = np.flatnonzero(present & ~self._known)
+            if strange.size:
+                some = ", ".join(str(value) for value in strange[:8])
+                raise InputError(
+                    f"{file} holds class ids outside the list: {some}; mend the labels, or take "
+                    "such pixels as unlabelled with ?unknown=ignore behind the path"
+                )
+        return self._table[stored]
+
+    def to_world(self, names: Mapping[str, Sequence[str]], ignore_unknown: bool) -> LabelTable:
+        """Return the table onto the classes of the synthetic world; classes without one: 255."""
+        own = self.space.class_names
+        world = {
+            index: CLASS_IDS[names[name][0]] for index, name in enumerate(own) if name in names
+        }
+        ids = {
+            int(stored): world.get(int(self._table[stored]), UNLABELLED)
+            for stored in np.flatnonzero(self._known)
+        }
+        return LabelTable(WORLD_SPACE, ids, ignore_unknown=ignore_unknown)
+
+
+def read_label_picture(path: Path, index: int) -> NDArray[np.generic]:
+    """Read a label picture (H, W), uint8 or uint16, palette indices as they are.
+
+    Raises:
+        UnreadableFrame: a damaged file, or one with colours instead of numbers.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(path.read_bytes())) as picture:
+            warnings.simplefilter("ignore")
+            found = np.asarray(picture)
+    except OSError as error:
+        reason = error.strerror or "not a whole label picture"
+        raise UnreadableFrame(str(path), index, reason) from error
+    except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableFrame(str(path), index, "not a whole label picture") from error
+    if found.ndim != 2:
+        raise UnreadableFrame(str(path), index, "colours, not class ids; give the id pictures")
+    return found
+
+
+def read_class_ids(path: Path, index: int, table: LabelTable) -> NDArray[np.uint8]:
+    """Read a picture of class ids (H, W) and translate them; errors as in the two above."""
+    stored = read_label_picture(path, index)
+    if stored.dtype != np.uint8:
+        raise UnreadableFrame(str(path), index, f"{stored.dtype} values, not 8-bit class ids")
+    return table.translate(stored.astype(np.uint8, copy=False), path)

@@ -1,0 +1,127 @@
+"""Pictures with label files beside them, and what finding them has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dino_foresight_ros.errors import InputError
+
+from .files import files_identity
+from .folder import PictureRecording
+from .label_tables import LabelTable, read_class_ids, read_label_picture
+from .recording import EgoMotion, FrameLabels, UnreadableFrame
+
+
+@dataclass(frozen=True)
+class DisparityCamera:
+    """A stereo camera: metres x pixels between a disparity in pixels and a depth in metres."""
+
+    focal_px: float
+    baseline_m: float
+
+
+@dataclass(frozen=True)
+class LabelFiles:
+    """Where the labels of a recording lie, by frame index.
+
+    `disparity` pictures hold 256 x pixels + 1 as 16 bits, 0 unknown, as Cityscapes keeps them.
+    """
+
+    segmentation: Mapping[int, Path] = field(default_factory=dict)
+    table: LabelTable | None = None
+    disparity: Mapping[int, Path] = field(default_factory=dict)
+    camera: DisparityCamera | None = None
+
+
+class LabelledPictures(PictureRecording):
+    """One picture file per frame, some with labels."""
+
+    def __init__(
+        self,
+        root: Path,
+        pictures: Sequence[Path],
+        name: str,
+        stamps_ns: NDArray[np.int64],
+        size: tuple[int, int],
+        files: LabelFiles,
+        *,
+        ego: EgoMotion | None = None,
+    ) -> None:
+        labelled = {
+            "segmentation": np.array(sorted(files.segmentation), np.int64),
+            "depth": np.array(sorted(files.disparity), np.int64),
+        }
+        space = files.table.space if files.table else None
+        super().__init__(
+            root,
+            pictures,
+            name,
+            stamps_ns,
+            size,
+            label_space=space,
+            labelled=labelled,
+            apply_orientation=False,
+        )
+        self._files = files
+        self._ego = ego
+
+    @property
+    def ego(self) -> EgoMotion | None:
+        """How the vehicle moves, where that is known."""
+        return self._ego
+
+    def _labels(self, index: int, kinds: Collection[str]) -> FrameLabels:
+        files = self._files
+        ids: NDArray[np.uint8] | None = None
+        depth: NDArray[np.float32] | None = None
+        if "segmentation" in kinds and index in files.segmentation and files.table is not None:
+            path = files.segmentation[index]
+            ids = read_class_ids(path, index, files.table)
+            self._check_size(path, index, ids.shape)
+        if "depth" in kinds and index in files.disparity and files.camera is not None:
+            path = files.disparity[index]
+            depth = depth_from_disparity(read_label_picture(path, index), files.camera)
+            self._check_size(path, index, depth.shape)
+        return FrameLabels(segmentation=ids, depth=depth)
+
+    def _check_size(self, path: Path, index: int, shape: tuple[int, ...]) -> None:
+        if shape != self.size:
+            got, want = f"{shape[1]}x{shape[0]}", f"{self.size[1]}x{self.size[0]}"
+            raise UnreadableFrame(str(path), index, f"the label is {got}, the picture {want}")
+
+    def _fingerprint_parts(self) -> Iterable[str]:
+        yield from super()._fingerprint_parts()
+        yield repr(self.label_space)
+        for paths in (self._files.segmentation, self._files.disparity):
+            yield from files_identity((paths[index] for index in sorted(paths)), self.root)
+
+
+def depth_from_disparity(
+    stored: NDArray[np.generic], camera: DisparityCamera
+) -> NDArray[np.float32]:
+    """Return depth (H, W) float32 in metres; NaN where the disparity is unknown or 0."""
+    pixels = (stored.astype(np.float32) - 1.0) / 256.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depth = np.float32(camera.focal_px * camera.baseline_m) / pixels
+    return np.where(pixels > 0, depth, np.float32(np.nan)).astype(np.float32)
+
+
+def picture_size(pictures: Sequence[Path]) -> tuple[int, int]:
+    """Read (height, width) from the head of the first picture that has one.
+
+    Raises:
+        InputError: none of the first few is a picture.
+    """
+    for path in pictures[:20]:
+        try:
+            with Image.open(path) as picture:
+                return (picture.height, picture.width)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            continue
+    raise InputError(f"{pictures[0]} and those after it are no pictures that can be read")
