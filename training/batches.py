@@ -41,7 +41,8 @@ def _collate(items: list[Any]) -> Any:
     return default_collate(items)
 
 
-def _leave_interrupts_to_parent(worker: int) -> None:
+def leave_interrupts_to_parent(worker: int) -> None:
+    """Start a loading worker: Ctrl-C is for the process that it works for."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -75,7 +76,7 @@ class Batches:
             batch_sampler=numbers,
             num_workers=workers,
             collate_fn=_collate,
-            worker_init_fn=_leave_interrupts_to_parent,
+            worker_init_fn=leave_interrupts_to_parent,
             # Else it would draw from the global generator, on which dropout depends.
             generator=torch.Generator(),
         )

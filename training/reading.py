@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model.encoder import Encoder
 
+from .batches import leave_interrupts_to_parent
 from .data import BadFiles, Recording, UnreadableFrame
 from .data.augmentation import View, view_images
 
@@ -104,7 +105,7 @@ def encode_ahead(
         batch_size=None,
         num_workers=workers,
         prefetch_factor=_PREFETCH if workers else None,
-        pin_memory=False,
+        worker_init_fn=leave_interrupts_to_parent,
     )
     for number, item in enumerate(loader):
         if isinstance(item, ForesightError):

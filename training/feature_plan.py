@@ -1,0 +1,180 @@
+"""What there is to do before features of recordings lie on disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.model.encoder import Encoder
+from dino_foresight_ros.model.pca import PCA, IdentityPCA
+
+from .data import Recording
+from .encoders import encoder_origin
+from .feature_store import RECORDING, StoreInfo, is_store, read_info, read_yaml, shard_name
+from .parts import Origin
+from .reading import cut, pick_frames
+
+SHARD_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class FeatureRecipe:
+    """How features are made.
+
+    Attributes:
+        stride_s: seconds between the frames that are taken; None: every frame.
+        batch: frames encoded together.
+        workers: reading processes.
+        rank, world: which of how many processes this is; each encodes its share of the shards.
+        shard_bytes: about what a new store's shards hold, and what a killed run does again.
+    """
+
+    stride_s: float | None = None
+    batch: int = 8
+    workers: int = 2
+    rank: int = 0
+    world: int = 1
+    shard_bytes: int = SHARD_BYTES
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise UsageError(f"rank {self.rank} of {self.world}: it must be 0 to {self.world - 1}")
+        if self.batch < 1 or self.workers < 0:
+            raise UsageError(
+                f"batch is {self.batch} and workers {self.workers}; they must be >= 1 and >= 0"
+            )
+
+
+class Shard(NamedTuple):
+    """Some frames of a recording, and the file that their features go to."""
+
+    path: Path
+    recording: int
+    frames: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do.
+
+    Attributes:
+        info: what the features are.
+        shards: of all recordings; all processes see the same.
+        frames, missing_frames: in all, and those whose shards are not there yet.
+        duplicates: recordings that were given twice.
+    """
+
+    info: StoreInfo
+    out: Path
+    recordings: tuple[Recording, ...]
+    shards: tuple[Shard, ...]
+    frames: int
+    missing_frames: int
+    duplicates: int
+
+    def size(self) -> str:
+        """One line: how much it is, and how much is there."""
+        info = self.info
+        done = self.frames - self.missing_frames
+        return (
+            f"{len(self.recordings)} recordings, {self.frames:,} frames x "
+            f"{info.grid[0]}x{info.grid[1]} patches x {info.channels} channels in float16: "
+            f"{gigabytes(self.frames * info.frame_bytes)}"
+            + (f", of which {gigabytes(done * info.frame_bytes)} are there" if done else "")
+            + f"; {gigabytes(free_bytes(self.out))} free at {self.out}"
+            + (f"; {self.duplicates} recordings are given twice" if self.duplicates else "")
+        )
+
+
+def plan_store(
+    recordings: Sequence[Recording],
+    encoder: Encoder,
+    pca: tuple[PCA | IdentityPCA, Origin] | None,
+    recipe: FeatureRecipe,
+    out: Path,
+) -> Plan:
+    """See what there is to do, and refuse what cannot be done.
+
+    Raises:
+        InputError: no frames; `out` holds something else, features of another encoder or PCA, or
+            a recording of the same name and other content.
+    """
+    channels = encoder.feature_size if pca is None else pca[0].channels
+    grid = encoder.config.grid
+    frame_bytes = grid[0] * grid[1] * channels * 2
+    info = StoreInfo(
+        kind="raw" if pca is None else "pca",
+        encoder=encoder_origin(encoder),
+        pca=None if pca is None else pca[1],
+        grid=grid,
+        channels=channels,
+        image_size=encoder.config.image_size,
+        stride_s=recipe.stride_s,
+        shard_frames=max(1, min(4096, recipe.shard_bytes // frame_bytes)),
+    )
+    if is_store(out):
+        found = read_info(out)
+        found.check_continues(out, info)
+        info = found
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists and holds no features; choose another --out")
+    unique = tuple({recording.fingerprint: recording for recording in recordings}.values())
+    shards: list[Shard] = []
+    for number, recording in enumerate(unique):
+        folder = recording_folder(out, recording)
+        frames = pick_frames(recording.stamps_ns, recipe.stride_s)
+        pieces = cut(number, frames, info.shard_frames)
+        shards += [
+            Shard(folder / shard_name(i), number, piece.frames) for i, piece in enumerate(pieces)
+        ]
+    _check_names(out, unique)
+    if not shards:
+        raise InputError("there are no frames to encode")
+    return Plan(
+        info=info,
+        out=out,
+        recordings=unique,
+        shards=tuple(shards),
+        frames=sum(len(shard.frames) for shard in shards),
+        missing_frames=sum(len(s.frames) for s in shards if not s.path.exists()),
+        duplicates=len(recordings) - len(unique),
+    )
+
+
+def _check_names(out: Path, recordings: Sequence[Recording]) -> None:
+    """Refuse a recording that is there under the same name with other content."""
+    known = {
+        read_yaml(manifest).get("name"): read_yaml(manifest).get("fingerprint")
+        for manifest in out.glob(f"recordings/*/{RECORDING}")
+    }
+    for recording in recordings:
+        if known.get(recording.name, recording.fingerprint) != recording.fingerprint:
+            raise InputError(
+                f"{out} has features of {recording.name} as it was before it changed, or of "
+                "another part of it; choose another --out, or add --force to begin anew"
+            )
+
+
+def recording_folder(out: Path, recording: Recording) -> Path:
+    """Where a recording's shards lie."""
+    name = "".join(c if c.isalnum() or c in "-_.@" else "_" for c in recording.name)
+    return out / "recordings" / f"{name[:80]}-{recording.fingerprint[:12]}"
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes of the disk that a folder lies on, or will."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def gigabytes(count: int) -> str:
+    """A size for people."""
+    return f"{count / 1e9:,.2f} GB" if count >= 5e6 else f"{count / 1e6:,.2f} MB"
