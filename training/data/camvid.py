@@ -87,7 +87,9 @@ def _open_split(
             f"{folder}/images: {len(strange)} pictures left out whose names do not tell sequence "
             f"and frame, or tell them again, such as {strange[0]}"
         )
-    found = [_sequence(folder, name, frames, table) for name, frames in sequences.items() if frames]
+    found: list[Recording] = [
+        _sequence(folder, name, frames, table) for name, frames in sequences.items() if frames
+    ]
     if not found:
         raise InputError(f"{folder}/images holds no pictures named like 0001TP_006690.png")
     return found

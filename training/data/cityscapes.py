@@ -21,7 +21,6 @@ import numpy as np
 
 from dino_foresight_ros.classes import CITYSCAPES_TO_WORLD
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
 
 from .label_tables import LabelTable
 from .labelled_pictures import DisparityCamera, LabelFiles, LabelledPictures, picture_size
@@ -42,6 +41,9 @@ _NAME = re.compile(r"((.+)_\d{6})_(\d{6})_leftImg8bit\.(?:png|jpg)")
 
 def cityscapes_space() -> LabelSpace:
     """Return the 19 training classes."""
+    # Here, because the model package loads timm, which no other data needs.
+    from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
+
     task = cityscapes_segmentation()
     return LabelSpace(task.class_names, task.palette, task.moving)
 

@@ -153,8 +153,8 @@ class Part:
         if self == Part():
             return ""
         unit = "" if self.is_share else "s"
-        high = "" if math.isinf(self.high) else f"{self.high:g}"
-        return f"@{self.low:g}-{high}{unit}"
+        high = "" if math.isinf(self.high) else f"{self.high:g}{unit}"
+        return f"@{self.low:g}{unit}-{high}"
 
 
 def part_of(spec: Spec) -> Part:
