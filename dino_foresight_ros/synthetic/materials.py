@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +13,7 @@ from dino_foresight_ros.synthetic import ground_textures as ground
 from dino_foresight_ros.synthetic import object_textures as objects
 from dino_foresight_ros.synthetic.atlas import Atlas
 from dino_foresight_ros.synthetic.config import Conditions
+from dino_foresight_ros.synthetic.faces import Faces
 from dino_foresight_ros.synthetic.layout import RoadLayout
 
 FACADES, SHOPS, LEAVES, CLOTHS, SIGNS = 8, 3, 3, 2, 6
@@ -22,6 +26,7 @@ class Materials:
         rng = np.random.default_rng([seed, 5])
         self._names: dict[str, int] = {}
         self._images: list[NDArray[np.uint8]] = []
+        self._models: dict[tuple[Any, ...], Faces] = {}
         self._add_ground(rng, conditions, layout)
         self._add_buildings(rng)
         self._add_objects(rng)
@@ -30,6 +35,14 @@ class Materials:
 
     def __getitem__(self, name: str) -> int:
         return self._names[name]
+
+    def model(self, build: Callable[..., Faces], *arguments: Any) -> Faces:
+        """What `build(self, *arguments)` gives, built once. It is kept here, not in the module:
+        there it would keep the textures of worlds that nobody has any more."""
+        key = (build, *arguments)
+        if key not in self._models:
+            self._models[key] = build(self, *arguments)
+        return self._models[key]
 
     def _add(self, name: str, image: NDArray[np.uint8]) -> None:
         self._names[name] = len(self._images)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -48,9 +47,12 @@ SHAPES = (
 )
 
 
-@lru_cache(maxsize=64)
 def car(materials: Materials, shape_index: int, braking: bool) -> Faces:
     """A car in white paint; tint it. Its faces form one object around the origin."""
+    return materials.model(_car, shape_index, braking)
+
+
+def _car(materials: Materials, shape_index: int, braking: bool) -> Faces:
     shape = SHAPES[shape_index]
     label = CLASS_IDS["car"]
     length, half = shape.length_m, shape.width_m / 2
@@ -137,9 +139,12 @@ def car(materials: Materials, shape_index: int, braking: bool) -> Faces:
     return _one_object(parts, shape.length_m * 0.42)
 
 
-@lru_cache(maxsize=16)
 def truck(materials: Materials, bus: bool) -> Faces:
     """A box truck (8 m) or a bus (11 m) in white paint."""
+    return materials.model(_truck, bus)
+
+
+def _truck(materials: Materials, bus: bool) -> Faces:
     label = CLASS_IDS["truck"]
     length, width, height = (11.0, 2.5, 3.0) if bus else (8.0, 2.4, 3.3)
     parts = []

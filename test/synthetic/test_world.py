@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -290,3 +292,12 @@ def test_fixing_one_choice_leaves_the_others() -> None:
         assert RANGES[name].low <= value <= RANGES[name].high
         if name != "hour":
             assert getattr(fixed, name) == value
+
+
+def test_a_world_that_nobody_has_frees_its_textures():
+    world = World(WorldConfig(seed=5, width=64, height=36))
+    world.render(0.5)
+    textures = weakref.ref(world._materials)
+    del world
+    gc.collect()
+    assert textures() is None
