@@ -11,21 +11,10 @@ import numpy as np
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.model.presets import UNTRAINED_TINY
-from dino_foresight_ros.ros.forecast_parameters import parse_output_size
+from dino_foresight_ros.ros.forecast_parameters import MAX_STEPS, parse_output_size
 from dino_foresight_ros.ros.forecast_topics import ModelInfo, choose_outputs
-from dino_foresight_ros.runtime import Forecast, Foresight
-from dino_foresight_ros.runtime.worker import Wanted
-
-
-class InputSizedForesight(Foresight):
-    """Forecasts at the size of the images that come in."""
-
-    def update(
-        self, image: np.ndarray, stamp_ns: int, wanted: Wanted | None = None, camera: str = ""
-    ) -> Forecast | None:
-        """As `Foresight.update`."""
-        self.output_size = (int(image.shape[0]), int(image.shape[1]))
-        return super().update(image, stamp_ns, wanted, camera)
+from dino_foresight_ros.runtime import CameraFrame, Foresight
+from dino_foresight_ros.runtime.foresight import OutputSize
 
 
 class LoadedEngine(NamedTuple):
@@ -51,14 +40,16 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
     name = parameters["bundle"]
     path = name if name == UNTRAINED_TINY or name.startswith("hub:") else Path(name).expanduser()
     bundle = Bundle.load(path, device=device, dtype=dtype)
-    kind = InputSizedForesight if parameters["output_size"] == "input" else Foresight
-    engine = kind(
+    cameras = parameters["cameras"] or [""]
+    engine = Foresight(
         bundle,
-        steps=parameters["steps"],
-        output_size=parse_output_size(parameters["output_size"]),
+        # The topics that exist say how many are wanted, and they may change at any time.
+        steps=MAX_STEPS,
+        output_size=output_size(parameters["output_size"]),
         acceleration=parameters["acceleration"],
+        cameras=len(cameras),
     )
-    _warm_up(engine)
+    _warm_up(engine, cameras, parameters["steps"])
     return LoadedEngine(
         engine=engine,
         model=_model_info(bundle, parameters["outputs"]),
@@ -68,11 +59,20 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
     )
 
 
-def _warm_up(engine: Foresight) -> None:
+def output_size(text: str) -> OutputSize:
+    """The engine's output size that the parameter's text means."""
+    return "input" if text == "input" else parse_output_size(text)
+
+
+def _warm_up(engine: Foresight, cameras: list[str], steps: int) -> None:
     bundle = engine.bundle
     image = np.zeros((*bundle.image_size, 3), np.uint8)
+    wanted = dict.fromkeys(range(1, steps + 1), engine.available)
     for index in range(bundle.context_frames):
-        engine.update(image, round(index * bundle.frame_interval_s * 1e9))
+        frame = CameraFrame(image, round(index * bundle.frame_interval_s * 1e9), wanted)
+        for result in engine.update_cameras(dict.fromkeys(cameras, frame)).values():
+            if result.error is not None:
+                raise result.error
     engine.reset()
 
 

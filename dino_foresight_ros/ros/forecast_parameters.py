@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.ros.topic_names import CAMERA_FIELD
 
 OUTPUTS = ("segmentation", "confidence", "depth", "normals")
 MAX_STEPS = 16
@@ -42,6 +43,26 @@ def parse_output_size(text: str) -> tuple[int, int] | None:
     return height, width
 
 
+def _check_cameras(names: list[str]) -> str | None:
+    for name in names:
+        if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is None or "__" in name:
+            return (
+                f"{name!r} cannot be part of a topic's name; valid: letters, digits and single "
+                "underscores, a letter first, such as cam_front"
+            )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    return f"{', '.join(repeated)} is named more than once" if repeated else None
+
+
+def _check_camera_topic(template: str) -> str | None:
+    if CAMERA_FIELD not in template:
+        return f"{template!r} lacks {CAMERA_FIELD}; valid: such as {CAMERA_FIELD}/image"
+    topic = template.replace(CAMERA_FIELD, "camera")
+    if re.fullmatch(r"(~/|/)?[A-Za-z]\w*(/[A-Za-z]\w*)*", topic, re.ASCII) and "__" not in topic:
+        return None
+    return f"{template!r} is no topic's name; valid: such as /cameras/{CAMERA_FIELD}/image"
+
+
 FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "bundle",
@@ -70,24 +91,48 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "steps",
         3,
         "How many steps to forecast, each one frame interval of the model further ahead.",
+        Change.ANY_TIME,
         limits=(1, MAX_STEPS),
     ),
     ParameterSpec(
         "outputs",
         list(OUTPUTS),
         "What may be computed; of these, only what somebody subscribes to is.",
+        Change.ANY_TIME,
         choices=OUTPUTS,
     ),
     ParameterSpec(
         "output_size",
         "grid",
         "Size of the predicted images: grid (patch grid x 8), input (as the camera's) or WxH.",
+        Change.ANY_TIME,
         check=_check_output_size,
     ),
     ParameterSpec(
         "publish_features",
         False,
         "Whether predicted features may be published on foresight/features.",
+        Change.ANY_TIME,
+    ),
+    ParameterSpec(
+        "cameras",
+        [],
+        "Names of several cameras, forecast in one batch; the topics of each begin with its name, "
+        "such as NAME/foresight/forecast. Empty: one camera, whose topics begin with none.",
+        check=_check_cameras,
+    ),
+    ParameterSpec(
+        "camera_topic",
+        "{camera}/image",
+        "Image topic of each of the cameras, {camera} being its name; camera_info is beside it.",
+        check=_check_camera_topic,
+    ),
+    ParameterSpec(
+        "sync_tolerance_s",
+        0.05,
+        "How far apart, in seconds, the stamps of the cameras' frames may lie in one batch; about "
+        "as long does a frame wait for those of the others.",
+        limits=(0.0, 1.0),
     ),
     ParameterSpec(
         "image_transport",
@@ -105,9 +150,56 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "stream_timeout_s",
         5.0,
-        "Seconds without a frame after which the stream counts as stopped.",
+        "Seconds without a frame after which the stream counts as stopped, and diagnostics are "
+        "STALE.",
         Change.ANY_TIME,
         limits=(0.2, 3600.0),
+    ),
+    ParameterSpec(
+        "fill_context",
+        True,
+        "Whether a model slower than its camera also encodes frames that newer ones replaced, so "
+        "that no context lacks one. Without it, such a model seldom forecasts.",
+        Change.ANY_TIME,
+    ),
+    ParameterSpec(
+        "max_rate_hz",
+        0.0,
+        "Most forecasts per second (of each camera); further frames serve the context only. 0 "
+        "sets no limit.",
+        Change.ANY_TIME,
+        limits=(0.0, 1000.0),
+    ),
+    ParameterSpec(
+        "max_age_ms",
+        0.0,
+        "A frame whose stamp is older than this by the node's clock, when its turn comes, is not "
+        "forecast. 0 sets no limit.",
+        Change.ANY_TIME,
+        limits=(0.0, 3_600_000.0),
+    ),
+    ParameterSpec(
+        "latency_warn_ms",
+        500.0,
+        "Latency, from the frame's arrival to the forecast's publication, beyond which diagnostics "
+        "are WARN. 0 is never.",
+        Change.ANY_TIME,
+        limits=(0.0, 3_600_000.0),
+    ),
+    ParameterSpec(
+        "latency_error_ms",
+        2000.0,
+        "The same for ERROR.",
+        Change.ANY_TIME,
+        limits=(0.0, 3_600_000.0),
+    ),
+    ParameterSpec(
+        "min_rate_hz",
+        0.0,
+        "Forecasts per second, all cameras together, below which diagnostics are WARN while "
+        "frames come and somebody subscribes. 0 is never.",
+        Change.ANY_TIME,
+        limits=(0.0, 1000.0),
     ),
     ParameterSpec(
         "autostart",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -83,6 +84,22 @@ class ParameterSpec:
         reason = self.check(value) if self.check is not None else None
         return None if reason is None else f"parameter {self.name}: {reason}"
 
+    @property
+    def type(self) -> Parameter.Type:
+        """ROS's type of the parameter; it takes every empty list for one of bytes."""
+        if isinstance(self.default, list):
+            return Parameter.Type.STRING_ARRAY
+        return Parameter.Type.from_parameter_value(self.default)
+
+    def of_type(self, value: Any) -> Parameter:
+        """A value as rclpy takes it: whole numbers for any number, and lists without elements."""
+        if isinstance(self.default, float) and type(value) is int:
+            return Parameter(self.name, value=float(value))
+        is_empty = value is None or (isinstance(value, Sequence | array) and len(value) == 0)
+        if isinstance(self.default, list) and is_empty and value != "":
+            return Parameter(self.name, Parameter.Type.STRING_ARRAY, [])
+        return Parameter(self.name, value=value)
+
     def descriptor(self) -> ParameterDescriptor:
         """What `ros2 param describe` shows."""
         constraints = [f"May change {self.change.value}."]
@@ -90,7 +107,7 @@ class ParameterSpec:
             constraints.append(f"Valid: {', '.join(self.choices)}.")
         descriptor = ParameterDescriptor(
             name=self.name,
-            type=Parameter.Type.from_parameter_value(self.default).value,
+            type=self.type.value,
             description=self.description,
             additional_constraints=" ".join(constraints),
             read_only=self.change is Change.NEVER,
@@ -154,9 +171,8 @@ class Parameters:
         self._node.declare_parameter(
             spec.name, spec.default, ParameterDescriptor(dynamic_typing=True)
         )
-        value = self[spec.name]
-        if isinstance(spec.default, float) and type(value) is int:
-            self._node.set_parameters([Parameter(spec.name, value=float(value))])
+        # A list without elements has no type on the command line or in a file: rclpy gives None.
+        self._node.set_parameters([spec.of_type(self[spec.name])])
         problem = spec.problem(self[spec.name])
         if problem is not None:
             raise UsageError(problem)
@@ -177,7 +193,7 @@ class Parameters:
         node, set_by_rclpy = self._node, self._node.set_parameters_atomically
 
         def set_atomically(parameters: list[Parameter]) -> SetParametersResult:
-            parameters = [self._as_number(parameter) for parameter in parameters]
+            parameters = [self._of_type(parameter) for parameter in parameters]
             reason = self._refusal(parameters)
             if reason is not None:
                 return SetParametersResult(successful=False, reason=reason)
@@ -186,11 +202,9 @@ class Parameters:
         # Services call this method of the node; there is no callback that comes early enough.
         setattr(node, "set_parameters_atomically", set_atomically)  # noqa: B010
 
-    def _as_number(self, parameter: Parameter) -> Parameter:
+    def _of_type(self, parameter: Parameter) -> Parameter:
         spec = self._specs.get(parameter.name)
-        if spec is not None and isinstance(spec.default, float) and type(parameter.value) is int:
-            return Parameter(parameter.name, value=float(parameter.value))
-        return parameter
+        return parameter if spec is None else spec.of_type(parameter.value)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         reason = self._refusal(parameters)

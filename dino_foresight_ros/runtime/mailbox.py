@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+SUPERSEDED = "superseded"
+"""What a frame counts as that a newer one replaced."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -22,7 +25,7 @@ class Frame:
     stamp_ns: int
     received_s: float
     camera: str = ""
-    unused: str = "superseded"
+    unused: str = SUPERSEDED
 
 
 class Rule(Protocol):

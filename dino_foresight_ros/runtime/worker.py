@@ -4,93 +4,79 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.runtime.forecast import Forecast
-from dino_foresight_ros.runtime.mailbox import Frame, Mailbox, Rule
+from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult
+from dino_foresight_ros.runtime.feature_buffer import Arrival
+from dino_foresight_ros.runtime.grouping import Grouper
+from dino_foresight_ros.runtime.hooks import Engine, Hooks
+from dino_foresight_ros.runtime.inbox import Inbox
+from dino_foresight_ros.runtime.mailbox import SUPERSEDED, Frame
 from dino_foresight_ros.runtime.statistics import FrameCounter, LatencyWindow, RateMeter
+from dino_foresight_ros.runtime.wanted import Wanted, is_nothing
 
-if TYPE_CHECKING:
-    from dino_foresight_ros.runtime.feature_buffer import Arrival
+__all__ = ["NOTHING", "THREAD_NAME", "Engine", "ForecastWorker", "Hooks"]
 
 THREAD_NAME = "foresight-worker"
 NOTHING: Mapping[int, frozenset[str]] = {}
 """Wanted outputs of a frame that only fills the context."""
 
-Wanted = frozenset[str] | Mapping[int, frozenset[str]]
-"""Outputs wanted of every step, or of each step (counted from 1)."""
 
+class _Task(NamedTuple):
+    """A frame, what is wanted of it, and what it counts as when that is nothing."""
 
-class Engine(Protocol):
-    """What the worker needs of `Foresight`."""
-
-    last_drop: str | None
-    last_arrival: Arrival | None
-
-    def update(
-        self, image: np.ndarray, stamp_ns: int, wanted: Wanted | None = None
-    ) -> Forecast | None: ...
-
-    def reset(self) -> None: ...
-
-    @property
-    def context_state(self) -> str: ...
-
-    @property
-    def rule(self) -> Rule: ...
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What the worker calls, in its own thread (`on_drop` also in the sender's).
-
-    Attributes:
-        decode: frame -> (H, W, 3) uint8 RGB; InputError for a bad one.
-        wanted: camera -> names of the outputs that somebody wants of it now, for all steps or by
-            step; nothing in it when nobody wants any, None for all.
-        on_forecast: takes each result and its frame, and publishes it.
-        on_drop: takes each given-up frame and the reason.
-        on_error: takes a frame that failed, the reason and the exception.
-        too_old: whether a frame, whose turn has come, is too old to be worth forecasting.
-    """
-
-    decode: Callable[[Frame], np.ndarray]
-    wanted: Callable[[str], Wanted | None]
-    on_forecast: Callable[[Forecast, Frame], None]
-    on_drop: Callable[[Frame, str], None] = lambda frame, reason: None
-    on_error: Callable[[Frame, str, Exception], None] = lambda frame, reason, error: None
-    too_old: Callable[[Frame], bool] = lambda frame: False
+    frame: Frame
+    wanted: Wanted | None
+    reason_of_nothing: str
 
 
 class ForecastWorker:
-    """Runs the engine in a thread behind a mailbox for the newest frame.
+    """Runs the engine in a thread behind a mailbox for each camera's newest frame.
 
-    A frame that arrives while another waits replaces it, so memory and delay stay bounded
-    however slow the model is. Reasons of dropped frames are the engine's (`context_filling`,
-    `duplicate_stamp`, `out_of_order`) and these: `time_jump` (the context restarts with this
-    frame), `superseded` by a newer frame, `context_only` (superseded, but encoded for the newer
-    frame's context), `bad_image`, `bad_output` (the model predicted NaN), `out_of_memory`,
-    `error` (any other), `unwanted` (nobody listens; the context is still kept), `too_old` (the
-    same), `reset` (waited when the context was dropped), `inactive` (the worker does not run or
-    stopped meanwhile), and whatever `offer` and `refuse` are told.
+    A frame that arrives while another of its camera waits replaces it, so memory and delay stay
+    bounded however slow the model is. Frames of several cameras go to the engine together; see
+    `Inbox` and `Grouper`. Replaced frames that fill holes of a context are encoded unless
+    `fill_context` is set to false, at any time.
+
+    Reasons of dropped frames are the engine's (`context_filling`, `duplicate_stamp`,
+    `out_of_order`) and these: `time_jump` (the context restarts with this frame), `superseded` by
+    a newer frame, `context_only` (superseded, but encoded for the newer frame's context),
+    `bad_image`, `bad_output` (the model predicted NaN), `out_of_memory`, `error` (any other),
+    `unwanted` (nobody listens; an only camera's context is still kept), `too_old` (the context
+    is kept), `reset` (waited when the context was dropped), `inactive` (the worker does not run
+    or stopped meanwhile), and whatever `offer` and `refuse` are told.
     """
 
-    def __init__(self, engine: Engine, hooks: Hooks, counter: FrameCounter | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        hooks: Hooks,
+        counter: FrameCounter | None = None,
+        grouper: Grouper | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            engine: belongs to the worker from now on.
+            hooks: what to call.
+            counter: where frames are counted; one of its own when None.
+            grouper: brings the frames of several cameras together; without one, none waits.
+        """
         self.counter = counter or FrameCounter()
         self.latency = LatencyWindow()
         self.input_rate = RateMeter()
         self.output_rate = RateMeter()
         self.context_state = engine.context_state
+        self.context_of: dict[str, str] = {}  # by camera
+        self.fill_context = True
+        self.grouper = grouper
         self._engine = engine
         self._hooks = hooks
         self._condition = threading.Condition()
-        self._mailbox = Mailbox(engine.rule)
-        self._encoded_ns: list[int] = []  # stamps of the engine's context, rising
+        self._inbox = Inbox(engine.rule, grouper)
+        self._encoded_ns: dict[str, list[int]] = {}  # stamps of each camera's context, rising
         self._session: int | None = None  # None while stopped; a frame belongs to one session
         self._sessions = 0
         self._reset_asked = False
@@ -112,7 +98,7 @@ class ForecastWorker:
         frame = self._receive(payload, stamp_ns, camera)
         with self._condition:
             running = self._session is not None
-            useless = self._mailbox.put(frame) if running else []
+            useless = self._inbox.put(frame) if running else []
             self._condition.notify_all()
         if not running:
             self._drop(frame, "inactive")
@@ -124,7 +110,7 @@ class ForecastWorker:
         frame = self._receive(payload, stamp_ns, camera, reason)
         with self._condition:
             running = self._session is not None
-            useless = self._mailbox.keep(frame) if running else []
+            useless = self._inbox.keep(frame) if running else []
         if not running:
             self._drop(frame, "inactive")
         for old in useless:
@@ -147,7 +133,7 @@ class ForecastWorker:
     def discard(self, reason: str) -> int:
         """Drop the waiting frames for a reason and return how many; the context stays."""
         with self._condition:
-            left = self._mailbox.clear()
+            left = self._inbox.clear()
         for frame in left:
             self._drop(frame, reason)
         return len(left)
@@ -160,18 +146,16 @@ class ForecastWorker:
         """
         with self._condition:
             self._session = None
-            left = self._mailbox.clear()
+            left = self._inbox.clear()
             self._condition.notify_all()
             ended = self._condition.wait_for(lambda: self._thread is None, timeout_s)
         for frame in left:
             self._drop(frame, "inactive")
         return ended
 
-    def _receive(
-        self, payload: Any, stamp_ns: int, camera: str, unused: str = "superseded"
-    ) -> Frame:
+    def _receive(self, payload: Any, stamp_ns: int, camera: str, unused: str = SUPERSEDED) -> Frame:
         frame = Frame(payload, stamp_ns, time.monotonic(), camera, unused)
-        self.counter.receive()
+        self.counter.receive(camera)
         self.input_rate.tick(frame.received_s)
         return frame
 
@@ -180,97 +164,141 @@ class ForecastWorker:
             self._work(session)
 
     def _wait_for_work(self) -> int | None:
-        """Wait for a frame; its session, or None when the thread is to end."""
-        with self._condition:
-            self._condition.wait_for(
-                lambda: self._session is None or self._mailbox.newest is not None
-            )
-            if self._session is None:
-                self._thread = None
-                self._condition.notify_all()
-            return self._session
+        """Wait for a group of frames; its session, or None when the thread is to end."""
+        while True:
+            with self._condition:
+                useless = self._inbox.due(time.monotonic()) if self._session is not None else []
+                if self._session is None:
+                    self._thread = None
+                    self._condition.notify_all()
+                    return None
+                session, has_work = self._session, self._inbox.has_work
+                if not has_work and not useless:
+                    due_s = self._inbox.next_due_s
+                    timeout_s = None if due_s is None else max(0.0, due_s - time.monotonic())
+                    self._condition.wait(timeout_s)
+            for frame in useless:
+                self._drop(frame, frame.unused)
+            if has_work:
+                return session
 
     def _work(self, session: int) -> None:
         with self._condition:
-            if self._mailbox.newest is None:  # stopped meanwhile
-                return
             reset, self._reset_asked = self._reset_asked, False
             if reset:
                 self._encoded_ns.clear()
-            newest, needed, useless = self._mailbox.take(self._encoded_ns)
+            batch = self._inbox.take(self._encoded_ns)
         if reset:
             self._engine.reset()
-        for frame in useless:
+        for frame in batch.useless:
             self._drop(frame, frame.unused)
-        too_old = self._hooks.too_old(newest)
-        wanted = NOTHING if too_old else self._hooks.wanted(newest.camera)
-        for frame in needed:
-            if _is_nothing(wanted):
-                self._drop(frame, frame.unused)
-            else:
-                self._process(frame, session, NOTHING, "context_only")
-        self._process(newest, session, wanted, "too_old" if too_old else "unwanted")
+        tasks = {frame.camera: self._task(frame) for frame in batch.newest}
+        for group in batch.fill:
+            self._process(session, [t for f in group if (t := self._fill_task(f, tasks[f.camera]))])
+        self._process(session, list(tasks.values()))
         # Read here, since the engine belongs to this thread.
         self.context_state = self._engine.context_state
+        self.context_of |= {camera: self._engine.context_of(camera) for camera in tasks}
 
-    def _process(
-        self, frame: Frame, session: int, wanted: Wanted | None, reason_of_nothing: str
-    ) -> None:
+    def _task(self, frame: Frame) -> _Task:
+        if self._hooks.too_old(frame):
+            return _Task(frame, NOTHING, "too_old")
+        return _Task(frame, self._hooks.wanted(frame.camera), "unwanted")
+
+    def _fill_task(self, frame: Frame, newest: _Task) -> _Task | None:
+        """Encode a replaced frame for the newest one's context, where that is worth it."""
+        is_asked_for = self.fill_context or frame.unused != SUPERSEDED
+        if is_asked_for and not _is_nothing(newest.wanted):
+            return _Task(frame, NOTHING, "context_only")
+        self._drop(frame, frame.unused)
+        return None
+
+    def _process(self, session: int, tasks: list[_Task]) -> None:
+        """Give a group to the engine in one batch and publish; each frame gets its reason."""
+        decoded = {t.frame.camera: image for t in tasks if (image := self._decode(t, session))}
+        if not decoded:
+            return
+        going = [task for task in tasks if task.frame.camera in decoded]
         try:
-            reason = self._forecast(frame, session, wanted, reason_of_nothing)
-        except InputError as error:
-            reason = "bad_image"
-            self._hooks.on_error(frame, reason, error)
+            results = self._engine.update_cameras(decoded)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
-            reason = getattr(error, "drop_reason", "error")
-            self._encoded_ns.clear()  # whether this frame got into the context is not known
-            self._hooks.on_error(frame, reason, error)
-        if reason is not None:
-            self._drop(frame, reason)
+            for task in going:
+                self._fail(task.frame, getattr(error, "drop_reason", "error"), error)
+            return
+        for task in going:
+            result = results[task.frame.camera]
+            if isinstance(result.error, InputError):
+                self._fail(task.frame, "bad_image", result.error, keep_context=True)
+            elif result.error is not None:
+                self._fail(task.frame, getattr(result.error, "drop_reason", "error"), result.error)
+            else:
+                self._finish(task, result, session)
+
+    def _decode(self, task: _Task, session: int) -> CameraFrame | None:
+        """The engine's input, or None for a frame that is not to be worked at."""
+        frame = task.frame
+        if session != self._session:
+            self._drop(frame, "inactive")
+            return None
+        is_unwanted = task.reason_of_nothing == "unwanted" and _is_nothing(task.wanted)
+        if is_unwanted and self.grouper is not None:
+            # Of several cameras, one that nobody listens to must not slow down the others.
+            self._drop(frame, "unwanted")
+            return None
+        try:
+            return CameraFrame(self._hooks.decode(frame), frame.stamp_ns, task.wanted)
+        except InputError as error:
+            self._fail(frame, "bad_image", error, keep_context=True)
+        except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
+            self._fail(frame, "error", error, keep_context=True)
+        return None
+
+    def _finish(self, task: _Task, result: CameraResult, session: int) -> None:
+        """Publish a frame's forecast, or say why there is none."""
+        frame = task.frame
+        noted = self._note_arrival(frame, result.arrival)
+        if result.forecast is None:
+            of_wanted = task.reason_of_nothing if _is_nothing(task.wanted) else result.drop
+            self._drop(frame, noted or of_wanted or "context_filling")
+            return
+        if session != self._session:
+            self._drop(frame, "inactive")
+            return
+        try:
+            self._hooks.on_forecast(result.forecast, frame)
+        except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
+            self._fail(frame, "error", error, keep_context=True)
             return
         done_s = time.monotonic()
         self.latency.add(done_s - frame.received_s)
         self.output_rate.tick(done_s)
-        self.counter.forecast()
+        self.counter.forecast(frame.camera)
 
-    def _forecast(
-        self, frame: Frame, session: int, wanted: Wanted | None, reason_of_nothing: str
-    ) -> str | None:
-        """Publish the frame's forecast, or return why there is none."""
-        if session != self._session:
-            return "inactive"
-        image = self._hooks.decode(frame)
-        forecast = self._engine.update(image, frame.stamp_ns, wanted)
-        reason = self._note_arrival(frame.stamp_ns)
-        if reason is not None and forecast is None:
-            return reason
-        if _is_nothing(wanted):
-            return reason_of_nothing
-        if forecast is None:
-            return self._engine.last_drop or "context_filling"
-        if session != self._session:
-            return "inactive"
-        self._hooks.on_forecast(forecast, frame)
-        return None
-
-    def _note_arrival(self, stamp_ns: int) -> str | None:
+    def _note_arrival(self, frame: Frame, arrival: Arrival | None) -> str | None:
         """Keep book of the engine's context; the reason when the frame broke it or is not in it."""
-        arrival = "append" if self._engine.last_arrival is None else self._engine.last_arrival.value
-        if arrival in ("duplicate_stamp", "out_of_order"):
-            return arrival
-        if arrival in ("gap", "time_jump"):
-            self._encoded_ns.clear()
-        oldest_ns = stamp_ns - self._engine.rule.span_ns
-        self._encoded_ns[:] = [s for s in self._encoded_ns if oldest_ns <= s < stamp_ns]
-        self._encoded_ns.append(stamp_ns)
-        return "time_jump" if arrival == "time_jump" else None
+        if arrival in (Arrival.DUPLICATE, Arrival.OUT_OF_ORDER):
+            return arrival.value
+        encoded = self._encoded_ns.get(frame.camera, [])
+        if arrival in (Arrival.GAP, Arrival.TIME_JUMP):
+            encoded = []
+        oldest_ns = frame.stamp_ns - self._engine.rule.span_ns
+        kept = [stamp for stamp in encoded if oldest_ns <= stamp < frame.stamp_ns]
+        self._encoded_ns[frame.camera] = [*kept, frame.stamp_ns]
+        return "time_jump" if arrival is Arrival.TIME_JUMP else None
+
+    def _fail(
+        self, frame: Frame, reason: str, error: Exception, keep_context: bool = False
+    ) -> None:
+        """Drop a frame for an error; unless `keep_context`, its context is not known any more."""
+        if not keep_context:
+            self._encoded_ns.pop(frame.camera, None)
+        self._hooks.on_error(frame, reason, error)
+        self._drop(frame, reason)
 
     def _drop(self, frame: Frame, reason: str) -> None:
-        self.counter.drop(reason)
+        self.counter.drop(reason, frame.camera)
         self._hooks.on_drop(frame, reason)
 
 
 def _is_nothing(wanted: Wanted | None) -> bool:
-    if isinstance(wanted, Mapping):
-        return not any(wanted.values())
-    return wanted is not None and not wanted
+    return wanted is not None and is_nothing(wanted)

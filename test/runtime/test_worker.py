@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult
 from dino_foresight_ros.runtime.feature_buffer import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.mailbox import Frame
 from dino_foresight_ros.runtime.statistics import FrameCounter, LatencyWindow, RateMeter
+from dino_foresight_ros.runtime.wanted import is_nothing
 from dino_foresight_ros.runtime.worker import THREAD_NAME, ForecastWorker, Hooks
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
@@ -31,8 +33,8 @@ class FakeEngine:
     """Stands in for `Foresight`; `gate` holds a pass until the test lets it go."""
 
     def __init__(self, fill: int = 0, duration_s: float = 0.0) -> None:
-        self.last_drop: str | None = None
-        self.last_arrival: Any = None
+        self.arrival = Arrival.APPEND
+        self.batches: list[list[str]] = []
         self.context_state = "4/4 frames"
         self.rule = ContextRule.for_interval(4, 0.2)
         self.fill = fill
@@ -44,18 +46,26 @@ class FakeEngine:
         self.gate = threading.Event()
         self.gate.set()
 
-    def update(self, image: np.ndarray, stamp_ns: int, wanted: Any = None) -> Forecast | None:
-        self.seen.append(stamp_ns)
-        self.wanted.append(wanted)
+    def update_cameras(self, frames: Mapping[str, CameraFrame]) -> dict[str, CameraResult]:
+        self.batches.append(sorted(frames))
         self.entered.set()
         assert self.gate.wait(10)
         time.sleep(self.duration_s)
-        if stamp_ns < 0:
+        return {name: self.update(name, frame) for name, frame in frames.items()}
+
+    def update(self, camera: str, frame: CameraFrame) -> CameraResult:
+        self.seen.append(frame.stamp_ns)
+        self.wanted.append(frame.wanted)
+        if frame.stamp_ns < 0:
             raise ValueError("negative")
+        if frame.wanted is not None and is_nothing(frame.wanted):
+            return CameraResult(drop="unwanted", arrival=self.arrival)
         if len(self.seen) <= self.fill:
-            self.last_drop = "context_filling"
-            return None
-        return forecast_at(stamp_ns)
+            return CameraResult(drop="context_filling", arrival=self.arrival)
+        return CameraResult(forecast_at(frame.stamp_ns), arrival=self.arrival)
+
+    def context_of(self, camera: str) -> str:
+        return self.context_state
 
     def reset(self) -> None:
         self.resets += 1
@@ -67,20 +77,24 @@ class SlowEngine(FakeEngine):
     def __init__(self, interval_s: float, encode_s: float, forecast_s: float) -> None:
         super().__init__()
         self.rule = ContextRule.for_interval(4, interval_s)
-        self.buffer = FeatureBuffer(self.rule, (1, 1, 1))
+        self.buffers: dict[str, FeatureBuffer] = {}
         self.encode_s, self.forecast_s = encode_s, forecast_s
 
-    def update(self, image: np.ndarray, stamp_ns: int, wanted: Any = None) -> Forecast | None:
-        self.seen.append(stamp_ns)
+    def update(self, camera: str, frame: CameraFrame) -> CameraResult:
+        self.seen.append(frame.stamp_ns)
         time.sleep(self.encode_s)
-        self.last_arrival = self.buffer.push(stamp_ns, torch.zeros(1, 1, 1))
-        self.last_drop = None if self.last_arrival.accepted else self.last_arrival.value
-        if self.last_drop or self.buffer.context_stamps() is None:
-            self.last_drop = self.last_drop or "context_filling"
-            return None
-        if wanted:
-            time.sleep(self.forecast_s)
-        return forecast_at(stamp_ns)
+        if camera not in self.buffers:
+            self.buffers[camera] = FeatureBuffer(self.rule, (1, 1, 1))
+        buffer = self.buffers[camera]
+        arrival = buffer.push(frame.stamp_ns, torch.zeros(1, 1, 1))
+        if not arrival.accepted:
+            return CameraResult(drop=arrival.value, arrival=arrival)
+        if buffer.context_stamps() is None:
+            return CameraResult(drop="context_filling", arrival=arrival)
+        if not frame.wanted:
+            return CameraResult(drop="unwanted", arrival=arrival)
+        time.sleep(self.forecast_s)
+        return CameraResult(forecast_at(frame.stamp_ns), arrival=arrival)
 
 
 class Harness:
@@ -233,7 +247,7 @@ def test_reasons_of_the_engine_are_counted_by_name(harness: Any) -> None:
         one.worker.submit("a", stamp)
         one.settle()
     one.engine.fill = 4
-    one.engine.last_arrival = Arrival.TIME_JUMP
+    one.engine.arrival = Arrival.TIME_JUMP
     one.worker.submit("a", 2)
     one.settle()
     one.worker.refuse("a", 0, "no_stamp")
