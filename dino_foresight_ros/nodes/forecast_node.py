@@ -7,22 +7,27 @@ Without it, a failed configure leaves the node unconfigured, and it may be tried
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.memory_use import describe_release, give_back_memory, memory_use
 from dino_foresight_ros.ros.camera_stream import CameraStream
-from dino_foresight_ros.ros.forecast_diagnostics import ForecastDiagnostics
+from dino_foresight_ros.ros.forecast_control import ForecastControl
+from dino_foresight_ros.ros.forecast_diagnostics import ForecastDiagnostics, Situation
 from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
+from dino_foresight_ros.ros.forecast_topics import choose_outputs
+from dino_foresight_ros.ros.health import Thresholds
 from dino_foresight_ros.ros.lifecycle import tolerate_bad_transitions
 from dino_foresight_ros.ros.parameters import Parameters, usage
+from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
 from dino_foresight_ros.ros.run import run_node
-from dino_foresight_ros.ros.stamps import stamp_problem, time_to_ns
 from dino_foresight_ros.ros.topic_names import CameraTopics
 from dino_foresight_ros.threads import share_cores
 
@@ -51,14 +56,19 @@ class ForecastNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
+        check_overrides(self)
         self.parameters = Parameters(self, FORECAST_PARAMETERS, lambda: self._worker is None)
         self._counter: FrameCounter | None = None
         self._loaded: LoadedEngine | None = None
         self._worker: ForecastWorker | None = None
         self._cameras: dict[str, CameraStream] = {}
         self._diagnostics = ForecastDiagnostics(self)
+        self._control = ForecastControl(self, self.parameters, self._active_worker)
+        self.parameters.on_change(self._on_parameters)
         tolerate_bad_transitions(self)
-        self.create_timer(CHECK_PERIOD_S, self._check)
+        # Not the node's clock, which stands still while a recording is paused.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(CHECK_PERIOD_S, self._check, clock=steady)
 
     def autostart(self) -> None:
         """Configure and activate.
@@ -80,17 +90,19 @@ class ForecastNode(LifecycleNode):
             # for.
             from dino_foresight_ros.nodes.forecast_engine import load_engine
 
-            self._loaded = load_engine(parameters)
+            self._loaded = loaded = load_engine(parameters)
+            model = loaded.model
+            self._cameras = {
+                names.camera: CameraStream(self, names, model, parameters)
+                for names in self._camera_topics()
+            }
+            self._worker = self._build_worker(loaded)
         except Exception as error:  # noqa: BLE001 - whatever it is, the node stays manageable
-            self.get_logger().error(f"cannot configure: {_describe(error)}")
+            reason = _describe(error)
+            self.get_logger().error(f"cannot configure: {reason}")
             self._release()
+            self._diagnostics.configure_failed(reason)
             return TransitionCallbackReturn.FAILURE
-        model, loaded = self._loaded.model, self._loaded
-        self._cameras = {
-            names.camera: CameraStream(self, names, model, parameters)
-            for names in self._camera_topics()
-        }
-        self._worker = self._build_worker(loaded)
         self._diagnostics.configured(loaded, self._worker)
         self.get_logger().info(
             f"configured: {model.name} on {loaded.device} ({loaded.dtype}), "
@@ -118,6 +130,7 @@ class ForecastNode(LifecycleNode):
             on_error=lambda frame, reason, error: self._on_frame_error(
                 cameras[frame.camera], reason, error
             ),
+            too_old=self._control.too_old,
         )
         worker = ForecastWorker(loaded.engine, hooks, self._counter)
         self._counter = worker.counter  # frames are counted over the node's whole life
@@ -131,6 +144,8 @@ class ForecastNode(LifecycleNode):
         parameters = self.parameters.as_dict()
         for camera in self._cameras.values():
             camera.open(parameters, self._on_image)
+        for sentence in unused_overrides(self):
+            self.get_logger().warning(sentence)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -141,8 +156,9 @@ class ForecastNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give the model and its memory back."""
+        before = memory_use()
         self._release()
-        self.get_logger().info("cleaned up")
+        self.get_logger().info(f"cleaned up: {describe_release(before, memory_use())}")
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -161,6 +177,7 @@ class ForecastNode(LifecycleNode):
     def destroy_node(self) -> None:
         """Stop the work and take the node down."""
         self._stop()
+        self._control.close()
         super().destroy_node()
 
     def _stop(self) -> None:
@@ -172,24 +189,37 @@ class ForecastNode(LifecycleNode):
     def _release(self) -> None:
         for camera in self._cameras.values():
             camera.destroy()
+        self._cameras = {}
         self._worker = self._loaded = None
         self._diagnostics.released()
-        gc.collect()
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        give_back_memory()
+
+    def _active_worker(self) -> ForecastWorker | None:
+        """The worker, while it takes frames."""
+        is_active = any(camera.watch is not None for camera in self._cameras.values())
+        return self._worker if is_active else None
+
+    def _on_parameters(self, names: frozenset[str]) -> None:
+        """Some parameters were set: apply those that a running node can."""
+        self._control.apply()
+        loaded = self._loaded
+        if loaded is not None and names & {"steps", "outputs", "publish_features"}:
+            heads = tuple(loaded.engine.bundle.heads)
+            outputs = choose_outputs(heads, self.parameters["outputs"])
+            for camera in self._cameras.values():
+                camera.topics.change(
+                    outputs, self.parameters["steps"], self.parameters["publish_features"]
+                )
+        if loaded is not None and "output_size" in names:
+            from dino_foresight_ros.nodes.forecast_engine import output_size
+
+            loaded.engine.output_size = output_size(self.parameters["output_size"])
 
     # Messages in: the executor's thread
 
     def _on_image(self, camera: CameraStream, message: Image | CompressedImage) -> None:
-        if self._worker is None:
-            return
-        stamp_ns = time_to_ns(message.header.stamp)
-        problem = stamp_problem(message.header.stamp)
-        if problem is not None:
-            self._worker.refuse(message, stamp_ns, problem, camera.camera)
-        else:
-            self._worker.submit(message, stamp_ns, camera.camera)
+        if self._worker is not None:
+            self._control.hand_over(self._worker, camera.camera, message)
 
     def _check(self) -> None:
         """Once a second: look after the streams and publish diagnostics."""
@@ -198,7 +228,21 @@ class ForecastNode(LifecycleNode):
             camera.check(self.parameters["stream_timeout_s"])
             if camera.watch is not None:
                 watches[name] = camera.watch
-        self._diagnostics.publish(watches)
+        self._control.check()
+        wanted = [camera.topics.wanted() for camera in self._cameras.values()]
+        self._diagnostics.publish(
+            Situation(
+                watches,
+                Thresholds(
+                    self.parameters["latency_warn_ms"],
+                    self.parameters["latency_error_ms"],
+                    self.parameters["min_rate_hz"],
+                    self.parameters["stream_timeout_s"],
+                ),
+                has_listeners=any(any(by_step.values()) for by_step in wanted),
+                is_enabled=self._control.gate.is_enabled,
+            )
+        )
 
     # Work: the worker's thread
 

@@ -57,6 +57,7 @@ class CameraStream:
         self._camera_info: CameraInfo | None = None
         self._image_size: tuple[int, int] | None = None
         self._said: set[str] = set()
+        self._unheard: set[str] = set()
 
     @property
     def camera(self) -> str:
@@ -87,6 +88,7 @@ class CameraStream:
         def receive(message: Image | CompressedImage) -> None:
             if self.watch is not None:
                 if self.watch.frame(time.monotonic()) is StreamChange.RESUMED:
+                    self._unheard.clear()
                     self._log().info(self.say("the image stream resumed"))
                 on_image(self, message)
 
@@ -106,8 +108,8 @@ class CameraStream:
             self._images = None
 
     def check(self, timeout_s: float) -> None:
-        """To be called now and then: warn once when the stream stops."""
-        if self.watch is None:
+        """To be called now and then: warn once when the stream stops or cannot be heard."""
+        if self.watch is None or self._images is None:
             return
         self.watch.timeout_s = timeout_s
         change = self.watch.check(time.monotonic())
@@ -116,6 +118,11 @@ class CameraStream:
             self._log().warning(
                 f"no image {verb} on {self.topic_name} for {timeout_s:g} s; {self._hint(change)}"
             )
+        if self._images.met_incompatible() or self.watch.is_silent:
+            for sentence in self._images.unheard():
+                if sentence not in self._unheard:
+                    self._unheard.add(sentence)
+                    self._log().warning(sentence)
 
     def _hint(self, change: StreamChange) -> str:
         if change is StreamChange.STOPPED:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from std_msgs.msg import Header
 
+from dino_foresight_ros.memory_use import memory_use
 from dino_foresight_ros.ros.forecast_msgs import build_diagnostics
 from dino_foresight_ros.ros.forecast_topics import ModelInfo
+from dino_foresight_ros.ros.health import Report, StallWatch, Thresholds, judge
 from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.stream_watch import StreamWatch
 
@@ -34,6 +36,22 @@ class Loaded(Protocol):
     def dtype(self) -> str: ...
 
 
+class Situation(NamedTuple):
+    """What the node knows of itself.
+
+    Attributes:
+        watches: of the streams, by camera; empty while the node is not active.
+        thresholds: when levels are reached.
+        has_listeners: whether somebody subscribes to any output.
+        is_enabled: whether frames are worked at.
+    """
+
+    watches: Mapping[str, StreamWatch]
+    thresholds: Thresholds
+    has_listeners: bool
+    is_enabled: bool
+
+
 class ForecastDiagnostics:
     """Collects what is known about the node's health and publishes it."""
 
@@ -43,10 +61,17 @@ class ForecastDiagnostics:
         self._loaded: Loaded | None = None
         self._worker: ForecastWorker | None = None
         self._failure: tuple[float, str] | None = None
+        self._configure_failure: str | None = None
+        self._stall = StallWatch()
 
     def configured(self, loaded: Loaded, worker: ForecastWorker) -> None:
         """A model runs from now on."""
         self._loaded, self._worker, self._failure = loaded, worker, None
+        self._configure_failure = None
+
+    def configure_failed(self, reason: str) -> None:
+        """Loading a model failed; an error until another try succeeds."""
+        self._configure_failure = reason
 
     def released(self) -> None:
         """No model is loaded any more."""
@@ -56,9 +81,9 @@ class ForecastDiagnostics:
         """A frame failed; from any thread."""
         self._failure = (time.monotonic(), reason)
 
-    def publish(self, watches: Mapping[str, StreamWatch]) -> None:
-        """Publish the state now. `watches`, by camera, is empty while the node is not active."""
-        level, message = self._level(watches)
+    def publish(self, situation: Situation) -> None:
+        """Publish the state now."""
+        level, message = self._level(situation)
         name = self._node.get_fully_qualified_name().lstrip("/")
         hardware_id = self._loaded.model.name if self._loaded is not None else ""
         header = Header(stamp=self._node.get_clock().now().to_msg())
@@ -70,7 +95,11 @@ class ForecastDiagnostics:
 
     def values(self) -> dict[str, object]:
         """Every key and value; counts are those since the node started."""
-        values: dict[str, object] = {}
+        memory = memory_use()
+        values: dict[str, object] = {"memory_resident_mb": memory.resident_mb}
+        if memory.allocated_mb is not None and memory.reserved_mb is not None:
+            values["memory_device_allocated_mb"] = memory.allocated_mb
+            values["memory_device_reserved_mb"] = memory.reserved_mb
         worker, loaded = self._worker, self._loaded
         if worker is not None:
             counts = worker.counter.counts()
@@ -100,20 +129,34 @@ class ForecastDiagnostics:
             }
         return values
 
-    def _level(self, watches: Mapping[str, StreamWatch]) -> tuple[bytes, str]:
-        loaded = self._loaded
-        if loaded is None:
-            return DiagnosticStatus.OK, "unconfigured"
-        if not watches:
-            return DiagnosticStatus.OK, "inactive"
-        if self._failure is not None and time.monotonic() - self._failure[0] < ERROR_HOLD_S:
+    def _level(self, situation: Situation) -> tuple[bytes, str]:
+        worker, watches, now_s = self._worker, situation.watches, time.monotonic()
+        if self._loaded is None or worker is None or not watches or not situation.is_enabled:
+            self._stall.restart()
+            return self._idle_level(situation)
+        if not situation.has_listeners:
+            self._stall.restart()
+        stall = self._stall.look(worker.counter.counts(), now_s)
+        if self._failure is not None and now_s - self._failure[0] < ERROR_HOLD_S:
             return DiagnosticStatus.ERROR, self._failure[1]
-        silent = {camera: watch for camera, watch in watches.items() if watch.is_silent}
-        if len(silent) == len(watches):
-            age_s = min(watch.age_s(time.monotonic()) for watch in silent.values())
-            return DiagnosticStatus.STALE, f"no image for {age_s:.0f} s"
-        if silent:
-            return DiagnosticStatus.WARN, f"no image from {', '.join(silent)}"
-        if not loaded.trained:
-            return DiagnosticStatus.WARN, "untrained: forecasts mean nothing"
-        return DiagnosticStatus.OK, "forecasting"
+        latency_s = worker.latency.recent_s()
+        report = Report(
+            silent_s={name: w.age_s(now_s) for name, w in watches.items() if w.is_silent},
+            cameras=len(watches),
+            has_listeners=situation.has_listeners,
+            latency_ms=None if latency_s is None else latency_s * 1000.0,
+            rate_hz=worker.output_rate.rate_hz(now_s),
+            stall=stall,
+            context=worker.context_state,
+            trained=self._loaded.trained,
+        )
+        return judge(report, situation.thresholds)
+
+    def _idle_level(self, situation: Situation) -> tuple[bytes, str]:
+        if self._configure_failure is not None:
+            return DiagnosticStatus.ERROR, f"cannot configure: {self._configure_failure}"
+        if self._loaded is None:
+            return DiagnosticStatus.OK, "unconfigured"
+        if not situation.watches:
+            return DiagnosticStatus.OK, "inactive"
+        return DiagnosticStatus.OK, "paused: ~/set_enabled resumes"

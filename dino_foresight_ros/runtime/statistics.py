@@ -84,6 +84,12 @@ class LatencyWindow:
         with self._lock:
             return self._seconds[-1] if self._seconds else None
 
+    def recent_s(self, count: int = 9) -> float | None:
+        """Median of the newest few durations in seconds, None when there is none."""
+        with self._lock:
+            values = list(self._seconds)[-count:]
+        return float(np.median(values)) if values else None
+
     def percentile_s(self, percent: float) -> float | None:
         """The duration in seconds that `percent` of the window stay below, None when empty."""
         with self._lock:
