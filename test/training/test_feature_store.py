@@ -1,0 +1,301 @@
+"""Features on disk: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from micro_bundle import make_micro_bundle
+from training_data import synthetic
+
+from dino_foresight_ros.errors import ForesightError, InputError
+from dino_foresight_ros.model import PCA, Bundle
+from dino_foresight_ros.training.data import BadFiles, Recording, UnreadableFrame, open_recordings
+from dino_foresight_ros.training.encoders import encoder_origin
+from dino_foresight_ros.training.feature_plan import FeatureRecipe, plan_store
+from dino_foresight_ros.training.feature_store import FeatureStore
+from dino_foresight_ros.training.feature_writer import remove_store, write_features, write_shard
+from dino_foresight_ros.training.pca_fit import pca_origin
+from dino_foresight_ros.training.reading import pick_frames, spread
+
+FRAME_BYTES = 4 * 6 * 30 * 2
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return make_micro_bundle()
+
+
+@pytest.fixture(scope="module")
+def recordings() -> list[Recording]:
+    return open_recordings([synthetic("0-1", 7)])
+
+
+def keep(
+    bundle: Bundle,
+    recordings: list[Recording],
+    out: Path,
+    raw: bool = False,
+    bad: BadFiles | None = None,
+    **recipe: object,
+) -> int:
+    """Encode into shards of three frames."""
+    made = FeatureRecipe(**{"workers": 0, "batch": 2, "shard_bytes": 3 * FRAME_BYTES, **recipe})
+    pca = None if raw else (bundle.pca, pca_origin(bundle.pca, "micro"))
+    plan = plan_store(recordings, bundle.encoder, pca, made, out)
+    module = None if raw else bundle.pca
+    return write_features(plan, bundle.encoder, module, made, BadFiles(100) if bad is None else bad)
+
+
+@pytest.fixture(scope="module")
+def written(bundle: Bundle, recordings: list[Recording], tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("features") / "store"
+    assert keep(bundle, recordings, out) == 0
+    return out
+
+
+@pytest.fixture
+def folder(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "store"))
+
+
+def expected(bundle: Bundle, recording: Recording, frames: list[int], raw: bool = False):
+    images = np.stack([frame.image for frame in recording.read(frames)])
+    with torch.inference_mode():
+        features = bundle.encoder(bundle.encoder.preprocess(images))
+        return features if raw else bundle.pca.transform(features)
+
+
+def test_features_are_what_the_encoder_and_the_pca_give(
+    bundle: Bundle, recordings: list[Recording], written: Path
+):
+    store = FeatureStore.open(written)
+    assert len(list(written.glob("recordings/*/features-*.safetensors"))) == 6
+    assert [r.name for r in store.recordings] == [r.name for r in recordings]
+    for stored, recording in zip(store.recordings, recordings, strict=True):
+        np.testing.assert_array_equal(stored.stamps_ns, recording.stamps_ns)
+        order = [6, 0, 3, 3, 2]
+        read = stored.read(order)
+        assert read.dtype == torch.float16
+        torch.testing.assert_close(
+            read.float(), expected(bundle, recording, order), atol=5e-3, rtol=2e-3
+        )
+
+
+def test_raw_features_are_kept_without_a_pca(bundle: Bundle, recordings, tmp_path: Path):
+    keep(bundle, recordings[:1], tmp_path / "raw", raw=True)
+    store = FeatureStore.open(tmp_path / "raw")
+    assert (store.info.kind, store.info.pca, store.info.channels) == ("raw", None, 96)
+    read = store.recordings[0].read([5]).float()
+    torch.testing.assert_close(
+        read, expected(bundle, recordings[0], [5], raw=True), atol=5e-3, rtol=2e-3
+    )
+
+
+def test_a_recording_can_be_handed_to_another_process_and_reads_the_same(written: Path):
+    stored = FeatureStore.open(written).recordings[0]
+    before = stored.read([4, 1])
+    copied = pickle.loads(pickle.dumps(stored))
+    assert len(pickle.dumps(stored)) < 4096
+    assert torch.equal(copied.read([4, 1]), before)
+
+
+def test_what_is_read_may_be_written_to(written: Path):
+    stored = FeatureStore.open(written).recordings[0]
+    first = stored.read([0])
+    stored.read([0]).zero_()
+    assert torch.equal(stored.read([0]), first)
+
+
+def test_a_frame_that_is_not_there_is_refused(written: Path):
+    with pytest.raises(IndexError, match="frames 0 to 6, not"):
+        FeatureStore.open(written).recordings[0].read([7])
+    with pytest.raises(IndexError, match="frames 0 to 6, not"):
+        FeatureStore.open(written).recordings[0].read([-1])
+
+
+def test_the_same_content_given_twice_is_encoded_once(bundle: Bundle, recordings, tmp_path: Path):
+    again = open_recordings([synthetic("0-1", 7)])
+    again[0].name = "the same under another name"
+    keep(bundle, [*recordings, *again], tmp_path / "store")
+    assert len(FeatureStore.open(tmp_path / "store").recordings) == 2
+
+
+def test_a_further_recording_is_added_and_nothing_is_encoded_again(
+    bundle: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+    frames = []
+    forward = type(bundle.encoder).forward
+    monkeypatch.setattr(
+        type(bundle.encoder), "forward", lambda s, x: (frames.append(len(x)), forward(s, x))[1]
+    )
+    keep(bundle, open_recordings([synthetic("0-2", 7)]), folder)
+    assert sum(frames) == 7
+    assert len(FeatureStore.open(folder).recordings) == 3
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_ranks_share_the_shards_and_the_store_is_whole_after_the_last(
+    bundle: Bundle, recordings, written: Path, tmp_path: Path
+):
+    out = tmp_path / "store"
+    left = [keep(bundle, recordings, out, rank=rank, world=3) for rank in (2, 0)]
+    assert left == [4, 2]
+    with pytest.raises(InputError, match=r"not finished: 2 of its shards are missing; run the"):
+        FeatureStore.open(out)
+    assert keep(bundle, recordings, out, rank=1, world=3) == 0
+    for path in written.rglob("*.safetensors"):
+        assert (out / path.relative_to(written)).read_bytes() == path.read_bytes()
+
+
+def test_a_stride_takes_the_nearest_frames(bundle: Bundle, recordings, tmp_path: Path):
+    keep(bundle, recordings[:1], tmp_path / "store", stride_s=0.25)
+    stored = FeatureStore.open(tmp_path / "store").recordings[0]
+    assert stored.frames.tolist() == [0, 2, 5]
+    np.testing.assert_array_equal(stored.stamps_ns, recordings[0].stamps_ns[[0, 2, 5]])
+
+
+def test_unreadable_frames_are_left_out_and_named(bundle: Bundle, tmp_path: Path):
+    recording = open_recordings([synthetic("0", 7)])[0]
+    whole = recording.read
+
+    def read(indices, labels=()):
+        if 4 in indices:
+            raise UnreadableFrame("drive/0004.png", 4, "truncated")
+        return whole(indices, labels)
+
+    recording.read = read  # type: ignore[method-assign]
+    named: list[str] = []
+    keep(bundle, [recording], tmp_path / "store", bad=BadFiles(7, on_warning=named.append))
+    stored = FeatureStore.open(tmp_path / "store").recordings[0]
+    assert stored.frames.tolist() == [0, 1, 2, 3, 5, 6]
+    assert len(named) == 1
+    assert "drive/0004.png" in named[0]
+    torch.testing.assert_close(
+        stored.read([4]).float(), expected(bundle, recording, [5]), atol=5e-3, rtol=2e-3
+    )
+
+
+@pytest.mark.parametrize("what", ["encoder", "PCA"])
+def test_another_encoder_or_pca_is_refused_with_both_names(
+    bundle: Bundle, recordings, written: Path, what: str
+):
+    torch.manual_seed(1)
+    other = make_micro_bundle()
+    if what == "encoder":
+        next(other.encoder.parameters()).add_(1.0)
+    else:
+        other.pca = PCA.from_arrays(
+            bundle.pca.mean, bundle.pca.std * 2, bundle.pca.centre, bundle.pca.components
+        )
+    info = FeatureStore.open(written).info
+    origins = encoder_origin(other.encoder), pca_origin(other.pca, "other")
+    mine, theirs = (info.encoder, origins[0]) if what == "encoder" else (info.pca, origins[1])
+    message = (
+        f"made with the {what} .*{mine.fingerprint[:8]}.*, not with .*{theirs.fingerprint[:8]}"
+    )
+    with pytest.raises(InputError, match=message):
+        info.check_made_with(written, *origins)
+    with pytest.raises(InputError, match=message):
+        keep(other, recordings, written)
+
+
+def test_the_same_weights_in_half_precision_are_the_same_encoder(tmp_path: Path):
+    from dino_foresight_ros.training.encoders import load_encoder
+
+    path = str(make_micro_bundle().save(tmp_path / "bundle"))
+    full, half = (load_encoder(path, dtype=t) for t in (torch.float32, torch.bfloat16))
+    assert encoder_origin(full) == encoder_origin(half)
+    assert encoder_origin(load_encoder(path, (84, 84))) == encoder_origin(full)
+    other_layers = load_encoder(path, layers=(0, 1, 2))
+    assert encoder_origin(other_layers).fingerprint != encoder_origin(full).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stride_s": 0.5}, r"was made with stride_s None, not 0.5; choose another --out"),
+        ({"raw": True}, r"holds features of the PCA 'micro' .*, not raw features; choose another"),
+    ],
+)
+def test_a_store_is_not_continued_with_other_settings(
+    bundle: Bundle, recordings, written: Path, changes: dict, message: str
+):
+    with pytest.raises(InputError, match=message):
+        keep(bundle, recordings, written, **changes)
+
+
+def test_changed_content_under_the_same_name_is_refused(bundle: Bundle, written: Path):
+    with pytest.raises(InputError, match=r"features of synthetic-0 as it was before it changed"):
+        keep(bundle, open_recordings([synthetic("0", 5)]), written)
+
+
+def test_a_folder_of_something_else_is_neither_written_to_nor_removed(
+    bundle: Bundle, recordings, tmp_path: Path
+):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists and holds no features; choose another --out"):
+        keep(bundle, recordings, tmp_path)
+    with pytest.raises(ForesightError, match="holds no features, so --force does not remove it"):
+        remove_store(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_truncated_shard_is_named(folder: Path):
+    path = sorted(folder.rglob("*.safetensors"))[1]
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=f"{path.name} is damaged .*remove it and run"):
+        FeatureStore.open(folder)
+
+
+def test_a_disk_too_small_is_refused_before_anything_is_written(
+    bundle: Bundle, recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(ForesightError, match=r"0.00 MB free, the features need 0.02 MB"):
+        keep(bundle, recordings, tmp_path / "store")
+    assert not list(tmp_path.iterdir())
+
+
+def test_features_beyond_float16_are_refused(bundle: Bundle, recordings, tmp_path: Path):
+    large = PCA.from_arrays(
+        bundle.pca.mean, bundle.pca.std * 1e-6, bundle.pca.centre, bundle.pca.components
+    )
+    with pytest.raises(InputError, match="frames 0 to 2 do not fit into float16"):
+        keep(replace(bundle, pca=large), recordings, tmp_path / "store")
+
+
+def test_a_shard_that_another_process_writes_is_left_to_it(tmp_path: Path):
+    import fcntl
+
+    path = tmp_path / "features-00000.safetensors"
+    with path.with_suffix(".part").open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        write_shard(path, {"features": torch.zeros(1)})
+        assert not path.exists()
+    write_shard(path, {"features": torch.zeros(1)})
+    assert path.exists()
+    assert not path.with_suffix(".part").exists()
+
+
+def test_frames_nearest_to_the_stride_are_picked():
+    rng = np.random.default_rng(0)
+    stamps = np.cumsum(rng.integers(20, 90, 200)) * 1_000_000
+    for stride_s in (0.01, 0.13, 0.5, 100.0):
+        instants = np.arange(stamps[0], stamps[-1] + 1, round(stride_s * 1e9))
+        nearest = {int(np.abs(stamps - instant).argmin()) for instant in instants}
+        assert pick_frames(stamps, stride_s).tolist() == sorted(nearest)
+    assert pick_frames(stamps[:1], 0.5).tolist() == [0]
+
+
+def test_places_are_spread_evenly():
+    assert spread(10, 3).tolist() == [0, 4, 9]
+    assert spread(3, 10).tolist() == [0, 1, 2]
+    assert spread(10, 1).tolist() == [0]
