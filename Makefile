@@ -9,7 +9,7 @@ TOPIC ?=
 # More words for pytest: make test ARGS="-k forecast"
 ARGS ?=
 
-.PHONY: help demo test test-env lint format lock clean
+.PHONY: help demo test test-env lint format parameters lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ lint:  ## check style, format and types
 format:  ## format the code and sort its imports
 	@$(WITH_ENV) ruff check --fix --select I .
 	@$(WITH_ENV) ruff format .
+
+parameters:  ## write config/forecast.yaml and the README's table from the declared parameters
+	@$(WITH_ENV) python scripts/parameter_docs.py
 
 lock:  ## choose exact versions afresh: scripts/requirements.in to requirements.txt
 	@cd scripts && uv pip compile --universal --python-version 3.10 --upgrade --no-annotate \
