@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dino_foresight_ros.runtime.rate_limit import RateLimit
+from dino_foresight_ros.ros.rate_limit import RateLimit
 
 
 class FrameGate:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from dino_foresight_ros.runtime.statistics import FrameCounts
+if TYPE_CHECKING:  # the runtime brings torch, which a node's start must not wait for
+    from dino_foresight_ros.runtime.statistics import FrameCounts
 
 
 class Thresholds(NamedTuple):

@@ -207,7 +207,8 @@ class Parameters:
         return parameter if spec is None else spec.of_type(parameter.value)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
-        reason = self._refusal(parameters)
+        # Those that are being declared, rclpy's own among them, come here as well.
+        reason = self._refusal([p for p in parameters if p.name in self._specs])
         return SetParametersResult(successful=reason is None, reason=reason or "")
 
     def _refusal(self, parameters: list[Parameter]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -68,6 +69,8 @@ class ForecastWorker:
         self.latency = LatencyWindow()
         self.input_rate = RateMeter()
         self.output_rate = RateMeter()
+        self.input_rate_of: defaultdict[str, RateMeter] = defaultdict(RateMeter)  # by camera
+        self.output_rate_of: defaultdict[str, RateMeter] = defaultdict(RateMeter)
         self.context_state = engine.context_state
         self.context_of: dict[str, str] = {}  # by camera
         self.fill_context = True
@@ -121,13 +124,14 @@ class ForecastWorker:
         self._drop(self._receive(payload, stamp_ns, camera), reason)
 
     def reset(self) -> int:
-        """Drop the waiting frames, and the engine's context before the next one; from any thread.
+        """Drop the waiting frames, and the context as soon as no pass runs; from any thread.
 
         Returns:
             How many frames waited.
         """
         with self._condition:
             self._reset_asked = True
+            self._condition.notify_all()
         return self.discard("reset")
 
     def discard(self, reason: str) -> int:
@@ -157,6 +161,7 @@ class ForecastWorker:
         frame = Frame(payload, stamp_ns, time.monotonic(), camera, unused)
         self.counter.receive(camera)
         self.input_rate.tick(frame.received_s)
+        self.input_rate_of[camera].tick(frame.received_s)
         return frame
 
     def _run(self) -> None:
@@ -164,7 +169,7 @@ class ForecastWorker:
             self._work(session)
 
     def _wait_for_work(self) -> int | None:
-        """Wait for a group of frames; its session, or None when the thread is to end."""
+        """Wait for frames or a reset; the session, or None when the thread is to end."""
         while True:
             with self._condition:
                 useless = self._inbox.due(time.monotonic()) if self._session is not None else []
@@ -172,7 +177,7 @@ class ForecastWorker:
                     self._thread = None
                     self._condition.notify_all()
                     return None
-                session, has_work = self._session, self._inbox.has_work
+                session, has_work = self._session, self._reset_asked or self._inbox.has_work
                 if not has_work and not useless:
                     due_s = self._inbox.next_due_s
                     timeout_s = None if due_s is None else max(0.0, due_s - time.monotonic())
@@ -198,7 +203,8 @@ class ForecastWorker:
         self._process(session, list(tasks.values()))
         # Read here, since the engine belongs to this thread.
         self.context_state = self._engine.context_state
-        self.context_of |= {camera: self._engine.context_of(camera) for camera in tasks}
+        changed = {*tasks, *(self.context_of if reset else ())}
+        self.context_of |= {camera: self._engine.context_of(camera) for camera in changed}
 
     def _task(self, frame: Frame) -> _Task:
         if self._hooks.too_old(frame):
@@ -272,6 +278,7 @@ class ForecastWorker:
         done_s = time.monotonic()
         self.latency.add(done_s - frame.received_s)
         self.output_rate.tick(done_s)
+        self.output_rate_of[frame.camera].tick(done_s)
         self.counter.forecast(frame.camera)
 
     def _note_arrival(self, frame: Frame, arrival: Arrival | None) -> str | None:

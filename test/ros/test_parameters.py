@@ -189,3 +189,45 @@ def test_usage_lists_every_parameter() -> None:
     for spec in FORECAST_PARAMETERS:
         assert f"  {spec.name} (default {spec.default})" in text
         assert spec.description in text
+
+
+def test_others_may_be_declared_later(make: Maker) -> None:
+    node, _ = make()
+    node.declare_parameter("qos_overrides./image.subscription.depth", 3)
+    assert node.get_parameter("qos_overrides./image.subscription.depth").value == 3
+
+
+def set_by_client(node: Node, **values: Any) -> Any:
+    """As the parameter services do it."""
+    return node.set_parameters_atomically([Parameter(n, value=v) for n, v in values.items()])
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"step": 3}, "parameter step is unknown; did you mean steps?"),
+        ({"zzz": 3}, "parameter zzz is unknown; valid: bundle, "),
+        ({"steps": 17}, "17 is out of range; valid: 1 to 16"),
+        ({"steps": None}, "None is not a whole number"),
+        ({"autostart": False}, "may change only at start: it needs a restart"),
+    ],
+)
+def test_client_is_told_what_is_valid(make: Maker, values: dict[str, Any], reason: str) -> None:
+    node, _ = make()
+    result = set_by_client(node, **values)
+    assert not result.successful
+    assert reason in result.reason
+
+
+def test_values_set_together_are_all_taken_or_none(make: Maker) -> None:
+    node, parameters = make()
+    changes: list[set[str]] = []
+    parameters.on_change(lambda names: changes.append(set(names)))
+    assert not set_by_client(node, steps=5, max_rate_hz=-1.0).successful
+    assert parameters["steps"] == 3
+    assert changes == []
+    assert set_by_client(node, steps=5, max_rate_hz=4).successful  # a whole number serves
+    assert (parameters["steps"], parameters["max_rate_hz"]) == (5, 4.0)
+    assert changes == [{"steps", "max_rate_hz"}]
+    assert set_by_client(node, use_sim_time=False).successful
+    assert len(changes) == 1

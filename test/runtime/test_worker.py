@@ -325,11 +325,16 @@ def test_reset_asked_by_anybody_happens_in_the_engine_s_thread(harness: Any) -> 
     one = harness()
     one.worker.submit("a", 1)
     one.settle()
-    one.worker.reset()
     assert one.engine.resets == 1
+    one.engine.gate.clear()
+    one.engine.entered.clear()
     one.worker.submit("a", 2)
+    assert one.engine.entered.wait(5)
+    one.worker.reset()
+    assert one.engine.resets == 1  # a pass runs
+    one.engine.gate.set()
+    assert wait_until(lambda: one.engine.resets == 2)  # and no other frame is needed
     one.settle()
-    assert one.engine.resets == 2
 
 
 def test_reset_drops_the_waiting_frames_too(harness: Any) -> None:

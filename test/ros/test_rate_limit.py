@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dino_foresight_ros.runtime.rate_limit import RateLimit
+from dino_foresight_ros.ros.rate_limit import RateLimit
 
 
 def passed(limit: RateLimit, times: np.ndarray) -> np.ndarray:

@@ -1,0 +1,205 @@
+"""A forecast node with overridden QoS and simulated time, over DDS; tests build on one another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from forecast_peers import INTERVAL_NS, TIMEOUT_S, Client, NodeProcess, stamp_of, values_of
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
+
+from dino_foresight_ros import msg as messages
+from dino_foresight_ros.ros.stamps import ns_to_time
+
+START_NS = 1_600_000_000 * 10**9
+BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+@pytest.fixture(scope="module")
+def node(
+    ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NodeProcess]:
+    running = NodeProcess(
+        ros_domain,
+        tmp_path_factory.mktemp("node") / "log",
+        "device:=cpu",
+        "steps:=1",
+        "stream_timeout_s:=1.0",
+        "max_age_ms:=1000.0",
+        "use_sim_time:=true",
+        "qos_overrides./image.subscription.reliability:=reliable",
+        "qos_overrides./foresight/forecast.publisher.durability:=transient_local",
+        "qos_overrides./foresight/forecats.publisher.depth:=3",
+    )
+    try:
+        running.wait_for_text("active: listening")
+        yield running
+    finally:
+        running.kill()
+
+
+class Driver:
+    """A recording's player: images and /clock."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.clock = client.node.create_publisher(Clock, "/clock", 10)
+        self.next_ns = START_NS
+
+    def play(self, count: int = 1) -> list[int]:
+        stamps = []
+        for _ in range(count):
+            self.clock.publish(Clock(clock=ns_to_time(self.next_ns)))
+            self.client.spin_for(0.05)
+            self.client.publish(self.next_ns)
+            stamps.append(self.next_ns)
+            self.next_ns += INTERVAL_NS
+            self.client.spin_for(0.1)
+        return stamps
+
+    def play_until(self, condition: Any) -> list[int]:
+        stamps: list[int] = []
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition() and time.monotonic() < deadline:
+            stamps += self.play()
+        assert condition()
+        return stamps
+
+
+@pytest.fixture(scope="module")
+def client(ros_domain: dict[str, str]) -> Iterator[Client]:
+    client = Client(image_qos=QoSProfile(depth=5))
+    client.node.destroy_publisher(client.images)  # at first there is no camera
+    yield client
+    client.close()
+
+
+def test_silence_is_explained_while_no_clock_runs(client: Client, node: NodeProcess) -> None:
+    node.wait_for_text("no image came yet on /image for 1 s; image topics with a publisher: none")
+    node.wait_for_text("use_sim_time is true, but /clock does not run (nobody publishes it)")
+    assert (
+        "parameter qos_overrides./foresight/forecats.publisher.depth has no effect: this node has "
+        "no publisher on /foresight/forecats now; did you mean /foresight/forecast?" in node.text
+    )
+
+
+def test_diagnostics_come_while_no_clock_runs(client: Client, node: NodeProcess) -> None:
+    diagnostics = client.subscribe(DiagnosticArray, "/diagnostics")
+    assert client.spin_until(lambda: len(diagnostics) >= 2, 10.0)
+    assert diagnostics[-1].status[0].message.startswith("no image for")
+    client.unsubscribe()
+
+
+def test_publisher_of_incompatible_qos_is_named_with_the_policy(
+    client: Client, node: NodeProcess
+) -> None:
+    images = client.node.create_publisher(Image, "image", BEST_EFFORT)
+    node.wait_for_text(
+        "/test_client publishes /image with an incompatible QoS: reliability is best_effort "
+        "there, reliable is asked for here",
+        TIMEOUT_S,
+    )
+    client.spin_for(2.5)
+    assert node.text.count("incompatible QoS: reliability") == 1
+    client.node.destroy_publisher(images)
+
+
+def test_publisher_of_another_type_is_named_with_what_to_set(
+    client: Client, node: NodeProcess
+) -> None:
+    images = client.node.create_publisher(CompressedImage, "image", 5)
+    node.wait_for_text(
+        "/image carries sensor_msgs/msg/CompressedImage (/test_client publishes it), not "
+        "sensor_msgs/msg/Image: set image_transport to compressed and configure again",
+        TIMEOUT_S,
+    )
+    client.node.destroy_publisher(images)
+
+
+@pytest.fixture(scope="module")
+def driver(client: Client, node: NodeProcess) -> Driver:
+    client.images = client.node.create_publisher(Image, "image", 5)
+    assert client.spin_until(lambda: client.images.get_subscription_count() > 0)
+    return Driver(client)
+
+
+def test_forecasts_follow_simulated_time_and_reach_who_comes_late(
+    client: Client, node: NodeProcess, driver: Driver
+) -> None:
+    # By the system's clock these frames are years old; by /clock they are fresh.
+    forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
+    driver.play_until(lambda: bool(forecasts))
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    late: list[Any] = []
+    client.node.create_subscription(messages.Forecast, "foresight/forecast", late.append, qos)
+    assert client.spin_until(lambda: bool(late))
+
+
+def test_frame_that_is_old_by_simulated_time_is_not_forecast(
+    client: Client, node: NodeProcess, driver: Driver
+) -> None:
+    diagnostics = client.subscribe(DiagnosticArray, "/diagnostics")
+    driver.clock.publish(Clock(clock=ns_to_time(driver.next_ns + 3 * 10**9)))
+    client.spin_for(0.3)
+    client.publish(driver.next_ns)
+    assert client.spin_until(
+        lambda: bool(diagnostics) and "dropped.too_old" in values_of(diagnostics[-1]), 10.0
+    )
+    driver.next_ns += 3 * 10**9
+    node.wait_for_text("more than max_age_ms allows (1000 ms)", 5.0)
+    assert "if this is a recording" not in node.text
+
+
+def test_clock_that_jumps_back_restarts_the_context(
+    client: Client, node: NodeProcess, driver: Driver
+) -> None:
+    forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
+    count = len(forecasts)
+    driver.play_until(lambda: len(forecasts) > count)
+    driver.next_ns = START_NS - 50 * 10**9
+    forecasts.clear()
+    stamps = driver.play_until(lambda: any(stamp_of(f.header.stamp) < START_NS for f in forecasts))
+    first = next(f for f in forecasts if stamp_of(f.header.stamp) < START_NS)
+    assert [stamp_of(stamp) for stamp in first.context_stamps] == stamps[:4]
+    node.wait_for_text("(a recording that loops?); the context starts anew", 5.0)
+    assert "Traceback" not in node.text
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        (
+            "qos_overrides./image.subscription.reliability:=always",
+            "'always' is unknown; valid: system_default, reliable, best_effort",
+        ),
+        ("qos_overrides./image.subscription.colour:=1", "policy 'colour' is unknown; valid: "),
+    ],
+)
+def test_bad_override_is_one_line_and_exit_code_2(
+    ros_domain: dict[str, str], tmp_path: Any, override: str, reason: str
+) -> None:
+    running = NodeProcess(ros_domain, tmp_path / "log", override)
+    try:
+        assert running.process.wait(timeout=60) == 2
+        lines = [line for line in running.text.splitlines() if line]
+        assert len(lines) == 1
+        assert reason in lines[0]
+    finally:
+        running.kill()
+
+
+def test_node_starts_without_waiting_for_torch() -> None:
+    # A signal or a bad parameter must not wait for it either.
+    code = "import sys, dino_foresight_ros.nodes.forecast_node; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
