@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.memory_use import describe_release, give_back_memory, memory_use
+from dino_foresight_ros.ros.camera_groups import build_grouper
 from dino_foresight_ros.ros.camera_stream import CameraStream
 from dino_foresight_ros.ros.forecast_control import ForecastControl
 from dino_foresight_ros.ros.forecast_diagnostics import ForecastDiagnostics, Situation
@@ -28,7 +29,7 @@ from dino_foresight_ros.ros.lifecycle import tolerate_bad_transitions
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
 from dino_foresight_ros.ros.run import run_node
-from dino_foresight_ros.ros.topic_names import CameraTopics
+from dino_foresight_ros.ros.topic_names import camera_topics
 from dino_foresight_ros.threads import share_cores
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class ForecastNode(LifecycleNode):
             model = loaded.model
             self._cameras = {
                 names.camera: CameraStream(self, names, model, parameters)
-                for names in self._camera_topics()
+                for names in camera_topics(parameters["cameras"], parameters["camera_topic"])
             }
             self._worker = self._build_worker(loaded)
         except Exception as error:  # noqa: BLE001 - whatever it is, the node stays manageable
@@ -108,15 +109,13 @@ class ForecastNode(LifecycleNode):
             f"configured: {model.name} on {loaded.device} ({loaded.dtype}), "
             f"{parameters['steps']} steps of {loaded.engine.bundle.frame_interval_s:g} s, "
             f"outputs {', '.join(sorted(model.outputs)) or 'none'}"
+            + (f"; cameras {', '.join(filter(None, self._cameras))}" if any(self._cameras) else "")
         )
         if not loaded.trained:
             self.get_logger().warning(
                 f"{model.name} is untrained: its weights are random, its forecasts mean nothing"
             )
         return super().on_configure(state)
-
-    def _camera_topics(self) -> list[CameraTopics]:
-        return [CameraTopics()]
 
     def _build_worker(self, loaded: LoadedEngine) -> ForecastWorker:
         from dino_foresight_ros.runtime.worker import ForecastWorker, Hooks
@@ -132,7 +131,9 @@ class ForecastNode(LifecycleNode):
             ),
             too_old=self._control.too_old,
         )
-        worker = ForecastWorker(loaded.engine, hooks, self._counter)
+        grouper = build_grouper(self.parameters.as_dict(), self.get_logger().warning)
+        worker = ForecastWorker(loaded.engine, hooks, self._counter, grouper)
+        worker.fill_context = self.parameters["fill_context"]
         self._counter = worker.counter  # frames are counted over the node's whole life
         return worker
 
@@ -202,7 +203,11 @@ class ForecastNode(LifecycleNode):
     def _on_parameters(self, names: frozenset[str]) -> None:
         """Some parameters were set: apply those that a running node can."""
         self._control.apply()
-        loaded = self._loaded
+        loaded, worker = self._loaded, self._worker
+        if worker is not None:
+            worker.fill_context = self.parameters["fill_context"]
+            if worker.grouper is not None:
+                worker.grouper.silent_s = self.parameters["stream_timeout_s"]
         if loaded is not None and names & {"steps", "outputs", "publish_features"}:
             heads = tuple(loaded.engine.bundle.heads)
             outputs = choose_outputs(heads, self.parameters["outputs"])

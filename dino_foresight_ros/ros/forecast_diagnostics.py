@@ -18,6 +18,7 @@ from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.stream_watch import StreamWatch
 
 if TYPE_CHECKING:
+    from dino_foresight_ros.runtime.statistics import FrameCounts
     from dino_foresight_ros.runtime.worker import ForecastWorker
 
 ERROR_HOLD_S = 5.0
@@ -87,10 +88,11 @@ class ForecastDiagnostics:
         name = self._node.get_fully_qualified_name().lstrip("/")
         hardware_id = self._loaded.model.name if self._loaded is not None else ""
         header = Header(stamp=self._node.get_clock().now().to_msg())
+        values = self.values()
+        for camera in filter(None, situation.watches):  # those that have names
+            values |= {f"camera.{camera}.{k}": v for k, v in self._values_of(camera).items()}
         self._publisher.publish(
-            build_diagnostics(
-                f"{name}: forecast", hardware_id, level, message, self.values(), header
-            )
+            build_diagnostics(f"{name}: forecast", hardware_id, level, message, values, header)
         )
 
     def values(self) -> dict[str, object]:
@@ -102,14 +104,7 @@ class ForecastDiagnostics:
             values["memory_device_reserved_mb"] = memory.reserved_mb
         worker, loaded = self._worker, self._loaded
         if worker is not None:
-            counts = worker.counter.counts()
-            values |= {
-                "frames_received": counts.received,
-                "forecasts_published": counts.forecasts,
-                "dropped_total": counts.dropped_total,
-                "in_flight": counts.in_flight,
-            }
-            values |= {f"dropped.{reason}": n for reason, n in sorted(counts.dropped.items())}
+            values |= _count_values(worker.counter.counts())
             now_s = time.monotonic()
             latencies = {
                 "latency_p50_ms": worker.latency.percentile_s(50),
@@ -127,6 +122,17 @@ class ForecastDiagnostics:
                 "model": loaded.model.name,
                 "trained": str(loaded.trained).lower(),
             }
+        return values
+
+    def _values_of(self, camera: str) -> dict[str, object]:
+        """Keys and values of one of several cameras."""
+        worker, now_s = self._worker, time.monotonic()
+        if worker is None:
+            return {}
+        values = _count_values(worker.counter.counts(camera))
+        values["input_rate_hz"] = worker.input_rate_of[camera].rate_hz(now_s)
+        values["output_rate_hz"] = worker.output_rate_of[camera].rate_hz(now_s)
+        values["context"] = worker.context_of.get(camera, "empty")
         return values
 
     def _level(self, situation: Situation) -> tuple[bytes, str]:
@@ -160,3 +166,13 @@ class ForecastDiagnostics:
         if not situation.watches:
             return DiagnosticStatus.OK, "inactive"
         return DiagnosticStatus.OK, "paused: ~/set_enabled resumes"
+
+
+def _count_values(counts: FrameCounts) -> dict[str, object]:
+    values: dict[str, object] = {
+        "frames_received": counts.received,
+        "forecasts_published": counts.forecasts,
+        "dropped_total": counts.dropped_total,
+        "in_flight": counts.in_flight,
+    }
+    return values | {f"dropped.{reason}": n for reason, n in sorted(counts.dropped.items())}

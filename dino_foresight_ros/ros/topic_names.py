@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 CAMERA_FIELD = "{camera}"
@@ -26,6 +27,11 @@ class CameraTopics(NamedTuple):
         """Topics of a named camera; in the image topic's template {camera} is its name."""
         image = template.replace(CAMERA_FIELD, camera)
         return cls(camera, image, camera_info_beside(image), f"{camera}/foresight")
+
+
+def camera_topics(cameras: Sequence[str], template: str) -> list[CameraTopics]:
+    """Topics of each of the named cameras, or those of the only, unnamed one."""
+    return [CameraTopics.of(camera, template) for camera in cameras] or [CameraTopics()]
 
 
 def camera_info_beside(image_topic: str) -> str:
