@@ -21,7 +21,7 @@ import numpy as np
 from dino_foresight_ros.errors import InputError
 
 from .bad_files import BadFiles
-from .json_tables import table_rows
+from dino_foresight_ros.media.json_tables import table_rows
 from .labelled_pictures import LabelFiles, LabelledPictures
 from .nuscenes_ego import Pose, ego_motion
 from .recording import Recording
