@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from tqdm import tqdm
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
+from dino_foresight_ros.model import Bundle, SegmentationTask
 from dino_foresight_ros.training.data import (
     LABEL_KINDS,
     BadFiles,
-    PartOfRecording,
     Recording,
     UnreadableFrame,
     common_label_space,
@@ -23,6 +22,11 @@ from dino_foresight_ros.training.data import (
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
 from dino_foresight_ros.training.evaluation.clips import Clip, plan_clips, plan_stills
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
+from dino_foresight_ros.training.evaluation.facts import (
+    bundle_facts,
+    check_disjoint,
+    data_facts,
+)
 from dino_foresight_ros.training.evaluation.fitting import Fitted, start_fits
 from dino_foresight_ros.training.evaluation.moments import MomentCollector
 from dino_foresight_ros.training.evaluation.predictors import (
@@ -32,7 +36,7 @@ from dino_foresight_ros.training.evaluation.predictors import (
     Predictor,
     Rollout,
 )
-from dino_foresight_ros.training.evaluation.results import BundleFacts, DataFacts, Report
+from dino_foresight_ros.training.evaluation.results import Report
 from dino_foresight_ros.training.evaluation.scoring import SeriesScorer, StillScorer
 from dino_foresight_ros.training.evaluation.series import make_series
 from dino_foresight_ros.training.evaluation.stream import stream_clips
@@ -262,68 +266,7 @@ class _Evaluation:
         return scorers, still_scorer
 
     def _note_bad(self, error: UnreadableFrame) -> None:
-        self._bad.add(f"{error.file} frame {error.index}", str(error))
+        self._bad.add(f"{error.file}: frame {error.index}", str(error))
 
     def _bar(self, title: str, total: int, unit: str) -> AbstractContextManager[tqdm[None]]:
         return tqdm(total=total, desc=title, unit=unit, mininterval=0.5, disable=not self._progress)
-
-
-def check_disjoint(fit: Sequence[Recording], scored: Sequence[Recording]) -> None:
-    """Make sure that no frame is both fitted on and scored.
-
-    Raises:
-        InputError: names the recordings that share frames.
-    """
-    frames: dict[str, set[int]] = {}
-    for recording in fit:
-        frames.setdefault(_source(recording).fingerprint, set()).update(_indices(recording))
-    for recording in scored:
-        shared = frames.get(_source(recording).fingerprint, set()) & set(_indices(recording))
-        if shared:
-            raise InputError(
-                f"{recording.name}: {len(shared)} of its frames would be fitted on and scored; "
-                "keep them apart, such as with part=0-0.3 and part=0.3-1"
-            )
-
-
-def _source(recording: Recording) -> Recording:
-    return recording.whole if isinstance(recording, PartOfRecording) else recording
-
-
-def _indices(recording: Recording) -> range | list[int]:
-    if isinstance(recording, PartOfRecording):
-        return [int(index) for index in recording.indices]
-    return range(len(recording))
-
-
-def bundle_facts(bundle: Bundle) -> BundleFacts:
-    """What the report says about a bundle."""
-    segmentation, depth = bundle.tasks.get("segmentation"), bundle.tasks.get("depth")
-    is_segmentation = isinstance(segmentation, SegmentationTask)
-    return BundleFacts(
-        name=bundle.name,
-        trained=bundle.trained,
-        encoder=bundle.encoder.config.model,
-        layers=bundle.encoder.config.layers,
-        image_size=bundle.image_size,
-        grid=bundle.grid,
-        channels=bundle.pca.channels,
-        context_frames=bundle.context_frames,
-        frame_interval_s=bundle.frame_interval_s,
-        heads=tuple(bundle.heads),
-        class_names=segmentation.class_names if is_segmentation else (),  # type: ignore[union-attr]
-        palette=segmentation.palette if is_segmentation else (),  # type: ignore[union-attr]
-        depth_is_metric=depth.is_metric if isinstance(depth, DepthTask) else True,
-    )
-
-
-def data_facts(recording: Recording) -> DataFacts:
-    """What the report says about a recording."""
-    labels: Mapping[str, int] = {
-        kind: int(recording.labelled(kind).size)
-        for kind in LABEL_KINDS
-        if recording.labelled(kind).size
-    }
-    return DataFacts(
-        recording.name, len(recording), recording.duration_s, recording.fingerprint, labels
-    )

@@ -118,7 +118,9 @@ class RidgeSums:
         for alpha in alphas:
             weight = vectors @ (turned / (values.clamp_min(0) + alpha)[:, None])
             inputs, outputs = weight.shape
-            linear = nn.Linear(inputs, outputs, device=weight.device)
+            # Without drawing weights, which would take the caller's random numbers.
+            linear = nn.utils.skip_init(nn.Linear, inputs, outputs, device=weight.device)
+            assert isinstance(linear, nn.Linear)
             with torch.no_grad():
                 linear.weight.copy_(weight.T)
                 linear.bias.copy_(mean_y - mean_x @ weight)

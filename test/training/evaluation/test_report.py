@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.render import theme
+from dino_foresight_ros.training.evaluation import (
+    EvaluationConfig,
+    Report,
+    check_output,
+    evaluate,
+    write_report,
+)
+from dino_foresight_ros.training.evaluation.markdown import improvement_text, markdown
+
+Maker = Callable[..., Any]
+CONFIG = EvaluationConfig(
+    horizons=(1, 3), gaps_s=(0.2, 0.6), max_clips=6, max_label_clips=4, mlp_steps=3, raw=True
+)
+
+
+@pytest.fixture
+def report(toy_bundle: Maker, toy_recording: Maker) -> Report:
+    fit = toy_recording(40, name="fit", first=60)
+    return evaluate(toy_bundle(), [toy_recording(50)], CONFIG, [fit])
+
+
+def warning_pixels(path: Path) -> int:
+    image = cv2.imread(str(path))[..., ::-1]
+    return int((image == np.array(theme.WARNING)).all(-1).sum())
+
+
+def test_folder_holds_page_numbers_and_pictures(report: Report, tmp_path: Path) -> None:
+    paths = write_report(report, tmp_path / "report")
+
+    assert {path.name for path in paths} == {
+        "report.md", "report.json", "skill.png", "iou_per_class.png", "patch_similarity.png",
+        "sheet_segmentation.png",
+    }  # fmt: skip
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {p.name for p in paths}
+    for path in paths:
+        if path.suffix == ".png":
+            image = cv2.imread(str(path))
+            assert min(image.shape[:2]) > 300
+            assert image.std() > 5
+            assert f"({path.name})" in paths[0].read_text()
+
+
+def test_json_holds_every_number_strictly(report: Report, tmp_path: Path) -> None:
+    path = write_report(report, tmp_path / "report")[1]
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    values = json.loads(path.read_text(), parse_constant=refuse)
+    row = values["features"][0]["rows"]["forecast"]
+    expected = report.features[0].rows["forecast"]
+    assert row["errors"]["mse"] == expected.errors.mse
+    assert row["improvements"]["mse"]["low"] == expected.improvements["mse"].low  # type: ignore[union-attr]
+    assert values["config"]["seed"] == 0
+    assert values["data"][0]["fingerprint"] == report.data[0].fingerprint
+    assert values["labels"][0]["closed"][0]["share"] == report.labels[0].closed[0].share
+    assert set(values["features"][0]["rows"]) == {
+        "copy_last",
+        "forecast",
+        "linear",
+        "mlp",
+        "oracle",
+    }
+    assert "moments" not in values
+
+
+def test_page_tells_numbers_with_their_intervals(report: Report) -> None:
+    page = markdown(report, [])
+    forecast = report.at_horizon(3).rows["forecast"]
+    row = next(line for line in page.splitlines() if line.startswith("| 3 steps, 0.60 s | **f"))
+    assert f"{forecast.errors.mse:.4f}" in row
+    assert "+75.0 % (75.0 to 75.0)" in row
+    assert "## Feature error in the encoder's own space" in page
+    # Every row of a table has as many cells as its header.
+    for block in page.split("\n\n"):
+        if block.startswith("|"):
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_improvement_is_told_plainly() -> None:
+    assert improvement_text(None) == "undefined: nothing moved"
+
+
+def test_untrained_bundle_is_marked_on_page_and_pictures(
+    toy_bundle: Maker, toy_recording: Maker, tmp_path: Path
+) -> None:
+    for trained in (False, True):
+        report = evaluate(
+            toy_bundle(trained=trained),
+            [toy_recording(50)],
+            EvaluationConfig(horizons=(1, 3), gaps_s=(0.2,), max_clips=4, fitted=False),
+        )
+        paths = write_report(report, tmp_path / str(trained))
+        assert ("UNTRAINED" in paths[0].read_text()) is not trained
+        for path in paths[2:]:
+            assert (warning_pixels(path) > 3000) is not trained, path.name
+
+
+def test_bundle_without_heads_gets_a_sheet_of_features(
+    toy_bundle: Maker, toy_recording: Maker, tmp_path: Path
+) -> None:
+    report = evaluate(
+        toy_bundle(heads={}, inputs={}),
+        [toy_recording(50, labelled=[])],
+        EvaluationConfig(horizons=(1,), gaps_s=(), fitted=False),
+    )
+    names = [path.name for path in write_report(report, tmp_path / "report")]
+    assert names == ["report.md", "report.json", "skill.png", "sheet_features.png"]
+
+
+def test_existing_report_is_replaced_only_when_asked(report: Report, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    write_report(report, out)
+    with pytest.raises(ForesightError, match=r"exists; choose another --out or add --force"):
+        check_output(out, overwrite=False)
+    (out / "old.txt").write_text("of the earlier report")
+    write_report(report, out, overwrite=True)
+    assert not (out / "old.txt").exists()
+
+
+def test_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ForesightError, match="is no earlier report and is not replaced"):
+        check_output(tmp_path, overwrite=True)
+
+
+def test_nothing_is_left_where_writing_fails(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(ForesightError, match="cannot be written"):
+        write_report(report, tmp_path / "report")
+    assert list(tmp_path.iterdir()) == []
