@@ -379,7 +379,9 @@ def test_unmanaged_failure_is_retryable_and_compressed_images_work(
         refused = client.call(
             SetParameters,
             f"{name}/set_parameters",
-            SetParameters.Request(parameters=[Parameter("steps", value=5).to_parameter_msg()]),
+            SetParameters.Request(
+                parameters=[Parameter("dtype", value="float32").to_parameter_msg()]
+            ),
         ).results[0]
         assert not refused.successful
         assert "clean it up first" in refused.reason
