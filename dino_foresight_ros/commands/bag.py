@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dino_foresight_ros.commands import bag_nuscenes
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.ros.topic_names import camera_info_beside
 
@@ -27,6 +28,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser("bag", help="make and inspect rosbag2")
     below = parser.add_subparsers(dest="bag_command", metavar="COMMAND", required=True)
     _add_from_video(below)
+    bag_nuscenes.add_parser(below)
     info = below.add_parser("info", help="list the topics of a rosbag2, also of one cut off")
     info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3")
     info.set_defaults(bag_run=_run_info)

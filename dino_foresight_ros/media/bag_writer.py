@@ -72,7 +72,7 @@ class BagWriter:
             step=width * 3,
             data=np.ascontiguousarray(image).reshape(-1),
         )
-        self._write(topic, RAW_TYPE, stamp_ns, message)
+        self.write(topic, RAW_TYPE, stamp_ns, message)
 
     def write_compressed(
         self,
@@ -89,7 +89,7 @@ class BagWriter:
             format=compressed_format(compression),
             data=encode_picture(image, compression, quality),
         )
-        self._write(topic, COMPRESSED_TYPE, stamp_ns, message)
+        self.write(topic, COMPRESSED_TYPE, stamp_ns, message)
 
     def write_camera_info(
         self, topic: str, camera: CameraModel, stamp_ns: int, frame_id: str
@@ -110,18 +110,25 @@ class BagWriter:
             binning_y=0,
             roi=roi(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
         )
-        self._write(topic, CAMERA_INFO_TYPE, stamp_ns, message)
+        self.write(topic, CAMERA_INFO_TYPE, stamp_ns, message)
 
     def _header(self, stamp_ns: int, frame_id: str) -> Any:
         sec, nanosec = divmod(stamp_ns, NS_PER_S)
         stamp = self._types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
         return self._types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
 
-    def _write(self, topic: str, msgtype: str, log_time_ns: int, message: Any) -> None:
+    def write(
+        self, topic: str, msgtype: str, log_time_ns: int, message: Any, *, latched: bool = False
+    ) -> None:
+        """Write any message of the `typestore`; `latched` ones reach those who come later, too."""
         connection = self._connections.get(topic)
         if connection is None:
+            qos = _RELIABLE._replace(durability=QosDurability.TRANSIENT_LOCAL)
             connection = self._writer.add_connection(
-                topic, msgtype, typestore=typestore(), offered_qos_profiles=[_RELIABLE]
+                topic,
+                msgtype,
+                typestore=typestore(),
+                offered_qos_profiles=[qos if latched else _RELIABLE],
             )
             self._connections[topic] = connection
         data = typestore().serialize_cdr(message, msgtype)

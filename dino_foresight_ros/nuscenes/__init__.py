@@ -1,0 +1,1 @@
+"""nuScenes drives as rosbag2, from the official JSON tables. No torch, no ROS."""
