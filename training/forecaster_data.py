@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
@@ -13,14 +12,12 @@ from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from .data import ClipAugmentation, ClipDataset, Recording, open_recordings, split_recordings
 from .encoders import encoder_origin, load_encoder
 from .feature_clips import FeatureClips, FeatureRecording
+from .feature_store import FeatureStore
 from .forecaster_objective import ToFeatures
 from .intervals import PAPER_INTERVALS_S
 from .model_parts import load_pca
 from .parts import Origin
 from .recipes import ForecasterRecipe
-
-if TYPE_CHECKING:
-    from .feature_store import FeatureStore
 
 MakeClips = Callable[
     [Sequence[Recording], Sequence[float], int, int, ClipAugmentation, int, float], ClipDataset
@@ -85,8 +82,6 @@ def data_from_store(
         BundleError: stores of different encoders or PCAs, or a PCA of another encoder.
         InputError: no store, an empty one, or too little for a validation part.
     """
-    from .feature_store import FeatureStore
-
     store = FeatureStore.open(features)
     other = None if validation is None else FeatureStore.open(validation)
     if other is not None:
@@ -111,19 +106,27 @@ def data_from_pictures(
     specs: Sequence[str],
     validation: Sequence[str] | None,
     validation_share: float,
-    encoder: str,
-    image_size: tuple[int, int] | None,
+    encoder: tuple[str, tuple[int, int] | None, tuple[int, ...] | None],
     pca: Path,
     recipe: ForecasterRecipe,
     on_warning: Callable[[str], None] | None = None,
 ) -> ForecasterData:
     """Open recordings; the encoder runs in every step.
 
+    Args:
+        specs: what to train on.
+        validation: what to validate on; None: `validation_share` of the former.
+        validation_share: 0 to 1.
+        encoder: its name, image size and layers, as `load_encoder` takes them.
+        pca: fitted on this encoder's features.
+        recipe: for the seed and the length of clips.
+        on_warning: is told of what is left out.
+
     Raises:
         BundleError: a PCA of another encoder.
         ForesightError: as `open_recordings`, `load_encoder` and `load_pca`.
     """
-    loaded = load_encoder(encoder, image_size)
+    loaded = load_encoder(*encoder)
     projection, part = load_pca(pca)
     part.check_made_with("encoder", encoder_origin(loaded))
     if projection.features != loaded.feature_size:

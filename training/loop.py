@@ -203,8 +203,9 @@ class _Loop:
             self.publish(weights, self.state, found)
 
     def _checkpoint(self) -> None:
+        """Replace last.safetensors, unless the newest step has ruined the weights."""
         self._next_checkpoint = time.monotonic() + self.config.checkpoint_every_s
-        if not self.processes.is_main:
+        if not self.processes.is_main or not self.stepper.weights_are_sound():
             return
         self.state.scaler = self.stepper.scaler.state_dict()
         averaged = self.stepper.averaged.state if self.stepper.averaged else None
@@ -247,12 +248,11 @@ class _Loop:
         ]
         first = self.state.step - BAD_STEPS + 1
         kept = "no weights were kept"
-        if self.processes.is_main and self.stepper.weights_are_sound():
-            # A resumed run meets the same batches again: after the recordings were mended.
-            self.state.step = first
-            self._checkpoint()
-        if (self.folder / LAST).is_file():
-            kept = f"the last good weights are in {self.folder / LAST}"
+        # A resumed run meets the same batches again: after the recordings were mended.
+        self.state.step = first
+        self._checkpoint()
+        if self._kept_step is not None:
+            kept = f"the good weights of step {self._kept_step} are in {self.folder / LAST}"
         unique = list(dict.fromkeys(suspects))
         shown = ", ".join(unique[:4]) + (f" and {len(unique) - 4} more" if len(unique) > 4 else "")
         raise self.processes.fail(
@@ -270,8 +270,8 @@ class _Loop:
         name = signal.Signals(signal_number).name
         raise self.processes.fail(
             StoppedBySignalError(
-                f"stopped by {name} after step {self.state.step}; {self.folder / LAST} is kept: "
-                "go on with --resume",
+                f"stopped by {name} after step {self.state.step}; {self.folder / LAST} holds step "
+                f"{self._kept_step}: go on with --resume",
                 signal_number,
             )
         )

@@ -218,9 +218,9 @@ class Stepper:
         return Outcome(total / weight if weight else 0.0, norm, is_bad, stop, elapsed)
 
     def weights_are_sound(self) -> bool:
-        """Whether the weights give a finite loss on the last batch that did."""
+        """Whether the weights give a finite loss on the last batch that did, before its update."""
         if self._last_good is None:
-            return False
+            return True  # nothing was updated yet
         self.objective.eval()
         with torch.no_grad(), self.autocast():
             return bool(torch.isfinite(self.objective(self._last_good).value))

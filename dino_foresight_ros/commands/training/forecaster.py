@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.commands.training.arguments import image_size, layer_list
 from dino_foresight_ros.errors import InputError, UsageError
 
 _GROUPS = {
@@ -23,11 +24,16 @@ _FREE_ON_RESUME = (
     "steps", "minutes", "accumulate", "precision", "workers", "evaluations", "validation_clips",
     "checkpoint_every_s", "log_every",
 )  # fmt: skip
-_INPUTS = ("features", "data", "validation", "validation_share", "encoder", "pca", "size", "start")
+_ENCODER = ("encoder", "image_size", "layers_taken")
+_INPUTS = ("features", "data", "validation", "validation_share", "pca", "start", *_ENCODER)
 
 
 def _flag(name: str) -> str:
     return "--" + name.removesuffix("_s").replace("_", "-")
+
+
+def _input_flag(name: str) -> str:
+    return {"start": "--from", "layers_taken": "--encoder-layers"}.get(name, _flag(name))
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -50,7 +56,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--pixel-augmentation", action="store_true",
         help="encode in every step, so that pictures can be cropped and mirrored")  # fmt: skip
     add("--encoder", metavar="E", help="with --data: a bundle, an encoder part or a timm name")
-    add("--size", metavar="WxH", help="with --data: pixels that pictures are resized to")
+    add("--image-size", type=image_size, metavar="HxW",
+        help="with --data: size of its pictures (default: the encoder's own)")  # fmt: skip
+    add("--encoder-layers", type=layer_list, dest="layers_taken", metavar="N,N,...",
+        help="with --data: blocks it gives, from 0 (default: the encoder's own)")  # fmt: skip
     add("--pca", metavar="DIR", help="with --data, or for a store of raw features")
     add("--validation", nargs="+", metavar="V", help="another store, or other SPECs with --data")
     add("--validation-share", type=float, metavar="X",
@@ -150,7 +159,11 @@ def _settings(
     from dino_foresight_ros.training.run_folder import check_folder, check_unchanged, read_config
 
     check_folder(args.out, args.resume)
-    given = {name: getattr(args, name) for name in _INPUTS if getattr(args, name) is not None}
+    given = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name in _INPUTS
+        if (value := getattr(args, name)) is not None
+    }
     if not args.resume:
         inputs = {"validation_share": 0.1, **given, "pixel_augmentation": args.pixel_augmentation}
         _check_inputs(inputs, flags)
@@ -195,9 +208,9 @@ def _check_inputs(inputs: dict[str, Any], flags: dict[str, Any]) -> None:
             raise UsageError(f"--data needs --{missing[0]}")
         refused: tuple[str, ...] = FEATURES_ONLY
     else:
-        extra: list[str] = [name for name in ("encoder", "size") if name in inputs]
-        if extra or inputs["pixel_augmentation"]:
-            raise UsageError(f"{_flag((extra or ['pixel_augmentation'])[0])} is for --data")
+        extra = [name for name in (*_ENCODER, "pixel_augmentation") if inputs.get(name)]
+        if extra:
+            raise UsageError(f"{_input_flag(extra[0])} is for --data")
         if len(inputs.get("validation", [""])) != 1:
             raise UsageError("--validation takes one store with --features")
         refused = PIXELS_ONLY
@@ -218,18 +231,13 @@ def _open(inputs: dict[str, Any], recipe: Any, say: Any) -> Any:
         other = None if validation is None else Path(validation[0])
         return data_from_store(Path(inputs["features"]), other, share, pca, recipe)
     assert pca is not None
-    size = None if inputs["size"] is None else _size(inputs["size"])
-    return data_from_pictures(
-        inputs["data"], validation, share, inputs["encoder"], size, pca, recipe, say
+    size, layers = (
+        None if inputs[name] is None else tuple(inputs[name])
+        for name in ("image_size", "layers_taken")
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Turn "448x224" (width x height) into (224, 448)."""
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise UsageError(f"--size '{text}' is not WxH, such as 448x224")
-    return int(height), int(width)
+    return data_from_pictures(
+        inputs["data"], validation, share, (inputs["encoder"], size, layers), pca, recipe, say
+    )
 
 
 def _arguments(args: argparse.Namespace, flags: dict[str, Any]) -> list[str]:
@@ -239,8 +247,9 @@ def _arguments(args: argparse.Namespace, flags: dict[str, Any]) -> list[str]:
         value = getattr(args, name)
         if value is None:
             continue
-        flag = "--from" if name == "start" else _flag(name)
-        words += [flag, *(map(str, value) if isinstance(value, list) else [str(value)])]
+        if isinstance(value, tuple):
+            value = ("x" if name == "image_size" else ",").join(map(str, value))
+        words += [_input_flag(name), *map(str, value if isinstance(value, list) else [value])]
     for name in ("pixel_augmentation", "resume"):
         words += [_flag(name)] if getattr(args, name) else []
     for name, value in flags.items():

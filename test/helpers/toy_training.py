@@ -1,0 +1,114 @@
+"""A small training run on made-up numbers: imported by tests, and run as a program by them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.training.budget import Budget, Schedule
+from dino_foresight_ros.training.distributed import joined
+from dino_foresight_ros.training.loop import Evaluation, LoopConfig, run_training
+from dino_foresight_ros.training.stepping import Loss, Objective, StepConfig
+
+
+class ToySamples:
+    """Random rows; those numbered in `broken` hold NaN. Reading takes `delay_s`."""
+
+    def __init__(self, broken: tuple[int, ...] = (), delay_s: float = 0.0) -> None:
+        self.broken, self.delay_s = broken, delay_s
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        time.sleep(self.delay_s)
+        x = torch.randn(8, generator=torch.Generator().manual_seed(number))
+        y = x.flip(0) * 2 + x.roll(1)
+        terms = torch.arange(8) <= number % 8  # of the targets, these count: 1 to 8
+        if number in self.broken:
+            x = x * math.nan
+        return {"x": x, "y": y, "terms": terms, "source": f"row {number}"}
+
+
+class ToyObjective(Objective):
+    def __init__(self, dropout: float = 0.0, seed: int = 0, batch_norm: bool = False) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model = nn.Sequential(
+                nn.Linear(8, 16),
+                *([nn.BatchNorm1d(16)] if batch_norm else []),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(16, 8),
+            )
+
+    def forward(self, batch: dict[str, Any]) -> Loss:
+        terms = batch["terms"]
+        error = (self.model(batch["x"]) - batch["y"]).square()[terms]
+        return Loss(error.mean(), terms.float().mean())
+
+
+def toy_config(steps: int, **changes: Any) -> LoopConfig:
+    values: dict[str, Any] = {
+        "budget": Budget(steps=steps),
+        "schedule": Schedule(1e-3),
+        "stepping": StepConfig(precision="float32"),
+        "batch_size": 16,
+        "evaluations": 4,
+        "log_every": 1,
+    }
+    return LoopConfig(**{**values, **changes})
+
+
+def toy_evaluation(model: nn.Module) -> Evaluation:
+    samples = ToySamples()
+    x = torch.stack([samples[10_000 + i]["x"] for i in range(32)])
+    y = torch.stack([samples[10_000 + i]["y"] for i in range(32)])
+    error = float((model(x) - y).square().mean())
+    return Evaluation(-error, {"error": error}, f"error {error:.3f}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--ema", type=float, default=0.0)
+    parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--broken", type=int, nargs="*", default=[])
+    parser.add_argument("--largest-file", type=int, help="bytes; larger writes fail")
+    args = parser.parse_args()
+    if args.largest_file is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (args.largest_file, args.largest_file))
+    stepping = StepConfig(precision="float32", ema=args.ema, accumulate=args.accumulate)
+    config = toy_config(args.steps, stepping=stepping, workers=args.workers, checkpoint_every_s=0.0)
+    try:
+        with joined("cpu") as processes:
+            run_training(
+                ToyObjective(args.dropout),
+                ToySamples(tuple(args.broken), args.delay),
+                config,
+                args.folder,
+                processes,
+                evaluate=toy_evaluation,
+                resume=args.resume,
+            )
+    except ForesightError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
