@@ -30,6 +30,8 @@ _NS_PER_MS = 1_000_000
 _SEEK_BEYOND = 24
 _BACK_OFF = (0, 32, 256)
 _PROBE_FRAMES = 12
+# Decoders of the parent process. Closing one waits for its threads, which a fork does not copy.
+_inherited: list[object] = []
 
 
 class VideoRecording(Recording):
@@ -54,6 +56,7 @@ class VideoRecording(Recording):
     def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
         # A forked process must not share the decoder, nor the place in the file.
         if self._reader is None or self._reader.pid != os.getpid():
+            _inherited.append(self._reader)
             self._reader = _VideoReader(self.path, self.stamps_ns, self._can_seek)
         image = self._reader.read(index)
         if image is None:
