@@ -1,39 +1,67 @@
-"""Plays a recording into forecast_node: `replay.launch.py input:=FILE`.
+"""Plays a recording into forecast_node.
+
+ros2 launch dino_foresight_ros replay.launch.py input:=VIDEO_FOLDER_OR_BAG   (by replay_node)
+ros2 launch dino_foresight_ros replay.launch.py bag:=BAG   (by `ros2 bag play` where installed)
 
 Every parameter of replay_node is an argument, and so is every argument of forecast.launch.py.
-To play with `ros2 bag play` instead, launch forecast.launch.py with use_sim_time:=true and run
-`ros2 bag play BAG --clock` beside it.
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
 from launch.actions import (
     DeclareLaunchArgument,
+    ExecuteProcess,
     IncludeLaunchDescription,
+    LogInfo,
     OpaqueFunction,
+    SetLaunchConfiguration,
     Shutdown,
+    TimerAction,
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.ros_adapters import get_ros_node
+from rclpy.node import NodeNameNonExistentError
 
+from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS
 from dino_foresight_ros.ros.topic_names import camera_info_beside
-from launch import LaunchContext, LaunchDescription
+from launch import Action, LaunchContext, LaunchDescription
 
 PACKAGE = "dino_foresight_ros"
 # Loading a model takes a while; without waiting, the first frames would be played to nobody.
 WAIT_FOR_SUBSCRIBER_S = "120.0"
+# What `ros2 bag play` can do as well; with any other parameter given, replay_node plays the bag.
+BAG_PLAY_ARGUMENTS = {"topic", "rate", "loop", "start_s", "wait_for_subscriber_s"}
+POLL_PERIOD_S = 0.25
+# Discovery is not symmetric: the subscriber may know of the player a little later.
+PLAY_DELAY_S = 1.0
 
 
 def declare_arguments() -> list[DeclareLaunchArgument]:
     """Every parameter of the replay, with its own description; empty leaves the node's default."""
     arguments = [
-        DeclareLaunchArgument("input", description="Video, folder of pictures or rosbag2 to play."),
+        DeclareLaunchArgument(
+            "input",
+            default_value="",
+            description="Video, folder of pictures or rosbag2 for replay_node to play.",
+        ),
+        DeclareLaunchArgument(
+            "bag",
+            default_value="",
+            description="rosbag2 for `ros2 bag play --clock` to play, in place of input; without "
+            "rosbag2, replay_node plays it.",
+        ),
         DeclareLaunchArgument(
             "wait_for_subscriber_s",
             default_value=WAIT_FOR_SUBSCRIBER_S,
@@ -55,12 +83,79 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
     return arguments
 
 
-def start_replay(context: LaunchContext) -> list[Node]:
-    """Build the replay's action from the arguments, those of forecast.launch.py included."""
+def _value(context: LaunchContext, name: str) -> str:
+    # An argument of forecast.launch.py has no default before that file is included.
+    return str(context.launch_configurations.get(name, "")).strip()
 
-    def value(name: str) -> str:
-        return LaunchConfiguration(name).perform(context)
 
+def _has_several_cameras(context: LaunchContext) -> bool:
+    return bool(_value(context, "cameras")) or _value(context, "preset") == "six-cameras"
+
+
+def prepare(context: LaunchContext) -> list[Action]:
+    """Check what is to be played, and make forecast_node's arguments fit it.
+
+    Raises:
+        RuntimeError: there is nothing to play, or the bag has no such images.
+    """
+    recording, bag = _value(context, "input"), _value(context, "bag")
+    if bool(recording) == bool(bag):
+        raise RuntimeError(
+            "give either input:=VIDEO_FOLDER_OR_BAG or bag:=BAG: which recording is to be played?"
+        )
+    actions: list[Action] = []
+    if bag:
+        actions.append(SetLaunchConfiguration("use_sim_time", "true"))
+    if bag and _uses_bag_play(context) and not _has_several_cameras(context):
+        actions.append(SetLaunchConfiguration("image_transport", _bag_topic(context)[1]))
+    return actions
+
+
+def _uses_bag_play(context: LaunchContext) -> bool:
+    """Whether `ros2 bag play` is there and can do what is asked."""
+    given = {spec.name for spec in REPLAY_PARAMETERS if _value(context, spec.name)}
+    if given - BAG_PLAY_ARGUMENTS - {"input", "image_transport"}:
+        return False
+    try:
+        get_package_prefix("ros2bag")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _bag_topic(context: LaunchContext) -> tuple[str, str]:
+    """Name and transport of the bag's image topic that is to be forecast.
+
+    Raises:
+        RuntimeError: the bag cannot be read, or has several image topics and none is chosen.
+    """
+    from dino_foresight_ros.media.bag import choose_topic
+    from dino_foresight_ros.media.bag_reader import BagReader
+
+    path = Path(_value(context, "bag")).expanduser()
+    if not path.exists():
+        raise RuntimeError(f"{path} does not exist")
+    try:
+        reader = BagReader(path)
+        reader.close()
+        topic = choose_topic(path, reader.topics, _value(context, "topic") or None)
+    except ForesightError as error:
+        raise RuntimeError(str(error)) from error
+    return topic.name, "compressed" if topic.msgtype.endswith("CompressedImage") else "raw"
+
+
+def _resolve(context: LaunchContext, topic: str) -> str:
+    """The full name of a topic of forecast_node's."""
+    if topic.startswith("/"):
+        return topic
+    return "/" + "/".join(filter(None, [_value(context, "namespace").strip("/"), topic]))
+
+
+def start_replay(context: LaunchContext) -> list[Action]:
+    """Build the player's action from the arguments, those of forecast.launch.py included."""
+    if _value(context, "bag") and _uses_bag_play(context):
+        limit_s = float(_value(context, "wait_for_subscriber_s") or 0.0)
+        return _play_once_heard(context, time.monotonic() + limit_s)
     given = {
         spec.name: ParameterValue(
             LaunchConfiguration(spec.name),
@@ -68,24 +163,67 @@ def start_replay(context: LaunchContext) -> list[Node]:
             value_type=None if isinstance(spec.default, list) else type(spec.default),
         )
         for spec in REPLAY_PARAMETERS
-        if value(spec.name)
+        if _value(context, spec.name)
     }
+    said: list[Action] = []
+    if _value(context, "bag"):
+        given["input"] = ParameterValue(LaunchConfiguration("bag"), value_type=str)
+        said = [LogInfo(msg="replay_node plays the bag: no rosbag2 here that can do what is asked")]
+    if _has_several_cameras(context):
+        given.setdefault("as_recorded", True)
+    image = _value(context, "image")
     return [
+        *said,
         Node(
             package=PACKAGE,
             executable="replay_node",
             name="replay_node",
-            namespace=value("namespace"),
+            namespace=_value(context, "namespace"),
             output="screen",
             parameters=[given],
             remappings=[
-                ("image", value("image")),
-                ("camera_info", value("camera_info") or camera_info_beside(value("image"))),
+                ("image", image),
+                ("camera_info", _value(context, "camera_info") or camera_info_beside(image)),
             ],
-            arguments=["--ros-args", "--log-level", f"replay_node:={value('log_level')}"],
-            on_exit=[Shutdown()] if value("shutdown_at_end") == "true" else [],
-        )
+            arguments=["--ros-args", "--log-level", f"replay_node:={_value(context, 'log_level')}"],
+            on_exit=_at_end(context),
+        ),
     ]
+
+
+def _at_end(context: LaunchContext) -> list[Action]:
+    return [Shutdown()] if _value(context, "shutdown_at_end") == "true" else []
+
+
+def _play_once_heard(context: LaunchContext, deadline_s: float) -> list[Action]:
+    """Wait until forecast_node subscribes to images, then play."""
+    if not _is_heard(context) and time.monotonic() < deadline_s:
+        again = OpaqueFunction(function=_play_once_heard, args=[deadline_s])
+        return [TimerAction(period=POLL_PERIOD_S, actions=[again])]
+    command = ["ros2", "bag", "play", _value(context, "bag"), "--clock"]
+    if _value(context, "rate"):
+        command += ["--rate", _value(context, "rate")]
+    if _value(context, "start_s"):
+        command += ["--start-offset", _value(context, "start_s")]
+    if _value(context, "loop").lower() == "true":
+        command.append("--loop")
+    if not _has_several_cameras(context):
+        topic, image = _bag_topic(context)[0], _value(context, "image")
+        info = _value(context, "camera_info") or camera_info_beside(image)
+        command += ["--remap", f"{topic}:={_resolve(context, image)}"]
+        command.append(f"{camera_info_beside(topic)}:={_resolve(context, info)}")
+    player = ExecuteProcess(cmd=command, output="screen", on_exit=_at_end(context))
+    return [TimerAction(period=PLAY_DELAY_S, actions=[player])]
+
+
+def _is_heard(context: LaunchContext) -> bool:
+    namespace = "/" + _value(context, "namespace").strip("/")
+    try:
+        node = get_ros_node(context)
+        topics = node.get_subscriber_names_and_types_by_node("forecast_node", namespace)
+    except NodeNameNonExistentError:
+        return False
+    return any(kind.endswith("Image") for _, kinds in topics for kind in kinds)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -94,6 +232,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *declare_arguments(),
+            OpaqueFunction(function=prepare),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(str(forecast))),
             # After the include, which declares the arguments that both nodes share.
             OpaqueFunction(function=start_replay),

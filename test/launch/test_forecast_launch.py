@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +21,20 @@ pytest.importorskip("launch", reason="needs ros2/launch, which no package index 
 pytest.importorskip("launch_ros", reason="needs ros2/launch_ros, which no package index has")
 
 ARGUMENTS = {
+    "preset",
+    "params_file",
     "bundle",
     "device",
     "image",
     "image_transport",
     "camera_info",
+    "cameras",
+    "camera_topic",
     "namespace",
-    "params_file",
     "use_sim_time",
+    "respawn",
     "log_level",
+    "rviz",
 }
 # Runs a launch file as `ros2 launch` does: argv is its path, then name:=value arguments.
 RUNNER = """
@@ -82,6 +90,92 @@ def kill_all(running: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(running.pid, signal.SIGKILL)
     running.wait()
+
+
+def read_until(running: subprocess.Popen[str], text: str, count: int = 1) -> list[str]:
+    """Lines of the launch up to the count-th one with the text."""
+    lines: list[str] = []
+    assert running.stdout is not None
+    for line in running.stdout:
+        lines.append(line)
+        count -= text in line
+        if count == 0:
+            return lines
+    pytest.fail(f"no {text!r} in:\n{''.join(lines)}")
+
+
+@pytest.fixture
+def launch(launch_file: Path, ros_domain: dict[str, str], tmp_path: Path) -> Iterator[Any]:
+    """Return a function that starts the launch file with arguments."""
+    started: list[subprocess.Popen[str]] = []
+
+    def launch(*arguments: str) -> subprocess.Popen[str]:
+        environment = {**ros_domain, "ROS_LOG_DIR": str(tmp_path / "log")}
+        started.append(run_launch(launch_file, environment, *arguments))
+        return started[-1]
+
+    yield launch
+    for running in started:
+        kill_all(running)
+
+
+def end_of(running: subprocess.Popen[str]) -> str:
+    """What was printed until the launch ended by itself."""
+    return running.communicate(timeout=60)[0]
+
+
+def test_node_that_was_killed_is_started_again(launch: Any) -> None:
+    running = launch("respawn:=true", "preset:=tiny-cpu", "rviz:=true")
+    lines = read_until(running, "active: listening")
+    assert any("rviz2 is not installed" in line for line in lines) or shutil.which("rviz2")
+    started = next(line for line in lines if "forecast_node-" in line and "pid [" in line)
+    os.kill(int(re.findall(r"pid \[(\d+)\]", started)[0]), signal.SIGKILL)
+    lines = read_until(running, "active: listening")
+    assert any("exit code -9" in line for line in lines)
+    running.send_signal(signal.SIGINT)
+    assert "process has finished cleanly" in end_of(running)
+
+
+def test_preset_reaches_the_node(launch: Any) -> None:
+    text = end_of(launch("preset:=base-lowres", "device:=cpu"))
+    # A bundle that is not there is named, which shows where the node got it from.
+    assert "cannot configure: bundles/dino-foresight-lowres is not a bundle" in text
+    assert "exit code 1" in text
+    assert "Traceback" not in text
+
+
+def test_params_file_goes_over_the_preset(module: Any, tmp_path: Path) -> None:
+    file = tmp_path / "my.yaml"
+    file.touch()
+    paths = [Path(path) for path in module.parameter_files("six-cameras", str(file))]
+    assert [path.name for path in paths] == ["forecast.yaml", "six-cameras.yaml", "my.yaml"]
+    assert all(path.is_file() for path in paths)
+
+
+def test_several_cameras_are_listened_to(launch: Any) -> None:
+    running = launch("preset:=tiny-cpu", "cameras:=left,right", "camera_topic:={camera}/image_raw")
+    said = "".join(read_until(running, "active: listening", 2))
+    assert "listening on /left/image_raw (Image)" in said
+    assert "listening on /right/image_raw (Image)" in said
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("preset:=huge", "Valid options are: ['', 'tiny-cpu', 'base-lowres'"),
+        ("params_file:=/nowhere.yaml", "params_file /nowhere.yaml does not exist"),
+        ("log_level:=loud", "Valid options are: ['debug', 'info'"),
+    ],
+)
+def test_bad_argument_ends_the_launch_with_the_reason(
+    launch: Any, argument: str, reason: str
+) -> None:
+    running = launch(argument)
+    text = end_of(running)
+    assert reason in text
+    assert "process started" not in text
+    assert "Traceback" not in text
+    assert running.returncode == 1
 
 
 def test_launched_node_listens_in_its_namespace_and_ends_on_sigint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -52,10 +53,10 @@ def module(launch_file: Path) -> Any:
 def run_launch(launch_file: Path, ros_domain: dict[str, str], tmp_path: Path) -> Any:
     """Return a function that runs the launch file to its end and returns what it printed."""
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, **environment: str) -> str:
         process = subprocess.Popen(
             [sys.executable, "-c", RUNNER, str(launch_file), *arguments],
-            env={**ros_domain, "ROS_LOG_DIR": str(tmp_path / "log")},
+            env={**ros_domain, "ROS_LOG_DIR": str(tmp_path / "log"), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -78,7 +79,7 @@ def test_every_parameter_of_the_node_is_a_described_argument(module: Any) -> Non
     # image_transport is declared by forecast.launch.py, which this one includes.
     assert parameters - set(arguments) == {"image_transport"}
     assert all(len(argument.description) > 15 for argument in arguments.values())
-    assert arguments["input"].default_value is None
+    assert {"bag", "shutdown_at_end"} <= set(arguments)
 
 
 def test_recording_plays_into_the_forecast_and_both_end(run_launch: Any, tmp_path: Path) -> None:
@@ -104,4 +105,78 @@ def test_bad_input_ends_the_launch_with_the_reason(run_launch: Any) -> None:
     printed = run_launch("input:=/nowhere.mp4", "device:=cpu")
     assert "replay_node: /nowhere.mp4 does not exist" in printed
     assert "exit code 1" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.fixture
+def bag(tmp_path: Path) -> Path:
+    """A bag of compressed pictures on /front/image_rect/compressed."""
+    from dino_foresight_ros.cli import main
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(6):
+        cv2.imwrite(str(folder / f"{index}.png"), np.full((90, 160, 3), 40 * index, np.uint8))
+    bag = tmp_path / "bag"
+    words = ["bag", "from-video", str(folder), "--frame-rate", "5", "--out", str(bag)]
+    assert main([*words, "--topic", "/front/image_rect", "--compressed", "png"]) == 0
+    return bag
+
+
+def has_rosbag2() -> bool:
+    return importlib.util.find_spec("ros2bag") is not None
+
+
+@pytest.mark.skipif(has_rosbag2(), reason="rosbag2 is installed here")
+def test_bag_is_played_by_replay_node_where_rosbag2_is_absent(run_launch: Any, bag: Path) -> None:
+    printed = run_launch(f"bag:={bag}", "preset:=tiny-cpu", "rate:=2.0")
+    assert "replay_node plays the bag" in printed
+    assert "waiting for a subscriber of /image" in printed
+    assert "end of input after 6 images" in printed
+    assert printed.count("process has finished cleanly") == 2, printed
+
+
+def test_bag_is_played_by_ros2_bag_play_into_the_nodes_topic(
+    run_launch: Any, bag: Path, tmp_path: Path
+) -> None:
+    """rosbag2 is in no package index: a stand-in for `ros2` tells how it was called."""
+    installed = tmp_path / "prefix" / "share" / "ament_index" / "resource_index" / "packages"
+    installed.mkdir(parents=True)
+    (installed / "ros2bag").touch()
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "ros2").write_text('#!/bin/sh\necho "called: ros2 $*"\n')
+    (programs / "ros2").chmod(0o755)
+    paths = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "AMENT_PREFIX_PATH": f"{tmp_path / 'prefix'}:{os.environ['AMENT_PREFIX_PATH']}",
+    }
+    common = (f"bag:={bag}", "preset:=tiny-cpu", "namespace:=robot1")
+    printed = run_launch(*common, "image:=seen/image", "rate:=2.0", "start_s:=1.5", **paths)
+    assert "listening on /robot1/seen/image (CompressedImage)" in printed
+    assert printed.index("active: listening") < printed.index("called: ros2")
+    assert (
+        f"called: ros2 bag play {bag} --clock --rate 2.0 --start-offset 1.5 --remap "
+        "/front/image_rect/compressed:=/robot1/seen/image "
+        "/front/camera_info:=/robot1/seen/camera_info\n"
+    ) in printed
+    # What it cannot do, replay_node does.
+    printed = run_launch(*common, "fov_deg:=60.0", **paths)
+    assert "called: ros2" not in printed
+    assert "end of input after 6 images" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "give either input:=VIDEO_FOLDER_OR_BAG or bag:=BAG"),
+        (["bag:=/nowhere", "input:=/nowhere"], "give either input:=VIDEO_FOLDER_OR_BAG or bag:="),
+    ],
+)
+def test_not_exactly_one_recording_ends_the_launch_at_once(
+    run_launch: Any, arguments: list[str], reason: str
+) -> None:
+    printed = run_launch(*arguments)
+    assert reason in printed
+    assert "process started" not in printed
     assert "Traceback" not in printed
