@@ -25,6 +25,7 @@ from dino_foresight_ros.ros.forecast_diagnostics import ForecastDiagnostics, Sit
 from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.ros.forecast_topics import choose_outputs
 from dino_foresight_ros.ros.health import Thresholds
+from dino_foresight_ros.ros.image_conversion import choose_converter
 from dino_foresight_ros.ros.lifecycle import tolerate_bad_transitions
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
@@ -92,9 +93,10 @@ class ForecastNode(LifecycleNode):
             from dino_foresight_ros.nodes.forecast_engine import load_engine
 
             self._loaded = loaded = load_engine(parameters)
-            model = loaded.model
+            model, log = loaded.model, self.get_logger()
+            convert = choose_converter(log.info, log.warning)
             self._cameras = {
-                names.camera: CameraStream(self, names, model, parameters)
+                names.camera: CameraStream(self, names, model, parameters, convert)
                 for names in camera_topics(parameters["cameras"], parameters["camera_topic"])
             }
             self._worker = self._build_worker(loaded)

@@ -10,6 +10,7 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from dino_foresight_ros.media.images import Converter, convert_with_rosbags
 from dino_foresight_ros.ros.camera_info import fits
 from dino_foresight_ros.ros.forecast_topics import ForecastTopics, ModelInfo
 from dino_foresight_ros.ros.image_input import ImageInput
@@ -36,6 +37,7 @@ class CameraStream:
         names: CameraTopics,
         model: ModelInfo,
         parameters: Mapping[str, Any],
+        convert: Converter = convert_with_rosbags,
     ) -> None:
         """Create the publishers.
 
@@ -44,6 +46,7 @@ class CameraStream:
             names: the camera's name and its topics.
             model: what the model predicts.
             parameters: the node's, by name.
+            convert: changes the colours of raw images.
         """
         self.names = names
         self.watch: StreamWatch | None = None
@@ -52,6 +55,7 @@ class CameraStream:
         )
         self._node = node
         self._model_size = model.image_size
+        self._convert = convert
         self._images: ImageInput | None = None
         self._calibration: Any = None
         self._camera_info: CameraInfo | None = None
@@ -147,7 +151,7 @@ class CameraStream:
         Raises:
             InputError: a broken one.
         """
-        image = msg_to_rgb(message)
+        image = msg_to_rgb(message, self._convert)
         self._image_size = size = (image.shape[0], image.shape[1])
         if size != self._model_size:
             self.warn_once(
