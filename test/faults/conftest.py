@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,15 +11,13 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
-import hooked_forecast_node
-from fault_scene import Reference, Scene
+from fault_scene import Reference, RunScene, Scene
 from forecast_peers import NODE, NodeProcess
 from micro_bundle import make_micro_bundle
 
 from dino_foresight_ros.model import Bundle
 
 STEPS = 2
-HOOKED = [sys.executable, hooked_forecast_node.__file__]
 
 
 @pytest.fixture(scope="session")
@@ -34,50 +31,47 @@ def reference(micro_path: Path) -> Reference:
     return Reference(Bundle.load(micro_path), STEPS)
 
 
-@contextmanager
-def running(
-    environment: dict[str, str],
-    folder: Path,
-    reference: Reference,
-    bundle: Path,
-    namespace: str,
-    program: list[str],
-) -> Iterator[Scene]:
-    log = folder / "log"
-    node = NodeProcess(
-        environment,
-        log,
-        f"bundle:={bundle}",
-        f"steps:={STEPS}",
-        "device:=cpu",
-        "dtype:=float32",
-        "stream_timeout_s:=1.0",
-        program=program,
-        namespace=namespace,
-    )
-    scene = Scene(node, reference, "forecast_node", namespace)
-    try:
-        node.wait_for_text("active: listening")
-        scene.ready()
-        yield scene
-    finally:
-        scene.close()
-        node.kill()
+@pytest.fixture(scope="session")
+def run_scene(
+    micro_path: Path, reference: Reference, tmp_path_factory: pytest.TempPathFactory
+) -> RunScene:
+    """Runs a node and the camera before it."""
+
+    @contextmanager
+    def run(
+        environment: dict[str, str], namespace: str, program: Sequence[str] = NODE
+    ) -> Iterator[Scene]:
+        node = NodeProcess(
+            environment,
+            tmp_path_factory.mktemp("node") / "log",
+            f"bundle:={micro_path}",
+            f"steps:={STEPS}",
+            "device:=cpu",
+            "dtype:=float32",
+            "stream_timeout_s:=1.0",
+            program=program,
+            namespace=namespace,
+        )
+        scene = Scene(node, reference, namespace, int(environment["ROS_DOMAIN_ID"]))
+        try:
+            node.wait_for_text("active: listening")
+            scene.ready()
+            yield scene
+        finally:
+            scene.close()
+            node.kill()
+
+    return run
 
 
 @pytest.fixture(scope="module")
 def _shared(
-    ros_domain: dict[str, str],
-    micro_path: Path,
-    reference: Reference,
-    tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
+    ros_domain: dict[str, str], run_scene: RunScene, request: pytest.FixtureRequest
 ) -> Iterator[Scene]:
-    """One node for the faults of a module, which may ask for another program or namespace."""
+    """One node for the faults of a module, which may name another program to run."""
     program = getattr(request.module, "PROGRAM", NODE)
     namespace = "/" + request.module.__name__.rpartition(".")[2]
-    folder = tmp_path_factory.mktemp("node")
-    with running(ros_domain, folder, reference, micro_path, namespace, program) as scene:
+    with run_scene(ros_domain, namespace, program) as scene:
         yield scene
 
 

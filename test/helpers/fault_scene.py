@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,8 @@ from dino_foresight_ros import msg as messages
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.runtime import Foresight
 
+RunScene = Callable[..., AbstractContextManager["Scene"]]
+"""(environment, namespace[, program]) -> a running node with the camera before it."""
 RELIABLE = QoSProfile(depth=1)
 FILL_WAIT_S, FRAME_WAIT_S = 0.06, 0.3
 """How long a frame's forecast is waited for before the next frame is sent: while the context can
@@ -71,10 +76,16 @@ class Reference:
 class Scene:
     """One running node, a camera that sends it frames, and everything that it publishes."""
 
-    def __init__(self, node: NodeProcess, reference: Reference, name: str, namespace: str) -> None:
+    def __init__(
+        self,
+        node: NodeProcess,
+        reference: Reference,
+        namespace: str,
+        domain_id: int | None = None,
+    ) -> None:
         self.process = node
-        self.full_name = f"{namespace}/{name}"
-        self.client = Client("camera", namespace, image_qos=RELIABLE)
+        self.full_name = f"{namespace}/forecast_node"
+        self.client = Client(f"camera_{domain_id}", namespace, domain_id, image_qos=RELIABLE)
         self.reference = reference
         self.forecasts = self.client.subscribe(messages.Forecast, "foresight/forecast")
         self._diagnostics = self.client.subscribe(DiagnosticArray, "/diagnostics")
@@ -122,7 +133,8 @@ class Scene:
 
     def forecast_of(self, stamp_ns: int) -> Any:
         """The forecast from the frame with this stamp, or None."""
-        return next((f for f in self.forecasts if stamp_of(f.header.stamp) == stamp_ns), None)
+        newest_first = reversed(self.forecasts)
+        return next((f for f in newest_first if stamp_of(f.header.stamp) == stamp_ns), None)
 
     def recovers(self, count: int = 2, size: tuple[int, int] = (120, 200)) -> list[Any]:
         """Send good frames until `count` of them were forecast; check every forecast so far.
@@ -135,7 +147,8 @@ class Scene:
         found: list[Any] = []
         while len(found) < count:
             assert self.process.process.poll() is None, f"the node ended:\n{self.process.text}"
-            assert time.monotonic() < deadline, f"no forecast any more:\n{self.process.text}"
+            problem = f"no forecast any more, {self.counts()}:\n{self.process.text}"
+            assert time.monotonic() < deadline, problem
             sent.append(self.send_good(size, FILL_WAIT_S if len(sent) < 3 else FRAME_WAIT_S))
             found = [f for f in map(self.forecast_of, sent) if f is not None]
         self.check_forecasts()
@@ -158,6 +171,11 @@ class Scene:
                 if status.name.startswith(name) and counts_of(status):
                     return status
         return None
+
+    def newest_message(self) -> str:
+        """What the newest status says of the node's state."""
+        status = self.newest_status()
+        return "" if status is None else str(status.message)
 
     def counts(self) -> dict[str, int]:
         """The newest published counts; empty before the first."""
@@ -218,3 +236,9 @@ def is_balanced(counts: dict[str, int]) -> bool:
     dropped = sum(n for key, n in counts.items() if key.startswith("dropped."))
     out = counts["forecasts_published"] + dropped + counts["in_flight"]
     return counts["frames_received"] == out and dropped == counts["dropped_total"]
+
+
+def resident_mb(pid: int) -> float:
+    """A process's resident memory now, MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6

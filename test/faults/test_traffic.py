@@ -1,0 +1,171 @@
+"""Peers that misbehave: bursts, pauses, deaths, crowds, silence and storms."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import peer_process
+import pytest
+from fault_scene import RunScene, Scene
+from forecast_peers import INTERVAL_NS, picture, rgb_message, stamp_of
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+
+Peers = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def peers(ros_domain: dict[str, str]) -> Iterator[Peers]:
+    """Starts peers in processes of their own; none outlives the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, peer_process.__file__, *arguments]
+        started.append(subprocess.Popen(command, env=ros_domain, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def namespace_of(scene: Scene) -> str:
+    return str(scene.client.node.get_namespace())
+
+
+def newest_stamp(scene: Scene) -> int:
+    return stamp_of(scene.forecasts[-1].header.stamp)
+
+
+def test_burst_of_500_frames(scene: Scene) -> None:
+    """All at once: the newest wins, the others are named, the forecasts that come are right."""
+    received = scene.counts()["frames_received"]
+    for _ in range(500):
+        stamp = scene.tick()
+        scene.send(rgb_message(stamp, (60, 100)), picture(stamp, (60, 100)))
+    scene.recovers()
+
+    def all_done() -> bool:
+        counts = scene.counts()
+        return counts["frames_received"] > received + 1 and counts["in_flight"] == 0
+
+    scene.wait_for(all_done, 10.0)
+
+
+def test_pause_of_20_seconds(scene: Scene) -> None:
+    """20 s by the stamps, on the wall longer than stream_timeout_s; the soak waits 20 s."""
+    resumed = scene.process.text.count("the image stream resumed")
+    scene.wait_for(lambda: "no image for" in str(scene.newest_message()), 10.0)
+    scene.clock_ns += 20 * 10**9
+    first = scene.clock_ns
+    (forecast, *_) = scene.recovers()
+    assert stamp_of(forecast.context_stamps[0]) > first
+    assert scene.process.text.count("the image stream resumed") == resumed + 1
+
+
+def test_second_instance_in_another_domain(
+    scene: Scene, run_scene: RunScene, second_ros_domain: dict[str, str]
+) -> None:
+    """Same names, another ROS_DOMAIN_ID: neither hears the other's frames."""
+    with run_scene(second_ros_domain, namespace_of(scene)) as other:
+        other.recovers()
+        theirs = len(other.forecasts)
+        scene.recovers(4)
+        other.client.spin_for(0.3)
+        assert len(other.forecasts) == theirs
+        ours = len(scene.forecasts)
+        other.clock_ns += 3600 * 10**9
+        other.recovers(4)
+        scene.client.spin_for(0.3)
+        assert len(scene.forecasts) == ours
+        other.check_accounts()
+        assert other.process.end() == 0
+    scene.recovers()
+
+
+def test_publisher_is_killed_and_restarted(scene: Scene, peers: Peers) -> None:
+    """SIGKILL, so that it cannot say goodbye; three times, the last one stays."""
+    for _ in range(3):
+        scene.clock_ns += 3600 * 10**9
+        start = scene.clock_ns
+        camera = peers("camera", namespace_of(scene), str(start))
+        scene.wait_for(lambda start=start: newest_stamp(scene) > start + INTERVAL_NS)
+        camera.kill()
+        camera.wait()
+        scene.clock_ns = newest_stamp(scene)
+        scene.check_forecasts()
+    scene.clock_ns += 60 * 10**9
+    scene.recovers()
+
+
+def test_two_publishers_on_one_topic(scene: Scene, peers: Peers) -> None:
+    """Their frames mix: each is used or named, no forecast is wrong, and when one goes all is well.
+
+    The other camera's clock lies half an interval ahead.
+    """
+    other = peers("camera", namespace_of(scene), str(scene.clock_ns + INTERVAL_NS // 2))
+    scene.client.spin_until(lambda: newest_stamp(scene) > scene.clock_ns)
+    count = len(scene.forecasts)
+    scene.clock_ns = newest_stamp(scene) - INTERVAL_NS // 2
+    deadline = time.monotonic() + 3.0
+    while time.monotonic() < deadline:
+        scene.send_good(timeout_s=peer_process.PERIOD_S)
+    assert len(scene.forecasts) > count
+    scene.check_forecasts()
+    other.kill()
+    scene.clock_ns = max(scene.clock_ns, newest_stamp(scene)) + 60 * 10**9
+    scene.recovers()
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["never_spins", "frozen"])
+def test_subscriber_that_never_reads(scene: Scene, peers: Peers, frozen: bool) -> None:
+    """Reliable outputs wait for nobody: the model goes on, and others get every forecast."""
+    depth = f"{namespace_of(scene)}/foresight/step_1/depth"
+    before = scene.client.node.count_subscribers(depth)
+    deaf = peers("deaf", namespace_of(scene))
+    assert deaf.stdout is not None
+    assert "subscribed" in deaf.stdout.readline()
+    scene.wait_for(lambda: scene.client.node.count_subscribers(depth) == before + 1)
+    if frozen:
+        deaf.send_signal(signal.SIGSTOP)
+    stamps = [scene.send_good() for _ in range(60)]
+    got = [stamp for stamp in stamps if scene.forecast_of(stamp) is not None]
+    assert len(got) >= 57
+    # The time that a frame takes grows with nothing.
+    latencies = [scene.forecast_of(stamp).latency for stamp in got]
+    assert sorted(latencies[-20:])[10] < 3 * sorted(latencies[:20])[10] + 0.1
+    deaf.kill()
+    scene.recovers()
+
+
+def test_parameter_storm(scene: Scene) -> None:
+    """Hundreds of good, bad and unknown values while frames come; each is answered."""
+    client = scene.client.node.create_client(SetParameters, f"{scene.full_name}/set_parameters")
+    assert client.wait_for_service(timeout_sec=10.0)
+    wishes = [
+        Parameter("stream_timeout_s", value=1.0),
+        Parameter("stream_timeout_s", value=-1.0),
+        Parameter("stream_timeout_s", value="soon"),
+        Parameter("steps", value=99),
+        Parameter("bundle", value="/no/such/bundle"),
+        Parameter("no_such_parameter", value=1),
+    ]
+    answers = []
+    # A service keeps ten requests; more at once would be lost on the way.
+    for _ in range(100):
+        for wish in wishes:
+            request = SetParameters.Request(parameters=[wish.to_parameter_msg()])
+            answers.append(client.call_async(request))
+        scene.send_good(timeout_s=0.05)
+        scene.wait_for(lambda: all(answer.done() for answer in answers))
+    successful = [bool(a.result().results[0].successful) for a in answers]
+    assert [i % 6 for i, good in enumerate(successful) if good] == [0] * 100
+    scene.client.node.destroy_client(client)
+    scene.recovers()
