@@ -2,7 +2,7 @@
 
 from .augmentation import PAPER_AUGMENTATION, ClipAugmentation
 from .bad_files import BadFiles
-from .clips import clip_indices
+from .clips import clip_indices, clip_tolerance_s
 from .datasets import ClipDataset, ImageDataset, common_label_space
 from .opening import open_recordings
 from .recording import (
@@ -32,6 +32,7 @@ __all__ = [
     "Recording",
     "UnreadableFrame",
     "clip_indices",
+    "clip_tolerance_s",
     "common_label_space",
     "open_recordings",
     "split_recordings",

@@ -20,7 +20,7 @@ from .augmentation import (
     view_images,
 )
 from .bad_files import BadFiles
-from .clips import nearest_frames
+from .clips import TOLERANCE, clip_tolerance_s, nearest_frames
 from .recording import (
     LabelledFrame,
     LabelSpace,
@@ -29,8 +29,6 @@ from .recording import (
     check_kinds,
 )
 
-# Share of the interval that a frame may lie off, as the live node's context has it.
-TOLERANCE = 0.45
 _ATTEMPTS = 100
 
 
@@ -58,7 +56,9 @@ class _Drawn(Dataset[dict[str, Any]]):
         self.augmentation = augmentation or ClipAugmentation()
         self.labels = tuple(labels)
         self.label_space = common_label_space(recordings) if "segmentation" in labels else None
-        self.bad = bad or BadFiles(sum(len(recording) for recording in recordings))
+        if bad is None:
+            bad = BadFiles(sum(len(recording) for recording in recordings))
+        self.bad = bad
         self._seed = seed
         self._epoch = 0
 
@@ -128,7 +128,8 @@ class ClipDataset(_Drawn):
             augmentation: none by default.
             seed: of all random choices.
             labels: kinds of labels that are wanted.
-            tolerance: share of the interval that a frame may lie off its instant, under 0.5.
+            tolerance: share of the interval that a frame may lie off its instant, under 0.5; see
+                `clip_tolerance_s`.
             bad: counts damaged frames; a new one by default.
             on_warning: is told of recordings that hold no clip.
 
@@ -166,7 +167,8 @@ class ClipDataset(_Drawn):
     def _rows(
         self, recording: Recording, anchors: NDArray[np.int64], way: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        tolerance_s = self.tolerance * self.intervals_s[way % len(self.intervals_s)]
+        interval_s = self.intervals_s[way % len(self.intervals_s)]
+        tolerance_s = clip_tolerance_s(recording.stamps_ns, interval_s, self.tolerance)
         return nearest_frames(recording.stamps_ns, anchors, self.offsets_s(way), tolerance_s)
 
     def _ways(self) -> list[int]:

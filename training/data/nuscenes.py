@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.media.json_tables import table_rows
 
 from .bad_files import BadFiles
-from dino_foresight_ros.media.json_tables import table_rows
 from .labelled_pictures import LabelFiles, LabelledPictures
 from .nuscenes_ego import Pose, ego_motion
 from .recording import Recording
@@ -55,9 +55,7 @@ def is_nuscenes(path: Path) -> bool:
     return bool(_versions(path))
 
 
-def open_nuscenes(
-    spec: Spec, on_warning: Callable[[str], None], bad: BadFiles | None = None
-) -> list[Recording]:
+def open_nuscenes(spec: Spec, on_warning: Callable[[str], None], bad: BadFiles) -> list[Recording]:
     """Open the wanted cameras of every scene, one recording each.
 
     Raises:
@@ -75,7 +73,7 @@ def open_nuscenes(
     rows = {key: found for key, found in rows.items() if tables.scenes[key[0]] in scenes}
     if not rows:
         raise InputError(f"{folder}/sample_data.json has no pictures of {', '.join(cameras)}")
-    present = _present_rows(spec.path, rows, tables, on_warning, bad or BadFiles(0))
+    present = _present_rows(spec.path, rows, tables, on_warning, bad)
     poses = _poses(folder, present, on_warning)
     return [
         _recording(spec.path, tables.scenes[scene], camera, found, poses)
