@@ -160,8 +160,12 @@ class ForecastNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give the model and its memory back."""
         before = memory_use()
+        ended = self._worker is None or self._worker.stop(STOP_TIMEOUT_S)
         self._release()
-        self.get_logger().info(f"cleaned up: {describe_release(before, memory_use())}")
+        text = f"cleaned up: {describe_release(before, memory_use())}"
+        if not ended:
+            text += "; a forward pass still runs and keeps the model until it ends"
+        self.get_logger().info(text)
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.memory_use import give_back_memory
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def retry_out_of_memory(work: Callable[[], T]) -> T:
         if not is_out_of_memory(error):
             raise
     # Not inside the handler: the error's traceback keeps the failed run's tensors alive.
-    free_memory()
+    give_back_memory()
     try:
         return work()
     except Exception as error:
@@ -55,10 +55,3 @@ def retry_out_of_memory(work: Callable[[], T]) -> T:
         f"out of memory, also after freeing ({reason}); use fewer steps, a smaller output_size "
         "or a 16-bit dtype, or end other programs on the device"
     )
-
-
-def free_memory() -> None:
-    """Give unused memory back to the device."""
-    gc.collect()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

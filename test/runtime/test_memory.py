@@ -54,11 +54,9 @@ def test_a_failed_allocation_is_told_from_other_errors() -> None:
 def test_the_failed_run_is_let_go_before_memory_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[weakref.ref[torch.Tensor]] = []
     alive_when_freed: list[bool] = []
-    free = memory.free_memory
 
-    def look_and_free() -> None:
+    def look() -> None:
         alive_when_freed.append(held[0]() is not None)
-        free()
 
     def work() -> int:
         if held:
@@ -67,7 +65,7 @@ def test_the_failed_run_is_let_go_before_memory_is_freed(monkeypatch: pytest.Mon
         held.append(weakref.ref(tensor))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(memory, "free_memory", look_and_free)
+    monkeypatch.setattr(memory, "give_back_memory", look)
     assert retry_out_of_memory(work) == 7
     assert alive_when_freed == [False]
 
