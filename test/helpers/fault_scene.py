@@ -91,6 +91,7 @@ class Scene:
         self._diagnostics = self.client.subscribe(DiagnosticArray, "/diagnostics")
         self._pictures: dict[int, np.ndarray] = {}
         self._checked = 0
+        self._changes: Any = None
         self.clock_ns = time.time_ns()
 
     def close(self) -> None:
@@ -201,8 +202,14 @@ class Scene:
     def change(self, label: str) -> bool:
         request = ChangeState.Request()
         request.transition.label = label
-        service = f"{self.full_name}/change_state"
-        return bool(self.client.call(ChangeState, service, request).success)
+        if self._changes is None:
+            service = f"{self.full_name}/change_state"
+            self._changes = self.client.node.create_client(ChangeState, service)
+            assert self._changes.wait_for_service(timeout_sec=TIMEOUT_S)
+        future = self._changes.call_async(request)
+        self.client.executor.spin_until_future_complete(future, timeout_sec=TIMEOUT_S)
+        assert future.done(), self.process.text
+        return bool(future.result().success)
 
     def set_parameter(self, name: str, value: Any) -> Any:
         wish = [Parameter(name, value=value).to_parameter_msg()]

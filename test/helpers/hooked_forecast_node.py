@@ -19,7 +19,7 @@ NAN = (200, 0, 0)
 NO_MEMORY_ONCE = (0, 200, 0)
 NO_MEMORY = (0, 0, 200)
 SLOW = (200, 0, 200)
-SLOW_S = 6.0
+SLOW_S = 4.0
 
 
 class FailingEncoder:
