@@ -42,6 +42,7 @@ NODE_NAME = "forecast_node"
 CHECK_PERIOD_S = 1.0
 LOG_PERIOD_S = 10.0
 STOP_TIMEOUT_S = 1.5
+END_TIMEOUT_S = 0.5  # after SIGINT the process is to be gone within 2 s, also on a busy machine
 
 # What a dropped frame is worth saying, once for each reason.
 _DROP_WARNINGS = {
@@ -183,14 +184,14 @@ class ForecastNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         """Stop the work and take the node down."""
-        self._stop()
+        self._stop(END_TIMEOUT_S)
         self._control.close()
         super().destroy_node()
 
-    def _stop(self) -> None:
+    def _stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         for camera in self._cameras.values():
             camera.close()
-        if self._worker is not None and not self._worker.stop(STOP_TIMEOUT_S):
+        if self._worker is not None and not self._worker.stop(timeout_s):
             self.get_logger().warning("a forward pass still runs; its result will be dropped")
 
     def _release(self) -> None:
