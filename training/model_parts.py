@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.bundle import MANIFEST, Bundle
@@ -117,7 +120,13 @@ def load_head(path: str | Path) -> tuple[TrainedHead, Part]:
 
 
 def write_head(
-    folder: Path, name: str, trained: TrainedHead, embed_dim: int, layers: int, **details: object
+    folder: Path,
+    name: str,
+    trained: TrainedHead,
+    embed_dim: int,
+    layers: int,
+    weights: Mapping[str, Tensor],
+    **details: object,
 ) -> Part:
     """Write a head.
 
@@ -126,6 +135,7 @@ def write_head(
         name: of the head.
         trained: the head, what it means and what it reads.
         embed_dim, layers: of what it reads, as `build_head` took them.
+        weights: of the head.
         details: as `parts.write_part` takes them.
     """
     config = {
@@ -135,7 +145,7 @@ def write_head(
         "embed_dim": embed_dim,
         "layers": layers,
     }
-    return write_part(folder, "head", name, config, trained.head.state_dict(), **details)  # type: ignore[arg-type]
+    return write_part(folder, "head", name, config, weights, **details)  # type: ignore[arg-type]
 
 
 def _bundle(path: str | Path) -> Bundle | None:

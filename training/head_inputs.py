@@ -1,0 +1,121 @@
+"""What a head is trained on: frozen features of pictures, or of forecasts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model.dpt_head import HeadInput
+from dino_foresight_ros.model.encoder import Encoder
+from dino_foresight_ros.model.forecaster import Forecaster
+from dino_foresight_ros.model.pca import PCA, IdentityPCA
+
+
+class HeadInputs(nn.Module):
+    """Pictures in, a head's input out, in two steps: what is worth keeping, and the rest.
+
+    Frozen. With a forecaster, the last of a clip's pictures is what the labels belong to, and those
+    before the forecast steps are what it is forecast from.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        pca: PCA | IdentityPCA,
+        forecaster: Forecaster | None = None,
+        reads: HeadInput | None = None,
+        steps: int = 1,
+    ) -> None:
+        """Put the parts together.
+
+        Raises:
+            BundleError: they do not fit one another, or a layer that the forecaster lacks.
+        """
+        super().__init__()
+        self.encoder, self.pca, self.forecaster = encoder, pca, forecaster
+        self.reads, self.steps = reads or HeadInput(), steps
+        self._check()
+        self.requires_grad_(False)
+        self.eval()
+
+    def _check(self) -> None:
+        if self.encoder.feature_size != self.pca.features:
+            raise BundleError(
+                f"the encoder gives {self.encoder.feature_size} values per patch, the PCA takes "
+                f"{self.pca.features}"
+            )
+        if self.forecaster is None:
+            if self.reads.layers:
+                raise BundleError("a head that reads the forecaster's layers needs a forecaster")
+            return
+        config = self.forecaster.config
+        if (config.channels, config.grid) != (self.pca.channels, self.encoder.config.grid):
+            raise BundleError(
+                f"the forecaster takes {config.channels} channels on a patch grid of "
+                f"{config.grid}, the PCA gives {self.pca.channels} and the encoder "
+                f"{self.encoder.config.grid}; give the --image-size it was trained with"
+            )
+        if self.reads.layers and self.reads.layers[-1] >= config.layers:
+            raise BundleError(
+                f"forecaster layer {self.reads.layers[-1]} does not exist; it has {config.layers}, "
+                "counted from 0"
+            )
+
+    def train(self, mode: bool = True) -> HeadInputs:
+        """Stay in evaluation mode."""
+        super().train(False)
+        return self
+
+    @property
+    def embed_dim(self) -> int:
+        """Values per layer that a head reads."""
+        if self.reads.layers:
+            assert self.forecaster is not None
+            return self.forecaster.config.width
+        return self.encoder.embed_dim
+
+    @property
+    def layers(self) -> int:
+        """Layers that a head reads."""
+        return len(self.reads.layers) or len(self.encoder.config.layers)
+
+    @property
+    def kept_channels(self) -> int:
+        """Values per patch of `compact`."""
+        return self.embed_dim * self.layers if self.reads.layers else self.pca.channels
+
+    @torch.no_grad()
+    def compact(self, images: Tensor, oracle: bool = False) -> Tensor:
+        """Encode, and forecast where there is a forecaster.
+
+        Args:
+            images: (B, H, W, 3) uint8, or (B, T, H, W, 3) clips with a forecaster.
+            oracle: encode the last picture of each clip instead of forecasting it.
+
+        Returns:
+            (B, h, w, kept_channels) float32: PCA channels, or the forecaster's layers.
+        """
+        if self.forecaster is None or oracle:
+            return self._encode(images[:, -1] if images.ndim == 5 else images)
+        count = self.forecaster.context_frames
+        context = images[:, :count]
+        z = self._encode(context.flatten(0, 1)).unflatten(0, (-1, count))
+        if not self.reads.layers:
+            return self.forecaster.rollout(z, self.steps)[:, -1].float()
+        _, hidden = self.forecaster.rollout_with_layers(z, self.steps, self.reads.layers)
+        return torch.cat([hidden[i][:, -1] for i in self.reads.layers], dim=-1).float()
+
+    def _encode(self, images: Tensor) -> Tensor:
+        features = self.encoder(self.encoder.preprocess(images))
+        # Standardising divides by small deviations: half precision is for the products alone.
+        with torch.autocast(features.device.type, enabled=False):
+            return self.pca.transform(features.float()).float()
+
+    @torch.no_grad()
+    def expand(self, compact: Tensor) -> Tensor:
+        """(B, h, w, kept_channels) -> (B, h, w, L*D), what the head reads."""
+        if self.reads.layers:
+            return compact.float()
+        with torch.autocast(compact.device.type, enabled=False):
+            return self.pca.inverse(compact.float())

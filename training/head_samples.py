@@ -1,0 +1,190 @@
+"""Labelled samples for heads: pictures that are encoded in every step, or features kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.errors import ForesightError, InputError
+from dino_foresight_ros.model.dpt_head import UPSCALE
+
+from .batches import leave_interrupts_to_parent
+from .data import ClipDataset, ImageDataset
+from .head_inputs import HeadInputs
+from .head_losses import shrink
+
+_BYTES = {"segmentation": 1, "depth": 4, "normals": 6}
+
+
+class LabelledImages(Dataset[dict[str, Any]]):
+    """Items: `images` (H, W, 3) or (T, H, W, 3) uint8, `label`, `source`.
+
+    Attributes:
+        classes: class ids are below this; None for other tasks.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset | ClipDataset,
+        task: str,
+        classes: int | None = None,
+        label_size: tuple[int, int] | None = None,
+    ) -> None:
+        """Wrap a data set.
+
+        Args:
+            dataset: with labels of the task.
+            task: kind of label.
+            classes: number of classes.
+            label_size: (H, W) that labels are thinned to; their own size when None.
+        """
+        self.dataset, self.task, self.classes = dataset, task, classes
+        self.label_size = label_size
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change what is drawn."""
+        self.dataset.set_epoch(epoch)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.dataset[index]
+        label = torch.as_tensor(item[self.task])
+        if "frames" in item:
+            images, label = item["frames"], label[-1]
+        else:
+            images = item["image"]
+        if self.classes is not None:
+            self._check_ids(label, str(item["source"]))
+        if self.label_size is not None:
+            label = shrink(label[None], self.label_size)[0]
+        return {"images": images, "label": label, "source": item["source"]}
+
+    def _check_ids(self, label: Tensor, source: str) -> None:
+        assert self.classes is not None
+        wrong = label[(label != UNLABELLED) & (label >= self.classes)]
+        if wrong.numel():
+            raise InputError(
+                f"{source}: class id {int(wrong.max())} is not in the list of {self.classes} "
+                f"classes; valid: 0 to {self.classes - 1}, and {UNLABELLED} for unlabelled"
+            )
+
+
+class KeptFeatures(Dataset[dict[str, Any]]):
+    """Items: `compact` (h, w, C) float32, `label`, `source`; all in memory, in half precision."""
+
+    def __init__(self, compact: Tensor, labels: Tensor, sources: list[str]) -> None:
+        self.compact, self.labels, self.sources = compact, labels, sources
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        # Whole precision: validation runs under autocast, which does not stack halves on a CPU.
+        label = self.labels[index]
+        return {
+            "compact": self.compact[index].float(),
+            "label": label.float() if label.is_floating_point() else label,
+            "source": self.sources[index],
+        }
+
+
+def kept_bytes(images: LabelledImages, inputs: HeadInputs, count: int) -> int:
+    """Memory that keeping features and labels takes."""
+    height, width = inputs.encoder.config.grid
+    label = images.label_size or inputs.encoder.config.image_size
+    per_item = 2 * height * width * inputs.kept_channels
+    per_item += label[0] * label[1] * _BYTES[images.task]
+    return count * per_item
+
+
+def keep_features(
+    images: LabelledImages,
+    inputs: HeadInputs,
+    indices: Sequence[int],
+    workers: int,
+    device: torch.device,
+    on_items: Callable[[int, int], None] = lambda done, total: None,
+    oracle: bool = False,
+    batch: int = 8,
+) -> KeptFeatures:
+    """Encode items once.
+
+    Raises:
+        ForesightError: an item cannot be read.
+    """
+    compact: list[Tensor] = []
+    labels: list[Tensor] = []
+    sources: list[str] = []
+    for item in batches_of(images, indices, workers, batch):
+        compact.append(inputs.compact(item["images"].to(device), oracle).half().cpu())
+        labels.append(item["label"].half() if images.task == "normals" else item["label"])
+        sources += item["source"]
+        on_items(len(sources), len(indices))
+    if not all(bool(torch.isfinite(part).all()) for part in compact):
+        raise InputError("features do not fit into float16; check the encoder and the PCA")
+    return KeptFeatures(torch.cat(compact), torch.cat(labels), sources)
+
+
+def batches_of(
+    dataset: Dataset[dict[str, Any]], indices: Sequence[int], workers: int, batch: int
+) -> Any:
+    """Iterate over collated items in order.
+
+    Raises:
+        ForesightError: an item cannot be read.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Errors(dataset),
+        batch_size=batch,
+        sampler=list(indices),
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=leave_interrupts_to_parent,
+        generator=torch.Generator(),
+    )
+    for item in loader:
+        if isinstance(item, ForesightError):
+            raise item
+        yield item
+
+
+class _Errors(Dataset[Any]):
+    """Hands errors over as values: a worker would wrap their one line in a traceback."""
+
+    def __init__(self, dataset: Dataset[dict[str, Any]]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        except ForesightError as error:
+            return error
+
+
+def _collate(items: list[Any]) -> Any:
+    for item in items:
+        if isinstance(item, ForesightError):
+            return item
+    return default_collate(items)
+
+
+def output_size(inputs: HeadInputs) -> tuple[int, int]:
+    """(H, W) of a head's raw output."""
+    height, width = inputs.encoder.config.grid
+    return UPSCALE * height, UPSCALE * width
+
+
+def count_classes(images: LabelledImages, indices: Sequence[int], workers: int) -> Tensor:
+    """Labelled pixels of each class: (K,) int64."""
+    assert images.classes is not None
+    counts = torch.zeros(256, dtype=torch.int64)
+    for item in batches_of(images, indices, workers, 8):
+        counts += torch.bincount(item["label"].flatten().long(), minlength=256)
+    return counts[: images.classes]

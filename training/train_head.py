@@ -1,0 +1,308 @@
+"""Train a head on frozen features, by a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.model.dpt_head import Head, HeadConfig, build_head
+from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
+
+from .batches import Batch
+from .budget import Budget, Schedule
+from .checkpoint import RunState
+from .data import (
+    BadFiles,
+    ClipAugmentation,
+    ClipDataset,
+    ImageDataset,
+    Recording,
+    common_label_space,
+)
+from .distributed import Processes
+from .head_inputs import HeadInputs
+from .head_losses import HeadLoss, class_weights, make_loss
+from .head_recipe import HeadRecipe
+from .head_samples import (
+    KeptFeatures,
+    LabelledImages,
+    count_classes,
+    keep_features,
+    kept_bytes,
+    output_size,
+)
+from .head_validation import HeadValidation
+from .loop import run_training
+from .loop_config import Evaluation, LoopConfig, RunResult
+from .model_parts import TrainedHead, write_head
+from .parts import Origin
+from .progress import Progress
+from .reading import spread
+from .sampling import Epochs
+from .stepping import Loss, Objective, StepConfig
+
+_WEIGHED = 500
+"""Pictures whose labels tell how often classes occur."""
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """What a head learns from.
+
+    Attributes:
+        train, validation: recordings.
+        interval_s: seconds between the frames of a clip, where features are forecast.
+        made_with: kind -> origin of the parts behind the features.
+    """
+
+    train: Sequence[Recording]
+    validation: Sequence[Recording]
+    interval_s: float | None = None
+    made_with: Mapping[str, Origin] = field(default_factory=dict)
+
+
+class HeadObjective(Objective):
+    """A head's loss on the labelled pixels."""
+
+    def __init__(self, model: Head, inputs: HeadInputs, loss: HeadLoss) -> None:
+        super().__init__()
+        self.model, self.inputs, self.loss = model, inputs, loss
+
+    def forward(self, batch: Batch) -> Loss:
+        """Loss of a batch of pictures, or of kept features."""
+        compact = batch.get("compact")
+        if compact is None:
+            compact = self.inputs.compact(batch["images"])
+        return self.loss(self.model(self.inputs.expand(compact)), batch["label"])
+
+
+def make_task(name: str, recordings: Sequence[Recording], recipe: HeadRecipe) -> Task:
+    """What the head's output will mean.
+
+    Raises:
+        InputError: the recordings have no class list, or several.
+    """
+    if name == "normals":
+        return NormalsTask()
+    if name == "depth":
+        if recipe.depth == "relative":
+            return DepthTask("relative", recipe.bins)
+        return DepthTask("metric", recipe.bins, recipe.min_m, recipe.max_m)
+    space = common_label_space(recordings)
+    if space is None:
+        names = ", ".join(recording.name for recording in recordings[:5])
+        raise InputError(f"no segmentation labels in {names}")
+    return SegmentationTask(space.class_names, space.palette, space.moving)
+
+
+def make_model(inputs: HeadInputs, task: Task, recipe: HeadRecipe) -> Head:
+    """A head with fresh weights of the recipe's seed."""
+    config = HeadConfig(
+        outputs=task.outputs,
+        kind=recipe.kind,
+        channels=recipe.channels,
+        width=recipe.width,
+        batch_norm=recipe.batch_norm,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return build_head(config, inputs.embed_dim, inputs.layers)
+
+
+class HeadTraining:
+    """Everything that a run needs, prepared."""
+
+    def __init__(
+        self,
+        inputs: HeadInputs,
+        data: HeadData,
+        task: Task,
+        recipe: HeadRecipe,
+        processes: Processes,
+        say: Callable[[str], None] = lambda text: None,
+        bad: BadFiles | None = None,
+    ) -> None:
+        """Find the labelled pictures; where none is ever changed, encode them now.
+
+        Raises:
+            InputError: no labelled picture, class ids outside the list, or no clip.
+        """
+        self.inputs = inputs.to(processes.device)
+        self.data, self.task, self.recipe, self.say = data, task, recipe, say
+        self.processes = processes
+        self._bad = BadFiles(sum(map(len, data.train)), on_warning=say) if bad is None else bad
+        thinned = output_size(inputs) if recipe.loss_size == "output" else None
+        augmentation = ClipAugmentation(
+            crop_scale=(recipe.crop_scale, 1.0), horizontal_flip=recipe.horizontal_flip
+        )
+        self.images = self._open(data.train, augmentation, thinned)
+        held_out = self._open(data.validation, ClipAugmentation(), None)
+        self.held_out = held_out
+        self.held_out_indices = spread(len(held_out), recipe.validation_images).tolist()
+        say(self._counts())
+        self.weights = self._class_weights()
+        self.samples = self._samples()
+        self.validation = self._validation()
+
+    def _open(
+        self,
+        recordings: Sequence[Recording],
+        augmentation: ClipAugmentation,
+        label_size: tuple[int, int] | None,
+    ) -> LabelledImages:
+        size = self.inputs.encoder.config.image_size
+        name, seed = self.task.name, self.recipe.seed
+        dataset: ImageDataset | ClipDataset
+        if self.inputs.forecaster is None:
+            dataset = ImageDataset(recordings, name, size, augmentation, seed, bad=self._bad)
+        else:
+            assert self.data.interval_s is not None
+            dataset = ClipDataset(
+                recordings,
+                (self.data.interval_s,),
+                self.inputs.forecaster.context_frames,
+                self.inputs.steps,
+                size,
+                augmentation,
+                seed,
+                labels=(name,),
+                bad=self._bad,
+                on_warning=self.say,
+            )
+        classes = len(self.task.class_names) if isinstance(self.task, SegmentationTask) else None
+        return LabelledImages(dataset, name, classes, label_size)
+
+    def _counts(self) -> str:
+        frames = sum(map(len, self.data.train))
+        labelled = sum(len(r.labelled(self.task.name)) for r in self.data.train)
+        what = "clips" if self.inputs.forecaster is not None else "pictures"
+        missing = f"; {frames - labelled:,} without are left out" if labelled < frames else ""
+        return (
+            f"{self.task.name}: {len(self.images):,} {what} to train on ({labelled:,} of "
+            f"{frames:,} frames have labels{missing}), {len(self.held_out_indices):,} held out"
+        )
+
+    def _class_weights(self) -> Tensor | None:
+        if not isinstance(self.task, SegmentationTask) or self.recipe.class_weights == "none":
+            return None
+        chosen = spread(len(self.images), _WEIGHED).tolist()
+        counts = count_classes(self.images, chosen, self.recipe.workers)
+        never = [n for n, c in zip(self.task.class_names, counts.tolist(), strict=True) if not c]
+        if never:
+            self.say(f"never seen in {len(chosen)} pictures, weight 0: {', '.join(never)}")
+        return class_weights(counts, self.recipe.class_weights)
+
+    def _samples(self) -> LabelledImages | KeptFeatures:
+        if self.recipe.is_augmented:
+            return self.images
+        return self._kept(self.images, range(len(self.images)), "encoding", oracle=False)
+
+    def _validation(self) -> HeadValidation:
+        dataset = self._kept(self.held_out, self.held_out_indices, "held out", oracle=False)
+        return self._validate_on(dataset, oracle=False)
+
+    def _validate_on(self, dataset: LabelledImages | KeptFeatures, oracle: bool) -> HeadValidation:
+        is_kept = isinstance(dataset, KeptFeatures)
+        indices = range(len(dataset)) if is_kept else self.held_out_indices
+        device, workers = self.processes.device, self.recipe.workers
+        return HeadValidation(self.inputs, dataset, indices, self.task, device, workers, oracle)
+
+    def _kept(
+        self, images: LabelledImages, indices: Sequence[int], name: str, oracle: bool
+    ) -> LabelledImages | KeptFeatures:
+        """Features kept in memory where they fit, else the pictures themselves."""
+        needed = kept_bytes(images, self.inputs, len(indices))
+        if needed > self.recipe.cache_gb * 1e9:
+            self.say(
+                f"{name}: features of {len(indices):,} pictures take {needed / 1e9:.1f} GB, more "
+                f"than cache_gb {self.recipe.cache_gb:g}: they are encoded again and again"
+            )
+            return images
+        if not self.processes.is_main:
+            return keep_features(
+                images, self.inputs, indices, self.recipe.workers, self.processes.device,
+                oracle=oracle,
+            )  # fmt: skip
+        with Progress(name, "picture") as progress:
+            return keep_features(
+                images, self.inputs, indices, self.recipe.workers, self.processes.device,
+                progress.show, oracle,
+            )  # fmt: skip
+
+    def run(self, model: Head, folder: Path, name: str, resume: bool = False) -> RunResult:
+        """Train; the best head becomes the part in the folder.
+
+        Raises:
+            ForesightError: as `run_training`.
+        """
+        recipe = self.recipe
+        workers = 0 if isinstance(self.samples, KeptFeatures) else recipe.workers
+        config = LoopConfig(
+            budget=Budget(recipe.steps, recipe.minutes),
+            schedule=Schedule(recipe.lr, recipe.schedule, recipe.warmup),
+            stepping=StepConfig(
+                accumulate=recipe.accumulate,
+                clip=recipe.clip,
+                weight_decay=recipe.weight_decay,
+                precision=recipe.precision,
+                ema=recipe.ema,
+            ),
+            batch_size=recipe.batch_size,
+            workers=workers,
+            evaluations=recipe.evaluations,
+            seed=recipe.seed,
+        )
+        trained = TrainedHead(model, self.task, self.inputs.reads)
+
+        def publish(
+            weights: Mapping[str, Tensor], state: RunState, evaluation: Evaluation | None
+        ) -> None:
+            scores: dict[str, Any] = {"step": state.step, "features": self.features}
+            if evaluation is not None:
+                scores |= {"validation": dict(evaluation.values)}
+            write_head(
+                folder,
+                name,
+                trained,
+                self.inputs.embed_dim,
+                self.inputs.layers,
+                weights,
+                made_with=self.data.made_with,
+                recipe=recipe.to_dict(),
+                seed=recipe.seed,
+                scores=scores,
+                frame_interval_s=self.data.interval_s,
+            )
+
+        return run_training(
+            HeadObjective(model, self.inputs, make_loss(self.task, self.weights)),
+            Epochs(self.samples, recipe.seed),
+            config,
+            folder,
+            self.processes,
+            evaluate=self.validation,
+            publish=publish,
+            resume=resume,
+            name=f"{self.task.name} head",
+        )
+
+    @property
+    def features(self) -> str:
+        """What the head was trained on, in words."""
+        if self.inputs.forecaster is None:
+            return "reconstructed features of the picture itself"
+        kind = "layers of the forecaster" if self.inputs.reads.layers else "forecast features"
+        return f"{kind}, {self.inputs.steps} step(s) ahead"
+
+    def score_on_true_features(self, model: Head) -> Evaluation | None:
+        """Scores on the labelled frame's own features, for a head trained on forecasts of them."""
+        if self.inputs.forecaster is None or self.inputs.reads.layers:
+            return None
+        dataset = self._kept(self.held_out, self.held_out_indices, "true features", oracle=True)
+        return self._validate_on(dataset, oracle=True)(model.eval().to(self.processes.device))
