@@ -112,7 +112,7 @@ class _Evaluation:
         ) if self._kinds else []  # fmt: skip
         if not clips and not stills:
             raise InputError(self._why_no_clips())
-        if self._fit_recordings:
+        if self._fit_recordings and any(clip.scored for clip in clips):
             self._fit()
         moments = MomentCollector(
             self._bundle, self._recordings, self._series, clips, self._classes

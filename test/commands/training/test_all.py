@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from dino_foresight_ros.cli import main
+from dino_foresight_ros.commands.training import pipeline as command
+from dino_foresight_ros.errors import UsageError
+
+DATA = "synthetic:?seeds=3&frames=60&interval=0.1&size=42x56"
+STAGES = [
+    "pca", "features", "forecaster", "head_segmentation", "head_depth", "head_normals", "bundle",
+    "evaluation",
+]  # fmt: skip
+
+
+class Calls:
+    """Stands in for the stages' own commands: notes their words and leaves a file."""
+
+    def __init__(self) -> None:
+        self.words: list[list[str]] = []
+        self.fails_in: str | None = None
+
+    def __call__(self, words: Sequence[str]) -> None:
+        self.words.append(list(words))
+        out = Path(words[words.index("--out") + 1])
+        out.mkdir(exist_ok=True)
+        (out / "config.yaml").write_text("begun")
+        if out.name == self.fails_in:
+            raise KeyboardInterrupt
+        (out / "made").write_text(" ".join(words))
+
+    def take(self) -> list[str]:
+        """Names of the stages that were run since the last time."""
+        names = [Path(words[words.index("--out") + 1]).name for words in self.words]
+        self.words.clear()
+        return names
+
+    def of(self, stage: str) -> list[str]:
+        """The words of a stage."""
+        found = [w for w in self.words if Path(w[w.index("--out") + 1]).name == stage]
+        assert len(found) == 1
+        return found[0]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls()
+    monkeypatch.setattr(command, "call", calls)
+    return calls
+
+
+@pytest.fixture
+def train_all(tmp_path: Path) -> Callable[..., int]:
+    def run(*more: str, data: str = DATA, labels: str | None = DATA) -> int:
+        words = ["train", "all", "--data", data, "--encoder", "untrained-tiny"]
+        words += [] if labels is None else ["--labels", labels]
+        return main([*words, "--image-size", "42x56", *more, "--out", str(tmp_path / "out")])
+
+    return run
+
+
+def test_runs_every_stage_and_then_none(calls: Calls, train_all: Callable[..., int]) -> None:
+    assert train_all() == 0
+    assert calls.take() == STAGES
+    assert train_all() == 0
+    assert calls.take() == []
+
+
+def test_what_is_measured_on_is_not_trained_on(calls: Calls, train_all: Callable[..., int]) -> None:
+    train_all()
+    for stage in STAGES[:6]:
+        if stage != "forecaster":
+            words = calls.of(stage)
+            assert words[words.index("--data") + 1] == f"{DATA}&part=0-0.8"
+    words = calls.of("evaluation")
+    assert words[words.index("--data") + 1] == f"{DATA}&part=0.82-1"
+    assert words[words.index("--fit-data") + 1] == f"{DATA}&part=0-0.8"
+
+
+def test_test_data_of_its_own_leaves_all_for_training(
+    calls: Calls, train_all: Callable[..., int]
+) -> None:
+    train_all("--test", "synthetic:?seeds=9&frames=30&size=42x56", labels=None)
+    words = calls.of("pca")
+    assert words[words.index("--data") + 1] == DATA
+    assert calls.take() == ["pca", "features", "forecaster", "bundle", "evaluation"]
+
+
+def test_changes_redo_what_follows_from_them_alone(
+    calls: Calls, train_all: Callable[..., int]
+) -> None:
+    train_all()
+    calls.take()
+    train_all("--steps", "7")
+    assert calls.take() == ["forecaster", "bundle", "evaluation"]
+    train_all("--steps", "7", "--head-steps", "5")
+    assert calls.take() == [*STAGES[3:6], "bundle", "evaluation"]
+    train_all("--steps", "7", "--head-steps", "5", "--max-clips", "3")
+    assert calls.take() == ["evaluation"]
+    train_all("--steps", "7", "--head-steps", "5", "--max-clips", "3", "--channels", "8")
+    assert calls.take() == STAGES
+
+
+def test_what_changes_no_result_redoes_nothing(calls: Calls, train_all: Callable[..., int]) -> None:
+    train_all()
+    calls.take()
+    train_all("--workers", "0", "--device", "cpu", "--processes", "2")
+    assert calls.take() == []
+
+
+def test_other_data_redo_everything(calls: Calls, train_all: Callable[..., int]) -> None:
+    train_all()
+    calls.take()
+    other = DATA.replace("seeds=3", "seeds=4")
+    train_all(data=other, labels=other)
+    assert calls.take() == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_kill_at_any_stage_is_gone_on_from(
+    calls: Calls, train_all: Callable[..., int], stage: str
+) -> None:
+    calls.fails_in = stage
+    assert train_all("--steps", "7") == 130
+    calls.take()
+    calls.fails_in = None
+    assert train_all("--steps", "7") == 0
+    resumed = "--resume" in calls.of(stage)
+    assert resumed is (stage == "forecaster" or stage.startswith("head_"))
+    if stage == "forecaster":
+        assert "--preset" not in calls.of(stage)
+    assert calls.take() == STAGES[STAGES.index(stage) :]
+
+
+def test_only_the_wanted_heads_are_trained(calls: Calls, train_all: Callable[..., int]) -> None:
+    train_all("--tasks", "depth")
+    assert [name for name in calls.take() if name.startswith("head")] == ["head_depth"]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "text"),
+    [
+        (["--minutes", "1", "--steps", "3"], 2, "--minutes and --steps are both budgets"),
+        (["--preset", "huge"], 2, "huge"),
+        (["--head-preset", "huge"], 2, "preset 'huge' is unknown"),
+        (["--interval", "3"], 1, "nothing to measure on"),
+        (["--test", "synthetic:?seeds=1&frames=2&size=42x56"], 1, "nothing to measure on"),
+        (["--minutes", "-1"], 2, "minutes is -1.0; it must be positive"),
+        (["--head-steps", "0"], 2, "steps is 0; it must be >= 1"),
+        (["--channels", "0"], 2, "--channels is 0; it must be >= 1"),
+        (["--stride-s", "nan"], 2, "--stride-s is nan; it must be positive"),
+        (["--data", "synthetic:?seeds=1&part=0-0.5"], 2, "part is given"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_trained(
+    calls: Calls, train_all: Callable[..., int], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], more: list[str], code: int, text: str,
+) -> None:  # fmt: skip
+    assert train_all(*more) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert text in lines[0]
+    assert calls.take() == []
+
+
+def test_labels_that_are_missing_are_named(
+    calls: Calls, train_all: Callable[..., int], shared_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    video = str(shared_dir / "data" / "highway.mp4")
+    assert train_all(labels=video) == 1
+    assert "--labels hold no labels" in capsys.readouterr().err
+    assert train_all("--tasks", "depth", labels=None) == 2
+    assert calls.take() == []
+
+
+def test_part_of_data_cannot_be_cut_again() -> None:
+    assert command.cut("bags/drive", 0, 0.8) == "bags/drive?part=0-0.8"
+    with pytest.raises(UsageError, match="start is given, so what to measure on is not clear"):
+        command.cut("synthetic:?seeds=1&start=2", 0, 0.8)
+
+
+def test_record_names_no_time_and_no_place_of_data(
+    calls: Calls, train_all: Callable[..., int], tmp_path: Path
+) -> None:
+    train_all()
+    record = json.loads((tmp_path / "out" / "stages.json").read_text())
+    assert list(record) == STAGES
+    assert all(one["done"] for one in record.values())
