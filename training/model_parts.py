@@ -89,6 +89,7 @@ def load_forecaster(path: str | Path) -> tuple[Forecaster, Part]:
         fingerprint(config, bundle.forecaster.state_dict()),
         config,
         made_with,
+        recipe={"bundle": bundle.name, "trained": bundle.trained},
         frame_interval_s=bundle.frame_interval_s,
     )
     return bundle.forecaster, part

@@ -1,0 +1,141 @@
+"""Put trained parts together to a bundle, after checking that they belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dino_foresight_ros.errors import BundleError, UsageError
+from dino_foresight_ros.model.bundle import Bundle
+from dino_foresight_ros.model.encoder import Encoder
+from dino_foresight_ros.model.pca import PCA, IdentityPCA
+
+from .encoders import encoder_origin, load_encoder
+from .model_parts import TrainedHead, load_forecaster, load_head, load_pca
+from .parts import Part, code_version
+from .pca_fit import pca_origin
+
+
+def assemble(
+    encoder: str,
+    pca: str | None,
+    forecaster: str,
+    heads: Mapping[str, str],
+    *,
+    name: str,
+    layers: tuple[int, ...] | None = None,
+    frame_interval_s: float | None = None,
+    licence: str | None = None,
+) -> Bundle:
+    """Load parts and put them together.
+
+    Args:
+        encoder: as `load_encoder` takes it.
+        pca, forecaster: folders of parts, or bundles; no PCA when None.
+        heads: task -> folder of its head.
+        name: of the bundle.
+        layers: of the encoder; those that the PCA was fitted on when None.
+        frame_interval_s: seconds between frames; what the forecaster was trained on when None.
+        licence: what the user says about the weights.
+
+    Raises:
+        BundleError: a part that was made with another one (both are named), or that is missing.
+        UsageError: nobody states the frame interval.
+    """
+    model, forecaster_part = load_forecaster(forecaster)
+    interval_s = frame_interval_s or forecaster_part.frame_interval_s
+    if interval_s is None:
+        raise UsageError(f"{forecaster} states no frame interval; give --interval")
+    compression, pca_part = (None, None) if pca is None else load_pca(pca)
+    fitted_on = pca_part.recipe.get("layers") if pca_part is not None else None
+    given = layers or (tuple(fitted_on) if fitted_on else None)
+    module = _encoder(encoder, model.config.grid, given)
+    if compression is None:
+        compression = IdentityPCA(module.feature_size)
+    trained, head_parts = _heads(heads)
+    _check(module, compression, pca_part, forecaster_part, trained, head_parts)
+    return Bundle(
+        name=name,
+        encoder=module,
+        pca=compression,
+        forecaster=model,
+        heads={task: head.head for task, head in trained.items()},
+        tasks={task: head.task for task, head in trained.items()},
+        frame_interval_s=interval_s,
+        trained=bool(forecaster_part.recipe.get("trained", True)),
+        info=_info(module, pca_part, forecaster_part, head_parts, licence),
+        inputs={task: head.reads for task, head in trained.items() if head.reads.layers},
+    )
+
+
+def _encoder(text: str, grid: tuple[int, int], layers: tuple[int, ...] | None) -> Encoder:
+    """The encoder at the image size that gives the forecaster's patch grid."""
+    found = load_encoder(text, layers=layers)
+    patch = found.config.patch_size
+    size = grid[0] * patch, grid[1] * patch
+    return found if found.config.image_size == size else load_encoder(text, size, layers)
+
+
+def _heads(paths: Mapping[str, str]) -> tuple[dict[str, TrainedHead], dict[str, Part]]:
+    trained: dict[str, TrainedHead] = {}
+    parts: dict[str, Part] = {}
+    for task, path in paths.items():
+        trained[task], parts[task] = load_head(path)
+        if trained[task].task.name != task:
+            raise BundleError(f"{path} is a head for {trained[task].task.name}, not for {task}")
+    return trained, parts
+
+
+def _check(
+    encoder: Encoder,
+    pca: PCA | IdentityPCA,
+    pca_part: Part | None,
+    forecaster_part: Part,
+    heads: Mapping[str, TrainedHead],
+    head_parts: Mapping[str, Part],
+) -> None:
+    """Refuse parts that were not made with one another."""
+    given = {
+        "encoder": encoder_origin(encoder),
+        "pca": pca_part.origin if pca_part is not None else pca_origin(pca, ""),
+    }
+    if pca_part is not None:
+        pca_part.check_made_with("encoder", given["encoder"])
+    for kind, origin in given.items():
+        forecaster_part.check_made_with(kind, origin)
+        for part in head_parts.values():
+            part.check_made_with(kind, origin)
+    for task, part in head_parts.items():
+        # Forecast features are features whoever forecasts them; its layers are nobody else's.
+        if heads[task].reads.layers:
+            part.check_made_with("forecaster", forecaster_part.origin)
+
+
+def _info(
+    encoder: Encoder,
+    pca_part: Part | None,
+    forecaster_part: Part,
+    head_parts: Mapping[str, Part],
+    licence: str | None,
+) -> dict[str, Any]:
+    """Where everything comes from, as bundle.yaml keeps it."""
+    origin = encoder_origin(encoder)
+    parts: dict[str, Any] = {"encoder": {"name": origin.name, "fingerprint": origin.fingerprint}}
+    named = {"pca": pca_part, "forecaster": forecaster_part}
+    named |= {f"{task} head": part for task, part in head_parts.items()}
+    for kind, part in named.items():
+        if part is not None:
+            parts[kind] = {
+                "name": part.name,
+                "fingerprint": part.fingerprint,
+                "seed": part.seed,
+                "code_version": part.code_version,
+                "scores": part.scores,
+                "recipe": part.recipe,
+            }
+    return {
+        "method": "DINO-Foresight, Karypidis et al. 2025, arXiv 2412.11673",
+        "provenance": parts,
+        "licence": licence or "not stated",
+        "assembled_with": code_version(),
+    }
