@@ -8,21 +8,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from numpy.typing import DTypeLike, NDArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from dino_foresight_ros.demo.moments import MomentTracker
 from dino_foresight_ros.msg import Forecast as ForecastMsg
-from dino_foresight_ros.msg import ForecastStep, Labels
+from dino_foresight_ros.msg import Labels
 from dino_foresight_ros.render.palette import ClassPalette
 from dino_foresight_ros.render.views import Moment, StepView
+from dino_foresight_ros.ros.forecast_views import read_palette, read_step
 from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
 from dino_foresight_ros.ros.stamps import time_to_ns
@@ -109,11 +107,7 @@ class DemoClient:
     @property
     def palette(self) -> ClassPalette | None:
         """Names and colours of the classes, None without a segmentation head."""
-        if self.labels is None or not self.labels.names:
-            return None
-        flat = [int(value) for value in self.labels.palette]
-        colors = tuple(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
-        return ClassPalette(tuple(self.labels.names), colors, int(self.labels.unlabelled))
+        return read_palette(self.labels)
 
     @property
     def depth_is_metric(self) -> bool:
@@ -182,19 +176,9 @@ class DemoClient:
         stamp_ns = time_to_ns(message.header.stamp)
         if not self._tracker.wants(stamp_ns):
             return
-        steps = [_step_view(step) for step in message.steps]
+        steps = [read_step(step) for step in message.steps]
         seen.forecast_size = next((size for size in map(_size, steps) if size), None)
         self._tracker.add_forecast(stamp_ns, steps, message.frame_interval, latency_ms)
-
-
-def _step_view(step: ForecastStep) -> StepView:
-    return StepView(
-        step=step.step,
-        horizon_s=step.horizon,
-        target_stamp_ns=time_to_ns(step.target_stamp),
-        segmentation=read_values(step.segmentation, np.uint8),
-        depth=read_values(step.depth, np.float32),
-    )
 
 
 def _size(view: StepView) -> tuple[int, int] | None:
@@ -202,14 +186,3 @@ def _size(view: StepView) -> tuple[int, int] | None:
         if values is not None:
             return values.shape[0], values.shape[1]
     return None
-
-
-def read_values(message: Image, kind: DTypeLike) -> NDArray[Any] | None:
-    """(H, W) values of a one-channel image of this type (mono8, 32FC1); None for an empty one."""
-    if message.width == 0 or message.height == 0:
-        return None
-    native = np.dtype(kind)
-    stored = native.newbyteorder(">" if message.is_bigendian else "<")
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    values = rows[:, : message.width * stored.itemsize].copy().view(stored)
-    return values.astype(native, copy=False)

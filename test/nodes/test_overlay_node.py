@@ -1,0 +1,232 @@
+"""overlay_node as a process of its own: what it draws from messages alone."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from forecast_peers import Client, NodeProcess, header_at, picture
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from dino_foresight_ros.msg import Forecast, ForecastStep, Labels
+from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.stamps import ns_to_time, time_to_ns
+
+NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.overlay_node"]
+SIZE = (240, 400)
+SMALL = (24, 40)
+STAMP_NS = 1_700_000_000_000_000_000
+PALETTE = np.array([[200, 30, 40], [10, 220, 60], [20, 60, 250]], np.uint8)
+K = [300.0, 0.0, 199.5, 0.0, 300.0, 119.5, 0.0, 0.0, 1.0]
+
+
+def segmentation(step: int) -> np.ndarray:
+    ids = np.zeros(SMALL, np.uint8)
+    ids[:, 20:] = step % 3
+    ids[:4, :4] = 255
+    return ids
+
+
+def depth(step: int) -> np.ndarray:
+    values = np.full(SMALL, 10.0 + step, np.float32)
+    values[0] = np.nan
+    values[1] = 500.0
+    return values
+
+
+def forecast(stamp_ns: int, trained: bool = True, metric: bool = True) -> Forecast:
+    header = header_at(stamp_ns)
+    steps = [
+        ForecastStep(
+            target_stamp=ns_to_time(stamp_ns + k * 200_000_000),
+            horizon=0.2 * k,
+            step=k,
+            segmentation=image_to_msg(segmentation(k), "mono8", header),
+            depth=image_to_msg(depth(k), "32FC1", header),
+            depth_is_metric=metric,
+        )
+        for k in (1, 2)
+    ]
+    return Forecast(header=header, steps=steps, trained=trained, model_name="m", latency=0.03)
+
+
+def stamp_of(message: Any) -> int:
+    stamped = message.markers[0] if isinstance(message, MarkerArray) else message
+    return time_to_ns(stamped.header.stamp)
+
+
+class Scene:
+    """A peer that plays camera and forecast node."""
+
+    def __init__(self, node: NodeProcess, client: Client) -> None:
+        self.node, self.client = node, client
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        create = client.node.create_publisher
+        self.forecasts = create(Forecast, "foresight/forecast", 5)
+        self.info = create(CameraInfo, "camera_info", 5)
+        self.labels = create(Labels, "foresight/labels", latched)
+        self.labels.publish(
+            Labels(names=["a", "b", "c"], palette=PALETTE.reshape(-1).tolist(), unlabelled=255)
+        )
+        self.now_ns = STAMP_NS
+
+    def listen(self, kind: type, topic: str) -> list[Any]:
+        kept = self.client.subscribe(kind, topic)
+        heard = self.client.spin_until(
+            lambda: (
+                self.forecasts.get_subscription_count() > 0
+                and self.client.images.get_subscription_count() > 0
+            )
+        )
+        assert heard, self.node.text
+        return kept
+
+    def play(self, kept: list[Any], **fields: bool) -> int:
+        """Publish a frame and its forecast until something new was drawn; return the stamp."""
+        for _ in range(60):
+            before = len(kept)
+            self.now_ns += 200_000_000
+            self.client.publish(self.now_ns, SIZE)
+            info = CameraInfo(header=header_at(self.now_ns), k=K, width=SIZE[1], height=SIZE[0])
+            info.p = [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]
+            self.info.publish(info)
+            self.client.spin_for(0.1)
+            self.forecasts.publish(forecast(self.now_ns, **fields))
+            self.client.spin_until(lambda n=before: len(kept) > n, 0.5)
+            if len(kept) > before and stamp_of(kept[-1]) == self.now_ns:
+                break
+        else:
+            pytest.fail(f"nothing was drawn:\n{self.node.text}")
+        return self.now_ns
+
+
+@pytest.fixture(scope="module")
+def process(ros_domain: dict[str, str], tmp_path_factory) -> Iterator[NodeProcess]:
+    log = tmp_path_factory.mktemp("overlay") / "log"
+    node = NodeProcess(ros_domain, log, "legend:=false", program=NODE)
+    yield node
+    try:
+        assert node.end(signal.SIGINT) == 0, node.text
+    finally:
+        node.kill()
+
+
+@pytest.fixture
+def scene(process: NodeProcess) -> Iterator[Scene]:
+    client = Client("overlay_client")
+    yield Scene(process, client)
+    client.close()
+
+
+def as_rgb(message: Image) -> np.ndarray:
+    assert message.encoding == "rgb8"
+    return np.frombuffer(bytes(message.data), np.uint8).reshape(message.height, message.width, 3)
+
+
+def test_classes_are_laid_over_the_picture_that_the_forecast_was_made_from(scene: Scene):
+    kept = scene.listen(Image, "foresight/step_2/image_color")
+    stamp_ns = scene.play(kept)
+    drawn = as_rgb(kept[-1])
+    assert kept[-1].header == header_at(stamp_ns)
+    image = picture(stamp_ns, SIZE)
+    ids = cv2.resize(segmentation(2), (SIZE[1], SIZE[0]), interpolation=cv2.INTER_NEAREST)
+    below = slice(60, None)  # under the caption
+    mixed = cv2.addWeighted(PALETTE[np.minimum(ids, 2)], 0.5, image, 0.5, 0.0)
+    labelled = ids != 255
+    error = np.abs(drawn.astype(int) - mixed)[below][labelled[below]]
+    assert error.max() <= 1
+    caption = drawn[:40, :200].astype(int) - np.where(labelled[..., None], mixed, image)[:40, :200]
+    assert (np.abs(caption).sum(2) > 60).mean() > 0.1
+
+
+def test_alpha_changes_while_the_node_runs(scene: Scene):
+    kept = scene.listen(Image, "foresight/step_1/image_color")
+    value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=1.0)
+    request = SetParameters.Request(parameters=[Parameter(name="alpha", value=value)])
+    answer = scene.client.call(SetParameters, "overlay_node/set_parameters", request)
+    assert answer.results[0].successful
+    scene.play(kept)
+    np.testing.assert_array_equal(as_rgb(kept[-1])[200, 300], PALETTE[1])
+    value.double_value = 1.5
+    answer = scene.client.call(SetParameters, "overlay_node/set_parameters", request)
+    assert not answer.results[0].successful
+    assert "0 to 1" in answer.results[0].reason
+    value.double_value = 0.5
+    scene.client.call(SetParameters, "overlay_node/set_parameters", request)
+
+
+def test_untrained_forecasts_say_so(scene: Scene):
+    kept = scene.listen(Image, "foresight/step_1/image_color")
+    scene.play(kept, trained=False)
+    assert (as_rgb(kept[-1])[2] == (255, 193, 7)).all(-1).mean() > 0.9
+
+
+def test_clouds_are_metric_points_in_the_optical_frame(scene: Scene):
+    kept = scene.listen(PointCloud2, "foresight/step_1/points")
+    stamp_ns = scene.play(kept)
+    cloud = kept[-1]
+    assert cloud.header == header_at(stamp_ns)
+    points = np.frombuffer(bytes(cloud.data), np.float32).reshape(-1, 4)
+    np.testing.assert_allclose(points[:, 2], 11.0)  # neither the unknown nor the far ones
+    # Pixel (0, 2) of 40 x 24 is (0, 20) of 400 x 240, whose focal length is 300 px.
+    assert points[:, 0].min() == pytest.approx((0 - 19.95) * 11 / 30, rel=1e-3)
+    assert points[:, 1].min() == pytest.approx((2 - 11.95) * 11 / 30, rel=1e-3)
+
+
+def test_relative_depth_gives_no_cloud_and_says_why(scene: Scene):
+    clouds = scene.client.subscribe(PointCloud2, "foresight/step_1/points")
+    markers = scene.listen(MarkerArray, "foresight/markers")
+    for _ in range(3):
+        scene.play(markers, metric=False)
+    assert not clouds
+    assert "no metric depth" in scene.node.text
+
+
+def test_markers_tell_step_and_horizon(scene: Scene):
+    kept = scene.listen(MarkerArray, "foresight/markers")
+    scene.play(kept)
+    texts = [marker.text for marker in kept[-1].markers]
+    assert texts == ["step 1   t+0.20 s", "step 2   t+0.40 s"]  # an age of years is no age
+    assert {marker.header.frame_id for marker in kept[-1].markers} == {"cam"}
+
+
+def test_the_mosaic_has_columns_for_now_and_each_step(scene: Scene):
+    kept = scene.listen(Image, "foresight/mosaic/image_color")
+    scene.play(kept)
+    drawn = as_rgb(kept[-1])
+    assert drawn.shape[1] == 1280
+    assert drawn.shape[0] > 400
+
+
+def test_nothing_is_listened_to_when_nobody_looks(scene: Scene):
+    kept = scene.listen(MarkerArray, "foresight/markers")
+    scene.play(kept)
+    scene.client.unsubscribe()
+    assert scene.client.spin_until(
+        lambda: (
+            not scene.forecasts.get_subscription_count()
+            and not scene.client.images.get_subscription_count()
+        )
+    )
+
+
+def test_a_forecast_without_its_picture_is_told(scene: Scene, tmp_path: Path):
+    scene.listen(Image, "foresight/step_1/image_color")
+    scene.now_ns += 3_600_000_000_000
+    for _ in range(4):
+        scene.forecasts.publish(forecast(scene.now_ns))
+        scene.client.spin_for(0.2)
+    assert "no picture on /image with the forecast's time stamp" in scene.node.text
