@@ -6,13 +6,14 @@ import math
 import re
 
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.ros.path_check import path_problem
 
 _NUMBER_LIMIT = 1e9
 _TOPIC_NAME = re.compile(r"(/?[A-Za-z_][A-Za-z0-9_]*)(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 def _check_input(path: str) -> str | None:
-    return None if path else "set it to a video, a folder of pictures or a rosbag2"
+    return path_problem(path) if path else "set it to a video, a folder of pictures or a rosbag2"
 
 
 def _check_rate(rate: float) -> str | None:

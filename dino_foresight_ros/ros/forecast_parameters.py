@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.ros.path_check import path_problem
 from dino_foresight_ros.ros.topic_names import CAMERA_FIELD
 
 OUTPUTS = ("segmentation", "confidence", "depth", "normals")
@@ -67,7 +68,8 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "bundle",
         "untrained-tiny",
-        "Folder of the model to run, or untrained-tiny: a small model with random weights.",
+        "Folder of the model to run, hub:owner/name, or untrained-tiny (random weights).",
+        check=path_problem,
     ),
     ParameterSpec(
         "device",
