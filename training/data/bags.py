@@ -172,4 +172,4 @@ def _compression(path: Path) -> str:
         mode = str(content["rosbag2_bagfile_information"].get("compression_mode") or "").lower()
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return ""
-    return "" if mode == "none" else mode
+    return mode if mode in ("file", "message") else ""

@@ -151,7 +151,7 @@ def test_a_short_recording_is_named_and_left_out() -> None:
     assert {dataset[i]["source"].split()[0] for i in range(len(dataset))} == {"numbered"}
     assert len(warnings) == 1
     assert warnings[0].startswith("short left out: no clip of 5 frames, 0.1 s apart")
-    with pytest.raises(InputError, match="no clip of 5 frames, 0.1 s apart, in short"):
+    with pytest.raises(InputError, match=r"no clip of 5 frames, 0\.1 s apart, in short"):
         ClipDataset(recordings[1:], [0.1], 4, 1, (20, 30))
 
 
@@ -169,9 +169,8 @@ def test_damaged_frames_are_named_and_replaced(caplog: pytest.LogCaptureFixture)
 def test_too_many_damaged_frames_are_one_clear_error() -> None:
     recording = Numbered(range(0, 5000, 100), bad=range(10, 20))
     dataset = ClipDataset([recording], [0.1], 2, 1, (20, 30), bad=BadFiles(50, limit=3))
-    with pytest.raises(InputError, match=r"more than 3 files or frames.*frame 1\d.*mend or remove"):
-        for index in range(len(dataset)):
-            dataset[index]
+    with pytest.raises(InputError, match=r"more than 3 .*frame 1\d.*mend or remove"):
+        [dataset[index] for index in range(len(dataset))]
 
 
 def test_the_limit_grows_with_the_data() -> None:
