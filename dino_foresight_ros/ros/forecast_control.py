@@ -96,7 +96,8 @@ class ForecastControl:
         worker = self._active_worker()
         if worker is None:
             return Answer(False, "nothing to reset: the node is not active")
-        context = worker.context_state
+        of_several = [f"{camera} {state}" for camera, state in worker.context_of.items() if camera]
+        context = ", ".join(sorted(of_several)) or worker.context_state
         waiting = worker.reset()
         text = f"dropped the context ({context}) and {waiting} waiting frames"
         self._node.get_logger().info(f"reset: {text}")

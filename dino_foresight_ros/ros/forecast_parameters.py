@@ -191,7 +191,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "latency_error_ms",
         2000.0,
-        "The same for ERROR.",
+        "Latency beyond which diagnostics are ERROR. 0 is never.",
         Change.ANY_TIME,
         limits=(0.0, 3_600_000.0),
     ),

@@ -17,6 +17,8 @@ from forecast_peers import INTERVAL_NS, TIMEOUT_S, Client, NodeProcess, stamp_of
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy as Durability
+from rclpy.qos import ReliabilityPolicy as Reliability
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 
@@ -246,6 +248,17 @@ def test_thresholds_of_the_diagnostics_change_while_it_runs(bench: Bench) -> Non
     bench.set_well(latency_warn_ms=500.0, latency_error_ms=2000.0, min_rate_hz=0.0)
     bench.stream_until(lambda: not bench.says(DiagnosticStatus.ERROR, ""))
     bench.wait_until(lambda: bench.says(DiagnosticStatus.STALE, "no image for"))
+
+
+def test_outputs_are_reliable_and_labels_latched(bench: Bench) -> None:
+    def offered(topic: str) -> list[Any]:
+        return bench.client.node.get_publishers_info_by_topic(topic)
+
+    for topic in ("forecast", "step_1/depth", "step_1/camera_info", "labels"):
+        bench.wait_until(lambda name=topic: bool(offered(f"/foresight/{name}")))
+        assert offered(f"/foresight/{topic}")[0].qos_profile.reliability == Reliability.RELIABLE
+    labels = offered("/foresight/labels")[0].qos_profile
+    assert labels.durability == Durability.TRANSIENT_LOCAL
 
 
 def test_diagnostics_tell_memory_device_and_model(bench: Bench) -> None:

@@ -139,6 +139,11 @@ def test_override_of_reliability_holds_whatever_is_published(bench: Bench):
     bench.node = Node("bench", context=bench.context, parameter_overrides=[override])
     bench.executor.add_node(bench.node)
     images = bench.input("held")
+    subscription = images._subscription
+    first = bench.publisher("held", RELIABLE)
+    bench.spin_until(lambda: False, 1.0)
+    assert images._subscription is subscription  # there is nothing to follow
+    bench.node.destroy_publisher(first)
     bench.publisher("held", BEST_EFFORT)
     assert bench.spin_until(lambda: bool(images.unheard()), 5.0)
     bench.spin_until(lambda: False, 0.5)
