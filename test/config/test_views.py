@@ -1,0 +1,184 @@
+"""config/forecast.rviz and forecast_foxglove.json: every topic is one that the nodes publish."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+from forecast_peers import Client, NodeProcess
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+
+# What RViz 2's own displays subscribe to, and the keys that they save besides Class and Name.
+CLASSES = {
+    "rviz_default_plugins/Image": "sensor_msgs/msg/Image",
+    "rviz_default_plugins/PointCloud2": "sensor_msgs/msg/PointCloud2",
+    "rviz_default_plugins/MarkerArray": "visualization_msgs/msg/MarkerArray",
+    "rviz_default_plugins/DepthCloud": "sensor_msgs/msg/Image",
+    "rviz_default_plugins/TF": "",
+}
+TOPIC_KEYS = {
+    "Depth",
+    "Durability Policy",
+    "History Policy",
+    "Reliability Policy",
+    "Value",
+}
+RELIABILITY = {
+    "Reliable": ReliabilityPolicy.RELIABLE,
+    "Best Effort": ReliabilityPolicy.BEST_EFFORT,
+    "System Default": ReliabilityPolicy.SYSTEM_DEFAULT,
+}
+DURABILITY = {
+    "Volatile": DurabilityPolicy.VOLATILE,
+    "Transient Local": DurabilityPolicy.TRANSIENT_LOCAL,
+}
+HISTORY = {"Keep Last": HistoryPolicy.KEEP_LAST, "Keep All": HistoryPolicy.KEEP_ALL}
+ALL_STEPS = {1, 2, 3}
+
+
+@pytest.fixture(scope="module")
+def graph(ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client that sees what camera, forecast node and overlay node publish."""
+    logs = tmp_path_factory.mktemp("logs")
+
+    def start(name: str, *parameters: str) -> NodeProcess:
+        program = [sys.executable, "-m", f"dino_foresight_ros.nodes.{name}"]
+        return NodeProcess(ros_domain, logs / name, *parameters, program=program)
+
+    nodes = [
+        start("forecast_node", "bundle:=untrained-tiny", "device:=cpu", "steps:=3"),
+        start("overlay_node"),
+        start("synthetic_camera_node", "rate_hz:=1.0", "width:=64", "height:=36"),
+    ]
+    client = Client("views_client")
+    nodes[0].wait_for_text("active: listening")
+    wanted = {"/image", "/foresight/markers", "/foresight/step_3/camera_info"}
+    assert client.spin_until(
+        lambda: all(client.node.count_publishers(topic) for topic in wanted), 60
+    )
+    yield client
+    client.close()
+    for node in nodes:
+        node.kill()
+
+
+@pytest.fixture(scope="module")
+def rviz(project_root: Path) -> dict[str, Any]:
+    return yaml.safe_load((project_root / "config" / "forecast.rviz").read_text())
+
+
+def displays(rviz: dict[str, Any]) -> list[dict[str, Any]]:
+    return rviz["Visualization Manager"]["Displays"]
+
+
+def check_topic(graph: Client, name: str, kind: str, qos: QoSProfile) -> None:
+    types = dict(graph.node.get_topic_names_and_types())
+    assert types.get(name) == [kind], f"{name} is {types.get(name)}, {kind} is wanted"
+    publishers = graph.node.get_publishers_info_by_topic(name)
+    assert publishers, f"nobody publishes {name}"
+    for publisher in publishers:
+        compatibility, reason = qos_check_compatible(publisher.qos_profile, qos)
+        assert compatibility != QoSCompatibility.ERROR, f"{name}: {reason}"
+
+
+def test_every_display_shows_a_topic_that_is_published(graph: Client, rviz: dict[str, Any]):
+    for display in displays(rviz):
+        kind = CLASSES[display["Class"]]
+        if not kind or "Topic" not in display:
+            continue
+        topic = display["Topic"]
+        assert set(topic) - {"Filter size"} == TOPIC_KEYS
+        assert ("Filter size" in topic) == (display["Class"].endswith("PointCloud2"))
+        qos = QoSProfile(
+            depth=topic["Depth"],
+            reliability=RELIABILITY[topic["Reliability Policy"]],
+            durability=DURABILITY[topic["Durability Policy"]],
+            history=HISTORY[topic["History Policy"]],
+        )
+        check_topic(graph, topic["Value"], kind, qos)
+
+
+def test_the_depth_cloud_finds_its_images_and_calibration(graph: Client, rviz: dict[str, Any]):
+    (display,) = [d for d in displays(rviz) if d["Class"].endswith("DepthCloud")]
+    qos = QoSProfile(depth=5, reliability=RELIABILITY[display["Reliability Policy"]])
+    depth, color = display["Depth Map Topic"], display["Color Image Topic"]
+    for topic in (depth, color):
+        check_topic(graph, topic, "sensor_msgs/msg/Image", qos)
+    beside = depth.rpartition("/")[0] + "/camera_info"
+    check_topic(graph, beside, "sensor_msgs/msg/CameraInfo", qos)
+    # RViz offers topics by these names only.
+    assert "depth" in depth
+    assert re.search("color|rgb|bgr|gray|mono", color)
+
+
+def test_there_is_everything_for_steps_one_to_three(rviz: dict[str, Any]):
+    values = [d["Topic"]["Value"] for d in displays(rviz) if "Topic" in d]
+    for ending in ("image_color", "depth", "points"):
+        found = re.findall(rf"/foresight/step_(\d)/{ending}\b", "\n".join(values))
+        assert {int(k) for k in found} == ALL_STEPS
+    kinds = {display["Class"].rpartition("/")[2] for display in displays(rviz)}
+    assert kinds == {"Image", "PointCloud2", "DepthCloud", "MarkerArray", "TF"}
+    names = [display["Name"] for display in displays(rviz)]
+    assert len(set(names)) == len(names)
+
+
+def test_depth_images_have_a_fixed_range(rviz: dict[str, Any]):
+    """One far pixel must not darken all others, and colours must not flicker."""
+    for display in displays(rviz):
+        if display["Class"].endswith("/Image") and display["Topic"]["Value"].endswith("depth"):
+            assert display["Normalize Range"] is False
+            assert 20 <= display["Max Value"] <= 200
+
+
+def test_the_file_has_what_rviz_writes(rviz: dict[str, Any]):
+    manager = rviz["Visualization Manager"]
+    for key in ("Displays", "Global Options", "Tools", "Transformation", "Views"):
+        assert key in manager
+    assert manager["Global Options"]["Fixed Frame"] == "camera"  # the synthetic camera's
+    assert manager["Views"]["Current"]["Class"].startswith("rviz_default_plugins/")
+    assert {panel["Class"].split("/")[0] for panel in rviz["Panels"]} == {"rviz_common"}
+    for display in displays(rviz):
+        assert display["Class"] in CLASSES
+        assert isinstance(display["Enabled"], bool)
+        assert display["Value"] == display["Enabled"]
+
+
+def test_every_topic_of_the_foxglove_layout_is_published(graph: Client, project_root: Path):
+    text = (project_root / "config" / "forecast_foxglove.json").read_text()
+    layout = json.loads(text)
+    types = dict(graph.node.get_topic_names_and_types())
+    configs = layout["configById"]
+    for name, config in configs.items():
+        kind = name.split("!")[0]
+        if kind == "Image":
+            assert types[config["imageMode"]["imageTopic"]] == ["sensor_msgs/msg/Image"]
+            if calibration := config["imageMode"].get("calibrationTopic"):
+                assert types[calibration] == ["sensor_msgs/msg/CameraInfo"]
+        elif kind == "3D":
+            assert set(config["topics"]) <= set(types)
+            assert config["followTf"] == "camera"
+        elif kind == "Plot":
+            for path in config["paths"]:
+                topic, _, field = path["value"].partition(".")
+                assert types[topic] == ["dino_foresight_ros/msg/Forecast"]
+                assert field == "latency"
+        else:
+            assert types[config["topicToRender"]] == ["diagnostic_msgs/msg/DiagnosticArray"]
+    panels = re.findall(r'"(\w+![\w]+)"', json.dumps(layout["layout"]))
+    assert sorted(panels) == sorted(configs)
