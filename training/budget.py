@@ -50,7 +50,7 @@ class Schedule:
     Attributes:
         lr: highest learning rate.
         kind: "cosine" (down to 0 at the end; the paper's) or "constant".
-        warmup: share of the budget over which it rises from 0 (the paper: none).
+        warmup: share of the budget over which it rises, from a hundredth (the paper: none).
     """
 
     lr: float
@@ -68,7 +68,7 @@ class Schedule:
     def at(self, share: float) -> float:
         """Return the learning rate where `share` (0 to 1) of the budget is used."""
         if share < self.warmup:
-            return self.lr * share / self.warmup
+            return self.lr * max(share / self.warmup, 0.01)
         if self.kind == "constant":
             return self.lr
         rest = (share - self.warmup) / (1 - self.warmup)

@@ -71,7 +71,10 @@ class Validation:
     def _batches(self) -> Iterator[Tensor]:
         mine = self.indices[self.processes.rank :: self.processes.world]
         for start in range(0, len(mine), self.batch_size):
-            batch = default_collate([self.clips[i] for i in mine[start : start + self.batch_size]])
+            items = [self.clips[i] for i in mine[start : start + self.batch_size]]
+            # On a CPU, autocast to bfloat16 refuses the float16 of features from disk.
+            with torch.autocast(self.processes.device.type, enabled=False):
+                batch = default_collate(items)
             yield self.to_features(batch["frames"].to(self.processes.device))
 
     def _evaluation(self, forecast: Tensor, copied: Tensor) -> Evaluation:

@@ -41,6 +41,10 @@ class ForecasterRecipe:
     window: int = _option(1, "k of the k x k windows of temporal attention")
     mlp_ratio: float = _option(4.0, "feed-forward width over width")
     dropout: float = _option(0.1, "in training only")
+    predict: str = _option(
+        "features", "features (the paper's), or residual: their change since the newest frame, "
+        "which starts as good as copying it; for short trainings",
+    )  # fmt: skip
     intervals_s: tuple[float, ...] | None = _option(
         None, "seconds between frames, of which each clip draws one; none: 2, 3 and 4 frames of "
         "17 Hz (the paper's), moved to the nearest whole number of the recordings' own frames",

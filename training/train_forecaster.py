@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
 
 from .budget import Budget, Schedule
@@ -143,6 +143,7 @@ def _shape(recipe: ForecasterRecipe, data: ForecasterData) -> ForecasterConfig:
         window=recipe.window,
         mlp_ratio=recipe.mlp_ratio,
         dropout=recipe.dropout,
+        predict=recipe.predict,
     )
 
 
@@ -190,8 +191,14 @@ def make_validation(
             recipe.seed, recipe.tolerance,
         )  # fmt: skip
 
+    try:
+        clips = validation_clips(make)
+    except InputError as error:
+        raise InputError(
+            f"nothing to validate on: {error}; or give --validation or a larger --validation-share"
+        ) from error
     return Validation(
-        validation_clips(make),
+        clips,
         data.to_features,
         recipe.context_frames,
         processes,
@@ -208,6 +215,7 @@ def train_forecaster(
     processes: Processes,
     *,
     resume: bool = False,
+    on_ready: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> RunResult:
     """Train.
@@ -219,6 +227,7 @@ def train_forecaster(
         folder: of the run; the best forecaster becomes the part in it.
         processes: from `distributed.joined`.
         resume: go on from the folder's checkpoint.
+        on_ready: called in every process once the data is found good, before anything is written.
         say: is told in a line what is trained on what.
 
     Raises:
@@ -227,6 +236,7 @@ def train_forecaster(
     clips, validation = processes.agree(
         lambda: (make_clips(recipe, data), make_validation(recipe, data, processes))
     )
+    processes.agree(on_ready)
     parameters = sum(p.numel() for p in model.parameters())
     say(
         f"{parameters / 1e6:.1f} M parameters; {len(clips)} clips of {len(data.train)} recordings, "

@@ -35,6 +35,10 @@ def reference_state_dict(bundle: Bundle) -> dict[str, Tensor]:
     """
     forecaster = _inner(bundle)
     config = forecaster.config
+    if config.predict != "features":
+        raise BundleError(
+            f"the forecaster predicts {config.predict}; the reference's predicts features only"
+        )
     tensors = forecaster_to_reference(forecaster.state_dict(), config.layers, config.attention)
     if isinstance(bundle.pca, PCA):
         tensors |= {

@@ -20,6 +20,7 @@ from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.attention import Attention, FeedForward
 
 ATTENTION_KINDS = ("factorised", "full")
+PREDICTIONS = ("features", "residual")
 MAX_STEPS = 16
 
 
@@ -39,6 +40,9 @@ class ForecasterConfig:
         window: k of the k x k windows over which temporal attention spans (factorised only).
         mlp_ratio: feed-forward width over `width`.
         dropout: in training only.
+        predict: what the output layer gives: the "features" themselves (the paper's), or the
+            "residual", their change since the newest context frame. A fresh residual forecaster
+            copies that frame, which a short training improves on from its first step.
     """
 
     channels: int
@@ -52,6 +56,7 @@ class ForecasterConfig:
     window: int = 1
     mlp_ratio: float = 4.0
     dropout: float = 0.1
+    predict: str = "features"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grid", (int(self.grid[0]), int(self.grid[1])))
@@ -71,6 +76,10 @@ class ForecasterConfig:
             raise BundleError(
                 f"forecaster attention '{self.attention}' is unknown; valid: "
                 + ", ".join(ATTENTION_KINDS)
+            )
+        if self.predict not in PREDICTIONS:
+            raise BundleError(
+                f"forecaster predict '{self.predict}' is unknown; valid: {', '.join(PREDICTIONS)}"
             )
         if self.window < 1 or any(side % self.window for side in self.grid):
             raise BundleError(
@@ -198,6 +207,8 @@ class Forecaster(nn.Module):
         for position in (self.position_time, self.position_row, self.position_column):
             nn.init.trunc_normal_(position, std=0.02)
         nn.init.zeros_(self.out.weight)
+        if self.config.predict == "residual":
+            nn.init.zeros_(self.out.bias)
 
     @property
     def context_frames(self) -> int:
@@ -234,7 +245,12 @@ class Forecaster(nn.Module):
     def predict(self, context: Tensor) -> Tensor:
         """Predict all masked frames in one pass: (B, N_c, h, w, C) -> (B, M, h, w, C)."""
         self._check(context)
-        return self._predict_embedded(self.embed(context), self.positions())
+        predicted = self._predict_embedded(self.embed(context), self.positions())
+        return self._since(context[:, -1:], predicted)
+
+    def _since(self, newest: Tensor, out: Tensor) -> Tensor:
+        """What the output layer gave (B, M, h, w, C), and the newest frame (B, 1, h, w, C)."""
+        return newest + out if self.config.predict == "residual" else out
 
     def _predict_embedded(
         self,
@@ -260,7 +276,8 @@ class Forecaster(nn.Module):
         """
         embedded = self.embed(frames)
         tokens = torch.where(mask[..., None], self.mask_token.to(embedded.dtype), embedded)
-        return self._transform(tokens + self.positions(), keep=None)
+        newest = frames[:, self.context_frames - 1 : self.context_frames]
+        return self._since(newest, self._transform(tokens + self.positions(), keep=None))
 
     def rollout_with_layers(
         self, context: Tensor, steps: int, layers: Sequence[int]
@@ -281,14 +298,8 @@ class Forecaster(nn.Module):
         self._check(context)
         if not set(layers) <= set(range(len(self.blocks))):
             raise ValueError(f"layers {list(layers)} are not all 0 to {len(self.blocks) - 1}")
-        positions = self.positions()
         hidden: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-
-        def predict(frames: Tensor) -> tuple[Tensor, Tensor]:
-            predicted = self._predict_embedded(frames, positions, hidden)
-            return predicted, self.embed(predicted)
-
-        predicted = feed_back(predict, self.embed(context), steps)
+        predicted = feed_back(self._step_from(context, hidden), self.embed(context), steps)
         return predicted, {i: torch.cat(taken, dim=1)[:, :steps] for i, taken in hidden.items()}
 
     def _transform(
@@ -316,14 +327,22 @@ class Forecaster(nn.Module):
             ValueError: steps out of range, or a context of the wrong shape.
         """
         self._check(context)
+        return feed_back(self._step_from(context), self.embed(context), steps)
+
+    def _step_from(
+        self, context: Tensor, hidden: Mapping[int, list[Tensor]] | None = None
+    ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """A rollout's step: embedded context -> predicted frames, and the same embedded."""
         # Positions, and the embeddings of frames that stay in the context, serve every step.
-        positions = self.positions()
+        positions, newest = self.positions(), context[:, -1:]
 
         def predict(frames: Tensor) -> tuple[Tensor, Tensor]:
-            predicted = self._predict_embedded(frames, positions)
+            nonlocal newest
+            predicted = self._since(newest, self._predict_embedded(frames, positions, hidden))
+            newest = predicted[:, -1:]
             return predicted, self.embed(predicted)
 
-        return feed_back(predict, self.embed(context), steps)
+        return predict
 
     def _check(self, context: Tensor) -> None:
         config = self.config

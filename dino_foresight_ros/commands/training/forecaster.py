@@ -12,7 +12,7 @@ from dino_foresight_ros.commands.training.arguments import image_size, layer_lis
 from dino_foresight_ros.errors import InputError, UsageError
 
 _GROUPS = {
-    "model": "width layers heads context_frames attention window mlp_ratio dropout",
+    "model": "width layers heads context_frames attention window mlp_ratio dropout predict",
     "clips": "intervals_s frame_interval_s tolerance time_flip horizontal_flip crop_scale "
     "grid_flip",
     "loss": "mask_schedule loss beta",
@@ -132,8 +132,14 @@ def _train(args: argparse.Namespace, flags: dict[str, Any]) -> int:
             "model": model.config.to_dict(),
             "recipe": recipe.to_dict(),
         }
-        processes.agree(lambda: write_config(args.out, config) if processes.is_main else None)
-        result = train_forecaster(model, data, recipe, args.out, processes, resume=resume, say=say)
+
+        def keep_config() -> None:
+            if processes.is_main:
+                write_config(args.out, config)
+
+        result = train_forecaster(
+            model, data, recipe, args.out, processes, resume=resume, on_ready=keep_config, say=say
+        )
         if processes.is_main:
             print(_summary(args.out, result))
         return 0
