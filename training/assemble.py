@@ -23,6 +23,7 @@ def assemble(
     heads: Mapping[str, str],
     *,
     name: str,
+    image_size: tuple[int, int] | None = None,
     layers: tuple[int, ...] | None = None,
     frame_interval_s: float | None = None,
     licence: str | None = None,
@@ -34,6 +35,7 @@ def assemble(
         pca, forecaster: folders of parts, or bundles; no PCA when None.
         heads: task -> folder of its head.
         name: of the bundle.
+        image_size: (H, W) of the encoder; what gives the forecaster's patch grid when None.
         layers: of the encoder; those that the PCA was fitted on when None.
         frame_interval_s: seconds between frames; what the forecaster was trained on when None.
         licence: what the user says about the weights.
@@ -49,7 +51,10 @@ def assemble(
     compression, pca_part = (None, None) if pca is None else load_pca(pca)
     fitted_on = pca_part.recipe.get("layers") if pca_part is not None else None
     given = layers or (tuple(fitted_on) if fitted_on else None)
-    module = _encoder(encoder, model.config.grid, given)
+    if image_size is None:
+        module = _encoder(encoder, model.config.grid, given)
+    else:
+        module = load_encoder(encoder, image_size, given)
     if compression is None:
         compression = IdentityPCA(module.feature_size)
     trained, head_parts = _heads(heads)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.commands.training.arguments import layer_list
+from dino_foresight_ros.commands.training.arguments import image_size, layer_list
 
 TASKS = ("segmentation", "depth", "normals")
 
@@ -64,6 +64,10 @@ def _add_assemble(actions: Any) -> None:
         "--layers", type=layer_list, metavar="N,N,...",
         help="of the encoder (default: those that the PCA was fitted on)",
     )  # fmt: skip
+    parser.add_argument(
+        "--image-size", type=image_size, metavar="HxW",
+        help="of the encoder (default: what gives the forecaster's patch grid)",
+    )  # fmt: skip
     parser.add_argument("--pca", metavar="DIR", help="a fitted PCA or a bundle (default: none)")
     parser.add_argument("--forecaster", required=True, metavar="DIR", help="a run or a bundle")
     parser.add_argument(
@@ -97,6 +101,7 @@ def _assemble(args: argparse.Namespace) -> int:
         args.forecaster,
         heads,
         name=args.name or args.out.name,
+        image_size=args.image_size,
         layers=args.layers,
         frame_interval_s=args.interval,
         licence=args.licence,
