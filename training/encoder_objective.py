@@ -42,6 +42,9 @@ class PatchDecoder(nn.Module):
 class DenseEncoder(nn.Module):
     """A ViT and its decoders for segmentation, log depth and normals."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, config: EncoderConfig, classes: int) -> None:
         super().__init__()
         self.config = config

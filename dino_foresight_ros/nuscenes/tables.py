@@ -281,7 +281,7 @@ class Tables:
     def _look_up(
         self, table: Mapping[str, Any], row: Row, field: str, source: str, target: str
     ) -> Any:
-        token = row.get(field)
+        token = str(row.get(field))
         if token not in table:
             raise InputError(
                 f"{self._path(source)}: row {row.get('token', '?')} names the {target} {token}, "
