@@ -22,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.ros.log_files import logging_arguments
 
 _run: _Run | None = None
 
@@ -129,8 +130,9 @@ def _other_arguments(arguments: list[str]) -> list[str]:
 
 
 def _init(arguments: list[str]) -> None:
+    every = [sys.argv[0], *arguments, *logging_arguments()]
     try:
-        rclpy.init(args=[sys.argv[0], *arguments], signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=every, signal_handler_options=SignalHandlerOptions.NO)
     except (RuntimeError, ValueError) as error:
         raise UsageError(_one_line(error)) from error
 
