@@ -1,0 +1,104 @@
+"""Videos: reading at any place, and files that are damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from dino_foresight_ros.media import open_source
+from dino_foresight_ros.training.data import UnreadableFrame, open_recordings
+from dino_foresight_ros.training.data import video as video_module
+from dino_foresight_ros.training.data.video import VideoRecording
+
+
+@pytest.mark.parametrize("name", ["highway.mp4", "street_camera.mp4", "highway_traffic.mp4"])
+def test_real_videos_seek_to_the_very_frame(name: str, shared_dir: Path) -> None:
+    path = shared_dir / "data" / name
+    (recording,) = open_recordings([str(path)])
+    count = len(recording)
+    wanted = sorted(np.random.default_rng(1).permutation(count)[:6].tolist()) + [count - 1]
+    reference = {}
+    stamps = []
+    for frame in open_source(path):
+        stamps.append(frame.stamp_ns)
+        if frame.index in wanted:
+            reference[frame.index] = frame.image
+    assert recording.stamps_ns.tolist() == stamps
+    for index in wanted[::-1]:
+        again = open_recordings([str(path)])[0]  # no frames in memory yet
+        assert np.array_equal(again.read([index])[0].image, reference[index])
+
+
+def test_jumping_does_not_decode_from_the_beginning(
+    make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grabbed = []
+    capture_class = cv2.VideoCapture
+
+    class Counting:  # wraps: OpenCV's classes do not survive being derived from
+        def __init__(self, *arguments: Any) -> None:
+            self._capture = capture_class(*arguments)
+
+        def grab(self) -> bool:
+            grabbed.append(1)
+            return self._capture.grab()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._capture, name)
+
+    path = make_video(count=400)
+    (recording,) = open_recordings([str(path)])
+    recording.read([0])
+    monkeypatch.setattr(video_module.cv2, "VideoCapture", Counting)
+    far = open_recordings([str(path)])[0]
+    grabbed.clear()
+    far.read([390])
+    assert len(grabbed) < 20
+    grabbed.clear()
+    far.read([391, 393, 392])
+    assert len(grabbed) == 3
+
+
+def test_memory_is_bounded(
+    make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_module, "_CACHE_BYTES", 5 * 48 * 80 * 3)
+    (recording,) = open_recordings([str(make_video())])
+    assert isinstance(recording, VideoRecording)
+    for index in range(30):
+        recording.read([index])
+    assert recording._reader is not None
+    assert sorted(recording._reader._kept) == [25, 26, 27, 28, 29]
+
+
+@pytest.mark.parametrize("name", ["cut.avi", "cut.mkv"])
+def test_of_a_cut_off_video_what_can_be_decoded(name: str, make_video: Callable[..., Path]) -> None:
+    path = make_video(name)
+    os.truncate(path, path.stat().st_size * 6 // 10)
+    warnings: list[str] = []
+    (recording,) = open_recordings([str(path)], warnings.append)
+    assert 20 < len(recording) < 55
+    assert any(f"{name} is truncated" in text for text in warnings)
+    assert len(recording.read(range(len(recording)))) == len(recording)
+
+
+def test_a_video_that_shrinks_later_names_the_frame(make_video: Callable[..., Path]) -> None:
+    path = make_video("drive.avi")
+    (recording,) = open_recordings([str(path)])
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(UnreadableFrame, match=r"drive.avi: frame 55 cannot be read"):
+        recording.read([55])
+    assert recording.read([3])[0].image.shape == (48, 80, 3)
+
+
+def test_sources_and_recordings_agree_on_the_stamps(make_video: Callable[..., Path]) -> None:
+    for rate_hz in (12.5, 30.0, 1000 / 33):
+        path = make_video(f"rate{rate_hz:.0f}.mp4", 30, rate_hz)
+        (recording,) = open_recordings([str(path)])
+        assert recording.stamps_ns.tolist() == [frame.stamp_ns for frame in open_source(path)]
