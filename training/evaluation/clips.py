@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,18 @@ def plan_clips(
             )  # fmt: skip
         clips.extend(by_context.values())
     return sorted(clips, key=lambda clip: (clip.recording, clip.first, clip.series))
+
+
+def fitting(recordings: Sequence[Recording], series: Series, context_frames: int) -> Series:
+    """The series without its last steps, as far as no recording is long enough for them."""
+    steps = series.steps
+    while len(steps) > 1:
+        shorter = replace(series, steps=steps)
+        if _candidates(recordings, shorter, context_frames, range(len(steps))):
+            break
+        steps = steps[:-1]
+    labelled = tuple(step for step in series.label_steps if step in steps)
+    return replace(series, steps=steps, label_steps=labelled)
 
 
 def plan_stills(

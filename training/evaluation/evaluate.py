@@ -20,7 +20,12 @@ from dino_foresight_ros.training.data import (
     split_recordings,
 )
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
-from dino_foresight_ros.training.evaluation.clips import Clip, plan_clips, plan_stills
+from dino_foresight_ros.training.evaluation.clips import (
+    Clip,
+    fitting,
+    plan_clips,
+    plan_stills,
+)
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.facts import (
     bundle_facts,
@@ -113,7 +118,7 @@ class _Evaluation:
         if not clips and not stills:
             raise InputError(self._why_no_clips())
         if self._fit_recordings and any(clip.scored for clip in clips):
-            self._fit()
+            self._fit(clips)
         moments = MomentCollector(
             self._bundle, self._recordings, self._series, clips, self._classes
         )
@@ -162,6 +167,7 @@ class _Evaluation:
         return None if space is None else common_classes(task, space)
 
     def _plan(self, recordings: Sequence[Recording], labels: bool) -> list[Clip]:
+        """Clips of all series; without labels those alone whose feature errors are scored."""
         return plan_clips(
             recordings,
             self._series,
@@ -173,50 +179,61 @@ class _Evaluation:
 
     def _split_and_plan(self) -> list[Clip]:
         """Set fitting data aside where none was given; choose the clips to score."""
-        clips = self._plan(self._recordings, labels=True)
         if self._fit_recordings:
             check_disjoint(self._fit_recordings, self._recordings)
-        elif self._config.fitted and any(clip.scored for clip in clips):
-            clips = self._set_aside(clips)
+        elif self._config.fitted:
+            self._set_aside()
+        shortened = [
+            fitting(self._recordings, one, self._bundle.context_frames) for one in self._series
+        ]
+        for one, shorter in zip(self._series, shortened, strict=True):
+            if shorter.steps != one.steps:
+                self._notes.append(
+                    f"steps above {shorter.steps[-1]} of {one.spacing_s:g} s: left out, no "
+                    "recording is long enough"
+                )
+        self._series = shortened
+        clips = self._plan(self._recordings, labels=True)
         for number, series in enumerate(self._series):
-            if not any(clip.series == number for clip in clips):
+            if not any(clip.scored for clip in clips if clip.series == number):
                 self._notes.append(f"{series.name}: left out, no clip has frames at these times")
         return clips
 
-    def _set_aside(self, clips: list[Clip]) -> list[Clip]:
-        config = self._config
-        context = self._bundle.context_frames
-        span_s = self._bundle.frame_interval_s * (context - 1 + max(config.horizons, default=1))
+    def _set_aside(self) -> None:
+        """Split the recordings, where both parts then have clips."""
+        if not self._plan(self._recordings, labels=False):
+            return
         try:
             fit, scored = split_recordings(
-                self._recordings, 1 - config.fit_share, config.seed, gap_s=span_s
+                self._recordings, 1 - self._config.fit_share, self._config.seed, self._span_s()
             )
         except InputError:
             fit, scored = [], []
-        remaining = self._plan(scored, labels=True) if scored else []
-        if not any(clip.scored for clip in remaining) or not self._plan(fit, labels=False):
-            self._notes.append(
-                "no linear and no MLP predictor: the recordings are too short to set clips aside "
-                "for fitting them; give fitting data of its own"
-            )
-            return clips
-        self._fit_recordings, self._recordings = fit, scored
-        return remaining
+        if self._plan(fit, labels=False) and self._plan(scored, labels=False):
+            self._fit_recordings, self._recordings = fit, scored
+            return
+        self._notes.append(
+            "no linear and no MLP predictor: the recordings are too short to set clips aside for "
+            "fitting them; give fitting data of its own"
+        )
 
-    def _why_no_clips(self) -> str:
-        shortest = min(
-            series.spacing_s * (self._bundle.context_frames - 1 + series.steps[-1])
+    def _span_s(self) -> float:
+        """Seconds of the shortest clip."""
+        return min(
+            series.spacing_s * (self._bundle.context_frames - 1 + series.steps[0])
             for series in self._series
         )
+
+    def _why_no_clips(self) -> str:
         longest = max(self._recordings, key=lambda recording: recording.duration_s)
         return (
             f"no clip of {self._bundle.context_frames} context frames and what follows fits "
-            f"(the shortest takes {shortest:.2f} s; the longest recording, {longest.name}, has "
-            f"{len(longest)} frames in {longest.duration_s:.2f} s) and no frame has a label that "
+            f"(the shortest takes {self._span_s():.2f} s; the longest recording, {longest.name}, "
+            f"has {len(longest)} frames in {longest.duration_s:.2f} s) and no frame has a label that "
             "the bundle has a head for; give longer recordings, fewer --horizons or other --gaps"
         )
 
-    def _fit(self) -> None:
+    def _fit(self, scored: Sequence[Clip]) -> None:
         clips = self._plan(self._fit_recordings, labels=False)
         gathered = start_fits(clips, len(self._series), self._config.seed)
         with self._bar("reading to fit", len(clips), "clip") as bar:
@@ -225,6 +242,9 @@ class _Evaluation:
                 on_clips=bar.update, on_bad=self._note_bad,
             ):  # fmt: skip
                 gathered[batch.clips[0].series].add(batch)
+        for number in sorted({clip.series for clip in scored} - gathered.keys()):
+            name = self._series[number].name
+            self._notes.append(f"{name}: the fitting data has no clips for linear and MLP")
         with self._bar("fitting", len(gathered) * self._config.mlp_steps, "step") as bar:
             for number in sorted(gathered):
                 fitted = gathered.pop(number).fit(self._config, lambda: bar.update(1))

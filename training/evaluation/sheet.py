@@ -25,6 +25,7 @@ from dino_foresight_ros.training.evaluation.results import Report, SheetMoment, 
 
 WIDTH = 1600
 FEATURES = "features"
+_COLUMNS = 4
 _NAMES = {LABELS: "labels", **TITLES}
 _NOTE = (
     "Forecast: from frames up to t. Oracle: the same heads on the features of the frame that then "
@@ -64,7 +65,8 @@ class _Sheet:
         }
         self._rows = [name for name in (FORECAST, LABELS, *SHOWN[1:]) if name in present]
         image = self._moments[0].image
-        columns = 1 + max(len(moment.steps) for moment in self._moments)
+        # With few steps tiles would be as large as the screen.
+        columns = max(_COLUMNS, 1 + max(len(moment.steps) for moment in self._moments))
         aspect = image.shape[1] / image.shape[0]
         self._grid = Grid.fitting(WIDTH - 2 * self._margin, columns, aspect)
         self._color = self._colors(steps)

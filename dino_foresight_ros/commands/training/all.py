@@ -35,6 +35,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="what to measure on (default: the last fifth of every recording of --data and "
         "--labels, which is then not trained on)",
     )  # fmt: skip
+    add(
+        "--validation-share", type=float, metavar="X",
+        help="of the rest, held out while training (default: 0.1)",
+    )  # fmt: skip
     add_encoder(parser)
     add("--channels", type=int, metavar="N", help="of the PCA (default: 98 %% of the variance)")
     add("--stride-s", type=float, metavar="S", help="seconds between frames that are encoded")
@@ -81,6 +85,9 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be >= {least}")
+    share = args.validation_share
+    if share is not None and not 0 < share < 1:
+        raise UsageError(f"--validation-share is {share}; it must be between 0 and 1")
     for name in ("stride_s", "interval"):
         value = getattr(args, name)
         if value is not None and not 0 < value < math.inf:

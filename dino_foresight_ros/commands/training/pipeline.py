@@ -191,7 +191,7 @@ class Pipeline:
         words += ["--preset", args.preset, "--seed", str(args.seed), "--device", args.device]
         for flag, value in (
             ("--minutes", args.minutes), ("--steps", args.steps),
-            ("--frame-interval", args.interval),
+            ("--frame-interval", args.interval), ("--validation-share", args.validation_share),
         ):  # fmt: skip
             words += [] if value is None else [flag, f"{value:g}"]
         return [*words, "--processes", str(args.processes)]
@@ -207,7 +207,10 @@ class Pipeline:
         words = ["train", "head", "--task", task, "--data", *self._labels, *self._encoder_words()]
         words += ["--pca", str(self._out / "pca"), "--preset", args.head_preset]
         words += ["--device", args.device, "--dtype", args.dtype, "--seed", str(args.seed)]
-        for flag, value in (("--minutes", args.head_minutes), ("--steps", args.head_steps)):
+        for flag, value in (
+            ("--minutes", args.head_minutes), ("--steps", args.head_steps),
+            ("--validation-share", args.validation_share),
+        ):  # fmt: skip
             words += [] if value is None else [flag, f"{value:g}"]
         return [*words, "--workers", str(args.workers)]
 

@@ -152,6 +152,7 @@ def test_only_the_wanted_heads_are_trained(calls: Calls, train_all: Callable[...
         (["--minutes", "-1"], 2, "minutes is -1.0; it must be positive"),
         (["--head-steps", "0"], 2, "steps is 0; it must be >= 1"),
         (["--channels", "0"], 2, "--channels is 0; it must be >= 1"),
+        (["--validation-share", "1"], 2, "--validation-share is 1.0; it must be between"),
         (["--stride-s", "nan"], 2, "--stride-s is nan; it must be positive"),
         (["--data", "synthetic:?seeds=1&part=0-0.5"], 2, "part is given"),
     ],

@@ -300,3 +300,24 @@ def test_patch_similarity_falls_with_the_gap(toy_bundle: Maker, toy_recording: M
         assert result.overall.mse == pytest.approx(((frames * slopes) ** 2).mean(), rel=1e-6)
         assert result.overall.cosine == pytest.approx(1)
     assert set(report.similarity[0].classes) <= {"ground", "car"}
+
+
+def test_horizons_beyond_the_longest_recording_are_left_out(
+    toy_bundle: Maker, toy_recording: Maker
+) -> None:
+    # 12 frames, 0.1 s apart: context of 4 frames 0.2 s apart and 0.5 s, so two steps.
+    config = EvaluationConfig(horizons=(1, 2, 3, 8), gaps_s=(), fitted=False)
+    report = evaluate(toy_bundle(), [toy_recording(12)], config)
+    assert [result.lead.step for result in report.features] == [1, 2]
+    assert report.notes == ("steps above 2 of 0.2 s: left out, no recording is long enough",)
+
+
+def test_fitting_data_without_clips_is_noted(toy_bundle: Maker, toy_recording: Maker) -> None:
+    config = EvaluationConfig(horizons=(1,), gaps_s=(1.0,), mlp_steps=1)
+    fit = toy_recording(12, name="fit", first=90)
+    report = evaluate(toy_bundle(), [toy_recording(60)], config, [fit])
+    assert report.notes == (
+        "gap 1 s, one step: the fitting data has no clips for linear and MLP",
+        "gap 1 s, rollout: the fitting data has no clips for linear and MLP",
+    )
+    assert "linear" in report.at_horizon(1).rows
