@@ -25,10 +25,10 @@ def write_micro_bundle(folder: Path) -> Path:
 
 def foresight(*arguments: object, limit_bytes: int | None = None) -> subprocess.Popen[str]:
     """Start the command line in a process of its own, with a limit to the size of its files."""
-    limit = ""
+    code = "import sys; from dino_foresight_ros.cli import main; sys.exit(main())"
     if limit_bytes is not None:
-        limit = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({limit_bytes}, -1));"
-    code = f"{limit} import sys; from dino_foresight_ros.cli import main; sys.exit(main())"
+        limit = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({limit_bytes}, -1))"
+        code = f"{limit}; {code}"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -1,0 +1,168 @@
+"""What heads are trained on: the right features with the right labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from micro_bundle import make_micro_bundle
+from training_data import synthetic
+
+from dino_foresight_ros.errors import BundleError, InputError
+from dino_foresight_ros.model import Bundle, HeadInput
+from dino_foresight_ros.training.data import ImageDataset, LabelSpace, Recording, open_recordings
+from dino_foresight_ros.training.distributed import Processes
+from dino_foresight_ros.training.head_inputs import HeadInputs
+from dino_foresight_ros.training.head_recipe import head_recipe
+from dino_foresight_ros.training.head_samples import KeptFeatures, LabelledImages, keep_features
+from dino_foresight_ros.training.train_head import (
+    HeadData,
+    HeadObjective,
+    HeadTraining,
+    make_model,
+    make_task,
+)
+
+CPU = Processes(torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return make_micro_bundle()
+
+
+@pytest.fixture(scope="module")
+def recordings() -> list[Recording]:
+    return open_recordings([synthetic("0", 7)])
+
+
+def prepare(bundle: Bundle, recordings: list[Recording], task: str = "depth", **flags: object):
+    recipe = head_recipe("linear", {"steps": 2, "workers": 0, "bins": 16, **flags})
+    inputs = HeadInputs(bundle.encoder, bundle.pca)
+    meaning = make_task(task, recordings, recipe)
+    return HeadTraining(inputs, HeadData(recordings, recordings), meaning, recipe, CPU)
+
+
+def pictures(recordings: list[Recording], frames: list[int]) -> torch.Tensor:
+    images = np.stack([frame.image for frame in recordings[0].read(frames)])
+    return torch.from_numpy(images)
+
+
+def test_a_head_reads_features_that_went_through_the_pca_and_back(bundle: Bundle, recordings):
+    inputs = HeadInputs(bundle.encoder, bundle.pca)
+    images = pictures(recordings, [1, 4])
+    with torch.inference_mode():
+        z = bundle.pca.transform(bundle.encoder(bundle.encoder.preprocess(images)))
+        expected = bundle.pca.inverse(z)
+    torch.testing.assert_close(inputs.expand(inputs.compact(images)), expected)
+    assert (inputs.embed_dim, inputs.layers, inputs.kept_channels) == (24, 4, 30)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_forecast_features_come_from_the_context_alone(bundle: Bundle, recordings, steps: int):
+    inputs = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, steps=steps)
+    clip = pictures(recordings, list(range(4 + steps)))[None]
+    with torch.inference_mode():
+        z = bundle.pca.transform(bundle.encoder(bundle.encoder.preprocess(clip[0])))
+        predicted = bundle.forecaster.rollout(z[None, :4], steps)[:, -1]
+    torch.testing.assert_close(inputs.compact(clip), predicted)
+    torch.testing.assert_close(inputs.compact(clip, oracle=True), z[None, -1])
+    reads = HeadInput("forecaster_layers", (0, 1))
+    layered = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, reads, steps)
+    assert layered.expand(layered.compact(clip)).shape == (1, 4, 6, 48)
+    assert (layered.embed_dim, layered.layers, layered.kept_channels) == (24, 2, 48)
+
+
+def test_frozen_parts_stay_frozen_and_in_evaluation_mode(bundle: Bundle):
+    inputs = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster)
+    inputs.train()
+    assert not any(module.training for module in inputs.modules())
+    assert not any(p.requires_grad for p in inputs.parameters())
+
+
+def test_kept_features_give_the_loss_of_encoding_in_every_step(bundle: Bundle, recordings):
+    training = prepare(bundle, recordings)
+    assert isinstance(training.samples, KeptFeatures)
+    model = make_model(training.inputs, training.task, training.recipe)
+    objective = HeadObjective(model, training.inputs, lambda raw, label: (raw, label))
+    kept, seen = training.samples[3], training.images[3]
+    assert kept["source"] == seen["source"] == "synthetic-0 frame 3"
+    a_raw, a_label = objective({"compact": kept["compact"][None], "label": kept["label"][None]})
+    b_raw, b_label = objective({"images": seen["images"][None], "label": seen["label"][None]})
+    torch.testing.assert_close(a_raw, b_raw, atol=2e-2, rtol=1e-2)
+    torch.testing.assert_close(a_label, b_label, equal_nan=True)
+    assert tuple(a_label.shape[1:]) == tuple(a_raw.shape[2:]) == (32, 48)
+
+
+def test_augmented_pictures_and_those_beyond_the_cache_are_encoded_in_every_step(
+    bundle: Bundle, recordings
+):
+    assert isinstance(prepare(bundle, recordings, horizontal_flip=0.5).samples, LabelledImages)
+    assert isinstance(prepare(bundle, recordings, cache_gb=1e-9).samples, LabelledImages)
+
+
+def test_labels_stay_those_of_their_picture(bundle: Bundle, recordings):
+    training = prepare(bundle, recordings, "normals", loss_size="image")
+    for index in (0, 5):
+        frame = recordings[0].read([index], ["normals"])[0]
+        label = training.samples[index]["label"]
+        np.testing.assert_allclose(label, frame.labels.normals, atol=1e-3)
+
+
+def test_a_class_id_outside_the_list_is_named(bundle: Bundle, recordings):
+    dataset = ImageDataset(recordings, "segmentation", (56, 84))
+    images = LabelledImages(dataset, "segmentation", classes=3)
+    with pytest.raises(
+        InputError, match=r"synthetic-0 frame 0: class id \d+ is not in the list of 3"
+    ):
+        keep_features(images, HeadInputs(bundle.encoder, bundle.pca), [0, 1], 0, CPU.device)
+
+
+def test_frames_without_labels_are_counted_and_left_out(bundle: Bundle):
+    recording = open_recordings([synthetic("0", 7)])[0]
+    recording._labelled["depth"] = np.array([1, 4, 6])
+    said: list[str] = []
+    recipe = head_recipe("linear", {"steps": 2, "workers": 0, "bins": 16})
+    task = make_task("depth", [recording], recipe)
+    inputs = HeadInputs(bundle.encoder, bundle.pca)
+    training = HeadTraining(
+        inputs, HeadData([recording], [recording]), task, recipe, CPU, said.append
+    )
+    assert said[0].startswith("depth: 3 pictures to train on (3 of 7 frames have labels; 4 without")
+    assert training.samples[1]["source"] == "synthetic-0 frame 4"
+
+
+def test_segmentation_takes_its_classes_from_the_recordings(recordings):
+    task = make_task("segmentation", recordings, head_recipe("light", {}))
+    assert task.class_names[0] == "road"
+    bare = open_recordings([synthetic("1", 2)])[0]
+    bare.label_space = None
+    with pytest.raises(InputError, match="no segmentation labels in synthetic-1"):
+        make_task("segmentation", [bare], head_recipe("light", {}))
+    bare.label_space = LabelSpace(("other",), ((0, 0, 0),), ())
+    with pytest.raises(InputError, match="have different classes"):
+        make_task("segmentation", [*recordings, bare], head_recipe("light", {}))
+
+
+def test_parts_that_do_not_fit_are_refused(bundle: Bundle):
+    other = make_micro_bundle()
+    other.forecaster.resize_grid(8, 12)
+    with pytest.raises(BundleError, match=r"patch grid of \(8, 12\).* and the encoder \(4, 6\)"):
+        HeadInputs(bundle.encoder, bundle.pca, other.forecaster)
+    with pytest.raises(BundleError, match="forecaster layer 7 does not exist; it has 2"):
+        HeadInputs(
+            bundle.encoder, bundle.pca, bundle.forecaster, HeadInput("forecaster_layers", (7,))
+        )
+
+
+def test_a_head_learns(bundle: Bundle, recordings, tmp_path: Path):
+    training = prepare(
+        bundle, recordings, "normals", steps=60, batch_size=7, lr=3e-2, evaluations=2
+    )
+    model = make_model(training.inputs, training.task, training.recipe)
+    before = training.validation(model.eval())
+    result = training.run(model.train(), tmp_path / "run", "normals")
+    assert result.best is not None
+    assert result.best.score > before.score + 5
