@@ -17,6 +17,7 @@ from rosbags.image import ImageError, message_to_cvimage
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.media.opencv import cv2
+from dino_foresight_ros.media.picture_size import implausible_size
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 MIN_BAYER_SIDE = 4
@@ -128,6 +129,9 @@ def decode_picture(
         raise ImageDecodeError("empty")
     if _is_cut(bytes(buffer[:8]), buffer):
         raise ImageDecodeError("cut off before its end")
+    reason = implausible_size(buffer.tobytes())
+    if reason is not None:
+        raise ImageDecodeError(reason)
     flags = cv2.IMREAD_COLOR | (0 if apply_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
         image: Any = cv2.imdecode(buffer, flags)
