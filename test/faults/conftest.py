@@ -39,7 +39,10 @@ def run_scene(
 
     @contextmanager
     def run(
-        environment: dict[str, str], namespace: str, program: Sequence[str] = NODE
+        environment: dict[str, str],
+        namespace: str,
+        program: Sequence[str] = NODE,
+        is_silent: bool = False,
     ) -> Iterator[Scene]:
         node = NodeProcess(
             environment,
@@ -54,7 +57,8 @@ def run_scene(
         )
         scene = Scene(node, reference, namespace, int(environment["ROS_DOMAIN_ID"]))
         try:
-            node.wait_for_text("active: listening")
+            if not is_silent:
+                node.wait_for_text("active: listening")
             scene.ready()
             yield scene
         finally:

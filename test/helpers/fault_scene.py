@@ -13,6 +13,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from forecast_peers import (
     INTERVAL_NS,
+    START_TIMEOUT_S,
     TIMEOUT_S,
     Client,
     NodeProcess,
@@ -32,7 +33,7 @@ from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.runtime import Foresight
 
 RunScene = Callable[..., AbstractContextManager["Scene"]]
-"""(environment, namespace[, program]) -> a running node with the camera before it."""
+"""(environment, namespace, ...) -> a running node with the camera before it."""
 RELIABLE = QoSProfile(depth=1)
 FILL_WAIT_S, FRAME_WAIT_S = 0.06, 0.3
 """How long a frame's forecast is waited for before the next frame is sent: while the context can
@@ -101,8 +102,11 @@ class Scene:
         """Wait until both directions are connected."""
         client = self.client
         topic = f"{client.node.get_namespace()}/foresight/forecast"
-        assert client.spin_until(lambda: client.images.get_subscription_count() > 0)
-        assert client.spin_until(lambda: client.node.count_publishers(topic) > 0)
+        for is_there in (
+            lambda: client.images.get_subscription_count() > 0,
+            lambda: client.node.count_publishers(topic) > 0,
+        ):
+            assert client.spin_until(is_there, START_TIMEOUT_S), self.process.text
 
     # Frames
 

@@ -1,0 +1,38 @@
+"""No room for the log: neither on the screen nor in ROS_LOG_DIR."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+from fault_scene import RunScene, rgb_message
+from forecast_peers import NODE
+
+TO_FULL_DISK = ["/bin/sh", "-c", 'exec "$0" "$@" > /dev/full 2>&1', *NODE]
+
+
+def test_disk_full_for_the_log(
+    ros_domain: dict[str, str], run_scene: RunScene, tmp_path: Path
+) -> None:
+    """Screen output goes to a full device from the start; then no file may grow any more.
+
+    The limit on file sizes fails every write to the log file, as a full disk does.
+    """
+    environment = ros_domain | {"ROS_LOG_DIR": str(tmp_path)}
+    with run_scene(environment, "/disk_full", TO_FULL_DISK, is_silent=True) as scene:
+        scene.recovers()
+        (log,) = tmp_path.glob("*.log")
+        assert "active: listening" in log.read_text()
+        pid = scene.process.process.pid
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0))
+        size = log.stat().st_size
+        for _ in range(5):  # each has something to say
+            assert scene.change("deactivate")
+            assert scene.change("activate")
+            scene.ready()
+            scene.client.images.publish(rgb_message(scene.clock_ns + 1, encoding="rgb9"))
+            scene.recovers(1)
+        scene.wait_for(lambda: scene.dropped("bad_image") > 0, 10.0)
+        assert log.stat().st_size == size
+        scene.check_accounts()
+        assert scene.process.end() == 0
