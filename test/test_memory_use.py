@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from dino_foresight_ros.memory_use import (
     MemoryUse,
@@ -42,3 +46,34 @@ def test_growth_is_not_called_freed() -> None:
 def test_gpu_memory_is_told_first() -> None:
     text = describe_release(MemoryUse(900.0, 512.0, 700.0), MemoryUse(880.0, 0.0, 2.0))
     assert text.startswith("device memory allocated 512 -> 0 MB, reserved 700 -> 2 MB; resident")
+
+
+class FakeCuda:
+    """What is asked of torch.cuda, on a machine with two GPUs."""
+
+    def __init__(self) -> None:
+        self.allocated = [400e6, 100e6]
+        self.reserved = [600e6, 200e6]
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def device_count(self) -> int:
+        return 2
+
+    def memory_allocated(self, device: int) -> int:
+        return int(self.allocated[device])
+
+    def memory_reserved(self, device: int) -> int:
+        return int(self.reserved[device])
+
+    def empty_cache(self) -> None:
+        self.reserved = list(self.allocated)
+
+
+def test_memory_of_every_gpu_counts_and_its_cache_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=FakeCuda()))
+    assert memory_use()[1:] == (500.0, 800.0)
+    assert give_back_memory()[1:] == (500.0, 500.0)

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from dino_foresight_ros.ros.rate_limit import RateLimit
 
+_EARLY = 0.5
+"""How much earlier than due, in periods, a camera's frame may go with those of the others."""
+
 
 class FrameGate:
     """The switch, the rate limit and the age limit of a node's frames.
@@ -19,7 +22,8 @@ class FrameGate:
         self.max_age_ms = 0.0
         self.same_instant_ns = 0
         """Stamps of several cameras this close together count as one instant."""
-        self._limit = RateLimit()
+        self._max_rate_hz = 0.0
+        self._limits: dict[str, RateLimit] = {}
         self._now_ns = now_ns
         self._instant_ns = 0
         self._judged: set[str] = set()  # cameras whose frame of that instant was judged
@@ -28,11 +32,13 @@ class FrameGate:
     @property
     def max_rate_hz(self) -> float:
         """Most frames per second and camera that are let through; 0 sets no limit."""
-        return self._limit.max_rate_hz
+        return self._max_rate_hz
 
     @max_rate_hz.setter
     def max_rate_hz(self, value: float) -> None:
-        self._limit.max_rate_hz = value
+        self._max_rate_hz = value
+        for limit in self._limits.values():
+            limit.max_rate_hz = value
 
     def holds_back(self, camera: str, stamp_ns: int, now_s: float) -> bool:
         """Whether the rate limit leaves a frame to the context.
@@ -46,11 +52,17 @@ class FrameGate:
         """
         if self.max_rate_hz <= 0.0:
             return False
+        limit = self._limits.setdefault(camera, RateLimit(self.max_rate_hz))
         near = abs(stamp_ns - self._instant_ns) <= self.same_instant_ns
-        if not near or not self._judged or camera in self._judged:
-            self._instant_ns, self._judged = stamp_ns, set()
-            self._holds = not self._limit.allows(now_s)
-        self._judged.add(camera)
+        joins = near and bool(self._judged) and camera not in self._judged
+        if joins and not self._holds:  # with the others, as long as that suits its own rate
+            self._judged.add(camera)
+            return not limit.allows(now_s, early=_EARLY)
+        if joins and not limit.is_overdue(now_s):
+            self._judged.add(camera)
+            return True
+        self._instant_ns, self._judged = stamp_ns, {camera}
+        self._holds = not limit.allows(now_s)
         return self._holds
 
     def age_s(self, stamp_ns: int) -> float:

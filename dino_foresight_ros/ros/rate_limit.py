@@ -14,20 +14,29 @@ class RateLimit:
         self.max_rate_hz = max_rate_hz
         self._due_s: float | None = None
 
-    def allows(self, now_s: float) -> bool:
+    def allows(self, now_s: float, early: float = 0.0) -> bool:
         """Whether an event may happen now; it counts as having happened then.
 
         `max_rate_hz` 0 sets no limit; it may change between events.
+
+        Args:
+            now_s: seconds.
+            early: how much earlier than due it may happen, in periods (under 1); the next
+                one is due no earlier for that.
         """
         if self.max_rate_hz <= 0.0:
             self._due_s = None
             return True
         period_s = 1.0 / self.max_rate_hz
         due_s = self._due_s
-        # A due time further ahead than a period stems from a lower limit, or time went back.
-        if due_s is not None and now_s < due_s <= now_s + period_s:
+        # A due time further ahead than two periods stems from a lower limit, or time went back.
+        if due_s is not None and early * period_s < due_s - now_s <= 2.0 * period_s:
             return False
-        if due_s is None or not 0.0 <= now_s - due_s < period_s:
+        if due_s is None or not -early * period_s <= now_s - due_s < period_s:
             due_s = now_s
         self._due_s = due_s + period_s
         return True
+
+    def is_overdue(self, now_s: float) -> bool:
+        """Whether an event has been due for longer than half a period."""
+        return self._due_s is not None and (now_s - self._due_s) * self.max_rate_hz > 0.5

@@ -41,6 +41,28 @@ def test_cameras_of_one_instant_pass_or_stay_together() -> None:
     assert 95 <= len(passed["left"]) <= 100
 
 
+def test_cameras_that_are_not_synchronised_do_not_take_turns_from_each_other() -> None:
+    one = gate(max_rate_hz=1.0)
+    one.same_instant_ns = 10 * MS
+    passed = {"left": 0, "right": 0}
+    for k in range(200):
+        for camera, late_ms in (("left", 0), ("right", 40)):
+            stamp_ms = k * 100 + late_ms
+            passed[camera] += not one.holds_back(camera, stamp_ms * MS, stamp_ms / 1000)
+    assert passed == {"left": 20, "right": 20}
+
+
+def test_camera_beside_a_faster_one_keeps_its_share() -> None:
+    one = gate(max_rate_hz=2.0)
+    one.same_instant_ns = 20 * MS
+    frames = [(k * 20, "fast") for k in range(1000)] + [(k * 130, "slow") for k in range(154)]
+    passed = {"fast": 0, "slow": 0}
+    for stamp_ms, camera in sorted(frames):
+        passed[camera] += not one.holds_back(camera, stamp_ms * MS, stamp_ms / 1000)
+    assert 36 <= passed["fast"] <= 41
+    assert 20 <= passed["slow"] <= 41
+
+
 def test_camera_does_not_pass_twice_in_one_instant() -> None:
     one = gate(max_rate_hz=1.0)
     one.same_instant_ns = 50 * MS

@@ -41,6 +41,16 @@ def test_zero_sets_no_limit_and_limits_may_change() -> None:
     assert not limit.allows(2.15)
 
 
+def test_early_event_keeps_the_beat() -> None:
+    limit = RateLimit(1.0)
+    assert limit.allows(0.0)
+    assert not limit.allows(0.4, early=0.5)
+    assert limit.allows(0.6, early=0.5)  # instead of the one that is due at 1.0
+    assert [limit.allows(t) for t in (1.0, 1.9, 2.0)] == [False, False, True]
+    assert not limit.is_overdue(3.4)
+    assert limit.is_overdue(3.6)
+
+
 def test_pause_earns_no_burst_and_time_going_back_does_not_block() -> None:
     limit = RateLimit(1.0)
     assert limit.allows(0.0)
