@@ -3,7 +3,8 @@
 from .augmentation import PAPER_AUGMENTATION, ClipAugmentation
 from .bad_files import BadFiles
 from .clips import clip_indices, clip_tolerance_s
-from .datasets import ClipDataset, ImageDataset, common_label_space
+from .datasets import ClipDataset, ImageDataset
+from .drawn import common_label_space
 from .opening import open_recordings
 from .recording import (
     LABEL_KINDS,
