@@ -111,7 +111,7 @@ class ForecastNode(LifecycleNode):
         self.get_logger().info(
             f"configured: {model.name} on {loaded.device} ({loaded.dtype}), "
             f"{parameters['steps']} steps of {loaded.engine.bundle.frame_interval_s:g} s, "
-            f"outputs {', '.join(sorted(model.outputs)) or 'none'}"
+            f"outputs {model.describe_outputs()}"
             + (f"; cameras {', '.join(filter(None, self._cameras))}" if any(self._cameras) else "")
         )
         if not loaded.trained:

@@ -53,6 +53,15 @@ class ModelInfo:
     depth_is_metric: bool = False
     image_size: tuple[int, int] = (0, 0)
 
+    def describe_outputs(self) -> str:
+        """The outputs as their topics are named; says so where depth is not metres."""
+        relative = "depth_relative (no metres)"
+        names = [
+            relative if name == "depth" and not self.depth_is_metric else name
+            for name in sorted(self.outputs)
+        ]
+        return ", ".join(names) or "none"
+
 
 class ForecastTopics:
     """Publishers about one camera: built at configure, destroyed at cleanup.

@@ -270,3 +270,16 @@ def test_outputs_are_what_heads_give_and_the_node_may(
     heads: list[str], allowed: list[str], expected: set[str]
 ) -> None:
     assert choose_outputs(heads, allowed) == expected
+
+
+@pytest.mark.parametrize(
+    ("outputs", "is_metric", "text"),
+    [
+        ({"normals", "depth"}, True, "depth, normals"),
+        ({"normals", "depth"}, False, "depth_relative (no metres), normals"),
+        (set(), False, "none"),
+    ],
+)
+def test_relative_depth_is_named_as_such(outputs: set[str], is_metric: bool, text: str) -> None:
+    model = ModelInfo("m", frozenset(outputs), depth_is_metric=is_metric)
+    assert model.describe_outputs() == text
