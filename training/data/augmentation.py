@@ -145,5 +145,5 @@ def _cut(array: np.ndarray, view: View) -> np.ndarray:
 
 def _nearest(length: int, wanted: int) -> np.ndarray:
     """Return the pixel under the centre of each wanted one."""
-    centres = (np.arange(wanted) + 0.5) * (length / wanted)
-    return np.minimum(centres.astype(np.intp), length - 1)
+    # In whole numbers: a centre on the border of two pixels is not left to rounding.
+    return (2 * np.arange(wanted) + 1) * length // (2 * wanted)

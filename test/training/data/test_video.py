@@ -35,34 +35,59 @@ def test_real_videos_seek_to_the_very_frame(name: str, shared_dir: Path) -> None
         assert np.array_equal(again.read([index])[0].image, reference[index])
 
 
+class Wrapped:
+    """OpenCV's captures do not survive being derived from."""
+
+    make = cv2.VideoCapture
+    grabs = 0
+    off = 0
+
+    def __init__(self, *arguments: Any) -> None:
+        self._capture = Wrapped.make(*arguments)
+
+    def grab(self) -> bool:
+        Wrapped.grabs += 1
+        return self._capture.grab()
+
+    def set(self, key: int, value: float) -> bool:
+        return self._capture.set(key, value + Wrapped.off)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._capture, name)
+
+
+@pytest.fixture
+def wrapped(monkeypatch: pytest.MonkeyPatch) -> type[Wrapped]:
+    monkeypatch.setattr(video_module.cv2, "VideoCapture", Wrapped)
+    monkeypatch.setattr(Wrapped, "grabs", 0)
+    monkeypatch.setattr(Wrapped, "off", 0)
+    return Wrapped
+
+
 def test_jumping_does_not_decode_from_the_beginning(
-    make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    make_video: Callable[..., Path], wrapped: type[Wrapped]
 ) -> None:
-    grabbed = []
-    capture_class = cv2.VideoCapture
-
-    class Counting:  # wraps: OpenCV's classes do not survive being derived from
-        def __init__(self, *arguments: Any) -> None:
-            self._capture = capture_class(*arguments)
-
-        def grab(self) -> bool:
-            grabbed.append(1)
-            return self._capture.grab()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._capture, name)
-
-    path = make_video(count=400)
-    (recording,) = open_recordings([str(path)])
+    (recording,) = open_recordings([str(make_video(count=400))])
     recording.read([0])
-    monkeypatch.setattr(video_module.cv2, "VideoCapture", Counting)
-    far = open_recordings([str(path)])[0]
-    grabbed.clear()
-    far.read([390])
-    assert len(grabbed) < 20
-    grabbed.clear()
-    far.read([391, 393, 392])
-    assert len(grabbed) == 3
+    wrapped.grabs = 0
+    recording.read([390])
+    assert wrapped.grabs < 20
+    wrapped.grabs = 0
+    recording.read([391, 393, 392])
+    assert wrapped.grabs == 3
+
+
+@pytest.mark.parametrize("off", [-60, -7, 5, 20, 100, 1000])
+def test_a_seek_that_lands_elsewhere_is_noticed(
+    off: int, make_video: Callable[..., Path], wrapped: type[Wrapped]
+) -> None:
+    """As it does in videos whose frame rate varies."""
+    path = make_video(count=200)
+    in_order = [frame.image for frame in open_source(path)]
+    (recording,) = open_recordings([str(path)])
+    wrapped.off = off
+    for index in (150, 20, 199, 90, 0):
+        assert np.array_equal(recording.read([index])[0].image, in_order[index])
 
 
 def test_memory_is_bounded(
