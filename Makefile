@@ -9,7 +9,7 @@ TOPIC ?=
 # More words for pytest: make test ARGS="-k forecast"
 ARGS ?=
 
-.PHONY: help demo test test-env lint format parameters lock clean
+.PHONY: help demo test test-env soak lint format parameters lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ test:  ## run the tests
 
 test-env:  ## run the tests that prepare environments from nothing (minutes)
 	@$(WITH_ENV) python -m pytest test/scripts -m bootstrap $(ARGS)
+
+soak:  ## 20 minutes or 20,000 frames with faults against a running node; ARGS="--minutes 2"
+	@$(WITH_ENV) python test/faults/soak.py $(ARGS)
 
 lint:  ## check style, format and types
 	@$(WITH_ENV) ruff check .

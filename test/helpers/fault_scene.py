@@ -119,6 +119,11 @@ class Scene:
         """Say what RGB the node should see in the frame with this stamp."""
         self._pictures[stamp_ns] = decoded
 
+    def picture_at(self, stamp_ns: int) -> np.ndarray:
+        """The RGB that the node should see in the frame with this stamp."""
+        expected = self._pictures.get(stamp_ns)
+        return picture(stamp_ns) if expected is None else expected
+
     def send(self, message: Image, decoded: np.ndarray | None = None) -> None:
         """Send a message; `decoded` is the RGB that the node should see in it, if any."""
         if decoded is not None:
@@ -162,9 +167,21 @@ class Scene:
     def check_forecasts(self) -> None:
         """Every forecast that came is right, whatever happened meanwhile."""
         for forecast in self.forecasts[self._checked :]:
-            stamps = [stamp_of(stamp) for stamp in forecast.context_stamps]
-            pictures = [self._pictures.get(s, picture(s)) for s in stamps]
-            assert self.reference.mismatch(forecast, pictures) is None
+            self.check(forecast)
+        self._checked = len(self.forecasts)
+
+    def check(self, forecast: Any) -> None:
+        """One forecast is what the engine computes from the frames that it names."""
+        pictures = [self.picture_at(stamp_of(stamp)) for stamp in forecast.context_stamps]
+        problem = self.reference.mismatch(forecast, pictures)
+        assert problem is None, problem
+
+    def forget(self, keep: int) -> None:
+        """Keep the newest forecasts, messages and pictures only; the others count as checked."""
+        self.check_accounts()
+        del self.forecasts[:-keep], self._diagnostics[:-keep]
+        for stamp in sorted(self._pictures)[: -5 * keep]:
+            del self._pictures[stamp]
         self._checked = len(self.forecasts)
 
     # Health
