@@ -192,3 +192,29 @@ def test_record_names_no_time_and_no_place_of_data(
     record = json.loads((tmp_path / "out" / "stages.json").read_text())
     assert list(record) == STAGES
     assert all(one["done"] for one in record.values())
+
+
+def test_trains_a_bundle_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = "synthetic:?seeds=0&frames=60&interval=0.1&size=42x56"
+    words = ["train", "all", "--data", data, "--labels", data, "--tasks", "segmentation"]
+    words += ["--encoder", "untrained-tiny", "--image-size", "42x56", "--channels", "12"]
+    words += ["--preset", "tiny-cpu", "--steps", "2", "--head-preset", "linear"]
+    words += ["--head-steps", "2", "--interval", "0.1", "--stride-s", "0.1", "--device", "cpu"]
+    words += ["--workers", "0", "--validation-share", "0.4", "--max-clips", "2"]
+    words += ["--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    report = json.loads((tmp_path / "out" / "evaluation" / "report.json").read_text())
+    assert report["bundle"]["heads"] == ["segmentation"]
+    assert report["bundle"]["frame_interval_s"] == pytest.approx(0.1)
+    assert report["bundle"]["channels"] == 12
+    assert report["features"][0]["clips"] >= 1
+    assert report["labels"]
+
+    capsys.readouterr()
+    (tmp_path / "out" / "bundle" / "pca.safetensors").unlink()
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert "head_segmentation: unchanged, kept" in said
+    assert "bundle: its files are damaged, starting anew" in said
+    # Made again of the same parts: what was measured of it still holds.
+    assert "evaluation: unchanged, kept" in said
