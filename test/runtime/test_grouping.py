@@ -85,6 +85,13 @@ def test_late_camera_costs_no_more_than_the_wait() -> None:
     assert one.due(200) == ["c5"]
 
 
+def test_group_without_all_cameras_keeps_to_the_tolerance_too() -> None:
+    one = Cameras("abcd")
+    for camera, stamp in (("a", 0), ("b", 40), ("c", -40)):
+        assert names(one.grouper.put(frame(camera, stamp, 0.0))) == []
+    assert one.due(100) == ["a0 b40", "c-40"]
+
+
 def test_camera_that_died_is_not_waited_for_until_it_returns() -> None:
     one = Cameras("ab")
     for stamp in range(0, 400, 100):
