@@ -47,14 +47,18 @@ def open_recordings(
     if not specs:
         raise UsageError("no data is named; give a path or KIND:PATH?key=value")
     warn: Warn = on_warning or (lambda text: None)
-    bad = BadFiles(0, max_bad, warn)
+    # Told at the end: where nothing is left, the error says it all in one line.
+    left_out: list[str] = []
+    bad = BadFiles(0, max_bad, left_out.append)
     found: list[Recording] = []
     for text in specs:
         spec = parse_spec(text)
         part = part_of(spec)
         found += _parts(_open(spec, warn, bad), part, warn)
     if not found:
-        raise InputError(f"nothing to read in {', '.join(specs)}: {bad.summary()}")
+        raise InputError(f"nothing to read: {bad.summary()}")
+    for text in left_out:
+        warn(text)
     return _named_apart(_without_repeats(found, warn))
 
 
@@ -94,11 +98,13 @@ def _open_kind(kind: str, spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> 
         from .video import open_video
 
         return [open_video(path, _name(path), warn)]
+    except OSError as error:
+        bad.add(str(path), f"{path} cannot be read: {error.strerror or error}")
     except InputError as error:
         if spec.names("topic"):
             raise
         bad.add(str(path), str(error))
-        return []
+    return []
 
 
 def _name(path: Path) -> str:

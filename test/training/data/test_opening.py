@@ -151,8 +151,11 @@ def test_broken_files_are_named_and_left_out_up_to_a_limit(
     ]  # fmt: skip
     with pytest.raises(InputError, match=r"more than 2 files .* such as .*broken0.mp4"):
         open_recordings([str(tmp_path)], max_bad=2)
-    with pytest.raises(InputError, match=r"nothing to read in .*broken0.mp4 is cut off"):
-        open_recordings([str(tmp_path / "broken0.mp4")])
+    with pytest.raises(InputError, match=r"nothing to read: .*broken0.mp4 is cut off"):
+        open_recordings([str(tmp_path / "broken0.mp4")], warnings.append)
+    assert len(warnings) == 4  # the one line is the error's
+    with pytest.raises(InputError, match=r"nothing to read: .* cannot be read: Is a directory"):
+        open_recordings([f"video:{tmp_path}"])
 
 
 def test_equal_names_are_told_apart_whatever_the_order(
