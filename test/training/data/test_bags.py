@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,8 +130,6 @@ def test_mcap_without_chunks_and_with_a_cut_off_end(
 
 def _unchunked(data: bytes) -> bytes:
     """Write the records of all chunks one after another, as `fastwrite` recording does."""
-    import struct
-
     out, position = [data[:8]], 8
     while position + 9 <= len(data) - 8:
         opcode, length = struct.unpack_from("<BQ", data, position)
@@ -143,6 +144,33 @@ def _unchunked(data: bytes) -> bytes:
             break
     out.append(struct.pack("<BQQQI", 0x02, 20, 0, 0, 0) + data[:8])
     return b"".join(out)
+
+
+def test_the_checksum_of_a_chunk_is_checked(
+    make_bag: Callable[..., Path], world_frames: list
+) -> None:
+    (file,) = make_bag("sums").glob("*.mcap")
+    data = bytearray(file.read_bytes())
+    position = 8
+    while position < len(data) - 8:
+        opcode, length = struct.unpack_from("<BQ", data, position)
+        if opcode == 0x06:
+            (name,) = struct.unpack_from("<I", data, position + 9 + 28)
+            records = data[position + 9 + 32 + name + 8 : position + 9 + length]
+            struct.pack_into("<I", data, position + 9 + 24, zlib.crc32(records))
+        position += 9 + length
+    file.write_bytes(data)
+    (recording,) = open_recordings([str(file)])
+    for index in (11, 0, 5):
+        image = recording.read([index])[0].image
+        assert np.array_equal(image, world_frames[index].image)
+    pixels = world_frames[5].image.tobytes()
+    data[data.find(pixels) + 100] ^= 0xFF
+    file.write_bytes(data)
+    with pytest.raises(UnreadableFrame, match=r"frame 5 .* does not match its checksum"):
+        pickle.loads(pickle.dumps(recording)).read([5])  # opened before the damage
+    with pytest.raises(InputError, match="does not match its checksum"):
+        open_recordings([str(file)])  # all pictures lie in that one chunk
 
 
 def test_a_cut_off_database_gives_what_is_there(make_bag: Callable[..., Path]) -> None:
