@@ -230,7 +230,8 @@ class _Evaluation:
             f"no clip of {self._bundle.context_frames} context frames and what follows fits "
             f"(the shortest takes {self._span_s():.2f} s; the longest recording, {longest.name}, "
             f"has {len(longest)} frames in {longest.duration_s:.2f} s) and no frame has a label "
-            "that the bundle has a head for; give longer recordings, fewer --horizons or other --gaps"
+            "that the bundle has a head for; give longer recordings, fewer --horizons or other "
+            "--gaps"
         )
 
     def _fit(self, scored: Sequence[Clip]) -> None:
