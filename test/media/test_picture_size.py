@@ -63,3 +63,12 @@ def test_a_huge_claim_is_refused_at_once() -> None:
 def test_no_size_where_there_is_no_header(data: bytes) -> None:
     assert declared_size(data) is None
     assert implausible_size(data) is None
+
+
+@pytest.mark.parametrize("length", [0xBF0000B3, 1000, 2**32 - 1])
+def test_a_png_chunk_longer_than_the_file_is_refused_at_once(length: int) -> None:
+    png = bytearray(encode(".png", np.zeros((6, 9, 3), np.uint8)))
+    content = png.index(b"IDAT")
+    png[content - 4 : content] = struct.pack(">I", length)
+    with pytest.raises(ImageDecodeError, match="longer than the whole"):
+        decode_picture(bytes(png))
