@@ -50,7 +50,7 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument(
         "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
-        help="number format of the encoder; auto: float32 on a CPU, float16 or bfloat16 on a GPU",
+        help="number format of the encoder; auto: float32 on a CPU, float16 on a GPU",
     )  # fmt: skip
 
 
@@ -88,9 +88,9 @@ def open_encoder(args: argparse.Namespace, device: Any = None) -> Any:
     from dino_foresight_ros.training.encoders import load_encoder
 
     device = resolve_device(args.device) if device is None else device
-    dtype = DTYPES.get(args.dtype, torch.float32)
-    if args.dtype == "auto" and device.type == "cuda":
-        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    # Not bfloat16: some values have means many times their deviation, which eight bits would drown.
+    on_gpu = torch.float16 if device.type == "cuda" else torch.float32
+    dtype = DTYPES.get(args.dtype, on_gpu)
     return load_encoder(args.encoder, args.image_size, args.layers, device, dtype)
 
 
