@@ -121,7 +121,7 @@ def launch(launch_file: Path, ros_domain: dict[str, str], tmp_path: Path) -> Ite
 
 def end_of(running: subprocess.Popen[str]) -> str:
     """What was printed until the launch ended by itself."""
-    return running.communicate(timeout=60)[0]
+    return running.communicate(timeout=120)[0]
 
 
 def test_node_that_was_killed_is_started_again(launch: Any) -> None:
@@ -196,7 +196,7 @@ def test_launched_node_listens_in_its_namespace_and_ends_on_sigint(
             pytest.fail("".join(lines))
         assert "listening on /robot1/camera/image_raw (Image)" in lines[-1]
         running.send_signal(signal.SIGINT)
-        rest, _ = running.communicate(timeout=20)
+        rest, _ = running.communicate(timeout=60)
         assert running.returncode == 0, rest
         assert "process has finished cleanly" in rest
         assert "Traceback" not in rest
@@ -214,7 +214,7 @@ def test_arguments_reach_the_node_over_the_parameter_file(
     for arguments, named in ([], "'of_file'"), (["device:=of_argument"], "'of_argument'"):
         running = run_launch(launch_file, environment, f"params_file:={file}", *arguments)
         try:
-            text, _ = running.communicate(timeout=60)
+            text, _ = running.communicate(timeout=120)
         finally:
             kill_all(running)
         assert f"device: {named} is unknown; valid: auto, cpu, cuda" in text

@@ -31,7 +31,7 @@ service.include_launch_description(
     LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)]))
 sys.exit(service.run())
 """
-TIMEOUT_S = 90.0
+TIMEOUT_S = 180.0
 
 
 @pytest.fixture(scope="module")
