@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 # A server that has imported everything once forks them: importing torch and timm takes longer than
-# these tests.
+# these tests. Only installed packages: a server of Python 3.11 does not know this one's sys.path.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["toy_training"])
+_context.set_forkserver_preload(["dino_foresight_ros.training.loop", "torch.utils.tensorboard"])
 
 
 class Ended(NamedTuple):

@@ -163,6 +163,7 @@ def _settings(
     """Return inputs, recipe, and what the folder says of the run that is gone on with."""
     from dino_foresight_ros.training.recipes import ForecasterRecipe, resolve_recipe
     from dino_foresight_ros.training.run_folder import check_folder, check_unchanged, read_config
+    from dino_foresight_ros.training.train_forecaster import loop_config
 
     check_folder(args.out, args.resume)
     given = {
@@ -173,7 +174,9 @@ def _settings(
     if not args.resume:
         inputs = {"validation_share": 0.1, **given, "pixel_augmentation": args.pixel_augmentation}
         _check_inputs(inputs, flags)
-        return _complete(inputs), resolve_recipe(args.preset, args.config, flags), None
+        recipe = resolve_recipe(args.preset, args.config, flags)
+        loop_config(recipe)  # so that a bad value is told before anything is read
+        return _complete(inputs), recipe, None
     if args.preset or args.config:
         raise UsageError("--resume goes on with the run's own recipe: no --preset and no --config")
     saved = read_config(args.out)
@@ -184,6 +187,7 @@ def _settings(
             f"{args.out} holds no forecaster's run: config.yaml lacks {error}"
         ) from error
     recipe = old.changed(flags)
+    loop_config(recipe)
     check_unchanged(old.to_dict(), recipe.to_dict(), _FREE_ON_RESUME)
     check_unchanged(inputs, given)
     return inputs, recipe, saved

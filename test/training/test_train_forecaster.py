@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from dino_foresight_ros.errors import BundleError, InputError
+from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.pca import PCA
+from dino_foresight_ros.training.data import ClipAugmentation, split_recordings
+from dino_foresight_ros.training.distributed import Processes
+from dino_foresight_ros.training.feature_clips import (
+    FeatureClips,
+    FeatureRecording,
+    read_features,
+)
+from dino_foresight_ros.training.forecaster_data import ForecasterData, _feature_clips
+from dino_foresight_ros.training.forecaster_objective import ForecasterObjective, ToFeatures
+from dino_foresight_ros.training.forecaster_validation import Validation
+from dino_foresight_ros.training.intervals import middle, nearest_intervals_s
+from dino_foresight_ros.training.losses import masked_loss
+from dino_foresight_ros.training.masking import frame_mask
+from dino_foresight_ros.training.model_parts import load_forecaster
+from dino_foresight_ros.training.parts import Origin
+from dino_foresight_ros.training.recipes import ForecasterRecipe
+from dino_foresight_ros.training.run_log import read_history
+from dino_foresight_ros.training.train_forecaster import (
+    make_forecaster,
+    resolve_intervals,
+    train_forecaster,
+)
+
+ALONE = Processes(torch.device("cpu"))
+GRID, CHANNELS = (3, 4), 6
+MADE_WITH = {"encoder": Origin("dino", "e" * 16), "pca": Origin("fit", "a" * 16)}
+
+
+class FakeStored:
+    """Features that drift by the same step from frame to frame, in every recording."""
+
+    def __init__(self, name: str, frames: int, interval_s: float = 0.1, seed: int = 0) -> None:
+        self.name = name
+        self.stamps_ns = np.round(np.arange(frames) * interval_s * 1e9).astype(np.int64)
+        generator = torch.Generator().manual_seed(seed)
+        self.first = torch.randn(GRID[0], GRID[1], CHANNELS, generator=generator).half()
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        drift = torch.linspace(-0.5, 0.5, CHANNELS).half()
+        return torch.stack([self.first + int(i) * drift for i in indices])
+
+
+def recordings(count: int, frames: int = 12, interval_s: float = 0.1) -> list[FeatureRecording]:
+    return [
+        FeatureRecording(FakeStored(f"drive{i}", frames, interval_s, i), GRID) for i in range(count)
+    ]
+
+
+def data(train: int = 4, frames: int = 12) -> ForecasterData:
+    every = recordings(train + 2, frames)
+    return ForecasterData(
+        list(every[:train]), list(every[train:]), ToFeatures(), _feature_clips, GRID, CHANNELS,
+        MADE_WITH,
+    )  # fmt: skip
+
+
+def recipe(**changes: object) -> ForecasterRecipe:
+    values = {
+        "width": 24, "layers": 2, "heads": 2, "dropout": 0.0, "steps": 6, "batch_size": 4,
+        "intervals_s": (0.1,), "frame_interval_s": 0.1, "lr": 3e-3, "log_every": 1,
+        "evaluations": 2, "precision": "float32",
+    }  # fmt: skip
+    return ForecasterRecipe(**{**values, **changes})
+
+
+def test_a_clip_holds_the_features_of_its_frames_in_order() -> None:
+    clips = FeatureClips(recordings(2), (0.1, 0.2), 4, 1, seed=5)
+    for index in range(len(clips)):
+        item = clips[index]
+        name, _, rest = item["source"].partition(" frames ")
+        rows = [int(word) for word in rest.split(" (")[0].split(", ")]
+        assert set(np.diff(rows).tolist()) in ({1}, {2})
+        expected = FakeStored(name, 12, seed=int(name[-1])).read(rows)
+        assert torch.equal(item["frames"], expected)
+
+
+def test_flips_mirror_the_patch_grid_and_time() -> None:
+    plain = FeatureClips(recordings(1), (0.1,), 4, 1)
+    mirrored = FeatureClips(recordings(1), (0.1,), 4, 1, ClipAugmentation(horizontal_flip=1.0))
+    backwards = FeatureClips(recordings(1), (0.1,), 4, 1, ClipAugmentation(time_flip=1.0))
+
+    assert torch.equal(mirrored[3]["frames"], plain[3]["frames"].flip(2))
+    first = backwards[0]["frames"]
+    assert torch.equal(first, FakeStored("drive0", 12).read([4, 3, 2, 1, 0]))
+
+
+def test_part_of_a_recording_reads_its_own_frames() -> None:
+    train, held = split_recordings(recordings(1, frames=40), 0.25, 0, gap_s=0.5)
+
+    stored = FakeStored("drive0", 40)
+    assert torch.equal(read_features(held[0], np.array([0, 2])), stored.read([30, 32]))
+    assert torch.equal(read_features(train[0], np.array([1])), stored.read([1]))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "frames"),
+    [(1 / 17, (2, 3, 4)), (0.1, (1, 2)), (1 / 30, (4, 5, 7)), (0.5, (1,)), (1 / 12, (1, 2, 3))],
+)
+def test_the_paper_s_intervals_move_to_whole_frames(
+    spacing: float, frames: tuple[int, ...]
+) -> None:
+    found = nearest_intervals_s(recordings(1, 30, spacing))
+    assert found == pytest.approx([count * spacing for count in frames], rel=1e-6)
+    assert middle((0.1, 0.2)) == 0.2
+    assert middle((0.1, 0.2, 0.4)) == 0.2
+
+
+def forecaster(**changes: object) -> Forecaster:
+    values = {"channels": CHANNELS, "grid": GRID, "width": 24, "layers": 2, "heads": 2}
+    torch.manual_seed(1)
+    model = Forecaster(ForecasterConfig(**{**values, "dropout": 0.0, **changes}))
+    nn.init.normal_(model.out.weight, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("schedule", ["full", "linear"])
+def test_loss_is_the_masked_loss_of_the_reconstruction(schedule: str) -> None:
+    model = forecaster()
+    frames = torch.randn(3, 5, *GRID, CHANNELS)
+    torch.manual_seed(9)
+    found = ForecasterObjective(model, ToFeatures(), mask_schedule=schedule)({"frames": frames})
+
+    torch.manual_seed(9)
+    mask = frame_mask(3, 5, GRID, 1, schedule)
+    expected = masked_loss(model.reconstruct(frames, mask), frames, mask)
+    torch.testing.assert_close(found.value, expected)
+    assert float(found.weight) == pytest.approx(float(mask[:, -1].float().mean()))
+
+
+def test_raw_features_go_through_the_pca() -> None:
+    components = torch.linalg.qr(torch.randn(8, CHANNELS))[0].T.contiguous()
+    pca = PCA.from_arrays(torch.randn(8), torch.rand(8) + 0.5, torch.randn(8), components)
+    raw = torch.randn(2, 5, *GRID, 8).half()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = ToFeatures(pca)(raw)
+
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, pca.transform(raw.float()))
+
+
+def test_skill_is_the_share_of_copy_last_s_error_that_is_gone() -> None:
+    clips = FeatureClips(recordings(2), (0.1,), 4, 2)
+    model = forecaster()
+    found = Validation(clips, ToFeatures(), 4, ALONE, most=5, batch_size=2)(model.eval())
+
+    indices = [round(i * (len(clips) - 1) / 4) for i in range(5)]
+    frames = torch.stack([clips[i]["frames"] for i in indices]).double()
+    model = model.double()
+    with torch.no_grad():
+        predicted = model.rollout(frames[:, :4], 2)
+    forecast = (predicted - frames[:, 4:]).square().mean(dim=(0, 2, 3, 4))
+    copied = (frames[:, 3:4] - frames[:, 4:]).square().mean(dim=(0, 2, 3, 4))
+    for step in (0, 1):
+        skill = 100 * (1 - float(forecast[step]) / float(copied[step]))
+        assert found.values[f"skill_mse_step_{step + 1}"] == pytest.approx(skill, rel=1e-3)
+    assert found.score == pytest.approx(-found.values["smooth_l1_step_1"])
+
+
+def train(folder: Path, one: ForecasterRecipe, given: ForecasterData, **more: object) -> object:
+    one = resolve_intervals(one, given)
+    model = make_forecaster(one, given)
+    return train_forecaster(model, given, one, folder, ALONE, **more)  # type: ignore[arg-type]
+
+
+def test_a_run_learns_what_copying_cannot_know_and_leaves_a_part(tmp_path: Path) -> None:
+    many = recipe(steps=40, lr=1e-2, predict="residual", ema=0.8)
+    result = train(tmp_path / "run", many, data(train=12))
+
+    assert result.best is not None  # type: ignore[attr-defined]
+    assert result.best.values["skill_mse_step_1"] > 15  # type: ignore[attr-defined]
+    assert result.best.values["skill_mse_step_3"] > 15  # type: ignore[attr-defined]
+    model, part = load_forecaster(tmp_path / "run")
+    assert part.made_with == MADE_WITH
+    assert part.frame_interval_s == 0.1
+    assert part.recipe["lr"] == 1e-2
+    assert part.scores["skill_mse_step_1"] == result.best.values["skill_mse_step_1"]  # type: ignore[attr-defined]
+    # The part is what was scored: the averaged weights at the best step.
+    clips = _feature_clips(data(train=12).validation, (0.1,), 4, 3, ClipAugmentation(), 0, 0.25)
+    again = Validation(clips, ToFeatures(), 4, ALONE)(model)
+    assert again.score == pytest.approx(result.best.score, rel=1e-5)  # type: ignore[attr-defined]
+
+
+def test_a_second_stage_starts_from_the_first_at_another_grid(tmp_path: Path) -> None:
+    small = data()
+    train(tmp_path / "one", recipe(), small)
+    first, _ = load_forecaster(tmp_path / "one")
+    large = replace(small, grid=(6, 8))
+    second = make_forecaster(recipe(dropout=0.2), large, tmp_path / "one")
+
+    assert second.config.grid == (6, 8)
+    assert second.config.dropout == 0.2
+    assert {
+        m.dropout for m in second.modules() if isinstance(getattr(m, "dropout", None), float)
+    } == {0.2}
+    assert all(parameter.requires_grad for parameter in second.parameters())
+    assert torch.equal(second.out.weight, first.out.weight)
+    # Twice as many rows, linearly between the old ones: pairs of new rows average to the old.
+    inner = second.position_row[1:-1].unflatten(0, (-1, 2)).mean(dim=1)
+    old = (first.position_row[:-1] + first.position_row[1:]) / 2
+    torch.testing.assert_close(inner, old)
+    other = replace(large, made_with={**MADE_WITH, "pca": Origin("another fit", "b" * 16)})
+    with pytest.raises(BundleError, match=r"'fit'.*'another fit'"):
+        make_forecaster(recipe(), other, tmp_path / "one")
+    with pytest.raises(BundleError, match="channels 6, this run 7"):
+        make_forecaster(recipe(), replace(large, channels=7), tmp_path / "one")
+
+
+def test_recordings_shorter_than_a_clip_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    written: list[int] = []
+    with pytest.raises(InputError, match=r"no clip of 5 frames, 0.1 s apart, in drive0"):
+        train(tmp_path / "run", recipe(), data(frames=4), on_ready=lambda: written.append(1))
+    mixed = replace(data(), validation=list(recordings(1, frames=4)))
+    with pytest.raises(InputError, match=r"nothing to validate on: .*give --validation"):
+        train(tmp_path / "run", recipe(), mixed, on_ready=lambda: written.append(1))
+
+    assert not written
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_of_one_step_where_recordings_are_too_short_for_three(tmp_path: Path) -> None:
+    short = replace(data(), validation=list(recordings(1, frames=5)))
+    train(tmp_path / "run", recipe(steps=2), short)
+
+    rows = read_history(tmp_path / "run", "validation")
+    assert "skill_mse_step_1" in rows[0]
+    assert "skill_mse_step_2" not in rows[0]
+    assert not math.isnan(rows[0]["skill_mse_step_1"])
+    assert yaml.safe_load((tmp_path / "run" / "part.yaml").read_text())["scores"]["step"] in (1, 2)
