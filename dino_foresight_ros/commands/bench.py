@@ -34,6 +34,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--memory", type=int, metavar="N",
         help="instead: how much resident memory N updates add, for the first size and dtype",
     )  # fmt: skip
+    parser.add_argument(
+        "--node", action="store_true",
+        help="instead: what the ROS node adds to the engine's time, for the first size and dtype",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, help="folder for bench.md and bench.json")
     return parser
 
@@ -49,6 +53,18 @@ def _memory(args: argparse.Namespace, case: Any) -> int:
         f"{case.size}, {case.device}, {case.dtype}: {growth.updates} updates moved resident "
         f"memory by {growth.growth_mb:+.1f} MB ({growth.before_mb:.0f} to {growth.after_mb:.0f})"
     )
+    return 0
+
+
+def _node(case: Any) -> int:
+    from dino_foresight_ros.benchmark.node_overhead import describe, measure_overhead
+    from dino_foresight_ros.errors import ForesightError
+
+    try:
+        result = measure_overhead(case)
+    except ImportError as error:
+        raise ForesightError(f"--node needs ROS 2 and the built messages: {error}") from error
+    print(describe(case, result))
     return 0
 
 
@@ -70,6 +86,9 @@ def run(args: argparse.Namespace) -> int:
     device = str(resolve_device(args.device))
     if args.memory is not None:
         return _memory(args, Case(args.size[0], device, args.dtype[0], args.steps))
+    if args.node:
+        outputs = tuple(args.outputs)
+        return _node(Case(args.size[0], device, args.dtype[0], args.steps, outputs))
     results = []
     for size in args.size:
         for dtype in args.dtype:
