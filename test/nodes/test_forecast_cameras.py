@@ -208,6 +208,12 @@ def test_a_camera_that_dies_and_returns_does_not_stop_the_others(
     before = node.text.count(silent)
     rig.run("left", "right", until=lambda: node.text.count(silent) > before)
     dead = rig.forecasts["front"]
+    seen = len(rig.diagnostics)
+    rig.run(
+        "left",
+        "right",
+        until=lambda: len(rig.diagnostics) > seen and rig.count("front", "in_flight") == 0,
+    )
     rig.client.spin_for(1.0)
     count = len(dead)
     rig.run("left", "right", until=rig.grows("left", "right", by=3))
