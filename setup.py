@@ -39,7 +39,10 @@ setup(
     python_requires=">=3.10",
     packages=packages + [f"{NAME}.{name}" for name in beside],
     package_dir={f"{NAME}.training": "training", f"{NAME}.benchmark": "benchmark"},
-    package_data={NAME: ["**/*.yaml", "**/*.html", "py.typed"]},
+    package_data={
+        NAME: ["**/*.yaml", "**/*.html", "py.typed"],
+        f"{NAME}.training": ["presets/*.yaml"],
+    },
     # What the model, the readers of recordings and the command line import. rclpy and the message
     # packages are no requirements: only the nodes need them, and a robot has them from ROS 2.
     install_requires=[
