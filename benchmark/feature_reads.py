@@ -3,8 +3,8 @@
 Run: python -m dino_foresight_ros.benchmark.feature_reads
 
 The store has the paper's shape (16 x 32 patches, 1152 channels, float16: 1.18 MB a frame) and
-random numbers. Clips of five frames lie anywhere in it. "cold" is after the pages were given back to the
-system, "warm" is from its page cache; a plain copy of as many bytes in memory stands beside them.
+random numbers. Clips of five frames lie anywhere in it. "cold" is after its pages were given back
+to the system, "warm" is from the page cache; beside them a copy of as many bytes in memory.
 """
 
 from __future__ import annotations
