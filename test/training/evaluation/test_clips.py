@@ -75,12 +75,14 @@ def test_labels_are_scored_on_scored_clips_where_those_suffice(toy_recording: Ma
         assert sum(step in clip.labelled for clip in clips) == 4
 
 
-def test_labels_are_scored_where_they_are(toy_recording: Maker) -> None:
-    recording = toy_recording(60, labelled=[30, 31])
+@pytest.mark.parametrize("other", [31, 34])
+def test_labels_are_scored_where_they_are(toy_recording: Maker, other: int) -> None:
+    # Frames 30 and 34 follow from the same context, by one step and by three.
+    recording = toy_recording(60, labelled=[30, other])
     clips = plan_clips([recording], SERIES[:1], 4, 2, ("segmentation",), None)
     for position, step in enumerate((1, 3)):
         of_step = [clip for clip in clips if position in clip.labelled]
-        assert sorted(clip.targets[position] for clip in of_step) == [30, 31]
+        assert sorted(clip.targets[position] for clip in of_step) == [30, other]
         assert all(clip.context[-1] == clip.targets[position] - 2 * step for clip in of_step)
     assert sum(clip.scored for clip in clips) == 2
 

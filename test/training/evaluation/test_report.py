@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from dino_foresight_ros.training.evaluation import (
     evaluate,
     write_report,
 )
+from dino_foresight_ros.training.evaluation.label_scores import LabelRow
 from dino_foresight_ros.training.evaluation.markdown import improvement_text, markdown
+from dino_foresight_ros.training.metrics import DepthScores
 
 Maker = Callable[..., Any]
 CONFIG = EvaluationConfig(
@@ -75,6 +79,16 @@ def test_json_holds_every_number_strictly(report: Report, tmp_path: Path) -> Non
         "oracle",
     }
     assert "moments" not in values
+
+
+def test_infinite_scores_become_null(report: Report) -> None:
+    # As a relative depth head's log errors where it says "far".
+    first = report.labels[0]
+    depth = DepthScores(0.5, 0.6, 0.7, 0.1, 0.2, 3.0, math.inf, math.inf, math.nan)
+    rows = {"forecast": LabelRow("forecast", depth=depth)}
+    changed = replace(report, labels=(replace(first, rows=rows),))
+    values = changed.to_dict()["labels"][0]["rows"]["forecast"]["depth"]
+    assert (values["rmse"], values["log10"], values["silog"]) == (3.0, None, None)
 
 
 def test_page_tells_numbers_with_their_intervals(report: Report) -> None:

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dino_foresight_ros.model import Bundle, HeadConfig, HeadInput, build_head
+from dino_foresight_ros.training.evaluation.heads import (
+    decode,
+    decode_layers,
+    layers_read,
+    rollout_layers,
+)
+
+SIZE = (30, 50)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    """The untrained bundle; its depth head reads the forecaster's layers."""
+    bundle = Bundle.load("untrained-tiny")
+    config = HeadConfig(outputs=64, channels=(8, 8, 8, 8), width=8)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        bundle.heads["depth"] = build_head(config, bundle.forecaster.config.width, 4).eval()
+    bundle.inputs["depth"] = HeadInput("forecaster_layers", (0, 1, 2, 3))
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def context(bundle: Bundle) -> torch.Tensor:
+    shape = (2, 4, *bundle.grid, bundle.pca.channels)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+@torch.inference_mode()
+def test_maps_are_those_of_head_and_task(bundle: Bundle, context: torch.Tensor) -> None:
+    z = context[:, -1]
+    sizes = dict.fromkeys(bundle.heads, SIZE)
+    maps = decode(bundle, z, sizes)
+
+    raw = bundle.heads["segmentation"](bundle.pca.inverse(z))
+    want = bundle.tasks["segmentation"].decode(raw, SIZE)["segmentation"]
+    assert torch.equal(maps["segmentation"], want)
+    assert maps["normals"].shape == (2, *SIZE, 3)
+    # It has nothing to read here.
+    assert "depth" not in maps
+
+
+@torch.inference_mode()
+def test_layer_heads_read_the_step_that_they_are_of(bundle: Bundle, context: torch.Tensor) -> None:
+    assert layers_read(bundle) == {"depth": (0, 1, 2, 3)}
+    hidden = rollout_layers(bundle, context, (1, 3))
+    _, tokens = bundle.forecaster.rollout_with_layers(context, 3, (0, 1, 2, 3))  # type: ignore[union-attr]
+    for position, step in ((0, 1), (1, 3)):
+        at_step = {layer: one[:, position] for layer, one in hidden.items()}
+        depth = decode_layers(bundle, at_step, {"depth": SIZE})["depth"]
+        read = torch.cat([tokens[layer][:, step - 1] for layer in range(4)], dim=-1)
+        want = bundle.tasks["depth"].decode(bundle.heads["depth"](read), SIZE)["depth"]
+        torch.testing.assert_close(depth, want)
+
+
+def test_bundle_without_layer_heads_rolls_out_no_layers(toy_bundle: object) -> None:
+    assert rollout_layers(toy_bundle(), torch.zeros(1, 4, 2, 3, 4), (1,)) == {}  # type: ignore[operator]
