@@ -70,7 +70,7 @@ def test_losses_ignore_unknown_pixels_and_vanish_at_the_truth():
 
 
 ARGUMENTS = [
-    "train", "encoder", "--data", SPEC, "--image-size", "56x28", "--width", "48", "--depth", "4",
+    "train", "encoder", "--data", SPEC, "--image-size", "28x56", "--width", "48", "--depth", "4",
     "--heads", "2", "--batch-size", "4", "--workers", "0", "--evaluations", "1", "--device", "cpu",
 ]  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_the_command_leaves_an_encoder_that_other_stages_read(
 
 def test_training_lowers_the_loss(tmp_path: Path):
     run = tmp_path / "encoder"
-    arguments = [*ARGUMENTS, "--batch-size", "8", "--steps", "60", "--lr", "3e-3"]
+    arguments = [*ARGUMENTS, "--batch-size", "6", "--steps", "40", "--lr", "3e-3"]
     assert main([*arguments, "--out", str(run)]) == 0
     lines = (run / "history.jsonl").read_text().splitlines()
     losses = [float(line.split('"loss": ')[1].split(",")[0]) for line in lines if '"loss"' in line]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -16,18 +15,6 @@ from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.training.data.opening import open_recordings
 from dino_foresight_ros.training.data.pixels import bytes_needed, write_pixels
 from dino_foresight_ros.training.data.recording import LABEL_KINDS, Recording
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of "WxH".
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if match is None or not (int(match[1]) and int(match[2])):
-        raise UsageError(f"size '{text}' is wrong; give WIDTHxHEIGHT, such as 320x180")
-    return int(match[2]), int(match[1])
 
 
 def keep_pixels(

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.commands.training.arguments import image_size
+
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the stage."""
@@ -32,7 +34,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="how often each group is drawn, against the others (default: all alike)",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run and the part")
-    parser.add_argument("--image-size", default="280x154", metavar="WxH", help="multiples of 14")
+    parser.add_argument(
+        "--image-size",
+        type=image_size,
+        default=(154, 280),
+        metavar="HxW",
+        help="multiples of 14 (default: 154x280)",
+    )
     whole = (
         ("--width", 256, "hidden size"),
         ("--depth", 8, "transformer blocks, a multiple of 4"),
@@ -58,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.errors import UsageError
     from dino_foresight_ros.model.devices import resolve_device
     from dino_foresight_ros.training.checkpoint import LAST
-    from dino_foresight_ros.training.data.pixel_writer import parse_size
     from dino_foresight_ros.training.distributed import Processes
     from dino_foresight_ros.training.train_encoder import EncoderRecipe, train_encoder
 
@@ -70,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = EncoderRecipe(
         data=tuple(args.data),
         shares=tuple(args.shares),
-        image_size=parse_size(args.image_size),
+        image_size=args.image_size,
         width=args.width,
         depth=args.depth,
         heads=args.heads,

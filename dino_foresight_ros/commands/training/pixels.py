@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.commands.training.arguments import image_size
+
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the stage."""
@@ -17,7 +19,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "videos, pictures far larger than the model's input. Run again, it goes on where it was.",
     )
     parser.add_argument("--data", nargs="+", required=True, metavar="SPEC", help="what to read")
-    parser.add_argument("--size", required=True, metavar="WxH", help="pixels to keep")
+    parser.add_argument(
+        "--image-size", type=image_size, required=True, metavar="HxW", help="pixels to keep"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the store")
     parser.add_argument(
         "--jobs", type=int, default=1, help="processes at work (default: %(default)s)"
@@ -27,8 +31,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Write the store."""
-    from dino_foresight_ros.training.data.pixel_writer import keep_pixels, parse_size
+    from dino_foresight_ros.training.data.pixel_writer import keep_pixels
 
-    recordings, frames = keep_pixels(args.data, parse_size(args.size), args.out, args.jobs)
+    recordings, frames = keep_pixels(args.data, args.image_size, args.out, args.jobs)
     print(f"{args.out}: {recordings} recordings, {frames} frames")
     return 0

@@ -131,7 +131,7 @@ def test_recordings_of_a_store_go_to_worker_processes(tmp_path: Path):
 
 def test_the_command_writes_what_the_spec_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "store"
-    arguments = ["train", "pixels", "--data", SPEC, "--size", "80x45", "--out", str(out)]
+    arguments = ["train", "pixels", "--data", SPEC, "--image-size", "45x80", "--out", str(out)]
     assert main(arguments) == 0
     assert main([*arguments, "--jobs", "2"]) == 0  # again: everything is there
     assert "2 recordings, 14 frames" in capsys.readouterr().out
@@ -141,7 +141,16 @@ def test_the_command_writes_what_the_spec_reads(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("size", ["80", "0x45", "80x", "axb"])
 def test_a_bad_size_is_refused(tmp_path: Path, size: str, capsys: pytest.CaptureFixture[str]):
-    arguments = ["train", "pixels", "--data", SPEC, "--size", size, "--out", str(tmp_path / "s")]
+    arguments = [
+        "train",
+        "pixels",
+        "--data",
+        SPEC,
+        "--image-size",
+        size,
+        "--out",
+        str(tmp_path / "s"),
+    ]
     assert main(arguments) == 2
-    assert "WIDTHxHEIGHT" in capsys.readouterr().err
+    assert "HEIGHTxWIDTH" in capsys.readouterr().err
     assert not (tmp_path / "s").exists()
