@@ -141,16 +141,9 @@ def test_the_command_writes_what_the_spec_reads(tmp_path: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("size", ["80", "0x45", "80x", "axb"])
 def test_a_bad_size_is_refused(tmp_path: Path, size: str, capsys: pytest.CaptureFixture[str]):
-    arguments = [
-        "train",
-        "pixels",
-        "--data",
-        SPEC,
-        "--image-size",
-        size,
-        "--out",
-        str(tmp_path / "s"),
-    ]
-    assert main(arguments) == 2
+    out = tmp_path / "store"
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "pixels", "--data", SPEC, "--image-size", size, "--out", str(out)])
+    assert ended.value.code == 2
     assert "HEIGHTxWIDTH" in capsys.readouterr().err
-    assert not (tmp_path / "s").exists()
+    assert not out.exists()
