@@ -19,11 +19,13 @@ def stamp_problem(stamp: Time) -> str | None:
     """Why a camera's stamp cannot be used, as the reason of a dropped frame; None for a good one.
 
     "no_stamp" where it was left at 0; "bad_stamp" before 1970 or with a second or more of
-    nanoseconds, which no clock gives.
+    nanoseconds, which no clock gives, and in the last hour of ROS time (2038), after which
+    forecasts would have no stamp.
     """
     if stamp.sec == 0 and stamp.nanosec == 0:
         return "no_stamp"
-    return "bad_stamp" if stamp.sec < 0 or stamp.nanosec >= NS_PER_S else None
+    possible = 0 <= stamp.sec < 2**31 - 3600 and stamp.nanosec < NS_PER_S
+    return None if possible else "bad_stamp"
 
 
 def ns_to_time(stamp_ns: int) -> Time:

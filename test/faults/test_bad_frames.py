@@ -105,10 +105,10 @@ def test_stamps_at_the_end_of_time(scene: Scene) -> None:
     """Targets beyond 2038 do not fit a ROS time: such frames are named, and nothing else."""
     here = scene.clock_ns
     scene.clock_ns = 2**31 * 10**9 - 4 * INTERVAL_NS - 1
-    refused = scene.dropped("bad_image")
+    refused = scene.dropped("bad_stamp")
     for _ in range(4):
         scene.send_good()
-    scene.wait_for(lambda: scene.dropped("bad_image") > refused, 10.0)
+    scene.wait_for(lambda: scene.dropped("bad_stamp") > refused, 10.0)
     scene.clock_ns = here
     scene.recovers()
 

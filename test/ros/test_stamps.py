@@ -38,7 +38,9 @@ def test_instants_that_do_not_fit_are_refused(stamp_ns: int) -> None:
     [
         (0, 0, "no_stamp"),
         (0, 1, None),
-        (2**31 - 1, 999_999_999, None),
+        (2**31 - 3601, 999_999_999, None),
+        (2**31 - 3600, 0, "bad_stamp"),
+        (2**31 - 1, 999_999_999, "bad_stamp"),
         (-1, 0, "bad_stamp"),
         (-(2**31), 0, "bad_stamp"),
         (5, 1_000_000_000, "bad_stamp"),
