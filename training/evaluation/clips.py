@@ -80,14 +80,13 @@ def plan_clips(
 
 def fitting(recordings: Sequence[Recording], series: Series, context_frames: int) -> Series:
     """The series without its last steps, as far as no recording is long enough for them."""
-    steps = series.steps
-    while len(steps) > 1:
-        shorter = replace(series, steps=steps)
-        if _candidates(recordings, shorter, context_frames, range(len(steps))):
-            break
-        steps = steps[:-1]
-    labelled = tuple(step for step in series.label_steps if step in steps)
-    return replace(series, steps=steps, label_steps=labelled)
+    for count in range(len(series.steps), 0, -1):
+        steps = series.steps[:count]
+        labelled = tuple(step for step in series.label_steps if step in steps)
+        shorter = replace(series, steps=steps, label_steps=labelled)
+        if _candidates(recordings, shorter, context_frames, range(count)):
+            return shorter
+    return series
 
 
 def plan_stills(

@@ -258,8 +258,8 @@ def _how(report: Report) -> list[str]:
     config = report.config
     limit = "all clips" if config.max_clips is None else f"at most {config.max_clips} clips"
     text = (
-        f"Each series on {limit}, evenly spread over the recordings; every frame within 45 % of "
-        "the spacing of its nominal instant, as the live node takes its context. Horizon k: the "
+        f"Each series on {limit}, evenly spread over the recordings; every frame within 30 % of "
+        "the spacing of its nominal instant. Horizon k: the "
         f"context {report.bundle.frame_interval_s:g} s apart, the forecaster fed its own output k "
         "times. Time gap g, one step: the context g apart, one step. Time gap g, rollout: n "
         "steps of g / n, n such that a step lies nearest to the bundle's interval. The linear "

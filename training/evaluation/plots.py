@@ -169,15 +169,14 @@ def _similarity(report: Report, path: Path) -> Path | None:
     results = sorted(report.similarity, key=lambda r: r.measured_gap_s)
     if not results:
         return None
-    figure = _figure(
-        report, f"{report.bundle.name}: how alike a patch is to itself later", 12.0, 4.6
-    )
-    left, right = figure.subplots(1, 2)
+    panels = [("regions", "by region")]
+    if any(result.classes for result in results):
+        panels.append(("classes", "by class of the patch at t + gap"))
+    title = f"{report.bundle.name}: how alike a patch is to itself later"
+    figure = _figure(report, title, 6.4 * len(panels), 4.6)
+    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     x = [result.measured_gap_s for result in results]
-    for axes, groups, title in (
-        (left, "regions", "by region"),
-        (right, "classes", "by class of the patch at t + gap"),
-    ):
+    for axes, (groups, title) in zip(all_axes, panels, strict=True):
         names = list(dict.fromkeys(name for r in results for name in getattr(r, groups)))
         for place, name in enumerate(names):
             points = [(s, getattr(r, groups).get(name)) for s, r in zip(x, results, strict=True)]
@@ -187,7 +186,7 @@ def _similarity(report: Report, path: Path) -> Path | None:
                       color=color, label=name.replace("_", " "))  # fmt: skip
         overall = [r.overall.cosine for r in results]
         axes.plot(x, overall, color="black", linewidth=2.2, marker="o", markersize=4, label="all")
-        axes.set_title(title if names else "no labelled patches", fontsize=10)
+        axes.set_title(title, fontsize=10)
         axes.set_xlabel("time gap in seconds (measured)")
         axes.set_ylabel("cosine similarity, PCA space")
         axes.set_xlim(left=0)

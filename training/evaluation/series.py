@@ -13,8 +13,8 @@ By time gap g, two ways to the same target at t + g, told apart in the report:
   bundle's interval. Left out where n is 1: it is the same as one step.
 
 Frames lie at the recording's own instants. A clip is taken where every frame is the one nearest to
-its nominal instant, and lies within the tolerance that the live node has for its context
-(`ContextRule`); how far ahead the targets lay on average is measured and stands in every row.
+its nominal instant, and lies within 30 % of the spacing of it; how far ahead the targets lay on
+average is measured and stands in every row.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 from dino_foresight_ros.model.forecaster import MAX_STEPS
 from dino_foresight_ros.runtime.feature_buffer import NS, ContextRule
 
+TOLERANCE = 0.3
+"""Of the spacing. The live node puts up with 0.45, but then a gap of 1.5 s may really be 2 s."""
 _NEAREST = 0.6
 """Of the time between frames; above a half, for cameras whose frames jitter."""
 HORIZONS = "horizons"
@@ -56,6 +58,8 @@ class Series:
     @property
     def name(self) -> str:
         """For people."""
+        if self.gap_s is None and len(self.steps) == 1:
+            return f"step {self.steps[0]} of {self.spacing_s:g} s"
         if self.gap_s is None:
             return f"{self.steps[0]} to {self.steps[-1]} steps of {self.spacing_s:g} s"
         return f"gap {self.gap_s:g} s, {self.kind}"
@@ -71,13 +75,13 @@ class Series:
     def tolerance_s(self, frames: int, stamps_ns: NDArray[np.int64]) -> float:
         """How far a frame may lie from its nominal instant.
 
-        As far as in the live node, but little more than half the time between the recording's
-        frames: further off lies only what stands in for a frame before its start or after its end.
+        30 % of the spacing, but little more than half the time between the recording's frames:
+        further off lies only what stands in for a frame before its start or after its end.
         """
-        live_s = ContextRule.for_interval(frames, self.spacing_s).tolerance_ns / NS
+        rule = ContextRule.for_interval(frames, self.spacing_s, TOLERANCE)
         if len(stamps_ns) < 2:
-            return live_s
-        return min(live_s, _NEAREST * float(np.median(np.diff(stamps_ns))) / NS)
+            return rule.tolerance_ns / NS
+        return min(rule.tolerance_ns, _NEAREST * float(np.median(np.diff(stamps_ns)))) / NS
 
 
 def steps_for_gap(gap_s: float, interval_s: float) -> int:

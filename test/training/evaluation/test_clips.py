@@ -112,3 +112,10 @@ def test_stills_are_labelled_frames(toy_recording: Maker) -> None:
 def test_configuration_is_checked_when_it_is_built(values: dict[str, Any], text: str) -> None:
     with pytest.raises(UsageError, match=text):
         EvaluationConfig(**values)
+
+
+def test_gap_that_the_frames_are_far_from_has_no_clips(toy_recording: Maker) -> None:
+    # Frames a second apart: 1.5 s later lies either 1 s or 2 s later.
+    gap = Series("one step", 1.5, (1,), (), 1.5)
+    assert plan_clips([toy_recording(40, 1.0)], [gap], 4, None) == []
+    assert plan_clips([toy_recording(40, 0.5)], [gap], 4, None) != []
