@@ -49,7 +49,7 @@ _DROP_WARNINGS = {
     "duplicate_stamp": "a frame came twice (same time stamp); such frames are dropped",
     "out_of_order": "a frame came after a newer one; such frames are dropped",
     "no_stamp": "images carry no time stamp (0); such frames are dropped: set header.stamp",
-    "bad_stamp": "images carry impossible time stamps (not 1970 to 2038, or 1e9 or more nanoseconds); "
+    "bad_stamp": "images carry impossible time stamps (not of 1970 to 2038, or 1e9 or more ns); "
     "such frames are dropped: check the camera driver's clock",
 }
 
