@@ -22,7 +22,8 @@ def test_disk_full_for_the_log(
     with run_scene(environment, "/disk_full", TO_FULL_DISK, is_silent=True) as scene:
         scene.recovers()
         (log,) = tmp_path.glob("*.log")
-        assert "active: listening" in log.read_text()
+        # rcl's log file is written every few seconds, and at once after an error.
+        scene.wait_for(lambda: "active: listening" in log.read_text())
         pid = scene.process.process.pid
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0))
         size = log.stat().st_size
