@@ -20,6 +20,7 @@ class Stored(Protocol):
     """A recording of a feature store."""
 
     name: str
+    fingerprint: str
     stamps_ns: NDArray[np.int64]
 
     def read(self, indices: Sequence[int]) -> Tensor:
@@ -38,7 +39,7 @@ class FeatureRecording(Recording):
         raise InputError(f"{self.name} holds features, no pictures")
 
     def _fingerprint_parts(self) -> Iterable[str]:
-        yield self.name
+        yield self.stored.fingerprint
         yield self.stamps_ns.tobytes().hex()
 
 

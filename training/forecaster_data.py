@@ -9,7 +9,14 @@ from pathlib import Path
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
-from .data import ClipAugmentation, ClipDataset, Recording, open_recordings, split_recordings
+from .data import (
+    ClipAugmentation,
+    ClipDataset,
+    Recording,
+    check_disjoint,
+    open_recordings,
+    split_recordings,
+)
 from .encoders import encoder_origin, load_encoder
 from .feature_clips import FeatureClips, FeatureRecording
 from .feature_store import FeatureStore
@@ -57,6 +64,7 @@ def _split(
     recipe: ForecasterRecipe,
 ) -> tuple[list[Recording], list[Recording]]:
     if validation is not None:
+        check_disjoint(recordings, validation, "trained on and validated on")
         return list(recordings), list(validation)
     clip_s = recipe.context_frames * max(recipe.intervals_s or PAPER_INTERVALS_S)
     return split_recordings(recordings, share, seed, gap_s=max(2.0, clip_s))

@@ -80,6 +80,15 @@ def test_an_existing_run_is_neither_overwritten_nor_gone_on_with_unasked(
     assert (run / "last.safetensors").read_bytes() == before
 
 
+def test_the_store_that_is_trained_on_is_refused_as_validation(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert train(run, "--features", store, "--validation", store, *SMALL, "--steps", 2) == 1
+    assert "of its frames would be trained on and validated on" in error_of(capsys)
+    assert not run.exists()
+
+
 def test_stores_of_different_pcas_are_refused_with_both_names(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

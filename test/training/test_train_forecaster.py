@@ -46,7 +46,7 @@ class FakeStored:
     """Features that drift by the same step from frame to frame, in every recording."""
 
     def __init__(self, name: str, frames: int, interval_s: float = 0.1, seed: int = 0) -> None:
-        self.name = name
+        self.name = self.fingerprint = name
         self.stamps_ns = np.round(np.arange(frames) * interval_s * 1e9).astype(np.int64)
         generator = torch.Generator().manual_seed(seed)
         self.first = torch.randn(GRID[0], GRID[1], CHANNELS, generator=generator).half()

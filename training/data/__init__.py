@@ -16,7 +16,7 @@ from .recording import (
     Recording,
     UnreadableFrame,
 )
-from .split import split_recordings
+from .split import check_disjoint, split_recordings
 
 __all__ = [
     "LABEL_KINDS",
@@ -33,6 +33,7 @@ __all__ = [
     "Recording",
     "UnreadableFrame",
     "clip_indices",
+    "check_disjoint",
     "clip_tolerance_s",
     "common_label_space",
     "open_recordings",

@@ -1,8 +1,8 @@
-"""Training and validation parts that share no moment."""
+"""Parts of the data, for training, validation and tests, that share no moment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,6 +11,36 @@ from dino_foresight_ros.errors import InputError, UsageError
 from .recording import NS_PER_S, PartOfRecording, Recording
 
 _ENOUGH = 5
+
+
+def check_disjoint(first: Sequence[Recording], second: Sequence[Recording], uses: str) -> None:
+    """Make sure that no frame is in both.
+
+    Args:
+        first, second: recordings, or parts of some.
+        uses: what would be done with a frame of both, such as "fitted on and scored".
+
+    Raises:
+        InputError: names the recording that shares frames.
+    """
+    frames: dict[str, set[int]] = {}
+    for recording in first:
+        whole, indices = _frames(recording)
+        frames.setdefault(whole.fingerprint, set()).update(indices)
+    for recording in second:
+        whole, indices = _frames(recording)
+        shared = frames.get(whole.fingerprint, set()).intersection(indices)
+        if shared:
+            raise InputError(
+                f"{recording.name}: {len(shared)} of its frames would be {uses}; keep them apart, "
+                "such as with part=0-0.7 and part=0.7-1"
+            )
+
+
+def _frames(recording: Recording) -> tuple[Recording, Iterable[int]]:
+    if isinstance(recording, PartOfRecording):
+        return recording.whole, recording.indices.tolist()
+    return recording, range(len(recording))
 
 
 def split_recordings(

@@ -16,6 +16,7 @@ from dino_foresight_ros.training.data import (
     BadFiles,
     Recording,
     UnreadableFrame,
+    check_disjoint,
     common_label_space,
     split_recordings,
 )
@@ -29,7 +30,6 @@ from dino_foresight_ros.training.evaluation.clips import (
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.facts import (
     bundle_facts,
-    check_disjoint,
     data_facts,
 )
 from dino_foresight_ros.training.evaluation.fitting import Fitted, start_fits
@@ -180,7 +180,7 @@ class _Evaluation:
     def _split_and_plan(self) -> list[Clip]:
         """Set fitting data aside where none was given; choose the clips to score."""
         if self._fit_recordings:
-            check_disjoint(self._fit_recordings, self._recordings)
+            check_disjoint(self._fit_recordings, self._recordings, "fitted on and scored")
         elif self._config.fitted:
             self._set_aside()
         shortened = [

@@ -1,41 +1,12 @@
-"""What a report says about the bundle and the data, and whether the data may be used so."""
+"""What a report says about the bundle and the data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
-from dino_foresight_ros.training.data import LABEL_KINDS, PartOfRecording, Recording
+from dino_foresight_ros.training.data import LABEL_KINDS, Recording
 from dino_foresight_ros.training.evaluation.results import BundleFacts, DataFacts
-
-
-def check_disjoint(fit: Sequence[Recording], scored: Sequence[Recording]) -> None:
-    """Make sure that no frame is both fitted on and scored.
-
-    Raises:
-        InputError: names the recordings that share frames.
-    """
-    frames: dict[str, set[int]] = {}
-    for recording in fit:
-        frames.setdefault(_source(recording).fingerprint, set()).update(_indices(recording))
-    for recording in scored:
-        shared = frames.get(_source(recording).fingerprint, set()) & set(_indices(recording))
-        if shared:
-            raise InputError(
-                f"{recording.name}: {len(shared)} of its frames would be fitted on and scored; "
-                "keep them apart, such as with part=0-0.3 and part=0.3-1"
-            )
-
-
-def _source(recording: Recording) -> Recording:
-    return recording.whole if isinstance(recording, PartOfRecording) else recording
-
-
-def _indices(recording: Recording) -> range | list[int]:
-    if isinstance(recording, PartOfRecording):
-        return [int(index) for index in recording.indices]
-    return range(len(recording))
 
 
 def bundle_facts(bundle: Bundle) -> BundleFacts:

@@ -184,7 +184,7 @@ def _open(args: argparse.Namespace, recipe: Any, device: Any, say: Any) -> Any:
     """Open data and parts, and check that these were made with one another."""
     from dino_foresight_ros.commands.training.arguments import open_encoder
     from dino_foresight_ros.model import HeadInput, IdentityPCA
-    from dino_foresight_ros.training.data import open_recordings, split_recordings
+    from dino_foresight_ros.training.data import check_disjoint, open_recordings, split_recordings
     from dino_foresight_ros.training.encoders import encoder_origin
     from dino_foresight_ros.training.head_inputs import HeadInputs
     from dino_foresight_ros.training.model_parts import load_forecaster, load_pca
@@ -221,6 +221,7 @@ def _open(args: argparse.Namespace, recipe: Any, device: Any, say: Any) -> Any:
     inputs = HeadInputs(encoder, pca, forecaster, reads, args.steps_ahead)
     if args.validation is not None:
         train, held_out = recordings, open_recordings(args.validation, say)
+        check_disjoint(train, held_out, "trained on and validated on")
     else:
         gap_s = (inputs.steps + 4) * (interval_s or 0.4)
         train, held_out = split_recordings(recordings, args.validation_share, recipe.seed, gap_s)

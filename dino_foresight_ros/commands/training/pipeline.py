@@ -128,9 +128,11 @@ class Pipeline:
 
     def _check_tests(self) -> None:
         """Refuse to train for hours for what cannot be measured then."""
-        from dino_foresight_ros.training.data import common_label_space
+        from dino_foresight_ros.training.data import check_disjoint, common_label_space
 
+        used = [*self._open(self._data), *self._open(self._labels)]
         for specs in self._tests.values():
+            check_disjoint(used, self._open(specs), "trained on and measured on")
             common_label_space([r for r in self._open(specs) if r.labelled("segmentation").size])
         interval_s = self._args.interval or 0.2
         test = self._open(self._tests["evaluation"])

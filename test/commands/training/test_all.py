@@ -149,6 +149,7 @@ def test_only_the_wanted_heads_are_trained(calls: Calls, train_all: Callable[...
         (["--head-preset", "huge"], 2, "preset 'huge' is unknown"),
         (["--interval", "3"], 1, "nothing to measure on"),
         (["--test", "synthetic:?seeds=1&frames=2&size=42x56"], 1, "nothing to measure on"),
+        (["--test", DATA], 1, "60 of its frames would be trained on and measured on"),
         (["--minutes", "-1"], 2, "minutes is -1.0; it must be positive"),
         (["--head-steps", "0"], 2, "steps is 0; it must be >= 1"),
         (["--channels", "0"], 2, "--channels is 0; it must be >= 1"),

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.training.data import Recording, open_recordings, split_recordings
+from dino_foresight_ros.training.data import (
+    Recording,
+    check_disjoint,
+    open_recordings,
+    split_recordings,
+)
 
 
 def worlds(count: int, frames: int = 40) -> list[Recording]:
@@ -44,3 +49,15 @@ def test_too_little_data_and_senseless_shares_are_refused() -> None:
     for share in (0.0, 1.0, float("nan")):
         with pytest.raises(UsageError):
             split_recordings(worlds(1), share, seed=0)
+
+
+def test_frames_in_both_parts_are_refused_and_neighbouring_parts_are_not() -> None:
+    data = "synthetic:?seeds=0&frames=40&size=20x30&part="
+    first, second, across = (open_recordings([data + part]) for part in ("0-0.7", "0.7-1", "0.6-1"))
+    check_disjoint(first, second, "used twice")
+    # The part of 28 frames ends within the third: 24 to 27.
+    with pytest.raises(InputError, match=r"0\.6-1: 4 of its frames would be used twice"):
+        check_disjoint(first, across, "used twice")
+    with pytest.raises(InputError, match="12 of its frames"):
+        check_disjoint(worlds(1), second, "used twice")
+    check_disjoint(worlds(1)[:0], second, "used twice")
