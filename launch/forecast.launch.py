@@ -6,8 +6,11 @@ ros2 launch dino_foresight_ros forecast.launch.py preset:=six-cameras bundle:=/p
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
+import yaml
 from ament_index_python.packages import (
     PackageNotFoundError,
     get_package_prefix,
@@ -18,7 +21,12 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from dino_foresight_ros.ros.topic_names import camera_info_beside
+from dino_foresight_ros.ros.topic_names import (
+    CameraTopics,
+    camera_info_beside,
+    camera_topics,
+    full_name,
+)
 from launch import Action, LaunchContext, LaunchDescription
 
 PACKAGE = "dino_foresight_ros"
@@ -84,7 +92,18 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
             YES_NO,
         ),
         _argument("log_level", "The least severe log messages to show.", "info", LOG_LEVELS),
-        _argument("rviz", "Whether to start rviz2 with config/forecast.rviz.", "false", YES_NO),
+        _argument(
+            "rviz",
+            "Whether to start rviz2 with config/forecast.rviz, and overlay_node for its pictures "
+            "and clouds. Of several cameras, RViz shows the first.",
+            "false",
+            YES_NO,
+        ),
+        _argument(
+            "fixed_frame",
+            "The frame that RViz shows everything in, such as map. "
+            "Empty: as config/forecast.rviz says (camera).",
+        ),
     ]
 
 
@@ -106,11 +125,19 @@ def parameter_files(preset: str, params_file: str) -> list[str]:
     return [str(file) for file in files]
 
 
+def _value(context: LaunchContext, name: str) -> str:
+    return LaunchConfiguration(name).perform(context).strip()
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.strip("[]").split(",") if (name := part.strip())]
+
+
 def start_node(context: LaunchContext) -> list[Action]:
     """Build the node's action from the arguments."""
 
     def value(name: str) -> str:
-        return LaunchConfiguration(name).perform(context).strip()
+        return _value(context, name)
 
     given = {
         name: ParameterValue(value(name), value_type=str)
@@ -118,7 +145,7 @@ def start_node(context: LaunchContext) -> list[Action]:
         if value(name)
     }
     if value("cameras"):
-        given["cameras"] = [name.strip() for name in value("cameras").strip("[]").split(",")]
+        given["cameras"] = _names(value("cameras"))
     if value("use_sim_time") == "true":
         given["use_sim_time"] = True
     # The node's own logger, so that "debug" does not show the middleware's.
@@ -142,24 +169,84 @@ def start_node(context: LaunchContext) -> list[Action]:
     ]
 
 
+def cameras_shown(context: LaunchContext) -> tuple[list[CameraTopics], str]:
+    """Topics of the cameras that forecast_node is going to listen to, and their transport."""
+    settings: dict[str, Any] = {}  # config/forecast.yaml has them all
+    for file in parameter_files(_value(context, "preset"), _value(context, "params_file")):
+        for node, content in (yaml.safe_load(Path(file).read_text()) or {}).items():
+            if node == "/**" or node.rpartition("/")[2] == "forecast_node":
+                settings |= content.get("ros__parameters", {})
+    cameras = _names(_value(context, "cameras")) or settings["cameras"]
+    template = _value(context, "camera_topic") or settings["camera_topic"]
+    transport = _value(context, "image_transport") or settings["image_transport"]
+    if cameras:
+        return camera_topics(cameras, template), transport
+    image = _value(context, "image")
+    info = _value(context, "camera_info") or camera_info_beside(image)
+    return [CameraTopics("", image, info)], transport
+
+
+def start_overlays(context: LaunchContext) -> list[Action]:
+    """Start an overlay_node for each camera, where RViz is wanted."""
+    if _value(context, "rviz") != "true":
+        return []
+    cameras, transport = cameras_shown(context)
+    namespace = _value(context, "namespace")
+    return [
+        Node(
+            package=PACKAGE,
+            executable="overlay_node",
+            name="overlay_node",
+            # Where this camera's foresight/... is.
+            namespace=full_name(namespace, camera.camera),
+            output="screen",
+            parameters=[
+                {
+                    "image_transport": transport,
+                    "use_sim_time": _value(context, "use_sim_time") == "true",
+                }
+            ],
+            remappings=[
+                ("image", full_name(namespace, camera.image)),
+                ("camera_info", full_name(namespace, camera.camera_info)),
+            ],
+        )
+        for camera in cameras
+    ]
+
+
+def rviz_remappings(config: Path, camera: CameraTopics, namespace: str) -> list[tuple[str, str]]:
+    """From each topic of the RViz file, which knows of one camera only, to this camera's."""
+    topics = set(re.findall(r"(?:Value|Topic): (/\S+)", config.read_text()))
+    # A DepthCloud finds the calibration by itself, beside the depth.
+    topics |= {camera_info_beside(topic) for topic in topics if topic.endswith("/depth")}
+    # RViz asks for raw images, which drivers publish beside the compressed ones.
+    own = {"/image": camera.image.removesuffix("/compressed")}
+    for topic in topics - set(own):
+        own[topic] = camera.outputs + topic.removeprefix("/foresight")
+    return [(topic, full_name(namespace, name)) for topic, name in sorted(own.items())]
+
+
 def start_rviz(context: LaunchContext) -> list[Action]:
     """Start rviz2 where it is wanted and installed."""
-    if LaunchConfiguration("rviz").perform(context) != "true":
+    if _value(context, "rviz") != "true":
         return []
     try:
         get_package_prefix("rviz2")
     except PackageNotFoundError:
         return [LogInfo(msg="rviz2 is not installed (package rviz2); going on without it")]
     config = Path(get_package_share_directory(PACKAGE), "config", "forecast.rviz")
-    sim_time = LaunchConfiguration("use_sim_time").perform(context) == "true"
+    frame, namespace = _value(context, "fixed_frame"), _value(context, "namespace")
     return [
         Node(
             package="rviz2",
             executable="rviz2",
             name="rviz2",
-            namespace=LaunchConfiguration("namespace"),
-            arguments=["-d", str(config)] if config.is_file() else [],
-            parameters=[{"use_sim_time": sim_time}],
+            namespace=namespace,
+            output="screen",
+            arguments=["-d", str(config), *(["-f", frame] if frame else [])],
+            parameters=[{"use_sim_time": _value(context, "use_sim_time") == "true"}],
+            remappings=rviz_remappings(config, cameras_shown(context)[0][0], namespace),
         )
     ]
 
@@ -170,6 +257,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             *declare_arguments(),
             OpaqueFunction(function=start_node),
+            OpaqueFunction(function=start_overlays),
             OpaqueFunction(function=start_rviz),
         ]
     )

@@ -35,7 +35,7 @@ from rclpy.node import NodeNameNonExistentError
 
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS
-from dino_foresight_ros.ros.topic_names import camera_info_beside
+from dino_foresight_ros.ros.topic_names import camera_info_beside, full_name
 from launch import Action, LaunchContext, LaunchDescription
 
 PACKAGE = "dino_foresight_ros"
@@ -144,13 +144,6 @@ def _bag_topic(context: LaunchContext) -> tuple[str, str]:
     return topic.name, "compressed" if topic.msgtype.endswith("CompressedImage") else "raw"
 
 
-def _resolve(context: LaunchContext, topic: str) -> str:
-    """The full name of a topic of forecast_node's."""
-    if topic.startswith("/"):
-        return topic
-    return "/" + "/".join(filter(None, [_value(context, "namespace").strip("/"), topic]))
-
-
 def start_replay(context: LaunchContext) -> list[Action]:
     """Build the player's action from the arguments, those of forecast.launch.py included."""
     if _value(context, "bag") and _uses_bag_play(context):
@@ -210,8 +203,9 @@ def _play_once_heard(context: LaunchContext, deadline_s: float) -> list[Action]:
     if not _has_several_cameras(context):
         topic, image = _bag_topic(context)[0], _value(context, "image")
         info = _value(context, "camera_info") or camera_info_beside(image)
-        command += ["--remap", f"{topic}:={_resolve(context, image)}"]
-        command.append(f"{camera_info_beside(topic)}:={_resolve(context, info)}")
+        namespace = _value(context, "namespace")
+        command += ["--remap", f"{topic}:={full_name(namespace, image)}"]
+        command.append(f"{camera_info_beside(topic)}:={full_name(namespace, info)}")
     player = ExecuteProcess(cmd=command, output="screen", on_exit=_at_end(context))
     return [TimerAction(period=PLAY_DELAY_S, actions=[player])]
 

@@ -41,3 +41,13 @@ def camera_info_beside(image_topic: str) -> str:
     """
     folder, slash, _ = image_topic.removesuffix("/compressed").rpartition("/")
     return f"{folder}{slash}camera_info"
+
+
+def full_name(namespace: str, topic: str) -> str:
+    """Return the full name of a topic, or of a deeper namespace, that is given within a namespace.
+
+    A name that begins with / is full already; an empty one gives the namespace itself.
+    """
+    if topic.startswith("/"):
+        return topic
+    return "/" + "/".join(filter(None, [namespace.strip("/"), topic]))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("launch", reason="needs ros2/launch, which no package index has")
 pytest.importorskip("launch_ros", reason="needs ros2/launch_ros, which no package index has")
+
+from launch_processes import kill_all, run_launch
 
 ARGUMENTS = {
     "preset",
@@ -35,20 +35,8 @@ ARGUMENTS = {
     "respawn",
     "log_level",
     "rviz",
+    "fixed_frame",
 }
-# Runs a launch file as `ros2 launch` does: argv is its path, then name:=value arguments.
-RUNNER = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-arguments = [tuple(a.split(":=", 1)) for a in sys.argv[2:]]
-source = PythonLaunchDescriptionSource(sys.argv[1])
-service = LaunchService(noninteractive=True)
-service.include_launch_description(
-    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)]))
-sys.exit(service.run())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -72,24 +60,6 @@ def test_every_argument_is_declared_and_described(module: Any) -> None:
     for argument in arguments:
         assert len(argument.description) > 15, argument.name
         assert argument.default_value is not None, argument.name
-
-
-def run_launch(launch_file: Path, environment: dict[str, str], *arguments: str) -> Any:
-    return subprocess.Popen(
-        [sys.executable, "-c", RUNNER, str(launch_file), *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def kill_all(running: subprocess.Popen[str]) -> None:
-    """End the launch system and, should it have left it behind, its node."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
 
 
 def read_until(running: subprocess.Popen[str], text: str, count: int = 1) -> list[str]:

@@ -13,24 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from launch_processes import RUNNER
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 launch = pytest.importorskip("launch", reason="needs ros2/launch, which no package index has")
 pytest.importorskip("launch_ros", reason="needs ros2/launch_ros, which no package index has")
 
-# Runs a launch file as `ros2 launch` does: argv is its path, then name:=value arguments.
-RUNNER = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-arguments = [tuple(a.split(":=", 1)) for a in sys.argv[2:]]
-source = PythonLaunchDescriptionSource(sys.argv[1])
-service = LaunchService(noninteractive=True)
-service.include_launch_description(
-    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)]))
-sys.exit(service.run())
-"""
 TIMEOUT_S = 180.0
 
 
