@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import NoReturn
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -166,13 +167,23 @@ def _take_down(node: Node | None) -> None:
         print(f"while ending: {_one_line(error)}", file=sys.stderr)
 
 
+def leave(exit_code: int) -> NoReturn:
+    """End the process at once, after run_node has taken its node down.
+
+    Python's own ending would first unload torch, which takes a second, in which a process manager
+    waits for nothing; and it can crash while a thread is deep in native code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a closed pipe, a closed stream
+            stream.flush()
+    os._exit(exit_code)
+
+
 def _leave_if_work_is_stuck(exit_code: int) -> None:
-    """Leave without finalising while a thread is deep in native code, which can crash then."""
+    """Leave at once while a thread is still deep in native code, whoever called."""
     stuck = [t for t in threading.enumerate() if t.name.startswith("foresight-") and t.is_alive()]
     if stuck:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(exit_code)
+        leave(exit_code)
 
 
 def _report(error: BaseException) -> int:

@@ -115,3 +115,23 @@ def test_signal_ends_the_process_cleanly(
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout, stderr) == (0, out, "")
     assert time.monotonic() - started < 5
+
+
+def test_leaving_flushes_keeps_the_exit_code_and_waits_for_nothing(
+    ros_domain: dict[str, str],
+) -> None:
+    program = (
+        "import atexit, sys\n"
+        "from dino_foresight_ros.ros.run import leave\n"
+        "atexit.register(print, 'unloading')\n"
+        "sys.stdout.write('said')\n"
+        "leave(3)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={k: v for k, v in ros_domain.items() if k != "PYTHONUNBUFFERED"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "said", "")
