@@ -59,6 +59,8 @@ def load_encoder(
         raise BundleError(f"{path} holds no encoder: neither {MANIFEST} nor part.yaml is in it")
     else:
         encoder, name = _pretrained(text, image_size or IMAGE_SIZE, layers), text
+    if layers is not None:  # or an error about other layers would give twice the same name
+        name += f", layers {','.join(map(str, layers))}"
     config = encoder.config
     wanted = replace(
         config, image_size=image_size or config.image_size, layers=layers or config.layers

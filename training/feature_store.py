@@ -97,8 +97,14 @@ class StoreInfo:
             ours, theirs = getattr(self, name), getattr(wanted, name)
             if ours != theirs:
                 raise InputError(
-                    f"{where} was made with {name} {ours}, not {theirs}; choose another --out"
+                    f"{where} was made with {name} {_size(ours)}, not {_size(theirs)}; choose "
+                    "another --out"
                 )
+
+
+def _size(value: object) -> str:
+    """A size as it is given on the command line, HxW; other values as they are."""
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _described(info: StoreInfo) -> str:

@@ -92,7 +92,13 @@ def fit_pca(
 
     Raises:
         InputError: no frames, too few tokens, or features that do not vary.
+        UsageError: more channels than the encoder gives values.
     """
+    if recipe.channels is not None and recipe.channels > encoder.feature_size:
+        raise UsageError(
+            f"channels is {recipe.channels}; it must be at most {encoder.feature_size}, which is "
+            "what the encoder gives per patch"
+        )
     chunks = choose_frames(recordings, encoder.config.grid, recipe)
     total = sum(len(chunk.frames) for chunk in chunks)
     bad = BadFiles(total) if bad is None else bad

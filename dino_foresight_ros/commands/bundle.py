@@ -136,8 +136,21 @@ def _show(path: str) -> int:
     for name, part in parts.items():
         rows[f"{name} parameters"] = f"{sum(p.numel() for p in part.parameters()):,}"
     for key, value in bundle.info.items():
-        rows[key] = str(value)
+        if key == "provenance" and isinstance(value, dict):
+            rows |= {f"{kind} is": _origin(part) for kind, part in value.items()}
+        else:
+            rows[key] = str(value)
     width = max(map(len, rows))
     for key, value in rows.items():
         print(f"{key:<{width}}  {value}")
     return 0
+
+
+def _origin(part: Any) -> str:
+    """Which part it is and how it came about, in a line; bundle.yaml has recipe and scores."""
+    if not isinstance(part, dict):
+        return str(part)
+    name, print_ = part.get("name"), str(part.get("fingerprint"))[:8]
+    more = {"seed": part.get("seed"), "code": part.get("code_version")}
+    known = "".join(f", {key} {value}" for key, value in more.items() if value is not None)
+    return f"'{name}' ({print_}){known}"

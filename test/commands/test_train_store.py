@@ -61,6 +61,16 @@ def test_pca_writes_a_part_with_a_scree_plot(micro: Path, pca: Path):
         assert picture.size == (840, 504)
 
 
+def test_more_channels_than_values_are_refused_before_anything_is_encoded(
+    micro: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ("--data", synthetic("0", 2), "--channels", 97, "--out", tmp_path / "pca")
+    train("pca", micro, *words, code=2)
+    error = capsys.readouterr().err
+    assert "channels is 97; it must be at most 96" in error
+    assert "%|" not in error  # the progress bar: nothing was encoded
+
+
 def test_pca_takes_at_most_the_tokens_asked_for_and_chooses_channels_by_share(
     micro: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -197,6 +207,11 @@ def test_parts_become_a_bundle_that_runs(
     assert bundle.info["licence"] == "mine"
     scores = bundle.info["provenance"]["segmentation head"]["scores"]
     assert scores == load_head(heads["segmentation"])[1].scores
+    capsys.readouterr()
+    assert main(["bundle", "show", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "'PCA of micro' (" in shown
+    assert max(map(len, shown.splitlines())) < 160
     images = torch.randint(0, 255, (1, 60, 90, 3), dtype=torch.uint8)
     for a, b in ((bundle, original), (original, bundle)):
         assert torch.equal(
@@ -217,6 +232,26 @@ def test_parts_of_another_pca_are_refused_with_both_names(
     assert "was made with the pca 'PCA of micro'" in line
     assert "not with 'pca20'" in line
     assert not (tmp_path / "b").exists()
+
+
+def test_other_layers_of_the_same_encoder_are_refused_by_name(
+    micro: Path, pca: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = [
+        "--data",
+        synthetic("0", 4),
+        "--pca",
+        pca,
+        "--layers",
+        "0,1,2",
+        "--out",
+        tmp_path / "f",
+    ]
+    train("features", micro, *words, "--out", tmp_path / "f", code=1)
+    line = last_line(capsys)
+    assert "was made with the encoder 'vit" in line
+    assert ", layers 0,1,2'" in line.split("not with")[1]
+    assert ", layers" not in line.split("not with")[0]
 
 
 @pytest.mark.parametrize("layers", [None, "0"])

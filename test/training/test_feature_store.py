@@ -14,7 +14,7 @@ from micro_bundle import make_micro_bundle
 from training_data import synthetic
 
 from dino_foresight_ros.errors import ForesightError, InputError
-from dino_foresight_ros.model import PCA, Bundle
+from dino_foresight_ros.model import PCA, Bundle, Encoder
 from dino_foresight_ros.training.data import BadFiles, Recording, UnreadableFrame, open_recordings
 from dino_foresight_ros.training.encoders import encoder_origin
 from dino_foresight_ros.training.feature_plan import FeatureRecipe, plan_store
@@ -215,6 +215,16 @@ def test_the_same_weights_in_half_precision_are_the_same_encoder(tmp_path: Path)
     assert encoder_origin(load_encoder(path, (84, 84))) == encoder_origin(full)
     other_layers = load_encoder(path, layers=(0, 1, 2))
     assert encoder_origin(other_layers).fingerprint != encoder_origin(full).fingerprint
+
+
+def test_another_image_size_is_refused_as_it_is_given_on_the_command_line(
+    bundle: Bundle, recordings, written: Path
+):
+    size = tuple(14 + side for side in bundle.encoder.config.image_size)
+    encoder = Encoder(replace(bundle.encoder.config, image_size=size), bundle.encoder.vit)
+    pca = (bundle.pca, pca_origin(bundle.pca, "micro"))
+    with pytest.raises(InputError, match=rf"with image_size \d+x\d+, not {size[0]}x{size[1]};"):
+        plan_store(recordings, encoder, pca, FeatureRecipe(), written)
 
 
 @pytest.mark.parametrize(
