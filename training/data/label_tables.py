@@ -65,7 +65,8 @@ class LabelTable:
                 some = ", ".join(str(value) for value in strange[:8])
                 raise InputError(
                     f"{file} holds class ids outside the list: {some}; mend the labels, or take "
-                    "such pixels as unlabelled with ?unknown=ignore behind the path"
+                    "such pixels as unlabelled with the option unknown=ignore "
+                    "(DIR?unknown=ignore, or &unknown=ignore behind other options)"
                 )
         return self._table[stored]
 

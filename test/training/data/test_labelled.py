@@ -84,6 +84,7 @@ def test_ids_outside_the_list_are_named_or_ignored_on_demand(
     assert not isinstance(caught.value, UnreadableFrame)  # not one of a few bad files
     assert f"{path} holds class ids outside the list: 13, 77" in str(caught.value)
     assert "?unknown=ignore" in str(caught.value)
+    assert "&unknown=ignore behind other options" in str(caught.value)
     recording.read([2])  # the picture is fine
     lenient = open_recordings([f"camvid:{root}?unknown=ignore"])[0]
     found = lenient.read([2], ["segmentation"])[0].labels.segmentation
