@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -61,8 +60,10 @@ def test_burst_of_500_frames(scene: Scene) -> None:
 
 def test_pause_of_20_seconds(scene: Scene) -> None:
     """20 s by the stamps, on the wall longer than stream_timeout_s; the soak waits 20 s."""
+    scene.send_good()
     resumed = scene.process.text.count("the image stream resumed")
-    scene.wait_for(lambda: "no image for" in str(scene.newest_message()), 10.0)
+    stopped = scene.process.text.count("no image came")
+    scene.wait_for(lambda: scene.process.text.count("no image came") == stopped + 1, 10.0)
     scene.clock_ns += 20 * 10**9
     first = scene.clock_ns
     (forecast, *_) = scene.recovers()
@@ -124,17 +125,14 @@ def test_two_publishers_on_one_topic(scene: Scene, peers: Peers) -> None:
     scene.recovers()
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["never_spins", "frozen"])
-def test_subscriber_that_never_reads(scene: Scene, peers: Peers, frozen: bool) -> None:
+def test_subscriber_that_never_reads(scene: Scene, peers: Peers) -> None:
     """Reliable outputs wait for nobody: the model goes on, and others get every forecast."""
     depth = f"{namespace_of(scene)}/foresight/step_1/depth"
     before = scene.client.node.count_subscribers(depth)
     deaf = peers("deaf", namespace_of(scene))
     assert deaf.stdout is not None
-    assert "subscribed" in deaf.stdout.readline()
+    assert any("subscribed" in line for line in deaf.stdout)  # after what the middleware prints
     scene.wait_for(lambda: scene.client.node.count_subscribers(depth) == before + 1)
-    if frozen:
-        deaf.send_signal(signal.SIGSTOP)
     stamps = [scene.send_good() for _ in range(60)]
     got = [stamp for stamp in stamps if scene.forecast_of(stamp) is not None]
     assert len(got) >= 57
