@@ -93,6 +93,8 @@ def measure_overhead(case: Case, frames: int = 100) -> Overhead:
                 node.destroy_node()
         finally:
             rclpy.try_shutdown()
+            # --log-level holds for the process, not for the context.
+            rclpy.logging.set_logger_level("", rclpy.logging.LoggingSeverity.INFO)
 
 
 def _measure(node: Any, case: Case, frames: int) -> Overhead:

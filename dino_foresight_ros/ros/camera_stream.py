@@ -133,8 +133,8 @@ class CameraStream:
             return "waiting for it to resume"
         node = self._node
         kinds = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
-        own = node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())
-        own_topics = {name for name, _ in own}
+        # Not by the graph, which may know another node of this name.
+        own_topics = {publisher.topic_name for publisher in node.publishers}
         topics = sorted(
             name
             for name, types in node.get_topic_names_and_types()

@@ -131,6 +131,8 @@ def node(
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+        # --log-level holds for the process, not for the context.
+        rclpy.logging.set_logger_level("", rclpy.logging.LoggingSeverity.INFO)
 
 
 @pytest.mark.parametrize("node", ["raw", "compressed"], indirect=True)
