@@ -62,9 +62,10 @@ setup(
         "torchvision>=0.21",
         "tqdm>=4.60",
     ],
-    # What dino_foresight_ros.training imports besides; a robot that only forecasts goes without.
+    # What only some commands import; a robot that only forecasts goes without.
     extras_require={
         "training": ["matplotlib>=3.8", "tensorboard>=2.15", "torchmetrics>=1.4"],
+        "view": ["rerun-sdk>=0.39"],
     },
     entry_points={"console_scripts": ["foresight = dino_foresight_ros.cli:main"]},
     zip_safe=False,
