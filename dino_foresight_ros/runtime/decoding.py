@@ -31,10 +31,12 @@ class Wish(NamedTuple):
     Attributes:
         names: outputs of step 1, 2, ..., as many as are predicted.
         size: (H, W) of the maps; patch grid x 8 when None.
+        seen: outputs of the newest context frame itself.
     """
 
     names: Sequence[frozenset[str]]
     size: tuple[int, int] | None
+    seen: frozenset[str] = frozenset()
 
 
 class _Part(NamedTuple):
@@ -87,6 +89,16 @@ class Decoder:
                     good = torch.isfinite(part.values).flatten(1).all(dim=1)
                     finite = _and(finite, part.rows, good)
         return self._download(parts, wishes), finite.tolist()
+
+    def decode_seen(
+        self, newest: Tensor, wishes: Sequence[Wish]
+    ) -> tuple[list[dict[str, np.ndarray]], list[bool]]:
+        """The same of the newest context frames, (B, h, w, C); free where nobody wants any."""
+        if not any(wish.seen for wish in wishes):
+            return [{} for _ in wishes], [True] * len(wishes)
+        only = [Wish([wish.seen], wish.size) for wish in wishes]
+        maps, finite = self.decode(newest[:, None], {}, only)
+        return [steps[0] for steps in maps], finite
 
     def _decode_step(
         self,

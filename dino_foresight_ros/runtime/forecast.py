@@ -9,10 +9,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class StepForecast:
-    """The predicted scene at one future instant.
+    """The predicted scene at one future instant, or the seen one as the model describes it.
 
     Attributes:
-        step: 1 for the next frame, 2 for the one after it, ...
+        step: 1 for the next frame, 2 for the one after it, ...; 0 for the newest context frame.
         target_stamp_ns: the instant that is predicted, nanoseconds in the input's time base.
         horizon_s: seconds from the newest context frame to that instant.
         segmentation: (H, W) uint8 class ids, or None when not wanted or no such head.
@@ -45,6 +45,7 @@ class Forecast:
         model_name: name of the bundle.
         trained: False when the weights are random: the result means nothing then.
         duration_s: wall time that the engine spent on this frame, seconds.
+        seen: step 0, the newest context frame itself; None unless asked for.
     """
 
     stamp_ns: int
@@ -54,3 +55,4 @@ class Forecast:
     model_name: str
     trained: bool
     duration_s: float
+    seen: StepForecast | None = None

@@ -25,7 +25,13 @@ from dino_foresight_ros.runtime.decoding import HEAD_OF, Decoder, Maps, Wish
 from dino_foresight_ros.runtime.feature_buffer import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
-from dino_foresight_ros.runtime.wanted import Wanted, check_wanted, is_whole, names_by_step
+from dino_foresight_ros.runtime.wanted import (
+    Wanted,
+    check_wanted,
+    is_whole,
+    names_by_step,
+    names_of_seen,
+)
 
 MAX_OUTPUT_SIDE = 8192
 
@@ -138,8 +144,16 @@ class Foresight:
         """Outputs that the bundle's heads can give, features aside."""
         return frozenset(name for name, head in HEAD_OF.items() if head in self.bundle.heads)
 
+    @property
+    def available_of_seen(self) -> frozenset[str]:
+        """Those of them that step 0 has too: heads on the forecaster's layers need a prediction."""
+        layered = {name for name, read in self.bundle.inputs.items() if read.layers}
+        return frozenset(name for name in self.available if HEAD_OF[name] not in layered)
+
     def _check_wanted(self, wanted: Wanted) -> Wanted:
-        return check_wanted(wanted, self.available | {"features"}, self.steps)
+        features = {"features"}
+        of_seen = self.available_of_seen | features
+        return check_wanted(wanted, self.available | features, self.steps, of_seen)
 
     def reset(self, camera: str | None = None) -> None:
         """Drop the context of one camera, or of all."""
@@ -210,13 +224,13 @@ class Foresight:
             retry_out_of_memory(lambda: self._fill(fresh, frames))
         by_steps: dict[int, dict[str, Wish]] = {}
         for name in fresh:
-            names = names_by_step(wanted[name], self.steps)
+            names, seen = names_by_step(wanted[name], self.steps), names_of_seen(wanted[name])
             if self._buffers[name].context_stamps() is None:
                 results[name] = results[name]._replace(drop="context_filling")
-            elif not names:
+            elif not names and not seen:
                 results[name] = results[name]._replace(drop="unwanted")
             else:
-                wish = Wish(names, self._size_of(frames[name].image))
+                wish = Wish(names, self._size_of(frames[name].image), seen)
                 by_steps.setdefault(len(names), {})[name] = wish
         for wishes in by_steps.values():
             for name, outcome in self._forecast(wishes, started).items():
@@ -267,15 +281,18 @@ class Foresight:
         """Forecast cameras, of which equally many steps are wanted, in one batch."""
         wished = list(wishes.values())
 
-        def work() -> tuple[list[Maps], list[bool]]:
+        def work() -> tuple[list[dict[str, np.ndarray]], list[Maps], list[bool]]:
             found = [context for n in wishes if (context := self._buffers[n].context()) is not None]
-            predicted, hidden = self._rollout(torch.stack(found), len(wished[0].names))
-            return self._decoder.decode(predicted, hidden, wished)
+            contexts = torch.stack(found)
+            predicted, hidden = self._rollout(contexts, len(wished[0].names))
+            seen, sound = self._decoder.decode_seen(contexts[:, -1], wished)
+            maps, finite = self._decoder.decode(predicted, hidden, wished)
+            return seen, maps, [a and b for a, b in zip(sound, finite, strict=True)]
 
         outcomes: dict[str, Forecast | ModelOutputError] = {}
-        for name, maps, finite in zip(wishes, *retry_out_of_memory(work), strict=True):
+        for name, seen, maps, finite in zip(wishes, *retry_out_of_memory(work), strict=True):
             if finite:
-                outcomes[name] = self._assemble(name, maps, started)
+                outcomes[name] = self._assemble(name, seen, maps, started)
                 continue
             self.reset(name)
             outcomes[name] = ModelOutputError(
@@ -289,6 +306,8 @@ class Foresight:
 
         With it, layer -> (B, steps, h, w, D) of the forecaster's layers that heads read.
         """
+        if steps == 0:  # only the newest frame itself is wanted
+            return contexts[:, :0], {}
         if self._layers:
             assert isinstance(self.bundle.forecaster, Forecaster)
             return self.bundle.forecaster.rollout_with_layers(contexts, steps, self._layers)
@@ -296,24 +315,23 @@ class Foresight:
             return self.bundle.forecaster.rollout(contexts, steps), {}
         return rollout(self._predict, contexts, steps), {}
 
-    def _assemble(self, camera: str, maps: Maps, started: float) -> Forecast:
+    def _assemble(
+        self, camera: str, seen: dict[str, np.ndarray], maps: Maps, started: float
+    ) -> Forecast:
         stamps = self._buffers[camera].context_stamps()
         assert stamps is not None
-        steps = tuple(
-            StepForecast(
-                step=k,
-                target_stamp_ns=stamps[-1] + k * self.rule.interval_ns,
-                horizon_s=k * self.bundle.frame_interval_s,
-                **step,
-            )
-            for k, step in enumerate(maps, start=1)
-        )
+
+        def step(k: int, values: dict[str, np.ndarray]) -> StepForecast:
+            target_ns = stamps[-1] + k * self.rule.interval_ns
+            return StepForecast(k, target_ns, k * self.bundle.frame_interval_s, **values)
+
         return Forecast(
             stamp_ns=stamps[-1],
             context_stamps_ns=stamps,
             frame_interval_s=self.bundle.frame_interval_s,
-            steps=steps,
+            steps=tuple(step(k, values) for k, values in enumerate(maps, start=1)),
             model_name=self.bundle.name,
             trained=self.bundle.trained,
             duration_s=time.perf_counter() - started,
+            seen=step(0, seen) if seen else None,
         )

@@ -291,11 +291,6 @@ def test_unknown_outputs_are_refused_with_the_valid_ones(bundle: Bundle):
         Foresight(bundle, wanted=frozenset({"flow"}))
 
 
-def test_steps_are_counted_from_one(bundle: Bundle):
-    with pytest.raises(UsageError, match="steps count from 1"):
-        Foresight(bundle, wanted={0: frozenset({"depth"})})
-
-
 def test_two_runs_agree_exactly(bundle: Bundle):
     first, second = (fill(Foresight(bundle, steps=2, wanted=ALL)) for _ in range(2))
     for a, b in zip(first.steps, second.steps, strict=True):
