@@ -29,6 +29,14 @@ beside = [
     for name in (top, *(f"{top}.{sub}" for sub in find_packages(top)))
 ]
 
+# Bundles that come with the package, where a ROS installation has them too.
+bundles = [
+    (f"share/{NAME}/{folder.relative_to(HERE)}", sorted(map(str, files)))
+    for folder in sorted((HERE / "assets").glob("*"))
+    if folder.is_dir()
+    and (files := [path.relative_to(HERE) for path in folder.iterdir() if path.is_file()])
+]
+
 setup(
     name=NAME,
     version=read_version(),
@@ -43,6 +51,7 @@ setup(
         NAME: ["**/*.yaml", "**/*.html", "py.typed"],
         f"{NAME}.training": ["presets/*.yaml"],
     },
+    data_files=bundles,
     # What the model, the readers of recordings and the command line import. rclpy and the message
     # packages are no requirements: only the nodes need them, and a robot has them from ROS 2.
     install_requires=[

@@ -14,8 +14,8 @@ from dino_foresight_ros.model.bundle import MANIFEST, Bundle
 from dino_foresight_ros.model.devices import resolve_device
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
-from dino_foresight_ros.model.presets import UNTRAINED_TINY
 from dino_foresight_ros.model.weights import load_strict
+from dino_foresight_ros.shipped import names_bundle
 
 from .parts import Origin, fingerprint, is_part, read_part
 
@@ -35,7 +35,7 @@ def load_encoder(
     """Load an encoder.
 
     Args:
-        text: a bundle (folder, hub:owner/name or untrained-tiny), whose encoder is taken; the
+        text: a bundle (folder, hub:owner/name, tiny or untrained-tiny), whose encoder is taken; the
             folder of an encoder part; or a family (dinov2-base-reg, ...) or timm model name, whose
             pretrained weights timm fetches.
         image_size: (H, W) pixels; the bundle's or part's own, else the paper's 224x448.
@@ -50,7 +50,7 @@ def load_encoder(
     """
     device = resolve_device(device) if isinstance(device, str) else device
     path = Path(text)
-    if text == UNTRAINED_TINY or text.startswith("hub:") or (path / MANIFEST).is_file():
+    if names_bundle(text) or (path / MANIFEST).is_file():
         bundle = Bundle.load(text)
         encoder, name = bundle.encoder, f"{bundle.encoder.config.model} of {bundle.name}"
     elif is_part(path):

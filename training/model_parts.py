@@ -14,10 +14,10 @@ from dino_foresight_ros.model.bundle import MANIFEST, Bundle
 from dino_foresight_ros.model.dpt_head import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
-from dino_foresight_ros.model.presets import UNTRAINED_TINY
 from dino_foresight_ros.model.sliding import SlidingForecaster
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
 from dino_foresight_ros.model.weights import empty, load_strict
+from dino_foresight_ros.shipped import names_bundle
 
 from .encoders import encoder_origin
 from .parts import Origin, Part, fingerprint, is_part, read_part, write_part
@@ -151,8 +151,7 @@ def write_head(
 
 def _bundle(path: str | Path) -> Bundle | None:
     text = str(path)
-    is_bundle = text == UNTRAINED_TINY or text.startswith("hub:")
-    if is_bundle or (not is_part(Path(path)) and (Path(path) / MANIFEST).is_file()):
+    if names_bundle(text) or (not is_part(Path(path)) and (Path(path) / MANIFEST).is_file()):
         return Bundle.load(text)
     return None
 

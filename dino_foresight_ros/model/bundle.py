@@ -22,9 +22,9 @@ from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.sliding import SlidingForecaster
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
 from dino_foresight_ros.model.weights import empty, load_strict, read_tensors, write_tensors
+from dino_foresight_ros.shipped import MANIFEST, TINY, UNTRAINED_TINY, shipped_bundle
 
 SCHEMA = 1
-MANIFEST = "bundle.yaml"
 PRETRAINED = "timm"
 """Value of `encoder.weights` for an encoder whose weights timm fetches by name."""
 
@@ -108,7 +108,9 @@ class Bundle:
 
         Args:
             path: a folder with bundle.yaml; "hub:owner/name[@revision]", which is downloaded unless
-                huggingface_hub's cache has it; or "untrained-tiny", which is made in memory.
+                huggingface_hub's cache has it; "tiny", which comes with the package (a bundle of
+                that name in the working directory goes first); or "untrained-tiny", which is made
+                in memory.
             device: where the weights go; "auto", "cpu", "cuda" or "cuda:N".
             dtype: number format of weights and activations.
 
@@ -124,7 +126,9 @@ class Bundle:
             from dino_foresight_ros.model.hub import resolve_hub
 
             path = resolve_hub(str(path))
-        if str(path) == "untrained-tiny":
+        if str(path) == TINY and not (Path(path) / MANIFEST).is_file():
+            path = shipped_bundle(TINY)
+        if str(path) == UNTRAINED_TINY:
             from dino_foresight_ros.model.presets import untrained_tiny
 
             return untrained_tiny().to(device, dtype)
@@ -239,7 +243,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise BundleError(
             f"{folder} is not a bundle: it has no {MANIFEST}; make one with 'foresight convert' "
-            "or use the word untrained-tiny"
+            f"or use the word {TINY} or {UNTRAINED_TINY}"
         )
     try:
         manifest = yaml.safe_load(path.read_text())

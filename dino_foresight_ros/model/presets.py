@@ -14,8 +14,7 @@ from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
 from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
-
-UNTRAINED_TINY = "untrained-tiny"
+from dino_foresight_ros.shipped import UNTRAINED_TINY
 
 
 def world_segmentation() -> SegmentationTask:

@@ -10,11 +10,11 @@ import numpy as np
 
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
-from dino_foresight_ros.model.presets import UNTRAINED_TINY
 from dino_foresight_ros.ros.forecast_parameters import MAX_STEPS, parse_output_size
 from dino_foresight_ros.ros.forecast_topics import ModelInfo, choose_outputs
 from dino_foresight_ros.runtime import CameraFrame, Foresight
 from dino_foresight_ros.runtime.foresight import OutputSize
+from dino_foresight_ros.shipped import names_bundle
 
 
 class LoadedEngine(NamedTuple):
@@ -38,7 +38,7 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
     device = resolve_device(parameters["device"])
     dtype = resolve_dtype(parameters["dtype"], device)
     name = parameters["bundle"]
-    path = name if name == UNTRAINED_TINY or name.startswith("hub:") else Path(name).expanduser()
+    path = name if names_bundle(name) else Path(name).expanduser()
     bundle = Bundle.load(path, device=device, dtype=dtype)
     cameras = parameters["cameras"] or [""]
     engine = Foresight(

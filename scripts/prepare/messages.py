@@ -11,7 +11,7 @@ import wheels
 from layout import PACKAGE, Layout, clean_environment, digest
 from progress import PreparationError, ToolError, run_logged
 
-LINKED_FOLDERS = (PACKAGE, "training", "benchmark", "launch", "config", "scripts")
+LINKED_FOLDERS = (PACKAGE, "training", "benchmark", "launch", "config", "assets", "scripts")
 
 
 def linked_files(root: Path, *folders: str) -> list[str]:
