@@ -52,7 +52,7 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
     _warm_up(engine, cameras, parameters["steps"])
     return LoadedEngine(
         engine=engine,
-        model=_model_info(bundle, parameters["outputs"]),
+        model=_model_info(engine, parameters["outputs"]),
         trained=bundle.trained,
         device=str(bundle.device),
         dtype=str(dtype).removeprefix("torch."),
@@ -76,7 +76,8 @@ def _warm_up(engine: Foresight, cameras: list[str], steps: int) -> None:
     engine.reset()
 
 
-def _model_info(bundle: Bundle, allowed: list[str]) -> ModelInfo:
+def _model_info(engine: Foresight, allowed: list[str]) -> ModelInfo:
+    bundle = engine.bundle
     segmentation: Any = bundle.tasks.get("segmentation")
     depth: Any = bundle.tasks.get("depth")
     return ModelInfo(
@@ -86,4 +87,5 @@ def _model_info(bundle: Bundle, allowed: list[str]) -> ModelInfo:
         palette=() if segmentation is None else segmentation.palette,
         depth_is_metric=depth is not None and depth.is_metric,
         image_size=bundle.image_size,
+        only_predicted=engine.available - engine.available_of_seen,
     )

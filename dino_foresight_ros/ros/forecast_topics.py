@@ -25,6 +25,7 @@ from dino_foresight_ros.ros.forecast_msgs import (
     build_step_images,
     color_table,
 )
+from dino_foresight_ros.ros.forecast_parameters import MAX_STEPS
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.label_info import build_label_info, label_info_class
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
@@ -44,6 +45,7 @@ class ModelInfo:
         class_names, palette: of the segmentation head; empty without one.
         depth_is_metric: whether depth is metres.
         image_size: (height, width) that the encoder works at.
+        only_predicted: outputs that the seen frame, step 0, does not have.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ModelInfo:
     palette: tuple[tuple[int, int, int], ...] = ()
     depth_is_metric: bool = False
     image_size: tuple[int, int] = (0, 0)
+    only_predicted: frozenset[str] = frozenset()
 
     def describe_outputs(self) -> str:
         """The outputs as their topics are named; says so where depth is not metres."""
@@ -91,7 +94,7 @@ class ForecastTopics:
         label_info = label_info_class()
         self._label_info = label_info and self._create(label_info, "label_info", latched_qos())
         self._features: Any = None
-        self._steps: list[dict[str, Any]] = []
+        self._steps: dict[int, dict[str, Any]] = {}  # 0 is the newest context frame itself
         self._labels_frame_id: str | None = None
         self.change(model.outputs, steps, publish_features)
 
@@ -101,19 +104,18 @@ class ForecastTopics:
             self._is_active = self._forecast.is_activated
             self._model = replace(self._model, outputs=outputs)
             if publish_features and self._features is None:
-                self._features = self._create(FeatureMap, "features")
+                # All steps of a forecast go out at once.
+                self._features = self._create(FeatureMap, "features", output_qos(MAX_STEPS + 1))
             elif not publish_features and self._features is not None:
                 self._node.destroy_lifecycle_publisher(self._features)
                 self._features = None
-            for gone in self._steps[steps:]:
-                self._keep_only((), gone)
-            del self._steps[steps:]
-            self._steps += [{} for _ in range(len(self._steps), steps)]
-            for step, publishers in enumerate(self._steps, start=1):
-                self._change_step(step, publishers)
+            for gone in [step for step in self._steps if step > steps]:
+                self._keep_only((), self._steps.pop(gone))
+            for step in range(steps + 1):
+                self._change_step(step, self._steps.setdefault(step, {}))
 
     def _change_step(self, step: int, publishers: dict[str, Any]) -> None:
-        names = self._step_topics()
+        names = self._step_topics(step)
         self._keep_only(names, publishers)
         for name in names:
             if name not in publishers:
@@ -129,26 +131,31 @@ class ForecastTopics:
         with self._lock:
             self._is_destroyed = True
             every = [self._forecast, self._labels, self._label_info, self._features]
-            every += [publisher for step in self._steps for publisher in step.values()]
+            every += [publisher for step in self._steps.values() for publisher in step.values()]
             for publisher in every:
                 if publisher is not None:
                     self._node.destroy_lifecycle_publisher(publisher)
 
     def wanted(self) -> Mapping[int, frozenset[str]]:
-        """Step -> names of the outputs that somebody subscribes to now; steps count from 1."""
+        """Step -> names of the outputs that somebody subscribes to now.
+
+        Steps count from 1; 0, the newest context frame itself, is left out where nobody wants it.
+        """
         with self._lock:
             return {} if self._is_destroyed else self._subscribed()
 
     def _subscribed(self) -> Mapping[int, frozenset[str]]:
-        always: set[str] = set()
-        if self._forecast.get_subscription_count():
-            always |= self._model.outputs
+        everywhere: set[str] = set()
         if self._features is not None and self._features.get_subscription_count():
-            always.add("features")
-        return {
-            step: frozenset(always | _subscribed_outputs(publishers))
-            for step, publishers in enumerate(self._steps, start=1)
+            everywhere.add("features")
+        predicted = set(everywhere)
+        if self._forecast.get_subscription_count():
+            predicted |= self._model.outputs
+        wanted = {
+            step: frozenset((predicted if step else everywhere) | _subscribed_outputs(publishers))
+            for step, publishers in self._steps.items()
         }
+        return wanted if wanted[0] else {step: wanted[step] for step in wanted if step}
 
     def publish_labels(self, frame_id: str) -> None:
         """Publish class names and colours once per camera frame; they stay latched."""
@@ -186,17 +193,18 @@ class ForecastTopics:
         self, forecast: Forecast, frame_id: str, info: CameraInfo | None, received_s: float
     ) -> None:
         header = build_header(forecast, frame_id)
-        images = [build_step_images(step, header) for step in forecast.steps]
-        for step, made, publishers in zip(forecast.steps, images, self._steps, strict=False):
-            self._publish_step(step, made, publishers, header, info)
+        steps = forecast.steps if forecast.seen is None else (forecast.seen, *forecast.steps)
+        images = [build_step_images(step, header) for step in steps]
+        for step, made in zip(steps, images, strict=True):
+            self._publish_step(step, made, self._steps.get(step.step, {}), header, info)
         if self._features is not None and self._features.get_subscription_count():
-            for step in forecast.steps:
+            for step in steps:
                 if step.features is not None:
                     self._features.publish(build_feature_map(step, header))
-        if self._forecast.get_subscription_count():
+        if forecast.steps and self._forecast.get_subscription_count():
             latency_s = time.monotonic() - received_s
-            metric = self._model.depth_is_metric
-            self._forecast.publish(build_forecast(forecast, header, images, metric, latency_s))
+            metric, predicted = self._model.depth_is_metric, images[-len(forecast.steps) :]
+            self._forecast.publish(build_forecast(forecast, header, predicted, metric, latency_s))
 
     def _publish_step(
         self,
@@ -233,9 +241,11 @@ class ForecastTopics:
             publisher.on_activate(None)
         return publisher
 
-    def _step_topics(self) -> list[str]:
+    def _step_topics(self, step: int) -> list[str]:
         """Names of one step's topics."""
         outputs = self._model.outputs
+        if step == 0:
+            outputs -= self._model.only_predicted
         names: list[str] = [name for name in ("segmentation", "normals") if name in outputs]
         if "segmentation" in outputs:
             names.append("segmentation_color")
