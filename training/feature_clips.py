@@ -22,6 +22,7 @@ class Stored(Protocol):
     name: str
     fingerprint: str
     stamps_ns: NDArray[np.int64]
+    times: int
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """(n,) frame indices -> (n, h, w, C) float16."""
@@ -34,6 +35,7 @@ class FeatureRecording(Recording):
     def __init__(self, stored: Stored, grid: tuple[int, int]) -> None:
         super().__init__(stored.name, stored.stamps_ns, grid)
         self.stored = stored
+        self.times = stored.times
 
     def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
         raise InputError(f"{self.name} holds features, no pictures")

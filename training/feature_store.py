@@ -119,12 +119,14 @@ class StoredRecording:
         fingerprint: of the recording's content.
         stamps_ns: (N,) int64.
         frames: (N,) int64, indices of these frames in the recording.
+        times: as `Recording.times`.
     """
 
     def __init__(self, folder: Path, info: StoreInfo) -> None:
         about = read_yaml(folder / RECORDING)
         try:
             self.name, self.fingerprint = str(about["name"]), str(about["fingerprint"])
+            self.times = int(about.get("times", 1))
             shards = [folder / shard_name(i) for i in range(int(about["shards"]))]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{folder / RECORDING} lacks {error}; make it anew") from error

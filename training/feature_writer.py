@@ -23,7 +23,7 @@ from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
 from .data import BadFiles
 from .feature_plan import FeatureRecipe, Plan, Shard, free_bytes, gigabytes, recording_folder
-from .feature_store import MANIFEST, RECORDING, info_to_dict, is_store
+from .feature_store import MANIFEST, RECORDING, info_to_dict, is_store, read_yaml
 from .reading import Chunk, cut, encode_ahead
 
 _WAITING = 2
@@ -202,12 +202,13 @@ def _prepare(plan: Plan) -> None:
         for number, recording in enumerate(plan.recordings):
             folder = recording_folder(plan.out, recording)
             folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / RECORDING).exists():
-                about = {
-                    "name": recording.name,
-                    "fingerprint": recording.fingerprint,
-                    "shards": sum(shard.recording == number for shard in plan.shards),
-                }
+            about = {
+                "name": recording.name,
+                "fingerprint": recording.fingerprint,
+                "shards": sum(shard.recording == number for shard in plan.shards),
+                "times": recording.times,
+            }
+            if not (folder / RECORDING).exists() or read_yaml(folder / RECORDING) != about:
                 _write_yaml(folder / RECORDING, about)
     except OSError as error:
         raise ForesightError(f"{plan.out} cannot be written: {error.strerror or error}") from error

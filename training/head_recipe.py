@@ -114,6 +114,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr": 1e-3,
         "clip": 1.0,
     },
+    # For bundles of a few MB: half of light's weights.
+    "tiny": {
+        "channels": (32, 64, 96, 96),
+        "width": 48,
+        "bins": 64,
+        "loss_size": "output",
+        "steps": 3000,
+        "batch_size": 16,
+        "lr": 1.5e-3,
+        "clip": 1.0,
+        "ema": 0.995,
+    },
     # DINO-world's protocol: one linear layer.
     "linear": {
         "kind": "linear",

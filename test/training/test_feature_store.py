@@ -141,6 +141,15 @@ def test_a_further_recording_is_added_and_nothing_is_encoded_again(
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+def test_how_often_a_recording_occurs_is_kept_and_may_change(
+    bundle: Bundle, recordings, folder: Path
+):
+    assert {stored.times for stored in FeatureStore.open(folder).recordings} == {1}
+    again = open_recordings([synthetic("0-0", 7) + "&times=5"])
+    assert keep(bundle, again, folder) == 0
+    assert {s.name: s.times for s in FeatureStore.open(folder).recordings}[again[0].name] == 5
+
+
 def test_ranks_share_the_shards_and_the_store_is_whole_after_the_last(
     bundle: Bundle, recordings, written: Path, tmp_path: Path
 ):

@@ -30,9 +30,10 @@ from .recording import (
 class ClipDataset(DrawnDataset):
     """Clips of `context_frames` + `target_frames` frames at a random interval.
 
-    There is one item per frame that can end a clip. Its interval is drawn from those of
-    `intervals_s` for which all frames exist (the paper draws from strides 2, 3, 4 at 17 Hz), its
-    direction from `augmentation.time_flip`, its crop and flip from the rest.
+    There is one item per frame that can end a clip, or as many as the recording's `times`. Its
+    interval is drawn from those of `intervals_s` for which all frames exist (the paper draws from
+    strides 2, 3, 4 at 17 Hz), its direction from `augmentation.time_flip`, its crop and flip from
+    the rest.
 
     An item is a dict:
         frames: (T, H, W, 3) uint8 RGB, oldest first; of a clip played backwards the newest first.
@@ -129,7 +130,7 @@ class ClipDataset(DrawnDataset):
         if not ways.any() and on_warning is not None:
             on_warning(f"{recording.name} left out: {self._why_none(recording, len(anchors))}")
         table = np.stack([np.full_like(anchors, number), anchors, ways], axis=1)
-        return table[ways > 0]
+        return np.repeat(table[ways > 0], recording.times, axis=0)
 
     def _why_none(self, recording: Recording, labelled: int) -> str:
         if not labelled:
@@ -211,6 +212,7 @@ class ImageDataset(DrawnDataset):
             frames = np.arange(len(recording), dtype=np.int64)
             for kind in kinds:
                 frames = frames[np.isin(frames, recording.labelled(kind))]
+            frames = np.repeat(frames, recording.times)
             tables.append(np.stack([np.full_like(frames, number), frames], axis=1))
         self._items = np.concatenate(tables) if tables else np.empty((0, 2), np.int64)
         if not len(self._items):

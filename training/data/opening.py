@@ -53,8 +53,11 @@ def open_recordings(
     found: list[Recording] = []
     for text in specs:
         spec = parse_spec(text)
-        part = part_of(spec)
-        found += _parts(_open(spec, warn, bad), part, warn)
+        part, times = part_of(spec), spec.whole("times", 1)
+        opened = _parts(_open(spec, warn, bad), part, warn)
+        for recording in opened:
+            recording.times = times
+        found += opened
     if not found:
         raise InputError(f"nothing to read: {bad.summary()}")
     for text in left_out:

@@ -107,6 +107,8 @@ class Recording(ABC):
         stamps_ns: (N,) int64, strictly rising.
         size: (height, width) of every frame.
         label_space: what segmentation ids mean; None without segmentation.
+        times: how often each of its frames or clips occurs in an epoch, so that little data of one
+            kind is not lost in much of another.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Recording(ABC):
             kind: np.ascontiguousarray(indices, np.int64)
             for kind, indices in (labelled or {}).items()
         }
+        self.times = 1
         self._fingerprint: str | None = None
 
     def __len__(self) -> int:
@@ -217,6 +220,7 @@ class PartOfRecording(Recording):
         indices = np.ascontiguousarray(indices, np.int64)
         if indices.size == 0:
             raise InputError(f"{name}: no frame of the {len(whole)} lies in that part")
+        times = whole.times
         if isinstance(whole, PartOfRecording):
             indices, whole = whole.indices[indices], whole.whole
         self.whole: Recording = whole
@@ -231,6 +235,7 @@ class PartOfRecording(Recording):
             label_space=whole.label_space,
             labelled=labelled,
         )
+        self.times = times
 
     @property
     def ego(self) -> EgoMotion | None:

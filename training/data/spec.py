@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dino_foresight_ros.errors import UsageError
 
-COMMON_KEYS = ("start", "end", "part")
+COMMON_KEYS = ("start", "end", "part", "times")
 # What each kind understands besides; "auto" is a path without a kind.
 KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "auto": (),

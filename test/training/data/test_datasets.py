@@ -26,6 +26,7 @@ from dino_foresight_ros.training.data import (
     UnreadableFrame,
     open_recordings,
 )
+from dino_foresight_ros.training.data.recording import PartOfRecording
 
 MS = 1_000_000
 EVERYTHING = ClipAugmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5, time_flip=0.5)
@@ -85,6 +86,17 @@ def test_every_clip_of_a_steady_camera_once() -> None:
     assert dataset[1]["frames"].shape == (4, 20, 30, 3)
     assert dataset[1]["frames"].dtype == torch.uint8
     assert dataset[1]["source"] == "numbered frames 1, 3, 5, 7"
+
+
+def test_a_recording_with_times_occurs_so_often_in_an_epoch() -> None:
+    once, thrice = Numbered(range(0, 1000, 100), labelled=[2]), Numbered(range(5), labelled=[3])
+    thrice.times = 3
+    labelled = ImageDataset([once, thrice], "segmentation", (20, 30))
+    assert [labelled[i]["image"][0, 0, 0].item() for i in range(len(labelled))] == [2, 3, 3, 3]
+    once.times = 2
+    part = PartOfRecording(PartOfRecording(once, np.arange(6), "part"), np.arange(5), "of it")
+    clips = ClipDataset([part], [0.2], 2, 1, (20, 30))
+    assert [numbers(clips[i]) for i in range(len(clips))] == [[0, 2, 4]] * 2
 
 
 def test_intervals_are_drawn_alike_and_only_where_they_fit() -> None:

@@ -79,7 +79,8 @@ def test_parts_of_a_recording(make_video: Callable[..., Path]) -> None:
     whole = open_recordings([str(path)])[0]
     (seconds,) = open_recordings([f"{path}?start=0.5&end=1"])
     assert (seconds.stamps_ns / 1e6).tolist() == [500 + 50 * i for i in range(10)]
-    first, second = open_recordings([f"{path}?part=0-0.7", f"{path}?part=0.7-1"])
+    first, second = open_recordings([f"{path}?part=0-0.7&times=4", f"{path}?part=0.7-1"])
+    assert (first.times, second.times) == (4, 1)
     assert np.array_equal(np.append(first.stamps_ns, second.stamps_ns), whole.stamps_ns)
     assert len(first) == 28
     assert first.name == "drive.mp4@0-0.7"
