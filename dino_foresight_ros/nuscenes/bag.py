@@ -16,6 +16,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.media.bag_reader import BagReader
 from dino_foresight_ros.media.bag_writer import Storage, create_bag
 from dino_foresight_ros.media.source import NS_PER_S
+from dino_foresight_ros.media.transforms import rotation_matrix
 from dino_foresight_ros.nuscenes import messages
 from dino_foresight_ros.nuscenes.tables import Reading, Scene, Sensor, Tables, Transform
 
@@ -190,7 +191,7 @@ def velocities(
     """
     times = np.array([stamp_ns for stamp_ns, _ in poses], np.int64)
     places = np.array([pose.translation for _, pose in poses])
-    turns = np.stack([messages.rotation_matrix(pose.rotation) for _, pose in poses])
+    turns = np.stack([rotation_matrix(pose.rotation) for _, pose in poses])
     linear, angular = np.zeros((len(times), 3)), np.zeros((len(times), 3))
     apart_ns = NS_PER_S // 20
     before = np.maximum(np.searchsorted(times, times - apart_ns, side="right") - 1, 0)

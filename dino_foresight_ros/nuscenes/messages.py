@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
@@ -195,18 +194,6 @@ def _marker(box: Box, group: str, kind: int, scale: tuple[float, float, float]) 
         mesh_resource="",
         mesh_file=_make("visualization_msgs/msg/MeshFile", filename="", data=np.zeros(0, np.uint8)),
         mesh_use_embedded_materials=False,
-    )
-
-
-def rotation_matrix(quaternion: tuple[float, float, float, float]) -> NDArray[np.float64]:
-    """(w, x, y, z) -> (3, 3)."""
-    w, x, y, z = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
     )
 
 
