@@ -10,12 +10,12 @@ from weakref import WeakKeyDictionary
 import torch
 
 from dino_foresight_ros.errors import BundleError, ForesightError
-from dino_foresight_ros.model.bundle import MANIFEST, Bundle
+from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.devices import resolve_device
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
 from dino_foresight_ros.model.weights import load_strict
-from dino_foresight_ros.shipped import names_bundle
+from dino_foresight_ros.shipped import MANIFEST, names_bundle
 
 from .parts import Origin, fingerprint, is_part, read_part
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.bundle import MANIFEST, PRETRAINED, read_manifest
+from dino_foresight_ros.model.bundle import PRETRAINED, read_manifest
 from dino_foresight_ros.model.hub_files import HubError, HubFile, HubRepo, download, find
+from dino_foresight_ros.shipped import MANIFEST
 
 
 def resolve_hub(address: str, documents: bool = False) -> Path:
