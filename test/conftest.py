@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from dds_domains import claimed_domain
 
 # Before torch loads: threads that spin while they wait take the cores that other processes, such as
 # the nodes under test, need; a pass can then take fifty times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parents[1]
-# Above 101 the ports of a domain run into those that Linux hands out to everybody.
-DOMAINS = range(20, 102)
 
 
 @pytest.fixture(scope="session")
@@ -41,26 +37,12 @@ def golden_dir() -> Path:
     return ROOT / "test" / "golden"
 
 
-@contextmanager
-def claimed_domain() -> Iterator[int]:
-    """Claim a DDS domain that no other test process of this machine uses."""
-    for domain in DOMAINS:
-        path = Path(tempfile.gettempdir(), f"foresight_test_domain_{os.getuid()}_{domain}.lock")
-        with path.open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield domain
-            return
-    pytest.fail("every DDS domain is in use by another test process")
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ros_domain() -> Iterator[dict[str, str]]:
-    """Isolate this test process's DDS traffic; yield the environment for its subprocesses.
+    """Isolate this test module's DDS traffic; yield the environment for its subprocesses.
 
-    The same variables are set in this process, for nodes that a test creates in it.
+    The same variables are set in this process, for nodes that a test creates in it. At the
+    module's end they must be gone: `ros_bench.Bench` closes its own.
     """
     with claimed_domain() as domain, pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_DOMAIN_ID", str(domain))
@@ -68,6 +50,9 @@ def ros_domain() -> Iterator[dict[str, str]]:
         patch.delenv("ROS_STATIC_PEERS", raising=False)
         patch.setenv("PYTHONUNBUFFERED", "1")
         yield dict(os.environ)
+    threads = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+    participants = sum(name.startswith("dds.ev") for name in threads)
+    assert not participants, "nodes of this module were not closed: DDS still runs their threads"
 
 
 @pytest.fixture

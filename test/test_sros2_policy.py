@@ -14,6 +14,7 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
+from ros_bench import close_node
 
 from dino_foresight_ros.nodes.forecast_node import ForecastNode
 from dino_foresight_ros.ros.label_info import label_info_class
@@ -51,8 +52,7 @@ def policy(project_root: Path) -> ElementTree.Element:
 def used(ros_domain: dict[str, str]) -> Iterator[set[Rule]]:
     """What an active node has, as the ROS graph knows it."""
     words = [word for name, value in PARAMETERS.items() for word in ("-p", f"{name}:={value}")]
-    # A domain of its own: the graph is asked by name, and other tests have nodes of this name.
-    rclpy.init(args=["--ros-args", *words], domain_id=19)
+    rclpy.init(args=["--ros-args", *words])
     node = ForecastNode()
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
@@ -64,7 +64,7 @@ def used(ros_domain: dict[str, str]) -> Iterator[set[Rule]]:
         "request": node.get_client_names_and_types_by_node(*name),
     }
     yield {(action, topic) for action, topics in found.items() for topic, _ in topics}
-    node.destroy_node()
+    close_node(node)
     rclpy.shutdown()
 
 

@@ -24,7 +24,7 @@ def send_refused(scene: Scene, reason: str, *bad: Any, publisher: Any = None) ->
     for message in bad:
         (publisher or scene.client.images).publish(message)
         scene.client.spin_for(0.1)
-    scene.wait_for(lambda: scene.dropped(reason) == before + len(bad), 10.0)
+    scene.wait_for(lambda: scene.dropped(reason) == before + len(bad))
 
 
 def keeps_its_context(scene: Scene) -> None:
@@ -108,7 +108,7 @@ def test_stamps_at_the_end_of_time(scene: Scene) -> None:
     refused = scene.dropped("bad_stamp")
     for _ in range(4):
         scene.send_good()
-    scene.wait_for(lambda: scene.dropped("bad_stamp") > refused, 10.0)
+    scene.wait_for(lambda: scene.dropped("bad_stamp") > refused)
     scene.clock_ns = here
     scene.recovers()
 
@@ -145,7 +145,7 @@ def test_encoding_that_changes_in_mid_stream(scene: Scene) -> None:
     for encoding, (array, decoded) in sent.items():
         stamp = scene.tick()
         scene.send(image_to_msg(array, encoding, header_at(stamp)), decoded)
-        scene.wait_for(lambda stamp=stamp: scene.forecast_of(stamp) is not None, 10.0)
+        scene.wait_for(lambda stamp=stamp: scene.forecast_of(stamp) is not None)
     keeps_its_context(scene)
 
 
@@ -162,13 +162,13 @@ def test_camera_info_of_another_size(scene: Scene) -> None:
         client.spin_for(0.3)
         depth.clear()
         scene.recovers(2)
-        scene.wait_for(lambda: bool(depth), 10.0)
+        scene.wait_for(lambda: bool(depth))
         assert scaled == []
     assert scene.says("camera_info is for images of 480x640, but they are 200x120; it is not used")
     infos.publish(CameraInfo(height=120, width=200, k=k))
     client.spin_for(0.3)
     scene.recovers(1)
-    scene.wait_for(lambda: bool(scaled), 10.0)
+    scene.wait_for(lambda: bool(scaled))
     assert (scaled[0].height, scaled[0].width) == (depth[-1].height, depth[-1].width)
     client.node.destroy_publisher(infos)
 

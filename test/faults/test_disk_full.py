@@ -33,7 +33,7 @@ def test_disk_full_for_the_log(
             scene.ready()
             scene.client.images.publish(rgb_message(scene.clock_ns + 1, encoding="rgb9"))
             scene.recovers(1)
-        scene.wait_for(lambda: scene.dropped("bad_image") > 0, 10.0)
+        scene.wait_for(lambda: scene.dropped("bad_image") > 0)
         assert log.stat().st_size == size
         scene.check_accounts()
         assert scene.process.end() == 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import peer_process
 import pytest
 from fault_scene import RunScene, Scene
-from forecast_peers import INTERVAL_NS, picture, rgb_message, stamp_of
+from forecast_peers import INTERVAL_NS, TIMEOUT_S, picture, rgb_message, stamp_of
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
@@ -55,7 +55,7 @@ def test_burst_of_500_frames(scene: Scene) -> None:
         counts = scene.counts()
         return counts["frames_received"] > received + 1 and counts["in_flight"] == 0
 
-    scene.wait_for(all_done, 10.0)
+    scene.wait_for(all_done)
 
 
 def test_pause_of_20_seconds(scene: Scene) -> None:
@@ -63,7 +63,7 @@ def test_pause_of_20_seconds(scene: Scene) -> None:
     scene.send_good()
     resumed = scene.process.text.count("the image stream resumed")
     stopped = scene.process.text.count("no image came")
-    scene.wait_for(lambda: scene.process.text.count("no image came") == stopped + 1, 10.0)
+    scene.wait_for(lambda: scene.process.text.count("no image came") == stopped + 1)
     scene.clock_ns += 20 * 10**9
     first = scene.clock_ns
     (forecast, *_) = scene.recovers()
@@ -146,7 +146,7 @@ def test_subscriber_that_never_reads(scene: Scene, peers: Peers) -> None:
 def test_parameter_storm(scene: Scene) -> None:
     """Hundreds of good, bad and unknown values while frames come; each is answered."""
     client = scene.client.node.create_client(SetParameters, f"{scene.full_name}/set_parameters")
-    assert client.wait_for_service(timeout_sec=10.0)
+    assert client.wait_for_service(timeout_sec=TIMEOUT_S)
     wishes = [
         Parameter("stream_timeout_s", value=1.0),
         Parameter("stream_timeout_s", value=-1.0),

@@ -13,17 +13,14 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from ros_bench import TIMEOUT_S, Bench
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.forecast_node"]
 INTERVAL_NS = 200_000_000
 START_TIMEOUT_S = 60.0
-TIMEOUT_S = 30.0
 
 
 class NodeProcess:
@@ -80,7 +77,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> b
     return condition()
 
 
-class Client:
+class Client(Bench):
     """A node of the test's that publishes frames and keeps what it receives."""
 
     def __init__(
@@ -91,19 +88,11 @@ class Client:
         image_qos: QoSProfile = qos_profile_sensor_data,
         image_type: type = Image,
     ) -> None:
-        self.context = Context()
-        self.context.init(domain_id=domain_id)
-        self.node = Node(name, context=self.context, namespace=namespace)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
+        super().__init__(domain_id)
+        self.node = self.make(name, namespace=namespace)
         self.images = self.node.create_publisher(image_type, "image", image_qos)
         self.received: dict[str, list[Any]] = {}
         self._subscriptions: list[Any] = []
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.context.try_shutdown()
 
     def subscribe(self, kind: type, topic: str, latched: bool = False) -> list[Any]:
         kept = self.received.setdefault(topic, [])
@@ -118,15 +107,6 @@ class Client:
             self.node.destroy_subscription(subscription)
         self._subscriptions.clear()
         self.received.clear()
-
-    def spin_until(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline:
-            self.executor.spin_once(timeout_sec=0.02)
-        return condition()
-
-    def spin_for(self, seconds: float) -> None:
-        self.spin_until(lambda: False, seconds)
 
     def publish(self, stamp_ns: int, size: tuple[int, int] = (120, 200), **changes: Any) -> None:
         self.images.publish(rgb_message(stamp_ns, size, **changes))

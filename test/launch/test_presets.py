@@ -14,6 +14,7 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
+from ros_bench import close_node
 
 from dino_foresight_ros.nodes.forecast_node import ForecastNode
 
@@ -39,7 +40,7 @@ def start(ros_domain: dict[str, str]) -> Iterator[Any]:
 
     yield start
     for node in made:
-        node.destroy_node()
+        close_node(node)
     rclpy.try_shutdown()
 
 

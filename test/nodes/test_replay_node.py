@@ -17,10 +17,8 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from rclpy.context import Context  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.node import Node  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+from ros_bench import Bench  # noqa: E402
 from rosbags.interfaces import QosDurability  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
@@ -32,7 +30,7 @@ from dino_foresight_ros.nodes.replay_node import main  # noqa: E402
 from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS  # noqa: E402
 
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.replay_node", "--ros-args"]
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 START_NS = 1_600_000_000_000_000_000
 STEP_NS = 40_000_000
 WAIT = "wait_for_subscriber_s:=15.0"
@@ -68,15 +66,12 @@ def bag(tmp_path: Path) -> Path:
     return tmp_path / "bag"
 
 
-class Listener:
+class Listener(Bench):
     """A node of the test's that keeps what it receives, with the time of arrival."""
 
     def __init__(self) -> None:
-        self.context = Context()
-        self.context.init()
-        self.node = Node("listener", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
+        super().__init__()
+        self.node = self.make("listener")
         self.received: dict[str, list[Any]] = {}
         self.arrivals_s: dict[str, list[float]] = {}
         self.thread = threading.Thread(target=self.executor.spin, daemon=True)
@@ -95,9 +90,7 @@ class Listener:
         return [stamp.sec * 10**9 + stamp.nanosec for stamp in stamps]
 
     def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.context.shutdown()
+        super().close()
         if self.thread.is_alive():
             self.thread.join(timeout=5.0)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from ros_bench import TIMEOUT_S, Bench
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -25,34 +22,19 @@ from dino_foresight_ros.synthetic import World, WorldConfig
 
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.synthetic_camera_node", "--ros-args"]
 SMALL = ("width:=96", "height:=54")
-TIMEOUT_S = 40.0
 
 
-class Listener:
+class Listener(Bench):
     """A node of the test's that keeps what it receives."""
 
     def __init__(self) -> None:
-        self.context = Context()
-        self.context.init()
-        self.node = Node("test_listener", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
+        super().__init__()
+        self.node = self.make("test_listener")
 
     def subscribe(self, kind: type, topic: str) -> list[Any]:
         kept: list[Any] = []
         self.node.create_subscription(kind, topic, kept.append, 50)
         return kept
-
-    def spin_until(self, condition: Callable[[], bool]) -> bool:
-        deadline_s = time.monotonic() + TIMEOUT_S
-        while not condition() and time.monotonic() < deadline_s:
-            self.executor.spin_once(timeout_sec=0.05)
-        return condition()
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.context.try_shutdown()
 
 
 @pytest.fixture

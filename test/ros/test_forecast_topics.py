@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
-from rclpy.node import Node
+from ros_bench import TIMEOUT_S, Bench, published_topics
 from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros import msg as messages
@@ -46,17 +45,19 @@ def forecast(steps: int, features: bool = False) -> Forecast:
     return Forecast(10**9, (10**9,), 0.1, made, "relative", True, 0.0)
 
 
-class World:
+def with_seen(made: Forecast) -> Forecast:
+    """The forecast with the newest frame itself, which looks like step 1."""
+    seen = replace(made.steps[0], step=0, target_stamp_ns=made.stamp_ns, horizon_s=0.0)
+    return replace(made, seen=seen)
+
+
+class World(Bench):
     """A lifecycle node with the topics, and a listener."""
 
     def __init__(self) -> None:
-        self.context = Context()
-        self.context.init()
-        self.node = LifecycleNode("publisher", context=self.context)
-        self.listener = Node("listener", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.executor.add_node(self.listener)
+        super().__init__()
+        self.node = self.make("publisher", LifecycleNode)
+        self.listener = self.make("listener")
 
     def activate(self) -> None:
         self.node.trigger_configure()
@@ -67,18 +68,6 @@ class World:
         self.listener.create_subscription(kind, topic, kept.append, qos)
         assert self.spin_until(lambda: self.listener.count_publishers(topic) > 0), topic
         return kept
-
-    def spin_until(self, condition: Callable[[], bool], timeout_s: float = 5.0) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline:
-            self.executor.spin_once(timeout_sec=0.02)
-        return condition()
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.listener.destroy_node()
-        self.context.shutdown()
 
 
 @pytest.fixture
@@ -114,7 +103,7 @@ def test_forecast_of_a_relative_head_says_so(world: World) -> None:
     assert world.spin_until(lambda: bool(received))
     assert [step.depth_is_metric for step in received[0].steps] == [False] * 3
     assert received[0].trained
-    assert 0.5 <= received[0].latency < 5.0
+    assert 0.5 <= received[0].latency < TIMEOUT_S
     assert (received[0].steps[0].normals.height, received[0].steps[0].normals.encoding) == (0, "")
 
 
@@ -122,16 +111,60 @@ def test_features_are_published_when_asked(world: World) -> None:
     topics = ForecastTopics(world.node, RELATIVE, 2, True)
     world.activate()
     received = world.listen(messages.FeatureMap, "foresight/features")
-    assert world.spin_until(lambda: topics.wanted() == {1: {"features"}, 2: {"features"}})
-    made = forecast(2, features=True)
+    assert world.spin_until(lambda: topics.wanted() == {k: {"features"} for k in range(3)})
+    made = with_seen(forecast(2, features=True))
     topics.publish(made, "cam", None, 0.0)
-    assert world.spin_until(lambda: len(received) == 2)
-    for message, step in zip(received, made.steps, strict=True):
+    assert world.spin_until(lambda: len(received) == 3)
+    for message, step in zip(received, [made.seen, *made.steps], strict=True):
         shape = (message.grid_height, message.grid_width, message.channels)
         assert message.dtype == "float32"
         assert message.step == step.step
         assert time_to_ns(message.target_stamp) == step.target_stamp_ns
         assert np.array_equal(np.frombuffer(message.data, np.float32).reshape(shape), step.features)
+
+
+def test_the_newest_frame_itself_is_step_0_of_who_asks_for_it(world: World) -> None:
+    topics = ForecastTopics(world.node, RELATIVE, 2, False)
+    world.activate()
+    forecasts = world.listen(messages.Forecast, "foresight/forecast")
+    assert world.spin_until(lambda: topics.wanted() == dict.fromkeys((1, 2), BOTH))
+    depth = world.listen(Image, "foresight/step_0/depth_relative")
+    assert world.spin_until(lambda: topics.wanted().get(0) == {"depth"})
+    made = with_seen(forecast(2))
+    topics.publish(made, "cam", None, 0.0)
+    assert world.spin_until(lambda: bool(depth) and bool(forecasts))
+    assert np.array_equal(np.frombuffer(depth[0].data, np.float32).reshape(4, 6), made.seen.depth)
+    assert time_to_ns(depth[0].header.stamp) == made.stamp_ns
+    # In the message the first step is the first predicted one, as ever.
+    assert [step.step for step in forecasts[0].steps] == [1, 2]
+    assert len(forecasts[0].target_stamps) == 2
+    for step, want in zip(forecasts[0].steps, made.steps, strict=True):
+        assert bytes(step.segmentation.data) == want.segmentation.tobytes()
+
+
+def test_the_newest_frame_alone_makes_no_forecast_message(world: World) -> None:
+    topics = ForecastTopics(world.node, RELATIVE, 2, False)
+    world.activate()
+    segmentation = world.listen(Image, "foresight/step_0/segmentation")
+    assert world.spin_until(lambda: topics.wanted() == {0: {"segmentation"}, 1: set(), 2: set()})
+    forecasts = world.listen(messages.Forecast, "foresight/forecast")  # came a moment too late
+    topics.publish(replace(with_seen(forecast(2)), steps=()), "cam", None, 0.0)
+    assert world.spin_until(lambda: bool(segmentation))
+    assert forecasts == []
+
+
+def test_an_output_of_predictions_only_has_no_topic_of_step_0(world: World) -> None:
+    model = replace(RELATIVE, only_predicted=frozenset({"depth"}))
+    topics = ForecastTopics(world.node, model, 1, False)
+    names = {topic.removeprefix("/foresight/") for topic in published_by(world)}
+    assert {"step_0/segmentation", "step_1/depth_relative"} <= names
+    assert "step_0/depth_relative" not in names
+    topics.destroy()
+
+
+def published_by(world: World) -> set[str]:
+    """Topics of the publisher's own, without the graph."""
+    return {publisher.topic_name for publisher in world.node.publishers}
 
 
 def test_labels_reach_who_comes_late_and_follow_the_camera_frame(world: World) -> None:
@@ -158,7 +191,7 @@ def test_nothing_leaves_while_inactive_or_after_destroy(world: World) -> None:
     infos = world.listen(CameraInfo, "foresight/step_1/camera_info")
     world.node.trigger_deactivate()
     topics.publish(forecast(1), "cam", None, 0.0)
-    world.spin_until(lambda: False, 0.3)
+    world.spin_for(0.3)
     assert received == []
     topics.destroy()
     assert world.spin_until(lambda: not world.listener.count_publishers("/foresight/forecast"))
@@ -166,21 +199,22 @@ def test_nothing_leaves_while_inactive_or_after_destroy(world: World) -> None:
 
 
 def topics_of(world: World) -> set[str]:
-    """What the publisher offers now, as the listener sees it, without what rclpy adds."""
-    found = world.listener.get_publisher_names_and_types_by_node("publisher", "/")
-    return {name.removeprefix("/foresight/") for name, _ in found if "foresight" in name}
+    """What is offered now, as the listener sees it, without what rclpy adds."""
+    found = published_topics(world.listener)
+    return {name.removeprefix("/foresight/") for name in found if "foresight" in name}
 
 
 def test_steps_and_outputs_change_while_active(world: World) -> None:
     topics = ForecastTopics(world.node, RELATIVE, 1, False)
     world.activate()
     kept = world.listen(Image, "foresight/step_1/depth_relative")
-    first = {"forecast", "labels", "step_1/camera_info", "step_1/segmentation"}
-    first |= {"step_1/segmentation_color", "step_1/depth_relative"}
+    names = ("segmentation", "segmentation_color", "depth_relative", "camera_info")
+    first = {"forecast", "labels", *(f"step_{k}/{n}" for k in (0, 1) for n in names)}
     assert world.spin_until(lambda: topics_of(world) == first)
     topics.change(frozenset({"depth", "normals"}), 3, True)
-    second = {f"step_{k}/{n}" for k in (1, 2, 3) for n in ("depth_relative", "normals")}
-    second |= {f"step_{k}/camera_info" for k in (1, 2, 3)} | {"forecast", "labels", "features"}
+    names = ("depth_relative", "normals", "camera_info")
+    second = {f"step_{k}/{n}" for k in range(4) for n in names}
+    second |= {"forecast", "labels", "features"}
     assert world.spin_until(lambda: topics_of(world) == second)
     third = world.listen(Image, "foresight/step_3/depth_relative")
     assert world.spin_until(lambda: topics.wanted() == {1: {"depth"}, 2: set(), 3: {"depth"}})

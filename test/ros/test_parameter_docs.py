@@ -18,6 +18,7 @@ import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from ros_bench import close_node
 
 from dino_foresight_ros.nodes.forecast_node import ForecastNode
 from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
@@ -72,7 +73,7 @@ def node(ros_domain: dict[str, str]) -> Iterator[ForecastNode]:
     rclpy.init()
     node = ForecastNode()
     yield node
-    node.destroy_node()
+    close_node(node)
     rclpy.shutdown()
 
 

@@ -11,42 +11,31 @@ import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from ros_bench import Bench
 
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS, parse_output_size
 from dino_foresight_ros.ros.parameters import Parameters, ParameterSpec, usage
 
 
-@pytest.fixture(scope="module")
-def context(ros_domain: dict[str, str]) -> Iterator[Context]:
-    context = Context()
-    context.init()
-    yield context
-    context.shutdown()
-
-
-class Maker:
-    def __init__(self, context: Context) -> None:
-        self.context = context
-        self.nodes: list[Node] = []
+class Maker(Bench):
+    def __init__(self) -> None:
+        super().__init__()
         self.configured = False
 
     def __call__(self, *overrides: tuple[str, Any]) -> tuple[Node, Parameters]:
         values = [Parameter(name, value=value) for name, value in overrides]
-        node = Node("node", context=self.context, parameter_overrides=values)
-        self.nodes.append(node)
+        node = self.make("node", parameter_overrides=values)
         return node, Parameters(node, FORECAST_PARAMETERS, lambda: not self.configured)
 
 
 @pytest.fixture
-def make(context: Context) -> Iterator[Maker]:
-    maker = Maker(context)
+def make(ros_domain: dict[str, str]) -> Iterator[Maker]:
+    maker = Maker()
     yield maker
-    for node in maker.nodes:
-        node.destroy_node()
+    maker.close()
 
 
 def test_yaml_file_states_every_parameter_with_its_default(project_root: Path) -> None:
@@ -115,17 +104,14 @@ def test_wrong_value_is_refused_at_start_and_later(
 
 
 @pytest.mark.parametrize("name", ["cameras", "outputs"])
-def test_list_without_elements_is_a_list(
-    make: Maker, context: Context, tmp_path: Path, name: str
-) -> None:
+def test_list_without_elements_is_a_list(make: Maker, tmp_path: Path, name: str) -> None:
     """ROS gives it no type: neither on the command line, nor in a file, nor from a client."""
     file = tmp_path / "p.yaml"
     file.write_text(f"/**:\n  ros__parameters:\n    {name}: []\n")
     for arguments in (["-p", f"{name}:=[]"], ["--params-file", str(file)]):
-        node = Node("listless", context=context, cli_args=["--ros-args", *arguments])
+        node = make.make("listless", cli_args=["--ros-args", *arguments])
         parameters = Parameters(node, FORECAST_PARAMETERS, lambda: True)
         assert parameters[name] == []
-        node.destroy_node()
     node, parameters = make((name, ["depth"]))
     assert parameters[name] == ["depth"]
     for kind in (Parameter.Type.STRING_ARRAY, Parameter.Type.BYTE_ARRAY, Parameter.Type.BOOL_ARRAY):

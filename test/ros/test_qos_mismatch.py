@@ -2,50 +2,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from rclpy.context import Context
 from rclpy.duration import Duration
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
+from ros_bench import Bench
 from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.ros.qos_mismatch import type_name, unheard_publishers
 
 
-class Bench:
+class Pair(Bench):
+    """A camera's driver, and a node that listens to it."""
+
     def __init__(self) -> None:
-        self.context = Context()
-        self.context.init()
-        self.camera = Node("driver", namespace="/front", context=self.context)
-        self.node = Node("listener", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.camera)
-        self.executor.add_node(self.node)
-
-    def spin_until(self, condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline:
-            self.executor.spin_once(timeout_sec=0.02)
-        return condition()
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.camera.destroy_node()
-        self.node.destroy_node()
-        self.context.try_shutdown()
+        super().__init__()
+        self.camera = self.make("driver", namespace="/front")
+        self.node = self.make("listener")
 
 
 @pytest.fixture
-def bench(ros_domain: dict[str, str]) -> Iterator[Bench]:
-    bench = Bench()
+def bench(ros_domain: dict[str, str]) -> Iterator[Pair]:
+    bench = Pair()
     yield bench
     bench.close()
 
@@ -97,7 +80,7 @@ CASES = [
 
 @pytest.mark.parametrize(("offered", "asked", "difference", "advice"), CASES)
 def test_policy_that_does_not_match_is_named_and_no_message_comes(
-    bench: Bench,
+    bench: Pair,
     offered: dict[str, Any],
     asked: dict[str, Any],
     difference: str,
@@ -121,7 +104,7 @@ def test_policy_that_does_not_match_is_named_and_no_message_comes(
     assert got == []
 
 
-def test_two_policies_are_both_named(bench: Bench) -> None:
+def test_two_policies_are_both_named(bench: Pair) -> None:
     offered = profile(reliability=ReliabilityPolicy.BEST_EFFORT)
     bench.camera.create_publisher(Image, "/silent", offered)
     asked = profile(durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -132,7 +115,7 @@ def test_two_policies_are_both_named(bench: Bench) -> None:
     assert "reliability" in sentences[1]
 
 
-def test_fitting_publisher_is_not_named(bench: Bench) -> None:
+def test_fitting_publisher_is_not_named(bench: Pair) -> None:
     bench.camera.create_publisher(Image, "/heard", profile())
     assert bench.spin_until(lambda: bench.node.count_publishers("/heard") == 1)
     for reliability in (ReliabilityPolicy.BEST_EFFORT, ReliabilityPolicy.RELIABLE):
@@ -145,7 +128,7 @@ def test_fitting_publisher_is_not_named(bench: Bench) -> None:
     [(CompressedImage, Image, "compressed"), (Image, CompressedImage, "raw")],
 )
 def test_wrong_type_is_named_with_the_transport_to_set(
-    bench: Bench, published: Any, expected: Any, transport: str
+    bench: Pair, published: Any, expected: Any, transport: str
 ) -> None:
     bench.camera.create_publisher(published, "/silent", profile())
     assert bench.spin_until(lambda: bench.node.count_publishers("/silent") == 1)

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from ros_bench import Bench
 from sensor_msgs.msg import Image
 
 from dino_foresight_ros.errors import UsageError
@@ -28,22 +28,16 @@ Make = Callable[..., Node]
 
 @pytest.fixture
 def make(ros_domain: dict[str, str]) -> Iterator[Make]:
-    context = Context()
-    context.init()
-    nodes: list[Node] = []
+    bench = Bench()
 
     def build(*given: str) -> Node:
         arguments = ["--ros-args"]
         for text in given:
             arguments += ["-p", f"qos_overrides.{text}"]
-        node = Node("node", namespace="/ns", context=context, cli_args=arguments)
-        nodes.append(node)
-        return node
+        return bench.make("node", namespace="/ns", cli_args=arguments)
 
     yield build
-    for node in nodes:
-        node.destroy_node()
-    context.try_shutdown()
+    bench.close()
 
 
 def test_given_policies_replace_the_nodes_own(make: Make) -> None:

@@ -1,0 +1,69 @@
+"""Nodes in a test's own process: made, spun by the test and closed so that nothing stays behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+TIMEOUT_S = 30.0
+"""How long a condition is waited for, also on a busy machine; a wait ends once it holds."""
+AnyNode = TypeVar("AnyNode", bound=Node)
+
+
+class Bench:
+    """Nodes of one context, which is one DDS participant."""
+
+    def __init__(self, domain_id: int | None = None) -> None:
+        self.context = Context()
+        self.context.init(domain_id=domain_id)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self._nodes: list[Node] = []
+
+    def make(self, name: str, kind: Callable[..., AnyNode] = Node, **options: Any) -> AnyNode:
+        """Make a node that is spun and closed with the others."""
+        node = kind(name, context=self.context, **options)
+        self.executor.add_node(node)
+        self._nodes.append(node)
+        return node
+
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not condition() and time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=0.02)
+        return condition()
+
+    def spin_for(self, seconds: float) -> None:
+        self.spin_until(lambda: False, seconds)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        for node in self._nodes:
+            close_node(node)
+        self.context.try_shutdown()
+
+
+def close_node(node: Node) -> None:
+    """Destroy a node now, a lifecycle node too.
+
+    rclpy's destroy_node leaves a lifecycle node's state machine, which keeps the node and with it
+    the DDS participant alive until the garbage collector comes by: other nodes of the domain go on
+    seeing it, and a question by its name may be answered for it instead of for a younger namesake.
+    """
+    node.destroy_node()
+    state_machine = getattr(node, "_state_machine", None)
+    if state_machine is not None:
+        state_machine.destroy_when_not_in_use()
+
+
+def published_topics(node: Node) -> set[str]:
+    """The topics that anybody publishes now, as the node sees them.
+
+    Unlike the topics of a node by its name this cannot meet a namesake.
+    """
+    names = {name for name, _ in node.get_topic_names_and_types()}
+    return {name for name in names if node.count_publishers(name)}
