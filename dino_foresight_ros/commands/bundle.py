@@ -78,6 +78,10 @@ def _add_assemble(actions: Any) -> None:
         "--interval", type=float, metavar="S",
         help="seconds between frames (default: what the forecaster was trained on)",
     )  # fmt: skip
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16"), default="float32",
+        help="number format of the weights on disk (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--licence", metavar="TEXT", help="what to say about using the weights")
     parser.add_argument("--name", help="of the bundle (default: the folder's)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
@@ -85,6 +89,8 @@ def _add_assemble(actions: Any) -> None:
 
 
 def _assemble(args: argparse.Namespace) -> int:
+    import torch
+
     from dino_foresight_ros.commands.training.arguments import refuse_existing
     from dino_foresight_ros.errors import UsageError
     from dino_foresight_ros.training.assemble import assemble
@@ -106,7 +112,7 @@ def _assemble(args: argparse.Namespace) -> int:
         frame_interval_s=args.interval,
         licence=args.licence,
     )
-    bundle.save(args.out, overwrite=args.force)
+    bundle.save(args.out, overwrite=args.force, dtype=getattr(torch, args.dtype))
     names = ", ".join(bundle.heads) or "none"
     print(
         f"{args.out}: bundle {bundle.name}, frame interval {bundle.frame_interval_s:g} s, "

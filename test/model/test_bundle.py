@@ -56,6 +56,27 @@ def test_what_is_saved_is_what_is_loaded(written: Path):
     assert loaded.info["seed"] == 0
 
 
+def test_half_precision_on_disk_rounds_each_weight_once(written: Path, tmp_path: Path):
+    original = untrained_tiny()
+    half = original.save(tmp_path / "half", dtype=torch.float16)
+    loaded = Bundle.load(half)
+    for part in ("encoder", "forecaster"):
+        expected, got = (getattr(b, part).state_dict() for b in (original, loaded))
+        assert all(got[name].dtype == torch.float32 for name in got)
+        assert all(torch.equal(expected[name].half().float(), got[name]) for name in expected)
+    assert torch.equal(loaded.pca.std, original.pca.std)
+    sizes = [sum(p.stat().st_size for p in f.glob("*.safetensors")) for f in (half, written)]
+    assert sizes[0] < 0.55 * sizes[1]
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_named(tmp_path: Path):
+    bundle = untrained_tiny()
+    next(bundle.forecaster.parameters()).view(-1)[0] = 1e6
+    with pytest.raises(BundleError, match=r"forecaster tensor \S+ does not fit into torch.float16"):
+        bundle.save(tmp_path / "half", dtype=torch.float16)
+    assert not (tmp_path / "half").exists()
+
+
 def test_the_word_untrained_tiny_loads_the_same_bundle(written: Path):
     a, b = Bundle.load(written), Bundle.load("untrained-tiny")
     assert torch.equal(a.forecaster.embed.weight, b.forecaster.embed.weight)
