@@ -134,21 +134,29 @@ class Bundle:
             return untrained_tiny().to(device, dtype)
         return _read(Path(path)).to(device, dtype)
 
-    def save(self, path: str | Path, overwrite: bool = False) -> Path:
+    def save(
+        self, path: str | Path, overwrite: bool = False, dtype: torch.dtype = torch.float32
+    ) -> Path:
         """Write the bundle to a folder, whole or not at all.
 
+        Args:
+            path: the folder.
+            overwrite: whether to replace one that exists.
+            dtype: number format of the weights on disk, float32 or float16; loading gives float32
+                unless asked otherwise. What standardises features stays in float32.
+
         Raises:
-            BundleError: the folder exists and `overwrite` is False.
+            BundleError: the folder exists and `overwrite` is False, or a weight does not fit.
             ForesightError: the folder cannot be written.
         """
         target = Path(path)
         if target.exists() and not overwrite:
             raise BundleError(f"{target} exists; choose another folder or pass overwrite")
         with whole_folder(target) as scratch:
-            self._write(scratch)
+            self._write(scratch, dtype)
         return target
 
-    def _write(self, folder: Path) -> None:
+    def _write(self, folder: Path, dtype: torch.dtype) -> None:
         sliding, forecaster = None, self.forecaster
         if isinstance(forecaster, SlidingForecaster):
             sliding, forecaster = forecaster, forecaster.inner
@@ -193,9 +201,27 @@ class Bundle:
             if name in self.inputs:
                 manifest["heads"][name]["input"] = self.inputs[name].to_dict()
         for part, tensors in parts.items():
-            write_tensors(folder / f"{part}.safetensors", tensors)
+            write_tensors(folder / f"{part}.safetensors", _rounded(part, tensors, dtype))
         with (folder / MANIFEST).open("w") as file:
             yaml.safe_dump(manifest, file, sort_keys=False, width=100, default_flow_style=None)
+
+
+_STANDARDISATION = ("mean", "std", "centre", "explained_variance_ratio")
+"""Of a PCA; see `PCA.set_dtype`."""
+
+
+def _rounded(part: str, tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Floating-point weights in another format."""
+    rounded = dict(tensors)
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or (part == "pca" and name in _STANDARDISATION):
+            continue
+        rounded[name] = tensor.to(dtype)
+        if not bool(torch.isfinite(rounded[name]).all()):
+            raise BundleError(
+                f"{part} tensor {name} does not fit into {dtype}; write the bundle in float32"
+            )
+    return rounded
 
 
 def _check_fit(bundle: Bundle) -> None:
