@@ -25,11 +25,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, Labels
 from dino_foresight_ros.render.annotate import annotate_step
-from dino_foresight_ros.render.block import fit
 from dino_foresight_ros.render.depth import DepthScale
 from dino_foresight_ros.render.mosaic import Mosaic
 from dino_foresight_ros.render.palette import ClassPalette, Picture
 from dino_foresight_ros.render.theme import UNTRAINED_TAG
+from dino_foresight_ros.render.tiles import fit
 from dino_foresight_ros.render.views import Look, Moment, StepView
 from dino_foresight_ros.ros.camera_info import fits, scale_camera_info
 from dino_foresight_ros.ros.forecast_views import read_palette, read_step

@@ -1,23 +1,34 @@
-"""One moment as a block of tiles: columns now, t+1, ...; rows camera, segmentation, depth."""
+"""One moment as a block of tiles: columns now, t+1, ...; rows camera and a row per head."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from dino_foresight_ros.render import theme
-from dino_foresight_ros.render.palette import Picture, overlay
+from dino_foresight_ros.render.palette import Picture
 from dino_foresight_ros.render.panels import (
     empty_panel,
     legend_entries,
     legend_panel,
+    normals_panel,
     scale_panel,
 )
-from dino_foresight_ros.render.text import draw_tag, draw_text, text_size
-from dino_foresight_ros.render.views import Look, Moment, StepView
+from dino_foresight_ros.render.text import draw_text, text_size
+from dino_foresight_ros.render.tiles import (
+    CAMERA,
+    DEPTH,
+    NORMALS,
+    SEGMENTATION,
+    fit,
+    map_tile,
+    mark,
+    mark_untrained,
+    row_names,
+)
+from dino_foresight_ros.render.views import Look, Moment, StepView, horizon_text
 
 
 @dataclass(frozen=True)
@@ -61,32 +72,6 @@ class Grid:
     def height(self, rows: int) -> int:
         """Of a block with so many rows."""
         return self.heading + rows * (self.tile_height + self.gap) - self.gap
-
-
-def fit(image: Picture, size: tuple[int, int]) -> Picture:
-    """Resize a picture to (height, width)."""
-    height, width = size
-    if image.shape[:2] == size:
-        return image
-    shrinks = image.shape[0] > height
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
-
-
-def _enlarge(colors: Picture, size: tuple[int, int]) -> Picture:
-    """Resize colours that stand for something, without inventing ones between them."""
-    nearest = cv2.resize(colors, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(nearest, np.uint8)
-
-
-def row_names(look: Look) -> list[str]:
-    """The rows that a look has: the camera always, the others where there is a head."""
-    names = ["camera"]
-    if look.palette is not None:
-        names.append("segmentation")
-    if look.scale is not None:
-        names.append("depth")
-    return names
 
 
 def moment_block(
@@ -140,55 +125,29 @@ def _first_column(
     size: tuple[int, int],
     legend_ids: Iterable[int] | None,
 ) -> list[Picture]:
-    tiles = [fit(moment.image, size)]
-    if "segmentation" in rows and look.palette is not None:
-        tiles.append(legend_panel(legend_entries(look.palette, legend_ids), *size))
-    if "depth" in rows and look.scale is not None:
-        tiles.append(scale_panel(look.scale, *size))
-    return tiles
+    keys = {CAMERA: fit(moment.image, size)}
+    if look.palette is not None:
+        keys[SEGMENTATION] = legend_panel(legend_entries(look.palette, legend_ids), *size)
+    if look.scale is not None:
+        keys[DEPTH] = scale_panel(look.scale, *size)
+    if look.has_normals:
+        keys[NORMALS] = normals_panel(*size)
+    return [keys[name] for name in rows]
 
 
 def _step_column(
     rows: Sequence[str], moment: Moment, view: StepView, look: Look, size: tuple[int, int]
 ) -> list[Picture]:
     beneath = fit(moment.image if view.arrived is None else view.arrived, size)
-    tag_size = max(9, size[1] // 28)
-    tiles = []
-    for name in rows:
-        if name == "camera":
-            tiles.append(_arrived_tile(beneath, view, tag_size))
-            continue
-        tile = (
-            _segmentation_tile(beneath, view, look)
-            if name == "segmentation"
-            else _depth_tile(view, look, size)
-        )
-        if not look.trained:
-            at = (size[1], size[0])
-            draw_tag(tile, at, theme.UNTRAINED_TAG, tag_size, theme.WARNING, anchor="rb")
-        tiles.append(tile)
+    tiles = [_arrived_tile(beneath, view)]
+    tiles += [mark_untrained(map_tile(name, view, beneath, look), look) for name in rows[1:]]
     return tiles
 
 
-def _arrived_tile(beneath: Picture, view: StepView, tag_size: int) -> Picture:
+def _arrived_tile(beneath: Picture, view: StepView) -> Picture:
     if view.arrived is None:
         return empty_panel(beneath.shape[0], beneath.shape[1], "this frame was not seen")
-    tile = beneath.copy()
-    draw_tag(tile, (0, len(tile)), "what really came", tag_size, theme.TEXT, anchor="lb")
-    return tile
-
-
-def _segmentation_tile(beneath: Picture, view: StepView, look: Look) -> Picture:
-    size = (beneath.shape[0], beneath.shape[1])
-    if view.segmentation is None or look.palette is None:
-        return empty_panel(*size, "no segmentation")
-    return overlay(beneath, _enlarge(look.palette.colorize(view.segmentation), size), look.alpha)
-
-
-def _depth_tile(view: StepView, look: Look, size: tuple[int, int]) -> Picture:
-    if view.depth is None or look.scale is None:
-        return empty_panel(*size, "no depth")
-    return _enlarge(look.scale.colorize(view.depth), size)
+    return mark(beneath.copy(), "what really came")
 
 
 def _draw_row_names(block: Picture, grid: Grid, rows: Sequence[str]) -> None:
@@ -213,9 +172,8 @@ def _draw_headings(
     for column, step in enumerate(steps, 1):
         view = by_step.get(step)
         if view is not None:
-            ahead = f"in {view.horizon_s:.2f} s"
             stamp = look.time_text(view.target_stamp_ns)
-            _draw_heading(block, grid, column, f"t+{step}", ahead, stamp)
+            _draw_heading(block, grid, column, f"t+{step}", horizon_text(view), stamp)
 
 
 def _draw_heading(block: Picture, grid: Grid, column: int, *texts: str) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 
 from dino_foresight_ros.render import theme
 from dino_foresight_ros.render.banner import untrained_banner
-from dino_foresight_ros.render.block import Grid, moment_block, row_names
+from dino_foresight_ros.render.block import Grid, moment_block
 from dino_foresight_ros.render.palette import Picture
+from dino_foresight_ros.render.tiles import row_names
 from dino_foresight_ros.render.views import Look, Moment
 
 MOSAIC_WIDTH = 1280

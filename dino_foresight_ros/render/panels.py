@@ -1,4 +1,4 @@
-"""Keys to the colours: the legend of classes and the scale bar of depth."""
+"""Keys to the colours: the legend of classes, the scale of depth, a sphere of normals."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from dino_foresight_ros.render import theme
 from dino_foresight_ros.render.depth import DepthScale
+from dino_foresight_ros.render.normals import colorize_normals
 from dino_foresight_ros.render.palette import UNLABELLED_COLOR, ClassPalette, Color, Picture
 from dino_foresight_ros.render.text import draw_text, shortened, text_size
 
@@ -112,3 +113,61 @@ def scale_panel(scale: DepthScale, height: int, width: int) -> Picture:
     draw_text(panel, note_at, "near is bright, unknown is black", round(size * 0.85), theme.DIM)
     panel.setflags(write=False)
     return panel
+
+
+@lru_cache(maxsize=64)
+def normals_panel(height: int, width: int) -> Picture:
+    """(height, width, 3) uint8: a sphere whose every point has the colour of its normal."""
+    panel = empty_panel(height, width)
+    radius = max(4, round(min(height * 0.36, width * 0.2)))
+    center = max(10, width // 18) + radius
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1] / radius
+    inside = x**2 + y**2 <= 1.0
+    towards = np.sqrt(np.maximum(1.0 - x**2 - y**2, 0.0))
+    # In the optical frame z points away from the camera.
+    colors = colorize_normals(np.stack([x, y, -towards], axis=-1).astype(np.float32))
+    top = height // 2 - radius
+    corner = panel[top : top + 2 * radius + 1, center - radius : center + radius + 1]
+    corner[inside] = colors[inside]
+    size = min(_LARGEST_TEXT, max(9, width // 24))
+    at = (center + radius + size, height // 2)
+    room = width - at[0] - 2
+    lines = [("surface normals", theme.TEXT), ("as on this ball", theme.DIM)]
+    for place, (text, color) in enumerate(lines):
+        draw_text(
+            panel, (at[0], at[1] + (place * 2 - 1) * size * 3 // 4), shortened(text, room, size),
+            size, color, anchor="lm",
+        )  # fmt: skip
+    panel.setflags(write=False)
+    return panel
+
+
+def table_panel(rows: tuple[tuple[str, ...], ...], height: int, width: int) -> Picture:
+    """(height, width, 3) uint8: a small table, its first row the heading; empty without rows."""
+    panel = empty_panel(height, width)
+    if not rows:
+        return panel
+    columns = max(map(len, rows))
+    pad = max(6, width // 24)
+    # The first column holds names and takes what the numbers leave.
+    size = min(_LARGEST_TEXT, max(8, round(height * 0.7 / (1.6 * len(rows)))))
+    while size > 8 and _table_width(rows, size) > width - 2 * pad:
+        size -= 1
+    pitch = round(size * 1.6)
+    y = (height - pitch * len(rows)) // 2 + pitch // 2
+    wide = [max(text_size(row[c], size)[0] for row in rows if c < len(row)) for c in range(columns)]
+    for place, row in enumerate(rows):
+        right = width - pad
+        for column in range(len(row) - 1, 0, -1):
+            color = theme.DIM if place == 0 else theme.TEXT
+            draw_text(panel, (right, y), row[column], size, color, anchor="rm")
+            right -= wide[column] + size
+        draw_text(panel, (pad, y), row[0], size, theme.DIM, anchor="lm")
+        y += pitch
+    return panel
+
+
+def _table_width(rows: tuple[tuple[str, ...], ...], size: int) -> int:
+    columns = max(map(len, rows))
+    widest = [max(text_size(r[c], size)[0] for r in rows if c < len(r)) for c in range(columns)]
+    return sum(widest) + size * (columns - 1)

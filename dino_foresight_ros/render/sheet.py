@@ -1,22 +1,30 @@
-"""The contact sheet: a few moments of a run, one block each, under a common title."""
+"""The contact sheet: a few moments of a run, each forecast beside what then came."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from dino_foresight_ros.render import theme
 from dino_foresight_ros.render.banner import untrained_banner
-from dino_foresight_ros.render.block import Grid, moment_block, row_names
+from dino_foresight_ros.render.comparison import PairGrid, Table, comparison_block
 from dino_foresight_ros.render.palette import Picture
+from dino_foresight_ros.render.panels import (
+    legend_entries,
+    legend_panel,
+    normals_panel,
+    scale_panel,
+)
 from dino_foresight_ros.render.text import draw_text, shortened
+from dino_foresight_ros.render.tiles import row_names
 from dino_foresight_ros.render.views import Look, Moment, columns_of
 
-SHEET_WIDTH = 1600
+SHEET_WIDTH = 1920
+_MOST_STEPS = 3
 _NOTE = (
-    "Classes are drawn over the frame that really came at that instant, which the forecast had "
-    "not seen, or over the newest frame that it had where none came."
+    "What then came: the frame, and what the model's own heads say of it, or the truth where it is "
+    "marked so. Classes are laid over that frame, which the forecast had not seen."
 )
 
 
@@ -26,6 +34,7 @@ def contact_sheet(
     title: str,
     facts: Sequence[str] = (),
     width: int = SHEET_WIDTH,
+    tables: Sequence[Mapping[int, Table]] = (),
 ) -> Picture:
     """Draw the sheet.
 
@@ -35,54 +44,90 @@ def contact_sheet(
         title: large, at the top.
         facts: lines in small letters beneath the title.
         width: of the sheet in pixels.
+        tables: for each moment, step -> numbers to write beside it.
 
     Returns:
         (H, width, 3) uint8; the height follows from the number of moments.
     """
     if not moments:
         raise ValueError("a contact sheet needs at least one moment")
-    margin = round(width * 0.02)
-    steps = columns_of(moments)
+    margin = round(width * 0.016)
+    steps = columns_of(moments, _MOST_STEPS)
     image = moments[0].image
-    grid = Grid.fitting(width - 2 * margin, 1 + len(steps), image.shape[1] / image.shape[0])
-    shown = sorted(set().union(*(moment.class_ids() for moment in moments)))
-    pieces = [_header(width, margin, title, facts)]
+    inner = width - 2 * margin
+    grid = PairGrid.fitting(inner, len(steps), image.shape[1] / image.shape[0])
+    pieces = [header(width, margin, title, facts)]
     if not look.trained:
-        pieces += [untrained_banner(width, round(width * 0.026)), _space(width, margin // 2)]
-    for moment in moments:
-        block = moment_block(moment, look, grid, steps, shown)
-        pieces += [_indented(block, width, margin), _space(width, margin)]
-    pieces.append(_footer(width, margin, _NOTE if len(row_names(look)) > 1 else ""))
+        pieces += [untrained_banner(width, round(width * 0.024)), space(width, margin // 2)]
+    shown = sorted(set().union(*(moment.class_ids() for moment in moments)))
+    keys = key_strip(look, shown, inner)
+    if keys is not None:
+        pieces += [_indented(keys, width, margin), space(width, margin // 2)]
+    for place, moment in enumerate(moments):
+        table = tables[place] if place < len(tables) else None
+        block = comparison_block(moment, look, grid, steps, table)
+        pieces += [_indented(block, width, margin), space(width, margin)]
+    pieces.append(footer(width, margin, _NOTE if len(row_names(look)) > 1 else ""))
     return np.concatenate(pieces)
 
 
-def _space(width: int, height: int) -> Picture:
-    space = np.empty((height, width, 3), np.uint8)
-    space[:] = theme.BACKGROUND
-    return space
+def key_strip(look: Look, ids: Sequence[int], width: int) -> Picture | None:
+    """(H, width, 3) uint8: the keys to all colours side by side; None where there are none.
+
+    Args:
+        look: which keys there are.
+        ids: classes in the legend.
+        width: in pixels.
+    """
+    height, gap = round(width * 0.06), max(3, width // 300)
+    side = round(width * 0.24)
+    keys = []
+    if look.scale is not None:
+        keys.append(scale_panel(look.scale, height, side))
+    if look.has_normals:
+        keys.append(normals_panel(height, round(side * 0.72)))
+    if look.palette is not None:
+        room = width - sum(key.shape[1] + gap for key in keys)
+        keys.insert(0, legend_panel(legend_entries(look.palette, ids), height, room))
+    if not keys:
+        return None
+    strip, x = space(width, height), 0
+    for key in keys:
+        strip[:, x : x + key.shape[1]] = key
+        x += key.shape[1] + gap
+    return strip
+
+
+def space(width: int, height: int) -> Picture:
+    """(height, width, 3) uint8 of the background."""
+    empty = np.empty((height, width, 3), np.uint8)
+    empty[:] = theme.BACKGROUND
+    return empty
 
 
 def _indented(block: Picture, width: int, margin: int) -> Picture:
-    strip = _space(width, block.shape[0])
+    strip = space(width, block.shape[0])
     strip[:, margin : margin + block.shape[1]] = block
     return strip
 
 
-def _header(width: int, margin: int, title: str, facts: Sequence[str]) -> Picture:
-    large, small = round(width * 0.021), round(width * 0.0115)
+def header(width: int, margin: int, title: str, facts: Sequence[str]) -> Picture:
+    """(H, width, 3) uint8: a title and lines in small letters beneath it."""
+    large, small = round(width * 0.019), round(width * 0.0105)
     pitch = round(small * 1.55)
-    header = _space(width, margin + round(large * 1.5) + pitch * len(facts) + margin // 2)
+    picture = space(width, margin + round(large * 1.5) + pitch * len(facts) + margin // 2)
     room = width - 2 * margin
-    draw_text(header, (margin, margin * 2 // 3), shortened(title, room, large), large, bold=True)
+    draw_text(picture, (margin, margin * 2 // 3), shortened(title, room, large), large, bold=True)
     y = margin * 2 // 3 + round(large * 1.6)
     for fact in facts:
-        draw_text(header, (margin, y), shortened(fact, room, small), small, theme.DIM)
+        draw_text(picture, (margin, y), shortened(fact, room, small), small, theme.DIM)
         y += pitch
-    return header
+    return picture
 
 
-def _footer(width: int, margin: int, note: str) -> Picture:
-    size = round(width * 0.0105)
-    footer = _space(width, margin)
-    draw_text(footer, (margin, 0), shortened(note, width - 2 * margin, size), size, theme.DIM)
-    return footer
+def footer(width: int, margin: int, note: str) -> Picture:
+    """(margin, width, 3) uint8: a note in small letters."""
+    size = round(width * 0.0095)
+    picture = space(width, margin)
+    draw_text(picture, (margin, 0), shortened(note, width - 2 * margin, size), size, theme.DIM)
+    return picture

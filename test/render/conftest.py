@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.render import ClassPalette, DepthScale, Look, Moment, StepView
+from dino_foresight_ros.render.views import SceneMaps
 
 MakeMoment = Callable[..., Moment]
 
@@ -20,7 +21,11 @@ def palette() -> ClassPalette:
 @pytest.fixture
 def make_look(palette: ClassPalette) -> Callable[..., Look]:
     def make(**changes: object) -> Look:
-        values: dict[str, object] = {"palette": palette, "scale": DepthScale(2.0, 100.0)}
+        values: dict[str, object] = {
+            "palette": palette,
+            "scale": DepthScale(2.0, 100.0),
+            "has_normals": True,
+        }
         return Look(**{**values, **changes})  # type: ignore[arg-type]
 
     return make
@@ -28,7 +33,7 @@ def make_look(palette: ClassPalette) -> Callable[..., Look]:
 
 @pytest.fixture
 def make_moment() -> MakeMoment:
-    """A moment of random content: `steps` steps, `arrived` of which were seen."""
+    """A moment of random content: `steps` steps, `arrived` of which were seen and judged."""
 
     def make(
         steps: int = 3, arrived: int = 3, size: tuple[int, int] = (90, 160), seed: int = 0
@@ -38,17 +43,25 @@ def make_moment() -> MakeMoment:
         def picture() -> np.ndarray:
             return random.integers(0, 256, (*size, 3), np.uint8)
 
+        def maps() -> dict[str, np.ndarray]:
+            normals = random.normal(size=(18, 32, 3))
+            return {
+                "segmentation": random.integers(0, 3, (18, 32), np.uint8),
+                "depth": random.uniform(1, 90, (18, 32)).astype(np.float32),
+                "normals": (normals / np.linalg.norm(normals, axis=-1)[..., None]).astype("f4"),
+            }
+
         views = tuple(
             StepView(
                 step=k,
                 horizon_s=0.2 * k,
                 target_stamp_ns=200_000_000 * k,
-                segmentation=random.integers(0, 3, (18, 32), np.uint8),
-                depth=random.uniform(1, 90, (18, 32)).astype(np.float32),
                 arrived=picture() if k <= arrived else None,
+                oracle=SceneMaps(**maps()) if k <= arrived else None,
+                **maps(),
             )
             for k in range(1, steps + 1)
         )
-        return Moment(picture(), 0, views, 12.0)
+        return Moment(picture(), 0, views, 12.0, SceneMaps(**maps()))
 
     return make

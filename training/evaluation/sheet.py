@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.render import theme
 from dino_foresight_ros.render.banner import untrained_banner
-from dino_foresight_ros.render.block import Grid, fit
+from dino_foresight_ros.render.block import Grid
 from dino_foresight_ros.render.depth import DepthScale
 from dino_foresight_ros.render.normals import colorize_normals
 from dino_foresight_ros.render.palette import ClassPalette, Picture, overlay
 from dino_foresight_ros.render.panels import empty_panel, legend_entries, legend_panel, scale_panel
 from dino_foresight_ros.render.text import draw_tag, draw_text, shortened
+from dino_foresight_ros.render.tiles import fit
 from dino_foresight_ros.training.evaluation.moments import LABELS, SHOWN
 from dino_foresight_ros.training.evaluation.predictors import FORECAST, TITLES
 from dino_foresight_ros.training.evaluation.results import Report, SheetMoment, SheetStep
