@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_measuring_needs_neither_torch_nor_ros() -> None:
+    code = (
+        "import sys, dino_foresight_ros.monitor; "
+        "print([m for m in ('torch', 'rclpy', 'cv2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
