@@ -44,7 +44,7 @@ def parse_output_size(text: str) -> tuple[int, int] | None:
     return height, width
 
 
-def _check_cameras(names: list[str]) -> str | None:
+def check_cameras(names: list[str]) -> str | None:
     for name in names:
         if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is None or "__" in name:
             return (
@@ -121,7 +121,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         [],
         "Names of several cameras, forecast in one batch; the topics of each begin with its name, "
         "such as NAME/foresight/forecast. Empty: one camera, whose topics begin with none.",
-        check=_check_cameras,
+        check=check_cameras,
     ),
     ParameterSpec(
         "camera_topic",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sensor_msgs.msg import Image
 
-from dino_foresight_ros.msg import ForecastStep, Labels
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.msg import FeatureMap, ForecastStep, Labels
 from dino_foresight_ros.render.palette import ClassPalette
 from dino_foresight_ros.render.views import StepView
 from dino_foresight_ros.ros.stamps import time_to_ns
+
+_FEATURE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def read_palette(labels: Labels | None) -> ClassPalette | None:
@@ -31,15 +35,46 @@ def read_step(step: ForecastStep) -> StepView:
         target_stamp_ns=time_to_ns(step.target_stamp),
         segmentation=read_values(step.segmentation, np.uint8),
         depth=read_values(step.depth, np.float32),
+        normals=read_values(step.normals, np.float32, channels=3),
     )
 
 
-def read_values(message: Image, kind: DTypeLike) -> NDArray[Any] | None:
-    """(H, W) values of a one-channel image of this type (mono8, 32FC1); None for an empty one."""
+def read_values(message: Image, kind: DTypeLike, channels: int = 1) -> NDArray[Any] | None:
+    """(H, W) values of an image of this type (mono8, 32FC1); None for an empty one.
+
+    Of several channels (32FC3) they are (H, W, channels).
+    """
     if message.width == 0 or message.height == 0:
         return None
     native = np.dtype(kind)
     stored = native.newbyteorder(">" if message.is_bigendian else "<")
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    values = rows[:, : message.width * stored.itemsize].copy().view(stored)
+    values = rows[:, : message.width * channels * stored.itemsize].copy().view(stored)
+    if channels > 1:
+        values = values.reshape(message.height, message.width, channels)
     return values.astype(native, copy=False)
+
+
+def read_features(message: FeatureMap) -> NDArray[np.float32]:
+    """(h, w, C) PCA features.
+
+    Raises:
+        InputError: an unknown number format, or data that do not fit the sizes.
+    """
+    size = _FEATURE_BYTES.get(message.dtype)
+    if size is None:
+        raise InputError(
+            f"features are of type {message.dtype!r}; valid: {', '.join(_FEATURE_BYTES)}"
+        )
+    shape = (message.grid_height, message.grid_width, message.channels)
+    if len(message.data) != math.prod(shape) * size or 0 in shape:
+        raise InputError(
+            f"features of {shape[0]}x{shape[1]} patches, {shape[2]} channels and {message.dtype} "
+            f"do not fit {len(message.data)} bytes"
+        )
+    order = ">" if message.is_bigendian else "<"
+    if message.dtype == "bfloat16":  # the upper half of a float32
+        upper = np.frombuffer(message.data, f"{order}u2").astype(np.uint32) << 16
+        return upper.view(np.float32).reshape(shape)
+    values = np.frombuffer(message.data, f"{order}f{size}")
+    return values.astype(np.float32, copy=False).reshape(shape)
