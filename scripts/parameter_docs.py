@@ -1,6 +1,6 @@
-"""Writes what is said about forecast_node's parameters from where they are declared.
+"""Writes what is said about the nodes' parameters from where they are declared.
 
-Makes config/forecast.yaml and the table in README.md anew: `make parameters`.
+Makes the parameter files in config/ and the tables on the pages anew: `make parameters`.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
+from dino_foresight_ros.ros.monitor_parameters import MONITOR_PARAMETERS
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN = "<!-- The table is written by `make parameters`. -->"
 END = "<!-- End of the table. -->"
 YAML_HEAD = """\
-# Every parameter of forecast_node with its default (written by `make parameters`). Copy it, change
+# Every parameter of {node} with its default (written by `make parameters`). Copy it, change
 # what you need, and pass it:
-#   ros2 launch dino_foresight_ros forecast.launch.py params_file:=my.yaml
+#   ros2 launch dino_foresight_ros forecast.launch.py {argument}
 # A parameter may change at any time (by ros2 param set), while the node is unconfigured (so clean
 # it up first), or only at its start.
 /**:
@@ -31,6 +32,42 @@ WHEN = {
     Change.UNCONFIGURED: "unconfigured",
     Change.NEVER: "start",
 }
+
+
+class Documented(NamedTuple):
+    """A node whose parameters stand in a file and on a page.
+
+    Attributes:
+        node: its name.
+        specs: its parameters.
+        parameters: the parameter file.
+        page: the page with the table.
+        argument: of forecast.launch.py, passes a parameter file.
+    """
+
+    node: str
+    specs: Sequence[ParameterSpec]
+    parameters: Path
+    page: Path
+    argument: str
+
+
+NODES = (
+    Documented(
+        "forecast_node",
+        FORECAST_PARAMETERS,
+        ROOT / "config" / "forecast.yaml",
+        ROOT / "README.md",
+        "params_file:=my.yaml",
+    ),
+    Documented(
+        "monitor_node",
+        MONITOR_PARAMETERS,
+        ROOT / "config" / "monitor.yaml",
+        ROOT / "docs" / "monitor.md",
+        "monitor:=true monitor_params_file:=my.yaml",
+    ),
+)
 
 
 def yaml_value(value: Any) -> str:
@@ -52,10 +89,10 @@ def valid(spec: ParameterSpec) -> str:
     return kinds.get(type(spec.default), "number")
 
 
-def yaml_text(specs: Sequence[ParameterSpec]) -> str:
+def yaml_text(documented: Documented) -> str:
     """The parameter file."""
-    parts = [YAML_HEAD]
-    for spec in specs:
+    parts = [YAML_HEAD.format(node=documented.node, argument=documented.argument)]
+    for spec in documented.specs:
         text = spec.description
         if spec.choices is not None or spec.limits is not None:
             text += f" Valid: {valid(spec)}."
@@ -66,7 +103,7 @@ def yaml_text(specs: Sequence[ParameterSpec]) -> str:
 
 
 def table(specs: Sequence[ParameterSpec]) -> str:
-    """The table of README.md."""
+    """The table of a page."""
     rows = ["| name | default | valid | may change | |", "|---|---|---|---|---|"]
     for spec in specs:
         cells = (
@@ -80,20 +117,21 @@ def table(specs: Sequence[ParameterSpec]) -> str:
     return "\n".join(rows)
 
 
-def with_table(text: str, specs: Sequence[ParameterSpec]) -> str:
-    """README's text with the table in its place."""
+def page_text(documented: Documented) -> str:
+    """The page with the table in its place."""
+    text = documented.page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, found, after = rest.partition(END)
     if not found:
-        raise SystemExit(f"README.md lacks the marks {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{table(specs)}\n{END}{after}"
+        raise SystemExit(f"{documented.page.name} lacks the marks {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{table(documented.specs)}\n{END}{after}"
 
 
 def main() -> None:
-    """Write both files."""
-    readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8"), FORECAST_PARAMETERS), "utf-8")
-    (ROOT / "config" / "forecast.yaml").write_text(yaml_text(FORECAST_PARAMETERS), "utf-8")
+    """Write every file and table."""
+    for documented in NODES:
+        documented.page.write_text(page_text(documented), "utf-8")
+        documented.parameters.write_text(yaml_text(documented), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""forecast_node's parameters: the node, its YAML file and the README say the same of them."""
+"""Parameters of nodes: the node, its YAML file and the page with the table say the same of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rclpy.parameter import Parameter
 from ros_bench import close_node
 
 from dino_foresight_ros.nodes.forecast_node import ForecastNode
-from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
+from dino_foresight_ros.nodes.monitor_node import MonitorNode
 from dino_foresight_ros.ros.parameters import Parameters
 
 # Declared by rclpy for every node.
@@ -41,8 +41,11 @@ OTHER_VALUES: dict[str, Any] = {
 }
 
 
+NODES: dict[str, type[Node]] = {"forecast_node": ForecastNode, "monitor_node": MonitorNode}
+
+
 class Row(NamedTuple):
-    """A row of the README's table."""
+    """A row of the page's table."""
 
     name: str
     default: Any
@@ -52,8 +55,30 @@ class Row(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def rows(project_root: Path) -> dict[str, Row]:
-    text = (project_root / "README.md").read_text()
+def docs(project_root: Path) -> Any:
+    """The program behind `make parameters`."""
+    path = project_root / "scripts" / "parameter_docs.py"
+    spec = importlib.util.spec_from_file_location("parameter_docs", path)
+    assert spec is not None
+    assert spec.loader is not None
+    docs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(docs)
+    return docs
+
+
+@pytest.fixture(scope="module", params=NODES)
+def documented(request: pytest.FixtureRequest, docs: Any) -> Any:
+    """A node's entry in that program."""
+    return next(entry for entry in docs.NODES if entry.node == request.param)
+
+
+def test_every_node_with_a_parameter_file_is_looked_at(docs: Any) -> None:
+    assert {entry.node for entry in docs.NODES} == set(NODES)
+
+
+@pytest.fixture(scope="module")
+def rows(documented: Any) -> dict[str, Row]:
+    text = documented.page.read_text()
     table = re.findall(r"^\| `(\w+)` \| `(.*?)` \| (.*?) \| (.*?) \| (.+?) \|$", text, re.M)
     found = [Row(name, yaml.safe_load(value), *rest) for name, value, *rest in table]
     assert len(found) == len({row.name for row in found})
@@ -61,30 +86,30 @@ def rows(project_root: Path) -> dict[str, Row]:
 
 
 @pytest.fixture(scope="module")
-def stated(project_root: Path) -> dict[str, Any]:
+def stated(documented: Any) -> dict[str, Any]:
     """Name -> default in the parameter file."""
-    text = (project_root / "config" / "forecast.yaml").read_text()
+    text = documented.parameters.read_text()
     parameters: dict[str, Any] = yaml.safe_load(text)["/**"]["ros__parameters"]
     return parameters
 
 
 @pytest.fixture(scope="module")
-def node(ros_domain: dict[str, str]) -> Iterator[ForecastNode]:
+def node(ros_domain: dict[str, str], documented: Any) -> Iterator[Node]:
     rclpy.init()
-    node = ForecastNode()
+    node = NODES[documented.node]()
     yield node
     close_node(node)
     rclpy.shutdown()
 
 
 @pytest.fixture(scope="module")
-def declared(node: ForecastNode) -> dict[str, tuple[Any, ParameterDescriptor]]:
+def declared(node: Node) -> dict[str, tuple[Any, ParameterDescriptor]]:
     """Name -> value and descriptor, as the node itself answers."""
     names = sorted(set(node.get_parameters_by_prefix("")) - RCLPYS_OWN)
     return {name: (node.get_parameter(name).value, node.describe_parameter(name)) for name in names}
 
 
-def test_yaml_readme_and_node_name_the_same_parameters(
+def test_yaml_page_and_node_name_the_same_parameters(
     declared: dict[str, Any], stated: dict[str, Any], rows: dict[str, Row]
 ) -> None:
     assert set(stated) == set(declared)
@@ -92,7 +117,7 @@ def test_yaml_readme_and_node_name_the_same_parameters(
     assert list(stated) == list(rows)
 
 
-def test_yaml_readme_and_node_state_the_same_defaults(
+def test_yaml_page_and_node_state_the_same_defaults(
     declared: dict[str, Any], stated: dict[str, Any], rows: dict[str, Row]
 ) -> None:
     for name, (value, _) in declared.items():
@@ -101,7 +126,7 @@ def test_yaml_readme_and_node_state_the_same_defaults(
             assert type(said) is type(value) or isinstance(value, list), name
 
 
-def test_readme_and_descriptors_give_the_same_rule_of_change(
+def test_page_and_descriptors_give_the_same_rule_of_change(
     declared: dict[str, Any], rows: dict[str, Row]
 ) -> None:
     for name, (_, descriptor) in declared.items():
@@ -110,7 +135,7 @@ def test_readme_and_descriptors_give_the_same_rule_of_change(
         assert descriptor.read_only == (rule == "start"), name
 
 
-def test_readme_and_descriptors_give_the_same_valid_values(
+def test_page_and_descriptors_give_the_same_valid_values(
     declared: dict[str, Any], rows: dict[str, Row]
 ) -> None:
     for name, (value, descriptor) in declared.items():
@@ -142,12 +167,12 @@ def other_value(row: Row) -> Any:
 
 @pytest.mark.parametrize("is_configured", [False, True])
 def test_a_node_keeps_to_the_rules_of_change(
-    node: ForecastNode, rows: dict[str, Row], is_configured: bool
+    node: Node, documented: Any, rows: dict[str, Row], is_configured: bool
 ) -> None:
     """Every parameter is set to another valid value; the table says which attempts succeed."""
     bare = Node(f"bare_{is_configured}".lower(), context=node.context)
     try:
-        Parameters(bare, FORECAST_PARAMETERS, lambda: not is_configured)
+        Parameters(bare, documented.specs, lambda: not is_configured)
         for name, row in rows.items():
             result = bare.set_parameters([Parameter(name, value=other_value(row))])[0]
             allowed = {"any time"} if is_configured else {"any time", "unconfigured"}
@@ -156,14 +181,6 @@ def test_a_node_keeps_to_the_rules_of_change(
         bare.destroy_node()
 
 
-def test_what_make_parameters_writes_is_what_is_there(project_root: Path) -> None:
-    path = project_root / "scripts" / "parameter_docs.py"
-    spec = importlib.util.spec_from_file_location("parameter_docs", path)
-    assert spec is not None
-    assert spec.loader is not None
-    docs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(docs)
-    readme = (project_root / "README.md").read_text()
-    yaml_file = (project_root / "config" / "forecast.yaml").read_text()
-    assert docs.with_table(readme, FORECAST_PARAMETERS) == readme, "run make parameters"
-    assert docs.yaml_text(FORECAST_PARAMETERS) == yaml_file, "run make parameters"
+def test_what_make_parameters_writes_is_what_is_there(docs: Any, documented: Any) -> None:
+    assert docs.page_text(documented) == documented.page.read_text(), "run make parameters"
+    assert docs.yaml_text(documented) == documented.parameters.read_text(), "run make parameters"
