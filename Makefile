@@ -1,27 +1,39 @@
 # The commands of this project; each runs in the environment that scripts/with_env prepares.
 WITH_ENV := scripts/with_env
 
-# Named on the command line: make demo INPUT=path OUT=folder, of a bag TOPIC=name
+# Named on the command line: make demo INPUT=path OUT=folder
 INPUT ?=
 OUT ?= out/demo
 # Which image topic of a bag that has several: TOPIC=/camera/image_raw
 TOPIC ?=
+# Several cameras of a bag in one batch: CAMERAS=cam_front,cam_front_left, or CAMERAS=all
+CAMERAS ?=
+# Which model: a folder, hub:owner/name, tiny or untrained-tiny
+BUNDLE ?=
+# What the tiny bundle is trained on, and where: make train-tiny DATA=folder TINY=folder
+DATA ?= ../shared/data
+TINY ?= out/tiny
 # More words for pytest: make test ARGS="-k forecast"
 ARGS ?=
 
-.PHONY: help demo test test-env soak lint format parameters lock clean
+.PHONY: help demo test test-env train-tiny soak lint format parameters lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo:  ## forecast a video, a folder of images or a rosbag2: INPUT=path OUT=folder, of a bag TOPIC=name
-	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") $(if $(TOPIC),--topic "$(TOPIC)")
+demo:  ## forecast a video, a folder of images or a rosbag2: INPUT= OUT= BUNDLE=, of a bag TOPIC= or CAMERAS=
+	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") \
+	    $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(TOPIC),--topic "$(TOPIC)") \
+	    $(if $(CAMERAS),--cameras "$(CAMERAS)")
 
 test:  ## run the tests
 	@$(WITH_ENV) python -m pytest $(ARGS)
 
 test-env:  ## run the tests that prepare environments from nothing (minutes)
 	@$(WITH_ENV) python -m pytest test/scripts -m bootstrap $(ARGS)
+
+train-tiny:  ## make the bundle in assets/tiny from data (hours; goes on where it was): DATA=folder TINY=folder
+	@DATA="$(DATA)" scripts/train_tiny.sh "$(TINY)"
 
 soak:  ## 20 minutes or 20,000 frames with faults against a running node; ARGS="--minutes 2"
 	@$(WITH_ENV) python test/faults/soak.py $(ARGS)
