@@ -104,6 +104,18 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
             "The frame that RViz shows everything in, such as map. "
             "Empty: as config/forecast.rviz says (camera).",
         ),
+        _argument(
+            "monitor",
+            "Whether to start monitor_node, which compares forecasts with what came; then "
+            "forecast_node publishes its features.",
+            "false",
+            YES_NO,
+        ),
+        _argument(
+            "monitor_params_file",
+            "YAML file with parameters of monitor_node. "
+            "Empty: the defaults, which config/monitor.yaml lists.",
+        ),
     ]
 
 
@@ -148,6 +160,8 @@ def start_node(context: LaunchContext) -> list[Action]:
         given["cameras"] = _names(value("cameras"))
     if value("use_sim_time") == "true":
         given["use_sim_time"] = True
+    if value("monitor") == "true":
+        given["publish_features"] = True
     # The node's own logger, so that "debug" does not show the middleware's.
     logger = ".".join([*filter(None, value("namespace").split("/")), "forecast_node"])
     return [
@@ -215,6 +229,35 @@ def start_overlays(context: LaunchContext) -> list[Action]:
     ]
 
 
+def start_monitor(context: LaunchContext) -> list[Action]:
+    """Start monitor_node where it is wanted.
+
+    Raises:
+        RuntimeError: monitor_params_file does not exist.
+    """
+    if _value(context, "monitor") != "true":
+        return []
+    parameters: list[Any] = []
+    if file := _value(context, "monitor_params_file"):
+        path = Path(file).expanduser()
+        if not path.is_file():
+            raise RuntimeError(f"monitor_params_file {path} does not exist")
+        parameters.append(str(path))
+    given: dict[str, Any] = {"use_sim_time": _value(context, "use_sim_time") == "true"}
+    if cameras := [names.camera for names in cameras_shown(context)[0] if names.camera]:
+        given["cameras"] = cameras
+    return [
+        Node(
+            package=PACKAGE,
+            executable="monitor_node",
+            name="monitor_node",
+            namespace=_value(context, "namespace"),
+            output="screen",
+            parameters=[*parameters, given],
+        )
+    ]
+
+
 def rviz_remappings(config: Path, camera: CameraTopics, namespace: str) -> list[tuple[str, str]]:
     """From each topic of the RViz file, which knows of one camera only, to this camera's."""
     topics = set(re.findall(r"(?:Value|Topic): (/\S+)", config.read_text()))
@@ -256,6 +299,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *declare_arguments(),
+            OpaqueFunction(function=start_monitor),
             OpaqueFunction(function=start_node),
             OpaqueFunction(function=start_overlays),
             OpaqueFunction(function=start_rviz),

@@ -18,7 +18,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("launch", reason="needs ros2/launch, which no package index has")
 pytest.importorskip("launch_ros", reason="needs ros2/launch_ros, which no package index has")
 
+from forecast_peers import Client
 from launch_processes import kill_all, run_launch
+from rcl_interfaces.srv import GetParameters
 
 ARGUMENTS = {
     "preset",
@@ -36,6 +38,8 @@ ARGUMENTS = {
     "log_level",
     "rviz",
     "fixed_frame",
+    "monitor",
+    "monitor_params_file",
 }
 
 
@@ -146,6 +150,45 @@ def test_bad_argument_ends_the_launch_with_the_reason(
     assert "process started" not in text
     assert "Traceback" not in text
     assert running.returncode == 1
+
+
+def test_monitor_gets_the_cameras_and_its_file_and_the_forecasts_their_features(
+    launch: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    window: 7\n")
+    running = launch(
+        "monitor:=true",
+        f"monitor_params_file:={file}",
+        "preset:=tiny-cpu",
+        "cameras:=left,right",
+        "camera_topic:={camera}/image_raw",
+        "namespace:=car",
+    )
+    lines = read_until(running, "active: listening", 2)
+    said = next(line for line in lines if "monitor_node" in line and "listening on" in line)
+    assert "/car/left/foresight/forecast, /car/right/foresight/forecast" in said
+    client = Client("launch_client", namespace="/car")
+    try:
+        for node, name, kind, value in (
+            ("monitor_node", "window", "integer_value", 7),
+            ("forecast_node", "publish_features", "bool_value", True),
+        ):
+            answer = client.call(
+                GetParameters, f"{node}/get_parameters", GetParameters.Request(names=[name])
+            )
+            assert getattr(answer.values[0], kind) == value, name
+    finally:
+        client.close()
+    running.send_signal(signal.SIGINT)
+    assert end_of(running).count("process has finished cleanly") == 2
+
+
+def test_a_parameter_file_of_the_monitor_that_is_not_there_ends_the_launch(launch: Any) -> None:
+    running = launch("monitor:=true", "monitor_params_file:=/nowhere.yaml")
+    text = end_of(running)
+    assert "monitor_params_file /nowhere.yaml does not exist" in text
+    assert "process started" not in text
 
 
 def test_launched_node_listens_in_its_namespace_and_ends_on_sigint(
