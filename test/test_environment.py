@@ -19,7 +19,12 @@ import dino_foresight_ros
 PACKAGE = "dino_foresight_ros"
 SOURCES = (PACKAGE, "training", "benchmark", "launch")
 # Distributions whose modules have another name.
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml", "PIL": "pillow"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "yaml": "pyyaml",
+    "PIL": "pillow",
+    "rerun": "rerun-sdk",
+}
 
 
 def imported_modules(root: Path) -> dict[str, Path]:

@@ -7,6 +7,7 @@ COMMANDS: tuple[str, ...] = (
     "convert",
     "bag",
     "replay",
+    "view",
     "bench",
     "train",
     "evaluate",

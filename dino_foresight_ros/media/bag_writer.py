@@ -121,6 +121,19 @@ class BagWriter:
         self, topic: str, msgtype: str, log_time_ns: int, message: Any, *, latched: bool = False
     ) -> None:
         """Write any message of the `typestore`; `latched` ones reach those who come later, too."""
+        data = typestore().serialize_cdr(message, msgtype)
+        self.write_serialized(topic, msgtype, log_time_ns, data, latched=latched)
+
+    def write_serialized(
+        self,
+        topic: str,
+        msgtype: str,
+        log_time_ns: int,
+        data: bytes | memoryview,
+        *,
+        latched: bool = False,
+    ) -> None:
+        """Write a message of a type in the `typestore` that is CDR already."""
         connection = self._connections.get(topic)
         if connection is None:
             qos = _RELIABLE._replace(durability=QosDurability.TRANSIENT_LOCAL)
@@ -131,7 +144,6 @@ class BagWriter:
                 offered_qos_profiles=[qos if latched else _RELIABLE],
             )
             self._connections[topic] = connection
-        data = typestore().serialize_cdr(message, msgtype)
         self._writer.write(connection, log_time_ns, data)
 
 
@@ -177,6 +189,38 @@ def create_bag(out: Path, storage: Storage = "mcap", *, force: bool = False) -> 
         raise InputError(f"{out} cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def create_mcap(out: Path, *, force: bool = False) -> Iterator[BagWriter]:
+    """Write one .mcap file `out`, without a folder; it appears only when everything was written.
+
+    Raises InputError when `out` exists (unless `force`, which replaces a file) or cannot be made.
+    """
+    check_file(out, force)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from error
+    try:
+        with create_bag(scratch / "bag") as writer:
+            yield writer
+        (scratch / "bag" / "bag.mcap").replace(out)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_file(out: Path, force: bool) -> None:
+    """Refuse an existing file, and with `force` anything that is not a file."""
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not force:
+        raise InputError(f"{out} exists already; choose another name or add --force")
+    if not out.is_file():
+        raise InputError(f"{out} exists and is not a file; it is not replaced")
 
 
 def check_output(out: Path, force: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from dino_foresight_ros.media.bag_writer import compressed_format, encode_pictur
 from dino_foresight_ros.media.source import Window
 from dino_foresight_ros.ros.camera_models import camera_info_msg
 from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.message_types import message_class
 from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.stamps import ns_to_time
 
@@ -218,16 +218,6 @@ def choose_recorded(
         raise InputError(f"{path} holds no image topic; its topics: {listed}")
     info = camera_info_topic(topic, known) if topic else None
     return [known[name] for name in dict.fromkeys([*wanted, *([info] if info else [])])]
-
-
-def message_class(msgtype: str) -> Any | None:
-    """Import the class of a type such as sensor_msgs/msg/Image; None when it is not installed."""
-    package, _, rest = msgtype.partition("/")
-    module, _, name = rest.rpartition("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.{module or 'msg'}"), name, None)
-    except ImportError:
-        return None
 
 
 def recorded_qos(topic: BagTopic) -> QoSProfile:

@@ -37,23 +37,9 @@ def depth_to_points(
     Raises:
         ValueError: the info has another size or no focal length.
     """
-    height, width = depth.shape
-    fx, fy, cx, cy = float(info.k[0]), float(info.k[4]), float(info.k[2]), float(info.k[5])
-    if (info.height, info.width) != (height, width):
-        raise ValueError(
-            f"camera_info is for {info.width}x{info.height}, the depth is {width}x{height}"
-        )
-    if not (fx > 0 and fy > 0):
-        raise ValueError("camera_info has no focal length: the camera is not calibrated")
-    v, u = np.mgrid[0:height:stride, 0:width:stride]
-    z = depth[::stride, ::stride]
-    with np.errstate(invalid="ignore"):
-        known = np.isfinite(z) & (z > 0) & (z <= max_depth_m)
-    z, u, v = z[known], u[known], v[known]
-    points = np.zeros(len(z), [("xyz", "<f4", 3), ("rgb", "<u4")])
-    points["xyz"][:, 0] = (u - cx) * z / fx
-    points["xyz"][:, 1] = (v - cy) * z / fy
-    points["xyz"][:, 2] = z
+    positions, known = back_project(depth, info, stride, max_depth_m)
+    points = np.zeros(len(positions), [("xyz", "<f4", 3), ("rgb", "<u4")])
+    points["xyz"] = positions
     if colors is None:
         points["rgb"] = 0xFFFFFF
     else:
@@ -76,3 +62,41 @@ def depth_to_points(
         data=data,
         is_dense=True,
     )
+
+
+def back_project(
+    depth: NDArray[np.float32],
+    info: CameraInfo,
+    stride: int = 1,
+    max_depth_m: float = float("inf"),
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Points of every `stride`-th pixel of each row and column that has a depth.
+
+    Args:
+        depth: (H, W) metres along the optical axis, NaN unknown.
+        info: intrinsics of these images.
+        stride: 1 takes every pixel.
+        max_depth_m: farther points are left out.
+
+    Returns:
+        (N, 3) float32 positions in the optical frame, metres, row by row; and which of
+        depth[::stride, ::stride] they are, bool.
+
+    Raises:
+        ValueError: the info has another size or no focal length.
+    """
+    height, width = depth.shape
+    fx, fy, cx, cy = float(info.k[0]), float(info.k[4]), float(info.k[2]), float(info.k[5])
+    if (info.height, info.width) != (height, width):
+        raise ValueError(
+            f"camera_info is for {info.width}x{info.height}, the depth is {width}x{height}"
+        )
+    if not (fx > 0 and fy > 0):
+        raise ValueError("camera_info has no focal length: the camera is not calibrated")
+    v, u = np.mgrid[0:height:stride, 0:width:stride]
+    z = depth[::stride, ::stride]
+    with np.errstate(invalid="ignore"):
+        known = np.isfinite(z) & (z > 0) & (z <= max_depth_m)
+    z, u, v = z[known], u[known], v[known]
+    positions = np.stack([(u - cx) * z / fx, (v - cy) * z / fy, z], axis=-1)
+    return positions.astype(np.float32), known

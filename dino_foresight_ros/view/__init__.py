@@ -1,0 +1,4 @@
+"""Forecasts shown in a browser, and recorded, by the rerun SDK. Plain arrays: no torch, no ROS.
+
+rerun is imported only by `sdk.load`, when somebody wants to look.
+"""

@@ -1,0 +1,176 @@
+"""What the viewer shows of one camera, written into a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.render.depth import DepthScale
+from dino_foresight_ros.render.palette import UNLABELLED_COLOR, ClassPalette, Picture
+from dino_foresight_ros.render.panels import legend_entries, legend_panel
+from dino_foresight_ros.render.views import StepView
+from dino_foresight_ros.view import sdk
+
+TIMELINE = "stamp"
+"""The timeline of image stamps; rerun adds log_time, when a thing was seen."""
+
+_JPEG_QUALITY = 80
+_LEGEND_SIZE = (270, 480)
+_POINT_RADIUS_UI = 1.5
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A camera's view: K (3, 3) in pixels of images of (height, width)."""
+
+    matrix: NDArray[np.float64]
+    size: tuple[int, int]
+
+
+class Scene:
+    """Writes one camera's pictures, forecasts and numbers, each at an image stamp.
+
+    Entities, below `root`: world/camera (picture and pinhole) and world/points (optical frame,
+    metres), step_k/segmentation, step_k/depth, latency_ms, rate/forecasts, rate/frames, dropped,
+    skill/step_k, about, legend. Only what has a place in space is below world: rerun shows no
+    plain picture there.
+    """
+
+    def __init__(self, stream: Any, root: str = "", max_width: int = 640) -> None:
+        """Write into a stream.
+
+        Args:
+            stream: a rerun RecordingStream.
+            root: path above the entities: empty, or / and a name for one of several cameras.
+            max_width: wider pictures are shrunk, wider predicted images thinned out.
+        """
+        self._rr = sdk.load()
+        self._stream = stream
+        self.root = root
+        self._max_width = max_width
+        self._about = ""
+        # x right, y down, z forward: REP 103's optical frame.
+        self._log_static("world", self._rr.ViewCoordinates.RDF)
+
+    def path(self, name: str) -> str:
+        """Full path of an entity."""
+        return f"{self.root}/{name}" if name else self.root or "/"
+
+    def set_classes(self, palette: ClassPalette) -> None:
+        """Names and colours of class ids from now on, and a legend of them."""
+        info = self._rr.AnnotationInfo
+        infos = [
+            info(id=index, label=name, color=color)
+            for index, (name, color) in enumerate(zip(palette.names, palette.colors, strict=True))
+            if index != palette.unlabelled
+        ]
+        infos.append(info(id=palette.unlabelled, label="unlabelled", color=UNLABELLED_COLOR))
+        self._log_static("", self._rr.AnnotationContext(infos))
+        legend = legend_panel(legend_entries(palette), *_LEGEND_SIZE)
+        self._log_static("legend", self._rr.Image(legend))
+
+    def set_camera(self, view: Intrinsics) -> None:
+        """The camera's intrinsics for the pictures as they are shown."""
+        height, width = view.size
+        self._log_static(
+            "world/camera",
+            self._rr.Pinhole(
+                image_from_camera=view.matrix,
+                width=width,
+                height=height,
+                image_plane_distance=4.0,
+            ),
+        )
+
+    def set_about(self, markdown: str) -> None:
+        """What is shown, in words."""
+        if markdown != self._about:
+            self._about = markdown
+            document = self._rr.TextDocument(markdown, media_type="text/markdown")
+            self._log_static("about", document)
+
+    def shown_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which a picture of this size is shown."""
+        if width <= self._max_width:
+            return height, width
+        return max(1, round(height * self._max_width / width)), self._max_width
+
+    def add_picture(self, stamp_ns: int, image: Picture) -> None:
+        """A camera frame, (H, W, 3) uint8 RGB; kept as JPEG."""
+        height, width = self.shown_size(image.shape[0], image.shape[1])
+        if width < image.shape[1]:
+            small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            image = np.asarray(small, np.uint8)
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        if not done:
+            raise ValueError(f"a {width}x{height} picture does not fit JPEG")
+        self._at(stamp_ns)
+        picture = self._rr.EncodedImage(contents=data.tobytes(), media_type="image/jpeg")
+        self._log("world/camera", picture)
+
+    def add_step(self, stamp_ns: int, view: StepView, depth_is_metric: bool) -> None:
+        """One predicted instant; it lies at the stamp of the frame that it was predicted from."""
+        self._at(stamp_ns)
+        name = f"step_{view.step}"
+        if view.segmentation is not None:
+            ids = self._thinned(view.segmentation)
+            self._log(f"{name}/segmentation", self._rr.SegmentationImage(ids))
+        if view.depth is not None:
+            self._log(
+                f"{name}/depth", self._depth_image(self._thinned(view.depth), depth_is_metric)
+            )
+
+    def add_points(
+        self,
+        stamp_ns: int,
+        points: NDArray[np.float32],
+        class_ids: NDArray[np.uint8] | None,
+    ) -> None:
+        """Predicted depth as (N, 3) points in the optical frame, metres; `class_ids` (N,)."""
+        self._at(stamp_ns)
+        radii = self._rr.Radius.ui_points(_POINT_RADIUS_UI)
+        cloud = self._rr.Points3D(points, radii=radii, class_ids=class_ids, show_labels=False)
+        self._log("world/points", cloud)
+
+    def add_numbers(self, stamp_ns: int, numbers: Mapping[str, float]) -> None:
+        """Entity name -> a number that is plotted; those that are not finite are left out."""
+        self._at(stamp_ns)
+        for name, value in numbers.items():
+            if np.isfinite(value):
+                self._log(name, self._rr.Scalars(float(value)))
+
+    def name_lines(self, names: Mapping[str, Sequence[Any]]) -> None:
+        """Entity name -> (how its line is called in a plot's legend, its (r, g, b))."""
+        for name, (label, color) in names.items():
+            self._log_static(name, self._rr.SeriesLines(names=label, colors=color, widths=2.0))
+
+    def _depth_image(self, depth: NDArray[np.float32], is_metric: bool) -> Any:
+        scale = DepthScale.fixed(is_metric)
+        low, high = sorted((scale.near, scale.far))
+        # Near is red, in both.
+        colors = self._rr.components.Colormap
+        return self._rr.DepthImage(
+            depth,
+            meter=1.0 if is_metric else None,
+            colormap=colors.Spectral if is_metric else colors.Turbo,
+            depth_range=(0.0, high) if is_metric else (low, high),
+        )
+
+    def _thinned(self, values: NDArray[Any]) -> NDArray[Any]:
+        stride = -(-values.shape[1] // self._max_width)
+        return np.ascontiguousarray(values[::stride, ::stride])
+
+    def _at(self, stamp_ns: int) -> None:
+        self._stream.set_time(TIMELINE, timestamp=np.datetime64(stamp_ns, "ns"))
+
+    def _log(self, name: str, thing: Any) -> None:
+        self._stream.log(self.path(name), thing)
+
+    def _log_static(self, name: str, thing: Any) -> None:
+        self._stream.log(self.path(name), thing, static=True)

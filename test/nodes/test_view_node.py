@@ -1,0 +1,270 @@
+"""view_node as a process of its own: what it records of what peers publish, and what it says."""
+
+from __future__ import annotations
+
+import io
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from forecast_peers import Client, NodeProcess, header_at, picture
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rrd_files import Row, read_rrd
+from sensor_msgs.msg import CameraInfo, Image
+
+from dino_foresight_ros.msg import Forecast, ForecastSkill, ForecastStep, Labels
+from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.stamps import ns_to_time
+
+NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.view_node"]
+SIZE = (120, 200)
+SMALL = (24, 40)
+STAMP_NS = 1_700_000_000_000_000_000
+K = [150.0, 0.0, 99.5, 0.0, 150.0, 59.5, 0.0, 0.0, 1.0]
+
+
+def segmentation(step: int) -> np.ndarray:
+    ids = np.zeros(SMALL, np.uint8)
+    ids[:, 10 * step :] = 1
+    return ids
+
+
+def depth(step: int) -> np.ndarray:
+    values = np.full(SMALL, 10.0 + step, np.float32)
+    values[0] = np.nan
+    values[1] = 500.0
+    return values
+
+
+class Robot:
+    """A peer that plays camera, forecast node and monitor; it publishes until it is heard."""
+
+    def __init__(self) -> None:
+        client = self.client = Client("forecast_node", image_qos=QoSProfile(depth=10))
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        create = client.node.create_publisher
+        self.forecasts = create(Forecast, "foresight/forecast", 5)
+        self.info = create(CameraInfo, "camera_info", 5)
+        self.skill = create(ForecastSkill, "foresight/skill", 5)
+        self.diagnostics = create(DiagnosticArray, "/diagnostics", 5)
+        self.labels = create(Labels, "foresight/labels", latched)
+        self.labels.publish(Labels(names=["a", "b"], palette=[9, 8, 7, 6, 5, 4], unlabelled=255))
+        # What it listens to tells which camera it forecasts.
+        client.subscribe(Image, "image")
+        client.subscribe(CameraInfo, "camera_info")
+        self.stamps: list[int] = []
+
+    def step(self) -> None:
+        """One frame and all that comes of it."""
+        stamp_ns = STAMP_NS + len(self.stamps) * 200_000_000
+        self.stamps.append(stamp_ns)
+        header = header_at(stamp_ns)
+        self.client.publish(stamp_ns, SIZE)
+        info = CameraInfo(header=header, k=K, width=SIZE[1], height=SIZE[0])
+        info.p = [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]
+        self.info.publish(info)
+        steps = [
+            ForecastStep(
+                step=k,
+                horizon=0.2 * k,
+                target_stamp=ns_to_time(stamp_ns + k * 200_000_000),
+                segmentation=image_to_msg(segmentation(k), "mono8", header),
+                depth=image_to_msg(depth(k), "32FC1", header),
+                depth_is_metric=True,
+            )
+            for k in (1, 2)
+        ]
+        self.forecasts.publish(
+            Forecast(header=header, steps=steps, model_name="m", latency=0.03, frame_interval=0.2)
+        )
+        self.skill.publish(ForecastSkill(header=header, step=2, horizon=0.4, running_skill=0.25))
+        values = {"output_rate_hz": "4.5", "input_rate_hz": "5.0", "dropped_total": "7"}
+        status = DiagnosticStatus(name="forecast_node: forecast")
+        status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+        other = DiagnosticStatus(name="other_node: forecast")
+        other.values = [KeyValue(key="dropped_total", value="99")]
+        self.diagnostics.publish(DiagnosticArray(status=[other, status]))
+        self.client.spin_for(0.15)
+
+    def play(self, count: int) -> None:
+        """So many steps from when somebody listens to everything."""
+        heard = (self.forecasts, self.client.images, self.info, self.labels, self.skill)
+        assert self.client.spin_until(
+            lambda: all(self._others(publisher) for publisher in heard), 60.0
+        )
+        for _ in range(count):
+            self.step()
+
+    def _others(self, publisher: Any) -> bool:
+        own = publisher in (self.client.images, self.info)
+        return publisher.get_subscription_count() > int(own)
+
+
+@pytest.fixture
+def robot(ros_domain: dict[str, str]) -> Iterator[Robot]:
+    robot = Robot()
+    yield robot
+    robot.client.close()
+
+
+@pytest.fixture
+def start(ros_domain: dict[str, str], tmp_path: Path) -> Iterator[Any]:
+    nodes = []
+
+    def start(*parameters: str) -> NodeProcess:
+        node = NodeProcess(ros_domain, tmp_path / f"log{len(nodes)}", *parameters, program=NODE)
+        nodes.append(node)
+        return node
+
+    yield start
+    for node in nodes:
+        node.kill()
+
+
+def by_stamp(rows: list[Row]) -> dict[int, dict[str, Any]]:
+    return {row.times["stamp"]: row.values for row in rows}
+
+
+def test_what_is_published_is_recorded_value_for_value(
+    robot: Robot, start: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "drive.rrd"
+    node = start("serve:=false", "max_rate_hz:=0.0", "max_points:=300", f"record:=['{path}']")
+    robot.play(8)
+    assert node.end(signal.SIGINT) == 0, node.text
+    assert f"recorded {path}" in node.text
+    entities = read_rrd(path)
+    newest = by_stamp(entities["/step_2/depth"])
+    assert len(newest) >= 6
+    assert set(newest) <= set(robot.stamps)
+    for stamp_ns, values in newest.items():
+        shown = np.frombuffer(bytes(values["buffer"][0]), np.float32).reshape(SMALL)
+        np.testing.assert_array_equal(shown, depth(2))
+        ids = by_stamp(entities["/step_1/segmentation"])[stamp_ns]["buffer"][0]
+        np.testing.assert_array_equal(np.reshape(ids, SMALL), segmentation(1))
+    context = entities["/"][-1].values["context"][0]
+    labels = [entry["class_description"]["info"]["label"] for entry in context]
+    assert labels == ["a", "b", "unlabelled"]
+    plotted = {
+        name: {round(row.values["scalars"][0], 3) for row in entities[name] if row.times}
+        for name in ("/latency_ms", "/skill/step_2", "/rate/forecasts", "/rate/frames", "/dropped")
+    }
+    assert plotted == {
+        "/latency_ms": {30.0},
+        "/skill/step_2": {0.25},
+        "/rate/forecasts": {4.5},
+        "/rate/frames": {5.0},
+        "/dropped": {7.0},
+    }
+
+
+def test_points_lie_where_the_camera_would_see_them(
+    robot: Robot, start: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "points.rrd"
+    node = start("serve:=false", "max_rate_hz:=0.0", "max_points:=300", f"record:=['{path}']")
+    robot.play(6)
+    assert node.end(signal.SIGINT) == 0, node.text
+    values = read_rrd(path)["/world/points"][-1].values
+    points = np.array(values["positions"])
+    # Every second pixel of a row and column; neither the unknown nor the far ones.
+    assert len(points) == 20 * 11
+    np.testing.assert_allclose(points[:, 2], 12.0)
+    u = points[:, 0] / points[:, 2] * 30.0 + 19.9
+    v = points[:, 1] / points[:, 2] * 30.0 + 11.9
+    np.testing.assert_allclose(u, np.tile(np.arange(0, 40, 2), 11), atol=1e-4)
+    np.testing.assert_allclose(v, np.repeat(np.arange(2, 24, 2), 20), atol=1e-4)
+    np.testing.assert_array_equal(values["class_ids"], (u >= 19.99).astype(int))
+
+
+def test_an_mcap_holds_the_messages_as_they_were_sent(
+    robot: Robot, start: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "drive.mcap"
+    node = start("serve:=false", f"record:=['{path}']")
+    robot.play(6)
+    assert not path.exists()
+    assert node.end(signal.SIGINT) == 0, node.text
+    reader_module = pytest.importorskip("mcap.reader")
+    reader = reader_module.make_reader(io.BytesIO(path.read_bytes()))
+    summary = reader.get_summary()
+    types = {c.topic: summary.schemas[c.schema_id].name for c in summary.channels.values()}
+    assert types["/foresight/forecast"] == "dino_foresight_ros/msg/Forecast"
+    assert types["/image"] == "sensor_msgs/msg/Image"
+    assert {"/camera_info", "/foresight/labels", "/foresight/skill", "/diagnostics"} <= set(types)
+    schemas = {schema.name: schema for schema in summary.schemas.values()}
+    schema = schemas["dino_foresight_ros/msg/Forecast"]
+    assert schema.encoding == "ros2msg"
+    # Whoever reads it needs no package of ours: every message in it is defined in the file.
+    assert b"MSG: dino_foresight_ros/ForecastStep" in schema.data.replace(b"/msg/", b"/")
+    from rclpy.serialization import deserialize_message
+
+    stored = [data.data for _, channel, data in reader.iter_messages(["/foresight/forecast"])]
+    assert len(stored) >= 4
+    message = deserialize_message(stored[-1], Forecast)
+    assert message.steps[1].depth == image_to_msg(depth(2), "32FC1", message.header)
+    image = [data.data for _, _, data in reader.iter_messages(["/image"])][-1]
+    frame = deserialize_message(image, Image)
+    expected = picture(frame.header.stamp.sec * 10**9 + frame.header.stamp.nanosec, SIZE)
+    np.testing.assert_array_equal(np.reshape(frame.data, (*SIZE, 3)), expected)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+def test_untrained_forecasts_say_so(robot: Robot, start: Any, tmp_path: Path) -> None:
+    path = tmp_path / "untrained.rrd"
+    node = start("serve:=false", f"record:=['{path}']")
+    robot.play(6)
+    assert node.end(signal.SIGINT) == 0, node.text
+    (about,) = {row.values["text"][0] for row in read_rrd(path)["/about"]}
+    assert "**UNTRAINED: the weights are random, these forecasts mean nothing.**" in about
+
+
+@pytest.mark.parametrize(
+    ("parameters", "code", "line"),
+    [
+        (["record:=['x.avi']"], 2, "'x.avi' has no known ending; valid: .rrd (for rerun)"),
+        (["memory_limit:=lots"], 2, "'lots' is no amount of memory; valid: such as 500MB"),
+        (["serve:=false"], 2, "nothing to do: there is neither a page nor a file"),
+        (["port:=0"], 2, "parameter port: 0 is out of range"),
+        (["record:=['/proc/x/y.mcap']"], 1, "/proc/x/y.mcap cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(
+    start: Any, parameters: list[str], code: int, line: str
+) -> None:
+    node = start(*parameters)
+    assert node.process.wait(60) == code, node.text
+    assert line in node.text
+    assert "Traceback" not in node.text
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_a_port_in_use_is_one_clear_line(start: Any, offset: int) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        node = start(f"port:={port - offset}")
+        assert node.process.wait(60) == 1, node.text
+    assert f"port {port} of 127.0.0.1 cannot be used (address already in use)" in node.text
+    assert len([line for line in node.text.splitlines() if "port" in line]) == 1
+    assert "Traceback" not in node.text
+
+
+def test_when_nothing_is_forecast_it_says_what_it_waits_for(start: Any, tmp_path: Path) -> None:
+    node = start("serve:=false", f"record:=['{tmp_path / 'x.rrd'}']")
+    node.wait_for_text("waiting for a node that forecasts a camera, in ROS domain")
+    started_s = time.monotonic()
+    assert node.end(signal.SIGINT) == 0
+    assert time.monotonic() - started_s < 15

@@ -1,0 +1,152 @@
+"""What is shown can be read back from a recording, by rerun's own reader, as it was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
+
+from rrd_files import Row, read_rrd
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.render.palette import ClassPalette
+from dino_foresight_ros.render.views import StepView
+from dino_foresight_ros.view.layout import Shown
+from dino_foresight_ros.view.recording import Recording
+from dino_foresight_ros.view.scene import Intrinsics, Scene
+
+STAMP_NS = 1_700_000_000_123_456_789
+SIZE = (36, 64)
+K = np.array([[50.0, 0, 31.5], [0, 51.0, 17.5], [0, 0, 1]])
+RNG = np.random.default_rng(3)
+IDS = RNG.integers(0, 3, (9, 16)).astype(np.uint8)
+DEPTH = RNG.uniform(1, 90, (9, 16)).astype(np.float32)
+POINTS = RNG.normal(size=(20, 3)).astype(np.float32)
+POINT_IDS = RNG.integers(0, 3, 20).astype(np.uint8)
+PALETTE = ClassPalette(("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
+
+Entities = dict[str, list[Row]]
+
+
+def ramp() -> np.ndarray:
+    """(36, 64, 3) uint8, smooth: JPEG keeps it nearly as it is."""
+    v, u = np.mgrid[0 : SIZE[0], 0 : SIZE[1]]
+    return np.stack([u * 3, v * 5, np.full(SIZE, 90)], -1).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def entities(tmp_path_factory: pytest.TempPathFactory) -> Entities:
+    path = tmp_path_factory.mktemp("scene") / "drive.rrd"
+    recording = Recording(None, path)
+    scene = Scene(recording.stream)
+    scene.set_classes(PALETTE)
+    scene.set_camera(Intrinsics(K, SIZE))
+    for index in range(3):
+        stamp_ns = STAMP_NS + index * 100_000_000
+        scene.add_picture(stamp_ns, ramp())
+        view = StepView(
+            step=2, horizon_s=0.4, target_stamp_ns=0, segmentation=IDS, depth=DEPTH + index
+        )
+        scene.add_step(stamp_ns, view, depth_is_metric=index < 2)
+        scene.add_points(stamp_ns, POINTS, POINT_IDS)
+        scene.add_numbers(stamp_ns, {"latency_ms": 10.0 + index, "skill/step_2": np.nan})
+    recording.lay_out([Shown(steps=((2, 0.4),), has_segmentation=True, has_depth=True)])
+    assert not path.exists()  # until it is complete
+    recording.close()
+    return read_rrd(path)
+
+
+def stamps(rows: list[Row]) -> list[int]:
+    return [row.times["stamp"] for row in rows]
+
+
+def test_everything_lies_at_its_image_stamp_and_at_when_it_was_seen(entities: Entities) -> None:
+    expected = [STAMP_NS + index * 100_000_000 for index in range(3)]
+    for name in ("/step_2/segmentation", "/step_2/depth", "/world/points", "/latency_ms"):
+        assert stamps(entities[name]) == expected
+        assert all(row.times["log_time"] > STAMP_NS for row in entities[name])
+    pictures = [row for row in entities["/world/camera"] if "blob" in row.values]
+    assert stamps(pictures) == expected
+
+
+def test_class_ids_are_exact_and_named(entities: Entities) -> None:
+    shown = entities["/step_2/segmentation"][0].values
+    (form,) = shown["format"]
+    assert (form["width"], form["height"]) == (16, 9)
+    np.testing.assert_array_equal(np.reshape(shown["buffer"][0], IDS.shape), IDS)
+    (row,) = entities["/"]
+    infos = [entry["class_description"]["info"] for entry in row.values["context"][0]]
+    assert [(i["id"], i["label"]) for i in infos] == [
+        (0, "road"),
+        (1, "car"),
+        (2, "sky"),
+        (255, "unlabelled"),
+    ]
+    assert infos[0]["color"] == 0x804080FF
+
+
+def test_depth_is_exact_and_says_whether_it_is_metres(entities: Entities) -> None:
+    for index, row in enumerate(entities["/step_2/depth"]):
+        values = np.frombuffer(bytes(row.values["buffer"][0]), np.float32)
+        np.testing.assert_array_equal(values.reshape(DEPTH.shape), DEPTH + index)
+        assert row.values.get("meter") == ([1.0] if index < 2 else None)
+
+
+def test_points_are_exact_and_have_classes(entities: Entities) -> None:
+    values = entities["/world/points"][1].values
+    np.testing.assert_array_equal(np.array(values["positions"], np.float32), POINTS)
+    assert values["class_ids"] == POINT_IDS.tolist()
+
+
+def test_the_picture_has_the_cameras_intrinsics(entities: Entities) -> None:
+    rows = entities["/world/camera"]
+    (pinhole,) = [row for row in rows if "image_from_camera" in row.values]
+    # rerun keeps matrices column by column.
+    np.testing.assert_allclose(
+        np.reshape(pinhole.values["image_from_camera"][0], (3, 3)).T, K, rtol=1e-6
+    )
+    assert pinhole.values["resolution"] == [[64.0, 36.0]]
+    blob = next(row.values["blob"][0] for row in rows if "blob" in row.values)
+    image = cv2.imdecode(np.array(blob, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.abs(image.astype(int) - ramp()).mean() < 3
+
+
+def test_numbers_are_plotted_and_missing_ones_left_out(entities: Entities) -> None:
+    assert [row.values["scalars"] for row in entities["/latency_ms"]] == [[10.0], [11.0], [12.0]]
+    assert "/skill/step_2" not in entities
+
+
+def test_wide_pictures_are_shrunk_and_wide_predictions_thinned_out(tmp_path: Path) -> None:
+    path = tmp_path / "wide.rrd"
+    recording = Recording(None, path)
+    scene = Scene(recording.stream, "/cam_front", max_width=64)
+    scene.add_picture(STAMP_NS, np.zeros((90, 160, 3), np.uint8))
+    ids = RNG.integers(0, 9, (90, 160)).astype(np.uint8)
+    view = StepView(step=1, horizon_s=0.2, target_stamp_ns=0, segmentation=ids)
+    scene.add_step(STAMP_NS, view, depth_is_metric=True)
+    recording.close()
+    entities = read_rrd(path)
+    blob = next(r.values["blob"][0] for r in entities["/cam_front/world/camera"])
+    assert cv2.imdecode(np.array(blob, np.uint8), cv2.IMREAD_COLOR).shape == (36, 64, 3)
+    values = entities["/cam_front/step_1/segmentation"][0].values
+    np.testing.assert_array_equal(np.reshape(values["buffer"][0], (30, 54)), ids[::3, ::3])
+
+
+def test_an_existing_recording_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "old.rrd"
+    path.write_bytes(b"old")
+    with pytest.raises(InputError, match=r"old\.rrd exists already; .* --force"):
+        Recording(None, path)
+    assert path.read_bytes() == b"old"
+    Recording(None, path, force=True).close()
+    assert "/__properties" in read_rrd(path)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be written"):
+        Recording(None, tmp_path / "file" / "x.rrd")
