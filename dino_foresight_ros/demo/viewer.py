@@ -1,0 +1,116 @@
+"""The demo in a browser: a view_node beside the demo's nodes, which stays when they have ended."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from dino_foresight_ros.demo.domain import choose_domain, private_environment
+from dino_foresight_ros.demo.processes import (
+    LogLine,
+    NodeFailedError,
+    NodeProcess,
+    node_command,
+)
+from dino_foresight_ros.demo.transport import frame_transport
+
+START_LIMIT_S = 60.0
+_POLL_S = 0.1
+# Large enough for any camera's frame; what the demo plays is not known yet.
+_FRAME_BYTES = 8 * 2**20
+
+
+class DemoViewer:
+    """Shows what happens in one ROS domain of this machine, for as long as the `with` block.
+
+    Attributes:
+        domain_id: the domain that the demo's nodes have to join.
+        url: where to look.
+    """
+
+    def __init__(self, port: int, domain_id: int | None = None) -> None:
+        """Prepare it.
+
+        Args:
+            port: of the page; the next one is taken, too.
+            domain_id: the ROS domain; None looks for one that nobody uses.
+        """
+        self.domain_id = choose_domain() if domain_id is None else domain_id
+        self.url = f"http://127.0.0.1:{port}/"
+        self._port = port
+        self._closing = ExitStack()
+        self._node: NodeProcess | None = None
+
+    def __enter__(self) -> DemoViewer:
+        """Start it, and return when there is a page.
+
+        Raises:
+            ForesightError: it does not start; in one line why.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self._closing.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closing.close()
+
+    def keep(self) -> None:
+        """Wait for Ctrl-C.
+
+        Raises:
+            ForesightError: the viewer ended by itself.
+        """
+        try:
+            while True:
+                self._check()
+                time.sleep(_POLL_S)
+        except KeyboardInterrupt:
+            return
+
+    def _start(self) -> None:
+        scratch = self._closing.enter_context(tempfile.TemporaryDirectory(prefix="foresight-view-"))
+        environment = private_environment(os.environ, self.domain_id, scratch)
+        environment |= frame_transport(environment, _FRAME_BYTES, Path(scratch))
+        command = node_command("view_node", {"port": self._port, "open_browser": True})
+        log = Path(scratch, "view_node.log")
+        self._node = node = NodeProcess("view_node", command, log, environment)
+        self._closing.callback(node.stop)
+        deadline_s = time.monotonic() + START_LIMIT_S
+        while not self._answers():
+            self._check()
+            if time.monotonic() > deadline_s:
+                raise NodeFailedError(f"the page was not there after {START_LIMIT_S:.0f} s")
+            time.sleep(_POLL_S)
+
+    def _check(self) -> None:
+        if self._node is not None and self._node.exit_code is not None:
+            # The last lines may still be on their way to the file.
+            time.sleep(_POLL_S)
+            raise self._node.ended()
+
+    def _answers(self) -> bool:
+        # Not what another program serves at this port: that one's lack of it is told by the node.
+        if "the page is at" not in " ".join(line.text for line in self._log()):
+            return False
+        try:
+            with urllib.request.urlopen(self.url, timeout=5.0):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _log(self) -> list[LogLine]:
+        return [] if self._node is None else self._node.log()
