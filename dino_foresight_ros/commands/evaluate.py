@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.commands import evaluate_lidar
+
 DEFAULT_OUT = Path("out/evaluation")
 
 
@@ -36,7 +38,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--bundle", required=True, metavar="B", help="folder, hub:owner/name or untrained-tiny")
     add(
-        "--data", nargs="+", required=True, metavar="SPEC",
+        "--data", nargs="+", default=[], metavar="SPEC",
         help="what to score: video, folder of pictures, rosbag2, or KIND:PATH?key=value",
     )  # fmt: skip
     add(
@@ -70,6 +72,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--batch", type=int, default=8, metavar="N", help="clips at once (default: %(default)s)")
     add("--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="default: %(default)s")
     add("--force", action="store_true", help="replace an earlier report")
+    evaluate_lidar.add_arguments(parser)
     return parser
 
 
@@ -84,13 +87,15 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.training.evaluation import check_output, evaluate, write_report
 
     config = _config(args)
+    evaluate_lidar.check(args)
     out = args.out.expanduser()
     check_output(out, args.force)
     device = resolve_device(args.device)
     bundle = Bundle.load(args.bundle, device, resolve_dtype(args.dtype, device))
-    recordings = open_recordings(args.data, on_warning=_warn)
+    recordings = open_recordings([*args.data, *evaluate_lidar.bag_specs(args)], on_warning=_warn)
+    lidar = evaluate_lidar.open_lidar(args, bundle, recordings, _warn) if args.bag else None
     fit_recordings = open_recordings(args.fit_data, on_warning=_warn) if args.fit_data else []
-    report = evaluate(bundle, recordings, config, fit_recordings, _warn, progress=True)
+    report = evaluate(bundle, recordings, config, fit_recordings, _warn, True, lidar)
     paths = write_report(report, out, overwrite=args.force)
     for note in report.notes:
         print(f"note: {note}")
@@ -103,7 +108,8 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(report: Any) -> list[str]:
     """A few lines for the terminal."""
-    from dino_foresight_ros.training.evaluation.markdown import improvement_text, lead_text
+    from dino_foresight_ros.training.evaluation.markdown import improvement_text
+    from dino_foresight_ros.training.evaluation.tables import lead_text
 
     lines = []
     for result in report.features:
@@ -112,6 +118,7 @@ def summary(report: Any) -> list[str]:
             way = "" if result.lead.gap_s is None else f", {result.lead.kind}"
             clips = f"{result.clips} clips"
             lines.append(f"{lead_text(result.lead)}{way}: MSE below copy-last {gain}, {clips}")
+    lines += evaluate_lidar.summary(report.lidar)
     if not report.bundle.trained:
         lines.append(f"{report.bundle.name} is UNTRAINED: these numbers mean nothing.")
     return lines

@@ -17,7 +17,7 @@ from dino_foresight_ros.media.images import ImageDecodeError, decode_message
 
 from .bag_index import CompressedBag, MessageFiles, MessageIndex, storage_files
 from .files import files_identity
-from .recording import NS_PER_S, LabelledFrame, Recording, UnreadableFrame
+from .recording import NS_PER_S, LabelledFrame, PartOfRecording, Recording, UnreadableFrame
 
 # A stamp that is earlier than the one before by more than this begins a new recording: a clock that
 # was set back, or a second run in one bag. Smaller steps back are messages out of order.
@@ -56,7 +56,7 @@ class BagRecording(Recording):
     def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
         # A forked process must not share the place in the file.
         if self._reader is None or not self._reader.is_own:
-            self._reader = _files(self.path)
+            self._reader = message_files(self.path)
         try:
             image = _decode(self._reader.read(self.topic, self._places[index]), self._msgtype)
         except (OSError, ValueError) as error:
@@ -68,6 +68,12 @@ class BagRecording(Recording):
         yield self.stamps_ns.tobytes().hex()
         every = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
         yield from files_identity(every, self.path.parent)
+
+
+def bag_of(recording: Recording) -> BagRecording | None:
+    """The recording of a bag that this is, or is a part of; None for other data."""
+    whole = recording.whole if isinstance(recording, PartOfRecording) else recording
+    return whole if isinstance(whole, BagRecording) else None
 
 
 def open_bag(path: Path, name: str, topics: tuple[str, ...], warn: Warn) -> list[Recording]:
@@ -84,7 +90,7 @@ def open_bag(path: Path, name: str, topics: tuple[str, ...], warn: Warn) -> list
         promised, damage = dict(reader.expected_counts), reader.damage
     finally:
         reader.close()
-    files = _files(path)
+    files = message_files(path)
     found: list[Recording] = []
     reasons: list[str] = []
     for topic in chosen:
@@ -125,13 +131,14 @@ def _decode(data: bytes, msgtype: str) -> NDArray[np.uint8]:
         raise ValueError(str(error)) from error
 
 
-def _files(path: Path) -> MessageFiles | CompressedBag:
+def message_files(path: Path) -> MessageFiles | CompressedBag:
+    """Find and read the messages of a bag at any place."""
     return CompressedBag(path) if _compression(path) else MessageFiles(storage_files(path))
 
 
 def _size(path: Path, topic: BagTopic, index: MessageIndex) -> tuple[int, int]:
     """Decode up to the first good picture."""
-    files, reason = _files(path), "no whole message"
+    files, reason = message_files(path), "no whole message"
     for place in index.places[:_ATTEMPTS]:
         try:
             shape = _decode(files.read(topic.name, place), topic.msgtype).shape

@@ -33,6 +33,8 @@ from dino_foresight_ros.training.evaluation.facts import (
     data_facts,
 )
 from dino_foresight_ros.training.evaluation.fitting import Fitted, start_fits
+from dino_foresight_ros.training.evaluation.lidar_depth import LidarDepth
+from dino_foresight_ros.training.evaluation.lidar_scores import LidarScorer
 from dino_foresight_ros.training.evaluation.moments import MomentCollector
 from dino_foresight_ros.training.evaluation.predictors import (
     COPY_LAST,
@@ -57,6 +59,7 @@ def evaluate(
     fit_recordings: Sequence[Recording] = (),
     on_warning: Callable[[str], None] = _log.warning,
     progress: bool = False,
+    lidar: LidarDepth | None = None,
 ) -> Report:
     """Measure a bundle.
 
@@ -73,13 +76,20 @@ def evaluate(
             part of each.
         on_warning: told of unreadable frames.
         progress: show a bar with the time left on stderr.
+        lidar: true depth of some of `recordings`, scored by horizon.
 
     Raises:
         InputError: no clip fits and nothing is labelled; fitted and scored frames overlap; class
-            lists that do not go together; too many unreadable frames.
+            lists that do not go together; too many unreadable frames; no depth to score.
     """
     return _Evaluation(
-        bundle, recordings, config or EvaluationConfig(), fit_recordings, on_warning, progress
+        bundle,
+        recordings,
+        config or EvaluationConfig(),
+        fit_recordings,
+        on_warning,
+        progress,
+        lidar,
     ).run()
 
 
@@ -94,6 +104,7 @@ class _Evaluation:
         fit_recordings: Sequence[Recording],
         on_warning: Callable[[str], None],
         progress: bool,
+        lidar: LidarDepth | None,
     ) -> None:
         if not recordings:
             raise InputError("no recordings to evaluate on")
@@ -107,6 +118,7 @@ class _Evaluation:
         self._kinds = self._label_kinds()
         self._classes = self._class_space()
         self._fits: dict[int, Fitted] = {}
+        self._lidar = lidar
 
     def run(self) -> Report:
         """Plan, fit, score."""
@@ -117,12 +129,16 @@ class _Evaluation:
         ) if self._kinds else []  # fmt: skip
         if not clips and not stills:
             raise InputError(self._why_no_clips())
+        lidar = None if self._lidar is None else LidarScorer(
+            self._bundle, self._recordings, self._series, clips, self._lidar,
+            self._config.max_label_clips,
+        )  # fmt: skip
         if self._fit_recordings and any(clip.scored for clip in clips):
             self._fit(clips)
         moments = MomentCollector(
             self._bundle, self._recordings, self._series, clips, self._classes
         )
-        scorers, still_scorer = self._score(clips, stills, moments)
+        scorers, still_scorer = self._score(clips, stills, moments, lidar)
         if len(self._bad):
             self._notes.append(f"{len(self._bad)} frames cannot be read: {self._bad.summary()}")
         names = self._classes.names if self._classes else ()
@@ -145,6 +161,7 @@ class _Evaluation:
             dtype=str(self._bundle.dtype).removeprefix("torch."),
             version=__version__,
             seconds=time.monotonic() - started,
+            lidar=None if lidar is None else lidar.report(),
             moments=moments.moments(),
         )
 
@@ -263,7 +280,11 @@ class _Evaluation:
         return predictors
 
     def _score(
-        self, clips: Sequence[Clip], stills: Sequence[Clip], moments: MomentCollector
+        self,
+        clips: Sequence[Clip],
+        stills: Sequence[Clip],
+        moments: MomentCollector,
+        lidar: LidarScorer | None,
     ) -> tuple[list[SeriesScorer], StillScorer]:
         scorers = [
             SeriesScorer(
@@ -282,8 +303,11 @@ class _Evaluation:
                 number = batch.clips[0].series
                 if number == len(self._series):
                     still_scorer.update(batch)
-                else:
-                    moments.add(batch, scorers[number].update(batch))
+                    continue
+                predicted = scorers[number].update(batch)
+                moments.add(batch, predicted)
+                if lidar is not None:
+                    lidar.add(batch, predicted)
         return scorers, still_scorer
 
     def _note_bad(self, error: UnreadableFrame) -> None:

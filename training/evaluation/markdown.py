@@ -7,28 +7,25 @@ from collections.abc import Iterable, Sequence
 from dino_foresight_ros.render.theme import UNTRAINED_TEXTS
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
-from dino_foresight_ros.training.evaluation.predictors import (
-    COPY_LAST,
-    FORECAST,
-    LINEAR,
-    MLP,
-    ORACLE,
-    TITLES,
-)
+from dino_foresight_ros.training.evaluation.lidar_page import lidar_section
+from dino_foresight_ros.training.evaluation.predictors import COPY_LAST, ORACLE
 from dino_foresight_ros.training.evaluation.results import (
     PCA_SPACE,
     RAW_SPACE,
     DataFacts,
     FeatureResult,
     LabelResult,
-    Lead,
     Report,
 )
 from dino_foresight_ros.training.evaluation.series import HORIZONS, ONE_STEP, ROLLOUT
 from dino_foresight_ros.training.evaluation.similarity import Similarity
-
-ORDER = (COPY_LAST, LINEAR, MLP, FORECAST, ORACLE)
-NONE = "-"
+from dino_foresight_ros.training.evaluation.tables import (
+    NONE,
+    ORDER,
+    lead_text,
+    predictor_title,
+    table,
+)
 
 
 def markdown(report: Report, pictures: Sequence[str]) -> str:
@@ -37,6 +34,7 @@ def markdown(report: Report, pictures: Sequence[str]) -> str:
         *_head(report),
         *_features(report),
         *_labels(report),
+        *lidar_section(report.lidar),
         *_similarity(report),
         *_how(report),
     ]
@@ -47,13 +45,6 @@ def markdown(report: Report, pictures: Sequence[str]) -> str:
 
 def _alt(name: str) -> str:
     return name.rsplit(".", 1)[0].replace("_", " ")
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    lines = [" | ".join(header), " | ".join([":--", *["--:"] * (len(header) - 1)])]
-    lines += [" | ".join(row) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def _head(report: Report) -> list[str]:
@@ -128,27 +119,13 @@ def _feature_rows(result: FeatureResult) -> Iterable[tuple[str, ...]]:
         gain = NONE if name == COPY_LAST else improvement_text(row.improvements["mse"])
         yield (
             lead_text(result.lead),
-            _title(name),
+            predictor_title(name),
             f"{errors.smooth_l1:.4f}",
             f"{errors.mse:.4f}",
             f"{errors.cosine:.4f}",
             gain,
             str(result.clips),
         )
-
-
-def _title(name: str) -> str:
-    return f"**{TITLES[name]}**" if name == FORECAST else TITLES[name]
-
-
-def lead_text(lead: Lead) -> str:
-    """How far ahead, such as "3 steps, 0.60 s"; what was measured where that differs."""
-    steps = f"{lead.step} step" + ("s" if lead.step > 1 else "")
-    text = f"{lead.gap_s:g} s" if lead.gap_s is not None else f"{lead.nominal_s:.2f} s"
-    text = f"{steps}, {text}"
-    if abs(lead.measured_s - lead.nominal_s) > 0.0051:
-        text += f" (measured {lead.measured_s:.3f} s)"
-    return text
 
 
 def improvement_text(gain: Improvement | None) -> str:
@@ -201,9 +178,7 @@ def _label_table(result: LabelResult) -> str:
             header.append("closed")
     lines = []
     for row in rows:
-        line = [
-            f"**{TITLES[row.predictor]}**" if row.predictor == FORECAST else TITLES[row.predictor]
-        ]
+        line = [predictor_title(row.predictor)]
         for column in columns:
             value = _value(row, column)
             line.append(NONE if value is None else column[3].format(value))

@@ -11,7 +11,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dino_foresight_ros.render import theme
-from dino_foresight_ros.training.evaluation.markdown import lead_text
 from dino_foresight_ros.training.evaluation.predictors import (
     COPY_LAST,
     FORECAST,
@@ -22,6 +21,7 @@ from dino_foresight_ros.training.evaluation.predictors import (
 )
 from dino_foresight_ros.training.evaluation.results import PCA_SPACE, FeatureResult, Report
 from dino_foresight_ros.training.evaluation.series import HORIZONS, ONE_STEP, ROLLOUT
+from dino_foresight_ros.training.evaluation.tables import lead_text
 
 DPI = 130
 COLORS = {

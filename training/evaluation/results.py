@@ -14,8 +14,10 @@ from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.feature_errors import MeanErrors
 from dino_foresight_ros.training.evaluation.fitting import FitFacts
 from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
+from dino_foresight_ros.training.evaluation.lidar_truth import LidarFacts
 from dino_foresight_ros.training.evaluation.series import Series
 from dino_foresight_ros.training.evaluation.similarity import SimilarityResult
+from dino_foresight_ros.training.metrics import DepthScores
 
 PCA_SPACE, RAW_SPACE = "pca", "raw"
 
@@ -97,6 +99,66 @@ class LabelResult:
 
 
 @dataclass(frozen=True)
+class LidarResult:
+    """Forecast depth against lidar at one lead.
+
+    Attributes:
+        lead: how far ahead.
+        scaling: how depth was put to scale; see `lidar_scale`.
+        frames, points: that were scored, the same of every predictor.
+        rows: predictor -> its scores, means over the frames.
+    """
+
+    lead: Lead
+    scaling: str
+    frames: int
+    points: int
+    rows: Mapping[str, DepthScores]
+
+
+@dataclass(frozen=True)
+class ScaleFacts:
+    """The scales that one way of scaling found, over the clips.
+
+    Attributes:
+        method: the way.
+        median, low, high: scale, its 10th and its 90th percentile; None without any clip.
+        shift: median shift in 1/m.
+        clips, left_out: clips that have a scale, and those that have none and are not scored.
+        camera_height_m: that was given.
+    """
+
+    method: str
+    median: float | None
+    low: float | None
+    high: float | None
+    shift: float | None
+    clips: int
+    left_out: int
+    camera_height_m: float | None = None
+
+
+@dataclass(frozen=True)
+class LidarReport:
+    """Forecast depth against lidar.
+
+    Attributes:
+        sources: per recording how its true depth came about.
+        results: by scaling and lead.
+        scales: of every scaling that is one.
+        min_m, max_m: depths that were scored.
+        cells: (H, W) of the maps that were compared.
+    """
+
+    sources: tuple[LidarFacts, ...]
+    results: tuple[LidarResult, ...]
+    scales: tuple[ScaleFacts, ...]
+    min_m: float
+    max_m: float
+    cells: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class SheetStep:
     """One forecast instant of the qualitative sheet.
 
@@ -167,6 +229,7 @@ class Report:
         fits: series name -> how its linear and MLP predictors came about.
         notes: what was left out and why; what a reader has to know.
         device, dtype, version, seconds: of the run.
+        lidar: depth against lidar; None without lidar.
         moments: for the qualitative sheet; not part of report.json.
     """
 
@@ -185,6 +248,7 @@ class Report:
     dtype: str
     version: str
     seconds: float
+    lidar: LidarReport | None = None
     moments: tuple[SheetMoment, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,248 @@
+"""Scores forecast depth in metres against lidar, at every horizon."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.render.views import spread
+from dino_foresight_ros.training.data import Recording
+from dino_foresight_ros.training.evaluation.clips import Clip
+from dino_foresight_ros.training.evaluation.heads import (
+    decode,
+    decode_layers,
+    rollout_layers,
+)
+from dino_foresight_ros.training.evaluation.lidar_depth import LidarDepth
+from dino_foresight_ros.training.evaluation.lidar_scale import (
+    AFFINE,
+    AS_IT_IS,
+    CAMERA_HEIGHT,
+    Map,
+    Scale,
+    inverse_depth,
+)
+from dino_foresight_ros.training.evaluation.lidar_truth import CameraTruth
+from dino_foresight_ros.training.evaluation.predictors import COPY_LAST, FORECAST, ORACLE
+from dino_foresight_ros.training.evaluation.results import (
+    Lead,
+    LidarReport,
+    LidarResult,
+    ScaleFacts,
+)
+from dino_foresight_ros.training.evaluation.series import HORIZONS, Series
+from dino_foresight_ros.training.evaluation.stream import ClipBatch
+from dino_foresight_ros.training.metrics import DepthMetrics
+
+_NS = 1_000_000_000
+
+
+class LidarScorer:
+    """Scores some of the clips by horizon, all predictors and steps of a clip on one scale."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        recordings: Sequence[Recording],
+        series: Sequence[Series],
+        clips: Sequence[Clip],
+        lidar: LidarDepth,
+        max_clips: int | None,
+    ) -> None:
+        """Choose clips.
+
+        Args:
+            bundle: whose heads read the predictions.
+            recordings, series: what the clips' numbers refer to.
+            clips: all that are scored.
+            lidar: the truth.
+            max_clips: at most so many, spread evenly; None: all.
+
+        Raises:
+            InputError: no clip by horizon has lidar at its newest frame and at a target.
+        """
+        self._bundle, self._recordings, self._series = bundle, recordings, series
+        self._lidar = lidar
+        by_horizon = [c for c in clips if c.scored and series[c.series].kind == HORIZONS]
+        counts = {clip: self._with_lidar(clip) for clip in by_horizon}
+        usable = [clip for clip in by_horizon if counts[clip]]
+        # Clips with lidar at every step, if there are any, so that the steps can be compared.
+        most = max(counts.values(), default=0)
+        usable = [clip for clip in usable if counts[clip] == most]
+        if not usable:
+            raise InputError(
+                "no clip by horizon has lidar at its newest frame and at what is forecast from it; "
+                "record points at the pictures' rate, or give other --horizons"
+            )
+        self._clips = {usable[i] for i in spread(len(usable), max_clips or len(usable))}
+        self._metrics: dict[tuple[str, int, str], DepthMetrics] = {}
+        self._points: Counter[tuple[str, int]] = Counter()
+        self._leads_s: dict[tuple[str, int], list[float]] = {}
+        self._scales: dict[str, list[Scale | None]] = {m: [] for m in lidar.methods}
+        self._rays: dict[CameraTruth, Map] = {}
+
+    def _stamp(self, clip: Clip, frame: int) -> int:
+        return int(self._recordings[clip.recording].stamps_ns[frame])
+
+    def _with_lidar(self, clip: Clip) -> int:
+        """Targets with lidar; 0 where the newest frame has none."""
+        truth = self._lidar.truth_of(self._recordings[clip.recording])
+        if truth is None or not truth.has_cloud(self._stamp(clip, clip.context[-1])):
+            return 0
+        return sum(truth.has_cloud(self._stamp(clip, t)) for t in clip.targets if t >= 0)
+
+    @torch.inference_mode()
+    def add(self, batch: ClipBatch, predicted: Mapping[str, Tensor]) -> None:
+        """Score the chosen ones among a batch's clips; predictions (B, S, h, w, C) by predictor."""
+        for row, clip in enumerate(batch.clips):
+            if clip in self._clips:
+                z = {name: predicted[name][row] for name in (FORECAST, ORACLE)}
+                self._add(clip, batch.context[row], z)
+
+    def _add(self, clip: Clip, context: Tensor, z: Mapping[str, Tensor]) -> None:
+        """Score a clip: context (N_c, h, w, C), predictions (S, h, w, C)."""
+        truth = self._lidar.truth_of(self._recordings[clip.recording])
+        assert truth is not None
+        newest, scales, layered = dict[str, Map](), dict[str, Scale | None](), dict[int, Tensor]()
+        if self._lidar.has_layers:
+            steps = self._series[clip.series].steps
+            layered = rollout_layers(self._bundle, context[None], steps)
+        else:
+            newest = self._maps(context[-1:])[0]
+            scales = self._find_scales(clip, truth, newest)
+        for position, target in enumerate(clip.targets):
+            true_m = self._true(truth, self._stamp(clip, target)) if target >= 0 else None
+            if true_m is None:
+                continue
+            if self._lidar.has_layers:
+                tokens = {layer: values[:, position] for layer, values in layered.items()}
+                maps = decode_layers(self._bundle, tokens, {"depth": self._lidar.cells})
+                depths = {FORECAST: _plain(maps["depth"][0])}
+            else:
+                stacked = torch.stack([one[position] for one in z.values()])
+                decoded = self._maps(stacked, ("depth",))
+                depths = {name: one["depth"] for name, one in zip(z, decoded, strict=True)}
+                depths[COPY_LAST] = newest["depth"]
+            self._score(clip, position, depths, scales, true_m)
+
+    def _maps(self, z: Tensor, heads: tuple[str, ...] | None = None) -> list[dict[str, Map]]:
+        """(B, h, w, C) -> per row the maps that are needed, of the cells' size."""
+        wanted = heads or ("depth", *(("segmentation",) if self._lidar.road else ()))
+        maps = decode(self._bundle, z, dict.fromkeys(wanted, self._lidar.cells))
+        return [{name: _plain(one[i]) for name, one in maps.items()} for i in range(len(z))]
+
+    def _true(self, truth: CameraTruth, stamp_ns: int) -> Map | None:
+        """Depth within the limits; None without any."""
+        found = truth.depth(stamp_ns)
+        if found is None:
+            return None
+        low, high = self._lidar.limits_m
+        with np.errstate(invalid="ignore"):
+            kept = np.where((found >= low) & (found <= high), found, np.nan).astype(np.float64)
+        return kept if np.isfinite(kept).any() else None
+
+    def _find_scales(
+        self, clip: Clip, truth: CameraTruth, newest: Mapping[str, Map]
+    ) -> dict[str, Scale | None]:
+        """From the newest frame of the context alone: what comes later is not known yet."""
+        true_m = self._true(truth, self._stamp(clip, clip.context[-1]))
+        inverse = inverse_depth(self._lidar.task, newest["depth"])
+        road = np.isin(newest["segmentation"], self._lidar.road) if self._lidar.road else None
+        if truth not in self._rays:
+            self._rays[truth] = truth.rays()
+        scales: dict[str, Scale | None] = {}
+        for method in self._scales:
+            if method == AS_IT_IS:
+                continue
+            if true_m is not None or method == CAMERA_HEIGHT:
+                known = np.full(self._lidar.cells, np.nan) if true_m is None else true_m
+                rays = self._rays[truth]
+                scales[method] = self._lidar.find_scale(method, inverse, known, rays, road)
+            self._scales[method].append(scales.get(method))
+        return scales
+
+    def _score(
+        self,
+        clip: Clip,
+        position: int,
+        depths: Mapping[str, Map],
+        scales: Mapping[str, Scale | None],
+        true_m: Map,
+    ) -> None:
+        max_m = self._lidar.options.max_m
+        ahead_ns = self._stamp(clip, clip.targets[position]) - self._stamp(clip, clip.context[-1])
+        for method in self._lidar.methods:
+            scale = scales.get(method)
+            if scale is None and method != AS_IT_IS:
+                continue
+            self._points[method, position] += int(np.isfinite(true_m).sum())
+            self._leads_s.setdefault((method, position), []).append(ahead_ns / _NS)
+            for name, depth in depths.items():
+                metres = depth
+                if scale is not None:
+                    metres = scale.metres(inverse_depth(self._lidar.task, depth), max_m)
+                metrics = self._metrics.setdefault((method, position, name), DepthMetrics())
+                metrics.update(torch.as_tensor(metres)[None], torch.as_tensor(true_m)[None])
+
+    def report(self) -> LidarReport:
+        """Everything that was found.
+
+        Raises:
+            InputError: no picture has a point that can be scored, or no scale was found.
+        """
+        sources = tuple(truth.facts() for truth in self._lidar.truths.values())
+        if not self._points:
+            why = sum((Counter(one.without) for one in sources), Counter[str]())
+            reasons = ", ".join(f"{count} pictures have {text}" for text, count in why.items())
+            tried = " or ".join(method for method in self._lidar.methods)
+            raise InputError(
+                "no depth could be scored against lidar: "
+                + (reasons or f"no scale was found ({tried})")
+            )
+        series = next(one for one in self._series if one.kind == HORIZONS)
+        results = []
+        for method, position in sorted(self._points, key=lambda k: (_rank(k[0]), k[1])):
+            leads_s = self._leads_s[method, position]
+            lead = Lead(
+                series.kind,
+                series.spacing_s,
+                series.steps[position],
+                None,
+                float(np.mean(leads_s)),
+            )
+            rows = {
+                name: metrics.compute()
+                for (of, at, name), metrics in self._metrics.items()
+                if (of, at) == (method, position)
+            }
+            points = self._points[method, position]
+            results.append(LidarResult(lead, method, len(leads_s), points, rows))
+        low, high = self._lidar.limits_m
+        scales = tuple(self._scale_facts(m) for m in self._scales if m != AS_IT_IS)
+        return LidarReport(sources, tuple(results), scales, low, high, self._lidar.cells)
+
+    def _scale_facts(self, method: str) -> ScaleFacts:
+        found = [scale for scale in self._scales[method] if scale is not None]
+        low, median, high = (
+            (float(np.percentile([s.scale for s in found], share)) if found else None)
+            for share in (10, 50, 90)
+        )
+        shift = float(np.median([s.shift for s in found])) if method == AFFINE and found else None
+        left_out = len(self._scales[method]) - len(found)
+        height_m = self._lidar.choice.camera_height_m if method == CAMERA_HEIGHT else None
+        return ScaleFacts(method, median, low, high, shift, len(found), left_out, height_m)
+
+
+def _rank(method: str) -> int:
+    return 0 if method == AS_IT_IS else 1
+
+
+def _plain(values: Tensor) -> Map:
+    found: Map = values.double().cpu().numpy()
+    return found

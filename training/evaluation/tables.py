@@ -1,0 +1,41 @@
+"""What the tables of a report's page are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dino_foresight_ros.training.evaluation.predictors import (
+    COPY_LAST,
+    FORECAST,
+    LINEAR,
+    MLP,
+    ORACLE,
+    TITLES,
+)
+from dino_foresight_ros.training.evaluation.results import Lead
+
+ORDER = (COPY_LAST, LINEAR, MLP, FORECAST, ORACLE)
+"""Predictors, as rows stand."""
+NONE = "-"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    lines = [" | ".join(header), " | ".join([":--", *["--:"] * (len(header) - 1)])]
+    lines += [" | ".join(row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def predictor_title(name: str) -> str:
+    """A predictor's name; the forecast's in bold."""
+    return f"**{TITLES[name]}**" if name == FORECAST else TITLES[name]
+
+
+def lead_text(lead: Lead) -> str:
+    """How far ahead, such as "3 steps, 0.60 s"; what was measured where that differs."""
+    steps = f"{lead.step} step" + ("s" if lead.step > 1 else "")
+    text = f"{lead.gap_s:g} s" if lead.gap_s is not None else f"{lead.nominal_s:.2f} s"
+    text = f"{steps}, {text}"
+    if abs(lead.measured_s - lead.nominal_s) > 0.0051:
+        text += f" (measured {lead.measured_s:.3f} s)"
+    return text
