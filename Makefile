@@ -13,6 +13,8 @@ BUNDLE ?=
 # What the tiny bundle is trained on, and where: make train-tiny DATA=folder TINY=folder
 DATA ?= ../shared/data
 TINY ?= out/tiny
+# In a browser, live: make demo VIEW=web
+VIEW ?=
 # More words for pytest: make test ARGS="-k forecast"
 ARGS ?=
 
@@ -23,7 +25,7 @@ help:  ## list these commands
 
 demo:  ## forecast a video, a folder of images or a rosbag2: INPUT= OUT= BUNDLE=, of a bag TOPIC= or CAMERAS=
 	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") \
-	    $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(TOPIC),--topic "$(TOPIC)") \
+	    $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(TOPIC),--topic "$(TOPIC)") $(if $(VIEW),--view "$(VIEW)") \
 	    $(if $(CAMERAS),--cameras "$(CAMERAS)")
 
 test:  ## run the tests

@@ -2,67 +2,143 @@
 
 from __future__ import annotations
 
-import array
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import Any
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
-from dino_foresight_ros.demo.moments import MomentTracker
+from dino_foresight_ros.demo.moments import KEPT_WIDTH, MomentTracker
+from dino_foresight_ros.demo.seen import CameraSeen, Seen
+from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
-from dino_foresight_ros.msg import Labels
 from dino_foresight_ros.render.palette import ClassPalette
 from dino_foresight_ros.render.views import Moment, StepView
-from dino_foresight_ros.ros.forecast_views import read_palette, read_step
+from dino_foresight_ros.ros.forecast_views import (
+    read_features,
+    read_palette,
+    read_step,
+    read_values,
+)
 from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
 from dino_foresight_ros.ros.stamps import time_to_ns
+from dino_foresight_ros.ros.topic_names import CameraTopics
 
 _QUEUE_DEPTH = 20
 _STATUS_NAME = "forecast_node: forecast"
+# With several cameras each keeps fewer frames: half a second at the least of any camera.
+_KEPT_FRAMES, _KEPT_OF_SEVERAL = 96, 48
+# Features of a larger patch grid would burden the transport that is being watched.
+_MOST_PATCHES = 1024
+# Predicted images are the patch grid times this, see `output_size` of the forecast node.
+_GRID_SCALE = 8
+# True labels are kept at about the size of the pictures they are compared with.
+_TRUTH_WIDTH = 320
+
+OnMoment = Callable[[str, Moment], None]
 
 
-@dataclass
-class Seen:
-    """What the client has seen so far.
+class CameraWatch:
+    """Watches one camera and the forecasts of it. All is called in the client's thread."""
 
-    Attributes:
-        frames, forecasts: how many came.
-        latencies_ms: of every forecast, as the node measured it.
-        first_frame_s, last_frame_s, first_forecast_s, last_forecast_s: when the first and the
-            newest of each came, seconds of `time.monotonic`.
-        first_stamp_ns: stamp of the first frame.
-        image_size: (height, width) of the newest frame.
-        forecast_size: (height, width) of the predicted images.
-        model, trained, frame_interval_s, steps: as the newest forecast says.
-        diagnostics: the forecast node's newest values, and when they came.
-        failure: why messages could not be read, None while they can.
-    """
+    def __init__(
+        self,
+        node: Node,
+        topics: CameraTopics,
+        seen: Seen,
+        tracker: MomentTracker,
+        compressed: bool,
+        with_truth: bool,
+    ) -> None:
+        self.labels: Labels | None = None
+        self._node, self._topics, self._all = node, topics, seen
+        self._seen: CameraSeen = seen.cameras[topics.camera]
+        self.tracker = tracker
+        self._compressed, self._with_truth = compressed, with_truth
+        self._features: Any = None
+        folder = topics.outputs
+        node.create_subscription(Labels, f"{folder}/labels", self._on_labels, latched_qos())
+        node.create_subscription(
+            ForecastMsg, f"{folder}/forecast", self._on_forecast, output_qos(_QUEUE_DEPTH)
+        )
 
-    frames: int = 0
-    forecasts: int = 0
-    latencies_ms: array.array[float] = field(default_factory=lambda: array.array("d"))
-    first_frame_s: float | None = None
-    last_frame_s: float | None = None
-    first_forecast_s: float | None = None
-    last_forecast_s: float | None = None
-    first_stamp_ns: int | None = None
-    image_size: tuple[int, int] | None = None
-    forecast_size: tuple[int, int] | None = None
-    model: str = ""
-    trained: bool = False
-    frame_interval_s: float = 0.0
-    steps: int = 0
-    diagnostics: dict[str, str] = field(default_factory=dict)
-    diagnostics_s: float | None = None
-    failure: str | None = None
+    def listen(self) -> None:
+        """Subscribe to the camera itself, which starts the player."""
+        subscribe, qos = self._node.create_subscription, output_qos(_QUEUE_DEPTH)
+        if self._with_truth:
+            for name, kind in (("segmentation", np.uint8), ("depth", np.float32)):
+                subscribe(Image, f"ground_truth/{name}", self._taking_truth(name, kind), qos)
+        kind_of_image = CompressedImage if self._compressed else Image
+        subscribe(kind_of_image, self._topics.image, self._on_image, qos)
+
+    def _on_labels(self, message: Labels) -> None:
+        self.labels = message
+
+    def _taking_truth(self, name: str, kind: type) -> Callable[[Image], None]:
+        def take(message: Image) -> None:
+            values = read_values(message, kind)
+            if values is not None:
+                stride = max(1, message.width // _TRUTH_WIDTH)
+                small = np.ascontiguousarray(values[::stride, ::stride])
+                self.tracker.add_truth(time_to_ns(message.header.stamp), **{name: small})
+
+        return take
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        stamp_ns = time_to_ns(message.header.stamp)
+        self._seen.saw_frame(time.monotonic(), stamp_ns)
+        if isinstance(message, Image):
+            self._seen.image_size = (message.height, message.width)
+            self.tracker.add_frame(stamp_ns, msg_to_rgb(message))
+        else:
+            self.tracker.add_frame(stamp_ns, lambda: self._decode(message))
+
+    def _decode(self, message: CompressedImage) -> Any:
+        picture = msg_to_rgb(message)
+        self._seen.image_size = (picture.shape[0], picture.shape[1])
+        return picture
+
+    def _on_features(self, message: FeatureMap) -> None:
+        if message.step:
+            features = read_features(message).astype(np.float16)
+            self.tracker.add_features(time_to_ns(message.header.stamp), message.step, features)
+
+    def _on_forecast(self, message: ForecastMsg) -> None:
+        latency_ms = message.latency * 1000.0
+        self._seen.saw_forecast(time.monotonic(), latency_ms)
+        told = self._all
+        told.model, told.trained = message.model_name, message.trained
+        told.frame_interval_s, told.steps = message.frame_interval, len(message.steps)
+        stamp_ns = time_to_ns(message.header.stamp)
+        if not self.tracker.wants(stamp_ns):
+            return
+        steps = [read_step(step) for step in message.steps]
+        size = next((size for size in map(_size, steps) if size), None)
+        if size is not None and self._seen.forecast_size is None:
+            self._seen.forecast_size = size
+            self._fit_to(size)
+        self.tracker.add_forecast(stamp_ns, steps, message.frame_interval, latency_ms)
+
+    def _fit_to(self, size: tuple[int, int]) -> None:
+        """Now the model's size is known: keep frames as large, and listen to small features."""
+        # No patch is larger than 16 pixels, two for each pixel of a predicted image.
+        self.tracker.most_width = max(KEPT_WIDTH, 2 * size[1])
+        if size[0] * size[1] <= _MOST_PATCHES * _GRID_SCALE**2:
+            self._features = self._node.create_subscription(
+                FeatureMap,
+                f"{self._topics.outputs}/features",
+                self._on_features,
+                output_qos(_QUEUE_DEPTH),
+            )
 
 
 class DemoClient:
@@ -72,18 +148,26 @@ class DemoClient:
     """
 
     def __init__(
-        self, domain_id: int, on_moment: Callable[[Moment], None], spacing_s: float
+        self,
+        domain_id: int,
+        cameras: Sequence[CameraTopics],
+        on_moment: OnMoment,
+        spacing_s: float,
+        compressed: bool = False,
+        with_truth: bool = False,
     ) -> None:
         """Join the domain.
 
         Args:
             domain_id: the ROS domain.
-            on_moment: called in the background thread for each moment.
-            spacing_s: least time between two moments, in the input's time.
+            cameras: the topics of each; the only one may be unnamed.
+            on_moment: called in the background thread with a camera's name and its moment.
+            spacing_s: least time between two moments of a camera, in the input's time.
+            compressed: whether images are CompressedImage.
+            with_truth: whether ground_truth/segmentation and ground_truth/depth are to be had.
         """
-        self.seen = Seen()
-        self.labels: Labels | None = None
-        self._tracker = MomentTracker(on_moment, spacing_s)
+        self.seen = Seen([topics.camera for topics in cameras])
+        self._is_listening = False
         self._context = rclpy.Context()
         # Ctrl-C is the demo's business.
         rclpy.init(
@@ -95,30 +179,49 @@ class DemoClient:
         self._node = rclpy.create_node(
             "foresight_demo", context=self._context, use_global_arguments=False
         )
-        subscribe = self._node.create_subscription
-        subscribe(Labels, "foresight/labels", self._on_labels, latched_qos())
-        subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, output_qos())
-        subscribe(ForecastMsg, "foresight/forecast", self._on_forecast, output_qos(_QUEUE_DEPTH))
+        kept = _KEPT_FRAMES if len(cameras) == 1 else _KEPT_OF_SEVERAL
+
+        def tracker(camera: str) -> MomentTracker:
+            return MomentTracker(lambda moment: on_moment(camera, moment), spacing_s, kept)
+
+        self._watches = [
+            CameraWatch(
+                self._node, topics, self.seen, tracker(topics.camera), compressed, with_truth
+            )
+            for topics in cameras
+        ]
+        self._node.create_subscription(
+            DiagnosticArray, "/diagnostics", self._on_diagnostics, output_qos()
+        )
+        # Not before the forecast node listens: the first subscriber starts the player.
+        self._node.create_timer(0.05, self._listen_when_ready)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="foresight-demo-client")
         self._thread.start()
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the forecast node is active, which latched labels of every camera tell."""
+        return all(watch.labels is not None for watch in self._watches)
+
+    @property
     def palette(self) -> ClassPalette | None:
         """Names and colours of the classes, None without a segmentation head."""
-        return read_palette(self.labels)
+        return read_palette(self._watches[0].labels)
 
     @property
     def depth_is_metric(self) -> bool:
         """Whether depth is metres."""
-        return self.labels is not None and bool(self.labels.depth_is_metric)
+        labels = self._watches[0].labels
+        return labels is not None and bool(labels.depth_is_metric)
 
     def close(self) -> None:
         """Stop listening, and hand out the moments that are still pending."""
         self._executor.shutdown(timeout_sec=2.0)
         self._thread.join(timeout=2.0)
-        self._tracker.flush()
+        for watch in self._watches:
+            watch.tracker.flush()
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
 
@@ -141,11 +244,11 @@ class DemoClient:
         except Exception as error:  # noqa: BLE001 - told by the main thread
             self.seen.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
 
-    def _on_labels(self, message: Labels) -> None:
-        if self.labels is None:
-            # Not before the forecast node listens: the first subscriber starts the player.
-            self._node.create_subscription(Image, "image", self._on_image, output_qos(_QUEUE_DEPTH))
-        self.labels = message
+    def _listen_when_ready(self) -> None:
+        if self.is_ready and not self._is_listening:
+            self._is_listening = True
+            for watch in self._watches:
+                watch.listen()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -153,36 +256,9 @@ class DemoClient:
                 self.seen.diagnostics = {pair.key: pair.value for pair in status.values}
                 self.seen.diagnostics_s = time.monotonic()
 
-    def _on_image(self, message: Image) -> None:
-        seen, now_s = self.seen, time.monotonic()
-        stamp_ns = time_to_ns(message.header.stamp)
-        if seen.first_frame_s is None:
-            seen.first_frame_s, seen.first_stamp_ns = now_s, stamp_ns
-        seen.last_frame_s = now_s
-        seen.image_size = (message.height, message.width)
-        seen.frames += 1
-        self._tracker.add_frame(stamp_ns, msg_to_rgb(message))
-
-    def _on_forecast(self, message: ForecastMsg) -> None:
-        seen, now_s = self.seen, time.monotonic()
-        if seen.first_forecast_s is None:
-            seen.first_forecast_s = now_s
-        seen.last_forecast_s = now_s
-        seen.forecasts += 1
-        latency_ms = message.latency * 1000.0
-        seen.latencies_ms.append(latency_ms)
-        seen.model, seen.trained = message.model_name, message.trained
-        seen.frame_interval_s, seen.steps = message.frame_interval, len(message.steps)
-        stamp_ns = time_to_ns(message.header.stamp)
-        if not self._tracker.wants(stamp_ns):
-            return
-        steps = [read_step(step) for step in message.steps]
-        seen.forecast_size = next((size for size in map(_size, steps) if size), None)
-        self._tracker.add_forecast(stamp_ns, steps, message.frame_interval, latency_ms)
-
 
 def _size(view: StepView) -> tuple[int, int] | None:
-    for values in (view.segmentation, view.depth):
+    for values in (view.segmentation, view.depth, view.normals):
         if values is not None:
             return values.shape[0], values.shape[1]
     return None

@@ -10,8 +10,10 @@ from types import TracebackType
 
 from dino_foresight_ros.errors import InputError
 
-SHEET, VIDEO, METRICS = "contact_sheet.png", "forecast.mp4", "metrics.json"
-RESULTS = (SHEET, VIDEO, METRICS)
+SHEET, SKILL, MOSAIC = "contact_sheet.png", "skill.png", "mosaic.png"
+VIDEO, METRICS = "forecast.mp4", "metrics.json"
+# Of several cameras, each has a sheet; all of these are replaced by the next run.
+_RESULTS = (SHEET, "contact_sheet_*.png", SKILL, MOSAIC, VIDEO, METRICS)
 _PARTIAL_PREFIX = ".unfinished-"
 
 
@@ -40,8 +42,11 @@ class ResultFolder:
         try:
             for leftover in self.path.glob(f"{_PARTIAL_PREFIX}*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            for old in (*map(self.path.joinpath, RESULTS), *self.log_dir.glob("*.log")):
-                old.unlink(missing_ok=True)
+            for pattern in _RESULTS:
+                for old in self.path.glob(pattern):
+                    old.unlink()
+            for old in self.log_dir.glob("*.log"):
+                old.unlink()
             self._partial = Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=self.path))
         except OSError as error:
             raise InputError(f"--out {self.path} cannot be written: {error.strerror}") from error
@@ -54,9 +59,12 @@ class ResultFolder:
 
     def publish(self) -> list[Path]:
         """Move the complete results to their place, the numbers last, and return the paths."""
-        for name in RESULTS:
+        assert self._partial is not None
+        names = sorted(path.name for path in self._partial.iterdir() if path.name != METRICS)
+        names.append(METRICS)
+        for name in names:
             os.replace(self.partial(name), self.path / name)
-        return [self.path / name for name in RESULTS]
+        return [self.path / name for name in names]
 
     def __exit__(
         self,
@@ -67,3 +75,8 @@ class ResultFolder:
         if self._partial is not None:
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial = None
+
+
+def sheet_of(camera: str) -> str:
+    """File name of a camera's sheet; that of the only, unnamed one too."""
+    return f"contact_sheet_{camera}.png" if camera else SHEET

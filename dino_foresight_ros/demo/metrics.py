@@ -15,7 +15,7 @@ import numpy as np
 from dino_foresight_ros.version import __version__
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.demo.client import Seen
+    from dino_foresight_ros.demo.seen import CameraSeen, Seen
 
 _DROPPED = "dropped."
 
@@ -94,21 +94,44 @@ def summarize(seen: Seen, frames_played: int | None) -> dict[str, Any]:
         seen: what the demo saw on the topics.
         frames_played: how many frames the player says it published, None when it did not say.
     """
-    forecast_rate = rate_hz(seen.forecasts, seen.first_forecast_s, seen.last_forecast_s)
     diagnostics = seen.diagnostics
-    return {
-        **account(max(seen.frames, frames_played or 0), diagnostics),
-        "frames_seen": seen.frames,
-        "forecasts_seen": seen.forecasts,
-        **latency_percentiles(seen.latencies_ms),
-        "frames_per_s": rate_hz(seen.frames, seen.first_frame_s, seen.last_frame_s),
-        "forecasts_per_s": forecast_rate,
+    numbers = {
+        **_counted(seen.together(), frames_played, diagnostics),
         "model": seen.model,
         "trained": seen.trained,
         "device": diagnostics.get("device"),
         "dtype": diagnostics.get("dtype"),
         "steps": seen.steps,
         "frame_interval_s": round(seen.frame_interval_s, 6),
+    }
+    if any(seen.cameras):  # those that have names
+        numbers["cameras"] = {
+            name: _counted(camera, None, of_camera(name, diagnostics))
+            for name, camera in seen.cameras.items()
+        }
+    return numbers
+
+
+def of_camera(name: str, diagnostics: Mapping[str, str]) -> dict[str, str]:
+    """The values of one of several cameras, under the keys that a single one has."""
+    prefix = f"camera.{name}."
+    return {
+        key.removeprefix(prefix): value
+        for key, value in diagnostics.items()
+        if key.startswith(prefix)
+    }
+
+
+def _counted(
+    seen: CameraSeen, frames_played: int | None, diagnostics: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        **account(max(seen.frames, frames_played or 0), diagnostics),
+        "frames_seen": seen.frames,
+        "forecasts_seen": seen.forecasts,
+        **latency_percentiles(seen.latencies_ms),
+        "frames_per_s": rate_hz(seen.frames, seen.first_frame_s, seen.last_frame_s),
+        "forecasts_per_s": rate_hz(seen.forecasts, seen.first_forecast_s, seen.last_forecast_s),
         "image_size": _width_height(seen.image_size),
         "forecast_size": _width_height(seen.forecast_size),
     }

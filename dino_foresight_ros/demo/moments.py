@@ -2,31 +2,69 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.render.palette import Picture
-from dino_foresight_ros.render.views import Moment, StepView
+from dino_foresight_ros.render.views import Moment, SceneMaps, StepView
 
-# A tile of the sheet or the video is narrower than this.
-_KEPT_WIDTH = 640
+# A tile of the sheet or the video is narrower than this, and so are small models' inputs.
+KEPT_WIDTH = 640
 _KEPT_FRAMES = 96
 _MAX_PENDING = 64
 # A frame counts as the predicted instant's when it is at most so many frame intervals off.
 _TOLERANCE = 0.4
 
+Value = TypeVar("Value")
 
-def shrink(image: Picture) -> Picture:
-    """A copy of a frame, no wider than pictures need it."""
+
+def shrink(image: Picture, most_width: int = KEPT_WIDTH) -> Picture:
+    """A copy of a frame, no wider than pictures and models need it."""
     height, width = image.shape[:2]
-    if width <= _KEPT_WIDTH:
+    if width <= most_width:
         return image.copy()
-    size = (_KEPT_WIDTH, max(1, round(height * _KEPT_WIDTH / width)))
+    size = (most_width, max(1, round(height * most_width / width)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+class SeenFrame:
+    """A frame that came. Its picture is decoded when it is first needed, which few are."""
+
+    def __init__(self, stamp_ns: int, load: Callable[[], Picture], most_width: int) -> None:
+        self.stamp_ns = stamp_ns
+        self._load: Callable[[], Picture] | None = load
+        self._most_width = most_width
+        self._picture: Picture | None = None
+
+    def picture(self) -> Picture | None:
+        """(H, W, 3) uint8, small; None if it cannot be decoded."""
+        if self._load is not None:
+            try:
+                self._picture = shrink(self._load(), self._most_width)
+            except InputError:
+                self._picture = None
+            self._load = None
+        return self._picture
+
+
+class _Recent(OrderedDict[Any, Value], Generic[Value]):
+    """A dictionary that forgets its oldest entries."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    def put(self, key: Any, value: Value) -> None:
+        self[key] = value
+        while len(self) > self._most:
+            self.popitem(last=False)
 
 
 @dataclass
@@ -35,28 +73,20 @@ class _Pending:
 
     moment: Moment
     tolerance_ns: int
-    arrived: dict[int, tuple[int, Picture]] = field(default_factory=dict)
+    arrived: dict[int, tuple[int, SeenFrame]] = field(default_factory=dict)
 
-    def see(self, stamp_ns: int, image: Picture) -> None:
+    def see(self, frame: SeenFrame) -> None:
         """Keep the frame for each step whose instant it is nearest to so far."""
         for view in self.moment.steps:
-            off_ns = abs(stamp_ns - view.target_stamp_ns)
+            off_ns = abs(frame.stamp_ns - view.target_stamp_ns)
             best = self.arrived.get(view.step)
             if off_ns <= self.tolerance_ns and (best is None or off_ns < best[0]):
-                self.arrived[view.step] = (off_ns, image)
+                self.arrived[view.step] = (off_ns, frame)
 
     def is_over(self, stamp_ns: int) -> bool:
         """Whether frames from `stamp_ns` on are too late for every step."""
         last = max(view.target_stamp_ns for view in self.moment.steps)
         return stamp_ns > last + self.tolerance_ns
-
-    def finished(self) -> Moment:
-        """The moment with the frames that came."""
-        steps = tuple(
-            replace(view, arrived=self.arrived[view.step][1]) if view.step in self.arrived else view
-            for view in self.moment.steps
-        )
-        return replace(self.moment, steps=steps)
 
 
 class MomentTracker:
@@ -66,26 +96,49 @@ class MomentTracker:
     moment is handed to `on_moment`, in order of time, once its last instant has passed.
     """
 
-    def __init__(self, on_moment: Callable[[Moment], None], spacing_s: float) -> None:
+    def __init__(
+        self,
+        on_moment: Callable[[Moment], None],
+        spacing_s: float,
+        kept_frames: int = _KEPT_FRAMES,
+    ) -> None:
         self._on_moment = on_moment
         self._spacing_ns = round(spacing_s * 1e9)
-        self._frames: deque[tuple[int, Picture]] = deque(maxlen=_KEPT_FRAMES)
+        self._frames: deque[SeenFrame] = deque(maxlen=kept_frames)
+        self._truth: _Recent[SceneMaps] = _Recent(kept_frames)
+        self._features: _Recent[NDArray[Any]] = _Recent(kept_frames)
         self._pending: deque[_Pending] = deque()
         self._last_taken_ns: int | None = None
+        self.most_width = KEPT_WIDTH
+        """How wide frames are kept, in pixels."""
 
-    def add_frame(self, stamp_ns: int, image: Picture) -> None:
-        """A camera frame came, (H, W, 3) uint8."""
-        if self._frames and stamp_ns < self._frames[-1][0] - self._spacing_ns:
+    def add_frame(self, stamp_ns: int, image: Picture | Callable[[], Picture]) -> None:
+        """A camera frame came, (H, W, 3) uint8, or what decodes it when it is needed."""
+        if self._frames and stamp_ns < self._frames[-1].stamp_ns - self._spacing_ns:
             # The input started again: what was pending will never come.
             self.flush()
             self._frames.clear()
+            self._truth.clear()
+            self._features.clear()
             self._last_taken_ns = None
-        small = shrink(image)
-        self._frames.append((stamp_ns, small))
+        if callable(image):
+            frame = SeenFrame(stamp_ns, image, self.most_width)
+        else:
+            small = shrink(image, self.most_width)
+            frame = SeenFrame(stamp_ns, lambda: small, self.most_width)
+        self._frames.append(frame)
         for pending in self._pending:
-            pending.see(stamp_ns, small)
+            pending.see(frame)
         while self._pending and self._pending[0].is_over(stamp_ns):
             self._emit()
+
+    def add_truth(self, stamp_ns: int, **maps: NDArray[Any]) -> None:
+        """What was really there in the frame with this stamp, by names of `SceneMaps`."""
+        self._truth.put(stamp_ns, replace(self._truth.get(stamp_ns, SceneMaps()), **maps))
+
+    def add_features(self, stamp_ns: int, step: int, features: NDArray[Any]) -> None:
+        """Predicted (h, w, C) features of a step of the forecast from the frame with this stamp."""
+        self._features.put((stamp_ns, step), features)
 
     def wants(self, stamp_ns: int) -> bool:
         """Whether a forecast made from the frame with this stamp would be taken."""
@@ -93,7 +146,7 @@ class MomentTracker:
         # A little early is in time: stamps jitter.
         if last_ns is not None and 0 <= stamp_ns - last_ns < self._spacing_ns * 0.95:
             return False
-        return any(stamp == stamp_ns for stamp, _ in self._frames)
+        return any(frame.stamp_ns == stamp_ns for frame in self._frames)
 
     def add_forecast(
         self,
@@ -103,16 +156,17 @@ class MomentTracker:
         latency_ms: float | None,
     ) -> None:
         """A forecast came; call only where `wants` says so."""
-        image = next((frame for stamp, frame in self._frames if stamp == stamp_ns), None)
+        frame = next((frame for frame in self._frames if frame.stamp_ns == stamp_ns), None)
+        image = None if frame is None else frame.picture()
         if image is None or not steps:
             return
         self._last_taken_ns = stamp_ns
         moment = Moment(image, stamp_ns, tuple(steps), latency_ms)
         pending = _Pending(moment, round(frame_interval_s * _TOLERANCE * 1e9))
-        for stamp, frame in self._frames:
-            pending.see(stamp, frame)
+        for seen in self._frames:
+            pending.see(seen)
         self._pending.append(pending)
-        if len(self._pending) > _MAX_PENDING or pending.is_over(self._frames[-1][0]):
+        if len(self._pending) > _MAX_PENDING or pending.is_over(self._frames[-1].stamp_ns):
             self._emit()
 
     def flush(self) -> None:
@@ -121,32 +175,18 @@ class MomentTracker:
             self._emit()
 
     def _emit(self) -> None:
-        self._on_moment(self._pending.popleft().finished())
+        pending = self._pending.popleft()
+        moment = pending.moment
+        steps = tuple(self._finished(moment, view, pending.arrived) for view in moment.steps)
+        self._on_moment(replace(moment, steps=steps))
 
-
-class MomentKeeper:
-    """Keeps a few moments that are spread evenly over a run of unknown length."""
-
-    def __init__(self, capacity: int = 12) -> None:
-        self._capacity = capacity
-        self._kept: list[Moment] = []
-        self._stride = 1
-        self._seen = 0
-
-    def add(self, moment: Moment) -> None:
-        """Offer a moment; keeps every first, second, fourth, ... as the run goes on."""
-        if self._seen % self._stride == 0:
-            self._kept.append(moment)
-        self._seen += 1
-        if len(self._kept) > self._capacity:
-            del self._kept[1::2]
-            self._stride *= 2
-
-    def choose(self, count: int) -> list[Moment]:
-        """At most `count`, spread; those whose every instant was seen are preferred."""
-        complete = [m for m in self._kept if all(step.arrived is not None for step in m.steps)]
-        candidates = complete if len(complete) >= count else self._kept
-        if len(candidates) <= count:
-            return list(candidates)
-        # The middles of equal parts: the first and the last moments of a run show the least.
-        return [candidates[int((i + 0.5) * len(candidates) / count)] for i in range(count)]
+    def _finished(
+        self, moment: Moment, view: StepView, arrived: dict[int, tuple[int, SeenFrame]]
+    ) -> StepView:
+        """A step with everything that came about it."""
+        features = self._features.get((moment.stamp_ns, view.step))
+        view = replace(view, features=features)
+        if view.step not in arrived:
+            return view
+        frame = arrived[view.step][1]
+        return replace(view, arrived=frame.picture(), truth=self._truth.get(frame.stamp_ns))

@@ -10,6 +10,8 @@ from typing import Any
 
 from dino_foresight_ros.demo.processes import ParameterValue
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.ros.topic_names import CAMERA_FIELD, CameraTopics, camera_topics
+from dino_foresight_ros.shipped import TINY, UNTRAINED_TINY, find_shipped
 
 # A town in daylight, with traffic.
 DEFAULT_SEED = 20
@@ -32,7 +34,8 @@ class DemoOptions:
         frames: stop after so many frames.
         device: where the model runs.
         rate: how fast to play: 2 is twice as fast.
-        topic: which image topic of a bag.
+        topic: which image topic of a bag; of several cameras the pattern with {camera}.
+        cameras: several cameras of a bag, or the one word "all".
         seed: of the synthetic world.
         domain_id: the ROS domain; None looks for one that nobody uses.
     """
@@ -45,6 +48,7 @@ class DemoOptions:
     device: str | None = None
     rate: float = 1.0
     topic: str | None = None
+    cameras: tuple[str, ...] = ()
     seed: int = DEFAULT_SEED
     domain_id: int | None = None
 
@@ -61,14 +65,35 @@ class DemoOptions:
             raise UsageError(f"--domain-id {self.domain_id}: give 0 to {_LAST_DOMAIN}")
         if self.topic is not None and self.input is None:
             raise UsageError("--topic chooses a topic of a bag: give the bag with --input")
+        if self.cameras and self.input is None:
+            raise UsageError("--cameras chooses cameras of a bag: give the bag with --input")
+        if self.cameras and self.topic is not None and CAMERA_FIELD not in self.topic:
+            raise UsageError(
+                f"--topic {self.topic}: with --cameras it is a pattern, such as "
+                f"/{CAMERA_FIELD}/image_raw"
+            )
 
-    def forecast_parameters(self) -> dict[str, ParameterValue]:
-        """What to set on the forecast node."""
-        # What the pictures show; the other outputs would only cost time.
-        parameters: dict[str, ParameterValue] = {"outputs": ["segmentation", "depth"]}
+    @property
+    def chosen_bundle(self) -> str:
+        """The bundle to run: as asked for, else the trained one that came with the package."""
         if self.bundle is not None:
             folder = Path(self.bundle).expanduser()
-            parameters["bundle"] = str(folder.absolute()) if folder.exists() else self.bundle
+            return str(folder.absolute()) if folder.exists() else self.bundle
+        return UNTRAINED_TINY if find_shipped(TINY) is None else TINY
+
+    def forecast_parameters(self, played: DemoInput) -> dict[str, ParameterValue]:
+        """What to set on the forecast node."""
+        # What the pictures show; the other outputs would only cost time.
+        outputs = ["segmentation", "depth", "normals"]
+        parameters: dict[str, ParameterValue] = {
+            "bundle": self.chosen_bundle,
+            "outputs": outputs,
+            "publish_features": True,
+        }
+        if played.cameras:
+            parameters["cameras"] = list(played.cameras)
+            parameters["camera_topic"] = played.camera_topic
+            parameters["image_transport"] = "compressed" if played.compressed else "raw"
         if self.steps is not None:
             parameters["steps"] = self.steps
         if self.device is not None:
@@ -86,9 +111,12 @@ class DemoInput:
         node: the node that plays it.
         parameters: what to set on that node.
         frame_bytes: size of a frame as a message.
-        frame_count: how many frames are expected, None when unknown.
-        stop_after: end the player after so many frames, None to play to the end.
+        frame_count: how many frames are expected, of all cameras, None when unknown.
+        stop_after: end the player after so many frames of a camera, None to play to the end.
         facts: more for metrics.json.
+        cameras: names of several cameras; empty for a single one.
+        camera_topic: image topic of each of them, {camera} being its name.
+        compressed: whether their images are CompressedImage.
     """
 
     kind: str
@@ -99,6 +127,14 @@ class DemoInput:
     frame_count: int | None
     stop_after: int | None
     facts: dict[str, Any]
+    cameras: tuple[str, ...] = ()
+    camera_topic: str = ""
+    compressed: bool = False
+
+    @property
+    def topics(self) -> list[CameraTopics]:
+        """Topics of each camera."""
+        return camera_topics(self.cameras, self.camera_topic)
 
 
 def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoInput:
@@ -109,6 +145,8 @@ def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoI
     """
     if options.input is None:
         return _synthetic(options)
+    if options.cameras:
+        return _several_cameras(options, options.input)
     from dino_foresight_ros.media import open_source
 
     try:
@@ -119,14 +157,10 @@ def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoI
             frame_count = source.frame_count
     except InputError as error:
         # In the words of this command: nodes have a parameter instead.
-        text = str(error).replace("set topic to one of", "choose one with --topic")
+        hint = "choose several with --cameras, or one with --topic"
+        text = str(error).replace("set topic to one of", hint)
         raise InputError(text) from error
-    parameters: dict[str, ParameterValue] = {
-        "input": str(options.input.expanduser().absolute()),
-        "rate": float(options.rate),
-        "wait_for_subscriber_s": _WAIT_FOR_SUBSCRIBER_S,
-        "publish_clock": False,
-    }
+    parameters = _replay_parameters(options, options.input)
     if options.topic is not None:
         parameters["topic"] = options.topic
     counts = [count for count in (frame_count, options.frames) if count is not None]
@@ -140,6 +174,59 @@ def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoI
         frame_count=min(counts, default=None),
         stop_after=options.frames,
         facts={**facts, "rate": options.rate},
+    )
+
+
+def _replay_parameters(options: DemoOptions, path: Path) -> dict[str, ParameterValue]:
+    return {
+        "input": str(path.expanduser().absolute()),
+        "rate": float(options.rate),
+        "wait_for_subscriber_s": _WAIT_FOR_SUBSCRIBER_S,
+        "publish_clock": False,
+    }
+
+
+def _several_cameras(options: DemoOptions, path: Path) -> DemoInput:
+    """Some cameras of a bag, as they were recorded."""
+    from dino_foresight_ros.media.bag import BagSource
+    from dino_foresight_ros.media.bag_reader import BagReader
+    from dino_foresight_ros.media.opening import check_exists, is_bag
+    from dino_foresight_ros.media.source import Window
+    from dino_foresight_ros.ros.bag_cameras import choose_cameras
+
+    path = path.expanduser()
+    check_exists(path)
+    if not is_bag(path):
+        raise InputError(f"{path} is not a rosbag2, so it has no several cameras")
+    reader = BagReader(path)
+    reader.close()
+    found = choose_cameras(path, reader.topics, options.cameras, options.topic, "--topic")
+    topics, frame_bytes = list(found.topics.values()), 0
+    for topic in topics:
+        # The first picture is decoded: a camera whose pictures are broken is told of at once.
+        with BagSource(path, Window(), topic=topic.name) as source:
+            frame_bytes = max(frame_bytes, source.size[0] * source.size[1] * 3)
+    counts = [min(t.message_count, options.frames or t.message_count) for t in topics]
+    return DemoInput(
+        kind="bag",
+        name=path.name,
+        node="replay_node",
+        parameters={
+            **_replay_parameters(options, path),
+            "topics": [topic.name for topic in topics],
+        },
+        frame_bytes=frame_bytes,
+        frame_count=sum(counts),
+        stop_after=options.frames,
+        facts={
+            "path": str(options.input),
+            "topic": found.template,
+            "cameras": list(found.names),
+            "rate": options.rate,
+        },
+        cameras=found.names,
+        camera_topic=found.template,
+        compressed=found.compressed,
     )
 
 

@@ -1,15 +1,16 @@
-"""The demo's pictures: the video while it runs, the contact sheet at its end."""
+"""The demo's pictures: the video while it runs, sheets and charts at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from dino_foresight_ros.demo.moments import MomentKeeper
+from dino_foresight_ros.demo.keeper import Keeper, Round, Rounds, is_whole
+from dino_foresight_ros.demo.skill import Model, tables
 from dino_foresight_ros.demo.video import TimedVideo
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.render import (
@@ -21,38 +22,103 @@ from dino_foresight_ros.render import (
     columns_of,
     contact_sheet,
 )
+from dino_foresight_ros.render.palette import Picture
+from dino_foresight_ros.render.surround import SurroundMosaic
 
 VIDEO_RATE_HZ = 10.0
 SHEET_MOMENTS = 3
+# Of all cameras together: each costs a few passes of the encoder.
+_JUDGED_MOMENTS, _LEAST_JUDGED = 24, 6
+
+
+class Setting(NamedTuple):
+    """What all pictures of a run share.
+
+    Attributes:
+        palette: names and colours of the classes; None without a segmentation head.
+        depth_is_metric: whether depth is metres.
+        origin_ns: the stamp that is written as 0 s.
+        trained: whether the weights are.
+    """
+
+    palette: ClassPalette | None
+    depth_is_metric: bool
+    origin_ns: int
+    trained: bool
+
+    def look(self, moments: Sequence[Moment], fixed_scale: bool) -> Look:
+        """Colours for pictures of these moments; a stream has a fixed scale of depth."""
+        scenes = [scene for moment in moments for scene in moment.scenes()]
+        depths = [scene.depth for scene in scenes if scene.depth is not None]
+        scale = None
+        if depths:
+            is_metric = self.depth_is_metric
+            scale = (
+                DepthScale.fixed(is_metric)
+                if fixed_scale
+                else DepthScale.spanning(depths, is_metric)
+            )
+        has_normals = any(scene.normals is not None for scene in scenes)
+        return Look(self.palette, scale, self.origin_ns, self.trained, has_normals=has_normals)
+
+    @property
+    def model(self) -> Model:
+        """What the maps mean, for those who measure them."""
+        classes = 0 if self.palette is None else len(self.palette.names)
+        return Model(classes, self.depth_is_metric)
 
 
 class Pictures:
-    """Turns moments into the video, and keeps a few of them for the sheet."""
+    """Turns moments into the video, and keeps a few of them for the sheets."""
 
-    def __init__(self, video_path: Path) -> None:
+    def __init__(self, video_path: Path, cameras: Sequence[str]) -> None:
+        """Prepare.
+
+        Args:
+            video_path: file to write.
+            cameras: names; the only, unnamed one is "".
+        """
         self._video_path = video_path
-        self._keeper = MomentKeeper()
+        self._cameras = list(cameras)
+        capacity = max(_LEAST_JUDGED, _JUDGED_MOMENTS // len(self._cameras))
+        self._keepers = {name: Keeper(is_whole, capacity) for name in self._cameras}
+        self._rounds = Rounds(len(self._cameras))
+        self._round_keeper: Keeper[Round] = Keeper(self._is_whole_round, 6)
         self._video: TimedVideo | None = None
-        self._mosaic: Mosaic | None = None
+        self._mosaic: Mosaic | SurroundMosaic | None = None
 
-    def add(
-        self,
-        moment: Moment,
-        palette: ClassPalette | None,
-        depth_is_metric: bool,
-        origin_ns: int,
-        trained: bool,
-    ) -> None:
+    def add(self, camera: str, moment: Moment, setting: Setting) -> None:
         """Show a moment in the video; the first one fixes its layout."""
-        self._keeper.add(moment)
+        self._keepers[camera].add(moment)
+        if len(self._cameras) == 1:
+            mosaic, video = self._opened([moment], setting)
+            assert isinstance(mosaic, Mosaic)
+            video.show(mosaic.draw(moment), moment.stamp_ns)
+            return
+        together = self._rounds.add(camera, moment)
+        if together is not None:
+            self._round_keeper.add(together)
+            mosaic, video = self._opened(list(together.values()), setting)
+            assert isinstance(mosaic, SurroundMosaic)
+            stamp_ns = min(moment.stamp_ns for moment in together.values())
+            video.show(mosaic.draw(together), stamp_ns)
+
+    def _opened(
+        self, moments: Sequence[Moment], setting: Setting
+    ) -> tuple[Mosaic | SurroundMosaic, TimedVideo]:
         if self._mosaic is None or self._video is None:
-            has_depth = any(step.depth is not None for step in moment.steps)
-            scale = DepthScale.fixed(depth_is_metric) if has_depth else None
-            look = Look(palette, scale, origin_ns, trained)
-            height, width = moment.image.shape[:2]
-            self._mosaic = Mosaic(look, columns_of([moment]), width / height)
+            height, width = moments[0].image.shape[:2]
+            look, steps = setting.look(moments, fixed_scale=True), columns_of(moments)
+            self._mosaic = (
+                Mosaic(look, steps, width / height)
+                if len(self._cameras) == 1
+                else SurroundMosaic(look, self._cameras, steps[-1], width / height)
+            )
             self._video = TimedVideo(self._video_path, VIDEO_RATE_HZ, self._mosaic.size)
-        self._video.show(self._mosaic.draw(moment), moment.stamp_ns)
+        return self._mosaic, self._video
+
+    def _is_whole_round(self, together: Round) -> bool:
+        return len(together) == len(self._cameras) and all(map(is_whole, together.values()))
 
     @property
     def has_any(self) -> bool:
@@ -77,33 +143,60 @@ class Pictures:
         if self._video is not None:
             self._video.close()
 
-    def write_sheet(
-        self,
-        path: Path,
-        palette: ClassPalette | None,
-        depth_is_metric: bool,
-        origin_ns: int,
-        numbers: Mapping[str, Any],
-    ) -> None:
-        """Draw the sheet from what was kept and write it as PNG."""
-        moments = self._keeper.choose(SHEET_MOMENTS)
-        depths = [s.depth for m in moments for s in m.steps if s.depth is not None]
-        scale = DepthScale.spanning(depths, depth_is_metric) if depths else None
-        look = Look(palette, scale, origin_ns, bool(numbers["trained"]))
-        sheet = contact_sheet(
-            moments, look, f"Forecasts of {numbers['input']['name']}", facts(numbers)
-        )
-        bgr = np.ascontiguousarray(sheet[..., ::-1])
-        if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
-            raise ForesightError(f"cannot write {path}: is the disk full?")
+    def kept(self, camera: str) -> tuple[list[Moment], list[int]]:
+        """Moments of a camera that are worth judging, and the places of those for its sheet."""
+        keeper = self._keepers[camera]
+        return keeper.kept(), keeper.choose(SHEET_MOMENTS)
+
+    def write_mosaic(self, path: Path) -> None:
+        """Write one moment of all cameras as PNG."""
+        assert isinstance(self._mosaic, SurroundMosaic)
+        rounds = self._round_keeper.kept()
+        (place,) = self._round_keeper.choose(1)
+        write_png(path, self._mosaic.draw(rounds[place]))
+
+
+def write_sheet(
+    path: Path,
+    moments: Sequence[Moment],
+    setting: Setting,
+    numbers: Mapping[str, Any],
+    camera: str = "",
+) -> None:
+    """Draw a contact sheet and write it as PNG.
+
+    Args:
+        path: file to write.
+        moments: judged ones, of one camera.
+        setting: what all pictures share.
+        numbers: of the run, and of this camera.
+        camera: its name; empty for the only one.
+    """
+    title = f"Forecasts of {numbers['input']['name']}" + (f", {camera}" if camera else "")
+    numbers_of = [tables(moment, setting.model) for moment in moments]
+    look = setting.look(moments, fixed_scale=False)
+    write_png(path, contact_sheet(moments, look, title, facts(numbers), tables=numbers_of))
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Write (H, W, 3) uint8 RGB.
+
+    Raises:
+        ForesightError: it cannot be written.
+    """
+    bgr = np.ascontiguousarray(picture[..., ::-1])
+    if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
+        raise ForesightError(f"cannot write {path}: is the disk full?")
 
 
 def facts(numbers: Mapping[str, Any]) -> list[str]:
-    """The lines beneath the sheet's title."""
-    width, height = numbers["image_size"]
+    """The lines beneath a title."""
+    size = numbers["image_size"]
     setup = (
-        f"{numbers['model']}, {numbers['steps']} steps of {numbers['frame_interval_s']:.2f} s,  "
-        f"camera {width} x {height},  {numbers['device']} {numbers['dtype']}"
+        f"{numbers['model']}, {numbers['steps']} steps of "
+        f"{1000.0 * numbers['frame_interval_s']:.0f} ms,  "
+        + ("" if size is None else f"camera {size[0]} x {size[1]},  ")
+        + f"{numbers['device']} {numbers['dtype']}"
     )
     result = f"{numbers['forecasts_out']} forecasts from {numbers['frames_in']} frames"
     if numbers["forecasts_per_s"] is not None:

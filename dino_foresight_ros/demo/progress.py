@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.demo.client import Seen
+    from dino_foresight_ros.demo.seen import Seen
 
 
 class Progress:
@@ -33,8 +33,8 @@ class Progress:
     def show(self, seen: Seen) -> None:
         """Bring the bar up to what was seen."""
         text = f"{seen.forecasts} forecasts"
-        if seen.latencies_ms:
-            text += f", {seen.latencies_ms[-1]:.0f} ms"
+        if seen.newest_latency_ms is not None:
+            text += f", {seen.newest_latency_ms:.0f} ms"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(seen.frames - self._bar.n)
 
@@ -51,10 +51,10 @@ class Progress:
 
     @staticmethod
     @contextmanager
-    def loading() -> Iterator[None]:
-        """Tell that the model loads, and how long it took."""
+    def telling(what: str) -> Iterator[None]:
+        """Tell what is being done, and how long it took."""
         started_s = time.monotonic()
-        print("loading the model ... ", end="", file=sys.stderr, flush=True)
+        print(f"{what} ... ", end="", file=sys.stderr, flush=True)
         try:
             yield
         except BaseException:

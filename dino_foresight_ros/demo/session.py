@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dino_foresight_ros.demo.domain import choose_domain, private_environment
-from dino_foresight_ros.demo.folder import METRICS, SHEET, VIDEO, ResultFolder
+from dino_foresight_ros.demo.folder import METRICS, VIDEO, ResultFolder
 from dino_foresight_ros.demo.metrics import summarize, write_metrics
 from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input, warn
-from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures
+from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures, Setting
 from dino_foresight_ros.demo.processes import LogLine, NodeFailedError, NodeGroup, NodeProcess
 from dino_foresight_ros.demo.progress import Progress
+from dino_foresight_ros.demo.results import write_pictures
 from dino_foresight_ros.demo.transport import frame_transport
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.render.views import Moment
@@ -124,20 +125,31 @@ class _Run:
         self._input = demo_input
         self._folder = folder
         self._frames_played: int | None = None
-        self._moments: queue.Queue[Moment] = queue.Queue(_WAITING_MOMENTS)
-        self.pictures = Pictures(folder.partial(VIDEO))
+        self._moments: queue.Queue[tuple[str, Moment]] = queue.Queue(_WAITING_MOMENTS)
+        cameras = [topics.camera for topics in demo_input.topics]
+        self.pictures = Pictures(folder.partial(VIDEO), cameras)
 
     def play(self, environment: dict[str, str], domain_id: int) -> dict[str, Any]:
         """Run from the start of the nodes to the written results; returns the numbers."""
         with NodeGroup(self._folder.log_dir, environment) as nodes:
-            forecaster = nodes.start("forecast_node", self._options.forecast_parameters())
+            forecaster = nodes.start(
+                "forecast_node", self._options.forecast_parameters(self._input)
+            )
             # It waits for a subscriber. By the time the model is loaded, everybody has discovered
             # everybody, and nobody misses the first frames.
             player = nodes.start(self._input.node, self._input.parameters)
             # Imported while the forecast node loads: rclpy, which takes a second.
             from dino_foresight_ros.demo.client import DemoClient
 
-            with DemoClient(domain_id, self._on_moment, 1.0 / VIDEO_RATE_HZ) as client:
+            played = self._input
+            with DemoClient(
+                domain_id,
+                played.topics,
+                self._on_moment,
+                1.0 / VIDEO_RATE_HZ,
+                played.compressed,
+                with_truth=played.kind == "synthetic",
+            ) as client:
                 self._wait_until_ready(nodes, client)
                 self._watch(nodes, player, client)
                 self._drain(nodes, client)
@@ -149,16 +161,16 @@ class _Run:
                 warn(f"{name} ended with exit code {code} (log: {self._folder.log_dir})")
         return self._write_results(client, exit_codes)
 
-    def _on_moment(self, moment: Moment) -> None:
+    def _on_moment(self, camera: str, moment: Moment) -> None:
         # Full only when drawing cannot keep up; the video shows the moment before for longer.
         with suppress(queue.Full):
-            self._moments.put_nowait(moment)
+            self._moments.put_nowait((camera, moment))
 
     def _wait_until_ready(self, nodes: NodeGroup, client: DemoClient) -> None:
         """The labels are latched, and published when the forecast node becomes active."""
         deadline_s = time.monotonic() + READY_LIMIT_S
-        with Progress.loading():
-            while client.labels is None:
+        with Progress.telling("loading the model"):
+            while not client.is_ready:
                 nodes.check()
                 if time.monotonic() > deadline_s:
                     raise NodeFailedError(
@@ -178,7 +190,11 @@ class _Run:
                 progress.show(client.seen)
                 self._check_silence(client, started_s)
                 stop_after = self._input.stop_after
-                if stop_after is not None and client.seen.frames >= stop_after and not interrupted:
+                if (
+                    stop_after is not None
+                    and client.seen.most_frames >= stop_after
+                    and not interrupted
+                ):
                     player.interrupt()
                     interrupted = True
             nodes.check()
@@ -207,17 +223,16 @@ class _Run:
         while True:
             left_s = max(0.001, deadline_s - time.monotonic())
             try:
-                moment = self._moments.get(timeout=left_s)
+                camera, moment = self._moments.get(timeout=left_s)
             except queue.Empty:
                 return
-            seen = client.seen
-            self.pictures.add(
-                moment,
-                client.palette,
-                client.depth_is_metric,
-                seen.first_stamp_ns or 0,
-                seen.trained,
-            )
+            self.pictures.add(camera, moment, self._setting(client))
+
+    def _setting(self, client: DemoClient) -> Setting:
+        seen = client.seen
+        return Setting(
+            client.palette, client.depth_is_metric, seen.first_stamp_ns or 0, seen.trained
+        )
 
     def _drain(self, nodes: NodeGroup, client: DemoClient) -> None:
         """Wait until the forecast node says that no frame is being worked on."""
@@ -263,8 +278,10 @@ class _Run:
         numbers = {**summarize(seen, self._frames_played), "input": facts, "exit_codes": exit_codes}
         numbers["seed"] = self._input.facts.get("seed")
         numbers["video"] = self.pictures.finish_video()
-        sheet = self._folder.partial(SHEET)
-        origin_ns = seen.first_stamp_ns or 0
-        self.pictures.write_sheet(sheet, client.palette, client.depth_is_metric, origin_ns, numbers)
+        with Progress.telling("looking at what came, drawing"):
+            bundle = self._options.chosen_bundle
+            numbers["skill"] = write_pictures(
+                self._folder, self.pictures, self._setting(client), numbers, bundle
+            )
         write_metrics(self._folder.partial(METRICS), numbers)
         return numbers

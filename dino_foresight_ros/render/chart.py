@@ -36,21 +36,21 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart whose y axis starts at 0.
+    """A chart.
 
     Attributes:
         title: what is drawn, with its unit.
         hint: small beside it, such as "lower is better".
         ticks: texts beneath the x axis, evenly spread.
         lines: what is drawn, the first one on top.
-        top: upper end of the y axis; what the values need when None.
+        span: ends of the y axis; from 0 to what the values need when None.
     """
 
     title: str
     hint: str
     ticks: tuple[str, ...]
     lines: tuple[Line, ...]
-    top: float | None = None
+    span: tuple[float, float] | None = None
 
 
 def nice_top(value: float) -> tuple[float, int]:
@@ -78,12 +78,15 @@ def draw_chart(chart: Chart, height: int, width: int) -> Picture:
         middle = (width // 2, height // 2)
         draw_text(panel, middle, "nothing could be measured", size, theme.DIM, anchor="mm")
         return panel
-    end, parts = nice_top(max(known)) if chart.top is None else (chart.top, 4)
+    parts, span = 4, chart.span
+    if span is None:
+        end, parts = nice_top(max(known))
+        span = (0.0, end)
     left, bottom = pad + round(size * 3.2), height - pad - round(size * 1.6)
     box = (left, pad + round(size * 4.2), width - pad - round(size * 1.5), bottom)
-    _axes(panel, chart, box, (end, parts), size)
+    _axes(panel, chart, box, (*span, parts), size)
     for line in reversed(chart.lines):
-        _draw_line(panel, line, box, end, size)
+        _draw_line(panel, line, box, span, size)
     return panel
 
 
@@ -98,13 +101,13 @@ def _axes(
     panel: Picture,
     chart: Chart,
     box: tuple[int, int, int, int],
-    scale: tuple[float, int],
+    scale: tuple[float, float, int],
     size: int,
 ) -> None:
     left, top, right, bottom = box
-    end, parts = scale
+    start, end, parts = scale
     for part in range(parts + 1):
-        value = end * part / parts
+        value = start + (end - start) * part / parts
         y = round(bottom - (bottom - top) * part / parts)
         cv2.line(panel, (left, y), (right, y), _GRID, 1)
         draw_text(panel, (left - size // 2, y), f"{value:.4g}", size, theme.DIM, anchor="rm")
@@ -121,9 +124,14 @@ def _x(place: int, count: int, left: int, right: int) -> float:
 
 
 def _draw_line(
-    panel: Picture, line: Line, box: tuple[int, int, int, int], end: float, size: int
+    panel: Picture,
+    line: Line,
+    box: tuple[int, int, int, int],
+    span: tuple[float, float],
+    size: int,
 ) -> None:
     left, top, right, bottom = box
+    start, end = span
     fixed = 1 << _SHIFT
     before: tuple[int, int] | None = None
     for place, value in enumerate(line.values):
@@ -131,7 +139,7 @@ def _draw_line(
             before = None
             continue
         x = _x(place, len(line.values), left, right)
-        y = bottom - (bottom - top) * min(value / end, 1.0)
+        y = bottom - (bottom - top) * min(max((value - start) / (end - start), 0.0), 1.0)
         at = round(x * fixed), round(y * fixed)
         if before is not None:
             thick = max(2, size // 5)

@@ -4,8 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from dino_foresight_ros.demo.folder import RESULTS, ResultFolder
+from dino_foresight_ros.demo.folder import (
+    METRICS,
+    MOSAIC,
+    SHEET,
+    SKILL,
+    VIDEO,
+    ResultFolder,
+    sheet_of,
+)
 from dino_foresight_ros.errors import InputError
+
+RESULTS = (SHEET, sheet_of("cam_front"), SKILL, MOSAIC, VIDEO, METRICS)
 
 
 def results_in(path: Path) -> list[str]:
@@ -18,8 +28,10 @@ def test_results_appear_together_when_they_are_complete(tmp_path: Path) -> None:
             folder.partial(name).write_text("new")
         assert not set(results_in(tmp_path / "out")) & set(RESULTS)
         paths = folder.publish()
-    assert [path.read_text() for path in paths] == ["new"] * 3
+    assert [path.read_text() for path in paths] == ["new"] * len(RESULTS)
     assert results_in(tmp_path / "out") == sorted(RESULTS)
+    # The numbers come last: who finds them finds everything.
+    assert paths[-1].name == METRICS
 
 
 def test_a_failed_run_leaves_neither_its_own_nor_older_results(tmp_path: Path) -> None:
@@ -46,8 +58,10 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
 
 
 def test_an_incomplete_set_is_not_published(tmp_path: Path) -> None:
-    with ResultFolder(tmp_path) as folder, pytest.raises(OSError, match="No such file"):
-        folder.publish()
+    with ResultFolder(tmp_path) as folder:
+        folder.partial(VIDEO).write_text("no numbers")
+        with pytest.raises(OSError, match="No such file"):
+            folder.publish()
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:

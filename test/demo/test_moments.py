@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dino_foresight_ros.demo.moments import MomentKeeper, MomentTracker
+from dino_foresight_ros.demo.moments import MomentTracker
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.render import Moment, StepView
 
 STEP_S = 0.2
@@ -119,30 +118,72 @@ def test_frames_are_kept_small_and_few() -> None:
     for index in range(500):
         tracker.add_frame(ns(index * FRAME_S), large)
         tracker.add_forecast(ns(index * FRAME_S), views(ns(index * FRAME_S) + ns(1e6)), 0.2, 1.0)
-    kept = list(tracker._frames)
-    assert sum(picture.nbytes for _, picture in kept) < 100e6
+    kept = [frame.picture() for frame in tracker._frames]
+    assert sum(picture.nbytes for picture in kept if picture is not None) < 100e6
     assert len(tracker._pending) <= 64
 
 
-@given(count=st.integers(0, 3000), wanted=st.integers(1, 5))
-def test_kept_moments_are_few_and_spread_over_the_run(count: int, wanted: int) -> None:
-    keeper = MomentKeeper(capacity=12)
-    for index in range(count):
-        step = StepView(1, 0.2, 0, arrived=frame(0))
-        keeper.add(Moment(frame(0), index, (step,)))
-    assert len(keeper._kept) <= 12
-    chosen = [moment.stamp_ns for moment in keeper.choose(wanted)]
-    assert chosen == sorted(set(chosen))
-    assert len(chosen) == min(count, wanted)
-    if count > 100 and wanted > 1:
-        gaps = np.diff(chosen)
-        assert gaps.min() > 0.3 * count / wanted
+def test_pictures_are_decoded_only_when_a_forecast_needs_them_and_once() -> None:
+    moments: list[Moment] = []
+    decoded: list[int] = []
+    tracker = MomentTracker(moments.append, 0.0)
+
+    def load(number: int) -> np.ndarray:
+        decoded.append(number)
+        return frame(number)
+
+    for number in range(10):
+        tracker.add_frame(ns(number * FRAME_S), lambda n=number: load(n))
+        if number in (2, 4):
+            tracker.add_forecast(ns(number * FRAME_S), views(ns(number * FRAME_S), 1), STEP_S, 1.0)
+    tracker.flush()
+    assert [number_of(m.image) for m in moments] == [2, 4]
+    assert [number_of(m.steps[0].arrived) for m in moments] == [4, 6]
+    assert sorted(decoded) == [2, 4, 6]
 
 
-def test_moments_whose_instants_all_came_are_preferred() -> None:
-    keeper = MomentKeeper(capacity=12)
-    for index in range(8):
-        arrived = frame(0) if index < 4 else None
-        keeper.add(Moment(frame(0), index, (StepView(1, 0.2, 0, arrived=arrived),)))
-    assert [m.stamp_ns for m in keeper.choose(3)] == [0, 2, 3]
-    assert len(keeper.choose(6)) == 6
+def test_a_broken_picture_counts_as_one_that_did_not_come() -> None:
+    moments: list[Moment] = []
+    tracker = MomentTracker(moments.append, 0.0)
+
+    def broken() -> np.ndarray:
+        raise InputError("broken")
+
+    tracker.add_frame(0, frame(0))
+    tracker.add_forecast(0, views(0, 2), STEP_S, None)
+    tracker.add_frame(ns(0.2), broken)
+    tracker.add_frame(ns(0.4), frame(2))
+    tracker.add_forecast(ns(0.2), views(ns(0.2), 2), STEP_S, None)
+    tracker.flush()
+    (moment,) = moments
+    assert [number_of(step.arrived) for step in moment.steps] == [None, 2]
+
+
+def test_truth_and_features_meet_the_step_they_are_of() -> None:
+    moments: list[Moment] = []
+    tracker = MomentTracker(moments.append, 0.0)
+    for number in range(5):
+        stamp_ns = ns(number * STEP_S)
+        tracker.add_truth(stamp_ns, segmentation=np.full((2, 2), number, np.uint8))
+        tracker.add_truth(stamp_ns, depth=np.full((2, 2), 10.0 + number, np.float32))
+        tracker.add_frame(stamp_ns, frame(number))
+        # Features may come before their forecast or after it.
+        if number % 2:
+            tracker.add_features(stamp_ns, 2, np.full((1, 1, 1), number))
+        tracker.add_forecast(stamp_ns, views(stamp_ns, 2), STEP_S, 1.0)
+        if not number % 2:
+            tracker.add_features(stamp_ns, 2, np.full((1, 1, 1), number))
+    tracker.flush()
+    for number, moment in enumerate(moments):
+        for view in moment.steps:
+            came = number + view.step
+            assert (view.truth is not None) == (came < 5)
+            if view.truth is not None:
+                assert view.truth.segmentation is not None
+                assert view.truth.depth is not None
+                assert view.truth.segmentation[0, 0] == came
+                assert view.truth.depth[0, 0] == 10.0 + came
+        first, second = moment.steps
+        assert first.features is None
+        assert second.features is not None
+        assert second.features.item() == number

@@ -19,13 +19,13 @@ def columns_of(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     return np.nonzero((picture == color).all(-1))[1]
 
 
-def chart(*lines: Line, top: float | None = None) -> Chart:
-    return Chart("error", "lower is better", ("200 ms", "400 ms", "600 ms"), lines, top)
+def chart(*lines: Line, span: tuple[float, float] | None = None) -> Chart:
+    return Chart("error", "lower is better", ("200 ms", "400 ms", "600 ms"), lines, span)
 
 
-def drawn(*lines: Line, top: float | None = None) -> np.ndarray:
+def drawn(*lines: Line, span: tuple[float, float] | None = None) -> np.ndarray:
     """The plot itself, without the legend above it."""
-    return draw_chart(chart(*lines, top=top), 400, 700)[80:]
+    return draw_chart(chart(*lines, span=span), 400, 700)[80:]
 
 
 @given(st.floats(1e-6, 1e6))
@@ -43,6 +43,14 @@ def test_larger_values_lie_higher_and_the_smallest_is_not_at_the_bottom() -> Non
     # The axis begins at 0: half as large is half as high.
     bottom = 400 - 80 - round(1.2 * 17) - round(1.6 * 17)
     assert (bottom - low) / (bottom - high) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_span_of_its_own_spreads_what_lies_close_together() -> None:
+    lines = Line("a", (80.0, 80.0, 80.0), RED), Line("b", (90.0, 90.0, 90.0), BLUE)
+    wide = drawn(*lines, span=(0.0, 100.0))
+    close = drawn(*lines, span=(70.0, 100.0))
+    gaps = [rows_of(p, RED).mean() - rows_of(p, BLUE).mean() for p in (wide, close)]
+    assert gaps[1] == pytest.approx(gaps[0] * 100 / 30, rel=0.05)
 
 
 def test_a_missing_value_leaves_a_gap() -> None:

@@ -1,0 +1,75 @@
+"""A few of many things, spread evenly over a run of unknown length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from dino_foresight_ros.render.views import Moment
+
+T = TypeVar("T")
+Round = Mapping[str, Moment]
+"""Moments of several cameras that belong together, by camera."""
+
+
+def is_whole(moment: Moment) -> bool:
+    """Whether a frame came at every predicted instant."""
+    return all(step.arrived is not None for step in moment.steps)
+
+
+class Keeper(Generic[T]):
+    """Keeps at most `capacity` things."""
+
+    def __init__(self, whole: Callable[[T], bool], capacity: int = 12) -> None:
+        """Start empty.
+
+        Args:
+            whole: tells things that are complete, which are preferred.
+            capacity: how many are kept.
+        """
+        self._whole = whole
+        self._capacity = capacity
+        self._kept: list[T] = []
+        self._stride = 1
+        self._seen = 0
+
+    def add(self, thing: T) -> None:
+        """Offer a thing; keeps every first, second, fourth, ... as the run goes on."""
+        if self._seen % self._stride == 0:
+            self._kept.append(thing)
+        self._seen += 1
+        if len(self._kept) > self._capacity:
+            del self._kept[1::2]
+            self._stride *= 2
+
+    def kept(self) -> list[T]:
+        """All of them, the earliest first."""
+        return list(self._kept)
+
+    def choose(self, count: int) -> list[int]:
+        """Places in `kept` of at most `count`, spread; those that are complete are preferred."""
+        whole = [place for place, thing in enumerate(self._kept) if self._whole(thing)]
+        candidates = whole if len(whole) >= count else list(range(len(self._kept)))
+        if len(candidates) <= count:
+            return candidates
+        # The middles of equal parts: the first and the last moments of a run show the least.
+        return [candidates[int((i + 0.5) * len(candidates) / count)] for i in range(count)]
+
+
+class Rounds:
+    """Brings moments of several cameras together, one of each, as far as they come."""
+
+    def __init__(self, cameras: int) -> None:
+        self._cameras = cameras
+        self._gathered: dict[str, Moment] = {}
+
+    def add(self, camera: str, moment: Moment) -> Round | None:
+        """Take a moment; the round that it completes, or that it shows to be as complete as it
+        will be, since a camera's next moment begins the next round."""
+        done: Round | None = None
+        if camera in self._gathered:
+            done, self._gathered = self._gathered, {}
+        self._gathered[camera] = moment
+        if done is None and len(self._gathered) == self._cameras:
+            done, self._gathered = self._gathered, {}
+        return done

@@ -1,0 +1,63 @@
+"""What the demo makes of a finished run: judged moments, sheets, the chart, the mosaic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dino_foresight_ros.demo.folder import MOSAIC, SKILL, ResultFolder, sheet_of
+from dino_foresight_ros.demo.judge import Judge, judge_moments
+from dino_foresight_ros.demo.pictures import Pictures, Setting, facts, write_png, write_sheet
+from dino_foresight_ros.demo.skill import SkillScorer
+from dino_foresight_ros.demo.skill_picture import skill_picture
+
+# Of all cameras together, besides the moments on the sheets.
+_JUDGE_LIMIT_S = 60.0
+
+
+def write_pictures(
+    folder: ResultFolder,
+    pictures: Pictures,
+    setting: Setting,
+    numbers: Mapping[str, Any],
+    bundle: str,
+) -> dict[str, Any]:
+    """Judge what was kept, write every picture but the video, and return the skill.
+
+    Args:
+        folder: where results go.
+        pictures: what was kept.
+        setting: what all pictures share.
+        numbers: of the run, as metrics.json will have them.
+        bundle: the model, as the forecast node was given it.
+
+    Returns:
+        The numbers of `SkillScorer`, and of each of several cameras those of its own.
+
+    Raises:
+        ForesightError: a picture cannot be written, or the model cannot be loaded again.
+    """
+    judge = Judge.load(bundle, str(numbers["device"]), str(numbers["dtype"]))
+    every, by_camera = SkillScorer(setting.model), {}
+    cameras = numbers.get("cameras") or {"": {}}
+    for camera, own in cameras.items():
+        moments, chosen = pictures.kept(camera)
+        if not moments:
+            continue
+        judged = judge_moments(judge, moments, chosen, _JUDGE_LIMIT_S / len(cameras))
+        scorer = SkillScorer(setting.model)
+        for moment in judged:
+            scorer.add(moment)
+            every.add(moment)
+        by_camera[camera] = scorer.numbers()
+        shown = [judged[place] for place in chosen]
+        path = folder.partial(sheet_of(camera))
+        write_sheet(path, shown, setting, {**numbers, **own}, camera)
+    skill = every.numbers()
+    title = f"Skill of the forecasts of {numbers['input']['name']}"
+    lines = [*facts(numbers), f"means over {skill['moments']} moments of this run"]
+    write_png(folder.partial(SKILL), skill_picture(skill, setting.trained, title, lines))
+    if len(cameras) > 1:
+        pictures.write_mosaic(folder.partial(MOSAIC))
+        skill["cameras"] = by_camera
+    return skill

@@ -1,0 +1,234 @@
+"""How good the demo's forecasts were: beside copy-last, against what then came."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.monitor.measures import agreement, depth_difference, patch_errors
+from dino_foresight_ros.render.comparison import Table
+from dino_foresight_ros.render.views import Moment, SceneMaps
+
+FORECAST, COPY_LAST, ORACLE = "forecast", "copy_last", "oracle"
+
+FEATURES = "feature_error"
+CLASSES = "segmentation_agreement"
+DEPTH = "depth_error"
+NORMALS = "normals_error_deg"
+TRUE_CLASSES = "true_segmentation_miou"
+TRUE_DEPTH = "true_depth_error"
+MEASURES: dict[str, str] = {
+    FEATURES: "mean squared error in PCA space, against the features of the frame that came",
+    CLASSES: "share of pixels with the class that the model's own head sees in the frame that came",
+    DEPTH: "mean absolute difference, relative to the depth that the head sees in that frame",
+    NORMALS: "mean angle to the normals that the head sees in that frame, degrees",
+    TRUE_CLASSES: "mean intersection over union with the true labels, over the classes there are",
+    TRUE_DEPTH: "mean absolute difference, relative to the true depth",
+}
+"""What each number in metrics.json is."""
+HIGHER_IS_BETTER = frozenset({CLASSES, TRUE_CLASSES})
+
+
+def angle_deg(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> float:
+    """Mean angle between (h, w, 3) unit vectors, degrees; NaN if they cannot be compared."""
+    if a is None or b is None or a.shape != b.shape:
+        return math.nan
+    cosine = np.sum(a.astype(np.float64) * b, axis=-1)
+    known = np.isfinite(cosine)
+    if not known.any():
+        return math.nan
+    return float(np.degrees(np.arccos(np.clip(cosine[known], -1.0, 1.0))).mean())
+
+
+def confusion(ids: NDArray[np.uint8], true: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """(classes, classes) counts of pixels by (true, predicted) class; ids beyond are left out."""
+    known = (true < classes) & (ids < classes)
+    pairs = true[known].astype(np.int64) * classes + ids[known]
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def mean_iou(counts: NDArray[np.int64]) -> float | None:
+    """Mean intersection over union of the classes that truly occur; None where none does."""
+    hits, true, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
+    occurs = true > 0
+    if not occurs.any():
+        return None
+    return float(np.mean(hits[occurs] / (true + predicted - hits)[occurs]))
+
+
+def resized(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """(h, w) values at another (height, width): the nearest pixel's."""
+    if values.shape[:2] == size:
+        return values
+    return np.asarray(cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the maps of a model mean.
+
+    Attributes:
+        classes: number of classes; 0 without a segmentation head.
+        depth_is_metric: whether depth is metres.
+    """
+
+    classes: int = 0
+    depth_is_metric: bool = False
+
+
+def measure(scene: SceneMaps, oracle: SceneMaps | None, model: Model) -> dict[str, float]:
+    """Compare a prediction with what the model says of the frame that came; name -> number."""
+    if oracle is None:
+        return {}
+    errors = patch_errors(scene.features, oracle.features)
+    found = {
+        FEATURES: math.nan if errors is None else float(errors.mean(dtype=np.float64)),
+        CLASSES: agreement(scene.segmentation, oracle.segmentation),
+        DEPTH: depth_difference(scene.depth, oracle.depth, model.depth_is_metric),
+        NORMALS: angle_deg(scene.normals, oracle.normals),
+    }
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def true_depth(scene: SceneMaps, truth: SceneMaps | None, model: Model) -> float:
+    """Relative error against true depth; NaN where either is not known in metres."""
+    if truth is None or truth.depth is None or scene.depth is None or not model.depth_is_metric:
+        return math.nan
+    size = (scene.depth.shape[0], scene.depth.shape[1])
+    return depth_difference(scene.depth, resized(truth.depth, size), True)
+
+
+@dataclass
+class _Step:
+    """What was gathered of one step; lists by (measure, predictor)."""
+
+    horizon_s: float
+    values: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+
+class SkillScorer:
+    """Averages forecast, copy-last and (against truth) oracle over moments, by step."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._steps: dict[int, _Step] = {}
+        self.moments = 0
+
+    def add(self, moment: Moment) -> None:
+        """Score a judged moment; one that was not judged counts for nothing."""
+        if moment.now is None:
+            return
+        scored = False
+        for view in moment.steps:
+            if view.oracle is None:
+                continue
+            step = self._steps.setdefault(view.step, _Step(view.horizon_s))
+            # Only where both are known: the same moments for each, or they do not compare.
+            pair = [measure(scene, view.oracle, self._model) for scene in (view, moment.now)]
+            for name in pair[0].keys() & pair[1].keys():
+                step.values[name, FORECAST].append(pair[0][name])
+                step.values[name, COPY_LAST].append(pair[1][name])
+            scenes = {FORECAST: view, COPY_LAST: moment.now, ORACLE: view.oracle}
+            self._add_true(step, scenes, view.truth)
+            scored = True
+        self.moments += scored
+
+    def _add_true(
+        self, step: _Step, scenes: Mapping[str, SceneMaps], truth: SceneMaps | None
+    ) -> None:
+        depths = {name: true_depth(scene, truth, self._model) for name, scene in scenes.items()}
+        if all(map(math.isfinite, depths.values())):
+            for name, error in depths.items():
+                step.values[TRUE_DEPTH, name].append(error)
+        if truth is None or truth.segmentation is None:
+            return
+        if any(scene.segmentation is None for scene in scenes.values()):
+            return
+        classes = self._model.classes
+        for name, scene in scenes.items():
+            assert scene.segmentation is not None
+            true = resized(truth.segmentation, scene.segmentation.shape[:2])
+            counts = confusion(scene.segmentation, true, classes)
+            step.counts[name] = step.counts.get(name, np.zeros_like(counts)) + counts
+
+    def numbers(self) -> dict[str, Any]:
+        """For metrics.json: each measure with one value per horizon, None where there is none."""
+        order = sorted(self._steps)
+        steps = [self._steps[k] for k in order]
+        found: dict[str, Any] = {
+            "moments": self.moments,
+            "steps": order,
+            "horizons_ms": [round(step.horizon_s * 1000.0, 3) for step in steps],
+        }
+        for name, meaning in MEASURES.items():
+            by_predictor = {
+                predictor: [_mean(step, name, predictor) for step in steps]
+                for predictor in (FORECAST, COPY_LAST, ORACLE)
+            }
+            by_predictor = {p: v for p, v in by_predictor.items() if any(x is not None for x in v)}
+            if by_predictor:
+                found[name] = {"meaning": meaning, **by_predictor}
+        if FEATURES in found:
+            found[FEATURES]["skill"] = _skill(found[FEATURES])
+        return found
+
+
+def _mean(step: _Step, name: str, predictor: str) -> float | None:
+    if name == TRUE_CLASSES:
+        value = mean_iou(step.counts[predictor]) if predictor in step.counts else None
+    else:
+        values = step.values.get((name, predictor))
+        value = float(np.mean(values)) if values else None
+    return None if value is None else round(value, 6)
+
+
+def _skill(errors: Mapping[str, Any]) -> list[float | None]:
+    """1 - forecast / copy-last by horizon: above 0 is better than copy-last."""
+    pairs = zip(errors[FORECAST], errors[COPY_LAST], strict=True)
+    return [None if a is None or not b else round(1.0 - a / b, 6) for a, b in pairs]
+
+
+def tables(moment: Moment, model: Model) -> dict[int, Table]:
+    """Step -> a small table of one moment's numbers, for its sheet."""
+    if moment.now is None:
+        return {}
+    found: dict[int, Table] = {}
+    for view in moment.steps:
+        ours = measure(view, view.oracle, model)
+        copied = measure(moment.now, view.oracle, model)
+        rows = [
+            (title, style(ours[name]), style(copied[name]))
+            for name, title, style in _TABLE
+            if name in ours and name in copied
+        ]
+        if rows:
+            found[view.step] = [("", "forecast", "copy-last"), *rows]
+    return found
+
+
+def _percent(value: float) -> str:
+    return f"{100.0 * value:.1f} %"
+
+
+_TABLE: Sequence[tuple[str, str, Any]] = (
+    (FEATURES, "feature error", lambda value: f"{value:.3g}"),
+    (CLASSES, "same class", _percent),
+    (DEPTH, "depth off by", _percent),
+    (NORMALS, "normals off by", lambda value: f"{value:.1f}\N{DEGREE SIGN}"),
+)
+
+
+def score(moments: Iterable[Moment], model: Model) -> SkillScorer:
+    """Score some moments."""
+    scorer = SkillScorer(model)
+    for moment in moments:
+        scorer.add(moment)
+    return scorer

@@ -1,0 +1,101 @@
+"""The demo's judge says of a frame what the bundle's own parts say, one after the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from micro_bundle import make_micro_bundle
+
+from dino_foresight_ros.demo.judge import Judge, _far_apart, judge_moments
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.dpt_head import HeadInput
+from dino_foresight_ros.render import Moment, StepView
+from dino_foresight_ros.render.views import SceneMaps
+from dino_foresight_ros.runtime.decoding import Decoder
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return make_micro_bundle()
+
+
+@pytest.fixture(scope="module")
+def judge(bundle: Bundle) -> Judge:
+    return Judge(bundle, Decoder(bundle, "none"))
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (60, 100, 3), np.uint8)
+
+
+@torch.inference_mode()
+def test_a_frame_is_described_through_the_pca_by_every_head(bundle: Bundle, judge: Judge) -> None:
+    image = picture(0)
+    z = bundle.pca.transform(bundle.encoder(bundle.encoder.preprocess(image[None])))
+    seen = judge.look(image)
+    assert seen.features is not None
+    np.testing.assert_allclose(seen.features, z[0].numpy(), atol=1e-5)
+    features = bundle.pca.inverse(z)
+    for name in ("segmentation", "depth", "normals"):
+        expected = bundle.tasks[name].decode(bundle.heads[name](features))[name][0].numpy()
+        got = getattr(seen, name)
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, atol=1e-3)
+
+
+def test_a_head_that_reads_the_forecaster_says_nothing_of_what_came() -> None:
+    bundle = make_micro_bundle()
+    bundle.inputs["depth"] = HeadInput("forecaster_layers", (0, 1))
+    seen = Judge(bundle, Decoder(bundle, "none")).look(picture(0))
+    assert seen.depth is None
+    assert seen.segmentation is not None
+
+
+class Slow:
+    """Counts frames; knows a picture by its first value."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def look(self, image: np.ndarray) -> SceneMaps:
+        self.seen.append(int(image[0, 0, 0]))
+        return SceneMaps(features=np.full((1, 1, 1), image[0, 0, 0]))
+
+
+def moments(count: int) -> list[Moment]:
+    """Each frame is the one that came a step after the one before it."""
+    frames = [np.full((2, 2, 3), i, np.uint8) for i in range(count + 1)]
+    return [
+        Moment(frames[i], i, (StepView(1, 0.2, i, arrived=frames[i + 1]), StepView(2, 0.4, i)))
+        for i in range(count)
+    ]
+
+
+def test_each_frame_is_looked_at_once_and_put_where_it_belongs() -> None:
+    slow = Slow()
+    judged = judge_moments(slow, moments(5), [2], limit_s=60.0)  # type: ignore[arg-type]
+    assert sorted(slow.seen) == [0, 1, 2, 3, 4, 5]
+    for number, moment in enumerate(judged):
+        assert moment.stamp_ns == number
+        assert moment.now is not None
+        assert moment.now.features is not None
+        assert moment.now.features.item() == number
+        came, never = moment.steps
+        assert came.oracle is not None
+        assert came.oracle.features is not None
+        assert came.oracle.features.item() == number + 1
+        assert never.oracle is None
+
+
+def test_without_time_only_the_moments_on_the_sheet_are_judged() -> None:
+    judged = judge_moments(Slow(), moments(9), [1, 5], limit_s=-1.0)  # type: ignore[arg-type]
+    assert [moment.now is not None for moment in judged] == [i in (1, 5) for i in range(9)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 20])
+def test_any_beginning_of_the_order_is_spread(count: int) -> None:
+    order = _far_apart(list(range(count)))
+    assert sorted(order) == list(range(count))
+    if count == 20:
+        assert max(np.diff(sorted([-1, *order[:7], 20]))) <= 6

@@ -1,0 +1,132 @@
+"""Numbers of the demo's skill against values worked out by hand or by a slower way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import jaccard_score
+
+from dino_foresight_ros.demo.skill import (
+    Model,
+    SkillScorer,
+    angle_deg,
+    confusion,
+    mean_iou,
+    tables,
+)
+from dino_foresight_ros.demo.skill_picture import skill_picture
+from dino_foresight_ros.render import Moment, StepView, theme
+from dino_foresight_ros.render.views import SceneMaps
+
+MODEL = Model(classes=4, depth_is_metric=True)
+PICTURE = np.zeros((8, 16, 3), np.uint8)
+
+
+def scene(feature: float, class_id: int, depth: float) -> SceneMaps:
+    return SceneMaps(
+        features=np.full((2, 3, 5), feature, np.float32),
+        segmentation=np.full((4, 6), class_id, np.uint8),
+        depth=np.full((4, 6), depth, np.float32),
+    )
+
+
+def moment(forecast: SceneMaps, now: SceneMaps, came: SceneMaps, **more: SceneMaps) -> Moment:
+    view = StepView(
+        1, 0.2, 0, arrived=PICTURE, oracle=came, features=forecast.features,
+        segmentation=forecast.segmentation, depth=forecast.depth, **more,
+    )  # fmt: skip
+    return Moment(PICTURE, 0, (view,), 1.0, now)
+
+
+def numbers(*moments: Moment) -> dict:
+    scorer = SkillScorer(MODEL)
+    for one in moments:
+        scorer.add(one)
+    return scorer.numbers()
+
+
+def test_forecast_and_copy_last_are_measured_against_what_came() -> None:
+    found = numbers(
+        moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0)),
+        moment(scene(2.0, 0, 9.0), scene(2.0, 0, 20.0), scene(0.0, 0, 10.0)),
+    )
+    assert found["moments"] == 2
+    assert found["horizons_ms"] == [200.0]
+    assert found["feature_error"]["forecast"] == [pytest.approx((1 + 4) / 2)]
+    assert found["feature_error"]["copy_last"] == [pytest.approx((1 + 4) / 2)]
+    assert found["feature_error"]["skill"] == [0.0]
+    assert found["segmentation_agreement"]["forecast"] == [1.0]
+    assert found["segmentation_agreement"]["copy_last"] == [0.5]
+    assert found["depth_error"]["forecast"] == [pytest.approx(0.1)]
+    assert found["depth_error"]["copy_last"] == [pytest.approx((0.5 + 1.0) / 2)]
+    # Without truth nothing is said of it.
+    assert not any(name.startswith("true") for name in found)
+    assert "normals_error_deg" not in found
+
+
+def test_truth_is_scored_for_forecast_copy_last_and_oracle() -> None:
+    truth = SceneMaps(
+        segmentation=np.full((40, 60), 2, np.uint8), depth=np.full((40, 60), 20.0, np.float32)
+    )
+    found = numbers(moment(scene(0, 2, 22.0), scene(0, 1, 10.0), scene(0, 2, 19.0), truth=truth))
+    miou, depth = found["true_segmentation_miou"], found["true_depth_error"]
+    assert [miou[name] for name in ("forecast", "copy_last", "oracle")] == [[1.0], [0.0], [1.0]]
+    assert depth["forecast"] == [pytest.approx(0.1)]
+    assert depth["copy_last"] == [pytest.approx(0.5)]
+    assert depth["oracle"] == [pytest.approx(0.05)]
+
+
+def test_mean_iou_is_that_of_scikit_learn_over_the_classes_that_occur() -> None:
+    random = np.random.default_rng(0)
+    true = random.choice([0, 2, 3, 255], (30, 40), p=[0.5, 0.2, 0.2, 0.1]).astype(np.uint8)
+    ids = np.where(random.random(true.shape) < 0.6, true, random.integers(0, 4, true.shape))
+    known = true != 255
+    ids = np.where(known, ids, 1).astype(np.uint8)
+    expected = jaccard_score(true[known], ids[known], labels=[0, 2, 3], average="macro")
+    assert mean_iou(confusion(ids, true, 4)) == pytest.approx(expected)
+    assert mean_iou(confusion(ids[:0], true[:0], 4)) is None
+
+
+@pytest.mark.parametrize("degrees", [0.0, 1.0, 45.0, 90.0, 180.0])
+def test_angle_between_turned_normals_is_the_turn(degrees: float) -> None:
+    turn = math.radians(degrees)
+    a = np.tile(np.float32([0, 0, -1]), (3, 4, 1))
+    b = np.tile(np.float32([math.sin(turn), 0, -math.cos(turn)]), (3, 4, 1))
+    assert angle_deg(a, b) == pytest.approx(degrees, abs=0.05)
+    b[0, 0] = np.nan
+    assert angle_deg(a, b) == pytest.approx(degrees, abs=0.05)
+    assert math.isnan(angle_deg(a, None))
+
+
+def test_a_moment_that_was_not_judged_counts_for_nothing() -> None:
+    whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
+    unseen = replace(whole, steps=(replace(whole.steps[0], oracle=None),))
+    assert numbers(whole, replace(whole, now=None), unseen) == numbers(whole)
+    assert numbers()["moments"] == 0
+    assert tables(replace(whole, now=None), MODEL) == {}
+
+
+def test_features_that_came_for_some_moments_only_are_averaged_over_those() -> None:
+    whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
+    lost = replace(whole, steps=(replace(whole.steps[0], features=None),))
+    found = numbers(whole, lost)
+    assert found["feature_error"] == numbers(whole)["feature_error"]
+    assert found["moments"] == 2
+
+
+def test_the_picture_has_a_chart_per_measure_and_the_warning() -> None:
+    whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
+    found = numbers(whole)
+    trained = skill_picture(found, True, "title", ["fact"])
+    untrained = skill_picture(found, False, "title", ["fact"])
+    fewer = skill_picture({k: v for k, v in found.items() if "depth" not in k}, True, "t", ["f"])
+    assert trained.shape[1] == 1600
+    assert len(trained) > len(fewer) + 300
+    amber = (untrained == theme.WARNING).all(-1).sum()
+    assert amber > 10_000
+    assert (trained == theme.WARNING).all(-1).sum() == 0
+    nothing = skill_picture(numbers(), True, "title", [])
+    assert len(nothing) > 400
