@@ -37,7 +37,7 @@ from dino_foresight_ros.view.server import ViewerServer, check_port
 
 NODE_NAME = "view_node"
 FOLLOW_PERIOD_S = 0.5
-HINT_PERIOD_S = 15.0
+HINT_PERIOD_S = 10.0
 _LOCAL = ("127.0.0.1", "localhost")
 
 
