@@ -2,6 +2,7 @@
 
 ros2 launch dino_foresight_ros replay.launch.py input:=VIDEO_FOLDER_OR_BAG   (by replay_node)
 ros2 launch dino_foresight_ros replay.launch.py bag:=BAG   (by `ros2 bag play` where installed)
+ros2 launch dino_foresight_ros replay.launch.py bag:=BAG cameras:=cam_front,cam_back   (or all)
 
 Every parameter of replay_node is an argument, and so is every argument of forecast.launch.py.
 """
@@ -96,7 +97,7 @@ def prepare(context: LaunchContext) -> list[Action]:
     """Check what is to be played, and make forecast_node's arguments fit it.
 
     Raises:
-        RuntimeError: there is nothing to play, or the bag has no such images.
+        RuntimeError: there is nothing to play, or the bag has no such images or cameras.
     """
     recording, bag = _value(context, "input"), _value(context, "bag")
     if bool(recording) == bool(bag):
@@ -106,9 +107,40 @@ def prepare(context: LaunchContext) -> list[Action]:
     actions: list[Action] = []
     if bag:
         actions.append(SetLaunchConfiguration("use_sim_time", "true"))
+    if names := _value(context, "cameras"):
+        return actions + _prepare_cameras(context, Path(recording or bag).expanduser(), names)
     if bag and _uses_bag_play(context) and not _has_several_cameras(context):
         actions.append(SetLaunchConfiguration("image_transport", _bag_topic(context)[1]))
     return actions
+
+
+def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> list[Action]:
+    """Have forecast_node listen to these cameras of a bag, and replay_node play just those."""
+    from dino_foresight_ros.media.bag_reader import BagReader
+    from dino_foresight_ros.media.opening import check_exists, is_bag
+    from dino_foresight_ros.ros.bag_cameras import choose_cameras
+
+    wanted = [name for part in names.strip("[]").split(",") if (name := part.strip())]
+    try:
+        check_exists(path)
+        if not is_bag(path):
+            raise RuntimeError(f"{path} is not a rosbag2, so it has no several cameras")
+        reader = BagReader(path)
+        reader.close()
+        template = _value(context, "camera_topic") or None
+        found = choose_cameras(path, reader.topics, wanted, template, "camera_topic:=")
+    except ForesightError as error:
+        raise RuntimeError(str(error)) from error
+    images = [topic.name for topic in found.topics.values()]
+    infos = [info for name in images if (info := camera_info_beside(name)) in reader.topics]
+    settings = {
+        "cameras": ",".join(found.names),
+        "camera_topic": found.template,
+        "image_transport": "compressed" if found.compressed else "raw",
+    }
+    if not any(_value(context, name) for name in ("topic", "topics", "all_topics")):
+        settings["topics"] = f"[{', '.join([*images, *infos])}]"
+    return [SetLaunchConfiguration(name, value) for name, value in settings.items()]
 
 
 def _uses_bag_play(context: LaunchContext) -> bool:

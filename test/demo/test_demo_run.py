@@ -16,6 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from nuscenes_set import NuScenesSet
+
+from dino_foresight_ros.cli import main
 
 pytest.importorskip("rclpy", reason="ROS 2 is not there (run through scripts/with_env)")
 pytest.importorskip("dino_foresight_ros.msg", reason="the messages are not built")
@@ -73,7 +76,9 @@ def demo(
 ) -> tuple[Path, dict[str, Any], str, str]:
     """The results of one run: folder, numbers, what it printed, and its warnings."""
     out = tmp_path_factory.mktemp("demo with spaces") / "out"
-    code, printed, warnings = run_demo(ros_domain, "--out", out, "--frames", FRAMES)
+    code, printed, warnings = run_demo(
+        ros_domain, "--out", out, "--frames", FRAMES, "--bundle", "untrained-tiny"
+    )
     assert code == 0, warnings
     return out, json.loads((out / "metrics.json").read_text()), printed, warnings
 
@@ -84,7 +89,7 @@ Demo = tuple[Path, dict[str, Any], str, str]
 def test_results_are_complete_and_nothing_else_is_left(demo: Demo) -> None:
     out = demo[0]
     names = {entry.name for entry in out.iterdir()}
-    assert names == {"contact_sheet.png", "forecast.mp4", "metrics.json", "log"}
+    assert names == {"contact_sheet.png", "skill.png", "forecast.mp4", "metrics.json", "log"}
 
 
 def test_every_frame_is_accounted_for(demo: Demo) -> None:
@@ -116,11 +121,82 @@ def test_numbers_describe_the_run(demo: Demo) -> None:
 
 def test_sheet_is_a_picture_with_frames_and_the_warning(demo: Demo) -> None:
     sheet = cv2.imread(str(demo[0] / "contact_sheet.png"))
-    assert sheet.shape[1:] == (1600, 3)
+    assert sheet.shape[1:] == (1920, 3)
     assert sheet.shape[0] > 700
     # BGR: the amber of the warning.
     assert (sheet == (7, 193, 255)).all(-1).sum() > 10_000
     assert len(np.unique(sheet.astype(np.uint32) @ np.uint32([1, 256, 65536]))) > 5_000
+
+
+def test_skill_is_measured_against_what_came_and_against_the_truth(demo: Demo) -> None:
+    skill = demo[1]["skill"]
+    assert skill["moments"] >= 1
+    assert skill["steps"] == [1, 2, 3]
+    assert skill["horizons_ms"] == pytest.approx([200.0, 400.0, 600.0])
+    for name in ("feature_error", "segmentation_agreement", "depth_error", "normals_error_deg"):
+        for predictor in ("forecast", "copy_last"):
+            values = [value for value in skill[name][predictor] if value is not None]
+            assert values, (name, predictor)
+            assert all(value >= 0 for value in values)
+    # The synthetic world knows its labels and depth.
+    assert {"forecast", "copy_last", "oracle"} < set(skill["true_segmentation_miou"])
+    assert {"forecast", "copy_last", "oracle"} < set(skill["true_depth_error"])
+    picture = cv2.imread(str(demo[0] / "skill.png"))
+    assert picture.shape[1] == 1600
+    # BGR: the line of the forecast, and the amber of the warning.
+    assert (picture == (61, 139, 255)).all(-1).sum() > 1_000
+    assert (picture == (7, 193, 255)).all(-1).sum() > 10_000
+    assert "feature error, forecast (copy-last): " in demo[2]
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a drive in nuScenes' format as a bag."""
+    folder = tmp_path_factory.mktemp("nuscenes")
+    NuScenesSet(folder, length=25).write()
+    bag = folder / "bag"
+    words = ["bag", "from-nuscenes", "--dataroot", str(folder), "--scene", "scene-0061"]
+    assert main([*words, "--out", str(bag)]) == 0
+    return bag
+
+
+def test_several_cameras_of_a_bag_have_a_sheet_each_and_a_mosaic_together(
+    ros_domain: dict[str, str], tmp_path: Path, drive: Path
+) -> None:
+    cameras = ("cam_front", "cam_back", "cam_front_left")
+    words = ("--input", drive, "--cameras", ",".join(cameras).upper(), "--rate", 0.25)
+    code, printed, warnings = run_demo(
+        ros_domain, "--out", tmp_path, *words, "--bundle", "untrained-tiny"
+    )
+    assert code == 0, warnings
+    sheets = {f"contact_sheet_{camera}.png" for camera in cameras}
+    names = {entry.name for entry in tmp_path.iterdir()}
+    assert names == sheets | {"mosaic.png", "skill.png", "forecast.mp4", "metrics.json", "log"}
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(numbers["cameras"]) == set(cameras) == set(numbers["skill"]["cameras"])
+    for camera, own in numbers["cameras"].items():
+        assert own["frames_in"] == 25
+        assert own["frames_in"] == own["forecasts_out"] + own["dropped_total"]
+        assert own["forecasts_out"] >= 1
+        assert own["image_size"] == [80, 48]
+        assert f"  {camera}: 25 frames in, " in printed
+    assert numbers["frames_in"] == 75
+    assert numbers["forecasts_out"] == sum(c["forecasts_out"] for c in numbers["cameras"].values())
+    mosaic = cv2.imread(str(tmp_path / "mosaic.png"))
+    assert list(mosaic.shape[1::-1]) == numbers["video"]["size"]
+    assert "Traceback" not in warnings
+
+
+def test_a_camera_that_a_bag_lacks_ends_the_demo_with_those_it_has(
+    ros_domain: dict[str, str], tmp_path: Path, drive: Path
+) -> None:
+    words = ("--input", drive, "--cameras", "cam_front,cam_top")
+    code, printed, err = run_demo(ros_domain, "--out", tmp_path / "out", *words)
+    assert code == 1
+    assert printed == ""
+    assert len(err.strip().splitlines()) == 1
+    assert "has no camera cam_top; its cameras: cam_back, cam_back_left, " in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_video_decodes_to_the_number_of_frames_that_is_stated(demo: Demo) -> None:
@@ -139,7 +215,7 @@ def test_video_decodes_to_the_number_of_frames_that_is_stated(demo: Demo) -> Non
 
 def test_user_is_told_where_the_results_are_and_that_they_mean_nothing(demo: Demo) -> None:
     out, _, printed, warnings = demo
-    for name in ("contact_sheet.png", "forecast.mp4", "metrics.json"):
+    for name in ("contact_sheet.png", "skill.png", "forecast.mp4", "metrics.json"):
         assert str(out / name) in printed
     assert "UNTRAINED" in printed
     assert "mean nothing" in printed
@@ -151,7 +227,7 @@ def test_user_is_told_where_the_results_are_and_that_they_mean_nothing(demo: Dem
 @pytest.fixture
 def old_results(tmp_path: Path) -> Path:
     """A folder with the results of an earlier run."""
-    for name in ("contact_sheet.png", "forecast.mp4", "metrics.json"):
+    for name in ("contact_sheet_left.png", "skill.png", "forecast.mp4", "metrics.json"):
         (tmp_path / name).write_text("old")
     return tmp_path
 

@@ -154,6 +154,41 @@ def test_bag_is_played_by_ros2_bag_play_into_the_nodes_topic(
     assert "end of input after 6 images" in printed
 
 
+@pytest.fixture
+def rig(tmp_path: Path) -> Path:
+    """A bag of three cameras."""
+    from dino_foresight_ros.media.bag_writer import create_bag
+
+    bag = tmp_path / "rig"
+    with create_bag(bag, "mcap") as writer:
+        for index in range(6):
+            for camera in ("left", "front", "right"):
+                image = np.full((90, 160, 3), 40 * index, np.uint8)
+                stamp_ns = 1_700_000_000_000_000_000 + index * 200_000_000
+                writer.write_image(f"/rig/{camera}/image_raw", image, stamp_ns, camera)
+    return bag
+
+
+def test_cameras_of_a_bag_are_found_by_name_and_only_those_are_played(
+    run_launch: Any, rig: Path
+) -> None:
+    printed = run_launch(f"input:={rig}", "cameras:=front,left", "device:=cpu", "rate:=2.0")
+    for camera in ("front", "left"):
+        assert f"listening on /rig/{camera}/image_raw (Image)" in printed
+    assert "as recorded, /rig/front/image_raw, /rig/left/image_raw" in printed
+    assert "end of input after 12 images" in printed
+    assert printed.count("process has finished cleanly") == 2, printed
+
+
+def test_a_camera_that_the_bag_lacks_ends_the_launch_with_those_it_has(
+    run_launch: Any, rig: Path
+) -> None:
+    printed = run_launch(f"input:={rig}", "cameras:=front,top", "device:=cpu")
+    assert "has no camera top; its cameras: front, left, right" in printed
+    assert "process started" not in printed
+    assert "Traceback" not in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
