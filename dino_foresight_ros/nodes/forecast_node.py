@@ -26,7 +26,7 @@ from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.ros.forecast_topics import choose_outputs
 from dino_foresight_ros.ros.health import Thresholds
 from dino_foresight_ros.ros.image_conversion import choose_converter
-from dino_foresight_ros.ros.lifecycle import tolerate_bad_transitions
+from dino_foresight_ros.ros.lifecycle import end_lifecycle, tolerate_bad_transitions
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
 from dino_foresight_ros.ros.run import run_node
@@ -187,6 +187,7 @@ class ForecastNode(LifecycleNode):
         self._stop(END_TIMEOUT_S)
         self._control.close()
         super().destroy_node()
+        end_lifecycle(self)
 
     def _stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         for camera in self._cameras.values():

@@ -27,3 +27,15 @@ def tolerate_bad_transitions(node: LifecycleNode) -> None:
             return response
 
     service.callback = answer
+
+
+def end_lifecycle(node: LifecycleNode) -> None:
+    """Take a destroyed managed node out of the graph.
+
+    rclpy's destroy_node leaves the state machine, which keeps the node, and with it the DDS
+    participant, alive until the garbage collector comes by. A process that ends before that never
+    says goodbye: for the 20 s of the participant's lease its peers believe that it lives.
+    """
+    state_machine = getattr(node, "_state_machine", None)
+    if state_machine is not None:
+        state_machine.destroy_when_not_in_use()

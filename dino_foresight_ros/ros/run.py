@@ -7,6 +7,7 @@ parameters. A failure is one line on stderr, never a traceback.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -160,7 +161,9 @@ def _spin(run: _Run, node: Node) -> None:
 
 def _take_down(node: Node | None) -> None:
     try:
-        if node is not None:
+        if node is None:
+            gc.collect()  # what the failed start left would stay in the graph of its peers
+        else:
             node.destroy_node()
         rclpy.try_shutdown()
     except Exception as error:  # noqa: BLE001 - the process ends anyway

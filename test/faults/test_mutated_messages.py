@@ -16,7 +16,6 @@ import rclpy
 import torch
 from builtin_interfaces.msg import Time
 from forecast_peers import picture
-from ros_bench import close_node
 from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.errors import InputError
@@ -130,7 +129,7 @@ def node(
         node.autostart()
         yield node
     finally:
-        close_node(node)
+        node.destroy_node()
         rclpy.try_shutdown()
         # --log-level holds for the process, not for the context.
         rclpy.logging.set_logger_level("", rclpy.logging.LoggingSeverity.INFO)

@@ -8,11 +8,23 @@ from typing import Any, TypeVar
 
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
+
+from dino_foresight_ros.ros.lifecycle import end_lifecycle
 
 TIMEOUT_S = 30.0
 """How long a condition is waited for, also on a busy machine; a wait ends once it holds."""
 AnyNode = TypeVar("AnyNode", bound=Node)
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
 
 
 class Bench:
@@ -48,16 +60,13 @@ class Bench:
 
 
 def close_node(node: Node) -> None:
-    """Destroy a node now, a lifecycle node too.
+    """Destroy a node so that no other of its domain sees it any more, a managed node too.
 
-    rclpy's destroy_node leaves a lifecycle node's state machine, which keeps the node and with it
-    the DDS participant alive until the garbage collector comes by: other nodes of the domain go on
-    seeing it, and a question by its name may be answered for it instead of for a younger namesake.
+    A question by a node's name may otherwise be answered for an older namesake.
     """
     node.destroy_node()
-    state_machine = getattr(node, "_state_machine", None)
-    if state_machine is not None:
-        state_machine.destroy_when_not_in_use()
+    if isinstance(node, LifecycleNode):
+        end_lifecycle(node)
 
 
 def published_topics(node: Node) -> set[str]:

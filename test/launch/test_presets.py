@@ -14,7 +14,6 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
-from ros_bench import close_node
 
 from dino_foresight_ros.nodes.forecast_node import ForecastNode
 
@@ -40,7 +39,7 @@ def start(ros_domain: dict[str, str]) -> Iterator[Any]:
 
     yield start
     for node in made:
-        close_node(node)
+        node.destroy_node()
     rclpy.try_shutdown()
 
 

@@ -18,7 +18,6 @@ import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from ros_bench import close_node
 
 from dino_foresight_ros.nodes.forecast_node import ForecastNode
 from dino_foresight_ros.nodes.monitor_node import MonitorNode
@@ -98,7 +97,7 @@ def node(ros_domain: dict[str, str], documented: Any) -> Iterator[Node]:
     rclpy.init()
     node = NODES[documented.node]()
     yield node
-    close_node(node)
+    node.destroy_node()
     rclpy.shutdown()
 
 

@@ -6,57 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-PROGRAM = """
-import sys, threading, time
-from rclpy.node import Node
-from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.ros.run import finish, run_node
-
-class Probe(Node):
-    def __init__(self):
-        super().__init__("probe")
-        mode = self.declare_parameter("mode", "wait").value
-        if mode == "load":
-            print("loading", flush=True)
-            time.sleep(60)
-        if mode == "bad input":
-            raise InputError("no such file: name another")
-        if mode == "exit":
-            raise SystemExit(3)
-        if mode == "bug":
-            self.create_timer(0.01, self.bug)
-        if mode == "end":
-            self.create_timer(0.01, finish)
-        if mode == "end elsewhere":
-            threading.Thread(target=finish, args=(5,)).start()
-        if mode == "stuck":
-            threading.Thread(target=time.sleep, args=(60,), name="foresight-stuck").start()
-        print("up", flush=True)
-
-    def bug(self):
-        raise ValueError("first line\\nsecond line")
-
-    def destroy_node(self):
-        print("down", flush=True)
-        super().destroy_node()
-
-sys.exit(run_node(Probe, usage="how to use it"))
-"""
+from forked import ForkedProcess
+from probe_node import main
+from ros_bench import wait_until
 
 
-def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def _program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/probe_node"])
 
 
 @pytest.mark.parametrize(
@@ -64,38 +27,45 @@ def start(environment: dict[str, str], *arguments: str) -> subprocess.Popen[str]
     [
         (["--ros-args", "-p", "mode:=end"], 0, "up\ndown\n", ""),
         (["--ros-args", "-p", "mode:=end elsewhere"], 5, "up\ndown\n", ""),
-        (["--ros-args", "-p", "mode:=bad input"], 1, "", "-c: no such file: name another\n"),
+        (
+            ["--ros-args", "-p", "mode:=bad input"],
+            1,
+            "",
+            "probe_node: no such file: name another\n",
+        ),
         (["--ros-args", "-p", "mode:=exit"], 3, "", ""),
         (
             ["--ros-args", "-p", "mode:=bug"],
             1,
             "up\ndown\n",
-            "-c: ValueError: first line second line\n",
+            "probe_node: ValueError: first line second line\n",
         ),
         (["--help"], 0, "how to use it\n", ""),
         (
             ["input.mp4"],
             2,
             "",
-            "-c: unexpected argument 'input.mp4'; parameters are given as --ros-args -p "
+            "probe_node: unexpected argument 'input.mp4'; parameters are given as --ros-args -p "
             "NAME:=VALUE, and --help lists them\n",
         ),
     ],
 )
-def test_process_ends_with_its_exit_code_and_one_line(
-    arguments: list[str], exit_code: int, out: str, err: str, ros_domain: dict[str, str]
+@pytest.mark.usefixtures("ros_domain", "_program")
+def test_node_ends_with_its_exit_code_and_one_line(
+    arguments: list[str], exit_code: int, out: str, err: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    process = start(ros_domain, *arguments)
-    stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stdout, stderr) == (exit_code, out, err)
+    code = main(arguments)
+    assert (code, *capfd.readouterr()) == (exit_code, out, err)
 
 
-def test_wrong_type_of_parameter_and_bad_syntax_exit_with_2(ros_domain: dict[str, str]) -> None:
-    for arguments in (["-p", "mode:=3"], ["-p", "mode"]):
-        process = start(ros_domain, "--ros-args", *arguments)
-        _, stderr = process.communicate(timeout=30)
-        assert process.returncode == 2
-        assert len(stderr.splitlines()) == 1, stderr
+@pytest.mark.usefixtures("ros_domain", "_program")
+@pytest.mark.parametrize("word", ["mode:=3", "mode"])
+def test_wrong_type_of_parameter_and_bad_syntax_exit_with_2(
+    word: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--ros-args", "-p", word]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("probe_node: ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -104,17 +74,18 @@ def test_wrong_type_of_parameter_and_bad_syntax_exit_with_2(ros_domain: dict[str
     [("wait", "up", "down\n"), ("load", "loading", ""), ("stuck", "up", "down\n")],
 )
 def test_signal_ends_the_process_cleanly(
-    number: int, mode: str, sign: str, out: str, ros_domain: dict[str, str]
+    number: int, mode: str, sign: str, out: str, ros_domain: dict[str, str], tmp_path: Path
 ) -> None:
-    process = start(ros_domain, "--ros-args", "-p", f"mode:={mode}")
-    assert process.stdout is not None
-    assert process.stdout.readline() == f"{sign}\n"
-    time.sleep(0.1)
-    started = time.monotonic()
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stdout, stderr) == (0, out, "")
-    assert time.monotonic() - started < 5
+    log = tmp_path / "log"
+    process = ForkedProcess(main, ["--ros-args", "-p", f"mode:={mode}"], ros_domain, log)
+    try:
+        assert wait_until(lambda: log.exists() and log.read_text() == f"{sign}\n")
+        time.sleep(0.1)
+        process.send_signal(number)
+        assert process.wait(30) == 0  # the stuck and the loading one would take a minute
+    finally:
+        process.kill()
+    assert log.read_text() == f"{sign}\n{out}"
 
 
 def test_leaving_flushes_keeps_the_exit_code_and_waits_for_nothing(
