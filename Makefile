@@ -18,7 +18,7 @@ VIEW ?=
 # More words for pytest: make test ARGS="-k forecast"
 ARGS ?=
 
-.PHONY: help demo test test-env train-tiny soak lint format parameters lock clean
+.PHONY: help demo test test-env test-long train-tiny soak lint format parameters lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ test-env:  ## run the tests that prepare environments from nothing (minutes)
 
 train-tiny:  ## make the bundle in assets/tiny from data (hours; goes on where it was): DATA=folder TINY=folder
 	@DATA="$(DATA)" scripts/train_tiny.sh "$(TINY)"
+
+test-long:  ## run the tests that take longest, each a longer edition of one in `make test`
+	@$(WITH_ENV) python -m pytest -m long $(ARGS)
 
 soak:  ## 20 minutes or 20,000 frames with faults against a running node; ARGS="--minutes 2"
 	@$(WITH_ENV) python test/faults/soak.py $(ARGS)
