@@ -1,7 +1,8 @@
 """Writes a small data set in nuScenes' format (schema v1.0), every table, from the synthetic world.
 
-The front camera is the world's camera; the lidar's points are its depth, moved into the lidar's
-frame, so that projecting them back through all the poses must give that depth again.
+The front camera is the world's camera. The lidar's points are its depth, moved into the lidar's
+frame, so that projecting them back through all the poses must give that depth again; or, with
+`lidar_late_us`, what a lidar on the roof sees of the world at its own instants.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dino_foresight_ros.synthetic import Frame, World, WorldConfig
+from dino_foresight_ros.synthetic import Frame, World, WorldConfig, raster, shading
+from dino_foresight_ros.synthetic.camera import Camera
 
 START_US = 1_532_402_927_612_460
 CAMERAS = (
@@ -58,9 +60,13 @@ def quaternion(rotation: np.ndarray) -> list[float]:
 
 
 @lru_cache(maxsize=4)
+def _world(seed: int, width: int, height: int) -> World:
+    return World(WorldConfig(seed=seed, width=width, height=height, frame_rate_hz=1e6 / STEP_US))
+
+
+@lru_cache(maxsize=4)
 def _drive(seed: int, width: int, height: int, length: int) -> list[Frame]:
-    config = WorldConfig(seed=seed, width=width, height=height, frame_rate_hz=1e6 / STEP_US)
-    return list(World(config).frames(length))
+    return list(_world(seed, width, height).frames(length))
 
 
 class NuScenesSet:
@@ -71,8 +77,16 @@ class NuScenesSet:
         tables: table name -> its rows, to be broken by tests before `write`.
     """
 
-    def __init__(self, root: Path, scenes: int = 1, length: int = 13, size: Any = (80, 48)) -> None:
+    def __init__(
+        self,
+        root: Path,
+        scenes: int = 1,
+        length: int = 13,
+        size: Any = (80, 48),
+        lidar_late_us: int | None = None,
+    ) -> None:
         self.root = root
+        self.lidar_late_us = lidar_late_us
         self.size = size
         self.length = length
         self.frames: dict[str, list[Frame]] = {}
@@ -164,6 +178,8 @@ class NuScenesSet:
             for offset, channel in enumerate((*CAMERAS, "LIDAR_TOP")):
                 # The sensors look one after the other, as on the real vehicle.
                 late_us = 0 if channel in ("CAM_FRONT", "LIDAR_TOP") else 7_000 * offset
+                if channel == "LIDAR_TOP":
+                    late_us = self.lidar_late_us or 0
                 self._reading(name, channel, index, start_us + index * STEP_US + late_us)
 
     def _reading(self, name: str, channel: str, index: int, stamp_us: int) -> None:
@@ -197,7 +213,11 @@ class NuScenesSet:
             rotation=quaternion(pose[:3, :3]),
             translation=pose[:3, 3].tolist(),
         )
-        if lidar:
+        if lidar and self.lidar_late_us is not None:
+            seconds = (stamp_us - self._start_us(name)) / 1e6
+            world = _world(40 + list(self.frames).index(name), *self.size)
+            self._files[file] = sweep(world, seconds, pose @ matrix(LIDAR_PLACE, LIDAR_TURN))
+        elif lidar:
             self._files[file] = lidar_points(frame)
         else:
             turns = CAMERAS.index(channel)
@@ -264,3 +284,27 @@ def lidar_points(frame: Frame, stride: int = 3) -> np.ndarray:
     points = (lidar_from_base @ base_from_camera @ in_camera)[:3].T
     extra = np.column_stack([np.full(len(points), 9.0), np.arange(len(points)) % 32])
     return np.column_stack([points, extra]).astype(np.float32)
+
+
+def sweep(world: World, t_s: float, map_from_lidar: np.ndarray) -> np.ndarray:
+    """(N, 5) float32, as `lidar_points`: beams 1.3 degrees apart, looking ahead, up to 60 m."""
+    width, height, focal = 480, 300, 200.0  # a camera at the lidar's place, wider than the real one
+    rotation = map_from_lidar[:3, :3] @ matrix((0, 0, 0), LIDAR_TURN)[:3, :3].T
+    rotation = rotation @ matrix((0, 0, 0), OPTICAL)[:3, :3]
+    view = world._view(t_s)  # the world's geometry, without the light that falls on it
+    camera = Camera(width, height, focal, map_from_lidar[:3, 3], rotation)
+    visible = raster.gather_visible(view.groups, camera)
+    ids = raster.paint(visible, width, height)
+    inverse = shading.inverse_depth(visible, ids, shading.PixelGrid(camera))
+    elevation, azimuth = np.radians(np.mgrid[-24.7:10.8:1.3, -48:48.1:0.5])
+    across, down = np.tan(azimuth), -np.tan(elevation) / np.cos(azimuth)
+    u = np.round(across * focal + (width - 1) / 2).astype(int)
+    v = np.round(down * focal + (height - 1) / 2).astype(int)
+    inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+    u, v, ring = u[inside], v[inside], np.nonzero(inside)[0]
+    hit = (ids[v, u] != 0) & (inverse[v, u] > 1 / 60)
+    u, v, ring = u[hit], v[hit], ring[hit]
+    rays = np.column_stack([u - (width - 1) / 2, v - (height - 1) / 2, np.full(len(u), focal)])
+    places = rays / focal / inverse[v, u][:, None] @ rotation.T + camera.position
+    own = (places - map_from_lidar[:3, 3]) @ map_from_lidar[:3, :3]
+    return np.column_stack([own, np.full(len(own), 9.0), ring]).astype(np.float32)

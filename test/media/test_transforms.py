@@ -8,9 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from lidar_bag import MS, transforms
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media.bag_reader import BagReader, typestore
+from dino_foresight_ros.media.bag_reader import BagReader
 from dino_foresight_ros.media.bag_writer import create_bag
 from dino_foresight_ros.media.transforms import (
     HOLD_NS,
@@ -20,7 +21,6 @@ from dino_foresight_ros.media.transforms import (
     read_transforms,
 )
 
-MS = 1_000_000
 Sent = tuple[str, int, str, str, Any, Any]
 """(topic, stamp in ms, parent, child, translation, rotation vector)."""
 
@@ -41,26 +41,12 @@ def pose(translation: Any, vector: Any) -> np.ndarray:
 
 
 def message(sent: list[Sent]) -> Any:
-    types = typestore().types
-    transforms = []
-    for _, stamp_ms, parent, child, translation, vector in sent:
-        w, x, y, z = quaternion(vector) if len(vector) == 3 else vector
-        sec, nanosec = divmod(stamp_ms * MS, 10**9)
-        stamp = types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
-        place = dict(zip("xyz", map(float, translation), strict=True))
-        transforms.append(
-            types["geometry_msgs/msg/TransformStamped"](
-                header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=parent),
-                child_frame_id=child,
-                transform=types["geometry_msgs/msg/Transform"](
-                    translation=types["geometry_msgs/msg/Vector3"](**place),
-                    rotation=types["geometry_msgs/msg/Quaternion"](
-                        x=float(x), y=float(y), z=float(z), w=float(w)
-                    ),
-                ),
-            )
-        )
-    return types["tf2_msgs/msg/TFMessage"](transforms=transforms)
+    return transforms(
+        [
+            (stamp * MS, parent, child, place, quaternion(turn) if len(turn) == 3 else turn)
+            for _, stamp, parent, child, place, turn in sent
+        ]
+    )
 
 
 def tree(folder: Path, sent: list[Sent]) -> tuple[TransformTree, list[str]]:

@@ -14,7 +14,8 @@ NEARER = 0.8
 """A point hides another where its depth is below this share of the other's: an error that is
 smaller leaves delta1 alone (1 / 0.8 = 1.25)."""
 _THICKNESS = 6
-"""Strips are one cell thicker to either side for so many cells of length."""
+"""Strips are one cell thicker to either side for so many cells of length; those above and below
+at least one cell, since beams lie closer side by side than above one another."""
 _NOTHING = np.float32(3e38)
 
 
@@ -80,7 +81,7 @@ def _nearest(
     known: NDArray[np.float32], length: int, is_column: bool, forward: bool
 ) -> NDArray[np.float32]:
     """The nearest depth in the strip of `length` cells that begins beside each cell."""
-    half = length // _THICKNESS
+    half = max(length // _THICKNESS, int(is_column))
     kernel = np.ones((length + 1, 2 * half + 1), np.uint8)
     own = 0 if forward else length
     kernel[own] = 0  # the cell's own row
