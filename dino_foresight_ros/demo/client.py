@@ -16,6 +16,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from dino_foresight_ros.classes import WORLD_CLASSES
 from dino_foresight_ros.demo.moments import KEPT_WIDTH, MomentTracker
 from dino_foresight_ros.demo.seen import CameraSeen, Seen
 from dino_foresight_ros.msg import FeatureMap, Labels
@@ -74,11 +75,21 @@ class CameraWatch:
     def listen(self) -> None:
         """Subscribe to the camera itself, which starts the player."""
         subscribe, qos = self._node.create_subscription, output_qos(_QUEUE_DEPTH)
-        if self._with_truth:
-            for name, kind in (("segmentation", np.uint8), ("depth", np.float32)):
-                subscribe(Image, f"ground_truth/{name}", self._taking_truth(name, kind), qos)
+        for name, kind in self._truths():
+            subscribe(Image, f"ground_truth/{name}", self._taking_truth(name, kind), qos)
         kind_of_image = CompressedImage if self._compressed else Image
         subscribe(kind_of_image, self._topics.image, self._on_image, qos)
+
+    def _truths(self) -> list[tuple[str, type]]:
+        """Names and types of the true maps that mean what the model's do."""
+        if not self._with_truth or self.labels is None:
+            return []
+        found: list[tuple[str, type]] = []
+        if tuple(self.labels.names) == tuple(info.name for info in WORLD_CLASSES):
+            found.append(("segmentation", np.uint8))
+        if self.labels.depth_is_metric:
+            found.append(("depth", np.float32))
+        return found
 
     def _on_labels(self, message: Labels) -> None:
         self.labels = message
@@ -164,7 +175,7 @@ class DemoClient:
             on_moment: called in the background thread with a camera's name and its moment.
             spacing_s: least time between two moments of a camera, in the input's time.
             compressed: whether images are CompressedImage.
-            with_truth: whether ground_truth/segmentation and ground_truth/depth are to be had.
+            with_truth: whether the synthetic world plays, which publishes ground_truth/*.
         """
         self.seen = Seen([topics.camera for topics in cameras])
         self._is_listening = False

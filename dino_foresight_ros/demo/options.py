@@ -11,7 +11,13 @@ from typing import Any
 from dino_foresight_ros.demo.processes import ParameterValue
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.ros.topic_names import CAMERA_FIELD, CameraTopics, camera_topics
-from dino_foresight_ros.shipped import TINY, UNTRAINED_TINY, find_shipped
+from dino_foresight_ros.shipped import (
+    MANIFEST,
+    TINY,
+    UNTRAINED_TINY,
+    find_shipped,
+    names_bundle,
+)
 
 # A town in daylight, with traffic.
 DEFAULT_SEED = 20
@@ -78,7 +84,8 @@ class DemoOptions:
         """The bundle to run: as asked for, else the trained one that came with the package."""
         if self.bundle is not None:
             folder = Path(self.bundle).expanduser()
-            return str(folder.absolute()) if folder.exists() else self.bundle
+            is_name = names_bundle(self.bundle) and not (folder / MANIFEST).is_file()
+            return str(folder.absolute()) if folder.exists() and not is_name else self.bundle
         return UNTRAINED_TINY if find_shipped(TINY) is None else TINY
 
     def forecast_parameters(self, played: DemoInput) -> dict[str, ParameterValue]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dino_foresight_ros.demo.folder import MOSAIC, SKILL, ResultFolder, sheet_of
 from dino_foresight_ros.demo.judge import Judge, judge_moments
+from dino_foresight_ros.demo.options import warn
 from dino_foresight_ros.demo.pictures import Pictures, Setting, facts, write_png, write_sheet
 from dino_foresight_ros.demo.skill import SkillScorer
 from dino_foresight_ros.demo.skill_picture import skill_picture
+from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.render.views import Moment
 
 # Of all cameras together, besides the moments on the sheets.
 _JUDGE_LIMIT_S = 60.0
@@ -35,16 +38,16 @@ def write_pictures(
         The numbers of `SkillScorer`, and of each of several cameras those of its own.
 
     Raises:
-        ForesightError: a picture cannot be written, or the model cannot be loaded again.
+        ForesightError: a picture cannot be written.
     """
-    judge = Judge.load(bundle, str(numbers["device"]), str(numbers["dtype"]))
+    judge = _load_judge(bundle, str(numbers["device"]), str(numbers["dtype"]))
     every, by_camera = SkillScorer(setting.model), {}
     cameras = numbers.get("cameras") or {"": {}}
     for camera, own in cameras.items():
         moments, chosen = pictures.kept(camera)
         if not moments:
             continue
-        judged = judge_moments(judge, moments, chosen, _JUDGE_LIMIT_S / len(cameras))
+        judged = _judged(judge, moments, chosen, _JUDGE_LIMIT_S / len(cameras))
         scorer = SkillScorer(setting.model)
         for moment in judged:
             scorer.add(moment)
@@ -61,3 +64,30 @@ def write_pictures(
         pictures.write_mosaic(folder.partial(MOSAIC))
         skill["cameras"] = by_camera
     return skill
+
+
+def _load_judge(bundle: str, device: str, dtype: str) -> Judge | None:
+    """The model once more; None where it cannot be had, which the user is told."""
+    try:
+        return Judge.load(bundle, device, dtype)
+    except (ForesightError, RuntimeError) as error:  # torch: no memory
+        _warn_unjudged(error)
+        return None
+
+
+def _judged(
+    judge: Judge | None, moments: Sequence[Moment], chosen: Sequence[int], limit_s: float
+) -> list[Moment]:
+    """The moments, judged if that can be done: what was forecast is worth showing without."""
+    if judge is None:
+        return list(moments)
+    try:
+        return judge_moments(judge, moments, chosen, limit_s)
+    except (ForesightError, RuntimeError) as error:
+        _warn_unjudged(error)
+        return list(moments)
+
+
+def _warn_unjudged(error: Exception) -> None:
+    text = " ".join(str(error).split())
+    warn(f"forecasts are shown without what the model says of the frames that came: {text}")
