@@ -73,6 +73,13 @@ def test_offset_is_from_the_predicted_instant_to_the_frame():
     assert match.offset_ns == -20 * MS
 
 
+def test_of_two_equally_near_frames_the_newer_is_taken():
+    matcher = Matcher(0.4, LARGE)
+    early, late = START + INTERVAL - 20 * MS, START + INTERVAL + 20 * MS
+    (match,) = play(matcher, [START, early, late], steps=1)
+    assert match.arrived.stamp_ns == late
+
+
 def test_nothing_from_before_a_jump_back_is_compared_with_what_comes_after():
     matcher = Matcher(0.25, LARGE)
     stamps = [START + i * INTERVAL for i in range(6)]
@@ -104,11 +111,13 @@ def test_memory_is_bounded_and_the_oldest_go_first():
     matcher = Matcher(0.25, 50_000)
     for index in range(100):
         stamp = START + index * MS
-        matcher.take(moment(stamp, seen=what), predictions(stamp, 2, what))
-        held = matcher._bytes()
-        assert held <= 50_000
+        seen = Analysis(what.features.copy())
+        matcher.take(moment(stamp, seen=seen), predictions(stamp, 2, what))
+        # Every moment's own picture is held too, once.
+        held = {id(o.seen): 4000 for o, _ in matcher._pending}
+        assert 4000 * matcher.pending + sum(held.values()) <= 50_000
     assert matcher.pending + matcher.dropped["memory"] == 200
-    assert matcher.pending >= 8
+    assert matcher.pending >= 7
     assert matcher._pending[-1][1].target_ns == START + 99 * MS + 2 * INTERVAL
     matcher.max_bytes = 0
     matcher.take(moment(START + 100 * MS), [])
