@@ -98,10 +98,11 @@ def test_features_go_on_after_a_kill(micro: Path, pca: Path, tmp_path: Path):
     out, data = tmp_path / "store", synthetic("0-1", 16)
     words = ["--encoder", micro, "--pca", pca, "--data", data, "--workers", 1, "--batch", 2]
     words += ["--shard-mb", 0.002, "--device", "cpu", "--out", out]
-    process = foresight("train", "features", *words)
+    log = tmp_path / "log"
+    process = foresight(log, "train", "features", *words)
     deadline = time.monotonic() + 120
     while len(list(out.rglob("*.safetensors"))) < 5:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     kill(process)
@@ -126,9 +127,10 @@ def test_a_disk_that_fills_up_stops_cleanly_and_the_same_command_goes_on(
     words = ["--encoder", micro, "--data", synthetic("0", 9), "--workers", 0, "--out", out]
     # Shards of 5 and of 4 raw frames: only the second fits.
     words += ["--shard-mb", 5 * 4 * 6 * 96 * 2 / 2**20 + 0.0001]
-    process = foresight("train", "features", *words, limit_bytes=20_000)
-    error = process.communicate(timeout=120)[1].strip().splitlines()[-1]
-    assert process.returncode == 1
+    log = tmp_path / "log"
+    process = foresight(log, "train", "features", *words, limit_bytes=20_000)
+    assert process.wait(120) == 1
+    error = log.read_text().strip().splitlines()[-1]
     assert "cannot be written: File too large; what is finished stays: make room" in error
     assert not list(out.rglob("*.part"))
     assert len(list(out.rglob("*.safetensors"))) <= 1

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from forked import ForkedProcess
 from micro_bundle import make_micro_bundle
+
+from dino_foresight_ros.cli import main
+from dino_foresight_ros.training.data import LABEL_KINDS, open_recordings
+from dino_foresight_ros.training.data.pixels import write_pixels
 
 DATA = "synthetic:?seeds={seeds}&frames={frames}&size=56x84"
 
@@ -18,28 +23,31 @@ def synthetic(seeds: str = "0", frames: int = 6) -> str:
     return DATA.format(seeds=seeds, frames=frames)
 
 
+def keep_rendered(spec: str, folder: Path) -> str:
+    """Render synthetic recordings once; return what names them, with frames that cost nothing."""
+    for recording in open_recordings([spec]):
+        write_pixels(recording, recording.size, LABEL_KINDS, folder)
+    return f"pixels:{folder}"
+
+
 def write_micro_bundle(folder: Path) -> Path:
     """Write the micro bundle."""
     return make_micro_bundle().save(folder)
 
 
-def foresight(*arguments: object, limit_bytes: int | None = None) -> subprocess.Popen[str]:
+def foresight(log: Path, *arguments: object, limit_bytes: int | None = None) -> ForkedProcess:
     """Start the command line in a process of its own, with a limit to the size of its files."""
-    code = "import sys; from dino_foresight_ros.cli import main; sys.exit(main())"
-    if limit_bytes is not None:
-        limit = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({limit_bytes}, -1))"
-        code = f"{limit}; {code}"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
+    words = [str(-1 if limit_bytes is None else limit_bytes), *map(str, arguments)]
+    return ForkedProcess(_limited, words, os.environ, log)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def _limited(words: Sequence[str]) -> int:
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(words[0]), -1))
+    return main(words[1:])
+
+
+def kill(process: ForkedProcess) -> None:
     """Kill a process and its workers with SIGKILL."""
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import socket
 import sys
@@ -10,10 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-# A server that has imported everything once forks them: importing torch and timm takes longer than
-# these tests. Only installed packages: a server of Python 3.11 does not know this one's sys.path.
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["dino_foresight_ros.training.loop", "torch.utils.tensorboard"])
+from forked import context
 
 
 class Ended(NamedTuple):
@@ -29,9 +25,7 @@ class ToyProcess:
     ) -> None:
         self._errors = errors
         words = [str(argument) for argument in arguments]
-        self._process = _context.Process(
-            target=_main, args=(words, errors, dict(environment or {}))
-        )
+        self._process = context.Process(target=_main, args=(words, errors, dict(environment or {})))
         self._process.start()
 
     def signal(self, number: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_data import keep_rendered
 
 from dino_foresight_ros.cli import main
 from dino_foresight_ros.errors import InputError
@@ -16,26 +17,32 @@ from dino_foresight_ros.training.encoder_objective import _angle, _log_depth
 from dino_foresight_ros.training.encoder_samples import Group, MixedSamples, vary_light
 from dino_foresight_ros.training.encoders import load_encoder
 
-SPEC = "synthetic:?seeds=3-4&frames=8&interval=0.5&size=45x80"
 SIZE = (28, 56)
 
 
-def mixed(seed: int = 0) -> MixedSamples:
-    first, second = open_recordings([SPEC])
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two short drives with labels."""
+    spec = "synthetic:?seeds=3-4&frames=8&interval=0.5&size=45x80"
+    return keep_rendered(spec, tmp_path_factory.mktemp("drives"))
+
+
+def mixed(data: str, seed: int = 0) -> MixedSamples:
+    first, second = open_recordings([data])
     groups = [Group((first,), ("segmentation",), 3.0), Group((second,), ("depth",), 1.0)]
     return MixedSamples(groups, SIZE, ClipAugmentation((0.7, 1.0), 0.5), True, seed)
 
 
-def test_samples_depend_on_seed_and_number_alone():
-    ahead, other = mixed(), mixed()
+def test_samples_depend_on_seed_and_number_alone(data: str):
+    ahead, other = mixed(data), mixed(data)
     [ahead[i] for i in range(5)]
     for number in (0, 7, 31):
         assert torch.equal(ahead[number]["image"], other[number]["image"])
-    assert not torch.equal(mixed(1)[3]["image"], mixed()[3]["image"])
+    assert not torch.equal(mixed(data, 1)[3]["image"], mixed(data)[3]["image"])
 
 
-def test_groups_are_drawn_by_their_shares_and_lack_labels_they_have_not():
-    samples = mixed()
+def test_groups_are_drawn_by_their_shares_and_lack_labels_they_have_not(data: str):
+    samples = mixed(data)
     drawn = [samples[i] for i in range(200)]
     with_classes = [bool((item["segmentation"] != 255).any()) for item in drawn]
     with_depth = [bool(torch.isfinite(item["depth"]).any()) for item in drawn]
@@ -70,32 +77,33 @@ def test_losses_ignore_unknown_pixels_and_vanish_at_the_truth():
 
 
 ARGUMENTS = [
-    "train", "encoder", "--data", SPEC, "--image-size", "28x56", "--width", "48", "--depth", "4",
+    "train", "encoder", "--image-size", "28x56", "--width", "48", "--depth", "4",
     "--heads", "2", "--batch-size", "4", "--workers", "0", "--evaluations", "1", "--device", "cpu",
 ]  # fmt: skip
 
 
 def test_the_command_leaves_an_encoder_that_other_stages_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     run = tmp_path / "encoder"
-    assert main([*ARGUMENTS, "--steps", "3", "--out", str(run)]) == 0
+    arguments = [*ARGUMENTS, "--data", data, "--steps", "3"]
+    assert main([*arguments, "--out", str(run)]) == 0
     assert "3 steps" in capsys.readouterr().out
     encoder = load_encoder(str(run))
     assert encoder.config.layers == (0, 1, 2, 3)
     images = np.zeros((1, 45, 80, 3), np.uint8)
     assert encoder(encoder.preprocess(images)).shape == (1, 2, 4, 4 * 48)
-    assert main([*ARGUMENTS, "--steps", "3", "--out", str(run)]) == 2
+    assert main([*arguments, "--out", str(run)]) == 2
     assert "--resume" in capsys.readouterr().err
     twin = tmp_path / "twin"
-    assert main([*ARGUMENTS, "--steps", "3", "--out", str(twin)]) == 0
+    assert main([*arguments, "--out", str(twin)]) == 0
     for name, tensor in encoder.vit.state_dict().items():
         assert torch.equal(tensor, load_encoder(str(twin)).vit.state_dict()[name])
 
 
-def test_training_lowers_the_loss(tmp_path: Path):
+def test_training_lowers_the_loss(data: str, tmp_path: Path):
     run = tmp_path / "encoder"
-    arguments = [*ARGUMENTS, "--batch-size", "6", "--steps", "40", "--lr", "3e-3"]
+    arguments = [*ARGUMENTS, "--data", data, "--batch-size", "6", "--steps", "40", "--lr", "3e-3"]
     assert main([*arguments, "--out", str(run)]) == 0
     lines = (run / "history.jsonl").read_text().splitlines()
     losses = [float(line.split('"loss": ')[1].split(",")[0]) for line in lines if '"loss"' in line]
@@ -104,8 +112,7 @@ def test_training_lowers_the_loss(tmp_path: Path):
 
 def test_other_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], shared_dir):
     data = f"camvid:{shared_dir}/data/camvid?split=train"
-    arguments = [a if a != SPEC else data for a in ARGUMENTS]
-    assert main([*arguments, "--steps", "1", "--out", str(tmp_path / "e")]) == 1
+    assert main([*ARGUMENTS, "--data", data, "--steps", "1", "--out", str(tmp_path / "e")]) == 1
     assert "classes=world" in capsys.readouterr().err
 
 

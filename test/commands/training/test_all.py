@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from training_data import keep_rendered
 
 from dino_foresight_ros.cli import main
 from dino_foresight_ros.commands.training import pipeline as command
@@ -196,7 +197,8 @@ def test_record_names_no_time_and_no_place_of_data(
 
 
 def test_trains_a_bundle_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = "synthetic:?seeds=0&frames=60&interval=0.1&size=42x56"
+    rendered = "synthetic:?seeds=0&frames=60&interval=0.1&size=42x56"
+    data = keep_rendered(rendered, tmp_path / "drive")
     words = ["train", "all", "--data", data, "--labels", data, "--tasks", "segmentation"]
     words += ["--encoder", "untrained-tiny", "--image-size", "42x56", "--channels", "12"]
     words += ["--preset", "tiny-cpu", "--steps", "2", "--head-preset", "linear"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 import torch
@@ -212,8 +213,8 @@ def test_items_depend_on_seed_epoch_and_index_alone(world: list[Recording]) -> N
     assert not same(clips_of(world, seed=4)[5], first[1])
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_change_nothing(world: list[Recording], start: str) -> None:
+@pytest.mark.parametrize("start", ["fork", forked.context], ids=["fork", "forkserver"])
+def test_workers_change_nothing(world: list[Recording], start: Any) -> None:
     dataset = clips_of(world)
     alone = [dataset[i] for i in range(6)]
     loader = DataLoader(
