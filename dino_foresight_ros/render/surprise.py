@@ -22,7 +22,7 @@ def colorize_surprise(surprise: NDArray[np.float32]) -> Picture:
 
     The scale is the square root of the value, since the values are squared errors.
     """
-    known = np.isfinite(surprise)
+    known = ~np.isnan(surprise)
     level = np.sqrt(np.clip(np.where(known, surprise, 0.0), 0.0, BRIGHTEST) / BRIGHTEST)
     bgr = cv2.applyColorMap((level * 255.0).round().astype(np.uint8), cv2.COLORMAP_INFERNO)
     colors = np.asarray(bgr[..., ::-1], np.uint8).copy()

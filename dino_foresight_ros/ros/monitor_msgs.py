@@ -54,9 +54,9 @@ def read_moment(message: Forecast, parts: Mapping[Part, Any]) -> tuple[Moment, l
     Raises:
         InputError: a message that makes no sense.
     """
-    interval_ns = round(message.frame_interval * NS_PER_S) if message.frame_interval > 0.0 else 0
-    if interval_ns == 0 or math.isinf(message.frame_interval):
-        raise InputError(f"a forecast's frame_interval is {message.frame_interval} s")
+    interval_s = message.frame_interval
+    if not 0.0 < interval_s < math.inf:
+        raise InputError(f"a forecast's frame_interval is {interval_s} s")
     wrong = [step.step for step in message.steps if not 1 <= step.step <= MAX_STEPS]
     if wrong:
         raise InputError(f"a forecast has step {wrong[0]}; steps are 1 to {MAX_STEPS}")
@@ -65,7 +65,7 @@ def read_moment(message: Forecast, parts: Mapping[Part, Any]) -> tuple[Moment, l
         time_to_ns(message.header.stamp),
         message.header.frame_id,
         seen,
-        interval_ns,
+        round(interval_s * NS_PER_S),
         message.model_name,
         message.trained,
         any(step.depth_is_metric for step in message.steps),

@@ -1,0 +1,113 @@
+"""Messages that the monitor reads, good and broken."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
+
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.monitor import Part
+from dino_foresight_ros.msg import FeatureMap, Forecast, ForecastStep
+from dino_foresight_ros.ros.forecast_views import read_features
+from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.monitor_msgs import read_map, read_moment
+
+VALUES = np.array([[[1.5, -2.0], [0.0, 4.0], [3.25, 8.0]]], np.float32)
+
+
+def feature_map(dtype: str, data: bytes, **fields: Any) -> FeatureMap:
+    shape = {"grid_height": 1, "grid_width": 3, "channels": 2} | fields
+    return FeatureMap(dtype=dtype, data=array("B", data), **shape)
+
+
+@pytest.mark.parametrize("is_bigendian", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_features_are_read_in_every_number_format(dtype: str, is_bigendian: bool) -> None:
+    if dtype == "bfloat16":  # these values need only the upper half of a float32
+        stored: Any = (VALUES.view(np.uint32) >> 16).astype(np.uint16)
+    else:
+        stored = VALUES.astype(dtype)
+    data = stored.astype(stored.dtype.newbyteorder(">" if is_bigendian else "<")).tobytes()
+    found = read_features(feature_map(dtype, data, is_bigendian=is_bigendian))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, VALUES)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (feature_map("int8", b""), "type 'int8'; valid: float32, float16, bfloat16"),
+        (feature_map("float32", VALUES.tobytes()[:-1]), "2 channels and float32 do not fit 23 byt"),
+        (feature_map("float32", b"", channels=0), "0 channels"),
+        (feature_map("float32", b"", grid_height=2**32 - 1, grid_width=2**32 - 1), "do not fit"),
+    ],
+)
+def test_features_that_make_no_sense_are_refused_by_name(message: FeatureMap, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        read_features(message)
+
+
+def test_maps_are_read_and_absent_ones_are_none() -> None:
+    depth = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(read_map(image_to_msg(depth, "32FC1", Header()), "depth"), depth)
+    assert read_map(Image(), "segmentation") is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"encoding": "rgb8"}, "depth is of encoding 'rgb8', expected 32FC1"),
+        ({"step": 11}, "3x2 with rows of 11 bytes does not fit 24 bytes"),
+        ({"step": 4, "height": 6}, "3x6 with rows of 4 bytes does not fit 24 bytes"),
+        ({"height": 2**32 - 1}, "does not fit 24 bytes"),
+        ({"data": array("B", b"")}, "does not fit 0 bytes"),
+    ],
+)
+def test_broken_maps_are_refused_by_name(fields: dict[str, Any], reason: str) -> None:
+    message = image_to_msg(np.zeros((2, 3), np.float32), "32FC1", Header())
+    for name, value in fields.items():
+        setattr(message, name, value)
+    with pytest.raises(InputError, match=reason):
+        read_map(message, "depth")
+
+
+def test_a_forecast_becomes_a_moment_and_its_predictions() -> None:
+    message = Forecast(frame_interval=0.2, model_name="m", trained=True)
+    message.header.frame_id = "cam"
+    message.header.stamp.sec = 7
+    message.steps = [ForecastStep(step=1, horizon=0.2), ForecastStep(step=2, horizon=0.4)]
+    message.steps[1].target_stamp.sec = 8
+    parts = {Part("features"): VALUES, Part("features", 2): 2 * VALUES}
+    moment, predictions = read_moment(message, parts)
+    assert (moment.stamp_ns, moment.frame_id, moment.model_name) == (7 * 10**9, "cam", "m")
+    assert moment.interval_ns == pytest.approx(2e8, abs=10)
+    assert moment.trained
+    assert moment.seen.features is VALUES
+    assert moment.seen.segmentation is None
+    assert [p.step for p in predictions] == [1, 2]
+    assert predictions[1].target_ns == 8 * 10**9
+    assert predictions[0].predicted.features is None
+    np.testing.assert_array_equal(predictions[1].predicted.features, 2 * VALUES)
+
+
+@pytest.mark.parametrize("interval", [0.0, -1.0, math.nan, math.inf])
+def test_a_forecast_without_an_interval_is_refused(interval: float) -> None:
+    with pytest.raises(InputError, match="frame_interval is"):
+        read_moment(Forecast(frame_interval=interval), {})
+
+
+@pytest.mark.parametrize("step", [0, 17, 2**32 - 1])
+def test_a_forecast_with_an_impossible_step_is_refused(step: int) -> None:
+    message = Forecast(frame_interval=0.2, steps=[ForecastStep(step=step)])
+    with pytest.raises(InputError, match=f"has step {step}; steps are 1 to 16"):
+        read_moment(message, {})
