@@ -2,13 +2,19 @@
 
 The front camera is the world's camera. The lidar's points are its depth, moved into the lidar's
 frame, so that projecting them back through all the poses must give that depth again; or, with
-`lidar_late_us`, what a lidar on the roof sees of the world at its own instants.
+`lidar_late_us`, what a lidar on the roof sees of the world at its own instants. The other cameras
+show the front camera's pictures in other colours; or, with `surround`, what is to be seen where
+they look.
+
+    python test/helpers/nuscenes_set.py FOLDER    # one drive of 4 s at 12 Hz, 640x360, surround
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +35,8 @@ CAMERAS = (
     "CAM_BACK_RIGHT",
 )
 OPTICAL = (0.5, -0.5, 0.5, -0.5)  # (w, x, y, z): x right, y down, z forward, in base_link's axes
+# Degrees to the left of straight ahead, as on nuScenes' vehicles.
+YAWS = dict(zip(CAMERAS, (0.0, 55.0, -55.0, 180.0, 110.0, -110.0), strict=True))
 CAMERA_PLACE = (1.7, 0.0, 1.5)
 LIDAR_PLACE = (0.94, 0.0, 1.84)
 LIDAR_TURN = (0.7071067811865476, 0.0, 0.0, -0.7071067811865476)  # nuScenes' lidar looks along y
@@ -69,6 +77,30 @@ def _drive(seed: int, width: int, height: int, length: int) -> list[Frame]:
     return list(_world(seed, width, height).frames(length))
 
 
+class _TurnedWorld(World):
+    """A world seen by a camera that looks another way from the same place."""
+
+    def __init__(self, config: WorldConfig, yaw_deg: float) -> None:
+        self._yaw_deg = yaw_deg
+        super().__init__(config)
+
+    def _camera_at(self, t_s: float) -> Any:
+        camera, ego = super()._camera_at(t_s)
+        return replace(camera, rotation=_about_up(self._yaw_deg) @ camera.rotation), ego
+
+
+def _about_up(degrees: float) -> np.ndarray:
+    """(3, 3) rotation about an axis that points upwards."""
+    return cv2.Rodrigues(np.array([0.0, 0.0, np.radians(degrees)]))[0]
+
+
+@lru_cache(maxsize=8)
+def _seen_by(channel: str, seed: int, width: int, height: int, length: int) -> list[np.ndarray]:
+    """Pictures of a camera of the drive that `_drive` sees ahead."""
+    config = WorldConfig(seed=seed, width=width, height=height, frame_rate_hz=1e6 / STEP_US)
+    return [frame.image for frame in _TurnedWorld(config, YAWS[channel]).frames(length)]
+
+
 class NuScenesSet:
     """A data set under `root`; `write()` puts it on disk.
 
@@ -84,8 +116,10 @@ class NuScenesSet:
         length: int = 13,
         size: Any = (80, 48),
         lidar_late_us: int | None = None,
+        surround: bool = False,
     ) -> None:
         self.root = root
+        self.surround = surround
         self.lidar_late_us = lidar_late_us
         self.size = size
         self.length = length
@@ -141,7 +175,7 @@ class NuScenesSet:
                 f"{name}-{channel}",
                 sensor_token=f"sensor-{channel}",
                 translation=list(CAMERA_PLACE),
-                rotation=list(OPTICAL),
+                rotation=self._rotation(channel),
                 camera_intrinsic=frames[0].k.tolist(),
             )
         self._add(
@@ -220,8 +254,18 @@ class NuScenesSet:
         elif lidar:
             self._files[file] = lidar_points(frame)
         else:
-            turns = CAMERAS.index(channel)
-            self._files[file] = np.roll(frame.image, turns, axis=2)
+            self._files[file] = self._picture(name, channel, index)
+
+    def _rotation(self, channel: str) -> list[float]:
+        if not self.surround:
+            return list(OPTICAL)
+        return quaternion(_about_up(YAWS[channel]) @ matrix((0, 0, 0), OPTICAL)[:3, :3])
+
+    def _picture(self, name: str, channel: str, index: int) -> np.ndarray:
+        if not self.surround:
+            return np.roll(self.frames[name][index].image, CAMERAS.index(channel), axis=2)
+        seed = 40 + list(self.frames).index(name)
+        return _seen_by(channel, seed, *self.size, self.length)[index]
 
     def _start_us(self, name: str) -> int:
         return START_US + list(self.frames).index(name) * 60_000_000
@@ -308,3 +352,7 @@ def sweep(world: World, t_s: float, map_from_lidar: np.ndarray) -> np.ndarray:
     places = rays / focal / inverse[v, u][:, None] @ rotation.T + camera.position
     own = (places - map_from_lidar[:3, 3]) @ map_from_lidar[:3, :3]
     return np.column_stack([own, np.full(len(own), 9.0), ring]).astype(np.float32)
+
+
+if __name__ == "__main__":
+    NuScenesSet(Path(sys.argv[1]), length=48, size=(640, 360), surround=True).write()
