@@ -37,7 +37,7 @@ from dino_foresight_ros.view.server import ViewerServer, check_port
 
 NODE_NAME = "view_node"
 FOLLOW_PERIOD_S = 0.5
-HINT_PERIOD_S = 10.0
+FIRST_HINT_S, HINT_PERIOD_S = 10.0, 60.0
 _LOCAL = ("127.0.0.1", "localhost")
 
 
@@ -59,8 +59,7 @@ class ViewNode(Node):
         self._server: ViewerServer | None = None
         self._recording: Recording | None = None
         self._recorders: list[TopicRecorder] = []
-        self._heard_s = time.monotonic()
-        self._told = False
+        self._hint_due_s = time.monotonic() + FIRST_HINT_S
         files = [Path(name).expanduser().absolute() for name in parameters["record"]]
         if not parameters["serve"] and not files:
             raise UsageError("nothing to do: there is neither a page nor a file to record to")
@@ -140,8 +139,7 @@ class ViewNode(Node):
         name = source.name or ("" if not self._cameras else source.folder)
         root = f"/{name.strip('/').replace('/', '_')}" if name else ""
         scene = Scene(recording.stream, root, self.parameters["max_width"])
-        named = source._replace(name=source.name)
-        camera = ViewCamera(self, named, scene, self.parameters, self._lay_out)
+        camera = ViewCamera(self, source, scene, self.parameters, self._lay_out)
         self._cameras[source.folder] = camera
         self.get_logger().info(f"showing {source.image} and {source.folder}/forecast")
 
@@ -162,9 +160,9 @@ class ViewNode(Node):
         now_s = time.monotonic()
         heard = any(camera.last_heard_s is not None for camera in self._cameras.values())
         recorded = any(recorder.message_count for recorder in self._recorders)
-        if heard or recorded or now_s - self._heard_s < HINT_PERIOD_S:
+        if heard or recorded or now_s < self._hint_due_s:
             return
-        self._heard_s = now_s
+        self._hint_due_s = now_s + HINT_PERIOD_S
         if self._followed:
             topics = ", ".join(f"{source.folder}/forecast" for source in self._followed)
             self.get_logger().info(f"waiting for forecasts on {topics}")

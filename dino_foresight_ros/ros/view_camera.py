@@ -69,7 +69,7 @@ class ViewCamera:
         """Subscribe; `on_layout` is called when there is something else to show than before."""
         self.source, self._scene, self._node = source, scene, node
         self._parameters, self._on_layout = parameters, on_layout
-        self.shown = Shown(root=scene.root, name=source.name)
+        self.shown = Shown(root=scene.root, name=scene.root.strip("/"))
         self.last_heard_s: float | None = None
         self._model = _Model()
         self._info: CameraInfo | None = None
