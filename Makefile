@@ -52,7 +52,7 @@ format:  ## format the code and sort its imports
 	@$(WITH_ENV) ruff check --fix --select I .
 	@$(WITH_ENV) ruff format .
 
-parameters:  ## write config/forecast.yaml and the README's table from the declared parameters
+parameters:  ## write the parameter files of config/ and the tables on the pages from what nodes declare
 	@$(WITH_ENV) python scripts/parameter_docs.py
 
 lock:  ## choose exact versions afresh: scripts/requirements.in to requirements.txt
