@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,8 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_check_compatible,
 )
+
+from dino_foresight_ros.nodes import forecast_node, overlay_node, synthetic_camera_node
 
 # What RViz 2's own displays subscribe to, and the keys that they save besides Class and Name.
 CLASSES = {
@@ -50,6 +51,11 @@ DURABILITY = {
 }
 HISTORY = {"Keep Last": HistoryPolicy.KEEP_LAST, "Keep All": HistoryPolicy.KEEP_ALL}
 ALL_STEPS = {1, 2, 3}
+MAINS = {
+    "forecast_node": forecast_node.main,
+    "overlay_node": overlay_node.main,
+    "synthetic_camera_node": synthetic_camera_node.main,
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +64,7 @@ def graph(ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     logs = tmp_path_factory.mktemp("logs")
 
     def start(name: str, *parameters: str) -> NodeProcess:
-        program = [sys.executable, "-m", f"dino_foresight_ros.nodes.{name}"]
-        return NodeProcess(ros_domain, logs / name, *parameters, program=program)
+        return NodeProcess(ros_domain, logs / name, *parameters, program=MAINS[name])
 
     nodes = [
         start("forecast_node", "bundle:=untrained-tiny", "device:=cpu", "steps:=3"),

@@ -12,10 +12,12 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 from fault_scene import Reference, RunScene, Scene
-from forecast_peers import NODE, NodeProcess
+from forecast_peers import NodeProcess
+from forked import Main
 from micro_bundle import make_micro_bundle
 
 from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.nodes import forecast_node
 
 STEPS = 2
 
@@ -41,7 +43,7 @@ def run_scene(
     def run(
         environment: dict[str, str],
         namespace: str,
-        program: Sequence[str] = NODE,
+        program: Sequence[str] | Main = forecast_node.main,
         is_silent: bool = False,
     ) -> Iterator[Scene]:
         node = NodeProcess(
@@ -73,7 +75,7 @@ def _shared(
     ros_domain: dict[str, str], run_scene: RunScene, request: pytest.FixtureRequest
 ) -> Iterator[Scene]:
     """One node for the faults of a module, which may name another program to run."""
-    program = getattr(request.module, "PROGRAM", NODE)
+    program = getattr(request.module, "PROGRAM", forecast_node.main)
     namespace = "/" + request.module.__name__.rpartition(".")[2]
     with run_scene(ros_domain, namespace, program) as scene:
         yield scene

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 import peer_process
 from fault_scene import Reference, Scene, resident_mb
-from forecast_peers import NodeProcess, header_at, picture, rgb_message
+from forecast_peers import NODE, NodeProcess, header_at, picture, rgb_message
 from micro_bundle import make_micro_bundle
 
 from dino_foresight_ros.model import Bundle
@@ -273,7 +273,7 @@ def soak(args: argparse.Namespace, bundle: Path, log: Path) -> Result:
     """Run it."""
     environment = dict(os.environ)
     parameters = (f"bundle:={bundle}", f"steps:={STEPS}", "device:=cpu", "dtype:=float32")
-    node = NodeProcess(environment, log, *parameters, namespace="/soak")
+    node = NodeProcess(environment, log, *parameters, program=NODE, namespace="/soak")
     scene = Scene(node, Reference(Bundle.load(bundle), STEPS), "/soak")
     run = Soak(scene, environment, args.seed)
     try:

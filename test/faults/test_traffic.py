@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import peer_process
 import pytest
 from fault_scene import RunScene, Scene
 from forecast_peers import INTERVAL_NS, TIMEOUT_S, picture, rgb_message, stamp_of
+from forked import ForkedProcess
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
-Peers = Callable[..., subprocess.Popen[str]]
+Peers = Callable[..., ForkedProcess]
 
 
 @pytest.fixture
-def peers(ros_domain: dict[str, str]) -> Iterator[Peers]:
-    """Starts peers in processes of their own; none outlives the test."""
-    started: list[subprocess.Popen[str]] = []
+def peers(ros_domain: dict[str, str], tmp_path: Path) -> Iterator[Peers]:
+    """Starts peers in processes of their own that print to `peer.log`; none outlives the test."""
+    started: list[ForkedProcess] = []
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, peer_process.__file__, *arguments]
-        started.append(subprocess.Popen(command, env=ros_domain, stdout=subprocess.PIPE, text=True))
+    def start(*arguments: str) -> ForkedProcess:
+        log = tmp_path / "peer.log"
+        started.append(ForkedProcess(peer_process.main, arguments, ros_domain, log))
         return started[-1]
 
     yield start
     for process in started:
         process.kill()
         process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def namespace_of(scene: Scene) -> str:
@@ -125,15 +123,15 @@ def test_two_publishers_on_one_topic(scene: Scene, peers: Peers) -> None:
     scene.recovers()
 
 
-def test_subscriber_that_never_reads(scene: Scene, peers: Peers) -> None:
+def test_subscriber_that_never_reads(scene: Scene, peers: Peers, tmp_path: Path) -> None:
     """Reliable outputs wait for nobody: the model goes on, and others get every forecast."""
     depth = f"{namespace_of(scene)}/foresight/step_1/depth"
     before = scene.client.node.count_subscribers(depth)
     deaf = peers("deaf", namespace_of(scene))
-    assert deaf.stdout is not None
-    assert any("subscribed" in line for line in deaf.stdout)  # after what the middleware prints
+    log = tmp_path / "peer.log"
+    scene.wait_for(lambda: log.exists() and "subscribed to" in log.read_text())
     scene.wait_for(lambda: scene.client.node.count_subscribers(depth) == before + 1)
-    stamps = [scene.send_good() for _ in range(60)]
+    stamps = [scene.send_good(timeout_s=5.0) for _ in range(60)]
     got = [stamp for stamp in stamps if scene.forecast_of(stamp) is not None]
     assert len(got) >= 57
     # The time that a frame takes grows with nothing.

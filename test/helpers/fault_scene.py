@@ -194,11 +194,6 @@ class Scene:
                     return status
         return None
 
-    def newest_message(self) -> str:
-        """What the newest status says of the node's state."""
-        status = self.newest_status()
-        return "" if status is None else str(status.message)
-
     def counts(self) -> dict[str, int]:
         """The newest published counts; empty before the first."""
         status = self.newest_status()

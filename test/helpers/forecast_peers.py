@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from forked import ForkedProcess, Main
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from ros_bench import TIMEOUT_S, Bench
+from ros_bench import TIMEOUT_S, Bench, wait_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from dino_foresight_ros.nodes import forecast_node
+
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.forecast_node"]
 INTERVAL_NS = 200_000_000
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 
 
 class NodeProcess:
@@ -32,20 +35,25 @@ class NodeProcess:
         log: Path,
         *parameters: str,
         remaps: tuple[str, ...] = (),
-        program: Sequence[str] = NODE,
+        program: Sequence[str] | Main = forecast_node.main,
         namespace: str = "",
     ) -> None:
-        arguments = [w for p in parameters for w in ("-p", p)]
+        """Start it: a main function at once, in a fork; a command as a user would."""
+        arguments = ["--ros-args", *(w for p in parameters for w in ("-p", p))]
         remaps += (f"__ns:={namespace}",) if namespace else ()
         arguments += [w for r in remaps for w in ("-r", r)]
         self.log = log
+        self.process: subprocess.Popen[bytes] | ForkedProcess
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*program, "--ros-args", *arguments],
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+            if callable(program):
+                self.process = ForkedProcess(program, arguments, environment, log)
+            else:
+                self.process = subprocess.Popen(
+                    [*program, *arguments],
+                    env=environment,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
 
     @property
     def text(self) -> str:
@@ -60,21 +68,12 @@ class NodeProcess:
 
     def end(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return self.process.wait(timeout=15)
+        return self.process.wait(timeout=TIMEOUT_S)
 
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 class Client(Bench):
@@ -119,6 +118,25 @@ class Client(Bench):
         self.node.destroy_client(client)
         assert future.done()
         return future.result()
+
+
+def stream(client: Client, first_ns: int, count: int, **changes: Any) -> list[int]:
+    """Publish frames one interval apart, at the speed of their stamps; return these."""
+    stamps = [first_ns + index * INTERVAL_NS for index in range(count)]
+    for stamp in stamps:
+        client.publish(stamp, **changes)
+        client.spin_for(INTERVAL_NS / 1e9)
+    return stamps
+
+
+def stream_until(client: Client, first_ns: int, condition: Callable[[], bool]) -> list[int]:
+    """Publish frames until the condition holds; return their stamps."""
+    stamps: list[int] = []
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition() and time.monotonic() < deadline:
+        stamps += stream(client, first_ns + len(stamps) * INTERVAL_NS, 1)
+    assert condition()
+    return stamps
 
 
 def rgb_message(stamp_ns: int, size: tuple[int, int] = (120, 200), **changes: Any) -> Image:

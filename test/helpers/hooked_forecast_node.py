@@ -6,8 +6,8 @@ other picture has only one.
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ class FailingEncoder:
         return output * torch.nan if self._color(inputs[0]) == NAN else None
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     load_engine = forecast_engine.load_engine
 
     def load_and_hook(parameters: Any) -> Any:
@@ -62,8 +62,4 @@ def main() -> int:
         return loaded
 
     forecast_engine.load_engine = load_and_hook
-    return forecast_node.main()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return forecast_node.main(arguments)

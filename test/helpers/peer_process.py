@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 import rclpy
 from forecast_peers import INTERVAL_NS, rgb_message
@@ -43,9 +44,15 @@ def deaf(namespace: str) -> None:
         time.sleep(1.0)
 
 
-if __name__ == "__main__":
+def main(arguments: Sequence[str]) -> int:
+    kind, namespace, *stamps = arguments
     rclpy.init(args=[])
-    if sys.argv[1] == "camera":
-        camera(sys.argv[2], int(sys.argv[3]))
+    if kind == "camera":
+        camera(namespace, int(stamps[0]))
     else:
-        deaf(sys.argv[2])
+        deaf(namespace)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

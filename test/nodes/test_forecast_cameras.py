@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -17,8 +16,6 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 from diagnostic_msgs.msg import DiagnosticArray
 from forecast_peers import (
     INTERVAL_NS,
-    NODE,
-    START_TIMEOUT_S,
     Client,
     NodeProcess,
     picture,
@@ -46,19 +43,6 @@ PARAMETERS = (
     "dtype:=float32",
     "stream_timeout_s:=1.5",
 )
-
-
-@pytest.fixture(scope="module")
-def node(
-    ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[NodeProcess]:
-    log = tmp_path_factory.mktemp("node") / "log"
-    running = NodeProcess(ros_domain, log, *PARAMETERS)
-    try:
-        running.wait_for_text("active: listening on /rig/gone/image")
-        yield running
-    finally:
-        running.kill()
 
 
 class Rig:
@@ -303,28 +287,3 @@ def test_fill_context_is_switched_while_it_runs(rig: Rig, node: NodeProcess) -> 
     assert rig.newest()["dropped.context_only"] == before
     assert node.end() == 0
     assert "Traceback" not in node.text
-
-
-@pytest.mark.parametrize(
-    ("parameter", "reason"),
-    [
-        ("cameras:=[left,left]", "cameras: left is named more than once"),
-        ("cameras:=left", "cameras: 'left' is not a list of texts"),
-        ("camera_topic:=/image", "camera_topic: '/image' lacks {camera}"),
-    ],
-)
-def test_bad_cameras_are_refused_in_one_line(
-    parameter: str, reason: str, ros_domain: dict[str, str]
-) -> None:
-    ended = subprocess.run(
-        [*NODE, "--ros-args", "-p", parameter],
-        env=ros_domain,
-        capture_output=True,
-        text=True,
-        timeout=START_TIMEOUT_S,
-        check=False,
-    )
-    lines = [line for line in (ended.stdout + ended.stderr).splitlines() if line]
-    assert ended.returncode == 2, lines
-    assert len(lines) == 1
-    assert reason in lines[0]

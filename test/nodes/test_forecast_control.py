@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +13,15 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from forecast_peers import INTERVAL_NS, TIMEOUT_S, Client, NodeProcess, stamp_of, values_of
+from forecast_peers import (
+    INTERVAL_NS,
+    Client,
+    NodeProcess,
+    stamp_of,
+    stream,
+    stream_until,
+    values_of,
+)
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
@@ -28,24 +36,7 @@ from dino_foresight_ros import msg as messages
 NAME = "/forecast_node"
 
 
-@pytest.fixture(scope="module")
-def node(
-    ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[NodeProcess]:
-    log = tmp_path_factory.mktemp("node") / "log"
-    running = NodeProcess(ros_domain, log, "steps:=2", "device:=cpu", "stream_timeout_s:=1.0")
-    try:
-        running.wait_for_text("active: listening")
-        yield running
-    finally:
-        running.kill()
-
-
-@pytest.fixture(scope="module")
-def _client(ros_domain: dict[str, str]) -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
+PARAMETERS = ("steps:=2", "device:=cpu", "stream_timeout_s:=1.0")
 
 
 class Bench:
@@ -57,21 +48,14 @@ class Bench:
         self.next_ns = time.time_ns()
 
     def stream(self, count: int = 1) -> list[int]:
-        """Publish frames one interval apart, at the speed of their stamps."""
-        stamps = []
-        for _ in range(count):
-            stamps.append(self.next_ns)
-            self.client.publish(self.next_ns)
-            self.next_ns += INTERVAL_NS
-            self.client.spin_for(INTERVAL_NS / 1e9)
+        """Publish frames one interval apart; return their stamps."""
+        stamps = stream(self.client, self.next_ns, count)
+        self.next_ns += count * INTERVAL_NS
         return stamps
 
     def stream_until(self, condition: Callable[[], bool]) -> list[int]:
-        stamps: list[int] = []
-        deadline = time.monotonic() + TIMEOUT_S
-        while not condition() and time.monotonic() < deadline:
-            stamps += self.stream()
-        assert condition(), self.diagnostics[-1:]
+        stamps = stream_until(self.client, self.next_ns, condition)
+        self.next_ns += len(stamps) * INTERVAL_NS
         return stamps
 
     def value(self, key: str) -> str:
@@ -104,10 +88,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(_client: Client, node: NodeProcess) -> Iterator[Bench]:
-    assert _client.spin_until(lambda: _client.images.get_subscription_count() > 0)
-    yield Bench(_client, node)
-    _client.unsubscribe()
+def bench(client: Client, node: NodeProcess) -> Bench:
+    return Bench(client, node)
 
 
 def test_reset_drops_the_context_and_says_how_full_it_was(bench: Bench) -> None:

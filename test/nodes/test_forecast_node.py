@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,73 +17,24 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 from diagnostic_msgs.msg import DiagnosticArray
 from forecast_peers import (
     INTERVAL_NS,
-    NODE,
-    START_TIMEOUT_S,
     TIMEOUT_S,
     Client,
     NodeProcess,
     header_at,
     stamp_of,
+    stream,
+    stream_until,
     values_of,
     wait_until,
 )
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros import msg as messages
 
-
-@pytest.fixture(scope="module")
-def node(
-    ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[NodeProcess]:
-    log = tmp_path_factory.mktemp("node") / "log"
-    running = NodeProcess(ros_domain, log, "steps:=2", "device:=cpu", "stream_timeout_s:=1.5")
-    try:
-        running.wait_for_text("active: listening")
-        yield running
-    finally:
-        running.kill()
-
-
-@pytest.fixture(scope="module")
-def _client(ros_domain: dict[str, str]) -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def client(_client: Client, node: NodeProcess) -> Iterator[Client]:
-    assert _client.spin_until(lambda: _client.images.get_subscription_count() > 0)
-    yield _client
-    _client.unsubscribe()
-
-
-@pytest.fixture
-def base_ns() -> int:
-    """A first stamp that is far from any other test's, so that the context starts anew."""
-    return time.time_ns()
-
-
-def stream(client: Client, base_ns: int, count: int, **changes: Any) -> list[int]:
-    """Publish frames one interval apart, at the speed of their stamps."""
-    stamps = [base_ns + index * INTERVAL_NS for index in range(count)]
-    for stamp in stamps:
-        client.publish(stamp, **changes)
-        client.spin_for(INTERVAL_NS / 1e9)
-    return stamps
-
-
-def stream_until(client: Client, base_ns: int, condition: Callable[[], bool]) -> list[int]:
-    """Publish frames until the condition holds."""
-    stamps: list[int] = []
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition() and time.monotonic() < deadline:
-        stamps += stream(client, base_ns + len(stamps) * INTERVAL_NS, 1)
-    assert condition()
-    return stamps
+PROGRAM = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "forecast_node")]
+"""As it is installed, and started as a user does."""
+PARAMETERS = ("steps:=2", "device:=cpu", "stream_timeout_s:=1.5")
 
 
 def matched(client: Client, topic: str) -> bool:
@@ -300,110 +249,6 @@ def test_sigterm_in_the_midst_of_work_ends_the_node_with_exit_code_0(
         client.publish(base_ns + index * INTERVAL_NS // 8)
         client.spin_for(0.02)
     assert node.end(signal.SIGTERM) == 0
+    # Its peers know at once, not only when its DDS lease of 20 s runs out.
+    assert client.spin_until(lambda: "forecast_node" not in client.node.get_node_names(), 10.0)
     assert "Traceback" not in node.text
-
-
-def test_signal_while_loading_ends_the_node_with_exit_code_0(
-    ros_domain: dict[str, str], tmp_path: Path
-) -> None:
-    running = NodeProcess(ros_domain, tmp_path / "log")
-    try:
-        # rclpy is up within the first second or so, torch takes longer.
-        time.sleep(2.0)
-        assert running.end(signal.SIGINT) in (0, -signal.SIGINT)
-        assert "listening" not in running.text
-    finally:
-        running.kill()
-
-
-@pytest.mark.parametrize(
-    ("parameter", "exit_code", "reason"),
-    [
-        ("bundle:=/no/such/bundle", 1, "/no/such/bundle is not a bundle"),
-        ("steps:=99", 2, "steps: 99 is out of range; valid: 1 to 16"),
-        ("steps:=many", 2, "steps: 'many' is not a whole number"),
-        ("dtype:=float8", 2, "'float8' is unknown; valid: auto, float32"),
-        ("device:=gpu", 2, "'gpu' is unknown; valid: auto, cpu, cuda, cuda:N"),
-        ("output_size:=huge", 2, "valid: grid, input, WIDTHxHEIGHT"),
-    ],
-)
-def test_bad_start_is_one_line_and_an_exit_code(
-    parameter: str, exit_code: int, reason: str, ros_domain: dict[str, str]
-) -> None:
-    ended = subprocess.run(
-        [*NODE, "--ros-args", "-p", parameter],
-        env=ros_domain,
-        capture_output=True,
-        text=True,
-        timeout=START_TIMEOUT_S,
-        check=False,
-    )
-    lines = [line for line in (ended.stdout + ended.stderr).splitlines() if line]
-    assert ended.returncode == exit_code, lines
-    assert len(lines) == 1
-    assert reason in lines[0]
-    assert os.environ["ROS_DOMAIN_ID"] == ros_domain["ROS_DOMAIN_ID"]
-
-
-def test_unmanaged_failure_is_retryable_and_compressed_images_work(
-    ros_domain: dict[str, str], tmp_path: Path
-) -> None:
-    """autostart false: a bad bundle leaves the node unconfigured; a good one then works."""
-    import cv2
-    from rcl_interfaces.srv import SetParameters
-    from rclpy.parameter import Parameter
-
-    running = NodeProcess(
-        ros_domain,
-        tmp_path / "log",
-        "autostart:=false",
-        "bundle:=/no/such/bundle",
-        "image_transport:=compressed",
-        "output_size:=input",
-        "outputs:=[segmentation]",
-        remaps=("__node:=second", "image:=camera/compressed"),
-    )
-    client = Client()
-    try:
-        request = ChangeState.Request()
-        request.transition.label = "configure"
-        name = "/second"
-        assert not client.call(ChangeState, f"{name}/change_state", request).success
-        assert "/no/such/bundle is not a bundle" in running.text
-        bundle = Parameter("bundle", value="untrained-tiny").to_parameter_msg()
-        wish = SetParameters.Request(parameters=[bundle])
-        assert client.call(SetParameters, f"{name}/set_parameters", wish).results[0].successful
-        assert client.call(ChangeState, f"{name}/change_state", request).success
-        refused = client.call(
-            SetParameters,
-            f"{name}/set_parameters",
-            SetParameters.Request(
-                parameters=[Parameter("dtype", value="float32").to_parameter_msg()]
-            ),
-        ).results[0]
-        assert not refused.successful
-        assert "clean it up first" in refused.reason
-        request.transition.label = "activate"
-        assert client.call(ChangeState, f"{name}/change_state", request).success
-        forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
-        pictures = client.node.create_publisher(
-            CompressedImage, "camera/compressed", qos_profile_sensor_data
-        )
-        assert client.spin_until(lambda: pictures.get_subscription_count() > 0)
-        assert matched(client, "/foresight/forecast")
-        jpeg = cv2.imencode(".jpg", np.zeros((90, 160, 3), np.uint8))[1].tobytes()
-        base_ns, count = time.time_ns(), 0
-        while not forecasts and count < 100:
-            stamp = base_ns + count * INTERVAL_NS
-            data = b"broken" if count == 2 else jpeg
-            message = CompressedImage(header=header_at(stamp), format="jpeg", data=data)
-            pictures.publish(message)
-            client.spin_for(INTERVAL_NS / 1e9)
-            count += 1
-        step = forecasts[0].steps[0]
-        assert (step.segmentation.height, step.segmentation.width) == (90, 160)
-        assert (step.depth.height, step.confidence.height) == (0, 0)
-        assert running.end() == 0
-    finally:
-        client.close()
-        running.kill()

@@ -26,27 +26,16 @@ START_NS = 1_600_000_000 * 10**9
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
-@pytest.fixture(scope="module")
-def node(
-    ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[NodeProcess]:
-    running = NodeProcess(
-        ros_domain,
-        tmp_path_factory.mktemp("node") / "log",
-        "device:=cpu",
-        "steps:=1",
-        "stream_timeout_s:=1.0",
-        "max_age_ms:=1000.0",
-        "use_sim_time:=true",
-        "qos_overrides./image.subscription.reliability:=reliable",
-        "qos_overrides./foresight/forecast.publisher.durability:=transient_local",
-        "qos_overrides./foresight/forecats.publisher.depth:=3",
-    )
-    try:
-        running.wait_for_text("active: listening")
-        yield running
-    finally:
-        running.kill()
+PARAMETERS = (
+    "device:=cpu",
+    "steps:=1",
+    "stream_timeout_s:=1.0",
+    "max_age_ms:=1000.0",
+    "use_sim_time:=true",
+    "qos_overrides./image.subscription.reliability:=reliable",
+    "qos_overrides./foresight/forecast.publisher.durability:=transient_local",
+    "qos_overrides./foresight/forecats.publisher.depth:=3",
+)
 
 
 class Driver:
@@ -174,29 +163,6 @@ def test_clock_that_jumps_back_restarts_the_context(
     assert [stamp_of(stamp) for stamp in first.context_stamps] == stamps[:4]
     node.wait_for_text("(a recording that loops?); the context starts anew")
     assert "Traceback" not in node.text
-
-
-@pytest.mark.parametrize(
-    ("override", "reason"),
-    [
-        (
-            "qos_overrides./image.subscription.reliability:=always",
-            "'always' is unknown; valid: system_default, reliable, best_effort",
-        ),
-        ("qos_overrides./image.subscription.colour:=1", "policy 'colour' is unknown; valid: "),
-    ],
-)
-def test_bad_override_is_one_line_and_exit_code_2(
-    ros_domain: dict[str, str], tmp_path: Any, override: str, reason: str
-) -> None:
-    running = NodeProcess(ros_domain, tmp_path / "log", override)
-    try:
-        assert running.process.wait(timeout=60) == 2
-        lines = [line for line in running.text.splitlines() if line]
-        assert len(lines) == 1
-        assert reason in lines[0]
-    finally:
-        running.kill()
 
 
 def test_node_starts_without_waiting_for_torch() -> None:

@@ -1,0 +1,49 @@
+"""A module's forecast node in a process of its own, and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
+
+from forecast_peers import Client, NodeProcess
+
+from dino_foresight_ros.nodes import forecast_node
+
+
+@pytest.fixture(scope="module")
+def node(
+    ros_domain: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[NodeProcess]:
+    """The module's node, with its PARAMETERS, run by its PROGRAM where it names one."""
+    running = NodeProcess(
+        ros_domain,
+        tmp_path_factory.mktemp("node") / "log",
+        *request.module.PARAMETERS,
+        program=getattr(request.module, "PROGRAM", forecast_node.main),
+    )
+    try:
+        running.wait_for_text("active: listening")
+        yield running
+    finally:
+        running.kill()
+
+
+@pytest.fixture(scope="module")
+def _client(ros_domain: dict[str, str]) -> Iterator[Client]:
+    client = Client()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def client(_client: Client, node: NodeProcess) -> Iterator[Client]:
+    """A peer that the node listens to; what it subscribed to ends with the test."""
+    assert _client.spin_until(lambda: _client.images.get_subscription_count() > 0)
+    yield _client
+    _client.unsubscribe()

@@ -1,0 +1,96 @@
+"""How a forecast node starts: interrupted, unmanaged, and after a failure."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
+
+from forecast_peers import INTERVAL_NS, NODE, Client, NodeProcess, header_at
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CompressedImage
+
+from dino_foresight_ros import msg as messages
+
+
+def test_signal_while_loading_ends_the_node_with_exit_code_0(
+    ros_domain: dict[str, str], tmp_path: Path
+) -> None:
+    running = NodeProcess(ros_domain, tmp_path / "log", program=NODE)
+    try:
+        # rclpy is up within the first second or so, torch takes longer.
+        time.sleep(2.0)
+        assert running.end(signal.SIGINT) in (0, -signal.SIGINT)
+        assert "listening" not in running.text
+    finally:
+        running.kill()
+
+
+def test_unmanaged_failure_is_retryable_and_compressed_images_work(
+    ros_domain: dict[str, str], tmp_path: Path
+) -> None:
+    """autostart false: a bad bundle leaves the node unconfigured; a good one then works."""
+    running = NodeProcess(
+        ros_domain,
+        tmp_path / "log",
+        "autostart:=false",
+        "bundle:=/no/such/bundle",
+        "image_transport:=compressed",
+        "output_size:=input",
+        "outputs:=[segmentation]",
+        remaps=("__node:=second", "image:=camera/compressed"),
+    )
+    client = Client()
+    try:
+        request = ChangeState.Request()
+        request.transition.label = "configure"
+        name = "/second"
+        assert not client.call(ChangeState, f"{name}/change_state", request).success
+        assert "/no/such/bundle is not a bundle" in running.text
+        bundle = Parameter("bundle", value="untrained-tiny").to_parameter_msg()
+        wish = SetParameters.Request(parameters=[bundle])
+        assert client.call(SetParameters, f"{name}/set_parameters", wish).results[0].successful
+        assert client.call(ChangeState, f"{name}/change_state", request).success
+        refused = client.call(
+            SetParameters,
+            f"{name}/set_parameters",
+            SetParameters.Request(
+                parameters=[Parameter("dtype", value="float32").to_parameter_msg()]
+            ),
+        ).results[0]
+        assert not refused.successful
+        assert "clean it up first" in refused.reason
+        request.transition.label = "activate"
+        assert client.call(ChangeState, f"{name}/change_state", request).success
+        forecasts = client.subscribe(messages.Forecast, "foresight/forecast")
+        pictures = client.node.create_publisher(
+            CompressedImage, "camera/compressed", qos_profile_sensor_data
+        )
+        assert client.spin_until(lambda: pictures.get_subscription_count() > 0)
+        assert client.spin_until(lambda: client.node.count_publishers("/foresight/forecast") > 0)
+        jpeg = cv2.imencode(".jpg", np.zeros((90, 160, 3), np.uint8))[1].tobytes()
+        base_ns, count = time.time_ns(), 0
+        while not forecasts and count < 100:
+            stamp = base_ns + count * INTERVAL_NS
+            data = b"broken" if count == 2 else jpeg
+            message = CompressedImage(header=header_at(stamp), format="jpeg", data=data)
+            pictures.publish(message)
+            client.spin_for(INTERVAL_NS / 1e9)
+            count += 1
+        step = forecasts[0].steps[0]
+        assert (step.segmentation.height, step.segmentation.width) == (90, 160)
+        assert (step.depth.height, step.confidence.height) == (0, 0)
+        assert running.end() == 0
+    finally:
+        client.close()
+        running.kill()
