@@ -17,7 +17,7 @@ class Row(NamedTuple):
 
 
 def read_rrd(path: Path) -> dict[str, list[Row]]:
-    """Entity path -> its rows in the order of the file; static ones have no times."""
+    """Entity path -> its rows in the order of their logging; static ones have no times."""
     entities: dict[str, list[Row]] = defaultdict(list)
     for chunk in rr.chunk.RrdReader(path).stream().to_chunks():
         table = chunk.to_record_batch()
@@ -31,4 +31,7 @@ def read_rrd(path: Path) -> dict[str, list[Row]]:
                 elif ":" in name and value.is_valid:
                     values[name.split(":")[-1]] = value.as_py()
             entities[chunk.entity_path].append(Row(times, values))
+    # rerun writes rows in blocks, whose order is not theirs.
+    for rows in entities.values():
+        rows.sort(key=lambda row: row.times.get("log_time", 0))
     return entities
