@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from dino_foresight_ros.demo.viewer import DemoViewer
 
-    with DemoViewer(args.view_port, args.domain_id) as viewer:
+    with DemoViewer(args.view_port, args.domain_id, with_skill=not args.cameras) as viewer:
         print(f"look at {viewer.url}", flush=True)
         _tell(run_demo(replace(options, domain_id=viewer.domain_id)), args.out)
         print(f"all of it stays at {viewer.url} until Ctrl-C", flush=True)

@@ -1,4 +1,7 @@
-"""The demo in a browser: a view_node beside the demo's nodes, which stays when they have ended."""
+"""The demo in a browser: a view_node beside the demo's nodes, which stays when they have ended.
+
+For its plot of skill a monitor_node runs as well.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from dino_foresight_ros.demo.processes import (
     LogLine,
     NodeFailedError,
     NodeProcess,
+    ParameterValue,
     node_command,
 )
 from dino_foresight_ros.demo.transport import frame_transport
@@ -34,16 +38,17 @@ class DemoViewer:
         url: where to look.
     """
 
-    def __init__(self, port: int, domain_id: int | None = None) -> None:
+    def __init__(self, port: int, domain_id: int | None = None, *, with_skill: bool = True) -> None:
         """Prepare it.
 
         Args:
             port: of the page; the next one is taken, too.
             domain_id: the ROS domain; None looks for one that nobody uses.
+            with_skill: whether to measure the skill of the only, unnamed camera.
         """
         self.domain_id = choose_domain() if domain_id is None else domain_id
         self.url = f"http://127.0.0.1:{port}/"
-        self._port = port
+        self._port, self._with_skill = port, with_skill
         self._closing = ExitStack()
         self._node: NodeProcess | None = None
 
@@ -85,10 +90,16 @@ class DemoViewer:
         scratch = self._closing.enter_context(tempfile.TemporaryDirectory(prefix="foresight-view-"))
         environment = private_environment(os.environ, self.domain_id, scratch)
         environment |= frame_transport(environment, _FRAME_BYTES, Path(scratch))
-        command = node_command("view_node", {"port": self._port, "open_browser": True})
-        log = Path(scratch, "view_node.log")
-        self._node = node = NodeProcess("view_node", command, log, environment)
-        self._closing.callback(node.stop)
+
+        def start(name: str, parameters: dict[str, ParameterValue]) -> NodeProcess:
+            command, log = node_command(name, parameters), Path(scratch, f"{name}.log")
+            node = NodeProcess(name, command, log, environment)
+            self._closing.callback(node.stop)
+            return node
+
+        self._node = start("view_node", {"port": self._port, "open_browser": True})
+        if self._with_skill:
+            start("monitor_node", {})
         deadline_s = time.monotonic() + START_LIMIT_S
         while not self._answers():
             self._check()

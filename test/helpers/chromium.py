@@ -1,6 +1,7 @@
 """A real browser without a window: loads a page, tells what it asked for, and takes screenshots.
 
-As a program: python chromium.py URL OUT.png [SECONDS] writes what the page looks like by then.
+As a program: python chromium.py URL OUT.png [SECONDS] writes what the page looks like by then;
+OUT.jpg is smaller.
 """
 
 from __future__ import annotations
@@ -84,9 +85,10 @@ class Page:
             assert time.monotonic() < deadline_s, f"{url} did not load: {self.errors}"
             self._note(self._read())
 
-    def screenshot(self) -> bytes:
-        """What the page looks like now, as PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+    def screenshot(self, **options: Any) -> bytes:
+        """What the page looks like now, as PNG unless the options say otherwise."""
+        options = {"format": "png", **options}
+        return base64.b64decode(self.call("Page.captureScreenshot", **options)["data"])
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the DevTools protocol to the page, and its result."""
@@ -182,7 +184,9 @@ def main() -> int:
     with Page(program) as page:
         page.open(url)
         time.sleep(seconds)
-        out.write_bytes(page.screenshot())
+        is_jpeg = out.suffix == ".jpg"
+        options = {"format": "jpeg", "quality": 85} if is_jpeg else {}
+        out.write_bytes(page.screenshot(**options))
         for line in page.errors:
             print(line, file=sys.stderr)
         if "-v" in sys.argv:
