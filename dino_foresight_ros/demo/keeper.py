@@ -73,3 +73,8 @@ class Rounds:
         if done is None and len(self._gathered) == self._cameras:
             done, self._gathered = self._gathered, {}
         return done
+
+    def rest(self) -> Round | None:
+        """What is left at the end."""
+        left, self._gathered = self._gathered, {}
+        return left or None

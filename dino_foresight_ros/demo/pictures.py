@@ -95,13 +95,19 @@ class Pictures:
             assert isinstance(mosaic, Mosaic)
             video.show(mosaic.draw(moment), moment.stamp_ns)
             return
-        together = self._rounds.add(camera, moment)
-        if together is not None:
-            self._round_keeper.add(together)
-            mosaic, video = self._opened(list(together.values()), setting)
-            assert isinstance(mosaic, SurroundMosaic)
-            stamp_ns = min(moment.stamp_ns for moment in together.values())
-            video.show(mosaic.draw(together), stamp_ns)
+        self._show_round(self._rounds.add(camera, moment), setting)
+
+    def flush(self, setting: Setting) -> None:
+        """Show what waits for cameras that will not come any more."""
+        self._show_round(self._rounds.rest(), setting)
+
+    def _show_round(self, together: Round | None, setting: Setting) -> None:
+        if together is None:
+            return
+        self._round_keeper.add(together)
+        mosaic, video = self._opened(list(together.values()), setting)
+        assert isinstance(mosaic, SurroundMosaic)
+        video.show(mosaic.draw(together), min(moment.stamp_ns for moment in together.values()))
 
     def _opened(
         self, moments: Sequence[Moment], setting: Setting

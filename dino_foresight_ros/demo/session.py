@@ -266,6 +266,7 @@ class _Run:
     def _write_results(self, client: DemoClient, exit_codes: dict[str, int]) -> dict[str, Any]:
         seen = client.seen
         self._draw(client)
+        self.pictures.flush(self._setting(client))
         if not seen.forecasts or not self.pictures.has_any:
             counts = summarize(seen, self._frames_played)
             why = ", ".join(f"{name}: {count}" for name, count in counts["dropped"].items())
