@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from dino_foresight_ros.msg import Forecast, ForecastStep, Labels
+from dino_foresight_ros.nodes import overlay_node
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.stamps import ns_to_time, time_to_ns
 
-NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.overlay_node"]
 SIZE = (240, 400)
 SMALL = (24, 40)
 STAMP_NS = 1_700_000_000_000_000_000
@@ -97,7 +96,6 @@ class Scene:
     def play(self, kept: list[Any], **fields: bool) -> int:
         """Publish a frame and its forecast until something new was drawn; return the stamp."""
         for _ in range(60):
-            before = len(kept)
             self.now_ns += 200_000_000
             self.client.publish(self.now_ns, SIZE)
             info = CameraInfo(header=header_at(self.now_ns), k=K, width=SIZE[1], height=SIZE[0])
@@ -105,8 +103,10 @@ class Scene:
             self.info.publish(info)
             self.client.spin_for(0.1)
             self.forecasts.publish(forecast(self.now_ns, **fields))
-            self.client.spin_until(lambda n=before: len(kept) > n, 0.5)
-            if len(kept) > before and stamp_of(kept[-1]) == self.now_ns:
+            # Not just anything new, which may be late and of the last round.
+            if self.client.spin_until(
+                lambda now=self.now_ns: bool(kept) and stamp_of(kept[-1]) == now, 1.0
+            ):
                 break
         else:
             pytest.fail(f"nothing was drawn:\n{self.node.text}")
@@ -116,7 +116,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def process(ros_domain: dict[str, str], tmp_path_factory) -> Iterator[NodeProcess]:
     log = tmp_path_factory.mktemp("overlay") / "log"
-    node = NodeProcess(ros_domain, log, "legend:=false", program=NODE)
+    node = NodeProcess(ros_domain, log, "legend:=false", program=overlay_node.main)
     yield node
     try:
         assert node.end(signal.SIGINT) == 0, node.text
