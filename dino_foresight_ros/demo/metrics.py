@@ -87,12 +87,15 @@ def rate_hz(count: int, first_s: float | None, last_s: float | None) -> float | 
     return round((count - 1) / (last_s - first_s), 2)
 
 
-def summarize(seen: Seen, frames_played: int | None) -> dict[str, Any]:
+def summarize(
+    seen: Seen, frames_played: int | None, recorded: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Everything that was counted and measured while the demo ran.
 
     Args:
         seen: what the demo saw on the topics.
         frames_played: how many frames the player says it published, None when it did not say.
+        recorded: how many each of several cameras has, as far as is known.
     """
     diagnostics = seen.diagnostics
     numbers = {
@@ -105,8 +108,10 @@ def summarize(seen: Seen, frames_played: int | None) -> dict[str, Any]:
         "frame_interval_s": round(seen.frame_interval_s, 6),
     }
     if any(seen.cameras):  # those that have names
+        # The player counts all cameras together: it says of each only when it played them all.
+        played = recorded if recorded and frames_played == sum(recorded.values()) else {}
         numbers["cameras"] = {
-            name: _counted(camera, None, of_camera(name, diagnostics))
+            name: _counted(camera, played.get(name), of_camera(name, diagnostics))
             for name, camera in seen.cameras.items()
         }
     return numbers

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,7 @@ class DemoInput:
         cameras: names of several cameras; empty for a single one.
         camera_topic: image topic of each of them, {camera} being its name.
         compressed: whether their images are CompressedImage.
+        recorded: how many frames each of them has.
     """
 
     kind: str
@@ -137,6 +138,7 @@ class DemoInput:
     cameras: tuple[str, ...] = ()
     camera_topic: str = ""
     compressed: bool = False
+    recorded: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def topics(self) -> list[CameraTopics]:
@@ -234,6 +236,7 @@ def _several_cameras(options: DemoOptions, path: Path) -> DemoInput:
         cameras=found.names,
         camera_topic=found.template,
         compressed=found.compressed,
+        recorded={name: topic.message_count for name, topic in found.topics.items()},
     )
 
 

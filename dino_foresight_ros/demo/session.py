@@ -29,6 +29,7 @@ from dino_foresight_ros.render.views import Moment
 
 if TYPE_CHECKING:
     from dino_foresight_ros.demo.client import DemoClient
+    from dino_foresight_ros.demo.seen import Seen
 
 # Loading a large bundle from a slow disk onto a GPU takes a while.
 READY_LIMIT_S = 300.0
@@ -263,12 +264,15 @@ class _Run:
             for text in dict.fromkeys(t for t in texts if "untrained" not in t):
                 warn(f"{node.name}: {text}")
 
+    def _summary(self, seen: Seen) -> dict[str, Any]:
+        return summarize(seen, self._frames_played, self._input.recorded)
+
     def _write_results(self, client: DemoClient, exit_codes: dict[str, int]) -> dict[str, Any]:
         seen = client.seen
         self._draw(client)
         self.pictures.flush(self._setting(client))
         if not seen.forecasts or not self.pictures.has_any:
-            counts = summarize(seen, self._frames_played)
+            counts = self._summary(seen)
             why = ", ".join(f"{name}: {count}" for name, count in counts["dropped"].items())
             raise InputError(
                 f"{self._input.name}: {counts['frames_in']} frames gave no forecast "
@@ -276,7 +280,7 @@ class _Run:
                 "a second or more"
             )
         facts = {"kind": self._input.kind, "name": self._input.name, **self._input.facts}
-        numbers = {**summarize(seen, self._frames_played), "input": facts, "exit_codes": exit_codes}
+        numbers = {**self._summary(seen), "input": facts, "exit_codes": exit_codes}
         numbers["seed"] = self._input.facts.get("seed")
         numbers["video"] = self.pictures.finish_video()
         with Progress.telling("looking at what came, drawing"):

@@ -13,8 +13,10 @@ from dino_foresight_ros.demo.metrics import (
     latency_percentiles,
     machine_description,
     rate_hz,
+    summarize,
     write_metrics,
 )
+from dino_foresight_ros.demo.seen import Seen
 
 COUNTS = st.integers(0, 10_000)
 
@@ -58,6 +60,37 @@ def test_rate_counts_the_gaps_between_events() -> None:
     assert rate_hz(11, 5.0, 6.0) == 10.0
     assert rate_hz(1, 5.0, 5.0) is None
     assert rate_hz(0, None, None) is None
+
+
+def test_cameras_are_counted_each_for_itself_and_together() -> None:
+    seen = Seen(["left", "right"])
+    for index in range(9):
+        seen.cameras["left"].saw_frame(index * 0.1, index)
+        if index > 3:
+            seen.cameras["right"].saw_frame(index * 0.1 + 0.05, index)
+    seen.cameras["left"].saw_forecast(1.0, 20.0)
+    seen.cameras["left"].saw_forecast(1.5, 30.0)
+    seen.cameras["right"].saw_forecast(2.0, 100.0)
+    seen.diagnostics = {
+        "frames_received": "12", "forecasts_published": "3", "dropped.superseded": "9",
+        "camera.left.frames_received": "8", "camera.left.forecasts_published": "2",
+        "camera.left.dropped.superseded": "6", "camera.right.frames_received": "4",
+        "camera.right.forecasts_published": "1", "camera.right.dropped.superseded": "3",
+    }  # fmt: skip
+    whole = summarize(seen, 20, {"left": 10, "right": 10})
+    left, right = whole["cameras"]["left"], whole["cameras"]["right"]
+    assert (whole["frames_in"], left["frames_in"], right["frames_in"]) == (20, 10, 10)
+    assert left["dropped"] == {"superseded": 6, "not_delivered": 2}
+    assert right["dropped"] == {"superseded": 3, "not_delivered": 6}
+    assert whole["latency_p50_ms"] == 30.0
+    assert left["latency_p50_ms"] == 25.0
+    assert whole["forecasts_per_s"] == pytest.approx(2 / 1.0)
+    for numbers in (whole, left, right):
+        assert numbers["frames_in"] == numbers["forecasts_out"] + numbers["dropped_total"]
+    # Interrupted: how many of each camera were played is not known.
+    stopped = summarize(seen, 16, {"left": 10, "right": 10})["cameras"]
+    assert [own["frames_in"] for own in stopped.values()] == [9, 5]
+    assert "cameras" not in summarize(Seen(), None)
 
 
 def test_written_numbers_are_strict_json(tmp_path: Path) -> None:
