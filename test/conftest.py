@@ -56,6 +56,15 @@ def ros_domain() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
+def node_in_this_process(ros_domain: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a node's main function be called here: it must not leave for another test's thread."""
+    pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+    from dino_foresight_ros.ros import run
+
+    monkeypatch.setattr(run, "_leave_if_work_is_stuck", lambda exit_code: None)
+
+
+@pytest.fixture
 def second_ros_domain(ros_domain: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield the environment of subprocesses in another DDS domain than this test process's."""
     with claimed_domain() as domain:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 
 import pytest
 
@@ -61,11 +60,9 @@ def test_every_option_is_a_parameter_of_the_node() -> None:
     assert options == parameters | {"image_topic", "camera_info_topic"}
 
 
-def test_missing_input_fails_in_one_line(
-    ros_domain: dict[str, str], capfd: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("node_in_this_process")
+def test_missing_input_fails_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
     assert main(["replay", "/nowhere.mp4"]) == 1
-    gc.collect()  # frees the node, whose making failed
     (line,) = capfd.readouterr().err.splitlines()
     assert "/nowhere.mp4 does not exist" in line

@@ -29,6 +29,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.usefixtures("node_in_this_process")
 @pytest.mark.parametrize(
     ("node", "parameters", "exit_code", "reason"),
     [
@@ -70,7 +71,6 @@ def test_bad_start_is_one_line_and_an_exit_code(
     exit_code: int,
     reason: str,
     folder: Path,
-    ros_domain: dict[str, str],
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     words = [w for p in parameters for w in ("-p", p.replace("{folder}", str(folder)))]

@@ -50,7 +50,7 @@ def _program(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-@pytest.mark.usefixtures("ros_domain", "_program")
+@pytest.mark.usefixtures("node_in_this_process", "_program")
 def test_node_ends_with_its_exit_code_and_one_line(
     arguments: list[str], exit_code: int, out: str, err: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,7 +58,7 @@ def test_node_ends_with_its_exit_code_and_one_line(
     assert (code, *capfd.readouterr()) == (exit_code, out, err)
 
 
-@pytest.mark.usefixtures("ros_domain", "_program")
+@pytest.mark.usefixtures("node_in_this_process", "_program")
 @pytest.mark.parametrize("word", ["mode:=3", "mode"])
 def test_wrong_type_of_parameter_and_bad_syntax_exit_with_2(
     word: str, capfd: pytest.CaptureFixture[str]
