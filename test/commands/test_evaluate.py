@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from training_data import keep_rendered, write_micro_bundle
 
 from dino_foresight_ros.cli import main
 
@@ -13,16 +14,18 @@ DATA = "synthetic:?seeds=0&frames=12&interval=0.1&size=45x80"
 QUICK = ["--horizons", "1-2", "--gaps", "0.2", "--max-clips", "2", "--max-label-clips", "1"]
 
 
-def test_evaluates_the_untrained_bundle_end_to_end(
+def test_evaluates_an_untrained_bundle_end_to_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit = "synthetic:?seeds=1&frames=12&interval=0.1&size=45x80"
+    bundle = str(write_micro_bundle(tmp_path / "bundle"))
+    fit = keep_rendered(DATA.replace("seeds=0", "seeds=1"), tmp_path / "fit")
+    data = keep_rendered(DATA, tmp_path / "data")
     out = tmp_path / "report"
-    arguments = ["evaluate", "--bundle", "untrained-tiny", "--data", DATA, "--fit-data", fit]
+    arguments = ["evaluate", "--bundle", bundle, "--data", data, "--fit-data", fit]
     assert main([*arguments, *QUICK, "--mlp-steps", "3", "--out", str(out)]) == 0
 
     printed = capsys.readouterr().out
-    assert "untrained-tiny is UNTRAINED" in printed
+    assert "micro is UNTRAINED" in printed
     assert f"{out / 'report.md'}" in printed
     values = json.loads((out / "report.json").read_text())
     first = values["features"][0]
