@@ -146,7 +146,7 @@ def _step_column(
 
 def _arrived_tile(beneath: Picture, view: StepView) -> Picture:
     if view.arrived is None:
-        return empty_panel(beneath.shape[0], beneath.shape[1], "this frame was not seen")
+        return empty_panel(beneath.shape[0], beneath.shape[1], "no frame of this instant")
     return mark(beneath.copy(), "what really came")
 
 
