@@ -38,6 +38,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--node", action="store_true",
         help="instead: what the ROS node adds to the engine's time, for the first size and dtype",
     )  # fmt: skip
+    parser.add_argument(
+        "--live", metavar="BUNDLE",
+        help="instead: forecasts per second and latency of this bundle in a running forecast_node, "
+        "from a camera, over DDS",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", type=float, default=20.0, metavar="HZ", help="of --live's camera (default: 20)"
+    )
     parser.add_argument("--out", type=Path, help="folder for bench.md and bench.json")
     return parser
 
@@ -68,6 +76,24 @@ def _node(case: Any) -> int:
     return 0
 
 
+def _live(args: argparse.Namespace) -> int:
+    from dino_foresight_ros.benchmark.live import LiveCase, describe, measure_live
+    from dino_foresight_ros.errors import ForesightError, UsageError
+
+    if not 0 < args.rate <= 1000:
+        raise UsageError(f"--rate is {args.rate}; it must be above 0, at most 1000 Hz")
+    case = LiveCase(
+        args.live, args.seconds, args.rate, steps=args.steps, outputs=tuple(args.outputs),
+        device=args.device, dtype="auto",
+    )  # fmt: skip
+    try:
+        result = measure_live(case)
+    except ImportError as error:
+        raise ForesightError(f"--live needs ROS 2 and the built messages: {error}") from error
+    print(describe(case, result))
+    return 0
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     from dino_foresight_ros.threads import share_cores
@@ -83,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--steps is {args.steps}; it must be 1 to 16")
     if not args.seconds > 0:
         raise UsageError(f"--seconds is {args.seconds}; it must be positive")
+    if args.live is not None:
+        return _live(args)
     device = str(resolve_device(args.device))
     if args.memory is not None:
         return _memory(args, Case(args.size[0], device, args.dtype[0], args.steps))
