@@ -21,10 +21,10 @@ Batch = dict[str, Any]
 _DEPTH = 3
 
 
-class _Guarded(Dataset[Any]):
+class Guarded(Dataset[Any]):
     """Hands errors over as values: a loading worker would wrap their one line in a traceback."""
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Samples | Dataset[dict[str, Any]]) -> None:
         self.samples = samples
 
     def __getitem__(self, number: int) -> Any:
@@ -34,7 +34,8 @@ class _Guarded(Dataset[Any]):
             return error
 
 
-def _collate(items: list[Any]) -> Any:
+def collate(items: list[Any]) -> Any:
+    """Stack items of `Guarded`; the first error instead, where there is one."""
     for item in items:
         if isinstance(item, ForesightError):
             return item
@@ -72,10 +73,10 @@ class Batches:
         self.waited_s = 0.0
         self._first = True
         loader: DataLoader[Any] = DataLoader(
-            _Guarded(samples),
+            Guarded(samples),
             batch_sampler=numbers,
             num_workers=workers,
-            collate_fn=_collate,
+            collate_fn=collate,
             worker_init_fn=leave_interrupts_to_parent,
             # Else it would draw from the global generator, on which dropout depends.
             generator=torch.Generator(),

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.model.dpt_head import UPSCALE
 
-from .batches import leave_interrupts_to_parent
+from .batches import Guarded, collate, leave_interrupts_to_parent
 from .data import ClipDataset, ImageDataset
 from .head_inputs import HeadInputs
 from .head_losses import shrink
@@ -141,11 +141,11 @@ def batches_of(
         ForesightError: an item cannot be read.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Errors(dataset),
+        Guarded(dataset),
         batch_size=batch,
         sampler=list(indices),
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         worker_init_fn=leave_interrupts_to_parent,
         generator=torch.Generator(),
     )
@@ -153,26 +153,6 @@ def batches_of(
         if isinstance(item, ForesightError):
             raise item
         yield item
-
-
-class _Errors(Dataset[Any]):
-    """Hands errors over as values: a worker would wrap their one line in a traceback."""
-
-    def __init__(self, dataset: Dataset[dict[str, Any]]) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.dataset[index]
-        except ForesightError as error:
-            return error
-
-
-def _collate(items: list[Any]) -> Any:
-    for item in items:
-        if isinstance(item, ForesightError):
-            return item
-    return default_collate(items)
 
 
 def output_size(inputs: HeadInputs) -> tuple[int, int]:
