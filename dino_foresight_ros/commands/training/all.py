@@ -11,6 +11,8 @@ from dino_foresight_ros.commands.training.arguments import add_data, add_encoder
 from dino_foresight_ros.commands.training.pipeline import TASKS, Pipeline, say
 from dino_foresight_ros.errors import UsageError
 
+_HEAD_PRESET = "light"
+
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the stage."""
@@ -44,7 +46,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--stride-s", type=float, metavar="S", help="seconds between frames that are encoded")
     add("--interval", type=float, metavar="S", help="seconds between the bundle's frames")
     add("--preset", default="small", help="of the forecaster (default: %(default)s)")
-    add("--head-preset", default="light", help="of the heads (default: %(default)s)")
+    add("--head-preset", help=f"of the heads (default: {_HEAD_PRESET})")
     add("--minutes", type=float, metavar="N", help="of training the forecaster")
     add("--steps", type=int, metavar="N", help="instead: optimiser steps")
     add("--head-minutes", type=float, metavar="N", help="of training each head")
@@ -63,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.training.stages import StageRunner
 
     _check(args)
+    args.head_preset = args.head_preset or _HEAD_PRESET
     args.out = args.out.expanduser()
     runner = StageRunner(args.out, say)
     with runner.locked():
@@ -79,8 +82,10 @@ def _check(args: argparse.Namespace) -> None:
         if getattr(args, one) is not None and getattr(args, other) is not None:
             flags = [f"--{name.replace('_', '-')}" for name in (one, other)]
             raise UsageError(f"{flags[0]} and {flags[1]} are both budgets; give one")
-    if args.tasks and not args.labels:
-        raise UsageError("--tasks needs --labels")
+    for name in ("tasks", "head_preset", "head_minutes", "head_steps"):
+        if getattr(args, name) is not None and not args.labels:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag} is for heads, which need --labels; give both or neither")
     for name, least in (("channels", 1), ("processes", 1), ("max_clips", 1), ("workers", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -94,7 +99,8 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be positive")
     # What makes no sense is said before hours are spent.
     forecaster = resolve_recipe(args.preset, None, _given(args, minutes="minutes", steps="steps"))
-    head = head_recipe(args.head_preset, _given(args, minutes="head_minutes", steps="head_steps"))
+    preset = args.head_preset or _HEAD_PRESET
+    head = head_recipe(preset, _given(args, minutes="head_minutes", steps="head_steps"))
     for recipe in (forecaster, head):
         Budget(recipe.steps, recipe.minutes)
 

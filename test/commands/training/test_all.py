@@ -177,7 +177,21 @@ def test_labels_that_are_missing_are_named(
     video = str(shared_dir / "data" / "highway.mp4")
     assert train_all(labels=video) == 1
     assert "--labels hold no labels" in capsys.readouterr().err
-    assert train_all("--tasks", "depth", labels=None) == 2
+    assert calls.take() == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--tasks", "depth"), ("--head-preset", "light"), ("--head-minutes", "1"),
+     ("--head-steps", "5")],
+)  # fmt: skip
+def test_what_is_for_heads_is_refused_without_labels(
+    calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str],
+    flag: str, value: str,
+) -> None:  # fmt: skip
+    assert train_all(flag, value, labels=None) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines == [f"foresight: {flag} is for heads, which need --labels; give both or neither"]
     assert calls.take() == []
 
 
