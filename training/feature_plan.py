@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
 from .data import Recording
+from .data.recording import NS_PER_S, PartOfRecording
 from .encoders import encoder_origin
 from .feature_store import RECORDING, StoreInfo, is_store, read_info, read_yaml, shard_name
 from .parts import Origin
@@ -60,6 +61,14 @@ class Shard(NamedTuple):
     frames: NDArray[np.int64]
 
 
+class Overlap(NamedTuple):
+    """Two parts of one recording, by name, and how many seconds are in both."""
+
+    first: str
+    second: str
+    shared_s: float
+
+
 @dataclass(frozen=True)
 class Plan:
     """What there is to do.
@@ -69,6 +78,8 @@ class Plan:
         shards: of all recordings; all processes see the same.
         frames, missing_frames: in all, and those whose shards are not there yet.
         duplicates: recordings that were given twice.
+        overlaps: names of parts that show the same seconds of one recording, two by two; those
+            that the store holds already included.
     """
 
     info: StoreInfo
@@ -78,6 +89,7 @@ class Plan:
     frames: int
     missing_frames: int
     duplicates: int
+    overlaps: tuple[Overlap, ...] = ()
 
     def size(self) -> str:
         """One line: how much it is, and how much is there."""
@@ -90,6 +102,18 @@ class Plan:
             + (f", of which {gigabytes(done * info.frame_bytes)} are there" if done else "")
             + f"; {gigabytes(free_bytes(self.out))} free at {self.out}"
             + (f"; {self.duplicates} recordings are given twice" if self.duplicates else "")
+        )
+
+    def warning(self) -> str | None:
+        """One line about parts that overlap; None where none do."""
+        if not self.overlaps:
+            return None
+        first, second, shared_s = self.overlaps[0]
+        more = f", and {len(self.overlaps) - 1} more such pairs" if self.overlaps[1:] else ""
+        return (
+            f"{first} and {second} share {shared_s:.1f} s of one recording{more}: its frames occur "
+            "twice in training, and may be validated on as well; keep parts apart, such as with "
+            "part=0-0.7 and part=0.7-1"
         )
 
 
@@ -134,7 +158,8 @@ def plan_store(
         shards += [
             Shard(folder / shard_name(i), number, piece.frames) for i, piece in enumerate(pieces)
         ]
-    _check_names(out, unique)
+    manifests = [read_yaml(path) for path in sorted(out.glob(f"recordings/*/{RECORDING}"))]
+    _check_names(out, unique, manifests)
     if not shards:
         raise InputError("there are no frames to encode")
     return Plan(
@@ -145,15 +170,50 @@ def plan_store(
         frames=sum(len(shard.frames) for shard in shards),
         missing_frames=sum(len(s.frames) for s in shards if not s.path.exists()),
         duplicates=len(recordings) - len(unique),
+        overlaps=_overlaps([*manifests, *map(about_recording, unique)]),
     )
 
 
-def _check_names(out: Path, recordings: Sequence[Recording]) -> None:
-    """Refuse a recording that is there under the same name with other content."""
-    known = {
-        read_yaml(manifest).get("name"): read_yaml(manifest).get("fingerprint")
-        for manifest in out.glob(f"recordings/*/{RECORDING}")
+def about_recording(recording: Recording) -> dict[str, Any]:
+    """What a store keeps of a recording: what it is, and which part of which whole."""
+    whole = recording.whole if isinstance(recording, PartOfRecording) else recording
+    return {
+        "name": recording.name,
+        "fingerprint": recording.fingerprint,
+        "times": recording.times,
+        "whole": whole.fingerprint,
+        "span_ns": [int(recording.stamps_ns[0]), int(recording.stamps_ns[-1])],
     }
+
+
+def _overlaps(recordings: Sequence[Mapping[str, Any]]) -> tuple[Overlap, ...]:
+    """Find parts of one recording that share a moment, each with the one that reaches furthest.
+
+    Args:
+        recordings: as `about_recording` gives; those without "whole" are passed over.
+    """
+    wholes: dict[str, dict[str, tuple[int, int, str]]] = {}
+    for about in recordings:
+        match about:
+            case {"name": str(name), "fingerprint": str(fingerprint), "whole": str(whole),
+                  "span_ns": [int(low), int(high)]}:  # fmt: skip
+                wholes.setdefault(whole, {})[fingerprint] = low, high, name
+    found = []
+    for parts in wholes.values():
+        reach, *others = sorted(parts.values())
+        for part in others:
+            if part[0] <= reach[1]:
+                shared_s = (min(part[1], reach[1]) - part[0]) / NS_PER_S
+                found.append(Overlap(reach[2], part[2], shared_s))
+            reach = max(reach, part, key=lambda one: one[1])
+    return tuple(found)
+
+
+def _check_names(
+    out: Path, recordings: Sequence[Recording], manifests: Sequence[Mapping[str, Any]]
+) -> None:
+    """Refuse a recording that is there under the same name with other content."""
+    known = {manifest.get("name"): manifest.get("fingerprint") for manifest in manifests}
     for recording in recordings:
         if known.get(recording.name, recording.fingerprint) != recording.fingerprint:
             raise InputError(

@@ -22,7 +22,15 @@ from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
 from .data import BadFiles
-from .feature_plan import FeatureRecipe, Plan, Shard, free_bytes, gigabytes, recording_folder
+from .feature_plan import (
+    FeatureRecipe,
+    Plan,
+    Shard,
+    about_recording,
+    free_bytes,
+    gigabytes,
+    recording_folder,
+)
 from .feature_store import MANIFEST, RECORDING, info_to_dict, is_store, read_yaml
 from .reading import Chunk, cut, encode_ahead
 
@@ -202,12 +210,8 @@ def _prepare(plan: Plan) -> None:
         for number, recording in enumerate(plan.recordings):
             folder = recording_folder(plan.out, recording)
             folder.mkdir(parents=True, exist_ok=True)
-            about = {
-                "name": recording.name,
-                "fingerprint": recording.fingerprint,
-                "shards": sum(shard.recording == number for shard in plan.shards),
-                "times": recording.times,
-            }
+            shards = sum(shard.recording == number for shard in plan.shards)
+            about = {**about_recording(recording), "shards": shards}
             if not (folder / RECORDING).exists() or read_yaml(folder / RECORDING) != about:
                 _write_yaml(folder / RECORDING, about)
     except OSError as error:

@@ -126,6 +126,56 @@ def test_the_same_content_given_twice_is_encoded_once(bundle: Bundle, recordings
     assert len(FeatureStore.open(tmp_path / "store").recordings) == 2
 
 
+def parts_of(*parts: str) -> list[Recording]:
+    """Parts of one synthetic drive of ten frames, 0.2 s apart, and all of another drive."""
+    drive = synthetic("0", 10) + "&interval=0.2"
+    return open_recordings([*(f"{drive}&{part}" for part in parts), synthetic("1", 10)])
+
+
+@pytest.mark.parametrize(
+    ("parts", "pairs"),
+    [
+        (("part=0-0.5", "part=0.5-1"), []),
+        (("part=0-0.7", "part=0.5-1"), [("part=0-0.7", "part=0.5-1", 0.2)]),
+        (("part=0.5-1", "part=0-0.7"), [("part=0-0.7", "part=0.5-1", 0.2)]),
+        (("start=0", "part=0.2-0.4"), [("start=0", "part=0.2-0.4", 0.2)]),
+        (
+            ("part=0-0.9", "part=0.1-0.3", "part=0.5-0.8", "part=0.9-1"),
+            [("part=0-0.9", "part=0.1-0.3", 0.2), ("part=0-0.9", "part=0.5-0.8", 0.4)],
+        ),
+    ],
+)
+def test_parts_that_share_seconds_of_a_recording_are_named(
+    bundle: Bundle, tmp_path: Path, parts: tuple[str, ...], pairs: list[tuple[str, str, float]]
+):
+    recordings = parts_of(*parts)
+    names = dict(zip(parts, (recording.name for recording in recordings), strict=False))
+    plan = plan_store(recordings, bundle.encoder, None, FeatureRecipe(), tmp_path / "store")
+    assert [overlap[:2] for overlap in plan.overlaps] == [(names[a], names[b]) for a, b, _ in pairs]
+    assert [overlap.shared_s for overlap in plan.overlaps] == pytest.approx([p[2] for p in pairs])
+    warning = plan.warning()
+    if not pairs:
+        assert warning is None
+        return
+    assert warning is not None
+    assert f"{names[pairs[0][0]]} and {names[pairs[0][1]]} share 0.2 s of one recording" in warning
+    assert ("and 1 more such pairs" in warning) is (len(pairs) == 2)
+    assert "\n" not in warning
+
+
+def test_a_part_that_overlaps_what_the_store_holds_is_named(bundle: Bundle, tmp_path: Path):
+    out = tmp_path / "store"
+    first, second = parts_of("part=0-0.7", "part=0.5-1")[:2]
+    keep(bundle, [first], out)
+    pca = (bundle.pca, pca_origin(bundle.pca, "micro"))
+    again = plan_store([first], bundle.encoder, pca, FeatureRecipe(), out)
+    assert again.overlaps == ()
+    plan = plan_store([second], bundle.encoder, pca, FeatureRecipe(), out)
+    assert [overlap[:2] for overlap in plan.overlaps] == [(first.name, second.name)]
+    keep(bundle, [second], out)
+    assert len(plan_store([first], bundle.encoder, pca, FeatureRecipe(), out).overlaps) == 1
+
+
 def test_a_further_recording_is_added_and_nothing_is_encoded_again(
     bundle: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

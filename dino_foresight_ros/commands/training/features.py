@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         remove_store(args.out)
     plan = plan_store(recordings, encoder, pca, recipe, args.out)
     print(plan.size(), flush=True)
+    if rank == 0 and (warning := plan.warning()) is not None:
+        warn(warning)
     bad = BadFiles(plan.frames, on_warning=warn)
     with Progress("features", "frame") as progress:
         missing = write_features(plan, encoder, pca and pca[0], recipe, bad, progress.show)
