@@ -165,6 +165,16 @@ def test_a_pca_of_another_encoder_is_refused_with_both_names(
     assert not (tmp_path / "store").exists()
 
 
+def test_overlapping_parts_are_warned_of_in_one_line(
+    micro: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    data = [synthetic("0", 6) + part for part in ("&part=0-0.7", "&part=0.5-1")]
+    train("features", micro, "--data", *data, "--out", tmp_path / "store")
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "twice" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("foresight: ")
+
+
 @pytest.fixture(scope="module")
 def heads(micro: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("heads")
@@ -301,6 +311,80 @@ def test_a_run_folder_is_refused_and_gone_on_with(
     assert "was started with lr 0.001, not 0.5" in last_line(capsys)
     train("head", micro, *words, "--steps", 6, "--resume")
     assert "6 steps" in capsys.readouterr().out
+
+
+def head(*words: object) -> int:
+    return main(["train", "head", *map(str, words)])
+
+
+def test_a_head_is_gone_on_with_by_naming_its_folder_alone(
+    micro: Path, pca: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    fixed = ("--task", "depth", "--preset", "linear", "--evaluations", 2, "--lr", 0.002)
+    fixed += (
+        "--data",
+        synthetic("0", 12) + "&interval=0.5",
+        "--validation-share",
+        0.3,
+        "--image-size",
+        "56x84",
+    )
+    fixed += ("--encoder", micro, "--pca", micro, "--workers", 0, "--dtype", "float32")
+    assert head(*fixed, "--layers", "0,1,2,3", "--steps", 4, "--name", "eye", "--out", out) == 0
+    before = yaml.safe_load((out / "config.yaml").read_text())
+    capsys.readouterr()
+    assert head("--resume", "--out", out, "--steps", 6) == 0
+    assert "depth head, 6 steps" in capsys.readouterr().out
+    after = yaml.safe_load((out / "config.yaml").read_text())
+    assert after == {**before, "recipe": {**before["recipe"], "steps": 6}}
+    assert load_head(out)[1].name == "eye"
+
+    # The same flags again go on with the same run.
+    same = (*fixed, "--layers", "0,1,2,3", "--steps", 6, "--out", whole)
+    shutil.copytree(out, whole)
+    assert head(*same, "--resume", "--name", "eye") == 0
+    assert yaml.safe_load((whole / "config.yaml").read_text()) == after
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--task", "normals"), "started with task depth, not normals"),
+        (("--encoder", "untrained-tiny"), "not untrained-tiny"),
+        (("--validation-share", 0.2), "started with validation_share 0.1, not 0.2"),
+        (("--steps-ahead", 2), "started with steps_ahead 1, not 2"),
+        (("--dtype", "float16"), "started with dtype auto, not float16"),
+        (("--lr", 0.5), "started with lr 0.001, not 0.5"),
+        (("--preset", "tiny"), "started with kind linear, not dpt"),
+        (("--min-m", 90), "depth range 90.0 to 80.0 m"),
+    ],
+)
+def test_another_head_than_the_one_in_the_folder_is_not_gone_on_with(
+    heads: dict[str, Path], capsys: pytest.CaptureFixture[str], words: tuple, message: str
+):
+    before = (heads["depth"] / "config.yaml").read_bytes()
+    assert head("--resume", "--out", heads["depth"], *words) == 2
+    assert message in last_line(capsys)
+    assert (heads["depth"] / "config.yaml").read_bytes() == before
+
+
+def test_a_folder_without_a_head_is_not_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert head("--resume", "--out", tmp_path) == 1
+    assert "holds no run to go on with" in last_line(capsys)
+    for text, message in (
+        ("kind: forecaster", "holds a run of a forecaster, not of a head"),
+        ("kind: head", "holds no head's run: config.yaml lacks 'recipe'"),
+        ("- head", "is damaged: it is no mapping"),
+    ):
+        (tmp_path / "config.yaml").write_text(text)
+        assert head("--resume", "--out", tmp_path) == 1
+        assert message in last_line(capsys)
+    assert head("--task", "depth", "--out", tmp_path / "new") == 2
+    assert "give --data, or --resume to go on with a run" in last_line(capsys)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -23,19 +23,19 @@ def layer_list(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
+def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add --data."""
     parser.add_argument(
-        "--data", nargs="+", required=True, metavar="SPEC",
+        "--data", nargs="+", required=required, metavar="SPEC",
         help="what to read: a video, folder of pictures, bag, folder of several, or KIND:PATH?... "
         "(synthetic, cityscapes, nuscenes, camvid, ...)",
     )  # fmt: skip
 
 
-def add_encoder(parser: argparse.ArgumentParser) -> None:
+def add_encoder(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add --encoder and what belongs to it."""
     parser.add_argument(
-        "--encoder", required=True, metavar="E",
+        "--encoder", required=required, metavar="E",
         help="a bundle or untrained-tiny (its encoder), an encoder part, or a family such as "
         "dinov2-base-reg (weights fetched by timm)",
     )  # fmt: skip

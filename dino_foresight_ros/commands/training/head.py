@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.commands.training.arguments import add_data, add_encoder, layer_list
-from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.errors import InputError, UsageError
 
 _FLAGS: dict[str, tuple[type, str]] = {
     "class_weights": (str, "none, median-frequency or inverse-sqrt"),
@@ -37,6 +38,13 @@ _FREE_ON_RESUME = (
     "steps", "minutes", "accumulate", "precision", "evaluations", "validation_images", "cache_gb",
     "workers",
 )  # fmt: skip
+_INPUTS: dict[str, Any] = {
+    "task": None, "data": None, "validation": None, "validation_share": 0.1, "encoder": None,
+    "image_size": None, "layers": None, "dtype": "auto", "pca": None, "forecaster": None,
+    "forecaster_layers": None, "steps_ahead": 1, "interval": None,
+}  # fmt: skip
+"""What a run is made from -> default. None on the command line: not given, the run's own."""
+_PRESET = "paper"
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -48,19 +56,21 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="train a segmentation, depth or normals head on frozen features",
         description="From single labelled pictures, on features that went through the PCA and "
         "back. With --forecaster on forecast features instead, from labelled clips. The run folder "
-        "then holds the best head (for `foresight bundle assemble --head TASK=RUN`).",
+        "then holds the best head (for `foresight bundle assemble --head TASK=RUN`). A run is gone "
+        "on with by `--resume --out RUN` alone.",
         epilog="Ctrl-C ends a run after the step it is in, with a checkpoint (exit code 130).",
     )
-    parser.add_argument("--task", required=True, choices=TASKS, help="what the head predicts")
-    add_data(parser)
+    parser.add_argument("--task", choices=TASKS, help="what the head predicts")
+    add_data(parser, required=False)
     parser.add_argument(
         "--validation", nargs="+", metavar="SPEC", help="held-out data (default: a share of --data)"
     )
     parser.add_argument(
-        "--validation-share", type=float, default=0.1, metavar="X",
-        help="of --data, held out without --validation (default: %(default)s)",
+        "--validation-share", type=float, metavar="X",
+        help="of --data, held out without --validation (default: 0.1)",
     )  # fmt: skip
-    add_encoder(parser)
+    add_encoder(parser, required=False)
+    parser.set_defaults(dtype=None)
     parser.add_argument(
         "--pca", metavar="DIR", help="a fitted PCA or a bundle (default: features as they are)"
     )
@@ -74,15 +84,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "from 0, instead of the features that it forecasts (the paper's appendix)",
     )  # fmt: skip
     forecast.add_argument(
-        "--steps-ahead", type=int, default=1, metavar="K", help="how far to forecast (default: 1)"
+        "--steps-ahead", type=int, metavar="K", help="how far to forecast (default: 1)"
     )
     forecast.add_argument(
         "--interval", type=float, metavar="S",
         help="seconds between frames (default: the forecaster's)",
     )  # fmt: skip
-    parser.add_argument(
-        "--preset", default="paper", choices=tuple(PRESETS), help="(default: %(default)s)"
-    )
+    parser.add_argument("--preset", choices=tuple(PRESETS), help=f"(default: {_PRESET})")
     group = parser.add_argument_group("recipe (defaults: the preset's)")
     for name, (kind, text) in _FLAGS.items():
         group.add_argument(
@@ -98,41 +106,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Train."""
     from dino_foresight_ros.training.distributed import joined
-    from dino_foresight_ros.training.head_recipe import head_recipe
-    from dino_foresight_ros.training.run_folder import (
-        check_folder,
-        check_unchanged,
-        has_checkpoint,
-        read_config,
-        write_config,
-    )
+    from dino_foresight_ros.training.run_folder import has_checkpoint, write_config
     from dino_foresight_ros.training.train_head import HeadTraining, make_model, make_task
-
-    recipe = head_recipe(args.preset, {n: getattr(args, n) for n in _FLAGS if hasattr(args, n)})
-    _check(args)
-    config = {
-        "kind": "head",
-        "inputs": {
-            name: getattr(args, name)
-            for name in (
-                "task", "data", "validation", "validation_share", "encoder", "image_size",
-                "layers", "dtype", "pca", "forecaster", "forecaster_layers", "steps_ahead",
-                "interval",
-            )
-        },
-        "recipe": recipe.to_dict(),
-    }  # fmt: skip
-    config["inputs"] = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in config["inputs"].items()
-    }
-
-    def settle() -> None:
-        check_folder(args.out, args.resume)
-        if args.resume:
-            before = read_config(args.out)
-            check_unchanged(before.get("inputs", {}), config["inputs"])
-            check_unchanged(before.get("recipe", {}), config["recipe"], _FREE_ON_RESUME)
 
     with joined(args.device) as processes:
 
@@ -140,17 +115,72 @@ def run(args: argparse.Namespace) -> int:
             if processes.is_main:
                 print(text, file=sys.stderr, flush=True)
 
-        processes.agree(settle)
+        config, recipe = processes.agree(lambda: _settings(args))
         inputs, data = processes.agree(lambda: _open(args, recipe, processes.device, say))
         task = processes.agree(lambda: make_task(args.task, data.train, recipe))
         model = processes.agree(lambda: make_model(inputs, task, recipe))
         training = processes.agree(lambda: HeadTraining(inputs, data, task, recipe, processes, say))
         processes.agree(lambda: write_config(args.out, config) if processes.is_main else None)
         resume = args.resume and has_checkpoint(args.out)
-        result = training.run(model, args.out, args.name or args.out.name, resume)
+        result = training.run(model, args.out, config["name"], resume)
         if processes.is_main:
             _report(args.out, training, result)
     return 0
+
+
+def _settings(args: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+    """Return what config.yaml says, and the recipe; fill in what was not given.
+
+    Raises:
+        ForesightError: the folder does not fit, or settings make no sense or another run.
+    """
+    from dino_foresight_ros.training.head_recipe import head_recipe
+    from dino_foresight_ros.training.run_folder import check_folder, check_unchanged, read_config
+
+    check_folder(args.out, args.resume)
+    flags = {name: getattr(args, name) for name in _FLAGS if hasattr(args, name)}
+    given = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name in _INPUTS
+        if (value := getattr(args, name)) is not None
+    }
+    inputs, name = {**_INPUTS, **given}, args.name or args.out.name
+    if args.resume:
+        saved = read_config(args.out)
+        inputs, old = _run_of(saved, args.out)
+        check_unchanged(inputs, given)
+        recipe = head_recipe(args.preset, flags) if args.preset else _changed(old, flags)
+        check_unchanged(old.to_dict(), recipe.to_dict(), _FREE_ON_RESUME)
+        name = args.name or str(saved.get("name", name))
+    else:
+        missing = [name for name in ("task", "data", "encoder") if name not in given]
+        if missing:
+            raise UsageError(f"give --{missing[0]}, or --resume to go on with a run")
+        recipe = head_recipe(args.preset or _PRESET, flags)
+    for key, value in inputs.items():
+        is_shape = key in ("image_size", "layers", "forecaster_layers") and value is not None
+        setattr(args, key, tuple(value) if is_shape else value)
+    _check(args)
+    return {"kind": "head", "name": name, "inputs": inputs, "recipe": recipe.to_dict()}, recipe
+
+
+def _run_of(saved: dict[str, Any], out: Path) -> tuple[dict[str, Any], Any]:
+    """Inputs and recipe of the run in a folder."""
+    from dino_foresight_ros.training.head_recipe import HeadRecipe
+
+    try:
+        if saved["kind"] != "head":
+            raise InputError(f"{out} holds a run of a {saved['kind']}, not of a head")
+        recipe = {k: tuple(v) if k == "channels" else v for k, v in saved["recipe"].items()}
+        return {name: saved["inputs"][name] for name in _INPUTS}, HeadRecipe(**recipe)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{out} holds no head's run: config.yaml lacks {error}") from error
+
+
+def _changed(recipe: Any, flags: dict[str, Any]) -> Any:
+    """The recipe with other values; a budget replaces the recipe's as a whole."""
+    budget = {"steps": None, "minutes": None} if flags.keys() & {"steps", "minutes"} else {}
+    return replace(recipe, **{**budget, **flags})
 
 
 def _report(out: Path, training: Any, result: Any) -> None:
