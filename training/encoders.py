@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 
@@ -23,6 +23,7 @@ IMAGE_SIZE = (224, 448)
 """(H, W) of the paper's first stage, for encoders that state none."""
 
 _origins: WeakKeyDictionary[Encoder, Origin] = WeakKeyDictionary()
+_untrained: WeakSet[Encoder] = WeakSet()
 
 
 def load_encoder(
@@ -49,10 +50,11 @@ def load_encoder(
         ForesightError: pretrained weights cannot be fetched.
     """
     device = resolve_device(device) if isinstance(device, str) else device
-    path = Path(text)
+    path, trained = Path(text), True
     if names_bundle(text) or (path / MANIFEST).is_file():
         bundle = Bundle.load(text)
         encoder, name = bundle.encoder, f"{bundle.encoder.config.model} of {bundle.name}"
+        trained = bundle.trained  # when in doubt, its encoder is as random as the rest
     elif is_part(path):
         encoder, name = _read(path)
     elif path.is_dir():
@@ -69,6 +71,8 @@ def load_encoder(
         encoder = Encoder(wanted, encoder.vit)
     # Before it moves: the same weights in half precision are the same encoder.
     _origins[encoder] = Origin(name, _fingerprint(encoder))
+    if not trained:
+        _untrained.add(encoder)
     return encoder.to(device=device, dtype=dtype)
 
 
@@ -76,6 +80,11 @@ def encoder_origin(encoder: Encoder) -> Origin:
     """Name and fingerprint of an encoder."""
     known = _origins.get(encoder)
     return known or Origin(encoder.config.model, _fingerprint(encoder))
+
+
+def is_trained(encoder: Encoder) -> bool:
+    """False for an encoder of random weights: that of a bundle that says it is untrained."""
+    return encoder not in _untrained
 
 
 def encoder_fingerprint(encoder: Encoder) -> str:

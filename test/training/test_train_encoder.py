@@ -15,7 +15,7 @@ from dino_foresight_ros.training.data import open_recordings
 from dino_foresight_ros.training.data.augmentation import ClipAugmentation
 from dino_foresight_ros.training.encoder_objective import _angle, _log_depth
 from dino_foresight_ros.training.encoder_samples import Group, MixedSamples, vary_light
-from dino_foresight_ros.training.encoders import load_encoder
+from dino_foresight_ros.training.encoders import is_trained, load_encoder
 
 SIZE = (28, 56)
 
@@ -90,6 +90,7 @@ def test_the_command_leaves_an_encoder_that_other_stages_read(
     assert main([*arguments, "--out", str(run)]) == 0
     assert "3 steps" in capsys.readouterr().out
     encoder = load_encoder(str(run))
+    assert is_trained(encoder)
     assert encoder.config.layers == (0, 1, 2, 3)
     images = np.zeros((1, 45, 80, 3), np.uint8)
     assert encoder(encoder.preprocess(images)).shape == (1, 2, 4, 4 * 48)
