@@ -60,7 +60,7 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
         ),
         _argument(
             "bundle",
-            f"Folder of the model, hub:owner/name, or untrained-tiny. {AS_FILES_SAY}",
+            f"Folder of the model, hub:owner/name, tiny or untrained-tiny. {AS_FILES_SAY}",
         ),
         _argument("device", f"auto, cpu, cuda or cuda:N. {AS_FILES_SAY}"),
         _argument("image", "Topic of the camera's images.", "image"),

@@ -20,8 +20,7 @@ for needed in camvid/train camvid/test highway.mp4 highway_traffic.mp4 street_ca
 done
 mkdir -p "$out"
 
-# stage NAME COMMAND...: run a stage once. What a stage left half done it goes on with by --resume;
-# stages that have no such flag go on by themselves.
+# stage NAME COMMAND...: run a stage once.
 stage() {
     local name=$1
     shift
@@ -31,6 +30,7 @@ stage() {
     touch "$out/.done-$name"
 }
 world() { echo "synthetic:?seeds=$1&frames=$2&interval=$3&size=180x320"; }
+resumed() { if [[ -e $out/$1/last.safetensors ]]; then echo --resume; fi; }
 part() { rm -rf "$1" && shift && "$@"; }  # stages that write a folder whole
 
 stage pixels $foresight train pixels --data "$(world 100000-100499 24 0.1)" \
@@ -46,7 +46,7 @@ clips=("video:$data/highway.mp4?part=0-0.7" "video:$data/highway_traffic.mp4?par
 
 stage encoder $foresight train encoder --data "$worlds" "$camvid" --shares 0.7 0.3 \
     --batch-size 16 --steps 5500 --crop 0.7 --evaluations 10 --seed 0 --device "$device" \
-    --out "$out/encoder" --resume
+    --out "$out/encoder" $(resumed encoder)
 
 encoder="$out/encoder"
 stage pca part "$out/pca" $foresight train pca --data "$worlds" "$camvid" "${clips[@]}" \
@@ -59,19 +59,19 @@ stage features-validation $foresight train features --data "pixels:$out/pixels-v
     --encoder "$encoder" --pca "$out/pca" --device "$device" --out "$out/features-validation"
 stage forecaster $foresight train forecaster --features "$out/features" \
     --validation "$out/features-validation" --preset tiny-cpu --intervals 0.2,0.3 \
-    --frame-interval 0.2 --steps 3000 --ema 0.995 --seed 0 --device "$device" \
-    --out "$out/forecaster" --resume
+    --frame-interval 0.2 --batch-size 8 --lr 1.5e-3 --steps 2200 --ema 0.995 --evaluations 5 \
+    --seed 0 --device "$device" --out "$out/forecaster" $(resumed forecaster)
 
 train_head() {
     local task=$1 steps=$2
     shift 2
     stage "$task" $foresight train head --task "$task" --data "$worlds?part=0-0.34" "$@" \
         --validation "pixels:$out/pixels-validation" --encoder "$encoder" --pca "$out/pca" \
-        --preset tiny --steps "$steps" --seed 0 --device "$device" --out "$out/$task" --resume
+        --preset tiny --steps "$steps" --seed 0 --device "$device" --out "$out/$task" $(resumed "$task")
 }
-train_head segmentation 2500 "$camvid&times=4" --class-weights inverse-sqrt
-train_head depth 2000
-train_head normals 1200
+train_head segmentation 1600 "$camvid&times=4" --class-weights inverse-sqrt
+train_head depth 900
+train_head normals 350
 
 stage bundle $foresight bundle assemble --encoder "$encoder" --pca "$out/pca" \
     --forecaster "$out/forecaster" --head segmentation="$out/segmentation" \
@@ -82,7 +82,7 @@ evaluate() {
     local name=$1
     shift
     stage "evaluate-$name" $foresight evaluate --bundle "$out/bundle" --gaps 0.2 0.25 0.5 1 1.5 \
-        --device "$device" --out "$out/reports/$name" --force "$@"
+        --horizons 1-3 --device "$device" --out "$out/reports/$name" --force "$@"
 }
 mkdir -p "$out/reports"
 evaluate synthetic --data "pixels:$out/pixels-test" --fit-data "pixels:$out/pixels-validation"

@@ -67,8 +67,9 @@ def _check_camera_topic(template: str) -> str | None:
 FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "bundle",
-        "untrained-tiny",
-        "Folder of the model to run, hub:owner/name, or untrained-tiny (random weights).",
+        "tiny",
+        "Folder of the model to run, hub:owner/name, tiny (small, trained, comes with the package) "
+        "or untrained-tiny (random weights).",
         check=path_problem,
     ),
     ParameterSpec(
