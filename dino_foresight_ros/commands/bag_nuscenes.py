@@ -89,4 +89,4 @@ def _write(tables: Any, name: str, wishes: Any, out: Path, force: bool) -> None:
     print(f"{out}: {sum(counts.values())} messages, read back and counted")
     for topic in sorted(counts):
         print(f"  {topic}  {counts[topic]}")
-    print(f"play with: ros2 bag play --clock {out}")
+    print(f"play with: ros2 bag play {out} --clock")
