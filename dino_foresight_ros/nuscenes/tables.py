@@ -102,7 +102,9 @@ class Tables:
             raise UsageError(f"{self.folder} has no nuScenes tables (scene.json); {hint}")
         self.scenes = self._table("scene", "name")
         self._sensors = self._read_sensors()
-        self._locations = self._read_locations()
+        self._logs = self._table("log", "location")
+        maps = self._rows("map", "token", "log_tokens")
+        self._mapped_logs = {token for row in maps for token in row["log_tokens"]}
 
     def scene_names(self, wanted: str) -> tuple[str, ...]:
         """Names of the wanted scenes: one, some separated by commas, or all.
@@ -146,7 +148,7 @@ class Tables:
             )
         readings = self._readings(set(stamps), set(channels), sweeps)
         found = self._boxes(stamps) if boxes else ()
-        location = self._look_up(self._locations, scene, "log_token", "scene", "log")
+        location = self.location(scene)
         return Scene(name, scene.get("description", ""), location, readings, found)
 
     # Readings
@@ -169,7 +171,7 @@ class Tables:
                 _microseconds(row, path) * NS_PER_US,
                 sensor,
                 self._file(row),
-                (int(row.get("width", 0)), int(row.get("height", 0))),
+                (int(row.get("width") or 0), int(row.get("height") or 0)),
                 bool(row["is_key_frame"]),
                 self._look_up(poses, row, "ego_pose_token", "sample_data", "ego_pose"),
             )
@@ -197,7 +199,7 @@ class Tables:
         found: dict[str, Sensor] = {}
         for row in self._rows("calibrated_sensor", "token", "sensor_token"):
             kind = self._look_up(kinds, row, "sensor_token", "calibrated_sensor", "sensor")
-            intrinsics = tuple(float(v) for line in row.get("camera_intrinsic", ()) for v in line)
+            intrinsics = tuple(float(v) for line in row.get("camera_intrinsic") or () for v in line)
             if len(intrinsics) not in (0, 9):
                 raise InputError(f"{path}: row {row['token']} has no 3x3 camera_intrinsic")
             sensor = Sensor(kind["channel"], kind["modality"], _transform(row, path), intrinsics)
@@ -211,17 +213,18 @@ class Tables:
         sensors = self._sensors.values()
         return tuple(sorted({s.channel for s in sensors if s.modality == modality}))
 
-    def _read_locations(self) -> dict[str, str]:
-        logs = self._table("log", "location")
-        path = self._path("map")
-        for row in self._rows("map", "token", "log_tokens"):
-            for token in row["log_tokens"]:
-                if token not in logs:
-                    raise InputError(
-                        f"{path}: row {row['token']} names the log {token}, which "
-                        f"{self._path('log')} lacks"
-                    )
-        return {token: row["location"] for token, row in logs.items()}
+    def location(self, scene: Row) -> str:
+        """Where a scene was recorded.
+
+        A subset's map rows name the logs of the whole data set (v1.0-mini's most of all), so only
+        the scene's own log must be there.
+        """
+        log = self._look_up(self._logs, scene, "log_token", "scene", "log")
+        if scene["log_token"] not in self._mapped_logs:
+            raise InputError(
+                f"{self._path('map')}: no row names the log {scene['log_token']} of {scene['name']}"
+            )
+        return str(log["location"])
 
     # Annotations
 
@@ -244,7 +247,7 @@ class Tables:
                 seen = self._look_up(visibility, row, "visibility_token", name, "visibility")
             own = tuple(
                 self._look_up(attributes, {**row, "a": token}, "a", name, "attribute")["name"]
-                for token in row["attribute_tokens"]
+                for token in row["attribute_tokens"] or ()
             )
             boxes.append(
                 Box(

@@ -152,15 +152,33 @@ class NuScenesSet:
         self._add("category", "cat-walker", name="human.pedestrian.adult", description="")
         self._add("attribute", "att-moving", name="vehicle.moving", description="")
         self._add("visibility", "4", level="v80-100", description="")
+        places = {"log": "singapore-onenorth", "log-boston": "boston-seaport"}
+        for token, place in places.items():
+            self._add(
+                "log",
+                token,
+                logfile=token,
+                vehicle="n015",
+                date_captured="2018-07-24",
+                location=place,
+            )
+        # As in v1.0-mini: each map names the logs of the whole data set, most of them not here.
+        for name, own in (("map", ["log"]), ("map-boston", ["log-boston"]), ("map-queenstown", [])):
+            logs = [f"{name}-elsewhere-{number}" for number in range(26)]
+            logs[13:13] = own
+            self._add("map", name, log_tokens=logs, category="semantic_prior", filename="gone.png")
+        # Sensors nobody asks for, and rows of objects and attributes that no sample here has.
+        self._add("sensor", "sensor-RADAR_FRONT", channel="RADAR_FRONT", modality="radar")
+        self._add("attribute", "att-other", name="cycle.with_rider", description="")
+        self._add("category", "cat-animal", name="animal", description="")
         self._add(
-            "log",
-            "log",
-            logfile="n015",
-            vehicle="n015",
-            date_captured="2018-07-24",
-            location="singapore-onenorth",
+            "instance",
+            "elsewhere",
+            category_token="cat-animal",
+            nbr_annotations=0,
+            first_annotation_token="gone",
+            last_annotation_token="gone",
         )
-        self._add("map", "map", log_tokens=["log"], category="semantic_prior", filename="")
         for channel in (*CAMERAS, "LIDAR_TOP"):
             modality = "lidar" if channel == "LIDAR_TOP" else "camera"
             self._add("sensor", f"sensor-{channel}", channel=channel, modality=modality)
@@ -184,6 +202,14 @@ class NuScenesSet:
             sensor_token="sensor-LIDAR_TOP",
             translation=list(LIDAR_PLACE),
             rotation=list(LIDAR_TURN),
+            camera_intrinsic=[],
+        )
+        self._add(
+            "calibrated_sensor",
+            f"{name}-RADAR_FRONT",
+            sensor_token="sensor-RADAR_FRONT",
+            translation=[3.4, 0.0, 0.5],
+            rotation=[1.0, 0.0, 0.0, 0.0],
             camera_intrinsic=[],
         )
         keys = range(0, self.length, 6)
@@ -215,6 +241,27 @@ class NuScenesSet:
                 if channel == "LIDAR_TOP":
                     late_us = self.lidar_late_us or 0
                 self._reading(name, channel, index, start_us + index * STEP_US + late_us)
+
+            self._radar(name, index, start_us + index * STEP_US + 1)
+
+    def _radar(self, name: str, index: int, stamp_us: int) -> None:
+        """A row of a radar whose file was not downloaded."""
+        token = f"{name}-RADAR_FRONT-{index}"
+        self._add(
+            "sample_data",
+            token,
+            sample_token=f"{name}-s{index - index % 6}",
+            ego_pose_token=token,
+            calibrated_sensor_token=f"{name}-RADAR_FRONT",
+            timestamp=stamp_us,
+            fileformat="pcd",
+            is_key_frame=index % 6 == 0,
+            height=0,
+            width=0,
+            filename=f"sweeps/RADAR_FRONT/{token}.pcd",
+            prev="",
+            next="",
+        )
 
     def _reading(self, name: str, channel: str, index: int, stamp_us: int) -> None:
         frame = self.frames[name][index]
@@ -299,7 +346,7 @@ class NuScenesSet:
                 sample_token=f"{name}-s{key}",
                 instance_token=instance,
                 attribute_tokens=["att-moving"] * (what == "car"),
-                visibility_token="4",
+                visibility_token="4" if what == "car" else "",
                 translation=[10.0 + key, 2.0, 0.8],
                 size=[1.9, 4.5, 1.6],
                 rotation=[1.0, 0.0, 0.0, 0.0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +197,31 @@ def test_all_scenes_go_on_where_they_were(
     assert (out / "scene-0062" / "metadata.yaml").exists()
 
 
+def test_rows_about_what_a_subset_lacks_are_no_fault(data: NuScenesSet, bag: Path):
+    """As v1.0-mini has them: maps of foreign logs, radars without files, links to nowhere."""
+    logs = {row["token"] for row in data.tables["log"]}
+    assert all(set(row["log_tokens"]) - logs for row in data.tables["map"])
+    radars = [row for row in data.tables["sample_data"] if "RADAR" in row["filename"]]
+    assert radars
+    assert not any((data.root / row["filename"]).exists() for row in radars)
+    boxes = {m.ns: m for array in read(bag)["/annotations"] for m in array.markers}
+    walker = boxes["names/human.pedestrian.adult"]
+    assert walker.text == "human.pedestrian.adult"  # without attributes and visibility
+
+
+def test_the_hint_to_play_takes_the_bag_before_an_option_with_an_optional_value(
+    data: NuScenesSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "drive"
+    assert convert(data.root, out, "--cameras", "CAM_BACK", "--keyframes-only") == 0
+    hint = capsys.readouterr().out.splitlines()[-1]
+    parser = argparse.ArgumentParser()  # as rosbag2's verb declares them
+    parser.add_argument("bag_path")
+    parser.add_argument("--clock", type=float, nargs="?", const=40, default=0)
+    parsed = parser.parse_args(hint.partition("ros2 bag play ")[2].split())
+    assert (parsed.bag_path, parsed.clock) == (str(out), 40)
+
+
 def remove(table: str, token: str) -> Callable[[NuScenesSet], None]:
     def breaking(made: NuScenesSet) -> None:
         rows = made.tables[table]
@@ -225,7 +251,7 @@ def change(table: str, token: str, **fields: Any) -> Callable[[NuScenesSet], Non
         (remove("category", "cat-car"), "the category cat-car, which"),
         (remove("attribute", "att-moving"), "the attribute att-moving, which"),
         (remove("visibility", "4"), "the visibility 4, which"),
-        (change("map", "map", log_tokens=["gone"]), "the log gone, which"),
+        (change("map", "map", log_tokens=["gone"]), "no row names the log log of scene-0061"),
         (change("ego_pose", "scene-0061-CAM_BACK-4", rotation=[2, 0, 0, 0]), "no unit quaternion"),
         (change("ego_pose", "scene-0061-CAM_BACK-4", translation=[1, 2]), "no translation of 3"),
         (change("sample_data", "scene-0061-CAM_BACK-4", filename="samples/x.jpg"), "x.jpg is miss"),
