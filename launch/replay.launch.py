@@ -36,6 +36,7 @@ from rclpy.node import NodeNameNonExistentError
 
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS
+from dino_foresight_ros.ros.bag_play import first_frame_id, play_command, with_transforms
 from dino_foresight_ros.ros.topic_names import camera_info_beside, full_name
 from launch import Action, LaunchContext, LaunchDescription
 
@@ -44,6 +45,9 @@ PACKAGE = "dino_foresight_ros"
 WAIT_FOR_SUBSCRIBER_S = "120.0"
 # What `ros2 bag play` can do as well; with any other parameter given, replay_node plays the bag.
 BAG_PLAY_ARGUMENTS = {"topic", "rate", "loop", "start_s", "wait_for_subscriber_s"}
+# Launch configurations that this file sets for itself.
+WHY_REPLAY_NODE = "why_replay_node"
+PLAYED_TOPICS = "played_topics"
 POLL_PERIOD_S = 0.25
 # Discovery is not symmetric: the subscriber may know of the player a little later.
 PLAY_DELAY_S = 1.0
@@ -104,18 +108,27 @@ def prepare(context: LaunchContext) -> list[Action]:
         raise RuntimeError(
             "give either input:=VIDEO_FOLDER_OR_BAG or bag:=BAG: which recording is to be played?"
         )
-    actions: list[Action] = []
+    path = Path(recording or bag).expanduser()
+    settings: dict[str, str] = {}
+    image_topic = ""  # the one that RViz shows; any when empty
     if bag:
-        actions.append(SetLaunchConfiguration("use_sim_time", "true"))
+        settings["use_sim_time"] = "true"
+        settings[WHY_REPLAY_NODE] = _why_replay_node(context)
     if names := _value(context, "cameras"):
-        return actions + _prepare_cameras(context, Path(recording or bag).expanduser(), names)
-    if bag and _uses_bag_play(context) and not _has_several_cameras(context):
-        actions.append(SetLaunchConfiguration("image_transport", _bag_topic(context)[1]))
-    return actions
+        cameras, image_topic = _prepare_cameras(context, path, names)
+        settings |= cameras
+    elif bag and not settings[WHY_REPLAY_NODE] and not _has_several_cameras(context):
+        image_topic, settings["image_transport"] = _bag_topic(context)
+    if _value(context, "rviz") == "true" and not _value(context, "fixed_frame"):
+        settings["fixed_frame"] = _image_frame(context, path, image_topic)
+    return [SetLaunchConfiguration(name, value) for name, value in settings.items()]
 
 
-def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> list[Action]:
-    """Have forecast_node listen to these cameras of a bag, and replay_node play just those."""
+def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[dict[str, str], str]:
+    """Have forecast_node listen to these cameras of a bag, and the player play just those and TF.
+
+    Returns launch configurations to set, and the first camera's image topic.
+    """
     from dino_foresight_ros.media.bag_reader import BagReader
     from dino_foresight_ros.media.opening import check_exists, is_bag
     from dino_foresight_ros.ros.bag_cameras import choose_cameras
@@ -139,20 +152,42 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> list[Act
         "image_transport": "compressed" if found.compressed else "raw",
     }
     if not any(_value(context, name) for name in ("topic", "topics", "all_topics")):
-        settings["topics"] = f"[{', '.join([*images, *infos])}]"
-    return [SetLaunchConfiguration(name, value) for name, value in settings.items()]
+        played = with_transforms([*images, *infos], reader.topics)
+        settings["topics"] = f"[{', '.join(played)}]"
+        settings[PLAYED_TOPICS] = " ".join(played)
+    return settings, images[0]
 
 
-def _uses_bag_play(context: LaunchContext) -> bool:
-    """Whether `ros2 bag play` is there and can do what is asked."""
+def _image_frame(context: LaunchContext, path: Path, image_topic: str) -> str:
+    """Return the frame of the images that are going to be played; empty where it cannot be told."""
+    from dino_foresight_ros.media.opening import is_bag
+    from dino_foresight_ros.nodes.replay_tracks import DEFAULT_FRAME_ID
+
+    given = _value(context, "frame_id")
+    if given and not _has_several_cameras(context):  # which are played as recorded
+        return given
+    try:
+        found = first_frame_id(path, image_topic or _topic(context)) if is_bag(path) else ""
+    except (ForesightError, OSError):
+        return ""  # the player says what is wrong
+    return found or DEFAULT_FRAME_ID
+
+
+def _topic(context: LaunchContext) -> str:
+    name = _value(context, "topic").strip("/")
+    return f"/{name}" if name else ""
+
+
+def _why_replay_node(context: LaunchContext) -> str:
+    """Return why `ros2 bag play` cannot do what is asked; empty where it can."""
     given = {spec.name for spec in REPLAY_PARAMETERS if _value(context, spec.name)}
-    if given - BAG_PLAY_ARGUMENTS - {"input", "image_transport"}:
-        return False
+    if others := given - BAG_PLAY_ARGUMENTS - {"input", "image_transport"}:
+        return f"ros2 bag play has no {', '.join(sorted(others))}"
     try:
         get_package_prefix("ros2bag")
     except PackageNotFoundError:
-        return False
-    return True
+        return "ros2 bag play is not installed (package ros2bag)"
+    return ""
 
 
 def _bag_topic(context: LaunchContext) -> tuple[str, str]:
@@ -178,7 +213,8 @@ def _bag_topic(context: LaunchContext) -> tuple[str, str]:
 
 def start_replay(context: LaunchContext) -> list[Action]:
     """Build the player's action from the arguments, those of forecast.launch.py included."""
-    if _value(context, "bag") and _uses_bag_play(context):
+    why_replay_node = _value(context, WHY_REPLAY_NODE)
+    if _value(context, "bag") and not why_replay_node:
         limit_s = float(_value(context, "wait_for_subscriber_s") or 0.0)
         return _play_once_heard(context, time.monotonic() + limit_s)
     given = {
@@ -193,7 +229,7 @@ def start_replay(context: LaunchContext) -> list[Action]:
     said: list[Action] = []
     if _value(context, "bag"):
         given["input"] = ParameterValue(LaunchConfiguration("bag"), value_type=str)
-        said = [LogInfo(msg="replay_node plays the bag: no rosbag2 here that can do what is asked")]
+        said = [LogInfo(msg=f"replay_node plays the bag: {why_replay_node}")]
     if _has_several_cameras(context):
         given.setdefault("as_recorded", True)
     image = _value(context, "image")
@@ -225,19 +261,21 @@ def _play_once_heard(context: LaunchContext, deadline_s: float) -> list[Action]:
     if not _is_heard(context) and time.monotonic() < deadline_s:
         again = OpaqueFunction(function=_play_once_heard, args=[deadline_s])
         return [TimerAction(period=POLL_PERIOD_S, actions=[again])]
-    command = ["ros2", "bag", "play", _value(context, "bag"), "--clock"]
-    if _value(context, "rate"):
-        command += ["--rate", _value(context, "rate")]
-    if _value(context, "start_s"):
-        command += ["--start-offset", _value(context, "start_s")]
-    if _value(context, "loop").lower() == "true":
-        command.append("--loop")
+    remappings = {}
     if not _has_several_cameras(context):
         topic, image = _bag_topic(context)[0], _value(context, "image")
         info = _value(context, "camera_info") or camera_info_beside(image)
         namespace = _value(context, "namespace")
-        command += ["--remap", f"{topic}:={full_name(namespace, image)}"]
-        command.append(f"{camera_info_beside(topic)}:={full_name(namespace, info)}")
+        remappings[topic] = full_name(namespace, image)
+        remappings[camera_info_beside(topic)] = full_name(namespace, info)
+    command = play_command(
+        Path(_value(context, "bag")).expanduser(),
+        _value(context, PLAYED_TOPICS).split(),
+        remappings,
+        rate=_value(context, "rate"),
+        start_s=_value(context, "start_s"),
+        loop=_value(context, "loop").lower() == "true",
+    )
     player = ExecuteProcess(cmd=command, output="screen", on_exit=_at_end(context))
     return [TimerAction(period=PLAY_DELAY_S, actions=[player])]
 

@@ -118,15 +118,14 @@ def has_rosbag2() -> bool:
 @pytest.mark.skipif(has_rosbag2(), reason="rosbag2 is installed here")
 def test_bag_is_played_by_replay_node_where_rosbag2_is_absent(run_launch: Any, bag: Path) -> None:
     printed = run_launch(f"bag:={bag}", "preset:=tiny-cpu", "rate:=2.0")
-    assert "replay_node plays the bag" in printed
+    assert "replay_node plays the bag: ros2 bag play is not installed" in printed
     assert "waiting for a subscriber of /image" in printed
     assert "end of input after 6 images" in printed
     assert printed.count("process has finished cleanly") == 2, printed
 
 
-def test_bag_is_played_by_ros2_bag_play_into_the_nodes_topic(
-    run_launch: Any, bag: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def rosbag2(tmp_path: Path) -> dict[str, str]:
     """rosbag2 is in no package index: a stand-in for `ros2` tells how it was called."""
     installed = tmp_path / "prefix" / "share" / "ament_index" / "resource_index" / "packages"
     installed.mkdir(parents=True)
@@ -135,12 +134,17 @@ def test_bag_is_played_by_ros2_bag_play_into_the_nodes_topic(
     programs.mkdir()
     (programs / "ros2").write_text('#!/bin/sh\necho "called: ros2 $*"\n')
     (programs / "ros2").chmod(0o755)
-    paths = {
+    return {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "AMENT_PREFIX_PATH": f"{tmp_path / 'prefix'}:{os.environ['AMENT_PREFIX_PATH']}",
     }
+
+
+def test_bag_is_played_by_ros2_bag_play_into_the_nodes_topic(
+    run_launch: Any, bag: Path, rosbag2: dict[str, str]
+) -> None:
     common = (f"bag:={bag}", "preset:=tiny-cpu", "namespace:=robot1")
-    printed = run_launch(*common, "image:=seen/image", "rate:=2.0", "start_s:=1.5", **paths)
+    printed = run_launch(*common, "image:=seen/image", "rate:=2.0", "start_s:=1.5", **rosbag2)
     assert "listening on /robot1/seen/image (CompressedImage)" in printed
     assert printed.index("active: listening") < printed.index("called: ros2")
     assert (
@@ -149,18 +153,22 @@ def test_bag_is_played_by_ros2_bag_play_into_the_nodes_topic(
         "/front/camera_info:=/robot1/seen/camera_info\n"
     ) in printed
     # What it cannot do, replay_node does.
-    printed = run_launch(*common, "fov_deg:=60.0", **paths)
+    printed = run_launch(*common, "fov_deg:=60.0", **rosbag2)
     assert "called: ros2" not in printed
+    assert "replay_node plays the bag: ros2 bag play has no fov_deg" in printed
     assert "end of input after 6 images" in printed
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Path:
-    """A bag of three cameras."""
+    """A bag of three cameras and of static transforms."""
+    from dino_foresight_ros.media.bag_reader import typestore
     from dino_foresight_ros.media.bag_writer import create_bag
 
     bag = tmp_path / "rig"
+    tf = typestore().types["tf2_msgs/msg/TFMessage"](transforms=[])
     with create_bag(bag, "mcap") as writer:
+        writer.write("/tf_static", tf.__msgtype__, 1_700_000_000_000_000_000, tf, latched=True)
         for index in range(6):
             for camera in ("left", "front", "right"):
                 image = np.full((90, 160, 3), 40 * index, np.uint8)
@@ -176,8 +184,46 @@ def test_cameras_of_a_bag_are_found_by_name_and_only_those_are_played(
     for camera in ("front", "left"):
         assert f"listening on /rig/{camera}/image_raw (Image)" in printed
     assert "as recorded, /rig/front/image_raw, /rig/left/image_raw" in printed
+    # Played too, or named as skipped where tf2_msgs is not installed; the third camera is neither.
+    assert "/tf_static" in printed
+    assert "/rig/right" not in printed
     assert "end of input after 12 images" in printed
     assert printed.count("process has finished cleanly") == 2, printed
+
+
+def test_cameras_and_transforms_are_played_by_ros2_bag_play(
+    run_launch: Any, rig: Path, rosbag2: dict[str, str]
+) -> None:
+    printed = run_launch(f"bag:={rig}", "cameras:=front,left", "device:=cpu", **rosbag2)
+    assert "listening on /rig/left/image_raw (Image)" in printed
+    topics = "/rig/front/image_raw /rig/left/image_raw /tf_static"
+    assert f"called: ros2 bag play {rig} --clock --topics {topics}\n" in printed
+    assert "replay_node" not in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "frame"),
+    [
+        (["input:={rig}", "cameras:=left,front"], "left"),
+        (["bag:={rig}", "cameras:=right"], "right"),
+        (["input:={rig}", "topic:=rig/right/image_raw"], "right"),
+        (["input:={rig}", "topic:=/rig/right/image_raw", "frame_id:=mine"], "mine"),
+        (["input:={rig}", "cameras:=left", "frame_id:=mine"], "left"),
+        (["input:={rig}", "cameras:=left", "fixed_frame:=map"], "map"),
+        (["input:=/drive.mp4"], "camera_optical_frame"),
+        (["input:=/drive.mp4", "rviz:=false"], ""),
+    ],
+)
+def test_fixed_frame_is_that_of_the_first_images_unless_given(
+    module: Any, rig: Path, arguments: list[str], frame: str
+) -> None:
+    context = launch.LaunchContext()
+    context.launch_configurations["rviz"] = "true"
+    for name, value in (word.format(rig=rig).split(":=") for word in arguments):
+        context.launch_configurations[name] = value
+    for action in module.prepare(context):
+        action.execute(context)
+    assert context.launch_configurations.get("fixed_frame", "") == frame
 
 
 def test_a_camera_that_the_bag_lacks_ends_the_launch_with_those_it_has(
