@@ -1,26 +1,27 @@
 """overlay_node: draws what forecast_node predicts. Works on messages alone, on any machine.
 
 In: image, camera_info, foresight/forecast, foresight/labels.
-Out, each only while somebody subscribes to it: foresight/step_k/image_color (classes over the
-newest picture), foresight/step_k/points (predicted depth as a cloud, coloured by class),
-foresight/mosaic/image_color, foresight/markers.
+Out, each only while somebody subscribes to it: foresight/step_0/image_color (the picture that the
+forecast was made from), foresight/step_k/image_color (classes over that picture),
+foresight/step_k/depth_color (predicted depth in colours), foresight/step_k/points (metric depth as
+a cloud, coloured by class), foresight/mosaic/image_color, foresight/markers.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from builtin_interfaces.msg import Duration
-from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
+import cv2
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from std_msgs.msg import ColorRGBA
-from visualization_msgs.msg import Marker, MarkerArray
+from visualization_msgs.msg import MarkerArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, Labels
@@ -28,16 +29,16 @@ from dino_foresight_ros.render.annotate import annotate_step
 from dino_foresight_ros.render.depth import DepthScale
 from dino_foresight_ros.render.mosaic import Mosaic
 from dino_foresight_ros.render.palette import ClassPalette, Picture
-from dino_foresight_ros.render.theme import UNTRAINED_TAG
 from dino_foresight_ros.render.tiles import fit
 from dino_foresight_ros.render.views import Look, Moment, StepView
-from dino_foresight_ros.ros.camera_info import fits, scale_camera_info
+from dino_foresight_ros.ros.camera_info import scale_camera_info
+from dino_foresight_ros.ros.caption_markers import caption, caption_markers
 from dino_foresight_ros.ros.forecast_views import read_palette, read_step
 from dino_foresight_ros.ros.image_input import ImageInput
 from dino_foresight_ros.ros.images import image_to_msg, msg_to_rgb
 from dino_foresight_ros.ros.overlay_parameters import OVERLAY_PARAMETERS
 from dino_foresight_ros.ros.parameters import Parameters, usage
-from dino_foresight_ros.ros.point_clouds import depth_to_points
+from dino_foresight_ros.ros.point_clouds import depth_to_points, why_no_points
 from dino_foresight_ros.ros.qos import camera_info_input_qos, latched_qos, output_qos
 from dino_foresight_ros.ros.run import run_node
 from dino_foresight_ros.ros.stamps import NS_PER_S, time_to_ns
@@ -49,7 +50,10 @@ _KEPT_IMAGES = 32
 _NEAREST_NS = NS_PER_S // 5
 # Beyond this the clocks of stamps and node have nothing to do with each other (a played bag).
 _BELIEVABLE_AGE_MS = 60_000.0
-_MARKER_LIFETIME = Duration(sec=2)
+_SMALL_WIDTH = 480
+_KEPT_REASONS = 64
+# What drawing from a malformed message raises.
+_BROKEN = (InputError, ValueError, TypeError, ArithmeticError, LookupError, cv2.error)
 
 
 class OverlayNode(Node):
@@ -61,10 +65,15 @@ class OverlayNode(Node):
         self._pictures: OrderedDict[int, Image | CompressedImage] = OrderedDict()
         self._palette: ClassPalette | None = None
         self._info: CameraInfo | None = None
+        self._said: dict[str, float] = {}
         steps = range(1, self.parameters["steps"] + 1)
         advertise = self.create_publisher
         self._overlays = {
             k: advertise(Image, f"foresight/step_{k}/image_color", output_qos()) for k in steps
+        }
+        self._now = advertise(Image, "foresight/step_0/image_color", output_qos())
+        self._depths = {
+            k: advertise(Image, f"foresight/step_{k}/depth_color", output_qos()) for k in steps
         }
         self._clouds = {
             k: advertise(PointCloud2, f"foresight/step_{k}/points", output_qos()) for k in steps
@@ -82,7 +91,8 @@ class OverlayNode(Node):
 
     def _follow_listeners(self) -> None:
         """Listen only while somebody looks: the forecast node computes what is subscribed to."""
-        every = [*self._overlays.values(), *self._clouds.values(), self._mosaic, self._markers]
+        of_steps = (*self._overlays.values(), *self._depths.values(), *self._clouds.values())
+        every = [*of_steps, self._now, self._mosaic, self._markers]
         wanted = any(publisher.get_subscription_count() for publisher in every)
         if wanted and self._forecasts is None:
             compressed = self.parameters["image_transport"] == "compressed"
@@ -109,38 +119,67 @@ class OverlayNode(Node):
         self._info = message
 
     def _on_labels(self, message: Labels) -> None:
-        self._palette = read_palette(message)
+        with self._telling("labels ignored"):
+            self._palette = read_palette(message)
+
+    @contextmanager
+    def _telling(self, lead: str) -> Iterator[None]:
+        """One broken output, or message, leaves the others alone."""
+        try:
+            yield
+        except _BROKEN as error:
+            self._say(f"{lead}: {' '.join(str(error).split())}")
+
+    def _say(self, text: str) -> None:
+        """Warn once of what lasts; again where it comes back after a while."""
+        now_s = time.monotonic()
+        last_s = self._said.pop(text, None)
+        self._said[text] = now_s
+        if len(self._said) > _KEPT_REASONS:
+            self._said.pop(next(iter(self._said)))
+        if last_s is None or now_s - last_s > LOG_PERIOD_S:
+            self.get_logger().warning(text)
 
     def _on_forecast(self, message: Forecast) -> None:
-        try:
-            self._draw(message)
-        except (InputError, ValueError) as error:
-            text = " ".join(str(error).split())
-            self.get_logger().error(f"nothing drawn: {text}", throttle_duration_sec=LOG_PERIOD_S)
-
-    def _draw(self, message: Forecast) -> None:
-        views = {step.step: read_step(step) for step in message.steps}
+        views, metric = {}, {}
+        for step in message.steps:
+            with self._telling(f"step {step.step} not drawn"):
+                views[step.step] = read_step(step)
+                metric[step.step] = bool(step.depth_is_metric)
         age_ms = self._age_ms(message)
         if self._markers.get_subscription_count():
-            self._markers.publish(_captions(message, list(views.values()), age_ms))
-        for k, publisher in self._clouds.items():
-            if k in views and publisher.get_subscription_count():
-                self._publish_cloud(publisher, message, views[k])
-        wanted = [k for k, p in self._overlays.items() if k in views and p.get_subscription_count()]
-        if not wanted and not self._mosaic.get_subscription_count():
+            with self._telling("no captions"):
+                self._markers.publish(caption_markers(message, list(views.values()), age_ms))
+        for k in _wanted(self._depths, views):
+            with self._telling("no coloured depth"):
+                self._publish_depth(message, views[k], metric[k])
+        for k in _wanted(self._clouds, views):
+            with self._telling("no point cloud"):
+                self._publish_cloud(message, views[k], metric[k])
+        self._draw_on_picture(message, views, age_ms, any(metric.values()))
+
+    def _draw_on_picture(
+        self, message: Forecast, views: dict[int, StepView], age_ms: float | None, is_metric: bool
+    ) -> None:
+        steps = _wanted(self._overlays, views)
+        others = (self._now, self._mosaic)
+        if not steps and not any(publisher.get_subscription_count() for publisher in others):
             return
-        image = self._picture_of(time_to_ns(message.header.stamp))
-        if image is None:
-            self.get_logger().warning(
-                f"no picture on {self.resolve_topic_name('image')} with the forecast's time stamp; "
-                "remap image to the topic that forecast_node listens to",
-                throttle_duration_sec=LOG_PERIOD_S,
-            )
-            return
-        for k in wanted:
-            self._publish_overlay(message, image, views[k], age_ms)
-        if self._mosaic.get_subscription_count():
-            self._publish_mosaic(message, image, tuple(views.values()))
+        with self._telling("picture not drawn on"):
+            image = self._picture_of(time_to_ns(message.header.stamp))
+            if image is None:
+                raise InputError(
+                    f"no picture on {self.resolve_topic_name('image')} with the forecast's time "
+                    "stamp; remap image to the topic that forecast_node listens to"
+                )
+            if self._now.get_subscription_count():
+                self._now.publish(image_to_msg(_small(image), "rgb8", message.header))
+            for k in steps:
+                with self._telling(f"no overlay of step {k}"):
+                    self._publish_overlay(message, image, views[k], age_ms)
+            if self._mosaic.get_subscription_count():
+                with self._telling("no mosaic"):
+                    self._publish_mosaic(message, image, tuple(views.values()), is_metric)
 
     def _picture_of(self, stamp_ns: int) -> Picture | None:
         """The picture with this stamp, or the nearest one shortly before or after."""
@@ -173,10 +212,9 @@ class OverlayNode(Node):
         self._overlays[view.step].publish(image_to_msg(drawn, "rgb8", message.header))
 
     def _publish_mosaic(
-        self, message: Forecast, image: Picture, views: tuple[StepView, ...]
+        self, message: Forecast, image: Picture, views: tuple[StepView, ...], is_metric: bool
     ) -> None:
         has_depth = any(view.depth is not None for view in views)
-        is_metric = any(step.depth_is_metric for step in message.steps)
         stamp_ns = time_to_ns(message.header.stamp)
         look = Look(
             self._palette,
@@ -188,27 +226,27 @@ class OverlayNode(Node):
         aspect = image.shape[1] / image.shape[0]
         steps = [view.step for view in views][:4]
         mosaic = Mosaic(look, steps, aspect, self.parameters["mosaic_width"])
-        small = fit(image, (round(480 / aspect), 480)) if image.shape[1] > 480 else image
-        moment = Moment(small, stamp_ns, views, message.latency * 1000.0)
+        moment = Moment(_small(image), stamp_ns, views, message.latency * 1000.0)
         drawn = mosaic.draw(moment)
         self._mosaic.publish(image_to_msg(drawn, "rgb8", message.header))
 
-    def _publish_cloud(self, publisher: Any, message: Forecast, view: StepView) -> None:
-        is_metric = any(s.depth_is_metric for s in message.steps if s.step == view.step)
-        if view.depth is None or not is_metric:
-            self._say_no_cloud("the forecast has no metric depth")
+    def _publish_depth(self, message: Forecast, view: StepView, is_metric: bool) -> None:
+        if view.depth is None:
+            self._say("no coloured depth: no depth is forecast")
             return
-        if self._info is None:
-            self._say_no_cloud("no camera_info came")
+        colors = DepthScale.fixed(is_metric).colorize(view.depth)
+        self._depths[view.step].publish(image_to_msg(colors, "rgb8", message.header))
+
+    def _publish_cloud(self, message: Forecast, view: StepView, is_metric: bool) -> None:
+        # The forecast is of the whole view, at the head's own aspect ratio.
+        why = why_no_points(view.depth, is_metric, self._info, self._picture_size())
+        if why or view.depth is None or self._info is None:
+            self._say(f"no point cloud: {why}")
             return
         size = (view.depth.shape[0], view.depth.shape[1])
-        # The forecast is of the whole view, at the head's own aspect ratio.
-        if self._pictures and not fits(self._info, self._picture_size()):
-            self._say_no_cloud("camera_info is of another camera than the pictures")
-            return
-        colors = None
-        if view.segmentation is not None and self._palette is not None:
-            colors = self._palette.colorize(view.segmentation)
+        ids, colors = view.segmentation, None
+        if ids is not None and ids.shape == size and self._palette is not None:
+            colors = self._palette.colorize(ids)
         cloud = depth_to_points(
             view.depth,
             colors,
@@ -217,50 +255,28 @@ class OverlayNode(Node):
             self.parameters["point_stride"],
             self.parameters["max_depth_m"],
         )
-        publisher.publish(cloud)
+        self._clouds[view.step].publish(cloud)
 
-    def _picture_size(self) -> tuple[int, int]:
+    def _picture_size(self) -> tuple[int, int] | None:
+        if not self._pictures:
+            return None
         newest = next(reversed(self._pictures.values()))
         if isinstance(newest, Image):
             return newest.height, newest.width
         shape = msg_to_rgb(newest).shape
         return shape[0], shape[1]
 
-    def _say_no_cloud(self, why: str) -> None:
-        self.get_logger().warning(f"no point cloud: {why}", throttle_duration_sec=LOG_PERIOD_S)
+
+def _wanted(publishers: dict[int, Any], views: dict[int, StepView]) -> list[int]:
+    """The predicted steps that somebody looks at."""
+    return [k for k, p in publishers.items() if k in views and p.get_subscription_count()]
 
 
-def caption(view: StepView, age_ms: float | None) -> str:
-    """What stands on a picture: step, horizon and age."""
-    text = f"step {view.step}   t+{view.horizon_s:.2f} s"
-    return text if age_ms is None else f"{text}   age {age_ms:.0f} ms"
-
-
-def _captions(message: Forecast, views: Sequence[StepView], age_ms: float | None) -> MarkerArray:
-    """A line of text per step, side by side above the view, in the camera's optical frame."""
-    markers = []
-    for place, view in enumerate(views):
-        text = caption(view, age_ms)
-        if not message.trained:
-            text = f"{text} ({UNTRAINED_TAG})"
-        markers.append(
-            Marker(
-                header=message.header,
-                ns="foresight",
-                id=view.step,
-                type=Marker.TEXT_VIEW_FACING,
-                action=Marker.ADD,
-                pose=Pose(
-                    position=Point(x=0.0, y=-3.0 - 0.6 * place, z=8.0),
-                    orientation=Quaternion(w=1.0),
-                ),
-                scale=Vector3(z=0.5),
-                color=ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
-                lifetime=_MARKER_LIFETIME,
-                text=text,
-            )
-        )
-    return MarkerArray(markers=markers)
+def _small(image: Picture) -> Picture:
+    height, width = image.shape[:2]
+    if width <= _SMALL_WIDTH:
+        return image
+    return fit(image, (max(1, round(height * _SMALL_WIDTH / width)), _SMALL_WIDTH))
 
 
 def main(args: Sequence[str] | None = None) -> int:

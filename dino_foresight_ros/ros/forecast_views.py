@@ -19,16 +19,29 @@ _FEATURE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def read_palette(labels: Labels | None) -> ClassPalette | None:
-    """Names and colours of the classes; None without a segmentation head."""
+    """Names and colours of the classes; None without a segmentation head.
+
+    Raises:
+        InputError: names and colours do not fit each other.
+    """
     if labels is None or not labels.names:
         return None
+    if len(labels.palette) != 3 * len(labels.names):
+        raise InputError(
+            f"labels have {len(labels.names)} class names but {len(labels.palette)} palette "
+            f"values; {3 * len(labels.names)} are needed (r, g, b of each class)"
+        )
     flat = [int(value) for value in labels.palette]
     colors = tuple(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
     return ClassPalette(tuple(labels.names), colors, int(labels.unlabelled))
 
 
 def read_step(step: ForecastStep) -> StepView:
-    """One predicted instant."""
+    """One predicted instant.
+
+    Raises:
+        InputError: data that do not fit the sizes of an image.
+    """
     return StepView(
         step=step.step,
         horizon_s=step.horizon,
@@ -43,13 +56,22 @@ def read_values(message: Image, kind: DTypeLike, channels: int = 1) -> NDArray[A
     """(H, W) values of an image of this type (mono8, 32FC1); None for an empty one.
 
     Of several channels (32FC3) they are (H, W, channels).
+
+    Raises:
+        InputError: data that do not fit the sizes.
     """
     if message.width == 0 or message.height == 0:
         return None
     native = np.dtype(kind)
     stored = native.newbyteorder(">" if message.is_bigendian else "<")
+    needed = message.width * channels * stored.itemsize
+    if len(message.data) != message.height * message.step or message.step < needed:
+        raise InputError(
+            f"a forecast image of {message.width}x{message.height} pixels, {message.encoding}, "
+            f"with rows of {message.step} bytes does not fit {len(message.data)} bytes"
+        )
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    values = rows[:, : message.width * channels * stored.itemsize].copy().view(stored)
+    values = rows[:, :needed].copy().view(stored)
     if channels > 1:
         values = values.reshape(message.height, message.width, channels)
     return values.astype(native, copy=False)

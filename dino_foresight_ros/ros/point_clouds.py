@@ -9,7 +9,53 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from dino_foresight_ros.ros.camera_info import fits, image_size_of
+
 _POINT_BYTES = 16
+_NO_FOCAL_LENGTH = "camera_info has no focal length: the camera is not calibrated"
+
+
+def intrinsics_of(info: CameraInfo) -> NDArray[np.float64] | None:
+    """(3, 3) pinhole matrix of the pictures; None of a camera that is not calibrated.
+
+    The left part of P where P is set, else K. P holds for rectified pictures, and RViz's
+    DepthCloud reads it too. Pictures that are not rectified are distorted, so that no pinhole
+    matrix is exact for them.
+    """
+    rectified = np.array(info.p, np.float64).reshape(3, 4)[:, :3]
+    for matrix in (rectified, np.array(info.k, np.float64).reshape(3, 3)):
+        if np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0:
+            return matrix
+    return None
+
+
+def why_no_points(
+    depth: NDArray[np.float32] | None,
+    is_metric: bool,
+    info: CameraInfo | None,
+    picture_size: tuple[int, int] | None,
+) -> str:
+    """Why depth cannot be shown as points; empty where it can.
+
+    Args:
+        depth: (H, W), None where no depth is forecast.
+        is_metric: whether it is in metres.
+        info: the camera's own camera_info, not scaled; None before the first.
+        picture_size: (height, width) of its pictures, None before the first.
+    """
+    if depth is None or not depth.size:
+        return "no depth is forecast"
+    if not is_metric:
+        return "the forecast has no metric depth"
+    if info is None:
+        return "no camera_info came"
+    if min(image_size_of(info)) <= 0:
+        return "camera_info has no image size: the camera is not calibrated"
+    if intrinsics_of(info) is None:
+        return _NO_FOCAL_LENGTH
+    if picture_size is not None and not fits(info, picture_size):
+        return "camera_info is of another camera than the pictures"
+    return ""
 
 
 def depth_to_points(
@@ -25,8 +71,8 @@ def depth_to_points(
     Args:
         depth: (H, W) metres along the optical axis, NaN unknown.
         colors: (H, W, 3) uint8 RGB; None gives white points.
-        info: intrinsics of these images (K; distortion is not undone: predicted images are of the
-            camera's own view, so give a rectified one for exact points).
+        info: intrinsics of these images, see `intrinsics_of` (distortion is not undone: predicted
+            images are of the camera's own view, so give a rectified one for exact points).
         header: the cloud's, frame_id the optical frame (x right, y down, z forward).
         stride: 1 takes every pixel.
         max_depth_m: farther points are left out.
@@ -74,7 +120,7 @@ def back_project(
 
     Args:
         depth: (H, W) metres along the optical axis, NaN unknown.
-        info: intrinsics of these images.
+        info: intrinsics of these images, see `intrinsics_of`.
         stride: 1 takes every pixel.
         max_depth_m: farther points are left out.
 
@@ -86,13 +132,14 @@ def back_project(
         ValueError: the info has another size or no focal length.
     """
     height, width = depth.shape
-    fx, fy, cx, cy = float(info.k[0]), float(info.k[4]), float(info.k[2]), float(info.k[5])
+    matrix = intrinsics_of(info)
     if (info.height, info.width) != (height, width):
         raise ValueError(
             f"camera_info is for {info.width}x{info.height}, the depth is {width}x{height}"
         )
-    if not (fx > 0 and fy > 0):
-        raise ValueError("camera_info has no focal length: the camera is not calibrated")
+    if matrix is None:
+        raise ValueError(_NO_FOCAL_LENGTH)
+    fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
     v, u = np.mgrid[0:height:stride, 0:width:stride]
     z = depth[::stride, ::stride]
     with np.errstate(invalid="ignore"):

@@ -23,7 +23,7 @@ from dino_foresight_ros.ros.forecast_views import read_palette, read_step
 from dino_foresight_ros.ros.image_input import ImageInput
 from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.parameters import Parameters
-from dino_foresight_ros.ros.point_clouds import back_project
+from dino_foresight_ros.ros.point_clouds import back_project, intrinsics_of, why_no_points
 from dino_foresight_ros.ros.qos import camera_info_input_qos, latched_qos, output_qos
 from dino_foresight_ros.ros.rate_limit import RateLimit
 from dino_foresight_ros.ros.stamps import time_to_ns
@@ -74,7 +74,7 @@ class ViewCamera:
         self._model = _Model()
         self._info: CameraInfo | None = None
         self._picture_size: tuple[int, int] | None = None
-        self._intrinsics: CameraInfo | None = None
+        self._intrinsics: NDArray[np.float64] | None = None
         self._newest_ns: int | None = None
         self._why_no_points = ""
         self._picture_limit, self._forecast_limit = RateLimit(), RateLimit()
@@ -123,13 +123,12 @@ class ViewCamera:
     def _follow_camera_info(self) -> None:
         """Tell the scene of new intrinsics, for pictures of the size that it shows."""
         info, size = self._info, self._picture_size
-        if info is None or size is None or not fits(info, size) or not info.k[0] > 0:
+        if info is None or size is None or not fits(info, size):
             return
         scaled = scale_camera_info(info, self._scene.shown_size(*size))
-        known = self._intrinsics
-        if known is None or not np.array_equal(known.k, scaled.k):
-            self._intrinsics = scaled
-            matrix = np.array(scaled.k, np.float64).reshape(3, 3)
+        matrix, known = intrinsics_of(scaled), self._intrinsics
+        if matrix is not None and (known is None or not np.array_equal(known, matrix)):
+            self._intrinsics = matrix
             self._scene.set_camera(Intrinsics(matrix, (scaled.height, scaled.width)))
 
     def _on_labels(self, message: Labels) -> None:
@@ -164,7 +163,7 @@ class ViewCamera:
 
     def _add_points(self, stamp_ns: int, step: ForecastStep, view: StepView) -> bool:
         info, size = self._info, self._picture_size
-        self._why_no_points = _why_no_points(step, view, info, size)
+        self._why_no_points = why_no_points(view.depth, step.depth_is_metric, info, size)
         if self._why_no_points or view.depth is None or info is None:
             return False
         height, width = view.depth.shape
@@ -230,20 +229,3 @@ class ViewCamera:
             lines.append(f"no 3D points: {self._why_no_points}")
         lines.append(f"`{self.source.image}`\n`{self.source.folder}/forecast`")
         return "\n\n".join(lines)
-
-
-def _why_no_points(
-    step: ForecastStep, view: StepView, info: CameraInfo | None, size: tuple[int, int] | None
-) -> str:
-    """Why depth cannot be shown as points; empty where it can."""
-    if view.depth is None:
-        return "no depth is forecast"
-    if not step.depth_is_metric:
-        return "depth is not in metres"
-    if info is None:
-        return "no camera_info came"
-    if not info.k[0] > 0:
-        return "camera_info has no focal length"
-    if size is not None and not fits(info, size):
-        return "camera_info is of another camera than the pictures"
-    return ""

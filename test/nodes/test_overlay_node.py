@@ -81,6 +81,12 @@ class Scene:
             Labels(names=["a", "b", "c"], palette=PALETTE.reshape(-1).tolist(), unlabelled=255)
         )
         self.now_ns = STAMP_NS
+        self.calibration: dict[str, Any] = {
+            "k": K,
+            "p": [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0],
+            "width": SIZE[1],
+            "height": SIZE[0],
+        }
 
     def listen(self, kind: type, topic: str) -> list[Any]:
         kept = self.client.subscribe(kind, topic)
@@ -98,9 +104,7 @@ class Scene:
         for _ in range(60):
             self.now_ns += 200_000_000
             self.client.publish(self.now_ns, SIZE)
-            info = CameraInfo(header=header_at(self.now_ns), k=K, width=SIZE[1], height=SIZE[0])
-            info.p = [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]
-            self.info.publish(info)
+            self.info.publish(CameraInfo(header=header_at(self.now_ns), **self.calibration))
             self.client.spin_for(0.1)
             self.forecasts.publish(forecast(self.now_ns, **fields))
             # Not just anything new, which may be late and of the last round.
@@ -193,6 +197,76 @@ def test_relative_depth_gives_no_cloud_and_says_why(scene: Scene):
         scene.play(markers, metric=False)
     assert not clouds
     assert "no metric depth" in scene.node.text
+
+
+def test_an_uncalibrated_camera_costs_the_clouds_only(scene: Scene):
+    clouds = scene.client.subscribe(PointCloud2, "foresight/step_1/points")
+    overlays = scene.listen(Image, "foresight/step_1/image_color")
+    scene.calibration |= {"k": [0.0] * 9, "p": [0.0] * 12}
+    scene.play(overlays)
+    clouds.clear()
+    for _ in range(3):
+        scene.play(overlays)
+    assert not clouds
+    assert scene.node.text.count("no point cloud: camera_info has no focal length") == 1
+
+
+def test_a_camera_info_without_a_size_does_not_end_the_node(scene: Scene):
+    """Before the first picture too, with which its size could be compared."""
+    scene.client.subscribe(PointCloud2, "foresight/step_1/points")
+    markers = scene.listen(MarkerArray, "foresight/markers")
+    for i in range(20):
+        scene.info.publish(CameraInfo())
+        scene.client.spin_for(0.1)
+        scene.forecasts.publish(forecast(STAMP_NS + i))
+        if scene.client.spin_until(lambda: "has no image size" in scene.node.text, 0.5):
+            break
+    assert scene.node.text.count("no point cloud: camera_info has no image size") == 1
+    scene.play(markers)
+
+
+def test_malformed_labels_are_told_and_change_nothing(scene: Scene):
+    kept = scene.listen(Image, "foresight/step_2/image_color")
+    for _ in range(3):
+        scene.labels.publish(Labels(names=["a", "b"], palette=[1, 2, 3, 4], unlabelled=255))
+        scene.client.spin_for(0.1)
+    told = "labels ignored: labels have 2 class names but 4 palette values; 6 are needed"
+    assert scene.client.spin_until(lambda: told in scene.node.text)
+    scene.play(kept)
+    mixed = PALETTE[2] * 0.5 + picture(scene.now_ns, SIZE)[200, 300] * 0.5
+    np.testing.assert_allclose(as_rgb(kept[-1])[200, 300], mixed, atol=1)
+    assert scene.node.text.count("labels ignored") == 1
+
+
+def test_a_broken_step_leaves_the_others_alone(scene: Scene):
+    kept = scene.listen(Image, "foresight/step_2/image_color")
+    scene.play(kept)
+    drawn = len(kept)
+    broken = forecast(scene.now_ns)
+    broken.steps[0].depth.step = 3
+    scene.forecasts.publish(broken)
+    assert scene.client.spin_until(lambda: len(kept) > drawn), scene.node.text
+    assert "step 1 not drawn: a forecast image of 40x24 pixels" in scene.node.text
+
+
+def test_the_picture_of_now_is_the_one_that_was_forecast_from(scene: Scene):
+    kept = scene.listen(Image, "foresight/step_0/image_color")
+    stamp_ns = scene.play(kept)
+    np.testing.assert_array_equal(as_rgb(kept[-1]), picture(stamp_ns, SIZE))
+
+
+@pytest.mark.parametrize("metric", [True, False])
+def test_depth_is_coloured_near_bright_whatever_the_head(scene: Scene, metric: bool):
+    kept = scene.listen(Image, "foresight/step_1/depth_color")
+    stamp_ns = scene.play(kept, metric=metric)
+    drawn = as_rgb(kept[-1])
+    assert kept[-1].header == header_at(stamp_ns)
+    assert drawn.shape[:2] == SMALL
+    assert not drawn[0].any()  # unknown
+    # Row 1 has 500, the others 11: far as metres, near as inverse depth.
+    bright = drawn.astype(int).sum(2)
+    assert ((bright[1] < bright[2]) if metric else (bright[1] > bright[2])).all()
+    assert (bright[1:] > 0).all()
 
 
 def test_markers_tell_step_and_horizon(scene: Scene):

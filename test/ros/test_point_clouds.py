@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from dino_foresight_ros.ros.point_clouds import depth_to_points
+from dino_foresight_ros.ros.point_clouds import depth_to_points, why_no_points
 
 H, W = 5, 7
 
@@ -59,3 +59,39 @@ def test_an_uncalibrated_camera_or_another_size_is_refused():
         depth_to_points(depth(), None, info(k=[0.0] * 9), Header())
     with pytest.raises(ValueError, match="camera_info is for 8x5"):
         depth_to_points(depth(), None, info(width=8), Header())
+
+
+def test_rectified_pictures_have_the_focal_length_of_p():
+    p = [22.0, 0.0, 2.1, 5.0, 0.0, 26.0, 0.9, 0.0, 0.0, 0.0, 1.0, 0.0]
+    cloud = depth_to_points(depth(), None, info(p=p), Header())
+    points = np.frombuffer(bytes(cloud.data), np.float32).reshape(-1, 4)
+    # The second pixel of the first row: the first has no depth.
+    z = float(depth()[0, 1])
+    np.testing.assert_allclose(points[0, :3], [(1 - 2.1) * z / 22, (0 - 0.9) * z / 26, z], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "why"),
+    [
+        ({}, (2 * H, 2 * W), ""),
+        ({}, None, ""),
+        ({"k": [0.0] * 9}, None, "no focal length"),
+        ({"k": [float("nan")] * 9}, None, "no focal length"),
+        ({"width": 0, "height": 0}, None, "no image size"),
+        ({"width": 0, "height": 0}, (H, W), "no image size"),
+        ({"binning_x": 9}, None, "no image size"),
+        ({}, (H, 2 * W), "another camera"),
+    ],
+)
+def test_why_there_are_no_points(
+    changes: dict[str, object], size: tuple[int, int] | None, why: str
+):
+    said = why_no_points(depth(), True, info(**changes), size)
+    assert why in said
+    assert bool(said) == bool(why)
+
+
+def test_points_need_metric_depth_and_a_calibration():
+    assert "no depth" in why_no_points(None, True, info(), None)
+    assert "no metric depth" in why_no_points(depth(), False, info(), None)
+    assert "no camera_info" in why_no_points(depth(), True, None, None)
