@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -165,8 +165,16 @@ def compressed_format(compression: Compression) -> str:
 
 
 @contextmanager
-def create_bag(out: Path, storage: Storage = "mcap", *, force: bool = False) -> Iterator[BagWriter]:
+def create_bag(
+    out: Path,
+    storage: Storage = "mcap",
+    *,
+    force: bool = False,
+    check: Callable[[Path], None] = lambda bag: None,
+) -> Iterator[BagWriter]:
     """Write a new bag folder `out`; it appears only when everything was written.
+
+    `check` gets the closed bag before it appears, and keeps it from doing so by an error.
 
     Raises InputError when `out` exists (unless `force`, which replaces a bag) or cannot be made.
     """
@@ -182,6 +190,7 @@ def create_bag(out: Path, storage: Storage = "mcap", *, force: bool = False) -> 
         unfinished = scratch / out.name
         with Writer(unfinished, version=_BAG_VERSION, storage_plugin=plugin) as writer:
             yield BagWriter(writer)
+        check(unfinished)
         if out.exists():
             out.rename(scratch / "replaced")
         unfinished.rename(out)
