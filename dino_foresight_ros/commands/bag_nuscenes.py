@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ def add_parser(below: Any) -> None:
         description="Reads the official JSON tables and files. The bag has the cameras' own JPEG "
         "bytes on /cam_front/image_rect/compressed and so on, camera_info beside them, /tf (map to "
         "base_link), /tf_static (base_link to each sensor) and /odom, all with the sensors' time "
-        "stamps. With --scene all (or several), --out is a folder with a bag per scene; run again, "
-        "it goes on behind the scenes that are finished.",
+        "stamps. With --scene all (or several), --out is a folder with a bag per scene; scenes "
+        "whose files are missing are left out and listed at the end. Run again, it goes on behind "
+        "the bags that are complete.",
     )
     add = parser.add_argument
     add("--dataroot", type=Path, required=True, metavar="DIR", help="holds samples/ and sweeps/")
@@ -37,11 +40,11 @@ def add_parser(below: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the bags."""
     from dino_foresight_ros.media.bag_writer import check_output
-    from dino_foresight_ros.nuscenes.bag import Wishes
+    from dino_foresight_ros.nuscenes.bag import Wishes, scene_rows
     from dino_foresight_ros.nuscenes.tables import Tables
 
-    tables = Tables(args.dataroot.expanduser(), args.version)
-    scenes = tables.scene_names(args.scene)
+    tables = Tables(args.dataroot.expanduser(), args.version, _watch)
+    names = tables.scene_names(args.scene)
     wishes = Wishes(
         cameras=_cameras(args.cameras, tables.channels("camera")),
         sweeps=not args.keyframes_only,
@@ -50,18 +53,51 @@ def run(args: argparse.Namespace) -> int:
         storage=args.storage,
     )
     out = args.out.expanduser()
-    if len(scenes) == 1 and args.scene != "all":
-        check_output(out, args.force)
-        _write(tables, scenes[0], wishes, out, args.force)
-        return 0
-    if (out / "metadata.yaml").exists():
+    if len(names) == 1 and args.scene != "all":
+        outs = {names[0]: out}
+    elif (out / "metadata.yaml").exists():
         raise InputError(f"{out} is a bag; several scenes need a folder for their bags")
-    for name in scenes:
-        if (out / name).exists() and not args.force:
-            print(f"{out / name}: there already")
-        else:
-            _write(tables, name, wishes, out / name, args.force)
+    else:
+        outs = {name: out / name for name in names}
+    if args.force:  # known now rather than after minutes of reading
+        for path in outs.values():
+            check_output(path, force=True)
+    _write_all(scene_rows(tables, names, wishes), wishes.storage, outs, args.force)
     return 0
+
+
+def _write_all(rows: Any, storage: Any, outs: dict[str, Path], force: bool) -> None:
+    """Write the scenes that are not there yet; of several, a bad one does not stop the others."""
+    from dino_foresight_ros.nuscenes.bag import check_finished
+    from dino_foresight_ros.nuscenes.scenes import SceneError
+
+    done = [name for name, out in outs.items() if out.exists() and not force]
+    for name in done:
+        check_finished(rows.load(name), storage, outs[name])
+    failed: list[str] = []
+    for name, out in outs.items():
+        if name in done:
+            print(f"{out}: there already, complete")
+            continue
+        try:
+            _write(rows.load(name), storage, out, force)
+        except SceneError as error:
+            if len(outs) == 1:
+                raise
+            failed.append(f"{name}: {error}")
+    for line in failed:
+        print(line, file=sys.stderr)
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(outs)} scenes were not written, for the reasons above"
+        )
+
+
+def _watch(table: str, rows: Iterable[Any]) -> Iterable[Any]:
+    """Show how many rows of a large table were read."""
+    from tqdm import tqdm
+
+    return tqdm(rows, desc=f"reading {table}.json", unit="row", leave=False, delay=1)
 
 
 def _cameras(text: str | None, valid: tuple[str, ...]) -> tuple[str, ...]:
@@ -74,18 +110,18 @@ def _cameras(text: str | None, valid: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _write(tables: Any, name: str, wishes: Any, out: Path, force: bool) -> None:
+def _write(scene: Any, storage: Any, out: Path, force: bool) -> None:
     from tqdm import tqdm
 
     from dino_foresight_ros.nuscenes.bag import write_scene
 
-    with tqdm(unit="message", desc=name) as bar:
+    with tqdm(unit="message", desc=scene.name) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        counts = write_scene(tables, name, wishes, out, force, progress)
+        counts = write_scene(scene, out, storage, force, progress)
     print(f"{out}: {sum(counts.values())} messages, read back and counted")
     for topic in sorted(counts):
         print(f"  {topic}  {counts[topic]}")

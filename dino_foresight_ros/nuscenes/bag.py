@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,9 @@ from dino_foresight_ros.media.bag_writer import Storage, create_bag
 from dino_foresight_ros.media.source import NS_PER_S
 from dino_foresight_ros.media.transforms import rotation_matrix
 from dino_foresight_ros.nuscenes import messages
-from dino_foresight_ros.nuscenes.tables import Reading, Scene, Sensor, Tables, Transform
+from dino_foresight_ros.nuscenes.rows import Transform
+from dino_foresight_ros.nuscenes.scenes import Reading, Scene, SceneError, SceneRows
+from dino_foresight_ros.nuscenes.tables import Sensor, Tables
 
 LIDAR = "LIDAR_TOP"
 
@@ -52,21 +54,26 @@ class Item(NamedTuple):
     latched: bool = False
 
 
+def scene_rows(tables: Tables, names: Collection[str], wishes: Wishes) -> SceneRows:
+    """Collect what the bags of some scenes are made of; errors as of `SceneRows`."""
+    cameras = wishes.cameras or tables.channels("camera")
+    channels = (*cameras, LIDAR) if wishes.lidar else cameras
+    return SceneRows(tables, names, channels, wishes.sweeps, wishes.annotations)
+
+
 def write_scene(
-    tables: Tables,
-    name: str,
-    wishes: Wishes,
+    scene: Scene,
     out: Path,
+    storage: Storage = "mcap",
     force: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, int]:
     """Write one scene.
 
     Args:
-        tables: of the data set.
-        name: of the scene.
-        wishes: what the bag shall hold.
+        scene: as wanted.
         out: rosbag2 folder; it appears when it is complete and checked.
+        storage: mcap or sqlite3.
         force: replace an existing bag.
         on_progress: called with the numbers of messages written and to be written.
 
@@ -74,26 +81,25 @@ def write_scene(
         Number of messages by topic.
 
     Raises:
-        InputError: rows or files are missing (named), `out` exists, or what was written cannot be
-            read back in full.
+        SceneError: files are missing or damaged (named).
+        InputError: `out` exists, cannot be written, or cannot be read back in full.
     """
-    cameras = wishes.cameras or tables.channels("camera")
-    channels = (*cameras, LIDAR) if wishes.lidar else cameras
-    scene = tables.load(name, channels, wishes.sweeps, wishes.annotations)
-    if not scene.readings:
-        raise InputError(f"{tables.folder}: {name} has no data of {', '.join(channels)}")
-    items = sorted(_items(scene), key=lambda item: item.stamp_ns)
-    with create_bag(out, wishes.storage, force=force) as bag:
+    _check_files(scene)
+    items = _in_order(scene)
+    counts = dict(Counter(item.topic for item in items))
+
+    def check(bag: Path) -> None:
+        check_counts(bag, counts, out)
+
+    with create_bag(out, storage, force=force, check=check) as bag:
         for number, item in enumerate(items):
             bag.write(item.topic, item.msgtype, item.stamp_ns, item.make(), latched=item.latched)
             on_progress(number + 1, len(items))
-    counts = dict(Counter(item.topic for item in items))
-    check_counts(out, counts)
     return counts
 
 
-def check_counts(bag: Path, expected: dict[str, int]) -> None:
-    """Read a bag through and compare its messages with what was written.
+def check_counts(bag: Path, expected: dict[str, int], out: Path) -> None:
+    """Read a bag through, which is to become `out`, and compare it with what was written.
 
     Raises:
         InputError: they differ.
@@ -104,12 +110,70 @@ def check_counts(bag: Path, expected: dict[str, int]) -> None:
     finally:
         reader.close()
     if found != expected or reader.damage:
-        wrong = [t for t in expected if found[t] != expected[t]]
+        wrong = [
+            f"{t} has {found[t]} of {expected[t]} messages" for t in _differing(found, expected)
+        ]
+        reason = "; ".join([*([reader.damage] if reader.damage else []), *wrong])
         raise InputError(
-            f"{bag} is incomplete ({reader.damage or 'it can be read'}): "
-            + ", ".join(f"{t} has {found[t]} of {expected[t]} messages" for t in wrong)
-            + "; write it again with --force"
+            f"{out} was not written, because its messages could not be read back ({reason}); "
+            "check the disk and write it again"
         )
+
+
+def check_finished(scene: Scene, storage: Storage, out: Path) -> None:
+    """Compare an existing bag with what would be written there, by its index.
+
+    Raises:
+        InputError: it holds something else (what, is named), is damaged or is no bag.
+    """
+    items = _in_order(scene)
+    expected = Counter(item.topic for item in items)
+    reason = _difference(out, expected, items[0].stamp_ns, storage)
+    if reason:
+        raise InputError(
+            f"{out} is there, but is not the bag wanted of {scene.name}: {reason}; choose another "
+            "--out, or replace it with --force"
+        )
+
+
+def _difference(out: Path, expected: Counter[str], start_ns: int, storage: Storage) -> str:
+    """What is different, or nothing."""
+    try:
+        reader = BagReader(out)
+    except InputError as error:
+        return str(error)
+    reader.close()
+    found = {name: topic.message_count for name, topic in reader.topics.items()}
+    if reader.damage:
+        return reader.damage
+    wrong = _differing(found, expected)
+    if wrong:
+        first = wrong[0]
+        more = f", and {len(wrong) - 1} more topics differ" if len(wrong) > 1 else ""
+        return f"{first} has {found.get(first, 0)} messages, not {expected[first]}{more}"
+    if reader.start_ns != start_ns:
+        return "it begins at another time"
+    if not any(out.glob("*.mcap" if storage == "mcap" else "*.db3")):
+        return f"its storage is not {storage}"
+    return ""
+
+
+def _differing(found: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+    topics = sorted({*found, *expected})
+    return [topic for topic in topics if found.get(topic, 0) != expected.get(topic, 0)]
+
+
+def _check_files(scene: Scene) -> None:
+    missing = [reading.file for reading in scene.readings if not reading.file.is_file()]
+    if missing:
+        raise SceneError(
+            f"{missing[0]} is missing ({len(missing)} of {len(scene.readings)} files of "
+            f"{scene.name} are); unpack the archive that has it, or choose a scene that is there"
+        )
+
+
+def _in_order(scene: Scene) -> list[Item]:
+    return sorted(_items(scene), key=lambda item: item.stamp_ns)
 
 
 def camera_topic(sensor: Sensor) -> str:

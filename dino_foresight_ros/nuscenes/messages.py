@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import CLASS_IDS, WORLD_CLASSES
-from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.media.bag_reader import typestore
 from dino_foresight_ros.media.source import NS_PER_S
-from dino_foresight_ros.nuscenes.tables import Box, Reading, Sensor, Transform
+from dino_foresight_ros.nuscenes.rows import Transform
+from dino_foresight_ros.nuscenes.scenes import Box, Reading, SceneError
+from dino_foresight_ros.nuscenes.tables import Sensor
 
 MAP_FRAME = "map"
 BASE_FRAME = "base_link"
@@ -75,9 +78,9 @@ def odometry(stamp_ns: int, pose: Transform, linear: Any, angular: Any) -> Any:
 
 def picture(reading: Reading) -> Any:
     """sensor_msgs/CompressedImage with the file's own bytes."""
-    data = np.fromfile(reading.file, np.uint8)
+    data = _content(reading.file, np.uint8)
     if data[:3].tobytes() != b"\xff\xd8\xff":
-        raise InputError(f"{reading.file} is no JPEG file; download it again")
+        raise SceneError(f"{reading.file} is no JPEG file; download it again")
     return _make(
         "sensor_msgs/msg/CompressedImage",
         header=header(reading.stamp_ns, reading.sensor.frame_id),
@@ -115,9 +118,9 @@ def camera_info(reading: Reading) -> Any:
 
 def points(reading: Reading) -> Any:
     """sensor_msgs/PointCloud2 in the lidar's frame: x, y, z metres, intensity 0-255, ring."""
-    values = np.fromfile(reading.file, np.float32)
+    values = _content(reading.file, np.float32)
     if not values.size or values.size % _FILE_VALUES:
-        raise InputError(f"{reading.file} is no lidar sweep of 5 values a point; download it again")
+        raise SceneError(f"{reading.file} is no lidar sweep of 5 values a point; download it again")
     count = values.size // _FILE_VALUES
     fields = [
         _make("sensor_msgs/msg/PointField", name=name, offset=4 * i, datatype=_FLOAT32, count=1)
@@ -202,6 +205,13 @@ def static_frames(sensors: Sequence[Sensor], stamp_ns: int) -> Any:
     return transforms(
         [(stamp_ns, BASE_FRAME, sensor.frame_id, sensor.base_from_sensor) for sensor in sensors]
     )
+
+
+def _content(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
+    try:
+        return np.fromfile(file, dtype)
+    except OSError as error:
+        raise SceneError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _make(kind: str, **fields: Any) -> Any:

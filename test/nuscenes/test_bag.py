@@ -179,24 +179,6 @@ def test_a_camera_of_the_bag_plays_like_any_other(data: NuScenesSet, bag: Path):
     assert error.mean() < 8  # JPEG
 
 
-def test_all_scenes_go_on_where_they_were(
-    data: NuScenesSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    out = tmp_path / "all"
-    options = ("--cameras", "CAM_FRONT", "--keyframes-only")
-    assert convert(data.root, out, *options, scene="all") == 0
-    first = (out / "scene-0061" / "metadata.yaml").stat().st_mtime_ns
-    assert len(read(out / "scene-0062")["/cam_front/image_rect/compressed"]) == 3
-    for path in (out / "scene-0062").iterdir():
-        path.unlink()
-    (out / "scene-0062").rmdir()
-    capsys.readouterr()
-    assert convert(data.root, out, *options, scene="all") == 0
-    assert "scene-0061: there already" in capsys.readouterr().out
-    assert (out / "scene-0061" / "metadata.yaml").stat().st_mtime_ns == first
-    assert (out / "scene-0062" / "metadata.yaml").exists()
-
-
 def test_rows_about_what_a_subset_lacks_are_no_fault(data: NuScenesSet, bag: Path):
     """As v1.0-mini has them: maps of foreign logs, radars without files, links to nowhere."""
     logs = {row["token"] for row in data.tables["log"]}
