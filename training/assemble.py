@@ -10,7 +10,7 @@ from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
-from .encoders import encoder_origin, load_encoder
+from .encoders import encoder_origin, is_trained, load_encoder
 from .model_parts import TrainedHead, load_forecaster, load_head, load_pca
 from .parts import Part, code_version
 from .pca_fit import pca_origin
@@ -28,7 +28,7 @@ def assemble(
     frame_interval_s: float | None = None,
     licence: str | None = None,
 ) -> Bundle:
-    """Load parts and put them together.
+    """Load parts and put them together; random weights in any make an untrained bundle.
 
     Args:
         encoder: as `load_encoder` takes it.
@@ -67,7 +67,7 @@ def assemble(
         heads={task: head.head for task, head in trained.items()},
         tasks={task: head.task for task, head in trained.items()},
         frame_interval_s=interval_s,
-        trained=bool(forecaster_part.recipe.get("trained", True)),
+        trained=is_trained(module) and bool(forecaster_part.recipe.get("trained", True)),
         info=_info(module, pca_part, forecaster_part, head_parts, licence),
         inputs={task: head.reads for task, head in trained.items() if head.reads.layers},
     )

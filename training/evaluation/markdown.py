@@ -49,7 +49,8 @@ def _alt(name: str) -> str:
 
 def _head(report: Report) -> list[str]:
     bundle = report.bundle
-    warning = [] if bundle.trained else [f"**{UNTRAINED_TEXTS[0]}: every number here is noise.**"]
+    doubt = f"**{UNTRAINED_TEXTS[0]}: the numbers say nothing of a trained model.**"
+    warning = [] if bundle.trained else [doubt]
     height, width = bundle.image_size
     facts = (
         f"Bundle **{bundle.name}**: {bundle.encoder}, layers {list(bundle.layers)}, {width}x"

@@ -224,6 +224,7 @@ def test_trains_a_bundle_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert report["bundle"]["heads"] == ["segmentation"]
     assert report["bundle"]["frame_interval_s"] == pytest.approx(0.1)
     assert report["bundle"]["channels"] == 12
+    assert report["bundle"]["trained"] is False  # whatever was trained on random features
     assert report["features"][0]["clips"] >= 1
     assert report["labels"]
 
