@@ -263,10 +263,7 @@ def rviz_remappings(config: Path, camera: CameraTopics, namespace: str) -> list[
     topics = set(re.findall(r"(?:Value|Topic): (/\S+)", config.read_text()))
     # A DepthCloud finds the calibration by itself, beside the depth.
     topics |= {camera_info_beside(topic) for topic in topics if topic.endswith("/depth")}
-    # RViz asks for raw images, which drivers publish beside the compressed ones.
-    own = {"/image": camera.image.removesuffix("/compressed")}
-    for topic in topics - set(own):
-        own[topic] = camera.outputs + topic.removeprefix("/foresight")
+    own = {topic: camera.outputs + topic.removeprefix("/foresight") for topic in topics}
     return [(topic, full_name(namespace, name)) for topic, name in sorted(own.items())]
 
 

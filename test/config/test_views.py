@@ -25,7 +25,7 @@ from rclpy.qos import (
 
 from dino_foresight_ros.nodes import forecast_node, overlay_node, synthetic_camera_node
 
-# What RViz 2's own displays subscribe to, and the keys that they save besides Class and Name.
+# What RViz 2's own displays subscribe to.
 CLASSES = {
     "rviz_default_plugins/Image": "sensor_msgs/msg/Image",
     "rviz_default_plugins/PointCloud2": "sensor_msgs/msg/PointCloud2",
@@ -33,12 +33,68 @@ CLASSES = {
     "rviz_default_plugins/DepthCloud": "sensor_msgs/msg/Image",
     "rviz_default_plugins/TF": "",
 }
-TOPIC_KEYS = {
-    "Depth",
-    "Durability Policy",
-    "History Policy",
-    "Reliability Policy",
-    "Value",
+# The keys that they save, those of groups as group/key. RViz passes over keys it does not know.
+EVERY_DISPLAY = {"Class", "Enabled", "Name", "Value"}
+TOPIC = {
+    "Topic/Depth",
+    "Topic/Durability Policy",
+    "Topic/History Policy",
+    "Topic/Reliability Policy",
+    "Topic/Value",
+}
+POINTS = {
+    "Alpha",
+    "Autocompute Intensity Bounds",
+    "Autocompute Value Bounds/Max Value",
+    "Autocompute Value Bounds/Min Value",
+    "Autocompute Value Bounds/Value",
+    "Axis",
+    "Channel Name",
+    "Color",
+    "Color Transformer",
+    "Decay Time",
+    "Invert Rainbow",
+    "Max Color",
+    "Max Intensity",
+    "Min Color",
+    "Min Intensity",
+    "Position Transformer",
+    "Selectable",
+    "Size (Pixels)",
+    "Style",
+    "Use Fixed Frame",
+    "Use rainbow",
+}
+KEYS = {
+    "Image": TOPIC | {"Max Value", "Median window", "Min Value", "Normalize Range"},
+    "PointCloud2": TOPIC | POINTS | {"Topic/Filter size", "Size (m)"},
+    "MarkerArray": TOPIC | {"Namespaces"},
+    "DepthCloud": POINTS
+    | {
+        "Auto Size/Auto Size Factor",
+        "Auto Size/Value",
+        "Color Image Topic",
+        "Color Transport Hint",
+        "Depth Map Topic",
+        "Depth Map Transport Hint",
+        "Occlusion Compensation/Occlusion Time-Out",
+        "Occlusion Compensation/Value",
+        "Queue Size",
+        "Reliability Policy",
+        "Topic Filter",
+    },
+    "TF": {
+        "Filter (blacklist)",
+        "Filter (whitelist)",
+        "Frame Timeout",
+        "Frames/All Enabled",
+        "Marker Scale",
+        "Show Arrows",
+        "Show Axes",
+        "Show Names",
+        "Tree",
+        "Update Interval",
+    },
 }
 RELIABILITY = {
     "Reliable": ReliabilityPolicy.RELIABLE,
@@ -92,6 +148,15 @@ def displays(rviz: dict[str, Any]) -> list[dict[str, Any]]:
     return rviz["Visualization Manager"]["Displays"]
 
 
+def keys_of(group: dict[str, Any], lead: str = "") -> set[str]:
+    keys: set[str] = set()
+    for key, value in group.items():
+        keys |= (
+            keys_of(value, f"{lead}{key}/") if isinstance(value, dict) and value else {lead + key}
+        )
+    return keys
+
+
 def check_topic(graph: Client, name: str, kind: str, qos: QoSProfile) -> None:
     types = dict(graph.node.get_topic_names_and_types())
     assert types.get(name) == [kind], f"{name} is {types.get(name)}, {kind} is wanted"
@@ -108,8 +173,6 @@ def test_every_display_shows_a_topic_that_is_published(graph: Client, rviz: dict
         if not kind or "Topic" not in display:
             continue
         topic = display["Topic"]
-        assert set(topic) - {"Filter size"} == TOPIC_KEYS
-        assert ("Filter size" in topic) == (display["Class"].endswith("PointCloud2"))
         qos = QoSProfile(
             depth=topic["Depth"],
             reliability=RELIABILITY[topic["Reliability Policy"]],
@@ -134,21 +197,25 @@ def test_the_depth_cloud_finds_its_images_and_calibration(graph: Client, rviz: d
 
 def test_there_is_everything_for_steps_one_to_three(rviz: dict[str, Any]):
     values = [d["Topic"]["Value"] for d in displays(rviz) if "Topic" in d]
-    for ending in ("image_color", "depth", "points"):
+    for ending, now in (("image_color", {0}), ("depth_color", set()), ("points", set())):
         found = re.findall(rf"/foresight/step_(\d)/{ending}\b", "\n".join(values))
-        assert {int(k) for k in found} == ALL_STEPS
+        assert {int(k) for k in found} == ALL_STEPS | now
     kinds = {display["Class"].rpartition("/")[2] for display in displays(rviz)}
     assert kinds == {"Image", "PointCloud2", "DepthCloud", "MarkerArray", "TF"}
     names = [display["Name"] for display in displays(rviz)]
     assert len(set(names)) == len(names)
 
 
-def test_depth_images_have_a_fixed_range(rviz: dict[str, Any]):
-    """One far pixel must not darken all others, and colours must not flicker."""
+def test_pictures_are_there_with_every_head_and_transport(rviz: dict[str, Any]):
+    """A relative head publishes no /depth, a compressed camera no /image; overlay_node draws."""
+    shown = [d["Topic"]["Value"] for d in displays(rviz) if d["Class"].endswith("/Image")]
+    assert all(re.fullmatch(r"/foresight/\S+/(image|depth)_color", topic) for topic in shown)
+
+
+def test_every_display_has_the_keys_that_its_class_saves(rviz: dict[str, Any]):
     for display in displays(rviz):
-        if display["Class"].endswith("/Image") and display["Topic"]["Value"].endswith("depth"):
-            assert display["Normalize Range"] is False
-            assert 20 <= display["Max Value"] <= 200
+        wanted = KEYS[display["Class"].rpartition("/")[2]] | EVERY_DISPLAY
+        assert keys_of(display) == wanted, display["Name"]
 
 
 def test_the_file_has_what_rviz_writes(rviz: dict[str, Any]):
@@ -169,6 +236,12 @@ def test_every_topic_of_the_foxglove_layout_is_published(graph: Client, project_
     layout = json.loads(text)
     types = dict(graph.node.get_topic_names_and_types())
     configs = layout["configById"]
+    pictures = {c["imageMode"]["imageTopic"] for n, c in configs.items() if n.startswith("Image!")}
+    assert pictures == {
+        "/foresight/mosaic/image_color",
+        "/foresight/step_0/image_color",
+        *(f"/foresight/step_{k}/{what}_color" for k in ALL_STEPS for what in ("image", "depth")),
+    }
     for name, config in configs.items():
         kind = name.split("!")[0]
         if kind == "Image":
