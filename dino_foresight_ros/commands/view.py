@@ -34,6 +34,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help=".rrd for rerun, .mcap for ROS tools and Foxglove; may be given twice",
     )
     add("--force", action="store_true", help="replace a file to record to")
+    add(
+        "--use-sim-time",
+        action="store_true",
+        help="take the time from /clock: of a recording that is played with its clock",
+    )
     add("--max-rate", type=float, dest="max_rate_hz", metavar="HZ", help="default: 10; 0: all")
     add("--max-width", type=int, metavar="PX", help="of pictures; default: 640")
     add("--max-points", type=int, metavar="N", help="in 3D; default: 5000")

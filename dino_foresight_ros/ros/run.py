@@ -107,7 +107,7 @@ def _run_until_ended(run: _Run, factory: Callable[[], Node], arguments: list[str
         run.end(_report(error))
     finally:
         run.starting = False
-        _take_down(node)
+        run.exit_code = _take_down(node) or run.exit_code
     _leave_if_work_is_stuck(run.exit_code)
     return run.exit_code
 
@@ -159,15 +159,20 @@ def _spin(run: _Run, node: Node) -> None:
     thread.join(timeout=1.0)
 
 
-def _take_down(node: Node | None) -> None:
+def _take_down(node: Node | None) -> int:
+    """End the node and ROS; not 0 where the node says that its work did not come to its end."""
     try:
         if node is None:
             gc.collect()  # what the failed start left would stay in the graph of its peers
         else:
             node.destroy_node()
         rclpy.try_shutdown()
+    except ForesightError as error:
+        rclpy.try_shutdown()
+        return _report(error)
     except Exception as error:  # noqa: BLE001 - the process ends anyway
         print(f"while ending: {_one_line(error)}", file=sys.stderr)
+    return 0
 
 
 def leave(exit_code: int) -> NoReturn:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from rclpy.node import Node
@@ -26,7 +28,8 @@ _QUEUE_DEPTH = 20
 class TopicRecorder:
     """Writes topics into one .mcap file, which is there when it is closed.
 
-    Messages are not decoded: they cost a copy. Their log time is when they came.
+    Messages are not decoded: they cost a copy. Their log time is when they came by the node's
+    clock. Under use_sim_time that is /clock; until it runs, the latest of each topic wait for it.
     """
 
     def __init__(self, node: Node, path: Path, force: bool = False) -> None:
@@ -39,6 +42,7 @@ class TopicRecorder:
         self._closing = ExitStack()
         self._writer = self._closing.enter_context(create_mcap(path, force=force))
         self._topics: set[str] = set()
+        self._waiting: dict[str, deque[Callable[[int], None]]] = {}
         self._failure: OSError | None = None
         self.message_count = 0
 
@@ -62,6 +66,10 @@ class TopicRecorder:
         Raises:
             InputError: it cannot be written, now or before; nothing is left of it.
         """
+        if self._failure is None:
+            with suppress(ForesightError):  # self._failure says it
+                # If /clock never ran, by the time of the system.
+                self._write_waiting(self._node.get_clock().now().nanoseconds or time.time_ns())
         if self._failure is not None:
             self._closing.__exit__(type(self._failure), self._failure, None)
         self._closing.close()
@@ -81,13 +89,28 @@ class TopicRecorder:
             durability=(DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE),
         )
 
-        def write(data: bytes) -> None:
+        def write(data: bytes, log_time_ns: int) -> None:
             try:
-                self._writer.write_serialized(topic, msgtype, time.time_ns(), data, latched=latched)
+                self._writer.write_serialized(topic, msgtype, log_time_ns, data, latched=latched)
             except OSError as error:
                 self._failure = error
                 raise ForesightError(f"{self.path} cannot be written: {error.strerror}") from error
             self.message_count += 1
 
-        self._node.create_subscription(kind, topic, write, qos, raw=True)
+        def on_message(data: bytes) -> None:
+            now_ns = self._node.get_clock().now().nanoseconds
+            if now_ns == 0:
+                waiting = self._waiting.setdefault(topic, deque(maxlen=_QUEUE_DEPTH))
+                waiting.append(partial(write, data))
+                return
+            self._write_waiting(now_ns)
+            write(data, now_ns)
+
+        self._node.create_subscription(kind, topic, on_message, qos, raw=True)
         self._topics.add(topic)
+
+    def _write_waiting(self, log_time_ns: int) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for writes in waiting.values():
+            for write in writes:
+                write(log_time_ns)

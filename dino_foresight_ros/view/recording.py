@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +16,8 @@ from dino_foresight_ros.view.layout import Shown, blueprint
 APPLICATION = "dino_foresight"
 _FLUSH_LIMIT_S = 5.0
 _PARTIAL_SUFFIX = ".part"
+# A complete .rrd file ends with this word and a number of 4 bytes.
+_FOOTER_WORD, _FOOTER_PLACE = b"FOOT", -8
 
 
 class Recording:
@@ -52,21 +54,38 @@ class Recording:
         self.stream.send_blueprint(blueprint(cameras))
 
     def close(self) -> None:
-        """Write what is left, and give the file its name.
+        """Write what is left, and give the file its name; an incomplete one keeps .rrd.part.
 
         Raises:
             ForesightError: the file is not complete.
         """
-        # A page's server that ended takes no more; the file is what matters now.
-        with contextlib.suppress(RuntimeError, ValueError):
+        reason = ""
+        try:
             self.stream.flush(timeout_sec=_FLUSH_LIMIT_S)
+        except (RuntimeError, ValueError) as error:
+            reason = f": {' '.join(str(error).split())}"
         self.stream.disconnect()
         if self._path is None or self._partial is None:
             return
+        # A flush also fails when the page's server has ended, which does the file no harm; and
+        # the disk may be full only now. The footer is written last, once all else is.
+        if not _has_footer(self._partial):
+            raise ForesightError(
+                f"{self._path} is not complete{reason}; what was written is in {self._partial}"
+            )
         try:
             self._partial.replace(self._path)
         except OSError as error:
             raise ForesightError(f"{self._path} cannot be written: {error.strerror}") from error
+
+
+def _has_footer(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(_FOOTER_PLACE, os.SEEK_END)
+            return file.read(len(_FOOTER_WORD)) == _FOOTER_WORD
+    except OSError:
+        return False
 
 
 def _check_writable(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from forecast_peers import Client, NodeProcess, header_at, picture
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock
 from rrd_files import Row, read_rrd
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -64,6 +66,16 @@ class Robot:
         client.subscribe(Image, "image")
         client.subscribe(CameraInfo, "camera_info")
         self.stamps: list[int] = []
+
+    def tick(self) -> None:
+        """Say on /clock that it is now the time of the next frame."""
+        if self.clock is None:
+            self.clock = self.client.node.create_publisher(Clock, "/clock", 10)
+        stamp_ns = STAMP_NS + len(self.stamps) * 200_000_000
+        self.clock.publish(Clock(clock=ns_to_time(stamp_ns)))
+        self.client.spin_for(0.1)
+
+    clock: Any = None
 
     def step(self) -> None:
         """One frame and all that comes of it."""
@@ -239,6 +251,60 @@ def test_an_mcap_holds_the_messages_as_they_were_sent(recorded: Recorded) -> Non
     expected = picture(frame.header.stamp.sec * 10**9 + frame.header.stamp.nanosec, SIZE)
     np.testing.assert_array_equal(np.reshape(frame.data, (*SIZE, 3)), expected)
     assert not list(recorded.folder.glob(".*"))
+
+
+def test_log_times_follow_the_clock_of_a_replayed_drive(start: Any, tmp_path: Path) -> None:
+    """What came before the first /clock as well, such as latched labels."""
+    reader_module = pytest.importorskip("mcap.reader")
+    path = tmp_path / "old.mcap"
+    node = start("serve:=false", "use_sim_time:=true", f"record:=['{path}']")
+    robot = Robot()
+    try:
+        robot.play(2, listeners=1, node=node)
+        robot.tick()
+        assert robot.client.spin_until(robot.clock.get_subscription_count, 60.0), node.text
+        for _ in range(6):
+            robot.tick()
+            robot.step()
+        assert node.end(signal.SIGINT) == 0, node.text
+    finally:
+        robot.client.close()
+    with path.open("rb") as file:
+        stored = [
+            (channel.topic, message.log_time)
+            for _, channel, message in reader_module.make_reader(file).iter_messages()
+        ]
+    times = [log_time for _, log_time in stored]
+    assert STAMP_NS <= min(times) <= max(times) <= STAMP_NS + 8 * 200_000_000
+    assert len(set(times)) >= 3
+    topics = [topic for topic, _ in stored]
+    assert "/foresight/labels" in topics
+    assert topics.count("/foresight/forecast") == 8
+
+
+def test_a_recording_that_cannot_be_completed_keeps_its_partial_name(
+    start: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "drive.rrd"
+    node = start("serve:=false", "max_rate_hz:=0.0", f"record:=['{path}']")
+    robot = Robot()
+    try:
+        robot.play(2, listeners=1, node=node)
+        # Files of that process can grow no further, as on a full disk.
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (40_000, hard))
+        for _ in range(6):
+            robot.step()
+        assert node.end(signal.SIGINT) == 1, node.text
+    finally:
+        robot.client.close()
+    assert not path.exists()
+    assert path.with_name("drive.rrd.part").exists()
+    said = [line for line in node.text.splitlines() if f"{path} is not complete" in line]
+    assert len(said) == 1
+    assert said[0].endswith(f"what was written is in {path}.part")
+    assert "Traceback" not in node.text
+    assert f"recorded {path}" not in node.text
 
 
 @pytest.mark.parametrize(

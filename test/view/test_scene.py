@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import cv2
@@ -150,3 +151,15 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be written"):
         Recording(None, tmp_path / "file" / "x.rrd")
+
+
+def test_a_page_whose_server_has_ended_does_not_spoil_the_file(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"rerun+http://127.0.0.1:{unused.getsockname()[1]}/proxy"
+    path = tmp_path / "drive.rrd"
+    recording = Recording(address, path)
+    Scene(recording.stream).add_picture(STAMP_NS, ramp())
+    recording.close()
+    assert "/world/camera" in read_rrd(path)
+    assert not path.with_name("drive.rrd.part").exists()
