@@ -293,7 +293,7 @@ def test_a_recording_that_cannot_be_completed_keeps_its_partial_name(
         # Files of that process can grow no further, as on a full disk.
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (40_000, hard))
-        for _ in range(6):
+        for _ in range(2):
             robot.step()
         assert node.end(signal.SIGINT) == 1, node.text
     finally:
