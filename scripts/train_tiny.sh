@@ -82,7 +82,7 @@ evaluate() {
     local name=$1
     shift
     stage "evaluate-$name" $foresight evaluate --bundle "$out/bundle" --gaps 0.2 0.25 0.5 1 1.5 \
-        --horizons 1-3 --device "$device" --out "$out/reports/$name" --force "$@"
+        --horizons 1,3 --max-clips 80 --max-label-clips 40 --device "$device" --out "$out/reports/$name" --force "$@"
 }
 mkdir -p "$out/reports"
 evaluate synthetic --data "pixels:$out/pixels-test" --fit-data "pixels:$out/pixels-validation"
