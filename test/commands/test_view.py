@@ -55,7 +55,8 @@ def test_every_option_is_a_parameter_of_the_node() -> None:
     parser = argparse.ArgumentParser()
     options = view.add_parser(parser.add_subparsers())._actions
     names = {option.dest for option in options} - {"help"}
-    assert names <= {spec.name for spec in VIEW_PARAMETERS}
+    every_nodes = {"use_sim_time"}
+    assert names <= {spec.name for spec in VIEW_PARAMETERS} | every_nodes
 
 
 def test_a_missing_sdk_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
