@@ -39,8 +39,10 @@ class NodeProcess:
         namespace: str = "",
     ) -> None:
         """Start it: a main function at once, in a fork; a command as a user would."""
-        # Quick to load; what is given goes over it.
-        parameters = ("bundle:=untrained-tiny", *parameters)
+        words = [program.__module__] if callable(program) else program
+        if any("forecast_node" in word for word in words):
+            # Quick to load; what is given goes over it.
+            parameters = ("bundle:=untrained-tiny", *parameters)
         arguments = ["--ros-args", *(w for p in parameters for w in ("-p", p))]
         remaps += (f"__ns:={namespace}",) if namespace else ()
         arguments += [w for r in remaps for w in ("-r", r)]
