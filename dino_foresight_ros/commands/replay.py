@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
-from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.commands.node_process import parameter_arguments, run_node
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -39,13 +38,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run replay_node in this process."""
-    try:
-        from dino_foresight_ros.nodes import replay_node
-    except ModuleNotFoundError as error:
-        raise ForesightError(
-            f"ROS 2 is not available ({error.name} is missing); use scripts/with_env or source ROS"
-        ) from error
-    return replay_node.main(ros_arguments(args))
+    return run_node("replay_node", ros_arguments(args))
 
 
 def ros_arguments(args: argparse.Namespace) -> list[str]:
@@ -55,9 +48,4 @@ def ros_arguments(args: argparse.Namespace) -> list[str]:
     for option, name in (("image_topic", "image"), ("camera_info_topic", "camera_info")):
         if option in given:
             arguments += ["-r", f"{name}:={given.pop(option)}"]
-    for name in ("command", "run", "traceback"):
-        given.pop(name, None)
-    for name, value in given.items():
-        # JSON is YAML that keeps a string a string, whatever is in it.
-        arguments += ["-p", f"{name}:={json.dumps(value)}"]
-    return arguments
+    return arguments + parameter_arguments(given)

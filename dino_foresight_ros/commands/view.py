@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.commands.node_process import parameter_arguments, run_node
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -52,24 +51,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run view_node in this process."""
-    try:
-        from dino_foresight_ros.nodes import view_node
-    except ModuleNotFoundError as error:
-        raise ForesightError(
-            f"ROS 2 is not available ({error.name} is missing); use scripts/with_env or source ROS"
-        ) from error
-    return view_node.main(ros_arguments(args))
+    return run_node("view_node", ros_arguments(args))
 
 
 def ros_arguments(args: argparse.Namespace) -> list[str]:
     """Turn the options that were given into parameters of view_node."""
     given = {"open_browser": True, **vars(args)}
-    for name in ("command", "run", "traceback"):
-        given.pop(name, None)
     if "record" in given:
         given["record"] = [str(path.expanduser().absolute()) for path in given["record"]]
-    arguments = ["--ros-args"]
-    for name, value in given.items():
-        # JSON is YAML that keeps a string a string, whatever is in it.
-        arguments += ["-p", f"{name}:={json.dumps(value)}"]
-    return arguments
+    return ["--ros-args", *parameter_arguments(given)]
