@@ -43,6 +43,7 @@ def newest_stamp(scene: Scene) -> int:
 
 def test_burst_of_500_frames(scene: Scene) -> None:
     """All at once: the newest wins, the others are named, the forecasts that come are right."""
+    scene.wait_for(lambda: bool(scene.counts()))
     received = scene.counts()["frames_received"]
     for _ in range(500):
         stamp = scene.tick()

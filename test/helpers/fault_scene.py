@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from forecast_peers import (
     INTERVAL_NS,
@@ -157,12 +158,20 @@ class Scene:
         found: list[Any] = []
         while len(found) < count:
             assert self.process.process.poll() is None, f"the node ended:\n{self.process.text}"
-            problem = f"no forecast any more, {self.counts()}:\n{self.process.text}"
-            assert time.monotonic() < deadline, problem
+            assert time.monotonic() < deadline, self._no_forecast(sent)
             sent.append(self.send_good(size, FILL_WAIT_S if len(sent) < 3 else FRAME_WAIT_S))
             found = [f for f in map(self.forecast_of, sent) if f is not None]
         self.check_forecasts()
         return found
+
+    def _no_forecast(self, sent: list[int]) -> str:
+        newest = self._diagnostics[-1].header.stamp if self._diagnostics else Time()
+        return (
+            f"no forecast of {len(sent)} frames, {self.client.images.get_subscription_count()} "
+            f"readers; {len(self.forecasts)} forecasts so far, diagnostics "
+            f"{time.time_ns() / 1e9 - stamp_of(newest) / 1e9:.1f} s old: {self.counts()}\n"
+            + self.process.text_with_stacks()
+        )
 
     def check_forecasts(self) -> None:
         """Every forecast that came is right, whatever happened meanwhile."""

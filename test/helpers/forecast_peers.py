@@ -70,6 +70,13 @@ class NodeProcess:
 
         assert wait_until(seen, timeout_s), f"no {text!r} in:\n{self.text}"
 
+    def text_with_stacks(self) -> str:
+        """What it printed, and where each of its threads is now (of a forked process)."""
+        if isinstance(self.process, ForkedProcess) and self.process.poll() is None:
+            self.process.send_signal(signal.SIGUSR1)
+            time.sleep(0.5)
+        return self.text
+
     def end(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout=TIMEOUT_S)

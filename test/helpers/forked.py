@@ -6,8 +6,10 @@ does from its very start on, its imports included, is for tests that start it as
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -70,5 +72,6 @@ def _run(main: Main, arguments: list[str], environment: dict[str, str], output: 
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.environ.clear()
     os.environ.update(environment)
+    faulthandler.register(signal.SIGUSR1)
     sys.argv = [main.__module__.rpartition(".")[2], *arguments]
     sys.exit(main(arguments))
