@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dino_foresight_ros.threads import share_cores
+from dino_foresight_ros.cpu_setup import set_up_cpu
 
 GRID, CHANNELS, SHARD, CLIP = (16, 32), 1152, 56, 5
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--folder", type=Path, help="disk to measure (default: the temporary one)")
     args = parser.parse_args()
-    share_cores()
+    set_up_cpu()
     import numpy as np
 
     with tempfile.TemporaryDirectory(dir=args.folder) as name:

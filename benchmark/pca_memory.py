@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dino_foresight_ros.threads import share_cores
+from dino_foresight_ros.cpu_setup import set_up_cpu
 
 FRAME = 16 * 32
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=1536)
     parser.add_argument("--channels", type=int, default=576)
     args = parser.parse_args()
-    share_cores()
+    set_up_cpu()
     import torch
 
     from dino_foresight_ros.training.pca_fit import StreamingPCA

@@ -96,9 +96,9 @@ def _live(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from dino_foresight_ros.threads import share_cores
+    from dino_foresight_ros.cpu_setup import set_up_cpu
 
-    share_cores()
+    set_up_cpu()
     from dino_foresight_ros.benchmark import report
     from dino_foresight_ros.benchmark.engine import Case
     from dino_foresight_ros.benchmark.engine import run as run_case

@@ -78,9 +78,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and tell where the report is."""
-    from dino_foresight_ros.threads import share_cores
+    from dino_foresight_ros.cpu_setup import set_up_cpu
 
-    share_cores()
+    set_up_cpu()
     from dino_foresight_ros.model import Bundle
     from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
     from dino_foresight_ros.training.data import open_recordings

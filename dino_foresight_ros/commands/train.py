@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen stage."""
-    from dino_foresight_ros.threads import share_cores
+    from dino_foresight_ros.cpu_setup import set_up_cpu
 
-    share_cores()
+    set_up_cpu()
     return int(args.run_stage(args))

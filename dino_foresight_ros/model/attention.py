@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+SHORT_SEQUENCE = 16
+"""Up to so many keys a CPU attends faster in 16 bits by two plain products."""
+LARGEST_WEIGHTS = 2**25
+"""Attention weights (values of one layer) up to which a CPU trains with them kept."""
+
 
 class Attention(nn.Module):
-    """Multi-head self-attention through the fused kernel; attention weights are never kept.
+    """Multi-head self-attention through the fused kernel, which keeps no attention weights.
+
+    Plain products replace it on CPUs where they were measured to be faster
+    (benchmark/README.md).
 
     `qkv` holds the query, key and value projections one below the other, as
     torch.nn.MultiheadAttention's in_proj does.
@@ -61,10 +70,22 @@ class Attention(nn.Module):
     def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(G, S, D) queries, keys and values -> (G, S, D)."""
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        mixed = functional.scaled_dot_product_attention(
-            q, k, v, dropout_p=self.dropout if self.training else 0.0
-        )
+        dropout = self.dropout if self.training else 0.0
+        if _plainly(q, k):
+            weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1).to(v.dtype)
+            mixed = functional.dropout(weights, dropout) @ v
+        else:
+            mixed = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         return mixed.transpose(1, 2).flatten(2)
+
+
+def _plainly(q: Tensor, k: Tensor) -> bool:
+    """Whether plain products beat the fused kernel for (G, heads, S, d) queries and keys."""
+    if q.device.type != "cpu":
+        return False
+    if torch.is_grad_enabled() and q.requires_grad:
+        return q.shape[:-1].numel() * k.shape[-2] <= LARGEST_WEIGHTS
+    return k.shape[-2] <= SHORT_SEQUENCE and q.dtype.itemsize < 4
 
 
 class FeedForward(nn.Module):

@@ -31,7 +31,7 @@ from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
 from dino_foresight_ros.ros.run import run_node
 from dino_foresight_ros.ros.topic_names import camera_topics
-from dino_foresight_ros.threads import share_cores
+from dino_foresight_ros.cpu_setup import set_up_cpu
 
 if TYPE_CHECKING:
     from dino_foresight_ros.nodes.forecast_engine import LoadedEngine
@@ -290,7 +290,7 @@ def _start() -> ForecastNode:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node; returns the process's exit code."""
-    share_cores()
+    set_up_cpu()
     summary = "Forecasts what a camera will see next. In: image, camera_info. Out: foresight/..."
     return run_node(_start, args, usage(NODE_NAME, summary, FORECAST_PARAMETERS))
 

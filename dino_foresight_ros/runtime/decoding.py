@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ HEAD_OF = {
     "depth": "depth",
     "normals": "normals",
 }
+
+TOKENS_PER_PASS = 4096
+"""Patches that go through a head at once: 18 frames of 11 x 20, 2 of the paper's 32 x 64."""
 
 Maps = list[dict[str, np.ndarray]]
 """One camera's outputs by name, for step 1, 2, ..."""
@@ -39,17 +43,27 @@ class Wish(NamedTuple):
     seen: frozenset[str] = frozenset()
 
 
-class _Part(NamedTuple):
-    """One output of one step, (M, ...), of the cameras in `rows`; they need not all want it."""
+class _Place(NamedTuple):
+    """One predicted frame: step, counted from 0, and camera."""
 
     step: int
+    row: int
+
+
+class _Part(NamedTuple):
+    """One output, (M, ...), of M predicted frames; not every one need want it."""
+
     name: str
-    rows: list[int]
+    places: Sequence[_Place]
     values: Tensor
 
 
 class Decoder:
-    """A bundle's heads, ready for speed: copies with their batch norm folded, channels last."""
+    """A bundle's heads, ready for speed: copies with their batch norm folded, channels last.
+
+    Several steps go through a head together, as many as do not swell memory; compiled heads take
+    a step at a time, since they know one number of cameras only.
+    """
 
     def __init__(self, bundle: Bundle, acceleration: str) -> None:
         self.heads = {
@@ -58,6 +72,8 @@ class Decoder:
         }
         self._bundle = bundle
         self._run = {name: Accelerated(head, acceleration) for name, head in self.heads.items()}
+        height, width = bundle.grid
+        self._frames_per_pass = TOKENS_PER_PASS // (height * width) if acceleration == "none" else 1
 
     def warm_up(self, features: Tensor) -> None:
         """Compile every head for (B, h, w, L*D) features."""
@@ -77,17 +93,20 @@ class Decoder:
         Returns:
             For each camera its maps; and whether all it predicted and decoded was finite.
         """
-        finite = torch.isfinite(predicted).flatten(1).all(dim=1)
         parts: list[_Part] = []
-        for k in range(predicted.shape[1]):
-            rows = [i for i, wish in enumerate(wishes) if "features" in wish.names[k]]
-            if rows:
-                parts.append(_Part(k, "features", rows, _pick(predicted[:, k], rows).float()))
-            for part in self._decode_step(k, predicted, hidden, wishes):
-                parts.append(part)
-                if part.values.is_floating_point():  # a head may overflow in half precision
-                    good = torch.isfinite(part.values).flatten(1).all(dim=1)
-                    finite = _and(finite, part.rows, good)
+        features = _places(wishes, {"features"})
+        if features:
+            parts.append(_Part("features", features, _take(predicted, features).float()))
+        for places in self._passes(wishes):
+            parts += self._decode_pass(places, predicted, hidden, wishes)
+        finite = torch.isfinite(predicted).flatten(1).all(dim=1)
+        for part in parts:
+            if part.values.is_floating_point():  # a head may overflow in half precision
+                bad = ~torch.isfinite(part.values).flatten(1).all(dim=1)
+                rows = torch.tensor([place.row for place in part.places], device=bad.device)
+                finite &= (
+                    torch.zeros(len(finite), device=bad.device).index_add(0, rows, bad.float()) == 0
+                )
         return self._download(parts, wishes), finite.tolist()
 
     def decode_seen(
@@ -100,68 +119,85 @@ class Decoder:
         maps, finite = self.decode(newest[:, None], {}, only)
         return [steps[0] for steps in maps], finite
 
-    def _decode_step(
+    def _passes(self, wishes: Sequence[Wish]) -> list[list[_Place]]:
+        """The predicted frames that some head is wanted of, whole steps to a pass."""
+        passes: list[list[_Place]] = []
+        for _, step in itertools.groupby(_places(wishes, HEAD_OF), lambda place: place.step):
+            places = list(step)
+            if passes and len(passes[-1]) + len(places) <= self._frames_per_pass:
+                passes[-1] += places
+            else:
+                passes.append(places)
+        return passes
+
+    def _decode_pass(
         self,
-        k: int,
+        places: Sequence[_Place],
         predicted: Tensor,
         hidden: Mapping[int, Tensor],
         wishes: Sequence[Wish],
     ) -> list[_Part]:
-        heads = [{HEAD_OF[n] for n in wish.names[k] if n in HEAD_OF} for wish in wishes]
-        anybody = [i for i, names in enumerate(heads) if names]
-        if not anybody:
-            return []
         parts: list[_Part] = []
-        features = self._bundle.pca.inverse(_pick(predicted[:, k], anybody))
+        heads = [{HEAD_OF[n] for n in wishes[p.row].names[p.step] if n in HEAD_OF} for p in places]
+        features = self._bundle.pca.inverse(_take(predicted, places))
         for head in sorted(set().union(*heads)):
-            rows = [i for i in anybody if head in heads[i]]
+            chosen = [i for i, names in enumerate(heads) if head in names]
+            members = [places[i] for i in chosen]
             read = self._bundle.inputs.get(head)
             if read is not None and read.layers:
-                x = torch.cat([_pick(hidden[i][:, k], rows) for i in read.layers], dim=-1)
+                x = torch.cat([_take(hidden[i], members) for i in read.layers], dim=-1)
             else:
-                x = _pick(features, [anybody.index(i) for i in rows])
-            parts += self._decode_head(head, k, x, rows, wishes)
+                x = _pick(features, chosen)
+            parts += self._decode_head(head, x, members, wishes)
         return parts
 
     def _decode_head(
-        self, head: str, k: int, x: Tensor, rows: list[int], wishes: Sequence[Wish]
+        self, head: str, x: Tensor, places: Sequence[_Place], wishes: Sequence[Wish]
     ) -> list[_Part]:
         raw = self._run[head](x)
         parts: list[_Part] = []
-        for size in dict.fromkeys(wishes[i].size for i in rows):
-            members = [i for i in rows if wishes[i].size == size]
-            own = _pick(raw, [rows.index(i) for i in members])
-            for name, values in self._bundle.tasks[head].decode(own, size).items():
-                parts.append(_Part(k, name, members, values))
+        for size in dict.fromkeys(wishes[place.row].size for place in places):
+            chosen = [i for i, place in enumerate(places) if wishes[place.row].size == size]
+            members = [places[i] for i in chosen]
+            for name, values in self._bundle.tasks[head].decode(_pick(raw, chosen), size).items():
+                parts.append(_Part(name, members, values))
         return parts
 
     def _download(self, parts: list[_Part], wishes: Sequence[Wish]) -> list[Maps]:
         """Copy what is wanted to the host: started together, waited for once."""
         device = self._bundle.device
-        wanted = [p for p in parts if any(p.name in wishes[i].names[p.step] for i in p.rows)]
+        wanted = [p for p in parts if any(_wants(wishes, place, {p.name}) for place in p.places)]
         host = [p.values if device.type != "cuda" else _to_pinned(p.values) for p in wanted]
         if device.type == "cuda":
             torch.cuda.current_stream(device).synchronize()
         maps: list[Maps] = [[{} for _ in wish.names] for wish in wishes]
         for part, values in zip(wanted, host, strict=True):
             array = values.numpy()
-            for index, row in enumerate(part.rows):
-                if part.name in wishes[row].names[part.step]:
-                    maps[row][part.step][part.name] = array[index]
+            for index, place in enumerate(part.places):
+                if _wants(wishes, place, {part.name}):
+                    maps[place.row][place.step][part.name] = array[index]
         return maps
+
+
+def _wants(wishes: Sequence[Wish], place: _Place, names: Collection[str]) -> bool:
+    return any(name in names for name in wishes[place.row].names[place.step])
+
+
+def _places(wishes: Sequence[Wish], names: Collection[str]) -> list[_Place]:
+    """The predicted frames of which any of the outputs is wanted, by step."""
+    steps = max((len(wish.names) for wish in wishes), default=0)
+    every = [_Place(k, row) for k in range(steps) for row in range(len(wishes))]
+    return [place for place in every if _wants(wishes, place, names)]
+
+
+def _take(x: Tensor, places: Sequence[_Place]) -> Tensor:
+    """(B, steps, ...) -> (M, ...) of these predicted frames."""
+    return x[[place.row for place in places], [place.step for place in places]]
 
 
 def _pick(x: Tensor, rows: Sequence[int]) -> Tensor:
     """x[rows] without a copy where that is all of x."""
     return x if len(rows) == len(x) else x[list(rows)]
-
-
-def _and(finite: Tensor, rows: Sequence[int], good: Tensor) -> Tensor:
-    if len(rows) == len(finite):
-        return finite & good
-    result = finite.clone()
-    result[list(rows)] &= good
-    return result
 
 
 def _to_pinned(tensor: Tensor) -> Tensor:

@@ -58,7 +58,10 @@ class Page:
         self.errors: list[str] = []
         self.received_bytes: dict[str, int] = {}
         self._addresses: dict[str, str] = {}
-        self._profile = tempfile.TemporaryDirectory(prefix="foresight-chromium-")
+        self._profile = tempfile.TemporaryDirectory(
+            prefix="foresight-chromium-",
+            ignore_cleanup_errors=True,  # helpers of a killed browser write for a moment more
+        )
         self._process, self._to, self._from = _start(program, size, self._profile.name)
         self._rest, self._count = b"", 0
         target = self._call("Target.createTarget", url="about:blank")["targetId"]

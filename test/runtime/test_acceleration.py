@@ -59,7 +59,8 @@ def test_an_accelerated_engine_compiles_at_start_only(
         ours = engine.update(image, 10**18 + i * 200_000_000)
         theirs = plain.update(image, 10**18 + i * 200_000_000)
     assert ours is not None
-    np.testing.assert_array_equal(ours.steps[1].depth, theirs.steps[1].depth)
+    # Both steps go through a head at once in one of them, and rounding differs.
+    np.testing.assert_allclose(ours.steps[1].depth, theirs.steps[1].depth, rtol=1e-5)
 
 
 def test_a_compiler_that_fails_is_one_line_at_start(
