@@ -16,6 +16,7 @@ from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CompressedImage, Image
 
+from dino_foresight_ros.cpu_setup import set_up_cpu
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.memory_use import describe_release, give_back_memory, memory_use
 from dino_foresight_ros.ros.camera_groups import build_grouper
@@ -31,7 +32,6 @@ from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
 from dino_foresight_ros.ros.run import run_node
 from dino_foresight_ros.ros.topic_names import camera_topics
-from dino_foresight_ros.cpu_setup import set_up_cpu
 
 if TYPE_CHECKING:
     from dino_foresight_ros.nodes.forecast_engine import LoadedEngine
