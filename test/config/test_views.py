@@ -23,7 +23,12 @@ from rclpy.qos import (
     qos_check_compatible,
 )
 
-from dino_foresight_ros.nodes import forecast_node, overlay_node, synthetic_camera_node
+from dino_foresight_ros.nodes import (
+    forecast_node,
+    monitor_node,
+    overlay_node,
+    synthetic_camera_node,
+)
 
 # What RViz 2's own displays subscribe to.
 CLASSES = {
@@ -107,8 +112,10 @@ DURABILITY = {
 }
 HISTORY = {"Keep Last": HistoryPolicy.KEEP_LAST, "Keep All": HistoryPolicy.KEEP_ALL}
 ALL_STEPS = {1, 2, 3}
+SURPRISE = "/foresight/surprise/image_color"
 MAINS = {
     "forecast_node": forecast_node.main,
+    "monitor_node": monitor_node.main,
     "overlay_node": overlay_node.main,
     "synthetic_camera_node": synthetic_camera_node.main,
 }
@@ -116,7 +123,7 @@ MAINS = {
 
 @pytest.fixture(scope="module")
 def graph(ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client that sees what camera, forecast node and overlay node publish."""
+    """A client that sees what camera, forecast, overlay and monitor node publish."""
     logs = tmp_path_factory.mktemp("logs")
 
     def start(name: str, *parameters: str) -> NodeProcess:
@@ -125,11 +132,12 @@ def graph(ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     nodes = [
         start("forecast_node", "bundle:=untrained-tiny", "device:=cpu", "steps:=3"),
         start("overlay_node"),
+        start("monitor_node"),
         start("synthetic_camera_node", "rate_hz:=1.0", "width:=64", "height:=36"),
     ]
     client = Client("views_client")
     nodes[0].wait_for_text("active: listening")
-    wanted = {"/image", "/foresight/markers", "/foresight/step_3/camera_info"}
+    wanted = {"/image", "/foresight/markers", "/foresight/step_3/camera_info", SURPRISE}
     assert client.spin_until(
         lambda: all(client.node.count_publishers(topic) for topic in wanted), 60
     )
@@ -212,6 +220,12 @@ def test_pictures_are_there_with_every_head_and_transport(rviz: dict[str, Any]):
     assert all(re.fullmatch(r"/foresight/\S+/(image|depth)_color", topic) for topic in shown)
 
 
+def test_surprise_is_shown_in_colours_and_computed_only_when_asked_for(rviz: dict[str, Any]):
+    """RViz auto-scales 32FC1, so that a calm map would look as alarming as a surprising one."""
+    found = [d for d in displays(rviz) if d.get("Topic", {}).get("Value") == SURPRISE]
+    assert [(d["Class"], d["Enabled"]) for d in found] == [("rviz_default_plugins/Image", False)]
+
+
 def test_every_display_has_the_keys_that_its_class_saves(rviz: dict[str, Any]):
     for display in displays(rviz):
         wanted = KEYS[display["Class"].rpartition("/")[2]] | EVERY_DISPLAY
@@ -240,6 +254,7 @@ def test_every_topic_of_the_foxglove_layout_is_published(graph: Client, project_
     assert pictures == {
         "/foresight/mosaic/image_color",
         "/foresight/step_0/image_color",
+        SURPRISE,
         *(f"/foresight/step_{k}/{what}_color" for k in ALL_STEPS for what in ("image", "depth")),
     }
     for name, config in configs.items():
@@ -256,7 +271,20 @@ def test_every_topic_of_the_foxglove_layout_is_published(graph: Client, project_
                 topic, _, field = path["value"].partition(".")
                 assert types[topic] == ["dino_foresight_ros/msg/Forecast"]
                 assert field == "latency"
+        elif kind == "Tab":
+            assert 0 <= config["activeTabIdx"] < len(config["tabs"])
+            assert all(tab["title"] for tab in config["tabs"])
         else:
             assert types[config["topicToRender"]] == ["diagnostic_msgs/msg/DiagnosticArray"]
-    panels = re.findall(r'"(\w+![\w]+)"', json.dumps(layout["layout"]))
+    tabs = [config.get("tabs", []) for config in configs.values()]
+    panels = re.findall(r'"(\w+![\w]+)"', json.dumps([layout["layout"], tabs]))
     assert sorted(panels) == sorted(configs)
+
+
+def test_the_foxglove_layout_subscribes_to_surprise_only_in_a_tab_of_its_own(project_root: Path):
+    """A panel in an open tab subscribes, and then the monitor computes."""
+    layout = json.loads((project_root / "config" / "forecast_foxglove.json").read_text())
+    (tab,) = [config for name, config in layout["configById"].items() if name.startswith("Tab!")]
+    shown = [layout["layout"], tab["tabs"][tab["activeTabIdx"]]]
+    assert "Image!surprise" not in json.dumps(shown)
+    assert "Image!surprise" in json.dumps(tab["tabs"])

@@ -99,7 +99,7 @@ def test_rviz_shows_what_the_nodes_publish(
     outputs: str,
 ) -> None:
     file = project_root / "launch" / "forecast.launch.py"
-    extra = ["preset:=tiny-cpu", "rviz:=true", "fixed_frame:=map"]
+    extra = ["preset:=tiny-cpu", "rviz:=true", "monitor:=true", "fixed_frame:=map"]
     launched = run_launch(file, environment, *extra, *arguments)
     client = Client("rviz_launch_client")
     try:
@@ -110,7 +110,7 @@ def test_rviz_shows_what_the_nodes_publish(
         assert topics[now] == f"{outputs}{now}"
         assert topics["/foresight/step_1/camera_info"] == f"{outputs}/foresight/step_1/camera_info"
         assert len(topics) >= 12
-        # Those of forecast_node and of overlay_node alike; nothing that a camera publishes.
+        # Those of forecast, overlay and monitor node alike; nothing that a camera publishes.
         wanted = set(topics.values())
         assert published_topics(client, wanted) == wanted
         if outputs == "/robot1/left":
