@@ -69,7 +69,7 @@ train_head() {
         --validation "pixels:$out/pixels-validation" --encoder "$encoder" --pca "$out/pca" \
         --preset tiny --steps "$steps" --seed 0 --device "$device" --out "$out/$task" $(resumed "$task")
 }
-train_head segmentation 2400 "$camvid&times=4" --class-weights inverse-sqrt
+train_head segmentation 1600 "$camvid&times=4" --class-weights inverse-sqrt
 train_head depth 900
 train_head normals 350
 

@@ -17,15 +17,19 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
 
+import hasty_view_node
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from forecast_peers import Client, NodeProcess, header_at, picture
+from rcl_interfaces.srv import GetParameters
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from ros_bench import TIMEOUT_S
 from rosgraph_msgs.msg import Clock
 from rrd_files import Row, read_rrd
 from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros.msg import Forecast, ForecastSkill, ForecastStep, Labels
+from dino_foresight_ros.nodes import view_node
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.stamps import ns_to_time
 
@@ -50,16 +54,21 @@ def depth(step: int) -> np.ndarray:
 
 
 class Robot:
-    """A peer that plays camera, forecast node and monitor; it publishes until it is heard."""
+    """A peer that plays camera, forecast node and monitor; it publishes until it is heard.
+
+    Of its topics only the newest message is kept: Fast DDS asks for the receipt of such a message
+    at once, of others every 3 s.
+    """
 
     def __init__(self) -> None:
-        client = self.client = Client("forecast_node", image_qos=QoSProfile(depth=10))
+        client = self.client = Client("forecast_node", image_qos=QoSProfile(depth=1))
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         create = client.node.create_publisher
-        self.forecasts = create(Forecast, "foresight/forecast", 5)
-        self.info = create(CameraInfo, "camera_info", 5)
-        self.skill = create(ForecastSkill, "foresight/skill", 5)
-        self.diagnostics = create(DiagnosticArray, "/diagnostics", 5)
+        self.forecasts = create(Forecast, "foresight/forecast", 1)
+        self.info = create(CameraInfo, "camera_info", 1)
+        self.skill = create(ForecastSkill, "foresight/skill", 1)
+        self.diagnostics = create(DiagnosticArray, "/diagnostics", 1)
+        self.answers = client.node.create_client(GetParameters, "view_node/get_parameters")
         self.labels = create(Labels, "foresight/labels", latched)
         self.labels.publish(Labels(names=["a", "b"], palette=[9, 8, 7, 6, 5, 4], unlabelled=255))
         # What it listens to tells which camera it forecasts.
@@ -74,6 +83,7 @@ class Robot:
         stamp_ns = STAMP_NS + len(self.stamps) * 200_000_000
         self.clock.publish(Clock(clock=ns_to_time(stamp_ns)))
         self.client.spin_for(0.1)
+        self.wait_for_node()
 
     clock: Any = None
 
@@ -107,9 +117,20 @@ class Robot:
         other = DiagnosticStatus(name="other_node: forecast")
         other.values = [KeyValue(key="dropped_total", value="99")]
         self.diagnostics.publish(DiagnosticArray(status=[other, status]))
-        for publisher in (self.client.images, self.forecasts, self.info, self.skill):
-            publisher.wait_for_all_acked(Duration(seconds=10))
-        self.client.spin_for(0.1)
+        topics = (self.client.images, self.forecasts, self.info, self.skill, self.diagnostics)
+        for publisher in topics:
+            assert publisher.wait_for_all_acked(Duration(seconds=TIMEOUT_S))
+        self.wait_for_node()
+
+    def wait_for_node(self) -> None:
+        """Until the node has handled what has reached it.
+
+        Between two answers its executor takes a waiting message of each topic.
+        """
+        for _ in range(3):
+            assert self.answers.wait_for_service(TIMEOUT_S)
+            future = self.answers.call_async(GetParameters.Request())
+            assert self.client.spin_until(future.done)
 
     def play(self, count: int, listeners: int, node: NodeProcess) -> None:
         """So many steps from when so many subscriptions are there to each topic."""
@@ -163,7 +184,8 @@ def start(ros_domain: dict[str, str], tmp_path: Path) -> Iterator[Any]:
     nodes = []
 
     def start(*parameters: str) -> NodeProcess:
-        node = NodeProcess(ros_domain, tmp_path / f"log{len(nodes)}", *parameters, program=NODE)
+        log = tmp_path / f"log{len(nodes)}"
+        node = NodeProcess(ros_domain, log, *parameters, program=view_node.main)
         nodes.append(node)
         return node
 
@@ -341,7 +363,7 @@ def test_when_nothing_is_forecast_it_says_what_it_waits_for(
     second_ros_domain: dict[str, str], tmp_path: Path
 ) -> None:
     options = ("serve:=false", f"record:=['{tmp_path / 'x.rrd'}']")
-    node = NodeProcess(second_ros_domain, tmp_path / "log", *options, program=NODE)
+    node = NodeProcess(second_ros_domain, tmp_path / "log", *options, program=hasty_view_node.main)
     try:
         node.wait_for_text("waiting for a node that forecasts a camera, in ROS domain")
         assert node.end(signal.SIGINT) == 0
