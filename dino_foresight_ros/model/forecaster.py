@@ -7,7 +7,7 @@ frame), then applies a feed-forward; or, in the full variant, attends over all t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -299,7 +299,8 @@ class Forecaster(nn.Module):
         if not set(layers) <= set(range(len(self.blocks))):
             raise ValueError(f"layers {list(layers)} are not all 0 to {len(self.blocks) - 1}")
         hidden: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-        predicted = feed_back(self._step_from(context, hidden), self.embed(context), steps)
+        passes = feed_back(self._step_from(context, hidden), self.embed(context), steps)
+        predicted = torch.cat(list(passes), dim=1)
         return predicted, {i: torch.cat(taken, dim=1)[:, :steps] for i, taken in hidden.items()}
 
     def _transform(
@@ -326,8 +327,19 @@ class Forecaster(nn.Module):
         Raises:
             ValueError: steps out of range, or a context of the wrong shape.
         """
+        return torch.cat(list(self.rollout_passes(context, steps)), dim=1)
+
+    def rollout_passes(self, context: Tensor, steps: int) -> Iterator[Tensor]:
+        """The same, pass by pass as they are predicted, for who goes on with each at once.
+
+        Yields:
+            (B, m, h, w, C), at most as many frames as one pass predicts; `steps` in all.
+
+        Raises:
+            ValueError: as `rollout`, before the first pass.
+        """
         self._check(context)
-        return feed_back(self._step_from(context), self.embed(context), steps)
+        yield from feed_back(self._step_from(context), self.embed(context), steps)
 
     def _step_from(
         self, context: Tensor, hidden: Mapping[int, list[Tensor]] | None = None
@@ -377,11 +389,13 @@ def _stretch(embedding: Tensor, length: int) -> Tensor:
     return stretched[0].T.contiguous().to(embedding.dtype)
 
 
-def rollout(predict: Callable[[Tensor], Tensor], context: Tensor, steps: int) -> Tensor:
+def rollout_passes(
+    predict: Callable[[Tensor], Tensor], context: Tensor, steps: int
+) -> Iterator[Tensor]:
     """Feed predictions back: predict maps (B, N_c, h, w, C) to (B, M, h, w, C).
 
-    Returns:
-        (B, steps, h, w, C).
+    Yields:
+        As `feed_back`.
 
     Raises:
         ValueError: steps is not in 1 to 16.
@@ -396,7 +410,7 @@ def rollout(predict: Callable[[Tensor], Tensor], context: Tensor, steps: int) ->
 
 def feed_back(
     step: Callable[[Tensor], tuple[Tensor, Tensor]], frames: Tensor, steps: int
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Run `step` on a sliding context until enough frames are predicted.
 
     Args:
@@ -404,8 +418,8 @@ def feed_back(
         frames: (B, N_c, ...) context, oldest frame first.
         steps: 1 to 16.
 
-    Returns:
-        (B, steps, ...) predicted frames.
+    Yields:
+        (B, m, ...) predicted frames of one pass after the other, `steps` in all.
 
     Raises:
         ValueError: steps is not in 1 to 16.
@@ -413,12 +427,10 @@ def feed_back(
     if not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"steps is {steps}; it must be 1 to {MAX_STEPS}")
     context_frames = frames.shape[1]
-    predicted: list[Tensor] = []
     count = 0
     while count < steps:
         new, as_context = step(frames)
-        predicted.append(new)
+        yield new[:, : steps - count]
         count += new.shape[1]
         if count < steps:
             frames = torch.cat([frames, as_context], dim=1)[:, -context_frames:]
-    return torch.cat(predicted, dim=1)[:, :steps]

@@ -7,12 +7,13 @@ training on at the larger grid.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig, rollout
+from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig, rollout_passes
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
@@ -104,4 +105,8 @@ class SlidingForecaster(nn.Module):
 
     def rollout(self, context: Tensor, steps: int) -> Tensor:
         """(B, N_c, h, w, C) -> (B, steps, h, w, C); steps 1 to 16."""
-        return rollout(self.predict, context, steps)
+        return torch.cat(list(self.rollout_passes(context, steps)), dim=1)
+
+    def rollout_passes(self, context: Tensor, steps: int) -> Iterator[Tensor]:
+        """The same, pass by pass as they are predicted."""
+        return rollout_passes(self.predict, context, steps)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
@@ -15,6 +16,11 @@ from dino_foresight_ros.ros.forecast_topics import ModelInfo, choose_outputs
 from dino_foresight_ros.runtime import CameraFrame, Foresight
 from dino_foresight_ros.runtime.foresight import OutputSize
 from dino_foresight_ros.shipped import names_bundle
+
+SMALL_PASS = 10**10
+"""Multiplications of a forecaster's pass up to which two threads with an operation each do more
+than two threads on one operation (benchmark/README.md)."""
+_all_threads = torch.get_num_threads()
 
 
 class LoadedEngine(NamedTuple):
@@ -41,6 +47,8 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
     path = name if names_bundle(name) else Path(name).expanduser()
     bundle = Bundle.load(path, device=device, dtype=dtype)
     cameras = parameters["cameras"] or [""]
+    is_small = _is_small(bundle, len(cameras)) and parameters["acceleration"] == "none"
+    torch.set_num_threads(1 if is_small else _all_threads)
     engine = Foresight(
         bundle,
         # The topics that exist say how many are wanted, and they may change at any time.
@@ -48,6 +56,7 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
         output_size=output_size(parameters["output_size"]),
         acceleration=parameters["acceleration"],
         cameras=len(cameras),
+        second_lane=is_small,
     )
     _warm_up(engine, cameras, parameters["steps"])
     return LoadedEngine(
@@ -57,6 +66,17 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
         device=str(bundle.device),
         dtype=str(dtype).removeprefix("torch."),
     )
+
+
+def _is_small(bundle: Bundle, cameras: int) -> bool:
+    """Whether a second thread is best used for work of its own."""
+    if bundle.device.type != "cpu" or _all_threads < 2:
+        return False
+    if any(read.layers for read in bundle.inputs.values()):
+        return False
+    weights = sum(weight.numel() for weight in bundle.forecaster.parameters())
+    tokens = (bundle.context_frames + 1) * bundle.grid[0] * bundle.grid[1]
+    return weights * tokens * cameras <= SMALL_PASS
 
 
 def output_size(text: str) -> OutputSize:

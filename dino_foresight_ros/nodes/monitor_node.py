@@ -20,6 +20,7 @@ from dino_foresight_ros.ros.monitor_diagnostics import MonitorDiagnostics
 from dino_foresight_ros.ros.monitor_parameters import MONITOR_PARAMETERS
 from dino_foresight_ros.ros.monitor_stream import MonitorStream
 from dino_foresight_ros.ros.parameters import Parameters, usage
+from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
 from dino_foresight_ros.ros.run import run_node
 from dino_foresight_ros.ros.stream_watch import StreamChange
 from dino_foresight_ros.ros.topic_names import CAMERA_FIELD, camera_topics
@@ -33,6 +34,7 @@ class MonitorNode(Node):
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
+        check_overrides(self)
         self.parameters = Parameters(self, MONITOR_PARAMETERS, lambda: False)
         values = self.parameters.as_dict()
         self.streams = {
@@ -46,6 +48,8 @@ class MonitorNode(Node):
         self.create_timer(CHECK_PERIOD_S, self._check, clock=steady)
         topics = ", ".join(stream.topic_name for stream in self.streams.values())
         self.get_logger().info(f"listening on {topics}")
+        for sentence in unused_overrides(self):
+            self.get_logger().warning(sentence)
 
     def _on_parameters(self, _names: frozenset[str]) -> None:
         for stream in self.streams.values():

@@ -16,6 +16,7 @@ from dino_foresight_ros.ros.forecast_topics import ForecastTopics, ModelInfo
 from dino_foresight_ros.ros.image_input import ImageInput
 from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.qos import camera_info_input_qos
+from dino_foresight_ros.ros.qos_overrides import subscribe
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
 from dino_foresight_ros.ros.topic_names import CameraTopics
 
@@ -98,9 +99,8 @@ class CameraStream:
 
         reliability = parameters["image_reliability"]
         self._images = ImageInput(self._node, self.names.image, kind, receive, reliability)
-        self._calibration = self._node.create_subscription(
-            CameraInfo, self.names.camera_info, self._on_camera_info, camera_info_input_qos()
-        )
+        info_topic, qos = self.names.camera_info, camera_info_input_qos()
+        self._calibration = subscribe(self._node, CameraInfo, info_topic, self._on_camera_info, qos)
         self._log().info(f"active: listening on {self.topic_name} ({kind.__name__})")
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from dino_foresight_ros.ros.forecast_msgs import build_diagnostics
 from dino_foresight_ros.ros.forecast_topics import ModelInfo
 from dino_foresight_ros.ros.health import Report, StallWatch, Thresholds, judge
 from dino_foresight_ros.ros.qos import output_qos
+from dino_foresight_ros.ros.qos_overrides import advertise
 from dino_foresight_ros.ros.stream_watch import StreamWatch
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ForecastDiagnostics:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", output_qos())
+        self._publisher = advertise(node, DiagnosticArray, "/diagnostics", output_qos())
         self._loaded: Loaded | None = None
         self._worker: ForecastWorker | None = None
         self._failure: tuple[float, str] | None = None

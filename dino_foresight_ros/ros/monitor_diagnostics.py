@@ -15,6 +15,7 @@ from dino_foresight_ros.monitor import Running
 from dino_foresight_ros.ros.forecast_msgs import build_diagnostics
 from dino_foresight_ros.ros.monitor_stream import MonitorStream
 from dino_foresight_ros.ros.qos import output_qos
+from dino_foresight_ros.ros.qos_overrides import advertise
 
 MIN_JUDGED = 10
 """Of fewer forecasts (or of a shorter window) the mean skill is chance."""
@@ -97,7 +98,7 @@ class MonitorDiagnostics:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", output_qos())
+        self._publisher = advertise(node, DiagnosticArray, "/diagnostics", output_qos())
 
     def publish(self, streams: Mapping[str, MonitorStream]) -> None:
         """Publish the state now."""

@@ -20,6 +20,7 @@ from dino_foresight_ros.ros.forecast_views import read_features
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.monitor_msgs import arrived_header, build_skill, read_map, read_moment
 from dino_foresight_ros.ros.qos import output_qos
+from dino_foresight_ros.ros.qos_overrides import advertise, subscribe
 from dino_foresight_ros.ros.stamps import stamp_problem, time_to_ns
 from dino_foresight_ros.ros.stream_watch import StreamWatch
 from dino_foresight_ros.ros.topic_names import CameraTopics
@@ -84,7 +85,7 @@ class MonitorStream:
             except (InputError, ValueError) as error:
                 self._refuse(name, error)
 
-        return self._node.create_subscription(kind, name, receive, output_qos(depth))
+        return subscribe(self._node, kind, name, receive, output_qos(depth))
 
     def _refuse(self, name: str, error: Exception) -> None:
         self.broken += 1
@@ -95,7 +96,7 @@ class MonitorStream:
 
     def _advertise(self, kind: type, topic: str, qos: QoSProfile | None = None) -> Any:
         name = f"{self.names.outputs}/{topic}"
-        return self._node.create_publisher(kind, name, qos or output_qos())
+        return advertise(self._node, kind, name, qos or output_qos())
 
     def _is_published(self, subscription: Any) -> bool:
         return self._node.count_publishers(subscription.topic_name) > 0

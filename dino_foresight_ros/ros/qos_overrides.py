@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from rclpy.node import Node
@@ -18,6 +18,7 @@ from rclpy.qos import (
     HistoryPolicy,
     LivelinessPolicy,
     QoSPolicyKind,
+    QoSProfile,
     ReliabilityPolicy,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -36,6 +37,20 @@ _CHOICES: dict[str, Any] = {
 }
 _NUMBERS = {"depth": 1, "deadline": 0, "lifespan": 0, "liveliness_lease_duration": 0}
 _POLICIES = (*_CHOICES, *_NUMBERS)
+
+
+def advertise(node: Node, kind: type, topic: str, qos: QoSProfile) -> Any:
+    """Create a publisher whose quality of service may be overridden."""
+    given = overrides(node, topic, "publisher")
+    return node.create_publisher(kind, topic, qos, qos_overriding_options=given)
+
+
+def subscribe(
+    node: Node, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
+) -> Any:
+    """Create a subscription whose quality of service may be overridden."""
+    given = overrides(node, topic, "subscription")
+    return node.create_subscription(kind, topic, callback, qos, qos_overriding_options=given)
 
 
 def overrides(node: Node, topic: str, entity: Entity) -> QoSOverridingOptions | None:

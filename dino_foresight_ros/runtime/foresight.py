@@ -13,7 +13,7 @@ from torch import Tensor
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.dpt_head import Head
-from dino_foresight_ros.model.forecaster import MAX_STEPS, Forecaster, rollout
+from dino_foresight_ros.model.forecaster import MAX_STEPS, Forecaster, rollout_passes
 from dino_foresight_ros.runtime.acceleration import Accelerated
 from dino_foresight_ros.runtime.camera_frame import (
     CameraFrame,
@@ -25,6 +25,7 @@ from dino_foresight_ros.runtime.decoding import HEAD_OF, Decoder, Maps, Wish
 from dino_foresight_ros.runtime.feature_buffer import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
+from dino_foresight_ros.runtime.second_lane import SecondLane
 from dino_foresight_ros.runtime.wanted import (
     Wanted,
     check_wanted,
@@ -54,6 +55,7 @@ class Foresight:
         rule: ContextRule | None = None,
         acceleration: str = "none",
         cameras: int = 1,
+        second_lane: bool = False,
     ) -> None:
         """Prepare.
 
@@ -67,11 +69,13 @@ class Foresight:
             acceleration: "none", "compile" or "cudagraphs"; compiled here, for one camera and for
                 all of them at once.
             cameras: how many cameras one batch will hold.
+            second_lane: decode each step in a second thread while the next is predicted; pays on a
+                CPU with a model too small for `torch.set_num_threads` above 1.
 
         Raises:
             UsageError: steps or output size out of range, an unknown output, one that the bundle
-                has no head for, or an acceleration that cannot be had (heads that read the
-                forecaster's layers take none).
+                has no head for, or an acceleration or a second lane that cannot be had (heads that
+                read the forecaster's layers take none, and no model takes both).
             ForesightError: compiling failed.
         """
         self.bundle = bundle
@@ -92,6 +96,11 @@ class Foresight:
         self._encode = Accelerated(bundle.encoder, acceleration)
         self._predict = Accelerated(bundle.forecaster.predict, acceleration)
         self._decoder = Decoder(bundle, acceleration)
+        if second_lane and (self._layers or acceleration != "none"):
+            raise UsageError(
+                "a second lane takes neither acceleration nor heads on the forecaster's layers"
+            )
+        self._second_lane = SecondLane(self._decoder) if second_lane else None
         if acceleration != "none":
             for count in sorted({1, cameras}):
                 self._compile(count)
@@ -283,8 +292,11 @@ class Foresight:
 
         def work() -> tuple[list[dict[str, np.ndarray]], list[Maps], list[bool]]:
             found = [context for n in wishes if (context := self._buffers[n].context()) is not None]
-            contexts = torch.stack(found)
-            predicted, hidden = self._rollout(contexts, len(wished[0].names))
+            contexts, steps = torch.stack(found), len(wished[0].names)
+            if self._second_lane is not None and steps:
+                passes = self.bundle.forecaster.rollout_passes(contexts, steps)
+                return self._second_lane.decode(passes, contexts[:, -1], wished)
+            predicted, hidden = self._rollout(contexts, steps)
             seen, sound = self._decoder.decode_seen(contexts[:, -1], wished)
             maps, finite = self._decoder.decode(predicted, hidden, wished)
             return seen, maps, [a and b for a, b in zip(sound, finite, strict=True)]
@@ -313,7 +325,7 @@ class Foresight:
             return self.bundle.forecaster.rollout_with_layers(contexts, steps, self._layers)
         if self.acceleration == "none":
             return self.bundle.forecaster.rollout(contexts, steps), {}
-        return rollout(self._predict, contexts, steps), {}
+        return torch.cat(list(rollout_passes(self._predict, contexts, steps)), dim=1), {}
 
     def _assemble(
         self, camera: str, seen: dict[str, np.ndarray], maps: Maps, started: float

@@ -1,0 +1,116 @@
+"""Decoding beside the forecaster changes when things are computed, not what."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from plain_engine import ALL, MS, START, check_equal, video
+
+from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.runtime import CameraFrame, Foresight
+from dino_foresight_ros.runtime.memory import DeviceMemoryError
+
+WISHES = [
+    ALL,
+    frozenset({"depth"}),
+    frozenset({"features"}),
+    {1: {"segmentation"}, 2: set(), 3: {"depth", "normals", "confidence"}},
+    {0: {"depth", "features"}, 2: ALL},
+    {0: {"normals"}},
+]
+
+
+def forecasts_of(engine: Foresight, wanted: Any = None) -> list[Any]:
+    return [
+        engine.update(picture, START + 200 * MS * i, wanted) for i, picture in enumerate(video(5))
+    ]
+
+
+@pytest.mark.parametrize("wanted", WISHES)
+def test_forecasts_are_the_same(bundle: Bundle, wanted: Any) -> None:
+    ours = forecasts_of(Foresight(bundle, steps=3, second_lane=True), wanted)
+    theirs = forecasts_of(Foresight(bundle, steps=3), wanted)
+    assert ours[-1] is not None
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine is None) == (other is None)
+        if mine is None:
+            continue
+        assert len(mine.steps) == len(other.steps)
+        assert (mine.seen is None) == (other.seen is None)
+        steps = [*zip(mine.steps, other.steps, strict=True)]
+        if mine.seen is not None:
+            steps.append((mine.seen, other.seen))
+        for a, b in steps:
+            for name in ALL:
+                assert (getattr(a, name) is None) == (getattr(b, name) is None), name
+                if getattr(a, name) is not None and name != "segmentation":
+                    np.testing.assert_allclose(
+                        getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-5
+                    )
+            if a.segmentation is not None:
+                assert np.mean(a.segmentation != b.segmentation) < 1e-3
+
+
+def test_cameras_of_other_wishes_and_sizes_share_a_batch(bundle: Bundle) -> None:
+    engines = [
+        Foresight(bundle, 2, output_size="input", second_lane=lane) for lane in (True, False)
+    ]
+    for i, picture in enumerate(video(4)):
+        frames = {
+            "left": CameraFrame(picture, START + 200 * MS * i, frozenset({"depth"})),
+            "right": CameraFrame(picture[:40], START + 200 * MS * i, {1: ALL, 2: {"normals"}}),
+        }
+        ours, theirs = (engine.update_cameras(frames) for engine in engines)
+    for camera in ("left", "right"):
+        assert ours[camera].forecast is not None
+        check_equal(ours[camera].forecast, theirs[camera].forecast)
+
+
+def test_steps_are_decoded_in_another_thread_and_the_last_one_in_both(bundle: Bundle) -> None:
+    engine = Foresight(bundle, steps=3, wanted={"segmentation", "depth"}, second_lane=True)
+    here = threading.get_ident()
+    seen: list[tuple[str, bool]] = []
+    for name, head in engine._heads.items():
+        head.register_forward_hook(
+            lambda *_, name=name: seen.append((name, threading.get_ident() == here))
+        )
+    assert forecasts_of(engine)[-1] is not None
+    assert len(seen) == 2 * 2 * 3  # two forecasts, two heads, three steps
+    assert sorted(seen).count(("depth", True)) == 2
+    assert sorted(seen).count(("segmentation", True)) == 0
+
+
+def test_a_failure_in_the_other_thread_is_the_forecasts_own(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Foresight(bundle, steps=2, second_lane=True)
+    expected = forecasts_of(engine)[-1]
+    engine.reset()
+    task = bundle.tasks["segmentation"]
+    decode, failures = type(task).decode, [1, 2]
+
+    def failing(self: Any, *arguments: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread() and failures:
+            failures.pop()
+            raise torch.OutOfMemoryError("out of memory")
+        return decode(self, *arguments)
+
+    monkeypatch.setattr(type(task), "decode", failing)
+    pictures = video(5)
+    for i, picture in enumerate(pictures[:3]):
+        engine.update(picture, START + 200 * MS * i)
+    with pytest.raises(DeviceMemoryError):  # the first try and the second
+        engine.update(pictures[3], START + 600 * MS)
+    forecast = engine.update(pictures[4], START + 800 * MS)
+    assert forecast is not None
+    check_equal(forecast, expected)
+
+
+def test_it_is_refused_where_nothing_would_run_beside(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="second lane"):
+        Foresight(bundle, acceleration="compile", second_lane=True)
