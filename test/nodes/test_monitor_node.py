@@ -19,10 +19,12 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from forecast_peers import Client, NodeProcess, stamp_of, values_of
 from made_up_forecasts import INTERVAL_NS, MadeUpForecasts, feature_map, world
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from dino_foresight_ros.monitor import Analysis
 from dino_foresight_ros.msg import ForecastSkill
+from dino_foresight_ros.nodes import monitor_node
 
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.monitor_node"]
 START_NS = 1_700_000_000 * 10**9
@@ -294,11 +296,51 @@ def test_two_cameras_do_not_mix(ros_domain: dict[str, str], tmp_path: Path):
         node.kill()
 
 
+def test_quality_of_service_is_overridden_for_one_topic_of_one_camera(
+    ros_domain: dict[str, str], tmp_path: Path
+):
+    node = NodeProcess(
+        ros_domain,
+        tmp_path / "log",
+        "cameras:=[left,right]",
+        "qos_overrides./car/left/foresight/skill.publisher.reliability:=best_effort",
+        "qos_overrides./car/left/foresight/forecast.subscription.durability:=transient_local",
+        "qos_overrides./car/left/foresight/skil.publisher.depth:=3",
+        program=monitor_node.main,
+        namespace="/car",
+    )
+    client = Client("qos_client", namespace="/car")
+    try:
+        node.wait_for_text("no publisher on /car/left/foresight/skil now; did you mean /car/left/")
+        graph = client.node
+        topics = [f"/car/{side}/foresight" for side in ("left", "right")]
+        assert client.spin_until(
+            lambda: all(graph.get_publishers_info_by_topic(f"{t}/skill") for t in topics)
+        )
+        offered = [graph.get_publishers_info_by_topic(f"{t}/skill") for t in topics]
+        asked = [graph.get_subscriptions_info_by_topic(f"{t}/forecast") for t in topics]
+        assert [one.qos_profile.reliability for (one,) in offered] == [
+            ReliabilityPolicy.BEST_EFFORT,
+            ReliabilityPolicy.RELIABLE,
+        ]
+        assert [one.qos_profile.durability for (one,) in asked] == [
+            DurabilityPolicy.TRANSIENT_LOCAL,
+            DurabilityPolicy.VOLATILE,
+        ]
+    finally:
+        client.close()
+        node.kill()
+
+
 @pytest.mark.parametrize(
     ("parameter", "reason"),
     [
         ("tolerance:=0.6", "parameter tolerance: 0.6 is out of range; valid: 0 to 0.49"),
         ("cameras:=[a/b]", "parameter cameras: 'a/b' cannot be part of a topic's name"),
+        (
+            "qos_overrides./foresight/skill.publisher.reliability:=always",
+            "'always' is unknown; valid: system_default, reliable, best_effort",
+        ),
     ],
 )
 def test_a_bad_parameter_ends_the_start_in_one_line(
