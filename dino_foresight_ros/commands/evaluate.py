@@ -119,8 +119,8 @@ def summary(report: Any) -> list[str]:
             clips = f"{result.clips} clips"
             lines.append(f"{lead_text(result.lead)}{way}: MSE below copy-last {gain}, {clips}")
     lines += evaluate_lidar.summary(report.lidar)
-    if not report.bundle.trained:
-        lines.append(f"{report.bundle.name} is UNTRAINED: these numbers mean nothing.")
+    if report.bundle.doubt:
+        lines.append(f"{report.bundle.name} is {report.bundle.doubt}")
     return lines
 
 

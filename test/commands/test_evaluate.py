@@ -25,7 +25,7 @@ def test_evaluates_an_untrained_bundle_end_to_end(
     assert main([*arguments, *QUICK, "--mlp-steps", "3", "--out", str(out)]) == 0
 
     printed = capsys.readouterr().out
-    assert "micro is UNTRAINED" in printed
+    assert "micro is UNTRAINED: these numbers mean nothing.\n" in printed
     assert f"{out / 'report.md'}" in printed
     values = json.loads((out / "report.json").read_text())
     first = values["features"][0]

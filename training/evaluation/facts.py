@@ -27,7 +27,21 @@ def bundle_facts(bundle: Bundle) -> BundleFacts:
         class_names=segmentation.class_names if is_segmentation else (),  # type: ignore[union-attr]
         palette=segmentation.palette if is_segmentation else (),  # type: ignore[union-attr]
         depth_is_metric=depth.is_metric if isinstance(depth, DepthTask) else True,
+        forecaster_trained=_has_trained_forecaster(bundle),
     )
+
+
+def _has_trained_forecaster(bundle: Bundle) -> bool:
+    """Whether no weights but the encoder's can be random; False where nothing tells.
+
+    What is put together from trained parts says where each comes from.
+    """
+    if bundle.trained:
+        return True
+    match bundle.info:
+        case {"provenance": {"forecaster": {"recipe": dict(recipe)}}}:
+            return bool(recipe.get("trained", True))
+    return False
 
 
 def data_facts(recording: Recording) -> DataFacts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dino_foresight_ros.render.theme import UNTRAINED_TEXTS
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
 from dino_foresight_ros.training.evaluation.lidar_page import lidar_section
@@ -49,8 +48,7 @@ def _alt(name: str) -> str:
 
 def _head(report: Report) -> list[str]:
     bundle = report.bundle
-    doubt = f"**{UNTRAINED_TEXTS[0]}: the numbers say nothing of a trained model.**"
-    warning = [] if bundle.trained else [doubt]
+    warning = [f"**{bundle.name} is {bundle.doubt}**"] if bundle.doubt else []
     height, width = bundle.image_size
     facts = (
         f"Bundle **{bundle.name}**: {bundle.encoder}, layers {list(bundle.layers)}, {width}x"

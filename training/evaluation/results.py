@@ -188,7 +188,12 @@ class SheetMoment:
 
 @dataclass(frozen=True)
 class BundleFacts:
-    """What was evaluated."""
+    """What was evaluated.
+
+    Attributes:
+        trained: False with random weights in any part.
+        forecaster_trained: False where these are not known to be in the encoder alone.
+    """
 
     name: str
     trained: bool
@@ -203,6 +208,19 @@ class BundleFacts:
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     depth_is_metric: bool = True
+    forecaster_trained: bool = True
+
+    @property
+    def doubt(self) -> str:
+        """What random weights make of the figures, as "is ..." goes on; empty without any."""
+        if self.trained:
+            return ""
+        if not self.forecaster_trained:
+            return "UNTRAINED: these numbers mean nothing."
+        return (
+            "trained on an UNTRAINED ENCODER: these numbers say how well the features of random "
+            "weights can be forecast, nothing about a real model."
+        )
 
 
 @dataclass(frozen=True)

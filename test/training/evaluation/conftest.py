@@ -139,6 +139,7 @@ class ToyBundle:
     trained: bool = True
     heads: dict[str, Any] = field(default_factory=lambda: {"segmentation": toy_head})
     inputs: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
     name: str = "toy"
     grid: tuple[int, int] = GRID
     image_size: tuple[int, int] = SIZE

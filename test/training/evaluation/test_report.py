@@ -118,9 +118,26 @@ def test_untrained_bundle_is_marked_on_page_and_pictures(
             EvaluationConfig(horizons=(1, 3), gaps_s=(0.2,), max_clips=4, fitted=False),
         )
         paths = write_report(report, tmp_path / str(trained))
-        assert ("UNTRAINED" in paths[0].read_text()) is not trained
+        warned = "**toy is UNTRAINED: these numbers mean nothing.**" in paths[0].read_text()
+        assert warned is not trained
         for path in paths[2:]:
             assert (warning_pixels(path) > 3000) is not trained, path.name
+
+
+def test_page_says_what_is_measured_where_the_encoder_alone_is_untrained(
+    toy_bundle: Maker, toy_recording: Maker, tmp_path: Path
+) -> None:
+    trained_on_top = {"provenance": {"forecaster": {"recipe": {"steps": 100}}}}
+    report = evaluate(
+        toy_bundle(trained=False, info=trained_on_top),
+        [toy_recording(50)],
+        EvaluationConfig(horizons=(1,), gaps_s=(), max_clips=2, fitted=False, labels=False),
+    )
+    page, values = (path.read_text() for path in write_report(report, tmp_path / "report")[:2])
+    assert "**toy is trained on an UNTRAINED ENCODER: these numbers say how well" in page
+    assert "mean nothing" not in page
+    facts = json.loads(values)["bundle"]
+    assert (facts["trained"], facts["forecaster_trained"]) == (False, True)
 
 
 def test_bundle_without_heads_gets_a_sheet_of_features(
