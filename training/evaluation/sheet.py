@@ -44,7 +44,7 @@ def draw_sheet(report: Report, folder: Path) -> list[Path]:
         path = folder / f"sheet_{kind}.png"
         picture = _Sheet(report, kind).draw()
         bgr = np.ascontiguousarray(picture[..., ::-1])
-        if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 9]):
+        if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 6]):
             raise ForesightError(f"cannot write {path}: is the disk full?")
         paths.append(path)
     return paths
