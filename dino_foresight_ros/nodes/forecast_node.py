@@ -7,7 +7,6 @@ Without it, a failed configure leaves the node unconfigured, and it may be tried
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ from dino_foresight_ros.ros.image_conversion import choose_converter
 from dino_foresight_ros.ros.lifecycle import end_lifecycle, tolerate_bad_transitions
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
-from dino_foresight_ros.ros.run import run_node
+from dino_foresight_ros.ros.run import leave, run_node
 from dino_foresight_ros.ros.topic_names import camera_topics
 
 if TYPE_CHECKING:
@@ -296,4 +295,4 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
