@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import forked_demo
 import numpy as np
 import pytest
+from forked import ForkedProcess
 from nuscenes_set import NuScenesSet
 
 from dino_foresight_ros.cli import main
@@ -42,7 +44,7 @@ def marked_processes(mark: str) -> list[int]:
 
 
 class DemoProcess:
-    """One `foresight demo`, whose descendants can be found."""
+    """One `foresight demo` as a user starts it, whose descendants can be found."""
 
     def __init__(self, environment: dict[str, str], *arguments: object) -> None:
         self.mark = uuid.uuid4().hex
@@ -66,8 +68,19 @@ class DemoProcess:
         return self.process.returncode, out, err
 
 
-def run_demo(environment: dict[str, str], *arguments: object) -> tuple[int, str, str]:
-    return DemoProcess(environment, *arguments).finish()
+def run_quickly(
+    environment: dict[str, str], scratch: Path, *arguments: object
+) -> tuple[int, str, str]:
+    """What a demo gives whose processes import nothing: for what is not about their start."""
+    out, err = scratch / "stdout", scratch / "stderr"
+    words = [str(err), "demo", *map(str, arguments)]
+    process = ForkedProcess(forked_demo.main, words, environment, out)
+    try:
+        code = process.wait(LIMIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return code, out.read_text(), err.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +89,8 @@ def demo(
 ) -> tuple[Path, dict[str, Any], str, str]:
     """The results of one run: folder, numbers, what it printed, and its warnings."""
     out = tmp_path_factory.mktemp("demo with spaces") / "out"
-    code, printed, warnings = run_demo(
-        ros_domain, "--out", out, "--frames", FRAMES, "--bundle", "untrained-tiny"
-    )
+    words = ("--out", out, "--frames", FRAMES, "--bundle", "untrained-tiny")
+    code, printed, warnings = DemoProcess(ros_domain, *words).finish()
     assert code == 0, warnings
     return out, json.loads((out / "metrics.json").read_text()), printed, warnings
 
@@ -163,20 +175,19 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_several_cameras_of_a_bag_have_a_sheet_each_and_a_mosaic_together(
     ros_domain: dict[str, str], tmp_path: Path, drive: Path
 ) -> None:
-    cameras = ("cam_front", "cam_back", "cam_front_left")
-    words = ("--input", drive, "--cameras", ",".join(cameras).upper(), "--rate", 0.15)
-    code, printed, warnings = run_demo(
-        ros_domain, "--out", tmp_path, *words, "--bundle", "untrained-tiny"
-    )
+    out, cameras = tmp_path / "out", ("cam_front", "cam_back", "cam_front_left")
+    words = ("--input", drive, "--cameras", ",".join(cameras).upper(), "--rate", 0.3)
+    words += ("--out", out, "--bundle", "untrained-tiny", "--steps", 1)
+    code, printed, warnings = run_quickly(ros_domain, tmp_path, *words)
     assert code == 0, warnings
-    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    numbers = json.loads((out / "metrics.json").read_text())
     assert set(numbers["cameras"]) == set(cameras)
     # A machine that is busy elsewhere may not get to every camera within two seconds of a drive.
     forecast = {c for c, own in numbers["cameras"].items() if own["forecasts_seen"]}
     assert forecast
     assert set(numbers["skill"]["cameras"]) == forecast
     sheets = {f"contact_sheet_{camera}.png" for camera in forecast}
-    names = {entry.name for entry in tmp_path.iterdir()}
+    names = {entry.name for entry in out.iterdir()}
     assert names == sheets | {"mosaic.png", "skill.png", "forecast.mp4", "metrics.json", "log"}
     for camera, own in numbers["cameras"].items():
         assert own["frames_in"] == 25
@@ -185,17 +196,17 @@ def test_several_cameras_of_a_bag_have_a_sheet_each_and_a_mosaic_together(
         assert f"  {camera}: 25 frames in, " in printed
     assert numbers["frames_in"] == 75
     assert numbers["forecasts_out"] == sum(c["forecasts_out"] for c in numbers["cameras"].values())
-    mosaic = cv2.imread(str(tmp_path / "mosaic.png"))
+    mosaic = cv2.imread(str(out / "mosaic.png"))
     assert list(mosaic.shape[1::-1]) == numbers["video"]["size"]
     assert "Traceback" not in warnings
 
 
 def test_a_camera_that_a_bag_lacks_ends_the_demo_with_those_it_has(
-    ros_domain: dict[str, str], tmp_path: Path, drive: Path
+    tmp_path: Path, drive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--input", drive, "--cameras", "cam_front,cam_top")
-    code, printed, err = run_demo(ros_domain, "--out", tmp_path / "out", *words)
-    assert code == 1
+    words = ("--input", drive, "--cameras", "cam_front,cam_top", "--out", tmp_path / "out")
+    assert main(["demo", *map(str, words)]) == 1
+    printed, err = capsys.readouterr()
     assert printed == ""
     assert len(err.strip().splitlines()) == 1
     assert "has no camera cam_top; its cameras: cam_back, cam_back_left, " in err
@@ -236,9 +247,10 @@ def old_results(tmp_path: Path) -> Path:
 
 
 def test_a_node_that_refuses_to_start_ends_the_demo_in_one_line(
-    ros_domain: dict[str, str], old_results: Path
+    ros_domain: dict[str, str], old_results: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    code, printed, err = run_demo(ros_domain, "--out", old_results, "--device", "tpu")
+    words = ("--out", old_results, "--device", "tpu")
+    code, printed, err = run_quickly(ros_domain, tmp_path_factory.mktemp("scratch"), *words)
     assert code == 2
     assert printed == ""
     (line,) = [line for line in err.splitlines() if line.startswith("foresight:")]
@@ -259,12 +271,12 @@ def test_a_node_that_refuses_to_start_ends_the_demo_in_one_line(
     ids=["missing", "not_a_video", "empty_file", "empty_folder"],
 )
 def test_an_input_that_cannot_be_used_ends_the_demo_before_it_starts(
-    ros_domain: dict[str, str], tmp_path: Path, make: Any, words: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Any, words: str
 ) -> None:
     path = tmp_path / "clip.mp4"
     make(path)
-    code, printed, err = run_demo(ros_domain, "--out", tmp_path / "out", "--input", path)
-    assert code == 1
+    assert main(["demo", "--out", str(tmp_path / "out"), "--input", str(path)]) == 1
+    printed, err = capsys.readouterr()
     assert printed == ""
     assert len(err.strip().splitlines()) == 1
     assert err.startswith("foresight: ")
