@@ -192,21 +192,45 @@ def _overlaps(recordings: Sequence[Mapping[str, Any]]) -> tuple[Overlap, ...]:
     Args:
         recordings: as `about_recording` gives; those without "whole" are passed over.
     """
-    wholes: dict[str, dict[str, tuple[int, int, str]]] = {}
-    for about in recordings:
-        match about:
-            case {"name": str(name), "fingerprint": str(fingerprint), "whole": str(whole),
-                  "span_ns": [int(low), int(high)]}:  # fmt: skip
-                wholes.setdefault(whole, {})[fingerprint] = low, high, name
     found = []
-    for parts in wholes.values():
-        reach, *others = sorted(parts.values())
+    for parts in _spans(recordings).values():
+        reach, *others = parts
         for part in others:
             if part[0] <= reach[1]:
                 shared_s = (min(part[1], reach[1]) - part[0]) / NS_PER_S
                 found.append(Overlap(reach[2], part[2], shared_s))
             reach = max(reach, part, key=lambda one: one[1])
     return tuple(found)
+
+
+def overlaps_between(
+    first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]
+) -> tuple[Overlap, ...]:
+    """Find parts of one recording, one of each side, that share a moment.
+
+    Args:
+        first, second: recordings as `about_recording` gives them; those without "whole", of stores
+            made before it was kept, are passed over.
+    """
+    theirs = _spans(second)
+    return tuple(
+        Overlap(a[2], b[2], (min(a[1], b[1]) - max(a[0], b[0])) / NS_PER_S)
+        for whole, parts in _spans(first).items()
+        for a in parts
+        for b in theirs.get(whole, [])
+        if a[0] <= b[1] and b[0] <= a[1]
+    )
+
+
+def _spans(recordings: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, int, str]]]:
+    """Whole recording -> (first stamp, last stamp, name) of each part of it, in order."""
+    wholes: dict[str, dict[str, tuple[int, int, str]]] = {}
+    for about in recordings:
+        match about:
+            case {"name": str(name), "fingerprint": str(fingerprint), "whole": str(whole),
+                  "span_ns": [int(low), int(high)]}:  # fmt: skip
+                wholes.setdefault(whole, {})[fingerprint] = low, high, name
+    return {whole: sorted(parts.values()) for whole, parts in wholes.items()}
 
 
 def _check_names(

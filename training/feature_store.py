@@ -115,6 +115,7 @@ class StoredRecording:
     """The features of one recording; picklable, opens its files where it is read.
 
     Attributes:
+        about: what recording.yaml says.
         name: of the recording.
         fingerprint: of the recording's content.
         stamps_ns: (N,) int64.
@@ -123,7 +124,7 @@ class StoredRecording:
     """
 
     def __init__(self, folder: Path, info: StoreInfo) -> None:
-        about = read_yaml(folder / RECORDING)
+        self.about = about = read_yaml(folder / RECORDING)
         try:
             self.name, self.fingerprint = str(about["name"]), str(about["fingerprint"])
             self.times = int(about.get("times", 1))

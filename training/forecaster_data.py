@@ -19,6 +19,7 @@ from .data import (
 )
 from .encoders import encoder_origin, load_encoder
 from .feature_clips import FeatureClips, FeatureRecording
+from .feature_plan import overlaps_between
 from .feature_store import FeatureStore
 from .forecaster_objective import ToFeatures
 from .intervals import PAPER_INTERVALS_S
@@ -88,7 +89,8 @@ def data_from_store(
 
     Raises:
         BundleError: stores of different encoders or PCAs, or a PCA of another encoder.
-        InputError: no store, an empty one, or too little for a validation part.
+        InputError: no store, an empty one, too little for a validation part, or recordings of which
+            both stores show the same seconds.
     """
     store = FeatureStore.open(features)
     other = None if validation is None else FeatureStore.open(validation)
@@ -99,6 +101,8 @@ def data_from_store(
         _recordings(store), None if other is None else _recordings(other),
         validation_share, recipe.seed, recipe,
     )  # fmt: skip
+    if other is not None:
+        _check_apart(store, other)
     return ForecasterData(
         train,
         held_out,
@@ -204,6 +208,20 @@ def _check_alike(a_path: Path, a: FeatureStore, b_path: Path, b: FeatureStore) -
         raise InputError(
             f"{a_path} has a patch grid of {a.info.grid[0]}x{a.info.grid[1]}, {b_path} of "
             f"{b.info.grid[0]}x{b.info.grid[1]}; make one of them anew"
+        )
+
+
+def _check_apart(train: FeatureStore, validation: FeatureStore) -> None:
+    """Refuse parts of one recording that overlap; `check_disjoint` knows of no common whole."""
+    abouts = [[recording.about for recording in store.recordings] for store in (train, validation)]
+    overlaps = overlaps_between(*abouts)
+    if overlaps:
+        first, second, shared_s = overlaps[0]
+        more = f", and {len(overlaps) - 1} more such pairs" if overlaps[1:] else ""
+        raise InputError(
+            f"{first} in {train.path} and {second} in {validation.path} share {shared_s:.1f} s of "
+            f"one recording{more}: these would be trained on and validated on; make one of the "
+            "stores of other parts, such as part=0-0.7 and part=0.7-1"
         )
 
 

@@ -86,6 +86,46 @@ def test_the_store_that_is_trained_on_is_refused_as_validation(
     assert not run.exists()
 
 
+def parts_store(path: Path, **spans_s: tuple[float, float]) -> Path:
+    """A store of parts of one drive, by their first and last second."""
+    write_store(path, seeds=range(len(spans_s)))
+    folders = sorted(path.glob("recordings/*/recording.yaml"))
+    for manifest, (name, span_s) in zip(folders, spans_s.items(), strict=True):
+        about = yaml.safe_load(manifest.read_text())
+        about |= {"name": name, "fingerprint": name, "whole": "drive"}
+        about["span_ns"] = [round(second * 1e9) for second in span_s]
+        manifest.write_text(yaml.safe_dump(about))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spans_s", "message"),
+    [
+        ({"c": (2.0, 3.0)}, None),
+        ({"c": (0.8, 1.5)}, "a in {train} and c in {validation} share 0.2 s of one recording:"),
+        ({"c": (0.4, 0.6)}, "a in {train} and c in {validation} share 0.2 s of one recording:"),
+        ({"c": (4.9, 6.0)}, "b in {train} and c in {validation} share 0.1 s of one recording:"),
+        ({"c": (0.0, 9.0), "d": (5.0, 6.0)}, "share 1.0 s of one recording, and 2 more such pairs"),
+    ],
+)
+def test_a_store_that_shows_what_is_trained_on_is_refused_as_validation(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spans_s: dict[str, tuple[float, float]],
+    message: str | None,
+) -> None:
+    first = parts_store(tmp_path / "train", a=(0.0, 1.0), b=(4.0, 5.0))
+    second = parts_store(tmp_path / "validation", **spans_s)
+    run = tmp_path / "run"
+    code = train(run, "--features", first, "--validation", second, *SMALL, "--steps", 1)
+    if message is None:
+        assert code == 0
+        return
+    assert code == 1
+    assert message.format(train=first, validation=second) in error_of(capsys)
+    assert not run.exists()
+
+
 def test_stores_of_different_pcas_are_refused_with_both_names(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

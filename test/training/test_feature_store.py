@@ -20,8 +20,10 @@ from dino_foresight_ros.training.encoders import encoder_origin
 from dino_foresight_ros.training.feature_plan import FeatureRecipe, plan_store
 from dino_foresight_ros.training.feature_store import FeatureStore
 from dino_foresight_ros.training.feature_writer import remove_store, write_features, write_shard
+from dino_foresight_ros.training.forecaster_data import ForecasterData, data_from_store
 from dino_foresight_ros.training.pca_fit import pca_origin
 from dino_foresight_ros.training.reading import pick_frames, spread
+from dino_foresight_ros.training.recipes import ForecasterRecipe
 
 FRAME_BYTES = 4 * 6 * 30 * 2
 
@@ -174,6 +176,35 @@ def test_a_part_that_overlaps_what_the_store_holds_is_named(bundle: Bundle, tmp_
     assert [overlap[:2] for overlap in plan.overlaps] == [(first.name, second.name)]
     keep(bundle, [second], out)
     assert len(plan_store([first], bundle.encoder, pca, FeatureRecipe(), out).overlaps) == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "shared_s"),
+    [
+        (("part=0-0.5", "part=0.5-1"), None),
+        (("part=0-0.7", "part=0.5-1"), 0.2),
+        (("part=0.5-1", "part=0-0.7"), 0.2),
+        (("part=0-0.6", "start=0"), 1.0),
+    ],
+)
+def test_stores_of_parts_that_overlap_are_not_trained_and_validated_on(
+    bundle: Bundle, tmp_path: Path, parts: tuple[str, str], shared_s: float | None
+):
+    drive = parts_of(*parts)[:2]
+    # Other frames of the same seconds are still nearly the same pictures.
+    keep(bundle, [drive[0]], tmp_path / "train", stride_s=0.4)
+    keep(bundle, [drive[1]], tmp_path / "validation", stride_s=0.4)
+
+    def open_both() -> ForecasterData:
+        stores = tmp_path / "train", tmp_path / "validation"
+        return data_from_store(*stores, 0.1, None, ForecasterRecipe(steps=1))
+
+    if shared_s is None:
+        assert [one.name for one in open_both().validation] == [drive[1].name]
+        return
+    with pytest.raises(InputError, match=f"share {shared_s:.1f} s of one recording:") as caught:
+        open_both()
+    assert all(recording.name in str(caught.value) for recording in drive)
 
 
 def test_a_further_recording_is_added_and_nothing_is_encoded_again(
