@@ -1,4 +1,4 @@
-"""Bundles that come with the package, found by name. Imports no torch."""
+"""Files that come with the package: bundles by name, configuration. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,19 +19,25 @@ def names_bundle(text: str) -> bool:
     return text in (TINY, UNTRAINED_TINY) or text.startswith("hub:")
 
 
-def places(name: str) -> Iterator[Path]:
-    """Where a bundle of this name may lie: in a checkout, then in each installation's share."""
+def places(path: str) -> Iterator[Path]:
+    """Where a file of the package may lie: in a checkout, then in each installation's share."""
     here = Path(__file__)
     # Links lead into the checkout, also from an environment that only links to it.
-    yield here.resolve().parents[1] / "assets" / name
+    yield here.resolve().parents[1] / path
     prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     for prefix in [*here.absolute().parents, *(Path(text) for text in prefixes if text)]:
-        yield prefix / "share" / PACKAGE / "assets" / name
+        yield prefix / "share" / PACKAGE / path
+
+
+def find_file(path: str) -> Path | None:
+    """A file that came with the package, such as config/forecast.yaml; None where it did not."""
+    return next((place for place in places(path) if place.is_file()), None)
 
 
 def find_shipped(name: str) -> Path | None:
     """Folder of a bundle that came with the package; None where it did not."""
-    return next((folder for folder in places(name) if (folder / MANIFEST).is_file()), None)
+    manifest = find_file(f"assets/{name}/{MANIFEST}")
+    return None if manifest is None else manifest.parent
 
 
 def shipped_bundle(name: str) -> Path:

@@ -25,6 +25,7 @@ from rclpy.utilities import remove_ros_args
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.ros.log_files import logging_arguments
+from dino_foresight_ros.ros.transport import choose_transport
 
 _run: _Run | None = None
 
@@ -133,6 +134,7 @@ def _other_arguments(arguments: list[str]) -> list[str]:
 
 def _init(arguments: list[str]) -> None:
     every = [sys.argv[0], *arguments, *logging_arguments()]
+    choose_transport()
     try:
         rclpy.init(args=every, signal_handler_options=SignalHandlerOptions.NO)
     except (RuntimeError, ValueError) as error:

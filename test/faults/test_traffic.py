@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,11 @@ from forked import ForkedProcess
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
+from dino_foresight_ros.ros.transport import PROFILES_VARIABLES
+
+SHARED_MEMORY_IN_USE = not any(
+    os.environ.get(name) for name in ("FASTDDS_BUILTIN_TRANSPORTS", *PROFILES_VARIABLES)
+)
 Peers = Callable[..., ForkedProcess]
 
 
@@ -140,6 +147,41 @@ def test_subscriber_that_never_reads(scene: Scene, peers: Peers, tmp_path: Path)
     assert sorted(latencies[-20:])[10] < 3 * sorted(latencies[:20])[10] + 0.1
     deaf.kill()
     scene.recovers()
+
+
+@pytest.mark.long
+def test_others_hear_on_after_peers_were_killed(scene: Scene, peers: Peers) -> None:
+    """Also when their leases have run out, 20 s later, and after many large messages."""
+    for _ in range(3):
+        scene.clock_ns += 3600 * 10**9
+        start = scene.clock_ns
+        camera = peers("camera", namespace_of(scene), str(start))
+        scene.wait_for(lambda start=start: newest_stamp(scene) > start + INTERVAL_NS)
+        camera.kill()
+        camera.wait()
+        scene.clock_ns = newest_stamp(scene)
+    scene.clock_ns += 60 * 10**9
+    scene.recovers()
+    depth = f"{namespace_of(scene)}/foresight/step_1/depth"
+    before = scene.client.node.count_subscribers(depth)
+    reader = peers("deaf", namespace_of(scene))
+    scene.wait_for(lambda: scene.client.node.count_subscribers(depth) > before)
+    for _ in range(25):
+        scene.send_good()
+    reader.kill()
+    deadline = time.monotonic() + 30.0
+    while time.monotonic() < deadline:
+        scene.send_good(timeout_s=0.1)
+    scene.recovers(20)
+
+
+def test_messages_of_forecasts_have_room_in_shared_memory(scene: Scene) -> None:
+    """Fast DDS's own segment of 512 KB stays full of what killed readers held."""
+    if shutil.disk_usage("/dev/shm").free < 2**28 or not SHARED_MEMORY_IN_USE:
+        pytest.skip("little shared memory on this machine, or another transport was chosen")
+    maps = Path(f"/proc/{scene.process.process.pid}/maps").read_text().splitlines()
+    segments = [line.split()[0].split("-") for line in maps if "/dev/shm/fastrtps_" in line]
+    assert max(int(end, 16) - int(start, 16) for start, end in segments) >= 2**25
 
 
 def test_parameter_storm(scene: Scene) -> None:

@@ -18,6 +18,7 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
+from ros_bench import wait_until
 from sensor_msgs.msg import CompressedImage
 
 from dino_foresight_ros import msg as messages
@@ -28,9 +29,14 @@ def test_signal_while_loading_ends_the_node_with_exit_code_0(
 ) -> None:
     running = NodeProcess(ros_domain, tmp_path / "log", program=NODE)
     try:
-        # rclpy is up within the first second or so, torch takes longer.
-        time.sleep(2.0)
-        assert running.end(signal.SIGINT) in (0, -signal.SIGINT)
+        threads = Path(f"/proc/{running.process.pid}/task")
+        # ROS is up, and loading torch and the model takes seconds more.
+        assert wait_until(
+            lambda: any("dds.ev" in path.read_text() for path in threads.glob("*/comm"))
+        )
+        time.sleep(0.3)
+        code = running.end(signal.SIGINT)
+        assert code in (0, -signal.SIGINT), running.text
         assert "listening" not in running.text
     finally:
         running.kill()
