@@ -40,6 +40,12 @@ from dino_foresight_ros.ros.overlay_parameters import OVERLAY_PARAMETERS
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.point_clouds import depth_to_points, why_no_points
 from dino_foresight_ros.ros.qos import camera_info_input_qos, latched_qos, output_qos
+from dino_foresight_ros.ros.qos_overrides import (
+    advertise,
+    check_overrides,
+    subscribe,
+    unused_overrides,
+)
 from dino_foresight_ros.ros.run import run_node
 from dino_foresight_ros.ros.stamps import NS_PER_S, time_to_ns
 
@@ -61,33 +67,32 @@ class OverlayNode(Node):
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
+        check_overrides(self)
         self.parameters = Parameters(self, OVERLAY_PARAMETERS, lambda: False)
         self._pictures: OrderedDict[int, Image | CompressedImage] = OrderedDict()
         self._palette: ClassPalette | None = None
         self._info: CameraInfo | None = None
         self._said: dict[str, float] = {}
         steps = range(1, self.parameters["steps"] + 1)
-        advertise = self.create_publisher
-        self._overlays = {
-            k: advertise(Image, f"foresight/step_{k}/image_color", output_qos()) for k in steps
-        }
-        self._now = advertise(Image, "foresight/step_0/image_color", output_qos())
-        self._depths = {
-            k: advertise(Image, f"foresight/step_{k}/depth_color", output_qos()) for k in steps
-        }
-        self._clouds = {
-            k: advertise(PointCloud2, f"foresight/step_{k}/points", output_qos()) for k in steps
-        }
-        self._mosaic = advertise(Image, "foresight/mosaic/image_color", output_qos())
-        self._markers = advertise(MarkerArray, "foresight/markers", output_qos())
-        subscribe = self.create_subscription
-        subscribe(CameraInfo, "camera_info", self._on_info, camera_info_input_qos())
-        subscribe(Labels, "foresight/labels", self._on_labels, latched_qos())
+
+        def draw(kind: type, name: str) -> Any:
+            return advertise(self, kind, f"foresight/{name}", output_qos())
+
+        self._overlays = {k: draw(Image, f"step_{k}/image_color") for k in steps}
+        self._now = draw(Image, "step_0/image_color")
+        self._depths = {k: draw(Image, f"step_{k}/depth_color") for k in steps}
+        self._clouds = {k: draw(PointCloud2, f"step_{k}/points") for k in steps}
+        self._mosaic = draw(Image, "mosaic/image_color")
+        self._markers = draw(MarkerArray, "markers")
+        subscribe(self, CameraInfo, "camera_info", self._on_info, camera_info_input_qos())
+        subscribe(self, Labels, "foresight/labels", self._on_labels, latched_qos())
         self._images: ImageInput | None = None
         self._forecasts: Any = None
         # Not the node's clock, which stands still while a recording is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(FOLLOW_PERIOD_S, self._follow_listeners, clock=steady)
+        for sentence in unused_overrides(self, ("image", "foresight/forecast")):
+            self.get_logger().warning(sentence)
 
     def _follow_listeners(self) -> None:
         """Listen only while somebody looks: the forecast node computes what is subscribed to."""
@@ -99,8 +104,8 @@ class OverlayNode(Node):
             kind = CompressedImage if compressed else Image
             reliability = self.parameters["image_reliability"]
             self._images = ImageInput(self, "image", kind, self._on_image, reliability)
-            self._forecasts = self.create_subscription(
-                Forecast, "foresight/forecast", self._on_forecast, output_qos(1)
+            self._forecasts = subscribe(
+                self, Forecast, "foresight/forecast", self._on_forecast, output_qos(1)
             )
         elif not wanted and self._forecasts is not None:
             self.destroy_subscription(self._forecasts)

@@ -84,10 +84,16 @@ def check_overrides(node: Node) -> None:
             raise UsageError(f"parameter {name}: {reason}")
 
 
-def unused_overrides(node: Node) -> list[str]:
-    """One sentence for each override of a topic that the node does not have."""
+def unused_overrides(node: Node, heard_later: Iterable[str] = ()) -> list[str]:
+    """One sentence for each override of a topic that the node does not have.
+
+    Args:
+        node: with its publishers and subscriptions.
+        heard_later: topics that it is going to subscribe to.
+    """
     publishers = {p.topic_name for p in node.publishers}
     subscriptions = {s.topic_name for s in node.subscriptions}
+    subscriptions |= {node.resolve_topic_name(topic) for topic in heard_later}
     sentences = []
     for name in sorted(_given(node)):
         match = _NAME.fullmatch(name)

@@ -11,18 +11,26 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 import rclpy
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.qos import LivelinessPolicy
-from ros_bench import close_node
+from ros_bench import TIMEOUT_S, close_node, wait_until
+from visualization_msgs.msg import MarkerArray
 
 from dino_foresight_ros.nodes.forecast_node import ForecastNode
 from dino_foresight_ros.nodes.monitor_node import MonitorNode
+from dino_foresight_ros.nodes.overlay_node import OverlayNode
 
-NODES: dict[str, type[Node]] = {"forecast_node": ForecastNode, "monitor_node": MonitorNode}
+NODES: dict[str, type[Node]] = {
+    "forecast_node": ForecastNode,
+    "monitor_node": MonitorNode,
+    "overlay_node": OverlayNode,
+}
 PARAMETERS = {
     "forecast_node": ["bundle:=untrained-tiny", "device:=cpu", "steps:=1"],
     "monitor_node": [],
+    "overlay_node": [],
 }
 # rclpy's own, which it lets nobody override.
 OF_RCLPY = {"/parameter_events", "/rosout"}
@@ -31,17 +39,36 @@ Entities = dict[tuple[str, str], LivelinessPolicy]
 
 @contextmanager
 def running(name: str, parameters: list[str]) -> Iterator[Node]:
-    """The node in this process, a managed one when it is active."""
+    """The node in this process, a managed one when it is active; somebody looks at markers."""
     rclpy.init(args=["--ros-args", *(word for p in parameters for word in ("-p", p))])
+    peer = rclpy.create_node("peer", use_global_arguments=False)
+    peer.create_subscription(MarkerArray, "/foresight/markers", print, 1)
     node = NODES[name]()
     try:
         if isinstance(node, LifecycleNode):
             assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
             assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+        if name == "overlay_node":
+            spin_until_heard(node, "/foresight/forecast")
         yield node
     finally:
         close_node(node)
+        close_node(peer)
         rclpy.shutdown()
+
+
+def spin_until_heard(node: Node, topic: str) -> None:
+    """Let the node's timers run until it subscribes to a topic."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def is_heard() -> bool:
+        executor.spin_once(timeout_sec=0.02)
+        return topic in {subscription.topic_name for subscription in node.subscriptions}
+
+    assert wait_until(is_heard, TIMEOUT_S)
+    executor.remove_node(node)
+    executor.shutdown()
 
 
 def entities(node: Node) -> Entities:

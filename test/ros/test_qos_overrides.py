@@ -107,3 +107,7 @@ def test_override_of_a_topic_that_is_not_there_is_named_with_the_nearest(make: M
     assert len(sentences) == 2
     assert "no subscription on /ns/imag now; did you mean /ns/image?" in sentences[0]
     assert "no publisher on /ns/image now" in sentences[1]
+    # A topic that is subscribed to only while somebody looks is no mistake.
+    later = unused_overrides(node, ["imag"])
+    assert len(later) == 1
+    assert "no publisher on /ns/image now" in later[0]
