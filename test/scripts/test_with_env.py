@@ -63,6 +63,16 @@ def test_edited_python_does_nothing_and_a_new_file_is_linked(
     assert "/install/" in run.stdout
 
 
+def test_bytecode_that_may_not_lie_beside_sources_is_kept_in_the_environment(prepared: Any) -> None:
+    show = "import dino_foresight_ros; print(dino_foresight_ros.__cached__)"
+    run = prepared.run("python", "-c", show, PYTHONDONTWRITEBYTECODE="1")
+    place = Path(run.stdout.strip())
+    assert place.is_relative_to(prepared.env_dir)
+    assert place.is_file()
+    own = prepared.run("python", "-c", show, PYTHONDONTWRITEBYTECODE="1", PYTHONPYCACHEPREFIX="/x")
+    assert own.stdout.startswith("/x/")
+
+
 @pytest.mark.parametrize(
     ("name", "redone"),
     [
