@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import forked_demo
+import forked_nodes
 import numpy as np
 import pytest
 from forked import ForkedProcess
@@ -25,7 +25,7 @@ from dino_foresight_ros.cli import main
 pytest.importorskip("rclpy", reason="ROS 2 is not there (run through scripts/with_env)")
 pytest.importorskip("dino_foresight_ros.msg", reason="the messages are not built")
 
-FRAMES = 24
+FRAMES = 18
 LIMIT_S = 240.0
 _MARK = "FORESIGHT_TEST_MARK"
 
@@ -74,7 +74,7 @@ def run_quickly(
     """What a demo gives whose processes import nothing: for what is not about their start."""
     out, err = scratch / "stdout", scratch / "stderr"
     words = [str(err), "demo", *map(str, arguments)]
-    process = ForkedProcess(forked_demo.main, words, environment, out)
+    process = ForkedProcess(forked_nodes.foresight, words, environment, out)
     try:
         code = process.wait(LIMIT_S)
     except subprocess.TimeoutExpired:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+import full_screen_node
 from fault_scene import RunScene, rgb_message
-from forecast_peers import NODE
-
-TO_FULL_DISK = ["/bin/sh", "-c", 'exec "$0" "$@" > /dev/full 2>&1', *NODE]
 
 
 def test_disk_full_for_the_log(
@@ -19,7 +17,7 @@ def test_disk_full_for_the_log(
     The limit on file sizes fails every write to the log file, as a full disk does.
     """
     environment = ros_domain | {"ROS_LOG_DIR": str(tmp_path)}
-    with run_scene(environment, "/disk_full", TO_FULL_DISK, is_silent=True) as scene:
+    with run_scene(environment, "/disk_full", full_screen_node.main, is_silent=True) as scene:
         scene.recovers()
         (log,) = tmp_path.glob("*.log")
         # rcl's log file is written every few seconds, and at once after an error.
@@ -27,7 +25,7 @@ def test_disk_full_for_the_log(
         pid = scene.process.process.pid
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 0))
         size = log.stat().st_size
-        for _ in range(5):  # each has something to say
+        for _ in range(3):  # each has something to say
             assert scene.change("deactivate")
             assert scene.change("activate")
             scene.ready()

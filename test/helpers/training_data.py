@@ -8,6 +8,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from forked import ForkedProcess
 from micro_bundle import make_micro_bundle
 
@@ -43,6 +44,7 @@ def foresight(log: Path, *arguments: object, limit_bytes: int | None = None) -> 
 
 def _limited(words: Sequence[str]) -> int:
     os.setsid()
+    torch.set_num_threads(1)  # more only wait for one another: the work is tiny
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(words[0]), -1))
     return main(words[1:])
 

@@ -42,7 +42,7 @@ def data_and_page() -> Iterator[tuple[ViewerServer, view_page.Page]]:
         page.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Page]:
     program = find_browser()
     if program is None:

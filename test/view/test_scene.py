@@ -153,7 +153,11 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         Recording(None, tmp_path / "file" / "x.rrd")
 
 
-def test_a_page_whose_server_has_ended_does_not_spoil_the_file(tmp_path: Path) -> None:
+def test_a_page_whose_server_has_ended_does_not_spoil_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As long as all of it is waited for in vain; rerun itself adds 5 s.
+    monkeypatch.setattr("dino_foresight_ros.view.recording._FLUSH_LIMIT_S", 0.2)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"rerun+http://127.0.0.1:{unused.getsockname()[1]}/proxy"

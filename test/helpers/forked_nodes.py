@@ -1,12 +1,13 @@
-"""`foresight` whose nodes start at once: forks of its own process, with all their imports done.
+"""Programs whose nodes start at once: forks of their own process, with all their imports done.
 
-Run it as a `ForkedProcess`. The first argument names the file that takes standard error.
+To be run as a `ForkedProcess`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -17,8 +18,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-from dino_foresight_ros.cli import main as foresight
+from dino_foresight_ros.benchmark import live
+from dino_foresight_ros.cli import main
 from dino_foresight_ros.demo import processes
+from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.tether import PR_SET_PDEATHSIG
 
 
@@ -68,9 +71,32 @@ def _become(module: str, arguments: list[str], log: IO[bytes], env: Mapping[str,
         os._exit(code)
 
 
-def main(words: Sequence[str]) -> int:
-    with Path(words[0]).open("wb") as errors:
-        os.dup2(errors.fileno(), sys.stderr.fileno())
+def fork_nodes() -> None:
+    """From now on let `NodeProcess` fork this process, which must run nothing yet."""
     popen: Any = SimpleNamespace(**vars(subprocess) | {"Popen": ForkedNode})
     processes.subprocess = popen  # type: ignore[attr-defined]
-    return foresight(words[1:])
+
+
+def foresight(words: Sequence[str]) -> int:
+    """The command line; the first word names the file that takes standard error."""
+    with Path(words[0]).open("wb") as errors:
+        os.dup2(errors.fileno(), sys.stderr.fileno())
+    fork_nodes()
+    return main(words[1:])
+
+
+def measure_live(words: Sequence[str]) -> int:
+    """`live.measure_live` of the case in the first word, after a warm-up of so many seconds.
+
+    What is found goes to the output as JSON; or the error, with exit code 1.
+    """
+    case = json.loads(words[0])
+    live.WARM_UP_S, live.FRAMES = float(words[1]), 2
+    fork_nodes()
+    try:
+        found = live.measure_live(live.LiveCase(**case))
+    except ForesightError as error:
+        print(error)
+        return 1
+    print(json.dumps(vars(found) | {"latency_ms": found.latency_ms.tolist()}))
+    return 0
