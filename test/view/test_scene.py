@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import cv2
@@ -19,6 +18,7 @@ from dino_foresight_ros.render.views import StepView
 from dino_foresight_ros.view.layout import Shown
 from dino_foresight_ros.view.recording import Recording
 from dino_foresight_ros.view.scene import Intrinsics, Scene
+from dino_foresight_ros.view.server import ViewerServer, free_port
 
 STAMP_NS = 1_700_000_000_123_456_789
 SIZE = (36, 64)
@@ -153,16 +153,10 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         Recording(None, tmp_path / "file" / "x.rrd")
 
 
-def test_a_page_whose_server_has_ended_does_not_spoil_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As long as all of it is waited for in vain; rerun itself adds 5 s.
-    monkeypatch.setattr("dino_foresight_ros.view.recording._FLUSH_LIMIT_S", 0.2)
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        address = f"rerun+http://127.0.0.1:{unused.getsockname()[1]}/proxy"
+def test_a_page_whose_server_has_ended_does_not_spoil_the_file(tmp_path: Path) -> None:
     path = tmp_path / "drive.rrd"
-    recording = Recording(address, path)
+    with ViewerServer("127.0.0.1", free_port(), "50MB") as server:
+        recording = Recording(server.data_url, path)
     Scene(recording.stream).add_picture(STAMP_NS, ramp())
     recording.close()
     assert "/world/camera" in read_rrd(path)
