@@ -7,6 +7,7 @@ Without it, a failed configure leaves the node unconfigured, and it may be tried
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,7 @@ class ForecastNode(LifecycleNode):
         self._worker: ForecastWorker | None = None
         self._cameras: dict[str, CameraStream] = {}
         self._diagnostics = ForecastDiagnostics(self)
+        self._silent_until_s: dict[str, float] = {}
         self._control = ForecastControl(self, self.parameters, self._active_worker)
         self.parameters.on_change(self._on_parameters)
         tolerate_bad_transitions(self)
@@ -270,9 +272,10 @@ class ForecastNode(LifecycleNode):
     def _on_frame_error(self, camera: CameraStream, reason: str, error: Exception) -> None:
         text = camera.say(_describe(error))
         self._diagnostics.failed(text)
-        self.get_logger().error(
-            f"frame dropped ({reason}): {text}", throttle_duration_sec=LOG_PERIOD_S
-        )
+        now_s = time.monotonic()
+        if now_s >= self._silent_until_s.get(reason, 0.0):  # one reason must not hide another
+            self._silent_until_s[reason] = now_s + LOG_PERIOD_S
+            self.get_logger().error(f"frame dropped ({reason}): {text}")
 
 
 def _describe(error: Exception) -> str:

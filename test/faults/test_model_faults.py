@@ -74,7 +74,7 @@ def test_out_of_memory_again_is_an_error(scene: Scene) -> None:
     scene.wait_for(lambda: scene.dropped("out_of_memory") == failed + 1)
     scene.wait_for(lambda: is_error(scene, "out of memory, also after freeing"))
     assert scene.forecast_of(stamp) is None
-    assert scene.says("frame dropped (out_of_memory)")
+    assert scene.says("frame dropped (out_of_memory)"), scene.process.text
     scene.recovers()
 
 
