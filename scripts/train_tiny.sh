@@ -59,7 +59,7 @@ stage features-validation $foresight train features --data "pixels:$out/pixels-v
     --encoder "$encoder" --pca "$out/pca" --device "$device" --out "$out/features-validation"
 stage forecaster $foresight train forecaster --features "$out/features" \
     --validation "$out/features-validation" --preset tiny-cpu --intervals 0.2,0.3 \
-    --frame-interval 0.2 --batch-size 8 --lr 1.5e-3 --steps 4000 --ema 0.995 --evaluations 5 \
+    --frame-interval 0.2 --batch-size 8 --lr 1.5e-3 --steps 2200 --ema 0.995 --evaluations 5 \
     --seed 0 --device "$device" --out "$out/forecaster" $(resumed forecaster)
 
 train_head() {
