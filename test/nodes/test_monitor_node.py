@@ -315,7 +315,11 @@ def test_quality_of_service_is_overridden_for_one_topic_of_one_camera(
         graph = client.node
         topics = [f"/car/{side}/foresight" for side in ("left", "right")]
         assert client.spin_until(
-            lambda: all(graph.get_publishers_info_by_topic(f"{t}/skill") for t in topics)
+            lambda: all(
+                graph.get_publishers_info_by_topic(f"{t}/skill")
+                and graph.get_subscriptions_info_by_topic(f"{t}/forecast")
+                for t in topics
+            )
         )
         offered = [graph.get_publishers_info_by_topic(f"{t}/skill") for t in topics]
         asked = [graph.get_subscriptions_info_by_topic(f"{t}/forecast") for t in topics]
