@@ -54,6 +54,8 @@ class Scene:
         self.root = root
         self._max_width = max_width
         self._about = ""
+        self._classes: Any = None
+        self._with_classes: set[str] = set()
         # x right, y down, z forward: REP 103's optical frame.
         self._log_static("world", self._rr.ViewCoordinates.RDF)
 
@@ -70,7 +72,9 @@ class Scene:
             if index != palette.unlabelled
         ]
         infos.append(info(id=palette.unlabelled, label="unlabelled", color=UNLABELLED_COLOR))
-        self._log_static("", self._rr.AnnotationContext(infos))
+        self._classes = self._rr.AnnotationContext(infos)
+        for name in self._with_classes:
+            self._log_static(name, self._classes)
         legend = legend_panel(legend_entries(palette), *_LEGEND_SIZE)
         self._log_static("legend", self._rr.Image(legend))
 
@@ -120,7 +124,7 @@ class Scene:
         name = f"step_{view.step}"
         if view.segmentation is not None:
             ids = self._thinned(view.segmentation)
-            self._log(f"{name}/segmentation", self._rr.SegmentationImage(ids))
+            self._log_classed(f"{name}/segmentation", self._rr.SegmentationImage(ids))
         if view.depth is not None:
             self._log(
                 f"{name}/depth", self._depth_image(self._thinned(view.depth), depth_is_metric)
@@ -136,7 +140,7 @@ class Scene:
         self._at(stamp_ns)
         radii = self._rr.Radius.ui_points(_POINT_RADIUS_UI)
         cloud = self._rr.Points3D(points, radii=radii, class_ids=class_ids, show_labels=False)
-        self._log("world/points", cloud)
+        self._log_classed("world/points", cloud)
 
     def add_numbers(self, stamp_ns: int, numbers: Mapping[str, float]) -> None:
         """Entity name -> a number that is plotted; those that are not finite are left out."""
@@ -171,6 +175,14 @@ class Scene:
 
     def _log(self, name: str, thing: Any) -> None:
         self._stream.log(self.path(name), thing)
+
+    def _log_classed(self, name: str, thing: Any) -> None:
+        """Log what has class ids, and once their colours beside it: views do not look above."""
+        if name not in self._with_classes:
+            self._with_classes.add(name)
+            if self._classes is not None:
+                self._log_static(name, self._classes)
+        self._log(name, thing)
 
     def _log_static(self, name: str, thing: Any) -> None:
         self._stream.log(self.path(name), thing, static=True)

@@ -23,7 +23,7 @@ from forecast_peers import Client, NodeProcess, header_at, picture
 from rcl_interfaces.srv import GetParameters
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_bench import TIMEOUT_S
+from ros_bench import TIMEOUT_S, wait_until
 from rosgraph_msgs.msg import Clock
 from rrd_files import Row, read_rrd
 from sensor_msgs.msg import CameraInfo, Image
@@ -195,7 +195,7 @@ def start(ros_domain: dict[str, str], tmp_path: Path) -> Iterator[Any]:
 
 
 def by_stamp(rows: list[Row]) -> dict[int, dict[str, Any]]:
-    return {row.times["stamp"]: row.values for row in rows}
+    return {row.times["stamp"]: row.values for row in rows if "stamp" in row.times}
 
 
 def test_what_is_published_is_recorded_value_for_value(
@@ -210,7 +210,8 @@ def test_what_is_published_is_recorded_value_for_value(
         np.testing.assert_array_equal(shown, depth(2))
         ids = by_stamp(entities["/step_1/segmentation"])[stamp_ns]["buffer"][0]
         np.testing.assert_array_equal(np.reshape(ids, SMALL), segmentation(1))
-    context = entities["/"][-1].values["context"][0]
+    contexts = [row for row in entities["/step_1/segmentation"] if "context" in row.values]
+    context = contexts[-1].values["context"][0]
     labels = [entry["class_description"]["info"]["label"] for entry in context]
     assert labels == ["a", "b", "unlabelled"]
 
@@ -317,7 +318,10 @@ def test_a_recording_that_cannot_be_completed_keeps_its_partial_name(
         resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (40_000, hard))
         for _ in range(2):
             robot.step()
-        assert node.end(signal.SIGINT) == 1, node.text
+        node.process.send_signal(signal.SIGINT)
+        if not wait_until(lambda: node.process.poll() is not None, 15.0):
+            pytest.fail(node.text_with_stacks())
+        assert node.process.wait(1.0) == 1, node.text
     finally:
         robot.client.close()
     assert not path.exists()
