@@ -305,6 +305,7 @@ def test_log_times_follow_the_clock_of_a_replayed_drive(start: Any, tmp_path: Pa
     assert topics.count("/foresight/forecast") == 8
 
 
+@pytest.mark.long  # the end of a full file was seen to take rerun over 30 s, in 2 of 16 runs
 def test_a_recording_that_cannot_be_completed_keeps_its_partial_name(
     start: Any, tmp_path: Path
 ) -> None:
@@ -319,9 +320,9 @@ def test_a_recording_that_cannot_be_completed_keeps_its_partial_name(
         for _ in range(2):
             robot.step()
         node.process.send_signal(signal.SIGINT)
-        if not wait_until(lambda: node.process.poll() is not None, 15.0):
+        if not wait_until(lambda: node.process.poll() is not None, 120.0):
             pytest.fail(node.text_with_stacks())
-        assert node.process.wait(1.0) == 1, node.text
+        assert node.process.wait(TIMEOUT_S) == 1, node.text
     finally:
         robot.client.close()
     assert not path.exists()
