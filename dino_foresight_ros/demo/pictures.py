@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
-
 from dino_foresight_ros.demo.keeper import Keeper, Round, Rounds, is_whole
 from dino_foresight_ros.demo.skill import Model, tables
 from dino_foresight_ros.demo.video import TimedVideo
-from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.render import (
     ClassPalette,
     DepthScale,
@@ -22,7 +18,7 @@ from dino_foresight_ros.render import (
     columns_of,
     contact_sheet,
 )
-from dino_foresight_ros.render.palette import Picture
+from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.render.surround import SurroundMosaic
 
 VIDEO_RATE_HZ = 10.0
@@ -182,18 +178,6 @@ def write_sheet(
     numbers_of = [tables(moment, setting.model) for moment in moments]
     look = setting.look(moments, fixed_scale=False)
     write_png(path, contact_sheet(moments, look, title, facts(numbers), tables=numbers_of))
-
-
-def write_png(path: Path, picture: Picture) -> None:
-    """Write (H, W, 3) uint8 RGB.
-
-    Raises:
-        ForesightError: it cannot be written.
-    """
-    bgr = np.ascontiguousarray(picture[..., ::-1])
-    # More takes eight times as long, seconds for a sheet, for a twentieth of its size.
-    if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 6]):
-        raise ForesightError(f"cannot write {path}: is the disk full?")
 
 
 def facts(numbers: Mapping[str, Any]) -> list[str]:

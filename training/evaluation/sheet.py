@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.render import theme
 from dino_foresight_ros.render.banner import untrained_banner
 from dino_foresight_ros.render.block import Grid
@@ -18,6 +17,7 @@ from dino_foresight_ros.render.depth import DepthScale
 from dino_foresight_ros.render.normals import colorize_normals
 from dino_foresight_ros.render.palette import ClassPalette, Picture, overlay
 from dino_foresight_ros.render.panels import empty_panel, legend_entries, legend_panel, scale_panel
+from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.render.text import draw_tag, draw_text, shortened
 from dino_foresight_ros.render.tiles import fit
 from dino_foresight_ros.training.evaluation.moments import LABELS, SHOWN
@@ -42,10 +42,7 @@ def draw_sheet(report: Report, folder: Path) -> list[Path]:
     paths = []
     for kind in kinds or [FEATURES]:
         path = folder / f"sheet_{kind}.png"
-        picture = _Sheet(report, kind).draw()
-        bgr = np.ascontiguousarray(picture[..., ::-1])
-        if not cv2.imwrite(str(path), bgr, [cv2.IMWRITE_PNG_COMPRESSION, 6]):
-            raise ForesightError(f"cannot write {path}: is the disk full?")
+        write_png(path, _Sheet(report, kind).draw())
         paths.append(path)
     return paths
 
