@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -294,7 +294,7 @@ class Foresight:
             found = [context for n in wishes if (context := self._buffers[n].context()) is not None]
             contexts, steps = torch.stack(found), len(wished[0].names)
             if self._second_lane is not None and steps:
-                passes = self.bundle.forecaster.rollout_passes(contexts, steps)
+                passes = self._passes(contexts, steps)
                 return self._second_lane.decode(passes, contexts[:, -1], wished)
             predicted, hidden = self._rollout(contexts, steps)
             seen, sound = self._decoder.decode_seen(contexts[:, -1], wished)
@@ -323,9 +323,13 @@ class Foresight:
         if self._layers:
             assert isinstance(self.bundle.forecaster, Forecaster)
             return self.bundle.forecaster.rollout_with_layers(contexts, steps, self._layers)
+        return torch.cat(list(self._passes(contexts, steps)), dim=1), {}
+
+    def _passes(self, contexts: Tensor, steps: int) -> Iterator[Tensor]:
+        """The rollout pass by pass, compiled where that is asked for."""
         if self.acceleration == "none":
-            return self.bundle.forecaster.rollout(contexts, steps), {}
-        return torch.cat(list(rollout_passes(self._predict, contexts, steps)), dim=1), {}
+            return self.bundle.forecaster.rollout_passes(contexts, steps)
+        return rollout_passes(self._predict, contexts, steps)
 
     def _assemble(
         self, camera: str, seen: dict[str, np.ndarray], maps: Maps, started: float

@@ -7,7 +7,7 @@ takes longer than computing them. Two whole jobs beside each other do use two co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
@@ -64,9 +64,7 @@ class SecondLane:
         except BaseException:
             for job in jobs:  # what failed may be tried again: nothing of it may run on
                 job.cancel()
-            for job in jobs:
-                if not job.cancelled():
-                    job.exception()
+            wait(jobs)
             raise
 
     def _start(self, jobs: list[Future[Any]], work: Any, *arguments: Any) -> Future[Any]:
