@@ -48,6 +48,32 @@ def newest_stamp(scene: Scene) -> int:
     return stamp_of(scene.forecasts[-1].header.stamp)
 
 
+def kill_cameras(scene: Scene, peers: Peers) -> None:
+    """Three cameras one after the other, each killed by SIGKILL, so that none says goodbye."""
+    for _ in range(3):
+        scene.clock_ns += 3600 * 10**9
+        start = scene.clock_ns
+        camera = peers("camera", namespace_of(scene), str(start))
+        scene.wait_for(lambda start=start: newest_stamp(scene) > start + INTERVAL_NS)
+        camera.kill()
+        camera.wait()
+        scene.clock_ns = newest_stamp(scene)
+        scene.check_forecasts()
+    scene.clock_ns += 60 * 10**9
+    scene.recovers()
+
+
+def start_reader(scene: Scene, peers: Peers, tmp_path: Path) -> ForkedProcess:
+    """A process that subscribes to every output, once the scene knows of it; `peers` logs there."""
+    depth = f"{namespace_of(scene)}/foresight/step_1/depth"
+    before = scene.client.node.count_subscribers(depth)
+    reader = peers("deaf", namespace_of(scene))
+    log = tmp_path / "peer.log"
+    scene.wait_for(lambda: log.exists() and "subscribed to" in log.read_text())
+    scene.wait_for(lambda: scene.client.node.count_subscribers(depth) == before + 1)
+    return reader
+
+
 def test_burst_of_500_frames(scene: Scene) -> None:
     """All at once: the newest wins, the others are named, the forecasts that come are right."""
     scene.wait_for(lambda: bool(scene.counts()))
@@ -99,17 +125,7 @@ def test_second_instance_in_another_domain(
 
 def test_publisher_is_killed_and_restarted(scene: Scene, peers: Peers) -> None:
     """SIGKILL, so that it cannot say goodbye; three times, the last one stays."""
-    for _ in range(3):
-        scene.clock_ns += 3600 * 10**9
-        start = scene.clock_ns
-        camera = peers("camera", namespace_of(scene), str(start))
-        scene.wait_for(lambda start=start: newest_stamp(scene) > start + INTERVAL_NS)
-        camera.kill()
-        camera.wait()
-        scene.clock_ns = newest_stamp(scene)
-        scene.check_forecasts()
-    scene.clock_ns += 60 * 10**9
-    scene.recovers()
+    kill_cameras(scene, peers)
 
 
 def test_two_publishers_on_one_topic(scene: Scene, peers: Peers) -> None:
@@ -133,12 +149,7 @@ def test_two_publishers_on_one_topic(scene: Scene, peers: Peers) -> None:
 
 def test_subscriber_that_never_reads(scene: Scene, peers: Peers, tmp_path: Path) -> None:
     """Reliable outputs wait for nobody: the model goes on, and others get every forecast."""
-    depth = f"{namespace_of(scene)}/foresight/step_1/depth"
-    before = scene.client.node.count_subscribers(depth)
-    deaf = peers("deaf", namespace_of(scene))
-    log = tmp_path / "peer.log"
-    scene.wait_for(lambda: log.exists() and "subscribed to" in log.read_text())
-    scene.wait_for(lambda: scene.client.node.count_subscribers(depth) == before + 1)
+    deaf = start_reader(scene, peers, tmp_path)
     stamps = [scene.send_good(timeout_s=5.0) for _ in range(60)]
     got = [stamp for stamp in stamps if scene.forecast_of(stamp) is not None]
     assert len(got) >= 57
@@ -150,22 +161,10 @@ def test_subscriber_that_never_reads(scene: Scene, peers: Peers, tmp_path: Path)
 
 
 @pytest.mark.long
-def test_others_hear_on_after_peers_were_killed(scene: Scene, peers: Peers) -> None:
+def test_others_hear_on_after_peers_were_killed(scene: Scene, peers: Peers, tmp_path: Path) -> None:
     """Also when their leases have run out, 20 s later, and after many large messages."""
-    for _ in range(3):
-        scene.clock_ns += 3600 * 10**9
-        start = scene.clock_ns
-        camera = peers("camera", namespace_of(scene), str(start))
-        scene.wait_for(lambda start=start: newest_stamp(scene) > start + INTERVAL_NS)
-        camera.kill()
-        camera.wait()
-        scene.clock_ns = newest_stamp(scene)
-    scene.clock_ns += 60 * 10**9
-    scene.recovers()
-    depth = f"{namespace_of(scene)}/foresight/step_1/depth"
-    before = scene.client.node.count_subscribers(depth)
-    reader = peers("deaf", namespace_of(scene))
-    scene.wait_for(lambda: scene.client.node.count_subscribers(depth) > before)
+    kill_cameras(scene, peers)
+    reader = start_reader(scene, peers, tmp_path)
     for _ in range(25):
         scene.send_good()
     reader.kill()
