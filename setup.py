@@ -21,13 +21,8 @@ def read_version() -> str:
     return version
 
 
+# With training and benchmark, which are links to the folders at the root.
 packages = find_packages(include=[NAME, f"{NAME}.*"])
-# Folders at the top that are packages of ours: training and benchmark.
-beside = [
-    name
-    for top in ("training", "benchmark")
-    for name in (top, *(f"{top}.{sub}" for sub in find_packages(top)))
-]
 
 # Bundles that come with the package, where a ROS installation has them too.
 bundles = [
@@ -45,8 +40,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=packages + [f"{NAME}.{name}" for name in beside],
-    package_dir={f"{NAME}.training": "training", f"{NAME}.benchmark": "benchmark"},
+    packages=packages,
     package_data={
         NAME: ["**/*.yaml", "**/*.html", "py.typed"],
         f"{NAME}.training": ["presets/*.yaml"],
@@ -76,6 +70,6 @@ setup(
         "training": ["matplotlib>=3.8", "tensorboard>=2.15", "torchmetrics>=1.4"],
         "view": ["rerun-sdk>=0.39"],
     },
-    entry_points={"console_scripts": ["foresight = dino_foresight_ros.cli:main"]},
+    entry_points={"console_scripts": ["foresight = dino_foresight_ros.cli.main:main"]},
     zip_safe=False,
 )

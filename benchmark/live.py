@@ -74,7 +74,7 @@ def measure_live(case: LiveCase) -> Live:
     from sensor_msgs.msg import Image
 
     from dino_foresight_ros.msg import Forecast
-    from dino_foresight_ros.ros.stamps import time_to_ns
+    from dino_foresight_ros.ros.time import time_to_ns
 
     with tempfile.TemporaryDirectory() as folder, _node_alone(case, Path(folder)) as running:
         context = Context()
@@ -119,7 +119,7 @@ def _drive(
     running: Any,
 ) -> float:
     """Publish at the camera's rate until enough has come; return when the first forecast came."""
-    from dino_foresight_ros.ros.stamps import time_to_ns
+    from dino_foresight_ros.ros.time import time_to_ns
 
     started = time.monotonic()
     number, first = 0, None

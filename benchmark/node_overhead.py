@@ -72,7 +72,7 @@ def measure_overhead(case: Case, frames: int = 100) -> Overhead:
     """
     import rclpy
 
-    from dino_foresight_ros.nodes.forecast_node import ForecastNode
+    from dino_foresight_ros.nodes.forecast.node import ForecastNode
 
     with tempfile.TemporaryDirectory() as folder:
         path = build(case.size).save(Path(folder, "bundle"))

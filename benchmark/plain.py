@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.attention import Attention
-from dino_foresight_ros.model.dpt_head import DPTHead, Fusion
-from dino_foresight_ros.model.forecaster import Block, Forecaster
+from dino_foresight_ros.model.forecasters.attention import Attention
+from dino_foresight_ros.model.forecasters.masked import Block, Forecaster
+from dino_foresight_ros.model.heads import DPTHead, Fusion
 
 FRAMES = 5
 """Frames that the published code encodes per forecast: the context and the frame to predict."""

@@ -35,9 +35,9 @@ from launch_ros.ros_adapters import get_ros_node
 from rclpy.node import NodeNameNonExistentError
 
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS
+from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS
 from dino_foresight_ros.ros.bag_play import first_frame_id, play_command, with_transforms
-from dino_foresight_ros.ros.topic_names import camera_info_beside, full_name
+from dino_foresight_ros.ros.names import camera_info_beside, full_name
 from launch import Action, LaunchContext, LaunchDescription
 
 PACKAGE = "dino_foresight_ros"
@@ -129,8 +129,8 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[di
 
     Returns launch configurations to set, and the first camera's image topic.
     """
-    from dino_foresight_ros.media.bag_reader import BagReader
-    from dino_foresight_ros.media.opening import check_exists, is_bag
+    from dino_foresight_ros.recordings.bag_reader import BagReader
+    from dino_foresight_ros.recordings.opening import check_exists, is_bag
     from dino_foresight_ros.ros.bag_cameras import choose_cameras
 
     wanted = [name for part in names.strip("[]").split(",") if (name := part.strip())]
@@ -160,8 +160,8 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[di
 
 def _image_frame(context: LaunchContext, path: Path, image_topic: str) -> str:
     """Return the frame of the images that are going to be played; empty where it cannot be told."""
-    from dino_foresight_ros.media.opening import is_bag
-    from dino_foresight_ros.nodes.replay_tracks import DEFAULT_FRAME_ID
+    from dino_foresight_ros.nodes.replay.tracks import DEFAULT_FRAME_ID
+    from dino_foresight_ros.recordings.opening import is_bag
 
     given = _value(context, "frame_id")
     if given and not _has_several_cameras(context):  # which are played as recorded
@@ -196,8 +196,8 @@ def _bag_topic(context: LaunchContext) -> tuple[str, str]:
     Raises:
         RuntimeError: the bag cannot be read, or has several image topics and none is chosen.
     """
-    from dino_foresight_ros.media.bag import choose_topic
-    from dino_foresight_ros.media.bag_reader import BagReader
+    from dino_foresight_ros.recordings.bag import choose_topic
+    from dino_foresight_ros.recordings.bag_reader import BagReader
 
     path = Path(_value(context, "bag")).expanduser()
     if not path.exists():

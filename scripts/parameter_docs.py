@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS
-from dino_foresight_ros.ros.monitor_parameters import MONITOR_PARAMETERS
+from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS
+from dino_foresight_ros.nodes.monitor.parameters import MONITOR_PARAMETERS
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -64,7 +64,7 @@ def ros_domain() -> Iterator[dict[str, str]]:
 def node_in_this_process(ros_domain: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a node's main function be called here: it must not leave for another test's thread."""
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    from dino_foresight_ros.ros import run
+    from dino_foresight_ros.ros import node_main as run
 
     monkeypatch.setattr(run, "_leave_if_work_is_stuck", lambda exit_code: None)
 

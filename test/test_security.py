@@ -12,7 +12,7 @@ import run_model
 from forked import ForkedProcess
 
 # The one reader of pickles: it has an allow-list, and only `foresight convert` comes there.
-PICKLE_READER = Path("dino_foresight_ros/model/pickles.py")
+PICKLE_READER = Path("dino_foresight_ros/model/reference/pickles.py")
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
 FORBIDDEN_CALLS = {
     "eval",
@@ -97,7 +97,7 @@ def test_running_a_model_does_not_come_near_the_reader_of_pickles(tmp_path: Path
     assert process.wait(120) == 0, output.read_text()
     modules = output.read_text().split()
     assert "dino_foresight_ros.model.bundle" in modules
-    assert "dino_foresight_ros.model.pickles" not in modules
+    assert "dino_foresight_ros.model.reference.pickles" not in modules
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,12 @@ from ros_bench import TIMEOUT_S, close_node, wait_until
 from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros import msg as messages
-from dino_foresight_ros.nodes.forecast_node import ForecastNode
-from dino_foresight_ros.nodes.monitor_node import MonitorNode
-from dino_foresight_ros.nodes.overlay_node import OverlayNode
-from dino_foresight_ros.nodes.replay_node import ReplayNode
-from dino_foresight_ros.nodes.synthetic_camera_node import SyntheticCameraNode
-from dino_foresight_ros.nodes.view_node import ViewNode
+from dino_foresight_ros.nodes.forecast.node import ForecastNode
+from dino_foresight_ros.nodes.monitor.node import MonitorNode
+from dino_foresight_ros.nodes.overlay.node import OverlayNode
+from dino_foresight_ros.nodes.replay.node import ReplayNode
+from dino_foresight_ros.nodes.synthetic_camera.node import SyntheticCameraNode
+from dino_foresight_ros.nodes.view.node import ViewNode
 from dino_foresight_ros.ros.message_types import message_class
 
 # Of policy.xsd in sros2: element -> (attributes it must have, those it may have, its children).

@@ -164,7 +164,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         run_id=f"foresight-{os.getpid()}",
         max_restarts=0,
     )
-    command = [sys.executable, "-m", "dino_foresight_ros.cli", *arguments]
+    command = [sys.executable, "-m", "dino_foresight_ros.cli.main", *arguments]
     try:
         elastic_launch(config, command[0])(*command[1:])
     except ChildFailedError as error:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dino_foresight_ros.model.encoder import Encoder
-from dino_foresight_ros.model.forecaster import Forecaster
+from dino_foresight_ros.model.forecasters.masked import Forecaster
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
 from .batches import Batch

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.dpt_head import HeadInput
 from dino_foresight_ros.model.encoder import Encoder
-from dino_foresight_ros.model.forecaster import Forecaster
+from dino_foresight_ros.model.forecasters.masked import Forecaster
+from dino_foresight_ros.model.heads import HeadInput
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.dpt_head import Head, HeadConfig, HeadInput, build_head
-from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
+from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
-from dino_foresight_ros.model.sliding import SlidingForecaster
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
 from dino_foresight_ros.model.weights import empty, load_strict
 from dino_foresight_ros.shipped import MANIFEST, names_bundle

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError, InputError
-from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
 
 from .budget import Budget, Schedule
 from .checkpoint import RunState

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model.dpt_head import Head, HeadConfig, build_head
+from dino_foresight_ros.model.heads import Head, HeadConfig, build_head
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
 
 from .batches import Batch

@@ -30,9 +30,9 @@ from dino_foresight_ros.ros.forecast_views import (
     read_values,
 )
 from dino_foresight_ros.ros.images import msg_to_rgb
+from dino_foresight_ros.ros.names import CameraTopics
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
-from dino_foresight_ros.ros.stamps import time_to_ns
-from dino_foresight_ros.ros.topic_names import CameraTopics
+from dino_foresight_ros.ros.time import time_to_ns
 
 _QUEUE_DEPTH = 20
 _STATUS_NAME = "forecast_node: forecast"

@@ -14,7 +14,7 @@ from dino_foresight_ros.render.views import Moment, SceneMaps
 
 if TYPE_CHECKING:
     from dino_foresight_ros.model import Bundle
-    from dino_foresight_ros.runtime.decoding import Decoder
+    from dino_foresight_ros.runtime.decoder import Decoder
 
 _MAPS = ("segmentation", "depth", "normals")
 
@@ -44,7 +44,7 @@ class Judge:
         """
         from dino_foresight_ros.model import Bundle
         from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
-        from dino_foresight_ros.runtime.decoding import Decoder
+        from dino_foresight_ros.runtime.decoder import Decoder
 
         where = resolve_device(device)
         loaded = Bundle.load(bundle, device=where, dtype=resolve_dtype(dtype, where))
@@ -54,7 +54,7 @@ class Judge:
         """Describe one frame, (H, W, 3) uint8 RGB."""
         import torch
 
-        from dino_foresight_ros.runtime.decoding import Wish
+        from dino_foresight_ros.runtime.decoder import Wish
 
         bundle = self._bundle
         with torch.inference_mode():

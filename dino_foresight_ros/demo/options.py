@@ -10,7 +10,7 @@ from typing import Any
 
 from dino_foresight_ros.demo.processes import ParameterValue
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.ros.topic_names import CAMERA_FIELD, CameraTopics, camera_topics
+from dino_foresight_ros.ros.names import CAMERA_FIELD, CameraTopics, camera_topics
 from dino_foresight_ros.shipped import (
     MANIFEST,
     TINY,
@@ -156,7 +156,7 @@ def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoI
         return _synthetic(options)
     if options.cameras:
         return _several_cameras(options, options.input)
-    from dino_foresight_ros.media import open_source
+    from dino_foresight_ros.recordings import open_source
 
     try:
         with open_source(options.input, topic=options.topic, on_warning=on_warning) as source:
@@ -197,10 +197,10 @@ def _replay_parameters(options: DemoOptions, path: Path) -> dict[str, ParameterV
 
 def _several_cameras(options: DemoOptions, path: Path) -> DemoInput:
     """Some cameras of a bag, as they were recorded."""
-    from dino_foresight_ros.media.bag import BagSource
-    from dino_foresight_ros.media.bag_reader import BagReader
-    from dino_foresight_ros.media.opening import check_exists, is_bag
-    from dino_foresight_ros.media.source import Window
+    from dino_foresight_ros.recordings.bag import BagSource
+    from dino_foresight_ros.recordings.bag_reader import BagReader
+    from dino_foresight_ros.recordings.opening import check_exists, is_bag
+    from dino_foresight_ros.recordings.source import Window
     from dino_foresight_ros.ros.bag_cameras import choose_cameras
 
     path = path.expanduser()

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from dino_foresight_ros import tether
+from dino_foresight_ros import die_with_parent as tether
 from dino_foresight_ros.errors import ForesightError, UsageError
 
 ParameterValue = bool | int | float | str | list[str]

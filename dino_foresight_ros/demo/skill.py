@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.monitor.measures import agreement, depth_difference, patch_errors
+from dino_foresight_ros.compare.measures import agreement, depth_difference, patch_errors
 from dino_foresight_ros.render.comparison import Table
 from dino_foresight_ros.render.views import Moment, SceneMaps
 

@@ -1,9 +1,9 @@
 """The model: torch only, no ROS, no threads, no clock."""
 
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.dpt_head import HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
-from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.heads import HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask
 

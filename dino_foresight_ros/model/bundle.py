@@ -15,11 +15,11 @@ from torch import Tensor
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.model.devices import resolve_device
-from dino_foresight_ros.model.dpt_head import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
-from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
+from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
-from dino_foresight_ros.model.sliding import SlidingForecaster
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
 from dino_foresight_ros.model.weights import empty, load_strict, read_tensors, write_tensors
 from dino_foresight_ros.shipped import MANIFEST, TINY, UNTRAINED_TINY, shipped_bundle

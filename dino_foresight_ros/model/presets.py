@@ -9,9 +9,9 @@ import torch
 
 from dino_foresight_ros.classes import MOVING_CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.dpt_head import DPTHead, HeadConfig, build_head
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
-from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.heads import DPTHead, HeadConfig, build_head
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
 from dino_foresight_ros.shipped import UNTRAINED_TINY

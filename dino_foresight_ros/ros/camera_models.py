@@ -5,7 +5,7 @@ from __future__ import annotations
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from dino_foresight_ros.media.camera import CameraModel
+from dino_foresight_ros.recordings.camera import CameraModel
 
 
 def camera_info_msg(model: CameraModel, header: Header) -> CameraInfo:

@@ -13,7 +13,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, ForecastStep, Labels
 from dino_foresight_ros.render.palette import ClassPalette
 from dino_foresight_ros.render.views import StepView
-from dino_foresight_ros.ros.stamps import time_to_ns
+from dino_foresight_ros.ros.time import time_to_ns
 
 _FEATURE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dino_foresight_ros.errors import ForesightError, InputError
-from dino_foresight_ros.runtime.feature_buffer import Arrival
+from dino_foresight_ros.runtime.context import Arrival
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.wanted import Wanted, is_whole
 

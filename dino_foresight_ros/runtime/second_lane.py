@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dino_foresight_ros.runtime.decoding import HEAD_OF, Decoder, Maps, Wish
+from dino_foresight_ros.runtime.decoder import HEAD_OF, Decoder, Maps, Wish
 
 Decoded = tuple[list[Maps], list[bool]]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult
-from dino_foresight_ros.runtime.feature_buffer import Arrival
+from dino_foresight_ros.runtime.context import Arrival
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.hooks import Engine, Hooks
 from dino_foresight_ros.runtime.inbox import Inbox

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.errors import ForesightError, InputError
-from dino_foresight_ros.media.bag_writer import check_file
+from dino_foresight_ros.recordings.bag_writer import check_file
 from dino_foresight_ros.view import sdk
 from dino_foresight_ros.view.layout import Shown, blueprint
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from dino_foresight_ros import tether
+from dino_foresight_ros import die_with_parent as tether
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.view import sdk
 

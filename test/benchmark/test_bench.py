@@ -13,7 +13,7 @@ from dino_foresight_ros.benchmark import memory
 from dino_foresight_ros.benchmark.engine import FRAMES, Case, image_to_msg, images, run
 from dino_foresight_ros.benchmark.measure import count_flops
 from dino_foresight_ros.benchmark.plain import PlainWay
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.memory_use import resident_mb
 from dino_foresight_ros.model.presets import untrained_tiny
 from dino_foresight_ros.runtime import Foresight

@@ -12,7 +12,7 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 from dino_foresight_ros.benchmark.engine import Case
 from dino_foresight_ros.benchmark.node_overhead import describe, measure_overhead
-from dino_foresight_ros.ros import camera_stream
+from dino_foresight_ros.nodes.forecast import camera_stream
 
 SLEEP_MS = 150.0
 

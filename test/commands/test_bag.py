@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.cli import main
-from dino_foresight_ros.media import open_source
-from dino_foresight_ros.media.bag_reader import BagReader
-from dino_foresight_ros.media.bag_writer import create_bag
+from dino_foresight_ros.cli.main import main
+from dino_foresight_ros.recordings import open_source
+from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.bag_writer import create_bag
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from training_data import keep_rendered, write_micro_bundle
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 
 DATA = "synthetic:?seeds=0&frames=12&interval=0.1&size=45x80"
 QUICK = ["--horizons", "1-2", "--gaps", "0.2", "--max-clips", "2", "--max-label-clips", "1"]
@@ -79,7 +79,7 @@ def test_horizons_that_are_no_range_are_refused(
 
 def test_help_does_not_load_torch() -> None:
     code = (
-        "import sys\nfrom dino_foresight_ros.cli import build_parser\n"
+        "import sys\nfrom dino_foresight_ros.cli.main import build_parser\n"
         "build_parser()\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ from lidar_bag import LidarBag
 from micro_bundle import make_micro_bundle
 from nuscenes_set import NuScenesSet
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 
 TOPIC = "/cam_front/image_rect/compressed"
 QUICK = ["--gaps", "--no-fit", "--horizons", "1-2"]

@@ -15,10 +15,10 @@ import pytest
 import torch
 from hub_server import HubServer, read_folder, serving, use_hub
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.conversion import convert_reference
 from dino_foresight_ros.model.presets import write_untrained_tiny
+from dino_foresight_ros.model.reference.conversion import convert_reference
 
 REPOSITORY = "Sta8is/DINO-Foresight"
 GOLDEN = {
@@ -71,7 +71,7 @@ def test_a_new_process_fetches_and_converts_what_the_environment_names(
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         }
         environment.pop("HF_HUB_CACHE", None)
-        command = [sys.executable, "-m", "dino_foresight_ros.cli", *FETCH, "out"]
+        command = [sys.executable, "-m", "dino_foresight_ros.cli.main", *FETCH, "out"]
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )

@@ -6,8 +6,8 @@ import argparse
 
 import pytest
 
-from dino_foresight_ros.cli import build_parser, main
-from dino_foresight_ros.commands.replay import add_parser, ros_arguments
+from dino_foresight_ros.cli.main import build_parser, main
+from dino_foresight_ros.cli.replay import add_parser, ros_arguments
 
 
 def arguments_for(*words: str) -> list[str]:
@@ -52,7 +52,7 @@ def test_any_file_name_arrives_as_it_is(name: str, ros_domain: dict[str, str]) -
 
 def test_every_option_is_a_parameter_of_the_node() -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS
+    from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS
 
     parser = add_parser(argparse.ArgumentParser().add_subparsers())
     options = {action.dest for action in parser._actions} - {"help"}

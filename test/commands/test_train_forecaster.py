@@ -9,7 +9,7 @@ import pytest
 import yaml
 from feature_files import write_store
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 
 SMALL = (
     "--preset", "tiny-cpu", "--width", "24", "--layers", "1", "--heads", "2", "--batch-size", "4",

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from training_data import foresight, kill, synthetic, write_micro_bundle
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.training.data import open_recordings
 from dino_foresight_ros.training.feature_store import FeatureStore

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dino_foresight_ros.commands import view
+from dino_foresight_ros.cli import view
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.view import sdk
 
@@ -50,7 +50,7 @@ def test_options_become_parameters() -> None:
 
 def test_every_option_is_a_parameter_of_the_node() -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    from dino_foresight_ros.ros.view_parameters import VIEW_PARAMETERS
+    from dino_foresight_ros.nodes.view.parameters import VIEW_PARAMETERS
 
     parser = argparse.ArgumentParser()
     options = view.add_parser(parser.add_subparsers())._actions
@@ -68,7 +68,7 @@ def test_a_missing_sdk_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPa
 
 def test_the_command_line_does_not_wait_for_the_sdk() -> None:
     code = (
-        "import sys; from dino_foresight_ros.cli import build_parser; build_parser(); "
+        "import sys; from dino_foresight_ros.cli.main import build_parser; build_parser(); "
         "import dino_foresight_ros.view.server, dino_foresight_ros.view.layout; "
         "print([m for m in ('rerun', 'rclpy', 'torch') if m in sys.modules])"
     )

@@ -20,7 +20,7 @@ import pytest
 from forked import ForkedProcess
 from nuscenes_set import NuScenesSet
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 
 pytest.importorskip("rclpy", reason="ROS 2 is not there (run through scripts/with_env)")
 pytest.importorskip("dino_foresight_ros.msg", reason="the messages are not built")
@@ -48,7 +48,7 @@ class DemoProcess:
 
     def __init__(self, environment: dict[str, str], *arguments: object) -> None:
         self.mark = uuid.uuid4().hex
-        code = "import sys; from dino_foresight_ros.cli import main; sys.exit(main())"
+        code = "import sys; from dino_foresight_ros.cli.main import main; sys.exit(main())"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, "demo", *map(str, arguments)],
             env={**environment, _MARK: self.mark},

@@ -9,10 +9,10 @@ from micro_bundle import make_micro_bundle
 
 from dino_foresight_ros.demo.judge import Judge, _far_apart, judge_moments
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.dpt_head import HeadInput
+from dino_foresight_ros.model.heads import HeadInput
 from dino_foresight_ros.render import Moment, StepView
 from dino_foresight_ros.render.views import SceneMaps
-from dino_foresight_ros.runtime.decoding import Decoder
+from dino_foresight_ros.runtime.decoder import Decoder
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from dino_foresight_ros import shipped
 from dino_foresight_ros.demo.options import DemoOptions, open_input
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.media.bag_writer import create_bag
+from dino_foresight_ros.recordings.bag_writer import create_bag
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dino_foresight_ros import tether
+from dino_foresight_ros import die_with_parent as tether
 from dino_foresight_ros.demo.processes import NodeFailedError, NodeProcess, node_command
 from dino_foresight_ros.errors import ForesightError, UsageError
 

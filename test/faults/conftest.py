@@ -17,7 +17,7 @@ from forked import Main
 from micro_bundle import make_micro_bundle
 
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.nodes import forecast_node
+from dino_foresight_ros.nodes.forecast import node as forecast_node
 
 STEPS = 2
 

@@ -19,9 +19,9 @@ from ros_bench import TIMEOUT_S, Bench, wait_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from dino_foresight_ros.nodes import forecast_node
+from dino_foresight_ros.nodes.forecast import node as forecast_node
 
-NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.forecast_node"]
+NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.forecast.node"]
 INTERVAL_NS = 200_000_000
 START_TIMEOUT_S = 180.0
 

@@ -25,8 +25,8 @@ context.set_forkserver_preload(
     [
         "dino_foresight_ros.training.loop",
         "torch.utils.tensorboard",
-        "dino_foresight_ros.nodes.forecast_node",
-        "dino_foresight_ros.nodes.forecast_engine",
+        "dino_foresight_ros.nodes.forecast.node",
+        "dino_foresight_ros.nodes.forecast.load_engine",
     ]
 )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from dino_foresight_ros.nodes import forecast_node
-from dino_foresight_ros.ros.run import leave
+from dino_foresight_ros.nodes.forecast import node as forecast_node
+from dino_foresight_ros.ros.node_main import leave
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dino_foresight_ros.nodes import view_node
+from dino_foresight_ros.nodes.view import node as view_node
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from nuscenes_set import matrix
 
-from dino_foresight_ros.media.bag_reader import typestore
-from dino_foresight_ros.media.bag_writer import create_bag
-from dino_foresight_ros.media.camera import CameraModel
+from dino_foresight_ros.recordings.bag_reader import typestore
+from dino_foresight_ros.recordings.bag_writer import create_bag
+from dino_foresight_ros.recordings.camera import CameraModel
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000

@@ -10,10 +10,10 @@ import numpy as np
 from forecast_peers import Client, header_at
 from sensor_msgs.msg import Image
 
-from dino_foresight_ros.monitor import Analysis
+from dino_foresight_ros.compare import Analysis
 from dino_foresight_ros.msg import FeatureMap, Forecast, ForecastStep
 from dino_foresight_ros.ros.images import image_to_msg
-from dino_foresight_ros.ros.stamps import ns_to_time
+from dino_foresight_ros.ros.time import ns_to_time
 
 INTERVAL_NS = 200_000_000
 GRID = (2, 3)

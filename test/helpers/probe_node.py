@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rclpy.node import Node
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.ros.run import finish, run_node
+from dino_foresight_ros.ros.node_main import finish, run_node
 
 
 class Probe(Node):

@@ -12,7 +12,7 @@ import torch
 from forked import ForkedProcess
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.training.data import LABEL_KINDS, open_recordings
 from dino_foresight_ros.training.data.pixels import write_pixels
 

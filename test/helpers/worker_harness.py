@@ -13,7 +13,7 @@ import torch
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult
-from dino_foresight_ros.runtime.feature_buffer import Arrival, ContextRule, FeatureBuffer
+from dino_foresight_ros.runtime.context import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.mailbox import Frame

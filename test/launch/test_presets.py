@@ -15,7 +15,7 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 import rclpy
 from rclpy.lifecycle import TransitionCallbackReturn
 
-from dino_foresight_ros.nodes.forecast_node import ForecastNode
+from dino_foresight_ros.nodes.forecast.node import ForecastNode
 
 PRESETS = ("tiny-cpu", "base-lowres", "base-highres", "six-cameras")
 # The published bundles and a GPU are not everywhere.

@@ -60,7 +60,7 @@ def run_launch(launch_file: Path, ros_domain: dict[str, str], tmp_path: Path) ->
 
 
 def test_every_parameter_of_the_node_is_a_described_argument(module: Any) -> None:
-    from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS
+    from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS
 
     arguments = {argument.name: argument for argument in module.declare_arguments()}
     parameters = {spec.name for spec in REPLAY_PARAMETERS}
@@ -99,7 +99,7 @@ def test_bad_input_ends_the_launch_with_the_reason(run_launch: Any) -> None:
 @pytest.fixture
 def bag(tmp_path: Path) -> Path:
     """A bag of compressed pictures on /front/image_rect/compressed."""
-    from dino_foresight_ros.cli import main
+    from dino_foresight_ros.cli.main import main
 
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -162,8 +162,8 @@ def test_bag_is_played_by_ros2_bag_play_into_the_nodes_topic(
 @pytest.fixture
 def rig(tmp_path: Path) -> Path:
     """A bag of three cameras and of static transforms."""
-    from dino_foresight_ros.media.bag_reader import typestore
-    from dino_foresight_ros.media.bag_writer import create_bag
+    from dino_foresight_ros.recordings.bag_reader import typestore
+    from dino_foresight_ros.recordings.bag_writer import create_bag
 
     bag = tmp_path / "rig"
     tf = typestore().types["tf2_msgs/msg/TFMessage"](transforms=[])

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media import CameraModel, open_source
-from dino_foresight_ros.media.bag_reader import BagReader, typestore
-from dino_foresight_ros.media.bag_writer import BagWriter, create_bag
+from dino_foresight_ros.recordings import CameraModel, open_source
+from dino_foresight_ros.recordings.bag_reader import BagReader, typestore
+from dino_foresight_ros.recordings.bag_writer import BagWriter, create_bag
 
 START_NS = 1_700_000_000_123_456_789
 STEP_NS = 40_000_000

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from dino_foresight_ros.media import CameraModel
-from dino_foresight_ros.media.bag_reader import BagReader
-from dino_foresight_ros.media.bag_writer import create_bag
+from dino_foresight_ros.recordings import CameraModel
+from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.bag_writer import create_bag
 
 STAMP_NS = 1_700_000_000_123_456_789
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media.camera_view import camera_view, check_size
+from dino_foresight_ros.recordings.camera_view import camera_view, check_size
 
 K = [500.0, 0.0, 310.0, 0.0, 510.0, 190.0, 0.0, 0.0, 1.0]
 NO_ROI = {"x_offset": 0, "y_offset": 0, "width": 0, "height": 0}

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.media import open_source
-from dino_foresight_ros.media.folder import MAX_BAD_IMAGES, natural_key
+from dino_foresight_ros.recordings import open_source
+from dino_foresight_ros.recordings.folder import MAX_BAD_IMAGES, natural_key
 
 MakeFolder = Callable[..., Path]
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.media.images import ImageDecodeError, decode_picture
-from dino_foresight_ros.media.picture_size import declared_size, implausible_size
+from dino_foresight_ros.recordings.images import ImageDecodeError, decode_picture
+from dino_foresight_ros.recordings.picture_size import declared_size, implausible_size
 
 SIZES = [(1, 1), (7, 3000), (480, 640), (300, 9)]
 PROGRESSIVE = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]

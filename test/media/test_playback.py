@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from dino_foresight_ros.media.playback import Pacer, ReadAhead
+from dino_foresight_ros.recordings.playback import Pacer, ReadAhead
 
 
 class Clock:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media.point_cloud import cloud_points
+from dino_foresight_ros.recordings.point_cloud import cloud_points
 
 POINTS = np.array([[1.5, -2.0, 3.0], [4.0, 5.0, -6.5], [7.0, 8.0, 9.0], [0.5, 0.25, 0.125]])
 

@@ -11,9 +11,9 @@ import pytest
 from lidar_bag import MS, transforms
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media.bag_reader import BagReader
-from dino_foresight_ros.media.bag_writer import create_bag
-from dino_foresight_ros.media.transforms import (
+from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.bag_writer import create_bag
+from dino_foresight_ros.recordings.transforms import (
     HOLD_NS,
     MAX_GAP_NS,
     TransformTree,

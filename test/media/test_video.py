@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.media import open_source
+from dino_foresight_ros.recordings import open_source
 
 MakeVideo = Callable[..., Path]
 _PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.conversion import convert_reference
+from dino_foresight_ros.model.reference.conversion import convert_reference
 
 
 @pytest.fixture(scope="session")

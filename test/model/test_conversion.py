@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import BundleError, ForesightError, InputError
 from dino_foresight_ros.model import PCA, Bundle, Forecaster, ForecasterConfig
-from dino_foresight_ros.model.conversion import convert_reference
-from dino_foresight_ros.model.export import export_reference, reference_state_dict
-from dino_foresight_ros.model.reference import forecaster_from_reference, forecaster_to_reference
+from dino_foresight_ros.model.reference.conversion import convert_reference
+from dino_foresight_ros.model.reference.export import export_reference, reference_state_dict
+from dino_foresight_ros.model.reference.tensors import (
+    forecaster_from_reference,
+    forecaster_to_reference,
+)
 from dino_foresight_ros.model.weights import empty, load_strict, read_tensors, write_tensors
 
 Convert = Callable[..., Bundle]

@@ -7,8 +7,8 @@ import torch
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import Forecaster, ForecasterConfig
-from dino_foresight_ros.model.forecaster import PRESETS
-from dino_foresight_ros.model.sliding import SlidingForecaster, window_starts
+from dino_foresight_ros.model.forecasters.masked import PRESETS
+from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster, window_starts
 from dino_foresight_ros.model.weights import empty
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.sliding import SlidingForecaster
+from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
 
 FEATURES, FORECASTS = 1e-5, 1e-4
 Golden = dict[str, Tensor]

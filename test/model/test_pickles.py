@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model.pickles import read_pickle
+from dino_foresight_ros.model.reference.pickles import read_pickle
 
 
 class Call:

@@ -7,8 +7,8 @@ import torch
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import Forecaster, ForecasterConfig
-from dino_foresight_ros.model.export import reference_state_dict
 from dino_foresight_ros.model.presets import untrained_tiny
+from dino_foresight_ros.model.reference.export import reference_state_dict
 
 
 def residual(fresh: bool = False, **changes: object) -> Forecaster:

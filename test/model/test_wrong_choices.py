@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dino_foresight_ros.model import Bundle, Encoder
-from dino_foresight_ros.model.forecaster import Block, Forecaster
+from dino_foresight_ros.model.forecasters.masked import Block, Forecaster
 
 CLEARLY_WRONG = 1e-2
 

@@ -6,7 +6,7 @@ import sys
 
 def test_measuring_needs_neither_torch_nor_ros() -> None:
     code = (
-        "import sys, dino_foresight_ros.monitor; "
+        "import sys, dino_foresight_ros.compare; "
         "print([m for m in ('torch', 'rclpy', 'cv2') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dino_foresight_ros.monitor import Analysis, Match, Matcher, Moment, Prediction
+from dino_foresight_ros.compare import Analysis, Match, Matcher, Moment, Prediction
 
 MS = 1_000_000
 INTERVAL = 200 * MS

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dino_foresight_ros.monitor import Analysis, Difference, compare, patch_errors
+from dino_foresight_ros.compare import Analysis, Difference, compare, patch_errors
 
 RNG = np.random.default_rng(3)
 

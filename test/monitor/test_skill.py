@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dino_foresight_ros.monitor import (
+from dino_foresight_ros.compare import (
     Analysis,
     Judgement,
     Moment,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dino_foresight_ros.monitor import Difference, Running, RunningSkill, skill_of
+from dino_foresight_ros.compare import Difference, Running, RunningSkill, skill_of
 
 NAN = math.nan
 

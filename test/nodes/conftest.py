@@ -11,7 +11,7 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 from forecast_peers import Client, NodeProcess
 
-from dino_foresight_ros.nodes import forecast_node
+from dino_foresight_ros.nodes.forecast import node as forecast_node
 
 
 @pytest.fixture(scope="module")

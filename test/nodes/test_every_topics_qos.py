@@ -18,9 +18,9 @@ from rclpy.qos import LivelinessPolicy
 from ros_bench import TIMEOUT_S, close_node, wait_until
 from visualization_msgs.msg import MarkerArray
 
-from dino_foresight_ros.nodes.forecast_node import ForecastNode
-from dino_foresight_ros.nodes.monitor_node import MonitorNode
-from dino_foresight_ros.nodes.overlay_node import OverlayNode
+from dino_foresight_ros.nodes.forecast.node import ForecastNode
+from dino_foresight_ros.nodes.monitor.node import MonitorNode
+from dino_foresight_ros.nodes.overlay.node import OverlayNode
 
 NODES: dict[str, type[Node]] = {
     "forecast_node": ForecastNode,

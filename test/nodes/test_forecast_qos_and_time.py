@@ -20,7 +20,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros import msg as messages
-from dino_foresight_ros.ros.stamps import ns_to_time
+from dino_foresight_ros.ros.time import ns_to_time
 
 START_NS = 1_600_000_000 * 10**9
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -167,5 +167,5 @@ def test_clock_that_jumps_back_restarts_the_context(
 
 def test_node_starts_without_waiting_for_torch() -> None:
     # A signal or a bad parameter must not wait for it either.
-    code = "import sys, dino_foresight_ros.nodes.forecast_node; sys.exit('torch' in sys.modules)"
+    code = "import sys, dino_foresight_ros.nodes.forecast.node; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,11 +22,11 @@ from made_up_forecasts import INTERVAL_NS, MadeUpForecasts, feature_map, world
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from dino_foresight_ros.monitor import Analysis
+from dino_foresight_ros.compare import Analysis
 from dino_foresight_ros.msg import ForecastSkill
-from dino_foresight_ros.nodes import monitor_node
+from dino_foresight_ros.nodes.monitor import node as monitor_node
 
-NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.monitor_node"]
+NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.monitor.node"]
 START_NS = 1_700_000_000 * 10**9
 DAY_NS = 86_400 * 10**9
 DAYS = itertools.count()

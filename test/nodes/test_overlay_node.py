@@ -21,9 +21,9 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from dino_foresight_ros.msg import Forecast, ForecastStep, Labels
-from dino_foresight_ros.nodes import overlay_node
+from dino_foresight_ros.nodes.overlay import node as overlay_node
 from dino_foresight_ros.ros.images import image_to_msg
-from dino_foresight_ros.ros.stamps import ns_to_time, time_to_ns
+from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
 
 SIZE = (240, 400)
 SMALL = (24, 40)

@@ -22,11 +22,11 @@ from rosbags.interfaces import QosDurability  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
-from dino_foresight_ros.media import CameraModel  # noqa: E402
-from dino_foresight_ros.media import bag_writer as bags  # noqa: E402
-from dino_foresight_ros.media.images import decode_picture  # noqa: E402
-from dino_foresight_ros.nodes.replay_node import main  # noqa: E402
-from dino_foresight_ros.nodes.replay_parameters import REPLAY_PARAMETERS  # noqa: E402
+from dino_foresight_ros.nodes.replay.node import main  # noqa: E402
+from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS  # noqa: E402
+from dino_foresight_ros.recordings import CameraModel  # noqa: E402
+from dino_foresight_ros.recordings import bag_writer as bags  # noqa: E402
+from dino_foresight_ros.recordings.images import decode_picture  # noqa: E402
 
 TIMEOUT_S = 60.0
 START_NS = 1_600_000_000_000_000_000

@@ -18,7 +18,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros.classes import CLASS_IDS
-from dino_foresight_ros.nodes import synthetic_camera_node
+from dino_foresight_ros.nodes.synthetic_camera import node as synthetic_camera_node
 from dino_foresight_ros.synthetic import World, WorldConfig
 
 SMALL = ("width:=96", "height:=54")

@@ -29,11 +29,11 @@ from rrd_files import Row, read_rrd
 from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros.msg import Forecast, ForecastSkill, ForecastStep, Labels
-from dino_foresight_ros.nodes import view_node
+from dino_foresight_ros.nodes.view import node as view_node
 from dino_foresight_ros.ros.images import image_to_msg
-from dino_foresight_ros.ros.stamps import ns_to_time
+from dino_foresight_ros.ros.time import ns_to_time
 
-NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.view_node"]
+NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.view.node"]
 SIZE = (120, 200)
 SMALL = (24, 40)
 STAMP_NS = 1_700_000_000_000_000_000

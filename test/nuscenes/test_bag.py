@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from nuscenes_set import CAMERAS, START_US, STEP_US, NuScenesSet, map_from_base, matrix
 
-from dino_foresight_ros.cli import main
-from dino_foresight_ros.media.bag_reader import BagReader
-from dino_foresight_ros.media.opening import open_source
+from dino_foresight_ros.cli.main import main
+from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.opening import open_source
 
 LENGTH = 13
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from nuscenes_set import NuScenesSet
 
-from dino_foresight_ros.cli import main
-from dino_foresight_ros.media.bag_reader import BagReader
-from dino_foresight_ros.media.bag_writer import BagWriter
-from dino_foresight_ros.nuscenes import rows
+from dino_foresight_ros.cli.main import main
+from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.bag_writer import BagWriter
+from dino_foresight_ros.recordings.nuscenes import rows
 
 FRONT = ("--cameras", "CAM_FRONT", "--keyframes-only")
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from dino_foresight_ros.ros.camera_groups import build_grouper, synchronizer_choice
-from dino_foresight_ros.ros.topic_names import camera_topics
+from dino_foresight_ros.nodes.forecast.camera_groups import build_grouper, synchronizer_choice
+from dino_foresight_ros.ros.names import camera_topics
 from dino_foresight_ros.runtime.grouping import smallest_spread
 
 PARAMETERS = {"cameras": ["a", "b"], "sync_tolerance_s": 0.05, "stream_timeout_s": 5.0}

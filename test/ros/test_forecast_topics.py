@@ -19,10 +19,10 @@ from ros_bench import TIMEOUT_S, Bench, published_topics
 from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros import msg as messages
-from dino_foresight_ros.ros import forecast_topics
-from dino_foresight_ros.ros.forecast_topics import ForecastTopics, ModelInfo, choose_outputs
+from dino_foresight_ros.nodes.forecast import topics as forecast_topics
+from dino_foresight_ros.nodes.forecast.topics import ForecastTopics, ModelInfo, choose_outputs
 from dino_foresight_ros.ros.qos import latched_qos
-from dino_foresight_ros.ros.stamps import time_to_ns
+from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
 
 BOTH = frozenset({"segmentation", "depth"})

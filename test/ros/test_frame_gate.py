@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dino_foresight_ros.ros.frame_gate import FrameGate
+from dino_foresight_ros.nodes.forecast.frame_gate import FrameGate
 
 MS = 1_000_000
 

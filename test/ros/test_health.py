@@ -11,7 +11,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from dino_foresight_ros.ros.health import Report, Stall, StallWatch, Thresholds, judge
+from dino_foresight_ros.nodes.forecast.health import Report, Stall, StallWatch, Thresholds, judge
 from dino_foresight_ros.runtime.statistics import FrameCounts
 
 OK, WARN, ERROR, STALE = (

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dino_foresight_ros.media.images import (
+from dino_foresight_ros.nodes.forecast import image_conversion
+from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
+from dino_foresight_ros.recordings.images import (
     SUPPORTED_ENCODINGS,
     convert_with_rosbags,
     decode_raw,
     packed_sample,
 )
-from dino_foresight_ros.ros import image_conversion
-from dino_foresight_ros.ros.image_conversion import choose_converter
 
 # Has the interface of the real one, and what it gets wrong is put in by `fault`.
 CV_BRIDGE = """

@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_bench import Bench
 from sensor_msgs.msg import Image
 
-from dino_foresight_ros.ros.image_input import ImageInput
+from dino_foresight_ros.ros.image_subscription import ImageInput
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 FRAMES = 20

@@ -16,7 +16,7 @@ from dino_foresight_ros.ros.log_files import log_folder, logging_arguments
 NODE = """
 import sys
 from rclpy.node import Node
-from dino_foresight_ros.ros.run import finish, run_node
+from dino_foresight_ros.ros.node_main import finish, run_node
 class Hello(Node):
     def __init__(self):
         super().__init__("hello")

@@ -12,8 +12,8 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from dino_foresight_ros.monitor import Difference, Running
-from dino_foresight_ros.ros.monitor_diagnostics import CameraReport, is_worse, judge
+from dino_foresight_ros.compare import Difference, Running
+from dino_foresight_ros.nodes.monitor.diagnostics import CameraReport, is_worse, judge
 
 OK, WARN, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.STALE
 GOOD, BAD = Difference(1.0, 0.9, 0.1), Difference(2.0, 0.8, 0.2)

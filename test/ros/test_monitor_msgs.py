@@ -15,12 +15,12 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from dino_foresight_ros.compare import Part
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.monitor import Part
 from dino_foresight_ros.msg import FeatureMap, Forecast, ForecastStep
+from dino_foresight_ros.nodes.monitor.messages import read_map, read_moment
 from dino_foresight_ros.ros.forecast_views import read_features
 from dino_foresight_ros.ros.images import image_to_msg
-from dino_foresight_ros.ros.monitor_msgs import read_map, read_moment
 
 VALUES = np.array([[[1.5, -2.0], [0.0, 4.0], [3.25, 8.0]]], np.float32)
 

@@ -19,8 +19,8 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from dino_foresight_ros.nodes.forecast_node import ForecastNode
-from dino_foresight_ros.nodes.monitor_node import MonitorNode
+from dino_foresight_ros.nodes.forecast.node import ForecastNode
+from dino_foresight_ros.nodes.monitor.node import MonitorNode
 from dino_foresight_ros.ros.parameters import Parameters
 
 # Declared by rclpy for every node.

@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 from ros_bench import Bench
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.ros.forecast_parameters import FORECAST_PARAMETERS, parse_output_size
+from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS, parse_output_size
 from dino_foresight_ros.ros.parameters import Parameters, ParameterSpec, usage
 
 

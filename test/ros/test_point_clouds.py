@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from dino_foresight_ros.ros.point_clouds import depth_to_points, why_no_points
+from dino_foresight_ros.ros.clouds import depth_to_points, why_no_points
 
 H, W = 5, 7
 

@@ -93,7 +93,7 @@ def test_leaving_flushes_keeps_the_exit_code_and_waits_for_nothing(
 ) -> None:
     program = (
         "import atexit, sys\n"
-        "from dino_foresight_ros.ros.run import leave\n"
+        "from dino_foresight_ros.ros.node_main import leave\n"
         "atexit.register(print, 'unloading')\n"
         "sys.stdout.write('said')\n"
         "leave(3)\n"

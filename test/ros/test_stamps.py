@@ -12,7 +12,7 @@ from builtin_interfaces.msg import Time
 from rclpy.time import Time as RclpyTime
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.ros.stamps import ns_to_time, stamp_problem, time_to_ns
+from dino_foresight_ros.ros.time import ns_to_time, stamp_problem, time_to_ns
 
 
 @given(st.integers(0, 2**31 * 10**9 - 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_foresight_ros.runtime.feature_buffer import ContextRule
+from dino_foresight_ros.runtime.context import ContextRule
 from dino_foresight_ros.runtime.mailbox import Frame, Mailbox
 
 RULE = ContextRule(frames=4, interval_ns=100, tolerance_ns=45, max_gap_ns=200)

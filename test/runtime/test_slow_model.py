@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dino_foresight_ros.runtime.feature_buffer import ContextRule
+from dino_foresight_ros.runtime.context import ContextRule
 from dino_foresight_ros.runtime.mailbox import Frame, Mailbox
 
 MS = 1_000_000

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worker_harness import FakeEngine, Harness, SlowEngine, wait_until
 
-from dino_foresight_ros.runtime.feature_buffer import Arrival
+from dino_foresight_ros.runtime.context import Arrival
 from dino_foresight_ros.runtime.worker import THREAD_NAME
 
 

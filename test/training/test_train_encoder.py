@@ -9,7 +9,7 @@ import pytest
 import torch
 from training_data import keep_rendered
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.training.data import open_recordings
 from dino_foresight_ros.training.data.augmentation import ClipAugmentation

@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import BundleError, InputError
-from dino_foresight_ros.model.forecaster import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.training.data import ClipAugmentation, split_recordings
 from dino_foresight_ros.training.distributed import Processes

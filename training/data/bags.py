@@ -11,9 +11,9 @@ import yaml
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media.bag import choose_topic, image_topics
-from dino_foresight_ros.media.bag_reader import BagReader, BagTopic, typestore
-from dino_foresight_ros.media.images import ImageDecodeError, decode_message
+from dino_foresight_ros.recordings.bag import choose_topic, image_topics
+from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic, typestore
+from dino_foresight_ros.recordings.images import ImageDecodeError, decode_message
 
 from .bag_index import CompressedBag, MessageFiles, MessageIndex, storage_files
 from .files import files_identity

@@ -15,7 +15,7 @@ import numpy as np
 
 from dino_foresight_ros.classes import CAMVID_TO_WORLD, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media.images import IMAGE_SUFFIXES
+from dino_foresight_ros.recordings.images import IMAGE_SUFFIXES
 
 from .label_tables import LabelTable
 from .labelled_pictures import LabelFiles, LabelledPictures, picture_size

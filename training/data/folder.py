@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.media.folder import FolderSource
-from dino_foresight_ros.media.images import ImageDecodeError, decode_picture
-from dino_foresight_ros.media.source import Window
+from dino_foresight_ros.recordings.folder import FolderSource
+from dino_foresight_ros.recordings.images import ImageDecodeError, decode_picture
+from dino_foresight_ros.recordings.source import Window
 
 from .files import files_identity
 from .recording import (

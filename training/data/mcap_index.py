@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
-from dino_foresight_ros.media.bag_salvage import MCAP_MAGIC, decompress
+from dino_foresight_ros.recordings.bag_salvage import MCAP_MAGIC, decompress
 
 from .recording import NS_PER_S
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media.json_tables import table_rows
+from dino_foresight_ros.recordings.json_tables import table_rows
 
 from .bad_files import BadFiles
 from .labelled_pictures import LabelFiles, LabelledPictures

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
-from dino_foresight_ros.media.bag_salvage import BAG_SUFFIXES
-from dino_foresight_ros.media.folder import natural_key
-from dino_foresight_ros.media.images import IMAGE_SUFFIXES
-from dino_foresight_ros.media.opening import check_exists
+from dino_foresight_ros.recordings.bag_salvage import BAG_SUFFIXES
+from dino_foresight_ros.recordings.folder import natural_key
+from dino_foresight_ros.recordings.images import IMAGE_SUFFIXES
+from dino_foresight_ros.recordings.opening import check_exists
 
 from .bad_files import BadFiles
 from .camvid import is_camvid, open_camvid

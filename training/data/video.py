@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media.containers import describe_cut
-from dino_foresight_ros.media.opencv import cv2
-from dino_foresight_ros.media.source import Window
-from dino_foresight_ros.media.video import VideoSource
+from dino_foresight_ros.recordings.containers import describe_cut
+from dino_foresight_ros.recordings.opencv import cv2
+from dino_foresight_ros.recordings.source import Window
+from dino_foresight_ros.recordings.video import VideoSource
 
 from .files import files_identity
 from .recording import LabelledFrame, Recording, UnreadableFrame

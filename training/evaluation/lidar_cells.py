@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.media.opencv import cv2
+from dino_foresight_ros.recordings.opencv import cv2
 
 Size = tuple[int, int]
 NEARER = 0.8

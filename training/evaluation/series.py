@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.model.forecaster import MAX_STEPS
-from dino_foresight_ros.runtime.feature_buffer import NS, ContextRule
+from dino_foresight_ros.model.forecasters.masked import MAX_STEPS
+from dino_foresight_ros.runtime.context import NS, ContextRule
 
 TOLERANCE = 0.3
 """Of the spacing. The live node puts up with 0.45, but then a gap of 1.5 s may really be 2 s."""

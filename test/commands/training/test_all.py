@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from training_data import keep_rendered
 
-from dino_foresight_ros.cli import main
-from dino_foresight_ros.commands.training import pipeline as command
+from dino_foresight_ros.cli.main import main
+from dino_foresight_ros.cli.train import pipeline as command
 from dino_foresight_ros.errors import UsageError
 
 DATA = "synthetic:?seeds=3&frames=60&interval=0.1&size=42x56"

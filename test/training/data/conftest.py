@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.media.bag_writer import create_bag
+from dino_foresight_ros.recordings.bag_writer import create_bag
 from dino_foresight_ros.synthetic import World, WorldConfig
 
 HEIGHT, WIDTH = 48, 80

@@ -14,8 +14,8 @@ import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.media import open_source
-from dino_foresight_ros.media.bag_reader import typestore
+from dino_foresight_ros.recordings import open_source
+from dino_foresight_ros.recordings.bag_reader import typestore
 from dino_foresight_ros.training.data import UnreadableFrame, open_recordings
 
 STEP = 100_000_000

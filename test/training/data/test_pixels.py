@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.training.data import LABEL_KINDS, PartOfRecording, open_recordings
 from dino_foresight_ros.training.data import pixels as pixels_module

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.media import open_source
+from dino_foresight_ros.recordings import open_source
 from dino_foresight_ros.training.data import UnreadableFrame, open_recordings
 from dino_foresight_ros.training.data import video as video_module
 from dino_foresight_ros.training.data.video import VideoRecording

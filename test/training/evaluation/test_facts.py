@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.commands.evaluate import summary
+from dino_foresight_ros.cli.evaluate import summary
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.training.assemble import assemble
 from dino_foresight_ros.training.evaluation.facts import bundle_facts

@@ -13,7 +13,7 @@ import torch
 from lidar_bag import CLOUDS, LidarBag
 from nuscenes_set import NuScenesSet
 
-from dino_foresight_ros.cli import main
+from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import DepthTask
 from dino_foresight_ros.training.data import open_recordings

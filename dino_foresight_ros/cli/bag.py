@@ -1,0 +1,178 @@
+"""`foresight bag`: make and inspect rosbag2 recordings."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dino_foresight_ros.cli import bag_nuscenes
+from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.ros.names import camera_info_beside
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.recordings import CameraModel, Frame, Source
+    from dino_foresight_ros.recordings.bag_writer import BagWriter
+
+DEFAULT_TOPIC = "/camera/image_raw"
+DEFAULT_FRAME_ID = "camera_optical_frame"
+_TOPIC_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
+_LAST_STAMP_NS = 2**31 * 1_000_000_000
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add `foresight bag` and what is below it."""
+    parser: argparse.ArgumentParser = subparsers.add_parser("bag", help="make and inspect rosbag2")
+    below = parser.add_subparsers(dest="bag_command", metavar="COMMAND", required=True)
+    _add_from_video(below)
+    bag_nuscenes.add_parser(below)
+    info = below.add_parser("info", help="list the topics of a rosbag2, also of one cut off")
+    info.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3")
+    info.set_defaults(bag_run=_run_info)
+    return parser
+
+
+def _add_from_video(below: Any) -> None:
+    parser = below.add_parser(
+        "from-video", help="turn a video, a folder of pictures or another bag into a rosbag2"
+    )
+    add = parser.add_argument
+    add("input", type=Path, metavar="INPUT", help="video file, folder of pictures, or rosbag2")
+    add("--out", type=Path, required=True, metavar="BAG", help="the rosbag2 folder to write")
+    add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="default: %(default)s")
+    add("--topic", default=DEFAULT_TOPIC, help="image topic to write; default: %(default)s")
+    add("--compressed", choices=("jpeg", "png"), help="write CompressedImage, on TOPIC/compressed")
+    add("--jpeg-quality", type=int, default=95, metavar="1-100", help="default: %(default)s")
+    add("--frame-id", help=f"default: as recorded, or {DEFAULT_FRAME_ID}")
+    add("--fov-deg", type=float, metavar="DEG", help="horizontal field of view: adds camera_info")
+    add("--start-stamp", type=int, metavar="NS", help="Unix time of the first frame; default: now")
+    add("--start-s", type=float, default=0.0, metavar="S", help="leave out what comes before")
+    add("--end-s", type=float, metavar="S", help="leave out what comes from here on")
+    add("--frame-rate", type=float, metavar="HZ", help="of a folder of pictures")
+    add("--input-topic", metavar="TOPIC", help="which image topic of an input bag")
+    add("--force", action="store_true", help="replace an existing bag")
+    parser.set_defaults(bag_run=_run_from_video)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen subcommand."""
+    return int(args.bag_run(args))
+
+
+def _warn(text: str) -> None:
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        print(f"foresight: warning: {text}", file=sys.stderr)
+
+
+def _run_from_video(args: argparse.Namespace) -> int:
+    _check(args)
+    from tqdm import tqdm
+
+    from dino_foresight_ros.recordings.bag_writer import check_output, create_bag
+
+    out = args.out.expanduser()
+    check_output(out, args.force)
+    source = _open_input(args)
+    count = 0
+    with source, create_bag(out, args.storage, force=args.force) as writer:
+        camera = _camera(args, source)
+        offset_ns: int | None = None
+        for frame in tqdm(source, total=source.frame_count, unit="frame", desc=source.name):
+            if offset_ns is None:
+                offset_ns = _offset_ns(args, source, frame)
+            _write(args, writer, frame, frame.stamp_ns + offset_ns, camera)
+            count += 1
+    print(f"{out}: {count} frames on {_image_topic(args)}; play with: ros2 bag play {out}")
+    return 0
+
+
+def _open_input(args: argparse.Namespace) -> Source:
+    from dino_foresight_ros.recordings import open_source
+
+    try:
+        return open_source(
+            args.input,
+            topic=args.input_topic,
+            start_s=args.start_s,
+            end_s=args.end_s,
+            frame_rate_hz=args.frame_rate,
+            on_warning=_warn,
+        )
+    except InputError as error:
+        # In the words of this command: nodes have a parameter instead.
+        text = str(error).replace("set topic to one of", "choose one with --input-topic")
+        raise InputError(text) from error
+
+
+def _check(args: argparse.Namespace) -> None:
+    if not _TOPIC_NAME.fullmatch(args.topic):
+        raise UsageError(f"topic {args.topic!r} is not a full topic name such as {DEFAULT_TOPIC}")
+    if not 1 <= args.jpeg_quality <= 100:
+        raise UsageError(f"JPEG quality {args.jpeg_quality}: give 1 to 100")
+    if args.start_stamp is not None and not 0 <= args.start_stamp < _LAST_STAMP_NS:
+        raise UsageError(f"start stamp {args.start_stamp}: give Unix time in nanoseconds")
+
+
+def _offset_ns(args: argparse.Namespace, source: Source, first: Frame) -> int:
+    """Say what to add to the source's stamps."""
+    if args.start_stamp is not None:
+        return int(args.start_stamp) - first.stamp_ns
+    return 0 if source.has_absolute_stamps else time.time_ns() - first.stamp_ns
+
+
+def _camera(args: argparse.Namespace, source: Source) -> CameraModel | None:
+    from dino_foresight_ros.recordings import CameraModel
+
+    if args.fov_deg is None:
+        return source.camera_info
+    height, width = source.size
+    return CameraModel.from_fov(width, height, args.fov_deg)
+
+
+def _image_topic(args: argparse.Namespace) -> str:
+    topic: str = args.topic
+    if args.compressed and not topic.endswith("/compressed"):
+        return f"{topic}/compressed"
+    return topic
+
+
+def _write(
+    args: argparse.Namespace,
+    writer: BagWriter,
+    frame: Frame,
+    stamp_ns: int,
+    camera: CameraModel | None,
+) -> None:
+    frame_id = args.frame_id or frame.frame_id or DEFAULT_FRAME_ID
+    topic = _image_topic(args)
+    if args.compressed:
+        writer.write_compressed(
+            topic, frame.image, stamp_ns, frame_id, args.compressed, args.jpeg_quality
+        )
+    else:
+        writer.write_image(topic, frame.image, stamp_ns, frame_id)
+    if camera is not None:
+        writer.write_camera_info(camera_info_beside(topic), camera, stamp_ns, frame_id)
+
+
+def _run_info(args: argparse.Namespace) -> int:
+    from dino_foresight_ros.recordings.bag_reader import BagReader
+    from dino_foresight_ros.recordings.opening import check_exists
+
+    check_exists(args.bag)
+    reader = BagReader(args.bag)
+    try:
+        seconds = (reader.end_ns - reader.start_ns) / 1e9
+        print(f"{args.bag}: {seconds:.3f} s from {reader.start_ns / 1e9:.3f} s (Unix time)")
+        for topic in sorted(reader.topics.values(), key=lambda topic: topic.name):
+            print(f"  {topic.name}  {topic.msgtype}  {topic.message_count} messages")
+        if reader.damage:
+            print(f"  incomplete: {reader.damage}")
+    finally:
+        reader.close()
+    return 0

@@ -1,0 +1,162 @@
+"""`foresight bundle`: make, put together or look at a bundle."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dino_foresight_ros.cli.train.arguments import image_size, layer_list
+
+TASKS = ("segmentation", "depth", "normals")
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "bundle", help="make the untrained bundle, assemble trained parts, show what a bundle holds"
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    tiny = actions.add_parser(
+        "untrained-tiny", help="write a small bundle with random weights (predictions mean nothing)"
+    )
+    tiny.add_argument("--out", type=Path, required=True, help="folder to write")
+    tiny.add_argument("--seed", type=int, default=0, help="of the weights (default: %(default)s)")
+    tiny.add_argument("--force", action="store_true", help="replace an existing folder")
+    _add_assemble(actions)
+    show = actions.add_parser("show", help="print a bundle's parts, sizes and provenance")
+    show.add_argument("bundle", help="folder, or untrained-tiny")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen action."""
+    if args.action == "untrained-tiny":
+        from dino_foresight_ros.model.presets import write_untrained_tiny
+
+        out = write_untrained_tiny(args.out, seed=args.seed, overwrite=args.force)
+        print(f"{out}: untrained bundle (seed {args.seed}); its predictions mean nothing")
+        return 0
+    if args.action == "assemble":
+        return _assemble(args)
+    return _show(args.bundle)
+
+
+def _head(text: str) -> tuple[str, str]:
+    task, separator, path = text.partition("=")
+    if not separator or task not in TASKS or not path:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not TASK=DIR with TASK one of {', '.join(TASKS)}"
+        )
+    return task, path
+
+
+def _add_assemble(actions: Any) -> None:
+    parser = actions.add_parser(
+        "assemble",
+        help="put trained parts together",
+        description="Parts that were made with other parts than those given are refused.",
+    )
+    parser.add_argument(
+        "--encoder", required=True, metavar="E", help="as `foresight train pca` takes it"
+    )
+    parser.add_argument(
+        "--layers", type=layer_list, metavar="N,N,...",
+        help="of the encoder (default: those that the PCA was fitted on)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image-size", type=image_size, metavar="HxW",
+        help="of the encoder (default: what gives the forecaster's patch grid)",
+    )  # fmt: skip
+    parser.add_argument("--pca", metavar="DIR", help="a fitted PCA or a bundle (default: none)")
+    parser.add_argument("--forecaster", required=True, metavar="DIR", help="a run or a bundle")
+    parser.add_argument(
+        "--head", type=_head, action="append", default=[], metavar="TASK=DIR",
+        help=f"a trained head; TASK is one of {', '.join(TASKS)}; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--interval", type=float, metavar="S",
+        help="seconds between frames (default: what the forecaster was trained on)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16"), default="float32",
+        help="number format of the weights on disk (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--licence", metavar="TEXT", help="what to say about using the weights")
+    parser.add_argument("--name", help="of the bundle (default: the folder's)")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--force", action="store_true", help="replace an existing folder")
+
+
+def _assemble(args: argparse.Namespace) -> int:
+    import torch
+
+    from dino_foresight_ros.cli.train.arguments import refuse_existing
+    from dino_foresight_ros.errors import UsageError
+    from dino_foresight_ros.training.assemble import assemble
+
+    heads = dict(args.head)
+    if len(heads) < len(args.head):
+        raise UsageError("a head is given twice; give each task once")
+    if args.interval is not None and not args.interval > 0:
+        raise UsageError(f"--interval is {args.interval}; it must be positive")
+    refuse_existing(args.out, args.force)
+    bundle = assemble(
+        args.encoder,
+        args.pca,
+        args.forecaster,
+        heads,
+        name=args.name or args.out.name,
+        image_size=args.image_size,
+        layers=args.layers,
+        frame_interval_s=args.interval,
+        licence=args.licence,
+    )
+    bundle.save(args.out, overwrite=args.force, dtype=getattr(torch, args.dtype))
+    names = ", ".join(bundle.heads) or "none"
+    print(
+        f"{args.out}: bundle {bundle.name}, frame interval {bundle.frame_interval_s:g} s, "
+        f"heads: {names}" + ("" if bundle.trained else "  (UNTRAINED)")
+    )
+    return 0
+
+
+def _show(path: str) -> int:
+    from dino_foresight_ros.model import Bundle
+
+    bundle = Bundle.load(path)
+    config, encoder = bundle.forecaster.config, bundle.encoder.config
+    rows = {
+        "name": bundle.name + ("" if bundle.trained else "  (UNTRAINED)"),
+        "encoder": f"{encoder.model}, layers {list(encoder.layers)}, "
+        f"image {encoder.image_size[0]}x{encoder.image_size[1]}",
+        "pca": f"{bundle.pca.features} -> {bundle.pca.channels}",
+        "forecaster": f"{config.layers} layers, width {config.width}, {config.heads} heads, "
+        f"{config.attention} attention, {config.context_frames} context frames, "
+        f"patch grid {config.grid[0]}x{config.grid[1]}",
+        "frame interval": f"{bundle.frame_interval_s} s",
+    }
+    for name, head in bundle.heads.items():
+        rows[name] = f"{head.config.kind} head, {head.config.outputs} outputs"
+    parts = {"encoder": bundle.encoder, "forecaster": bundle.forecaster, **bundle.heads}
+    for name, part in parts.items():
+        rows[f"{name} parameters"] = f"{sum(p.numel() for p in part.parameters()):,}"
+    for key, value in bundle.info.items():
+        if key == "provenance" and isinstance(value, dict):
+            rows |= {f"{kind} is": _origin(part) for kind, part in value.items()}
+        else:
+            rows[key] = str(value)
+    width = max(map(len, rows))
+    for key, value in rows.items():
+        print(f"{key:<{width}}  {value}")
+    return 0
+
+
+def _origin(part: Any) -> str:
+    """Which part it is and how it came about, in a line; bundle.yaml has recipe and scores."""
+    if not isinstance(part, dict):
+        return str(part)
+    name, print_ = part.get("name"), str(part.get("fingerprint"))[:8]
+    more = {"seed": part.get("seed"), "code": part.get("code_version")}
+    known = "".join(f", {key} {value}" for key, value in more.items() if value is not None)
+    return f"'{name}' ({print_}){known}"

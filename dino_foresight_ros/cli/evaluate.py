@@ -1,0 +1,157 @@
+"""`foresight evaluate`: how good a bundle is, on any recordings, with labels or without."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from dino_foresight_ros.cli import evaluate_lidar
+
+DEFAULT_OUT = Path("out/evaluation")
+
+
+def horizon_range(text: str) -> tuple[int, ...]:
+    """Read "1-8" or "1,3,5"; "none" is no horizon at all."""
+    if text == "none":
+        return ()
+    steps: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part.strip())
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise argparse.ArgumentTypeError(f"{text!r} is not like 1-8 or 1,3,5")
+        steps.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(steps))
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "evaluate",
+        help="measure a bundle on recordings, with labels or without",
+        description="Compares the forecast with copying the last frame, with a linear and an MLP "
+        "predictor and, where there are labels, with the heads on the true future frame. Leaves "
+        "report.md, report.json and pictures in a folder.",
+    )
+    add = parser.add_argument
+    add("--bundle", required=True, metavar="B", help="folder, hub:owner/name or untrained-tiny")
+    add(
+        "--data", nargs="+", default=[], metavar="SPEC",
+        help="what to score: video, folder of pictures, rosbag2, or KIND:PATH?key=value",
+    )  # fmt: skip
+    add(
+        "--fit-data", nargs="+", default=[], metavar="SPEC",
+        help="what the linear and the MLP predictor are fitted on (default: a part of --data, "
+        "which is then not scored)",
+    )  # fmt: skip
+    add("--no-fit", action="store_true", help="leave the linear and the MLP predictor out")
+    add(
+        "--horizons", type=horizon_range, metavar="K-K",
+        help="steps at the bundle's frame interval, such as 1-8 (default), 1,3, or none",
+    )  # fmt: skip
+    add(
+        "--gaps", nargs="*", type=float, metavar="S",
+        help="time gaps in seconds (default: 0.125 0.25 0.5 1 1.5)",
+    )  # fmt: skip
+    add(
+        "--max-clips", type=int, metavar="N",
+        help="at most so many clips per series (default: 200); 0: all of them",
+    )  # fmt: skip
+    add(
+        "--max-label-clips", type=int, metavar="N",
+        help="of those, so many whose labels are scored (default: 100); 0: all of them",
+    )  # fmt: skip
+    add("--no-labels", action="store_true", help="leave labels out")
+    add("--raw", action="store_true", help="score in the encoder's own feature space too")
+    add("--mlp-steps", type=int, metavar="N", help="of fitting each MLP (default: 400)")
+    add("--seed", type=int, default=0, help="default: %(default)s")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    add("--dtype", default="float32", choices=("auto", "float32", "bfloat16", "float16"))
+    add("--batch", type=int, default=8, metavar="N", help="clips at once (default: %(default)s)")
+    add("--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="default: %(default)s")
+    add("--force", action="store_true", help="replace an earlier report")
+    evaluate_lidar.add_arguments(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, and tell where the report is."""
+    from dino_foresight_ros.cpu_setup import set_up_cpu
+
+    set_up_cpu()
+    from dino_foresight_ros.model import Bundle
+    from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
+    from dino_foresight_ros.training.data import open_recordings
+    from dino_foresight_ros.training.evaluation import check_output, evaluate, write_report
+
+    config = _config(args)
+    evaluate_lidar.check(args)
+    out = args.out.expanduser()
+    check_output(out, args.force)
+    device = resolve_device(args.device)
+    bundle = Bundle.load(args.bundle, device, resolve_dtype(args.dtype, device))
+    recordings = open_recordings([*args.data, *evaluate_lidar.bag_specs(args)], on_warning=_warn)
+    lidar = evaluate_lidar.open_lidar(args, bundle, recordings, _warn) if args.bag else None
+    fit_recordings = open_recordings(args.fit_data, on_warning=_warn) if args.fit_data else []
+    report = evaluate(bundle, recordings, config, fit_recordings, _warn, True, lidar)
+    paths = write_report(report, out, overwrite=args.force)
+    for note in report.notes:
+        print(f"note: {note}")
+    for line in summary(report):
+        print(line)
+    for path in paths:
+        print(f"  {path}")
+    return 0
+
+
+def summary(report: Any) -> list[str]:
+    """A few lines for the terminal."""
+    from dino_foresight_ros.training.evaluation.markdown import improvement_text
+    from dino_foresight_ros.training.evaluation.tables import lead_text
+
+    lines = []
+    for result in report.features:
+        if result.space == "pca":
+            gain = improvement_text(result.rows["forecast"].improvements["mse"])
+            way = "" if result.lead.gap_s is None else f", {result.lead.kind}"
+            clips = f"{result.clips} clips"
+            lines.append(f"{lead_text(result.lead)}{way}: MSE below copy-last {gain}, {clips}")
+    lines += evaluate_lidar.summary(report.lidar)
+    if report.bundle.doubt:
+        lines.append(f"{report.bundle.name} is {report.bundle.doubt}")
+    return lines
+
+
+def _config(args: argparse.Namespace) -> Any:
+    from dino_foresight_ros.errors import UsageError
+    from dino_foresight_ros.training.evaluation import EvaluationConfig
+
+    chosen: dict[str, Any] = {
+        "fitted": not args.no_fit,
+        "labels": not args.no_labels,
+        "raw": args.raw,
+        "seed": args.seed,
+        "batch": args.batch,
+    }
+    if args.no_fit and args.fit_data:
+        raise UsageError("--fit-data and --no-fit contradict each other; give one")
+    if args.horizons is not None:
+        chosen["horizons"] = args.horizons
+    if args.gaps is not None:
+        chosen["gaps_s"] = tuple(args.gaps)
+    for name in ("max_clips", "max_label_clips"):
+        value = getattr(args, name)
+        if value is not None:
+            chosen[name] = value or None
+    if args.mlp_steps is not None:
+        chosen["mlp_steps"] = args.mlp_steps
+    return EvaluationConfig(**chosen)
+
+
+def _warn(text: str) -> None:
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode(file=sys.stderr):
+        print(f"foresight: warning: {text}", file=sys.stderr)

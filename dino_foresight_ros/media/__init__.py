@@ -1,7 +1,0 @@
-"""Inputs (videos, folders of pictures, rosbag2) and writing of bags. No torch, no ROS."""
-
-from dino_foresight_ros.media.camera import CameraModel
-from dino_foresight_ros.media.opening import open_source
-from dino_foresight_ros.media.source import Frame, Source
-
-__all__ = ["CameraModel", "Frame", "Source", "open_source"]

@@ -1,0 +1,1 @@
+"""The forecasters: each predicts the features of future frames from those of past ones."""

@@ -1,0 +1,1 @@
+"""The paper authors' file formats, read and written."""

@@ -1,0 +1,1 @@
+"""forecast_node: a camera stream in, forecasts out."""

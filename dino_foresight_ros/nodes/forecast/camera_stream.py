@@ -1,0 +1,192 @@
+"""One camera of the forecast node: what comes in from it, and what goes out about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from dino_foresight_ros.nodes.forecast.topics import ForecastTopics, ModelInfo
+from dino_foresight_ros.recordings.images import Converter, convert_with_rosbags
+from dino_foresight_ros.ros.camera_info import fits
+from dino_foresight_ros.ros.image_subscription import ImageInput
+from dino_foresight_ros.ros.images import msg_to_rgb
+from dino_foresight_ros.ros.names import CameraTopics
+from dino_foresight_ros.ros.qos import camera_info_input_qos
+from dino_foresight_ros.ros.qos_overrides import subscribe
+from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.runtime.forecast import Forecast
+    from dino_foresight_ros.runtime.mailbox import Frame
+
+
+class CameraStream:
+    """Subscriptions, publishers and what is known of one camera.
+
+    Publishers exist from here to `destroy`, subscriptions from `open` to `close`. `decode` and
+    `publish` are called in the worker's thread, everything else in the executor's.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        names: CameraTopics,
+        model: ModelInfo,
+        parameters: Mapping[str, Any],
+        convert: Converter = convert_with_rosbags,
+    ) -> None:
+        """Create the publishers.
+
+        Args:
+            node: the node that all of it belongs to.
+            names: the camera's name and its topics.
+            model: what the model predicts.
+            parameters: the node's, by name.
+            convert: changes the colours of raw images.
+        """
+        self.names = names
+        self.watch: StreamWatch | None = None
+        self.topics = ForecastTopics(
+            node, model, parameters["steps"], parameters["publish_features"], names.outputs
+        )
+        self._node = node
+        self._model_size = model.image_size
+        self._convert = convert
+        self._images: ImageInput | None = None
+        self._calibration: Any = None
+        self._camera_info: CameraInfo | None = None
+        self._image_size: tuple[int, int] | None = None
+        self._said: set[str] = set()
+        self._unheard: set[str] = set()
+
+    @property
+    def camera(self) -> str:
+        """The camera's name; empty where there is only one."""
+        return self.names.camera
+
+    @property
+    def topic_name(self) -> str:
+        """Full name of the image topic, remaps applied."""
+        return self._node.resolve_topic_name(self.names.image)
+
+    def destroy(self) -> None:
+        """Take subscriptions and publishers down."""
+        self.close()
+        self.topics.destroy()
+
+    def open(
+        self,
+        parameters: Mapping[str, Any],
+        on_image: Callable[[CameraStream, Image | CompressedImage], None],
+    ) -> None:
+        """Subscribe to images, which go to `on_image`, and to their calibration."""
+        self.topics.publish_labels("")
+        self._camera_info = None
+        self.watch = StreamWatch(parameters["stream_timeout_s"], time.monotonic())
+        kind = Image if parameters["image_transport"] == "raw" else CompressedImage
+
+        def receive(message: Image | CompressedImage) -> None:
+            if self.watch is not None:
+                if self.watch.frame(time.monotonic()) is StreamChange.RESUMED:
+                    self._unheard.clear()
+                    self._log().info(self.say("the image stream resumed"))
+                on_image(self, message)
+
+        reliability = parameters["image_reliability"]
+        self._images = ImageInput(self._node, self.names.image, kind, receive, reliability)
+        info_topic, qos = self.names.camera_info, camera_info_input_qos()
+        self._calibration = subscribe(self._node, CameraInfo, info_topic, self._on_camera_info, qos)
+        self._log().info(f"active: listening on {self.topic_name} ({kind.__name__})")
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self.watch = None
+        if self._images is not None:
+            self._images.close()
+            self._node.destroy_subscription(self._calibration)
+            self._images = None
+
+    def check(self, timeout_s: float) -> None:
+        """To be called now and then: warn once when the stream stops or cannot be heard."""
+        if self.watch is None or self._images is None:
+            return
+        self.watch.timeout_s = timeout_s
+        change = self.watch.check(time.monotonic())
+        if change is not None:
+            verb = "came yet" if change is StreamChange.NEVER_STARTED else "came"
+            self._log().warning(
+                f"no image {verb} on {self.topic_name} for {timeout_s:g} s; {self._hint(change)}"
+            )
+        if self._images.met_incompatible() or self.watch.is_silent:
+            for sentence in self._images.unheard():
+                if sentence not in self._unheard:
+                    self._unheard.add(sentence)
+                    self._log().warning(sentence)
+
+    def _hint(self, change: StreamChange) -> str:
+        if change is StreamChange.STOPPED:
+            return "waiting for it to resume"
+        node = self._node
+        kinds = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
+        # Not by the graph, which may know another node of this name.
+        own_topics = {publisher.topic_name for publisher in node.publishers}
+        topics = sorted(
+            name
+            for name, types in node.get_topic_names_and_types()
+            if kinds & set(types) and name not in own_topics and node.count_publishers(name)
+        )
+        return f"image topics with a publisher: {', '.join(topics) or 'none'}"
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message
+
+    def decode(self, message: Image | CompressedImage) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of an image message.
+
+        Raises:
+            InputError: a broken one.
+        """
+        image = msg_to_rgb(message, self._convert)
+        self._image_size = size = (image.shape[0], image.shape[1])
+        if size != self._model_size:
+            self.warn_once(
+                "resize",
+                f"images are {size[1]}x{size[0]}; each is resized to the model's "
+                f"{self._model_size[1]}x{self._model_size[0]}",
+            )
+        return image
+
+    def publish(self, forecast: Forecast, frame: Frame) -> None:
+        """Publish the forecast that was made from a frame."""
+        frame_id = frame.payload.header.frame_id
+        self.topics.publish_labels(frame_id)
+        self.topics.publish(forecast, frame_id, self._fitting_camera_info(), frame.received_s)
+
+    def _fitting_camera_info(self) -> CameraInfo | None:
+        info, size = self._camera_info, self._image_size
+        if info is None or size is None or fits(info, size):
+            return info
+        self.warn_once(
+            "camera_info",
+            f"camera_info is for images of {info.width}x{info.height}, but they are "
+            f"{size[1]}x{size[0]}; it is not used",
+        )
+        return None
+
+    def say(self, text: str) -> str:
+        """The text, led by the camera's name where there are several."""
+        return f"{self.camera}: {text}" if self.camera else text
+
+    def warn_once(self, key: str, text: str) -> None:
+        """Warn of a thing the first time; from any thread."""
+        if key not in self._said:
+            self._said.add(key)
+            self._log().warning(self.say(text))
+
+    def _log(self) -> Any:
+        return self._node.get_logger()

@@ -1,0 +1,111 @@
+"""Builds the engine that the forecast node's parameters describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
+from dino_foresight_ros.nodes.forecast.parameters import MAX_STEPS, parse_output_size
+from dino_foresight_ros.nodes.forecast.topics import ModelInfo, choose_outputs
+from dino_foresight_ros.runtime import CameraFrame, Foresight
+from dino_foresight_ros.runtime.engine import OutputSize
+from dino_foresight_ros.shipped import names_bundle
+
+SMALL_PASS = 10**10
+"""Multiplications of a forecaster's pass up to which two threads with an operation each do more
+than two threads on one operation (benchmark/README.md)."""
+_all_threads = torch.get_num_threads()
+
+
+class LoadedEngine(NamedTuple):
+    """An engine and what the node tells about it."""
+
+    engine: Foresight
+    model: ModelInfo
+    trained: bool
+    device: str
+    dtype: str
+
+
+def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
+    """Load the bundle, build the engine and run it once, so that the first frame is not slow.
+
+    Raises:
+        BundleError: the bundle is missing, damaged or does not fit together.
+        UsageError: no such device or number format.
+        ForesightError: the model does not work, for example because it predicts NaN.
+    """
+    device = resolve_device(parameters["device"])
+    dtype = resolve_dtype(parameters["dtype"], device)
+    name = parameters["bundle"]
+    path = name if names_bundle(name) else Path(name).expanduser()
+    bundle = Bundle.load(path, device=device, dtype=dtype)
+    cameras = parameters["cameras"] or [""]
+    is_small = _is_small(bundle, len(cameras)) and parameters["acceleration"] == "none"
+    torch.set_num_threads(1 if is_small else _all_threads)
+    engine = Foresight(
+        bundle,
+        # The topics that exist say how many are wanted, and they may change at any time.
+        steps=MAX_STEPS,
+        output_size=output_size(parameters["output_size"]),
+        acceleration=parameters["acceleration"],
+        cameras=len(cameras),
+        second_lane=is_small,
+    )
+    _warm_up(engine, cameras, parameters["steps"])
+    return LoadedEngine(
+        engine=engine,
+        model=_model_info(engine, parameters["outputs"]),
+        trained=bundle.trained,
+        device=str(bundle.device),
+        dtype=str(dtype).removeprefix("torch."),
+    )
+
+
+def _is_small(bundle: Bundle, cameras: int) -> bool:
+    """Whether a second thread is best used for work of its own."""
+    if bundle.device.type != "cpu" or _all_threads < 2:
+        return False
+    if any(read.layers for read in bundle.inputs.values()):
+        return False
+    weights = sum(weight.numel() for weight in bundle.forecaster.parameters())
+    tokens = (bundle.context_frames + 1) * bundle.grid[0] * bundle.grid[1]
+    return weights * tokens * cameras <= SMALL_PASS
+
+
+def output_size(text: str) -> OutputSize:
+    """The engine's output size that the parameter's text means."""
+    return "input" if text == "input" else parse_output_size(text)
+
+
+def _warm_up(engine: Foresight, cameras: list[str], steps: int) -> None:
+    bundle = engine.bundle
+    image = np.zeros((*bundle.image_size, 3), np.uint8)
+    wanted = dict.fromkeys(range(1, steps + 1), engine.available)
+    for index in range(bundle.context_frames):
+        frame = CameraFrame(image, round(index * bundle.frame_interval_s * 1e9), wanted)
+        for result in engine.update_cameras(dict.fromkeys(cameras, frame)).values():
+            if result.error is not None:
+                raise result.error
+    engine.reset()
+
+
+def _model_info(engine: Foresight, allowed: list[str]) -> ModelInfo:
+    bundle = engine.bundle
+    segmentation: Any = bundle.tasks.get("segmentation")
+    depth: Any = bundle.tasks.get("depth")
+    return ModelInfo(
+        name=bundle.name,
+        outputs=choose_outputs(tuple(bundle.heads), allowed),
+        class_names=() if segmentation is None else segmentation.class_names,
+        palette=() if segmentation is None else segmentation.palette,
+        depth_is_metric=depth is not None and depth.is_metric,
+        image_size=bundle.image_size,
+        only_predicted=engine.available - engine.available_of_seen,
+    )

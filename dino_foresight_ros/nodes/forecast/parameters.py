@@ -1,0 +1,213 @@
+"""The parameters of forecast_node. config/forecast.yaml states them with their defaults."""
+
+from __future__ import annotations
+
+import re
+
+from dino_foresight_ros.ros.names import CAMERA_FIELD
+from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.ros.path_check import path_problem
+
+OUTPUTS = ("segmentation", "confidence", "depth", "normals")
+MAX_STEPS = 16
+MAX_OUTPUT_SIDE = 8192
+
+
+def _check_device(name: str) -> str | None:
+    if re.fullmatch(r"auto|cpu|cuda|cuda:\d+", name):
+        return None
+    return f"{name!r} is unknown; valid: auto, cpu, cuda, cuda:N"
+
+
+def _check_output_size(text: str) -> str | None:
+    try:
+        parse_output_size(text)
+    except ValueError:
+        return f"{text!r} is unknown; valid: grid, input, WIDTHxHEIGHT such as 640x360"
+    return None
+
+
+def parse_output_size(text: str) -> tuple[int, int] | None:
+    """(height, width) of "WxH"; None for "grid" and "input".
+
+    Raises:
+        ValueError: anything else, or a side of 0 or beyond `MAX_OUTPUT_SIDE`.
+    """
+    if text in ("grid", "input"):
+        return None
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None:
+        raise ValueError(text)
+    width, height = int(match[1]), int(match[2])
+    if not (1 <= width <= MAX_OUTPUT_SIDE and 1 <= height <= MAX_OUTPUT_SIDE):
+        raise ValueError(text)
+    return height, width
+
+
+def check_cameras(names: list[str]) -> str | None:
+    for name in names:
+        if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is None or "__" in name:
+            return (
+                f"{name!r} cannot be part of a topic's name; valid: letters, digits and single "
+                "underscores, a letter first, such as cam_front"
+            )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    return f"{', '.join(repeated)} is named more than once" if repeated else None
+
+
+def _check_camera_topic(template: str) -> str | None:
+    if CAMERA_FIELD not in template:
+        return f"{template!r} lacks {CAMERA_FIELD}; valid: such as {CAMERA_FIELD}/image"
+    topic = template.replace(CAMERA_FIELD, "camera")
+    if re.fullmatch(r"(~/|/)?[A-Za-z]\w*(/[A-Za-z]\w*)*", topic, re.ASCII) and "__" not in topic:
+        return None
+    return f"{template!r} is no topic's name; valid: such as /cameras/{CAMERA_FIELD}/image"
+
+
+FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
+    ParameterSpec(
+        "bundle",
+        "tiny",
+        "Folder of the model to run, hub:owner/name, tiny (small, trained, comes with the package) "
+        "or untrained-tiny (random weights).",
+        check=path_problem,
+    ),
+    ParameterSpec(
+        "device",
+        "auto",
+        "Where the model runs: auto (a GPU where there is one), cpu, cuda or cuda:N.",
+        check=_check_device,
+    ),
+    ParameterSpec(
+        "dtype",
+        "auto",
+        "Number format of the model: auto is 16 bits where the hardware is fast at it (GPU, AMX).",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    ),
+    ParameterSpec(
+        "acceleration",
+        "none",
+        "none, compile (torch.compile; a minute at start) or cudagraphs (GPU only).",
+        choices=("none", "compile", "cudagraphs"),
+    ),
+    ParameterSpec(
+        "steps",
+        3,
+        "How many steps to forecast, each one frame interval of the model further ahead.",
+        Change.ANY_TIME,
+        limits=(1, MAX_STEPS),
+    ),
+    ParameterSpec(
+        "outputs",
+        list(OUTPUTS),
+        "What may be computed; of these, only what somebody subscribes to is.",
+        Change.ANY_TIME,
+        choices=OUTPUTS,
+    ),
+    ParameterSpec(
+        "output_size",
+        "grid",
+        "Size of the predicted images: grid (patch grid x 8), input (as the camera's) or WxH.",
+        Change.ANY_TIME,
+        check=_check_output_size,
+    ),
+    ParameterSpec(
+        "publish_features",
+        False,
+        "Whether predicted features may be published on foresight/features.",
+        Change.ANY_TIME,
+    ),
+    ParameterSpec(
+        "cameras",
+        [],
+        "Names of several cameras, forecast in one batch; the topics of each begin with its name, "
+        "such as NAME/foresight/forecast. Empty: one camera, whose topics begin with none.",
+        check=check_cameras,
+    ),
+    ParameterSpec(
+        "camera_topic",
+        "{camera}/image",
+        "Image topic of each of the cameras, {camera} being its name; camera_info is beside it.",
+        check=_check_camera_topic,
+    ),
+    ParameterSpec(
+        "sync_tolerance_s",
+        0.05,
+        "How far apart, in seconds, the stamps of the cameras' frames may lie in one batch; about "
+        "as long does a frame wait for those of the others.",
+        limits=(0.0, 1.0),
+    ),
+    ParameterSpec(
+        "image_transport",
+        "raw",
+        "What arrives on the image topic: raw (Image) or compressed (CompressedImage).",
+        choices=("raw", "compressed"),
+    ),
+    ParameterSpec(
+        "image_reliability",
+        "auto",
+        "How images are subscribed to: auto (reliable while all publishers are), best_effort "
+        "or reliable.",
+        choices=("auto", "best_effort", "reliable"),
+    ),
+    ParameterSpec(
+        "stream_timeout_s",
+        5.0,
+        "Seconds without a frame after which the stream counts as stopped, and diagnostics are "
+        "STALE.",
+        Change.ANY_TIME,
+        limits=(0.2, 3600.0),
+    ),
+    ParameterSpec(
+        "fill_context",
+        True,
+        "Whether a model slower than its camera also encodes frames that newer ones replaced, so "
+        "that no context lacks one. Without it, such a model seldom forecasts.",
+        Change.ANY_TIME,
+    ),
+    ParameterSpec(
+        "max_rate_hz",
+        0.0,
+        "Most forecasts per second (of each camera); further frames serve the context only. 0 "
+        "sets no limit.",
+        Change.ANY_TIME,
+        limits=(0.0, 1000.0),
+    ),
+    ParameterSpec(
+        "max_age_ms",
+        0.0,
+        "A frame whose stamp is older than this by the node's clock, when its turn comes, is not "
+        "forecast. 0 sets no limit.",
+        Change.ANY_TIME,
+        limits=(0.0, 3_600_000.0),
+    ),
+    ParameterSpec(
+        "latency_warn_ms",
+        500.0,
+        "Latency, from the frame's arrival to the forecast's publication, beyond which diagnostics "
+        "are WARN. 0 is never.",
+        Change.ANY_TIME,
+        limits=(0.0, 3_600_000.0),
+    ),
+    ParameterSpec(
+        "latency_error_ms",
+        2000.0,
+        "Latency beyond which diagnostics are ERROR. 0 is never.",
+        Change.ANY_TIME,
+        limits=(0.0, 3_600_000.0),
+    ),
+    ParameterSpec(
+        "min_rate_hz",
+        0.0,
+        "Forecasts per second, all cameras together, below which diagnostics are WARN while "
+        "frames come and somebody subscribes. 0 is never.",
+        Change.ANY_TIME,
+        limits=(0.0, 1000.0),
+    ),
+    ParameterSpec(
+        "autostart",
+        True,
+        "Configure and activate at start; false waits for lifecycle transitions.",
+        Change.NEVER,
+    ),
+)

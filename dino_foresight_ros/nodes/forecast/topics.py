@@ -1,0 +1,287 @@
+"""Everything that the forecast node publishes about its forecasts, and who wants it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from dino_foresight_ros.msg import FeatureMap, Labels
+from dino_foresight_ros.msg import Forecast as ForecastMsg
+from dino_foresight_ros.nodes.forecast.label_info import build_label_info, label_info_class
+from dino_foresight_ros.nodes.forecast.parameters import MAX_STEPS
+from dino_foresight_ros.ros.camera_info import scale_camera_info
+from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.messages import (
+    ENCODINGS,
+    build_feature_map,
+    build_forecast,
+    build_header,
+    build_labels,
+    build_step_images,
+    color_table,
+)
+from dino_foresight_ros.ros.qos import latched_qos, output_qos
+from dino_foresight_ros.ros.qos_overrides import overrides
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the topics need to know of the model.
+
+    Attributes:
+        name: name of the bundle.
+        outputs: what it can predict and the node may publish (names of `StepForecast` fields).
+        class_names, palette: of the segmentation head; empty without one.
+        depth_is_metric: whether depth is metres.
+        image_size: (height, width) that the encoder works at.
+        only_predicted: outputs that the seen frame, step 0, does not have.
+    """
+
+    name: str
+    outputs: frozenset[str]
+    class_names: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    depth_is_metric: bool = False
+    image_size: tuple[int, int] = (0, 0)
+    only_predicted: frozenset[str] = frozenset()
+
+    def describe_outputs(self) -> str:
+        """The outputs as their topics are named; says so where depth is not metres."""
+        relative = "depth_relative (no metres)"
+        names = [
+            relative if name == "depth" and not self.depth_is_metric else name
+            for name in sorted(self.outputs)
+        ]
+        return ", ".join(names) or "none"
+
+
+class ForecastTopics:
+    """Publishers about one camera: built at configure, destroyed at cleanup.
+
+    `wanted` and `publish` are called in the worker's thread, the rest in the executor's; the lock
+    keeps publishers from going away while they publish.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        model: ModelInfo,
+        steps: int,
+        publish_features: bool,
+        folder: str = "foresight",
+    ) -> None:
+        """Create the publishers, all of them in the folder."""
+        self._node = node
+        self._folder = folder
+        self._model = model
+        self._colors = color_table(model.palette)
+        self._lock = threading.Lock()
+        self._is_active = False
+        self._is_destroyed = False
+        self._forecast = self._create(ForecastMsg, "forecast")
+        self._labels = self._create(Labels, "labels", latched_qos())
+        label_info = label_info_class()
+        self._label_info = label_info and self._create(label_info, "label_info", latched_qos())
+        self._features: Any = None
+        self._steps: dict[int, dict[str, Any]] = {}  # 0 is the newest context frame itself
+        self._labels_frame_id: str | None = None
+        self.change(model.outputs, steps, publish_features)
+
+    def change(self, outputs: frozenset[str], steps: int, publish_features: bool) -> None:
+        """Publish other things from now on; what stays does so without a gap."""
+        with self._lock:
+            self._is_active = self._forecast.is_activated
+            self._model = replace(self._model, outputs=outputs)
+            if publish_features and self._features is None:
+                # All steps of a forecast go out at once.
+                self._features = self._create(FeatureMap, "features", output_qos(MAX_STEPS + 1))
+            elif not publish_features and self._features is not None:
+                self._node.destroy_lifecycle_publisher(self._features)
+                self._features = None
+            for gone in [step for step in self._steps if step > steps]:
+                self._keep_only((), self._steps.pop(gone))
+            for step in range(steps + 1):
+                self._change_step(step, self._steps.setdefault(step, {}))
+
+    def _change_step(self, step: int, publishers: dict[str, Any]) -> None:
+        names = self._step_topics(step)
+        self._keep_only(names, publishers)
+        for name in names:
+            if name not in publishers:
+                kind = CameraInfo if name == "camera_info" else Image
+                publishers[name] = self._create(kind, f"step_{step}/{name}")
+
+    def _keep_only(self, names: Sequence[str], publishers: dict[str, Any]) -> None:
+        for name in [name for name in publishers if name not in names]:
+            self._node.destroy_lifecycle_publisher(publishers.pop(name))
+
+    def destroy(self) -> None:
+        """Take the publishers down."""
+        with self._lock:
+            self._is_destroyed = True
+            every = [self._forecast, self._labels, self._label_info, self._features]
+            every += [publisher for step in self._steps.values() for publisher in step.values()]
+            for publisher in every:
+                if publisher is not None:
+                    self._node.destroy_lifecycle_publisher(publisher)
+
+    def wanted(self) -> Mapping[int, frozenset[str]]:
+        """Step -> names of the outputs that somebody subscribes to now.
+
+        Steps count from 1; 0, the newest context frame itself, is left out where nobody wants it.
+        """
+        with self._lock:
+            return {} if self._is_destroyed else self._subscribed()
+
+    def _subscribed(self) -> Mapping[int, frozenset[str]]:
+        everywhere: set[str] = set()
+        if self._features is not None and self._features.get_subscription_count():
+            everywhere.add("features")
+        predicted = set(everywhere)
+        if self._forecast.get_subscription_count():
+            predicted |= self._model.outputs
+        wanted = {
+            step: frozenset((predicted if step else everywhere) | _subscribed_outputs(publishers))
+            for step, publishers in self._steps.items()
+        }
+        return wanted if wanted[0] else {step: wanted[step] for step in wanted if step}
+
+    def publish_labels(self, frame_id: str) -> None:
+        """Publish class names and colours once per camera frame; they stay latched."""
+        if frame_id == self._labels_frame_id:
+            return
+        self._labels_frame_id = frame_id
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=frame_id)
+        model = self._model
+        labels = build_labels(
+            model.name, model.class_names, model.palette, model.depth_is_metric, header
+        )
+        with self._lock:
+            if self._is_destroyed:
+                return
+            self._labels.publish(labels)
+            if self._label_info is not None:
+                self._label_info.publish(build_label_info(model.class_names, header))
+
+    def publish(
+        self, forecast: Forecast, frame_id: str, info: CameraInfo | None, received_s: float
+    ) -> None:
+        """Publish a forecast on every topic that has subscribers.
+
+        Args:
+            forecast: the engine's result.
+            frame_id: the camera's.
+            info: the camera's calibration, None when unknown.
+            received_s: when the newest frame came in, seconds of `time.monotonic`.
+        """
+        with self._lock:
+            if not self._is_destroyed:
+                self._publish(forecast, frame_id, info, received_s)
+
+    def _publish(
+        self, forecast: Forecast, frame_id: str, info: CameraInfo | None, received_s: float
+    ) -> None:
+        header = build_header(forecast, frame_id)
+        steps = forecast.steps if forecast.seen is None else (forecast.seen, *forecast.steps)
+        images = [build_step_images(step, header) for step in steps]
+        for step, made in zip(steps, images, strict=True):
+            self._publish_step(step, made, self._steps.get(step.step, {}), header, info)
+        if self._features is not None and self._features.get_subscription_count():
+            for step in steps:
+                if step.features is not None:
+                    self._features.publish(build_feature_map(step, header))
+        if forecast.steps and self._forecast.get_subscription_count():
+            latency_s = time.monotonic() - received_s
+            metric, predicted = self._model.depth_is_metric, images[-len(forecast.steps) :]
+            self._forecast.publish(build_forecast(forecast, header, predicted, metric, latency_s))
+
+    def _publish_step(
+        self,
+        step: StepForecast,
+        made: dict[str, Image],
+        publishers: dict[str, Any],
+        header: Header,
+        info: CameraInfo | None,
+    ) -> None:
+        for name, publisher in publishers.items():
+            if not publisher.get_subscription_count():
+                continue
+            if name == "camera_info":
+                if info is not None and made:
+                    publisher.publish(_step_camera_info(info, made, header))
+            elif name == "segmentation_color":
+                if step.segmentation is not None:
+                    publisher.publish(self._color(step.segmentation, header))
+            elif (image := made.get(_source_of(name))) is not None:
+                publisher.publish(image)
+
+    def _color(self, segmentation: np.ndarray, header: Header) -> Image:
+        return image_to_msg(self._colors[segmentation], ENCODINGS["segmentation_color"], header)
+
+    def _create(self, kind: type, name: str, qos: Any = None) -> Any:
+        topic = f"{self._folder}/{name}"
+        publisher = self._node.create_lifecycle_publisher(
+            kind,
+            topic,
+            qos or output_qos(),
+            qos_overriding_options=overrides(self._node, topic, "publisher"),
+        )
+        if self._is_active:  # born too late for the node's own transition
+            publisher.on_activate(None)
+        return publisher
+
+    def _step_topics(self, step: int) -> list[str]:
+        """Names of one step's topics."""
+        outputs = self._model.outputs
+        if step == 0:
+            outputs -= self._model.only_predicted
+        names: list[str] = [name for name in ("segmentation", "normals") if name in outputs]
+        if "segmentation" in outputs:
+            names.append("segmentation_color")
+        if "depth" in outputs:
+            names.append("depth" if self._model.depth_is_metric else "depth_relative")
+        return [*names, "camera_info"]
+
+
+def _subscribed_outputs(publishers: Mapping[str, Any]) -> set[str]:
+    return {
+        _source_of(name)
+        for name, publisher in publishers.items()
+        if name != "camera_info" and publisher.get_subscription_count()
+    }
+
+
+def _source_of(topic: str) -> str:
+    """The output that a per-step image topic shows."""
+    return {"segmentation_color": "segmentation", "depth_relative": "depth"}.get(topic, topic)
+
+
+def _step_camera_info(info: CameraInfo, made: dict[str, Image], header: Header) -> CameraInfo:
+    image = next(iter(made.values()))
+    scaled = scale_camera_info(info, (image.height, image.width))
+    scaled.header = header
+    return scaled
+
+
+def choose_outputs(available: Sequence[str], allowed: Sequence[str]) -> frozenset[str]:
+    """Outputs that the heads give and the node may publish.
+
+    Args:
+        available: names of the bundle's heads.
+        allowed: the node's `outputs` parameter.
+    """
+    given = set(available)
+    if "segmentation" in given:
+        given.add("confidence")
+    return frozenset(given & set(allowed))

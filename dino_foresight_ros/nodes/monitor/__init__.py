@@ -1,0 +1,1 @@
+"""monitor_node: forecasts beside what came."""

@@ -1,0 +1,1 @@
+"""overlay_node: pictures, clouds and captions of forecasts for RViz."""

@@ -1,0 +1,294 @@
+"""overlay_node: draws what forecast_node predicts. Works on messages alone, on any machine.
+
+In: image, camera_info, foresight/forecast, foresight/labels.
+Out, each only while somebody subscribes to it: foresight/step_0/image_color (the picture that the
+forecast was made from), foresight/step_k/image_color (classes over that picture),
+foresight/step_k/depth_color (predicted depth in colours), foresight/step_k/points (metric depth as
+a cloud, coloured by class), foresight/mosaic/image_color, foresight/markers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.msg import Forecast, Labels
+from dino_foresight_ros.nodes.overlay.captions import caption, caption_markers
+from dino_foresight_ros.nodes.overlay.parameters import OVERLAY_PARAMETERS
+from dino_foresight_ros.render.annotate import annotate_step
+from dino_foresight_ros.render.depth import DepthScale
+from dino_foresight_ros.render.mosaic import Mosaic
+from dino_foresight_ros.render.palette import ClassPalette, Picture
+from dino_foresight_ros.render.tiles import fit
+from dino_foresight_ros.render.views import Look, Moment, StepView
+from dino_foresight_ros.ros.camera_info import scale_camera_info
+from dino_foresight_ros.ros.clouds import depth_to_points, why_no_points
+from dino_foresight_ros.ros.forecast_views import read_palette, read_step
+from dino_foresight_ros.ros.image_subscription import ImageInput
+from dino_foresight_ros.ros.images import image_to_msg, msg_to_rgb
+from dino_foresight_ros.ros.node_main import run_node
+from dino_foresight_ros.ros.parameters import Parameters, usage
+from dino_foresight_ros.ros.qos import camera_info_input_qos, latched_qos, output_qos
+from dino_foresight_ros.ros.qos_overrides import (
+    advertise,
+    check_overrides,
+    subscribe,
+    unused_overrides,
+)
+from dino_foresight_ros.ros.time import NS_PER_S, time_to_ns
+
+NODE_NAME = "overlay_node"
+LOG_PERIOD_S = 10.0
+FOLLOW_PERIOD_S = 0.25
+_KEPT_IMAGES = 32
+_NEAREST_NS = NS_PER_S // 5
+# Beyond this the clocks of stamps and node have nothing to do with each other (a played bag).
+_BELIEVABLE_AGE_MS = 60_000.0
+_SMALL_WIDTH = 480
+_KEPT_REASONS = 64
+# What drawing from a malformed message raises.
+_BROKEN = (InputError, ValueError, TypeError, ArithmeticError, LookupError, cv2.error)
+
+
+class OverlayNode(Node):
+    """Keeps the newest pictures and draws on the one that a forecast was made from."""
+
+    def __init__(self) -> None:
+        super().__init__(NODE_NAME)
+        check_overrides(self)
+        self.parameters = Parameters(self, OVERLAY_PARAMETERS, lambda: False)
+        self._pictures: OrderedDict[int, Image | CompressedImage] = OrderedDict()
+        self._palette: ClassPalette | None = None
+        self._info: CameraInfo | None = None
+        self._said: dict[str, float] = {}
+        steps = range(1, self.parameters["steps"] + 1)
+
+        def draw(kind: type, name: str) -> Any:
+            return advertise(self, kind, f"foresight/{name}", output_qos())
+
+        self._overlays = {k: draw(Image, f"step_{k}/image_color") for k in steps}
+        self._now = draw(Image, "step_0/image_color")
+        self._depths = {k: draw(Image, f"step_{k}/depth_color") for k in steps}
+        self._clouds = {k: draw(PointCloud2, f"step_{k}/points") for k in steps}
+        self._mosaic = draw(Image, "mosaic/image_color")
+        self._markers = draw(MarkerArray, "markers")
+        subscribe(self, CameraInfo, "camera_info", self._on_info, camera_info_input_qos())
+        subscribe(self, Labels, "foresight/labels", self._on_labels, latched_qos())
+        self._images: ImageInput | None = None
+        self._forecasts: Any = None
+        # Not the node's clock, which stands still while a recording is paused.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(FOLLOW_PERIOD_S, self._follow_listeners, clock=steady)
+        for sentence in unused_overrides(self, ("image", "foresight/forecast")):
+            self.get_logger().warning(sentence)
+
+    def _follow_listeners(self) -> None:
+        """Listen only while somebody looks: the forecast node computes what is subscribed to."""
+        of_steps = (*self._overlays.values(), *self._depths.values(), *self._clouds.values())
+        every = [*of_steps, self._now, self._mosaic, self._markers]
+        wanted = any(publisher.get_subscription_count() for publisher in every)
+        if wanted and self._forecasts is None:
+            compressed = self.parameters["image_transport"] == "compressed"
+            kind = CompressedImage if compressed else Image
+            reliability = self.parameters["image_reliability"]
+            self._images = ImageInput(self, "image", kind, self._on_image, reliability)
+            self._forecasts = subscribe(
+                self, Forecast, "foresight/forecast", self._on_forecast, output_qos(1)
+            )
+        elif not wanted and self._forecasts is not None:
+            self.destroy_subscription(self._forecasts)
+            self._forecasts = None
+            if self._images is not None:
+                self._images.close()
+                self._images = None
+            self._pictures.clear()
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._pictures[time_to_ns(message.header.stamp)] = message
+        while len(self._pictures) > _KEPT_IMAGES:
+            self._pictures.popitem(last=False)
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self._info = message
+
+    def _on_labels(self, message: Labels) -> None:
+        with self._telling("labels ignored"):
+            self._palette = read_palette(message)
+
+    @contextmanager
+    def _telling(self, lead: str) -> Iterator[None]:
+        """One broken output, or message, leaves the others alone."""
+        try:
+            yield
+        except _BROKEN as error:
+            self._say(f"{lead}: {' '.join(str(error).split())}")
+
+    def _say(self, text: str) -> None:
+        """Warn once of what lasts; again where it comes back after a while."""
+        now_s = time.monotonic()
+        last_s = self._said.pop(text, None)
+        self._said[text] = now_s
+        if len(self._said) > _KEPT_REASONS:
+            self._said.pop(next(iter(self._said)))
+        if last_s is None or now_s - last_s > LOG_PERIOD_S:
+            self.get_logger().warning(text)
+
+    def _on_forecast(self, message: Forecast) -> None:
+        views, metric = {}, {}
+        for step in message.steps:
+            with self._telling(f"step {step.step} not drawn"):
+                views[step.step] = read_step(step)
+                metric[step.step] = bool(step.depth_is_metric)
+        age_ms = self._age_ms(message)
+        if self._markers.get_subscription_count():
+            with self._telling("no captions"):
+                self._markers.publish(caption_markers(message, list(views.values()), age_ms))
+        for k in _wanted(self._depths, views):
+            with self._telling("no coloured depth"):
+                self._publish_depth(message, views[k], metric[k])
+        for k in _wanted(self._clouds, views):
+            with self._telling("no point cloud"):
+                self._publish_cloud(message, views[k], metric[k])
+        self._draw_on_picture(message, views, age_ms, any(metric.values()))
+
+    def _draw_on_picture(
+        self, message: Forecast, views: dict[int, StepView], age_ms: float | None, is_metric: bool
+    ) -> None:
+        steps = _wanted(self._overlays, views)
+        others = (self._now, self._mosaic)
+        if not steps and not any(publisher.get_subscription_count() for publisher in others):
+            return
+        with self._telling("picture not drawn on"):
+            image = self._picture_of(time_to_ns(message.header.stamp))
+            if image is None:
+                raise InputError(
+                    f"no picture on {self.resolve_topic_name('image')} with the forecast's time "
+                    "stamp; remap image to the topic that forecast_node listens to"
+                )
+            if self._now.get_subscription_count():
+                self._now.publish(image_to_msg(_small(image), "rgb8", message.header))
+            for k in steps:
+                with self._telling(f"no overlay of step {k}"):
+                    self._publish_overlay(message, image, views[k], age_ms)
+            if self._mosaic.get_subscription_count():
+                with self._telling("no mosaic"):
+                    self._publish_mosaic(message, image, tuple(views.values()), is_metric)
+
+    def _picture_of(self, stamp_ns: int) -> Picture | None:
+        """The picture with this stamp, or the nearest one shortly before or after."""
+        if not self._pictures:
+            return None
+        nearest = min(self._pictures, key=lambda kept: abs(kept - stamp_ns))
+        if abs(nearest - stamp_ns) > _NEAREST_NS:
+            return None
+        return msg_to_rgb(self._pictures[nearest])
+
+    def _age_ms(self, message: Forecast) -> float | None:
+        now_ns = self.get_clock().now().nanoseconds
+        age_ms = (now_ns - time_to_ns(message.header.stamp)) / 1e6
+        return age_ms if 0.0 <= age_ms < _BELIEVABLE_AGE_MS else None
+
+    def _publish_overlay(
+        self, message: Forecast, image: Picture, view: StepView, age_ms: float | None
+    ) -> None:
+        if view.segmentation is None or self._palette is None:
+            return
+        drawn = annotate_step(
+            image,
+            view.segmentation,
+            self._palette,
+            caption(view, age_ms),
+            alpha=self.parameters["alpha"],
+            with_legend=self.parameters["legend"],
+            trained=message.trained,
+        )
+        self._overlays[view.step].publish(image_to_msg(drawn, "rgb8", message.header))
+
+    def _publish_mosaic(
+        self, message: Forecast, image: Picture, views: tuple[StepView, ...], is_metric: bool
+    ) -> None:
+        has_depth = any(view.depth is not None for view in views)
+        stamp_ns = time_to_ns(message.header.stamp)
+        look = Look(
+            self._palette,
+            DepthScale.fixed(is_metric) if has_depth else None,
+            origin_ns=stamp_ns,
+            trained=message.trained,
+            alpha=self.parameters["alpha"],
+        )
+        aspect = image.shape[1] / image.shape[0]
+        steps = [view.step for view in views][:4]
+        mosaic = Mosaic(look, steps, aspect, self.parameters["mosaic_width"])
+        moment = Moment(_small(image), stamp_ns, views, message.latency * 1000.0)
+        drawn = mosaic.draw(moment)
+        self._mosaic.publish(image_to_msg(drawn, "rgb8", message.header))
+
+    def _publish_depth(self, message: Forecast, view: StepView, is_metric: bool) -> None:
+        if view.depth is None:
+            self._say("no coloured depth: no depth is forecast")
+            return
+        colors = DepthScale.fixed(is_metric).colorize(view.depth)
+        self._depths[view.step].publish(image_to_msg(colors, "rgb8", message.header))
+
+    def _publish_cloud(self, message: Forecast, view: StepView, is_metric: bool) -> None:
+        # The forecast is of the whole view, at the head's own aspect ratio.
+        why = why_no_points(view.depth, is_metric, self._info, self._picture_size())
+        if why or view.depth is None or self._info is None:
+            self._say(f"no point cloud: {why}")
+            return
+        size = (view.depth.shape[0], view.depth.shape[1])
+        ids, colors = view.segmentation, None
+        if ids is not None and ids.shape == size and self._palette is not None:
+            colors = self._palette.colorize(ids)
+        cloud = depth_to_points(
+            view.depth,
+            colors,
+            scale_camera_info(self._info, size),
+            message.header,
+            self.parameters["point_stride"],
+            self.parameters["max_depth_m"],
+        )
+        self._clouds[view.step].publish(cloud)
+
+    def _picture_size(self) -> tuple[int, int] | None:
+        if not self._pictures:
+            return None
+        newest = next(reversed(self._pictures.values()))
+        if isinstance(newest, Image):
+            return newest.height, newest.width
+        shape = msg_to_rgb(newest).shape
+        return shape[0], shape[1]
+
+
+def _wanted(publishers: dict[int, Any], views: dict[int, StepView]) -> list[int]:
+    """The predicted steps that somebody looks at."""
+    return [k for k, p in publishers.items() if k in views and p.get_subscription_count()]
+
+
+def _small(image: Picture) -> Picture:
+    height, width = image.shape[:2]
+    if width <= _SMALL_WIDTH:
+        return image
+    return fit(image, (max(1, round(height * _SMALL_WIDTH / width)), _SMALL_WIDTH))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node; returns the process's exit code."""
+    summary = "Draws forecasts over the camera's pictures, as mosaics and as point clouds."
+    return run_node(OverlayNode, args, usage(NODE_NAME, summary, OVERLAY_PARAMETERS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

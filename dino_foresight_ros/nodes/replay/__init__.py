@@ -1,0 +1,1 @@
+"""replay_node: a recording played as a camera."""

@@ -1,0 +1,1 @@
+"""synthetic_camera_node: a procedural world as a camera."""

@@ -1,0 +1,191 @@
+"""A camera that drives through the synthetic world, with ground truth for whoever subscribes.
+
+Exits with 0 after `frames` frames, 2 for bad parameters.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.ros.camera_models import camera_info_msg
+from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.node_main import finish, run_node
+from dino_foresight_ros.ros.parameters import Change, Parameters, ParameterSpec, usage
+from dino_foresight_ros.ros.qos import output_qos
+from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time
+from dino_foresight_ros.synthetic import SCENES, WEATHERS, Frame, World, WorldConfig
+
+# Discovery is not symmetric: the subscriber may know of the publisher a little later.
+_SETTLE_S = 0.3
+_DELIVERY_S = 2.0
+_MAX_COUNT = 2**31 - 1
+_ANY = "any"
+
+
+def _spec(
+    name: str,
+    default: bool | int | float | str,
+    description: str,
+    limits: tuple[float, float] | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> ParameterSpec:
+    return ParameterSpec(name, default, description, Change.NEVER, limits, choices)
+
+
+PARAMETERS: tuple[ParameterSpec, ...] = (
+    # The default is a sunny street with traffic and a turn: a good first look.
+    _spec("seed", 20, "Which world: everything left open is chosen by it.", (0, _MAX_COUNT)),
+    _spec("width", 640, "Width of the image in pixels.", (16, 8192)),
+    _spec("height", 360, "Height of the image in pixels.", (16, 8192)),
+    _spec("rate_hz", 20.0, "Frames per second.", (0.1, 1000.0)),
+    _spec("frames", 0, "How many frames to publish before ending; 0 never ends.", (0, _MAX_COUNT)),
+    _spec("scene", _ANY, "Kind of surroundings; any: the seed's choice.", None, (_ANY, *SCENES)),
+    _spec("weather", _ANY, "Weather; any: the seed's choice.", None, (_ANY, *WEATHERS)),
+    _spec("supersample", 1, "Samples per pixel each way; above 1 is finer and slower.", (1, 4)),
+    _spec("frame_id", "camera", "Frame of the images, an optical frame."),
+    _spec(
+        "publish_clock",
+        False,
+        "Publish /clock from the frames' stamps. Then no frame is left out, and time runs slower "
+        "where this machine does not keep up; otherwise frames that are late are left out.",
+    ),
+    _spec(
+        "wait_for_subscriber_s",
+        0.0,
+        "Wait up to this many seconds for a subscriber of the image before the first frame.",
+        (0.0, 86400.0),
+    ),
+)
+
+
+class SyntheticCameraNode(Node):
+    """Renders and publishes from a thread of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("synthetic_camera_node")
+        settings = Parameters(self, PARAMETERS, lambda: False)
+        self._settings = settings
+        self._world = World(
+            WorldConfig(
+                seed=settings["seed"],
+                width=settings["width"],
+                height=settings["height"],
+                frame_rate_hz=settings["rate_hz"],
+                scene=None if settings["scene"] == _ANY else settings["scene"],
+                weather=None if settings["weather"] == _ANY else settings["weather"],
+                supersample=settings["supersample"],
+            )
+        )
+        self._period_s = 1.0 / settings["rate_hz"]
+        self._stop = threading.Event()
+        self._image = self.create_publisher(Image, "image", output_qos())
+        self._info = self.create_publisher(CameraInfo, "camera_info", output_qos())
+        self._truth = {
+            name: self.create_publisher(Image, f"ground_truth/{name}", output_qos())
+            for name in ("segmentation", "depth", "normals")
+        }
+        self._clock = (
+            self.create_publisher(Clock, "/clock", output_qos(10))
+            if settings["publish_clock"]
+            else None
+        )
+        self._thread = threading.Thread(target=self._run, name="foresight-camera", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        """Publish to the end, in the camera thread."""
+        conditions = self._world.conditions
+        try:
+            self._world.render(0.0)  # builds the surroundings, which takes longer than a frame
+            self._wait_for_subscriber()
+            self.get_logger().info(
+                f"driving: {conditions.scene}, {conditions.weather}, {conditions.hour:.0f} h"
+            )
+            published = self._drive()
+            if not self._stop.is_set():
+                self.get_logger().info(f"end after {published} frames")
+                self._image.wait_for_all_acked(Duration(seconds=_DELIVERY_S))
+                finish(0)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            if not self._stop.is_set():
+                text = " ".join(str(error).split())
+                self.get_logger().error(f"{type(error).__name__}: {text}")
+                finish(1)
+
+    def _wait_for_subscriber(self) -> None:
+        deadline_s = time.monotonic() + self._settings["wait_for_subscriber_s"]
+        while time.monotonic() < deadline_s:
+            if self._image.get_subscription_count() or self._stop.wait(0.05):
+                self._stop.wait(_SETTLE_S)
+                return
+
+    def _drive(self) -> int:
+        """Publish frames in time until all are out or the node ends; return how many."""
+        wanted, index, published = self._settings["frames"], 0, 0
+        origin_ns, start_s, is_late = time.time_ns(), time.monotonic(), False
+        while not self._stop.is_set() and (wanted == 0 or published < wanted):
+            frame = self._world.render(index * self._period_s)
+            if self._stop.wait(max(0.0, start_s + frame.stamp_s - time.monotonic())):
+                break
+            self._publish(frame, origin_ns + round(frame.stamp_s * NS_PER_S))
+            published, index = published + 1, index + 1
+            behind = int((time.monotonic() - start_s) / self._period_s) - index
+            if behind < 1:
+                continue
+            if not is_late:
+                is_late = True
+                self.get_logger().warning(
+                    f"this machine renders slower than {1 / self._period_s:g} Hz: "
+                    + ("time runs slower" if self._clock else "frames are left out")
+                )
+            if self._clock:
+                start_s = time.monotonic() - index * self._period_s
+            else:
+                index += behind
+        return published
+
+    def _publish(self, frame: Frame, stamp_ns: int) -> None:
+        stamp = ns_to_time(stamp_ns)
+        header = Header(stamp=stamp, frame_id=self._settings["frame_id"])
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=stamp))
+        height, width = frame.depth.shape
+        k = tuple(float(value) for value in frame.k.ravel())
+        model = CameraModel(width=width, height=height, k=k, frame_id=header.frame_id)
+        self._info.publish(camera_info_msg(model, header))
+        truths: dict[str, tuple[np.ndarray, str]] = {
+            "segmentation": (frame.segmentation, "mono8"),
+            "depth": (frame.depth, "32FC1"),
+            "normals": (frame.normals, "32FC3"),
+        }
+        for name, (values, encoding) in truths.items():
+            if self._truth[name].get_subscription_count():
+                self._truth[name].publish(image_to_msg(values, encoding, header))
+        self._image.publish(image_to_msg(frame.image, "rgb8", header))
+
+    def destroy_node(self) -> None:
+        """End the camera thread and take the node down."""
+        self._stop.set()
+        self._thread.join(timeout=5.0)
+        super().destroy_node()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until its frames are out or a signal comes; return the exit code."""
+    summary = "Publishes a drive through a synthetic world: image, camera_info, ground_truth/*."
+    return run_node(SyntheticCameraNode, args, usage("synthetic_camera_node", summary, PARAMETERS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""view_node: forecasts in a browser or a recording of the viewer."""

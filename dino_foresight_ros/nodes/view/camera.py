@@ -1,0 +1,231 @@
+"""One camera's topics, written into the viewer's scene."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus
+from numpy.typing import NDArray
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.msg import Forecast, ForecastSkill, ForecastStep, Labels
+from dino_foresight_ros.render.views import StepView
+from dino_foresight_ros.ros.camera_info import fits, scale_camera_info
+from dino_foresight_ros.ros.clouds import back_project, intrinsics_of, why_no_points
+from dino_foresight_ros.ros.forecast_sources import ForecastSource
+from dino_foresight_ros.ros.forecast_views import read_palette, read_step
+from dino_foresight_ros.ros.image_subscription import ImageInput
+from dino_foresight_ros.ros.images import msg_to_rgb
+from dino_foresight_ros.ros.parameters import Parameters
+from dino_foresight_ros.ros.qos import camera_info_input_qos, latched_qos, output_qos
+from dino_foresight_ros.ros.rate_limit import RateLimit
+from dino_foresight_ros.ros.time import time_to_ns
+from dino_foresight_ros.view.layout import Shown
+from dino_foresight_ros.view.scene import Intrinsics, Scene
+
+_LOG_PERIOD_S = 10.0
+_STEP_COLORS = ((255, 193, 7), (255, 111, 60), (233, 30, 99), (156, 39, 176), (63, 81, 181))
+_LINES = {
+    "latency_ms": ("frame in to forecast out", (66, 165, 245)),
+    "rate/forecasts": ("forecasts", (102, 187, 106)),
+    "rate/frames": ("frames", (158, 158, 158)),
+    "dropped": ("without a forecast", (239, 83, 80)),
+}
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What the newest forecast says of its model."""
+
+    name: str = ""
+    trained: bool = True
+    interval_s: float = 0.0
+
+
+class ViewCamera:
+    """Listens to one camera and to what is forecast of it.
+
+    Attributes:
+        source: its topics.
+        shown: what there is to show so far.
+        last_heard_s: when the newest forecast came (time.monotonic), None before the first.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        source: ForecastSource,
+        scene: Scene,
+        parameters: Parameters,
+        on_layout: Callable[[], None],
+    ) -> None:
+        """Subscribe; `on_layout` is called when there is something else to show than before."""
+        self.source, self._scene, self._node = source, scene, node
+        self._parameters, self._on_layout = parameters, on_layout
+        self.shown = Shown(root=scene.root, name=scene.root.strip("/"))
+        self.last_heard_s: float | None = None
+        self._model = _Model()
+        self._info: CameraInfo | None = None
+        self._picture_size: tuple[int, int] | None = None
+        self._intrinsics: NDArray[np.float64] | None = None
+        self._newest_ns: int | None = None
+        self._why_no_points = ""
+        self._picture_limit, self._forecast_limit = RateLimit(), RateLimit()
+        self._named: set[str] = set()
+        scene.name_lines(_LINES)
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        source, subscribe = self.source, self._node.create_subscription
+        kind = CompressedImage if source.is_compressed else Image
+        self._images = ImageInput(self._node, source.image, kind, self._guarded(self._on_image))
+        if source.camera_info:
+            subscribe(CameraInfo, source.camera_info, self._on_info, camera_info_input_qos())
+        folder = source.folder
+        subscribe(Labels, f"{folder}/labels", self._guarded(self._on_labels), latched_qos())
+        subscribe(Forecast, f"{folder}/forecast", self._guarded(self._on_forecast), output_qos())
+        subscribe(ForecastSkill, f"{folder}/skill", self._guarded(self._on_skill), output_qos(20))
+
+    def _guarded(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The callback, broken messages only told."""
+
+        def guarded(message: Any) -> None:
+            try:
+                callback(message)
+            except (InputError, ValueError) as error:
+                text = " ".join(str(error).split())
+                self._node.get_logger().error(
+                    f"not shown: {text}", throttle_duration_sec=_LOG_PERIOD_S
+                )
+
+        return guarded
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        if not self._allows(self._picture_limit):
+            return
+        image = msg_to_rgb(message)
+        self._picture_size = (image.shape[0], image.shape[1])
+        self._follow_camera_info()
+        stamp_ns = time_to_ns(message.header.stamp)
+        self._scene.add_picture(stamp_ns, image)
+        self._newest_ns = stamp_ns
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self._info = message
+
+    def _follow_camera_info(self) -> None:
+        """Tell the scene of new intrinsics, for pictures of the size that it shows."""
+        info, size = self._info, self._picture_size
+        if info is None or size is None or not fits(info, size):
+            return
+        scaled = scale_camera_info(info, self._scene.shown_size(*size))
+        matrix, known = intrinsics_of(scaled), self._intrinsics
+        if matrix is not None and (known is None or not np.array_equal(known, matrix)):
+            self._intrinsics = matrix
+            self._scene.set_camera(Intrinsics(matrix, (scaled.height, scaled.width)))
+
+    def _on_labels(self, message: Labels) -> None:
+        palette = read_palette(message)
+        if palette is not None:
+            self._scene.set_classes(palette)
+
+    def _on_forecast(self, message: Forecast) -> None:
+        self.last_heard_s = time.monotonic()
+        stamp_ns = time_to_ns(message.header.stamp)
+        self._scene.add_numbers(stamp_ns, {"latency_ms": message.latency * 1000.0})
+        if not self._allows(self._forecast_limit):
+            return
+        self._newest_ns = stamp_ns
+        steps = [step for step in message.steps if step.step > 0]
+        views = [read_step(step) for step in steps]
+        for step, view in zip(steps, views, strict=True):
+            self._scene.add_step(stamp_ns, view, step.depth_is_metric)
+        has_points = bool(steps) and self._add_points(stamp_ns, steps[-1], views[-1])
+        self._model = _Model(message.model_name, message.trained, message.frame_interval)
+        self._show(
+            replace(
+                self.shown,
+                steps=tuple((view.step, round(view.horizon_s, 3)) for view in views),
+                has_segmentation=any(view.segmentation is not None for view in views),
+                has_depth=any(view.depth is not None for view in views),
+                has_points=self.shown.has_points or has_points,
+                depth_is_metric=any(step.depth_is_metric for step in steps),
+                trained=message.trained,
+            )
+        )
+
+    def _add_points(self, stamp_ns: int, step: ForecastStep, view: StepView) -> bool:
+        info, size = self._info, self._picture_size
+        self._why_no_points = why_no_points(view.depth, step.depth_is_metric, info, size)
+        if self._why_no_points or view.depth is None or info is None:
+            return False
+        height, width = view.depth.shape
+        stride = max(1, math.ceil(math.sqrt(height * width / self._parameters["max_points"])))
+        scaled = scale_camera_info(info, (height, width))
+        points, known = back_project(view.depth, scaled, stride, self._parameters["max_depth_m"])
+        ids: NDArray[np.uint8] | None = None
+        if view.segmentation is not None and view.segmentation.shape == view.depth.shape:
+            ids = view.segmentation[::stride, ::stride][known]
+        self._scene.add_points(stamp_ns, points, ids)
+        return True
+
+    def _on_skill(self, message: ForecastSkill) -> None:
+        name = f"skill/step_{message.step}"
+        if name not in self._named:
+            self._named.add(name)
+            color = _STEP_COLORS[(message.step - 1) % len(_STEP_COLORS)]
+            self._scene.name_lines({name: (f"t+{message.horizon:.2f} s", color)})
+        stamp_ns = time_to_ns(message.header.stamp)
+        self._scene.add_numbers(stamp_ns, {name: message.running_skill})
+        self._show(replace(self.shown, has_skill=True))
+
+    def on_status(self, status: DiagnosticStatus) -> None:
+        """The forecasting node's diagnostics, at the newest stamp that was shown."""
+        values = {pair.key: pair.value for pair in status.values}
+        if self._newest_ns is None:
+            return
+        lead = f"camera.{self.source.name}." if self.source.name else ""
+        numbers = {
+            name: float(values[f"{lead}{key}"])
+            for name, key in (
+                ("rate/forecasts", "output_rate_hz"),
+                ("rate/frames", "input_rate_hz"),
+            )
+            if f"{lead}{key}" in values
+        }
+        dropped = [float(v) for k, v in values.items() if k.startswith(f"{lead}dropped.")]
+        total = values.get(f"{lead}dropped_total")
+        numbers["dropped"] = float(total) if total is not None else sum(dropped)
+        self._scene.add_numbers(self._newest_ns, numbers)
+
+    def _allows(self, limit: RateLimit) -> bool:
+        limit.max_rate_hz = self._parameters["max_rate_hz"]
+        # A little early is as good: a 10 Hz stream with jitter stays one of 10 Hz.
+        return limit.allows(time.monotonic(), early=0.3)
+
+    def _show(self, shown: Shown) -> None:
+        if shown != self.shown:
+            self.shown = shown
+            self._on_layout()
+        self._scene.set_about(self._about())
+
+    def _about(self) -> str:
+        model, shown = self._model, self.shown
+        lines = [f"# {model.name}"]
+        if not model.trained:
+            lines.append("**UNTRAINED: the weights are random, these forecasts mean nothing.**")
+        lines.append(f"{len(shown.steps)} steps of {model.interval_s:.2f} s")
+        if shown.has_depth:
+            metric = shown.depth_is_metric
+            lines.append(f"depth: {'metres' if metric else 'relative, 0 far to 255 near'}")
+        if self._why_no_points:
+            lines.append(f"no 3D points: {self._why_no_points}")
+        lines.append(f"`{self.source.image}`\n`{self.source.folder}/forecast`")
+        return "\n\n".join(lines)

@@ -1,0 +1,178 @@
+"""Serialized messages of a rosbag2, whole or cut off, through the `rosbags` library."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rosbags.interfaces import Qos
+from rosbags.rosbag2 import Reader
+from rosbags.rosbag2.metadata import parse_qos
+from rosbags.typesys import Stores, get_typestore
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bag_salvage import (
+    BAG_SUFFIXES,
+    StoredMessage,
+    open_salvage,
+    salvaged_messages,
+    scan,
+)
+from dino_foresight_ros.recordings.folder import natural_key
+
+
+@dataclass(frozen=True)
+class BagTopic:
+    """A recorded topic; `msgtype` like sensor_msgs/msg/Image, `qos` as its publishers offered."""
+
+    name: str
+    msgtype: str
+    message_count: int
+    qos: tuple[Qos, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def typestore() -> Any:
+    """Return the message definitions of ROS 2 Jazzy."""
+    return get_typestore(Stores.ROS2_JAZZY)
+
+
+class BagReader:
+    """A rosbag2: a folder, or one .mcap or .db3 file.
+
+    `damage` says in a few words how the bag is incomplete (None when it is whole); it can become
+    set while reading. `expected_counts` are the messages per topic that metadata.yaml promises.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.topics: dict[str, BagTopic] = {}
+        self.start_ns = 0
+        self.end_ns = 0
+        self.damage: str | None = None
+        self.expected_counts: dict[str, int] = {}
+        self._reader: Reader | None = None
+        reason = self._open_whole()
+        if reason is not None:
+            self._open_damaged(reason)
+
+    def _open_whole(self) -> str | None:
+        """Open with rosbags, or say why that does not work."""
+        if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
+            return "metadata.yaml is missing"
+        try:
+            reader = Reader(self.path)
+            reader.open()
+        except Exception as error:  # noqa: BLE001 - damaged files raise errors of every kind
+            return _reason(error)
+        self._reader = reader
+        for connection in reader.connections:
+            qos = tuple(getattr(connection.ext, "offered_qos_profiles", ()))
+            self._add(connection.topic, connection.msgtype, connection.msgcount, qos)
+        self.expected_counts = {name: t.message_count for name, t in self.topics.items()}
+        if reader.message_count:
+            self.start_ns, self.end_ns = reader.start_time, reader.end_time
+        if self._unmerged_journals():
+            self.damage = "the recording was not closed; its journal (.db3-wal) is not read"
+        return None
+
+    def _open_damaged(self, reason: str) -> None:
+        """Scan the storage files for what they still hold."""
+        files = self._storage_files()
+        if not any(open_salvage(file) for file in files):
+            raise InputError(f"{self.path} is not a readable rosbag2: {reason}")
+        times: list[int] = []
+        for file in files:
+            topics, first_ns, last_ns = scan(file)
+            for topic, count in topics.items():
+                self._add(topic.name, topic.msgtype, count, _qos(topic.qos))
+            times += [first_ns, last_ns] if first_ns else []
+        if not times:
+            raise InputError(f"{self.path} is cut off and holds no whole message: {reason}")
+        self.start_ns, self.end_ns = min(times), max(times) + 1
+        self.damage = reason
+        self.expected_counts = self._promised_counts()
+
+    def _storage_files(self) -> list[Path]:
+        if self.path.is_file():
+            return [self.path]
+        files = [entry for entry in self.path.iterdir() if entry.suffix in BAG_SUFFIXES]
+        return sorted(files, key=lambda file: natural_key(file.name))
+
+    def _unmerged_journals(self) -> bool:
+        journals = [file.with_name(file.name + "-wal") for file in self._storage_files()]
+        return any(journal.exists() and journal.stat().st_size > 0 for journal in journals)
+
+    def _promised_counts(self) -> dict[str, int]:
+        try:
+            content = yaml.safe_load((self.path / "metadata.yaml").read_text(encoding="utf-8"))
+            entries = content["rosbag2_bagfile_information"]["topics_with_message_count"]
+            return {e["topic_metadata"]["name"]: int(e["message_count"]) for e in entries}
+        except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+            return {}
+
+    def _add(self, name: str, msgtype: str, count: int, qos: tuple[Qos, ...]) -> None:
+        known = self.topics.get(name)
+        count += known.message_count if known else 0
+        self.topics[name] = BagTopic(name, msgtype, count, qos or (known.qos if known else ()))
+
+    def messages(
+        self, topics: Collection[str], start_ns: int = 0, end_ns: int = 2**62
+    ) -> Iterator[StoredMessage]:
+        """Yield the serialized messages of `topics` with `start_ns` <= log time < `end_ns`.
+
+        In the order of log time; from a damaged bag in the order of writing, up to the damage.
+        """
+        if self._reader is None:
+            yield from self._salvaged(topics, start_ns, end_ns)
+            return
+        count = 0
+        try:
+            for message in self._indexed(self._reader, topics, start_ns, end_ns):
+                yield message
+                count += 1
+        except Exception as error:  # noqa: BLE001 - damaged files raise errors of every kind
+            self.damage = _reason(error)
+            # One bad record spoils a whole chunk for the index; a scan gets up to the record.
+            yield from islice(self._salvaged(topics, start_ns, end_ns), count, None)
+
+    def _indexed(
+        self, reader: Reader, topics: Collection[str], start_ns: int, end_ns: int
+    ) -> Iterator[StoredMessage]:
+        connections = [c for c in reader.connections if c.topic in topics]
+        if connections:
+            found = reader.messages(connections, start=start_ns, stop=end_ns)
+            for connection, log_time_ns, data in found:
+                yield StoredMessage(connection.topic, log_time_ns, bytes(data))
+
+    def _salvaged(
+        self, topics: Collection[str], start_ns: int, end_ns: int
+    ) -> Iterator[StoredMessage]:
+        for file in self._storage_files():
+            yield from salvaged_messages(file, topics, start_ns, end_ns)
+
+    def deserialize(self, message: StoredMessage) -> Any:
+        """Return the message's fields as rosbags has them; KeyError for a type it lacks."""
+        return typestore().deserialize_cdr(message.data, self.topics[message.topic].msgtype)
+
+    def close(self) -> None:
+        """Close the files."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _qos(text: str) -> tuple[Qos, ...]:
+    try:
+        return tuple(parse_qos(text))
+    except Exception:  # noqa: BLE001 - an unreadable profile only means the default
+        return ()

@@ -1,0 +1,242 @@
+"""Write frames as a rosbag2 that `ros2 bag play` reads."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, COMPRESSED_TYPE, RAW_TYPE
+from dino_foresight_ros.recordings.bag_reader import typestore
+from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.opencv import cv2
+from dino_foresight_ros.recordings.source import NS_PER_S
+
+Storage = Literal["mcap", "sqlite3"]
+Compression = Literal["jpeg", "png"]
+STORAGES: tuple[Storage, ...] = ("mcap", "sqlite3")
+COMPRESSIONS: tuple[Compression, ...] = ("jpeg", "png")
+
+# Version 8 keeps QoS profiles as numbers in a text, which Humble, Iron, Jazzy and later all read;
+# version 9, Jazzy's own, is refused by Humble.
+_BAG_VERSION: Literal[8] = 8
+_INFINITE = QosTime(9223372036, 854775807)  # rmw's RMW_DURATION_INFINITE
+_RELIABLE = Qos(
+    QosHistory.KEEP_LAST,
+    10,
+    QosReliability.RELIABLE,
+    QosDurability.VOLATILE,
+    _INFINITE,
+    _INFINITE,
+    QosLiveliness.AUTOMATIC,
+    _INFINITE,
+    False,
+)
+
+
+class BagWriter:
+    """Topics and messages of one bag that is being written; made by `create_bag`."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._connections: dict[str, Any] = {}
+        self._types: Any = typestore().types
+
+    def write_image(
+        self, topic: str, image: NDArray[np.uint8], stamp_ns: int, frame_id: str
+    ) -> None:
+        """Write (H, W, 3) uint8 RGB as sensor_msgs/Image, encoding rgb8."""
+        height, width = image.shape[:2]
+        message = self._types[RAW_TYPE](
+            header=self._header(stamp_ns, frame_id),
+            height=height,
+            width=width,
+            encoding="rgb8",
+            is_bigendian=0,
+            step=width * 3,
+            data=np.ascontiguousarray(image).reshape(-1),
+        )
+        self.write(topic, RAW_TYPE, stamp_ns, message)
+
+    def write_compressed(
+        self,
+        topic: str,
+        image: NDArray[np.uint8],
+        stamp_ns: int,
+        frame_id: str,
+        compression: Compression,
+        quality: int = 95,
+    ) -> None:
+        """Write (H, W, 3) uint8 RGB as sensor_msgs/CompressedImage; `quality` is for JPEG."""
+        message = self._types[COMPRESSED_TYPE](
+            header=self._header(stamp_ns, frame_id),
+            format=compressed_format(compression),
+            data=encode_picture(image, compression, quality),
+        )
+        self.write(topic, COMPRESSED_TYPE, stamp_ns, message)
+
+    def write_camera_info(
+        self, topic: str, camera: CameraModel, stamp_ns: int, frame_id: str
+    ) -> None:
+        """Write the intrinsics as sensor_msgs/CameraInfo of an unrectified single camera."""
+        k = np.array(camera.k, np.float64)
+        roi = self._types["sensor_msgs/msg/RegionOfInterest"]
+        message = self._types[CAMERA_INFO_TYPE](
+            header=self._header(stamp_ns, frame_id),
+            height=camera.height,
+            width=camera.width,
+            distortion_model=camera.distortion_model,
+            d=np.array(camera.d, np.float64),
+            k=k,
+            r=np.eye(3).reshape(-1),
+            p=np.hstack((k.reshape(3, 3), np.zeros((3, 1)))).reshape(-1),
+            binning_x=0,
+            binning_y=0,
+            roi=roi(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
+        )
+        self.write(topic, CAMERA_INFO_TYPE, stamp_ns, message)
+
+    def _header(self, stamp_ns: int, frame_id: str) -> Any:
+        sec, nanosec = divmod(stamp_ns, NS_PER_S)
+        stamp = self._types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
+        return self._types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
+
+    def write(
+        self, topic: str, msgtype: str, log_time_ns: int, message: Any, *, latched: bool = False
+    ) -> None:
+        """Write any message of the `typestore`; `latched` ones reach those who come later, too."""
+        data = typestore().serialize_cdr(message, msgtype)
+        self.write_serialized(topic, msgtype, log_time_ns, data, latched=latched)
+
+    def write_serialized(
+        self,
+        topic: str,
+        msgtype: str,
+        log_time_ns: int,
+        data: bytes | memoryview,
+        *,
+        latched: bool = False,
+    ) -> None:
+        """Write a message of a type in the `typestore` that is CDR already."""
+        connection = self._connections.get(topic)
+        if connection is None:
+            qos = _RELIABLE._replace(durability=QosDurability.TRANSIENT_LOCAL)
+            connection = self._writer.add_connection(
+                topic,
+                msgtype,
+                typestore=typestore(),
+                offered_qos_profiles=[qos if latched else _RELIABLE],
+            )
+            self._connections[topic] = connection
+        self._writer.write(connection, log_time_ns, data)
+
+
+def encode_picture(
+    image: NDArray[np.uint8], compression: Compression, quality: int = 95
+) -> NDArray[np.uint8]:
+    """Compress (H, W, 3) uint8 RGB to the bytes of a picture file."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if compression == "jpeg" else []
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode("." + compression.replace("jpeg", "jpg"), bgr, options)
+    if not done:
+        raise InputError(f"a {image.shape[1]}x{image.shape[0]} picture does not fit {compression}")
+    return data.reshape(-1)
+
+
+def compressed_format(compression: Compression) -> str:
+    """Return what compressed_image_transport writes into CompressedImage.format."""
+    return f"rgb8; {compression} compressed bgr8"
+
+
+@contextmanager
+def create_bag(
+    out: Path,
+    storage: Storage = "mcap",
+    *,
+    force: bool = False,
+    check: Callable[[Path], None] = lambda bag: None,
+) -> Iterator[BagWriter]:
+    """Write a new bag folder `out`; it appears only when everything was written.
+
+    `check` gets the closed bag before it appears, and keeps it from doing so by an error.
+
+    Raises InputError when `out` exists (unless `force`, which replaces a bag) or cannot be made.
+    """
+    check_output(out, force)
+    plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from error
+    try:
+        # Named like the final folder, because the storage file is named after it.
+        unfinished = scratch / out.name
+        with Writer(unfinished, version=_BAG_VERSION, storage_plugin=plugin) as writer:
+            yield BagWriter(writer)
+        check(unfinished)
+        if out.exists():
+            out.rename(scratch / "replaced")
+        unfinished.rename(out)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def create_mcap(out: Path, *, force: bool = False) -> Iterator[BagWriter]:
+    """Write one .mcap file `out`, without a folder; it appears only when everything was written.
+
+    Raises InputError when `out` exists (unless `force`, which replaces a file) or cannot be made.
+    """
+    check_file(out, force)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from error
+    try:
+        with create_bag(scratch / "bag") as writer:
+            yield writer
+        (scratch / "bag" / "bag.mcap").replace(out)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_file(out: Path, force: bool) -> None:
+    """Refuse an existing file, and with `force` anything that is not a file."""
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not force:
+        raise InputError(f"{out} exists already; choose another name or add --force")
+    if not out.is_file():
+        raise InputError(f"{out} exists and is not a file; it is not replaced")
+
+
+def check_output(out: Path, force: bool) -> None:
+    """Refuse an existing output, and with `force` anything that is not a bag."""
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not force:
+        raise InputError(f"{out} exists already; choose another name or add --force")
+    if not (out.is_dir() and (out / "metadata.yaml").is_file()):
+        raise InputError(f"{out} exists and is not a rosbag2 folder; it is not replaced")

@@ -1,0 +1,183 @@
+"""Points of a camera's optical frame <-> places in its pictures, from sensor_msgs/CameraInfo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.opencv import cv2
+
+_POLYNOMIAL = ("plumb_bob", "rational_polynomial")
+_FISHEYE = ("equidistant", "fisheye")
+_COUNTS = {**dict.fromkeys(_POLYNOMIAL, (4, 5, 8, 12, 14)), **dict.fromkeys(_FISHEYE, (4,))}
+_MAX_ASPECT_ERROR = 0.02
+_ROUND_TRIP = 1e-3
+"""Of a ray's length: further off comes back what the lens model folds into the picture."""
+_ROUNDS = 100
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """How a camera's pictures come about.
+
+    Attributes:
+        matrix: (3, 4) projection of the view's axes to pixels of the full sensor, (0, 0) the
+            centre of the top left one; [K | 0] of a picture as the lens gives it.
+        rotation: (3, 3) from the optical frame to the view's axes; the identity unless rectified.
+        distortion: coefficients; empty for a pinhole (and for every rectified picture).
+        model: what the coefficients mean.
+        window: (left, top, width, height) of the picture in pixels of the full sensor.
+    """
+
+    matrix: Array
+    rotation: Array
+    distortion: Array
+    model: str
+    window: tuple[int, int, int, int]
+
+    @property
+    def summary(self) -> str:
+        """For people."""
+        if self.distortion.size:
+            return f"K and {self.model} distortion"
+        return "pinhole"
+
+    @property
+    def focal_shares(self) -> tuple[float, float]:
+        """Focal length as a share of the picture's width, and of its height."""
+        return float(self.matrix[0, 0]) / self.window[2], float(self.matrix[1, 1]) / self.window[3]
+
+    def project(self, points: Array) -> tuple[Array, Array]:
+        """Find where points appear.
+
+        Args:
+            points: (N, 3) metres in the optical frame (x right, y down, z forward).
+
+        Returns:
+            Places (N, 2), shares of the picture's width and height, 0 to 1 inside, NaN for points
+            behind the camera or beyond what the lens model holds for; and depths (N,) in metres
+            along the view's optical axis.
+        """
+        turned = points @ self.rotation.T
+        depth = turned[:, 2].copy()
+        pixels = np.full((len(points), 2), np.nan)
+        ahead = depth > 0
+        seen = turned[ahead]
+        if not len(seen):
+            return pixels, depth
+        if self.distortion.size:
+            pixels[ahead] = self._distorted(seen[:, :2] / seen[:, 2:])
+        else:
+            pixels[ahead] = (seen @ self.matrix[:2, :3].T + self.matrix[:2, 3]) / seen[:, 2:]
+        left, top, width, height = self.window
+        return (pixels + 0.5 - (left, top)) / (width, height), depth
+
+    def rays(self, places: Array) -> Array:
+        """Places (N, 2) in a picture -> (N, 3) rays in the view's axes, with z = 1."""
+        left, top, width, height = self.window
+        pixels = places * (width, height) + (left, top) - 0.5
+        found = np.linalg.solve(self.matrix[:2, :2], (pixels - self.matrix[:2, 2]).T).T
+        if self.distortion.size:
+            found = self._straight(found)
+        return np.column_stack([found, np.ones(len(found))])
+
+    def _distorted(self, directions: Array) -> Array:
+        """Directions (N, 2), x/z and y/z -> pixels, NaN where the model does not lead back."""
+        flat = self._bent(directions)
+        pixels = flat @ self.matrix[:2, :2].T + self.matrix[:2, 2]
+        left, top, width, height = self.window
+        inside = ((pixels >= (left - 1, top - 1)) & (pixels <= (left + width, top + height))).all(1)
+        pixels[~inside] = np.nan
+        off = np.linalg.norm(self._straight(flat[inside]) - directions[inside], axis=1)
+        limit = _ROUND_TRIP * np.hypot(1.0, np.linalg.norm(directions[inside], axis=1))
+        pixels[np.flatnonzero(inside)[~(off <= limit)]] = np.nan
+        return pixels
+
+    def _bent(self, directions: Array) -> Array:
+        """Directions (N, 2) -> the same behind the lens, for a K of 1."""
+        if not len(directions):
+            return directions
+        flat = np.ascontiguousarray(directions[:, None])
+        if self.model in _FISHEYE:
+            found = cv2.fisheye.distortPoints(flat, np.eye(3), self.distortion)
+        else:
+            rays = np.column_stack([directions, np.ones(len(directions))])
+            none = np.zeros(3)
+            found = cv2.projectPoints(rays, none, none, np.eye(3), self.distortion)[0]
+        return np.asarray(found, np.float64).reshape(-1, 2)
+
+    def _straight(self, bent: Array) -> Array:
+        """Undo `_bent`."""
+        if not len(bent):
+            return bent
+        if self.model in _FISHEYE:
+            flat = np.ascontiguousarray(bent[:, None])
+            found = cv2.fisheye.undistortPoints(flat, np.eye(3), self.distortion)
+            return np.asarray(found, np.float64).reshape(-1, 2)
+        # By fixed point: OpenCV's own stops after five rounds, too early for strong lenses.
+        directions = bent.copy()
+        for _ in range(_ROUNDS):
+            off = bent - self._bent(directions)
+            directions += off
+            if float(np.abs(off).max()) < 1e-9:
+                break
+        return directions
+
+
+def camera_view(info: Any, rectified: bool, name: str) -> CameraView:
+    """Read a camera_info.
+
+    Args:
+        info: the message.
+        rectified: whether the pictures were rectified: then R and P hold, else K and D.
+        name: of its topic, for messages.
+
+    Raises:
+        InputError: the camera is not calibrated, or its lens model is unknown.
+    """
+    k = np.array(info.k, np.float64).reshape(3, 3)
+    p = np.array(info.p, np.float64).reshape(3, 4)
+    d = np.array(info.d, np.float64)
+    matrix, rotation = np.column_stack([k, np.zeros(3)]), np.eye(3)
+    if rectified:
+        d = np.zeros(0)
+        if p[0, 0] > 0:
+            matrix, rotation = p, np.array(info.r, np.float64).reshape(3, 3)
+            if not rotation.any():
+                rotation = np.eye(3)
+    if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        raise InputError(f"{name} has no focal length: the camera is not calibrated")
+    model = str(info.distortion_model)
+    if not d.any():
+        d = np.zeros(0)
+    elif len(d) not in _COUNTS.get(model, ()):
+        raise InputError(
+            f"{name} has {len(d)} coefficients of the lens model {model!r}; valid: "
+            f"{', '.join(_COUNTS)} with 4 or more; record rectified pictures instead"
+        )
+    roi = info.roi
+    width, height = int(roi.width or info.width), int(roi.height or info.height)
+    if min(width, height) <= 0:
+        raise InputError(f"{name} has no width and height; the camera is not calibrated")
+    window = (int(roi.x_offset), int(roi.y_offset), width, height)
+    return CameraView(matrix, rotation, d, model if d.size else "", window)
+
+
+def check_size(view: CameraView, size: tuple[int, int], name: str) -> None:
+    """Refuse a view that cannot be of pictures of that (height, width), up to an even resize.
+
+    Raises:
+        InputError: their shapes differ.
+    """
+    _, _, width, height = view.window
+    if abs(width * size[0] / (height * size[1]) - 1) > _MAX_ASPECT_ERROR:
+        raise InputError(
+            f"{name} is for pictures of {width}x{height}, the bag's are {size[1]}x{size[0]}: "
+            "cropped or turned pictures need a camera_info of their own"
+        )

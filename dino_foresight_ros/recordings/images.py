@@ -1,0 +1,245 @@
+"""Pictures from bytes: files, compressed messages and raw message buffers, all to RGB.
+
+Messages are told by their fields, so that those of rclpy and of rosbags serve alike. What a driver
+may do to the buffer (padded rows, either byte order, odd sizes, missing bytes) is handled here;
+only the colour conversion of a tidy buffer is left to a library.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.image import ImageError, message_to_cvimage
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.opencv import cv2
+from dino_foresight_ros.recordings.picture_size import implausible_size
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
+MIN_BAYER_SIDE = 4
+
+# encoding -> (bytes a sample, samples a pixel of its first plane)
+_LAYOUTS: dict[str, tuple[int, int]] = {
+    "mono8": (1, 1),
+    "mono16": (2, 1),
+    **{
+        f"{order}{8 * depth}": (depth, len(order))
+        for order in ("rgb", "bgr", "rgba", "bgra")
+        for depth in (1, 2)
+    },
+    **{
+        f"bayer_{pattern}{8 * depth}": (depth, 1)
+        for pattern in ("rggb", "bggr", "gbrg", "grbg")
+        for depth in (1, 2)
+    },
+    **dict.fromkeys(("yuv422", "uyvy", "yuv422_yuy2", "yuyv"), (1, 2)),
+    # Below the luma plane: half as many rows of interleaved chroma.
+    "nv12": (1, 1),
+    "nv21": (1, 1),
+}
+SUPPORTED_ENCODINGS: tuple[str, ...] = tuple(sorted(_LAYOUTS))
+_YUV422 = frozenset(name for name, layout in _LAYOUTS.items() if layout == (1, 2))
+_SEMI_PLANAR = frozenset({"nv12", "nv21"})
+
+
+class ImageDecodeError(InputError):
+    """A picture that cannot be decoded; the text says why."""
+
+
+class PackedImage(NamedTuple):
+    """Raw pixels without oddities: 8 bits a sample, rows without padding.
+
+    The fields are named as those of sensor_msgs/Image, so that rosbags-image and cv_bridge take it.
+    """
+
+    height: int
+    width: int
+    step: int
+    encoding: str
+    data: NDArray[np.uint8]
+    is_bigendian: bool = sys.byteorder == "big"
+
+
+Converter = Callable[[PackedImage], NDArray[np.uint8]]
+
+
+def convert_with_rosbags(image: PackedImage) -> NDArray[np.uint8]:
+    """Convert to (H, W, 3) uint8 RGB by rosbags-image."""
+    converted: Any = message_to_cvimage(image, "rgb8")  # type: ignore[arg-type]
+    return np.asarray(converted, np.uint8)
+
+
+def decode_message(message: Any, convert: Converter = convert_with_rosbags) -> NDArray[np.uint8]:
+    """Decode a sensor_msgs Image or CompressedImage (of rclpy or rosbags).
+
+    16-bit values are reduced to their upper 8 bits.
+
+    Returns:
+        (H, W, 3) uint8 RGB, contiguous. It may share memory with the message.
+
+    Raises:
+        ImageDecodeError: an encoding that is not a colour or grey picture, an empty or broken
+            image, or data that does not fit the size.
+    """
+    if hasattr(message, "format"):
+        return _decode_compressed(str(message.format), message.data)
+    return decode_raw(
+        message.data,
+        height=int(message.height),
+        width=int(message.width),
+        step=int(message.step),
+        encoding=message.encoding,
+        is_bigendian=bool(message.is_bigendian),
+        convert=convert,
+    )
+
+
+def _decode_compressed(name: str, data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # "16UC1; compressedDepth" and the like: the part before ";" is the raw encoding.
+    raw_encoding = name.split(";")[0].strip() if ";" in name else ""
+    if "compressedDepth" in name:
+        raise ImageDecodeError(f"compressed image is {name!r}: a depth map, not a camera picture")
+    if raw_encoding and raw_encoding not in _LAYOUTS:
+        raise ImageDecodeError(_refusal(raw_encoding))
+    try:
+        # Whoever calibrated the camera saw the pixels as they are stored: no EXIF orientation.
+        return decode_picture(data, apply_orientation=False)
+    except ImageDecodeError as error:
+        size = np.frombuffer(data, np.uint8).size
+        raise ImageDecodeError(
+            f"compressed image ({name or 'no format given'}, {size} bytes) cannot be decoded: "
+            f"{error}"
+        ) from error
+
+
+def decode_picture(
+    data: bytes | NDArray[np.uint8], *, apply_orientation: bool = True
+) -> NDArray[np.uint8]:
+    """Decode a whole picture file (JPEG, PNG, ...) to (H, W, 3) uint8 RGB.
+
+    `apply_orientation` turns the picture as its EXIF data says: right for photographs, wrong for
+    messages, whose camera_info knows the pixels only as the sensor gave them.
+    """
+    buffer = np.frombuffer(data, np.uint8)
+    if buffer.size == 0:
+        raise ImageDecodeError("empty")
+    if _is_cut(bytes(buffer[:8]), buffer):
+        raise ImageDecodeError("cut off before its end")
+    reason = implausible_size(buffer.tobytes())
+    if reason is not None:
+        raise ImageDecodeError(reason)
+    flags = cv2.IMREAD_COLOR | (0 if apply_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        image: Any = cv2.imdecode(buffer, flags)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageDecodeError("not a picture that OpenCV can decode")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _is_cut(head: bytes, buffer: NDArray[np.uint8]) -> bool:
+    """OpenCV fills a cut-off JPEG with grey and a PNG with black; their end marks tell."""
+    if head.startswith(b"\xff\xd8"):
+        # In the second half, because a thumbnail in the header has an end mark of its own.
+        return buffer[buffer.size // 2 :].tobytes().rfind(b"\xff\xd9") < 0
+    if head.startswith(b"\x89PNG"):
+        return buffer[-64:].tobytes().rfind(b"IEND") < 0
+    return False
+
+
+def decode_raw(
+    data: bytes | NDArray[np.uint8],
+    *,
+    height: int,
+    width: int,
+    step: int,
+    encoding: str,
+    is_bigendian: bool = False,
+    convert: Converter = convert_with_rosbags,
+) -> NDArray[np.uint8]:
+    """Convert the fields of a sensor_msgs/Image to (H, W, 3) uint8 RGB.
+
+    `step` is bytes a row, 0 where rows are not padded; the last row may lack its padding.
+    """
+    if encoding not in _LAYOUTS:
+        raise ImageDecodeError(_refusal(encoding))
+    _check_size(height, width, encoding)
+    rows = _rows(np.frombuffer(data, np.uint8), height, width, step, encoding)
+    if _LAYOUTS[encoding][0] == 2:
+        order = ">u2" if is_bigendian else "<u2"
+        rows = (rows.view(order) >> 8).astype(np.uint8)
+        encoding = encoding.removesuffix("16") + "8"
+    if encoding == "rgb8":
+        return rows.reshape(height, width, 3)
+    if encoding in _YUV422 and width % 2:
+        rows = _complete_pairs(rows)
+    packed_width = rows.shape[1] // _LAYOUTS[encoding][1]
+    packed = PackedImage(rows.shape[0], packed_width, rows.shape[1], encoding, rows)
+    try:
+        image = convert(packed)
+    except (cv2.error, ImageError, ValueError) as error:
+        raise ImageDecodeError(f"image of {width}x{height} does not fit {encoding}") from error
+    return image if packed_width == width else np.ascontiguousarray(image[:, :width])
+
+
+def packed_sample(encoding: str) -> PackedImage | None:
+    """A 16x16 picture of noise to try a converter on; None for 16 bits, which none gets to see."""
+    depth, samples = _LAYOUTS[encoding]
+    if depth == 2:
+        return None
+    rows = 24 if encoding in _SEMI_PLANAR else 16
+    data = np.random.default_rng(0).integers(0, 256, (rows, 16 * samples), np.uint8)
+    return PackedImage(rows, 16, data.shape[1], encoding, data)
+
+
+def _check_size(height: int, width: int, encoding: str) -> None:
+    if height < 1 or width < 1:
+        raise ImageDecodeError(f"image is empty ({width}x{height}): check the camera driver")
+    if encoding.startswith("bayer_") and min(height, width) < MIN_BAYER_SIDE:
+        raise ImageDecodeError(f"a Bayer image of {width}x{height} is too small to demosaic")
+    if encoding in _SEMI_PLANAR and (height % 2 or width % 2):
+        raise ImageDecodeError(f"image of {width}x{height} is odd, which {encoding} cannot be")
+
+
+def _rows(
+    data: NDArray[np.uint8], height: int, width: int, step: int, encoding: str
+) -> NDArray[np.uint8]:
+    """(rows, bytes a row) without padding: every plane, one below the other."""
+    depth, samples = _LAYOUTS[encoding]
+    row_bytes = width * samples * depth
+    rows = height * 3 // 2 if encoding in _SEMI_PLANAR else height
+    step = step or row_bytes
+    if step < row_bytes:
+        raise ImageDecodeError(
+            f"image step is {step} bytes, but {width} pixels of {encoding} take {row_bytes}"
+        )
+    if data.size < step * (rows - 1) + row_bytes:
+        raise ImageDecodeError(
+            f"image data has {data.size} bytes, but {rows} rows of {step} bytes make "
+            f"{rows * step}: the message was cut"
+        )
+    padded = np.lib.stride_tricks.as_strided(data, (rows, row_bytes), (step, 1))
+    return np.ascontiguousarray(padded)
+
+
+def _complete_pairs(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two pixels share their chroma; an odd row's last one takes what it lacks from the left."""
+    half = rows[:, -4:-2] if rows.shape[1] > 2 else np.full_like(rows, 128)
+    return np.hstack((rows, half))
+
+
+def _refusal(encoding: str) -> str:
+    if encoding in {"16UC1", "32FC1", "64FC1", "16SC1"}:
+        reason = "holds measurements such as depth, not a camera picture"
+    elif encoding.startswith(("8UC", "16UC", "32FC", "8SC", "16SC", "32SC", "64FC")):
+        reason = "does not say what its channels mean (publish it as rgb8 or bgr8)"
+    elif not encoding:
+        reason = "is not set"
+    else:
+        reason = "is not supported"
+    return f"image encoding {encoding!r} {reason}; supported: {', '.join(SUPPORTED_ENCODINGS)}"

@@ -1,0 +1,98 @@
+"""Rows of the nuScenes tables, checked one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.json_tables import table_rows
+
+NS_PER_US = 1000
+Row = Mapping[str, Any]
+Watch = Callable[[str, Iterable[Row]], Iterable[Row]]  # passes a table's rows on, to show progress
+
+
+class Transform(NamedTuple):
+    """A rigid transform: `translation` (x, y, z) in metres, `rotation` a unit (w, x, y, z)."""
+
+    translation: tuple[float, float, float]
+    rotation: tuple[float, float, float, float]
+
+
+class TableFolder:
+    """The tables of one version of the data set."""
+
+    def __init__(self, path: Path, watch: Watch = lambda name, rows: rows) -> None:
+        self.path = path
+        self._watch = watch
+
+    def file(self, table: str) -> Path:
+        """Where a table lies."""
+        return self.path / f"{table}.json"
+
+    def rows(self, table: str, *fields: str) -> Iterable[Row]:
+        """Yield a table's rows, which have `token` and `fields`.
+
+        Raises:
+            InputError: the table is missing or damaged, or a row lacks a field.
+        """
+        path = self.file(table)
+        for row in self._watch(table, table_rows(path)):
+            for field in ("token", *fields):
+                if field not in row:
+                    raise InputError(
+                        f"{path}: row {row.get('token', '?')} has no {field}; is it a nuScenes "
+                        "table of schema v1.0?"
+                    )
+            yield row
+
+    def table(self, name: str, *fields: str) -> dict[str, Row]:
+        """All rows of a small table by their tokens."""
+        return {row["token"]: row for row in self.rows(name, *fields)}
+
+    def look_up(
+        self, table: Mapping[str, Any], row: Row, field: str, source: str, target: str
+    ) -> Any:
+        """What the token in `field` of a row of `source` stands for in `target`.
+
+        Raises:
+            InputError: it is not there.
+        """
+        token = str(row.get(field))
+        if token not in table:
+            raise InputError(
+                f"{self.file(source)}: row {row.get('token', '?')} names the {target} {token}, "
+                f"which {self.file(target)} lacks"
+            )
+        return table[token]
+
+
+def microseconds(row: Row, path: Path) -> int:
+    """Time stamp of a row, microseconds since 1970."""
+    value = row["timestamp"]
+    if not isinstance(value, int) or value <= 0:
+        raise InputError(f"{path}: row {row['token']} has no time stamp, but {value!r}")
+    return value
+
+
+def numbers(row: Row, field: str, count: int, path: Path) -> Any:
+    """A tuple of `count` floats from a field."""
+    try:
+        values = tuple(float(value) for value in row[field])
+    except (KeyError, TypeError, ValueError):
+        values = ()
+    if len(values) != count:
+        raise InputError(f"{path}: row {row['token']} has no {field} of {count} numbers")
+    return values
+
+
+def transform(row: Row, path: Path) -> Transform:
+    """Pose of a row of ego_pose, calibrated_sensor or sample_annotation."""
+    rotation = numbers(row, "rotation", 4, path)
+    length = sum(value * value for value in rotation) ** 0.5
+    if not 0.99 < length < 1.01:
+        raise InputError(f"{path}: row {row['token']} has a rotation that is no unit quaternion")
+    w, x, y, z = (value / length for value in rotation)
+    return Transform(numbers(row, "translation", 3, path), (w, x, y, z))

@@ -1,0 +1,227 @@
+"""What single scenes of nuScenes are made of, collected in one pass over the large tables.
+
+DIR/VERSION/{sample,sample_data,ego_pose}.json
+DIR/VERSION/{sample_annotation,instance,category,attribute,visibility}.json
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.nuscenes.rows import (
+    NS_PER_US,
+    Row,
+    Transform,
+    microseconds,
+    numbers,
+    transform,
+)
+from dino_foresight_ros.recordings.nuscenes.tables import Sensor, Tables
+
+
+class Reading(NamedTuple):
+    """One file of one sensor."""
+
+    stamp_ns: int
+    sensor: Sensor
+    file: Path
+    size: tuple[int, int]  # (width, height) of pictures, else (0, 0)
+    is_keyframe: bool
+    ego: Transform
+
+
+class Box(NamedTuple):
+    """One annotated object at a keyframe, in the map's frame."""
+
+    stamp_ns: int
+    number: int  # the same for one object over a scene
+    category: str
+    attributes: tuple[str, ...]
+    visibility: str
+    map_from_box: Transform
+    size_m: tuple[float, float, float]  # (width, length, height)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything of one scene, readings and boxes by time."""
+
+    name: str
+    description: str
+    location: str
+    readings: tuple[Reading, ...]
+    boxes: tuple[Box, ...]
+
+
+class SceneError(InputError):
+    """A scene that is not all there; others may be."""
+
+
+class _Shot(NamedTuple):
+    """What is needed of a row of sample_data; tens of thousands make up a scene with sweeps."""
+
+    token: str
+    sensor: Sensor
+    stamp_ns: int
+    filename: str
+    size: tuple[int, int]
+    is_keyframe: bool
+    pose: str
+
+
+class SceneRows:
+    """Rows of the large tables by scene, for `load`."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        names: Collection[str],
+        channels: Collection[str],
+        sweeps: bool,
+        boxes: bool,
+    ) -> None:
+        """Read the large tables once.
+
+        Args:
+            tables: the small ones.
+            names: of the scenes wanted.
+            channels: of the sensors wanted.
+            sweeps: whether readings between keyframes are wanted, too.
+            boxes: whether annotations are wanted.
+
+        Raises:
+            InputError: a table is missing or damaged, or a row of a wanted scene names a token
+                that is not there.
+        """
+        self._tables = tables
+        self._scene_of, self._stamps = self._read_samples(names)
+        self._samples = Counter(self._scene_of.values())
+        self._shots = self._read_shots(set(channels), sweeps)
+        self._poses = self._read_poses()
+        self._boxes = self._read_boxes() if boxes else {}
+
+    def load(self, name: str) -> Scene:
+        """Put a scene together; whether its files are there is not looked at.
+
+        Raises:
+            SceneError: it has no data of the wanted sensors, or a row is missing.
+        """
+        scene, rows = self._tables.scenes[name], self._tables.rows
+        samples = self._samples[name]
+        if samples != scene.get("nbr_samples", samples):
+            raise SceneError(
+                f"{rows.file('sample')} has {samples} samples of {name}, "
+                f"{rows.file('scene')} promises {scene['nbr_samples']}"
+            )
+        try:
+            location = self._tables.location(scene)
+            readings = [self._reading(shot) for shot in self._shots[name]]
+        except InputError as error:
+            raise SceneError(str(error)) from error
+        if not readings:
+            raise SceneError(f"{rows.path}: {name} has no data of the wanted sensors")
+        readings.sort(key=lambda reading: (reading.stamp_ns, reading.file))
+        boxes = sorted(self._boxes.get(name, ()), key=lambda box: (box.stamp_ns, box.number))
+        return Scene(name, scene.get("description", ""), location, tuple(readings), tuple(boxes))
+
+    def _reading(self, shot: _Shot) -> Reading:
+        row = {"token": shot.token, "ego_pose_token": shot.pose}
+        rows = self._tables.rows
+        ego = rows.look_up(self._poses, row, "ego_pose_token", "sample_data", "ego_pose")
+        file = self._tables.dataroot / shot.filename
+        return Reading(shot.stamp_ns, shot.sensor, file, shot.size, shot.is_keyframe, ego)
+
+    def _read_samples(self, names: Collection[str]) -> tuple[dict[str, str], dict[str, int]]:
+        """Name of the scene and time (us) of each sample in a wanted scene."""
+        wanted = {self._tables.scenes[name]["token"]: name for name in names}
+        scene_of, stamps = {}, {}
+        path = self._tables.rows.file("sample")
+        for row in self._tables.rows.rows("sample", "timestamp", "scene_token"):
+            if row["scene_token"] in wanted:
+                scene_of[row["token"]] = wanted[row["scene_token"]]
+                stamps[row["token"]] = microseconds(row, path)
+        return scene_of, stamps
+
+    def _read_shots(self, channels: set[str], sweeps: bool) -> dict[str, list[_Shot]]:
+        fields = ("sample_token", "timestamp", "filename", "is_key_frame", "ego_pose_token")
+        rows, found = self._tables.rows, defaultdict(list)
+        path = rows.file("sample_data")
+        for row in rows.rows("sample_data", *fields):
+            scene = self._scene_of.get(row["sample_token"])
+            if scene is None:
+                continue
+            sensor: Sensor = rows.look_up(
+                self._tables.sensors,
+                row,
+                "calibrated_sensor_token",
+                "sample_data",
+                "calibrated_sensor",
+            )
+            if sensor.channel in channels and (sweeps or row["is_key_frame"]):
+                found[scene].append(
+                    _Shot(
+                        row["token"],
+                        sensor,
+                        microseconds(row, path) * NS_PER_US,
+                        row["filename"],
+                        (int(row.get("width") or 0), int(row.get("height") or 0)),
+                        bool(row["is_key_frame"]),
+                        row["ego_pose_token"],
+                    )
+                )
+        return found
+
+    def _read_poses(self) -> dict[str, Transform]:
+        wanted = {shot.pose for shots in self._shots.values() for shot in shots}
+        path = self._tables.rows.file("ego_pose")
+        return {
+            row["token"]: transform(row, path)
+            for row in self._tables.rows.rows("ego_pose")
+            if row["token"] in wanted
+        }
+
+    def _read_boxes(self) -> dict[str, list[Box]]:
+        rows = self._tables.rows
+        others = {
+            "category": rows.table("category", "name"),
+            "instance": rows.table("instance", "category_token"),
+            "attribute": rows.table("attribute", "name"),
+            "visibility": rows.table("visibility", "level"),
+        }
+        number_of: dict[str, dict[str, int]] = defaultdict(dict)
+        found = defaultdict(list)
+        fields = ("sample_token", "instance_token", "attribute_tokens", "size")
+        for row in rows.rows("sample_annotation", *fields):
+            scene = self._scene_of.get(row["sample_token"])
+            if scene is not None:
+                known = number_of[scene]
+                number = known.setdefault(row["instance_token"], len(known))
+                found[scene].append(self._box(row, number, others))
+        return found
+
+    def _box(self, row: Row, number: int, others: dict[str, dict[str, Row]]) -> Box:
+        rows, name = self._tables.rows, "sample_annotation"
+        path = rows.file(name)
+
+        def named(row: Row, source: str, field: str, target: str) -> Any:
+            return rows.look_up(others[target], row, field, source, target)
+
+        instance = named(row, name, "instance_token", "instance")
+        own = [{**row, "attribute": token} for token in row["attribute_tokens"] or ()]
+        seen = ""
+        if row.get("visibility_token"):  # lidar-only objects have none
+            seen = named(row, name, "visibility_token", "visibility")["level"]
+        return Box(
+            self._stamps[row["sample_token"]] * NS_PER_US,
+            number,
+            named(instance, "instance", "category_token", "category")["name"],
+            tuple(named(one, name, "attribute", "attribute")["name"] for one in own),
+            seen,
+            transform(row, path),
+            numbers(row, "size", 3, path),
+        )

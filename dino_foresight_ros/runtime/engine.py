@@ -1,0 +1,353 @@
+"""The engine: a frame goes in, a forecast comes out. Arrays and stamps, no ROS, no threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.forecasters.masked import MAX_STEPS, Forecaster, rollout_passes
+from dino_foresight_ros.model.heads import Head
+from dino_foresight_ros.runtime.acceleration import Accelerated
+from dino_foresight_ros.runtime.camera_frame import (
+    CameraFrame,
+    CameraResult,
+    ModelOutputError,
+    check_frame,
+)
+from dino_foresight_ros.runtime.context import Arrival, ContextRule, FeatureBuffer
+from dino_foresight_ros.runtime.decoder import HEAD_OF, Decoder, Maps, Wish
+from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+from dino_foresight_ros.runtime.memory import retry_out_of_memory
+from dino_foresight_ros.runtime.second_lane import SecondLane
+from dino_foresight_ros.runtime.wanted import (
+    Wanted,
+    check_wanted,
+    is_whole,
+    names_by_step,
+    names_of_seen,
+)
+
+MAX_OUTPUT_SIDE = 8192
+
+OutputSize = tuple[int, int] | Literal["input"] | None
+
+
+class Foresight:
+    """Keeps each camera's context on the device and forecasts at every accepted frame.
+
+    Only the new frame costs an encoder pass. Only wanted heads and steps are computed, and
+    nothing crosses to the host but the finished maps.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        steps: int = 3,
+        wanted: Wanted | None = None,
+        output_size: OutputSize = None,
+        rule: ContextRule | None = None,
+        acceleration: str = "none",
+        cameras: int = 1,
+        second_lane: bool = False,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            bundle: the model; it stays as it is (heads are copied and their batch norm folded).
+            steps: how many future frames, 1 to 16.
+            wanted: outputs that `update` computes unless told otherwise; every head when None.
+            output_size: (H, W) of the maps, or "input" for that of each frame; patch grid x 8
+                when None.
+            rule: how context frames are chosen; from the bundle's frame interval when None.
+            acceleration: "none", "compile" or "cudagraphs"; compiled here, for one camera and for
+                all of them at once.
+            cameras: how many cameras one batch will hold.
+            second_lane: decode each step in a second thread while the next is predicted; pays on a
+                CPU with a model too small for `torch.set_num_threads` above 1.
+
+        Raises:
+            UsageError: steps or output size out of range, an unknown output, one that the bundle
+                has no head for, or an acceleration or a second lane that cannot be had (heads that
+                read the forecaster's layers take none, and no model takes both).
+            ForesightError: compiling failed.
+        """
+        self.bundle = bundle
+        self.output_size = output_size
+        self.rule = rule or ContextRule.for_interval(bundle.context_frames, bundle.frame_interval_s)
+        self.steps = steps
+        self._wanted = self._check_wanted(self.available if wanted is None else wanted)
+        self._buffers: dict[str, FeatureBuffer] = {}
+        self.last_drop: str | None = None
+        self.last_arrival: Arrival | None = None
+        self.acceleration = acceleration
+        self._layers = sorted({i for read in bundle.inputs.values() for i in read.layers})
+        if self._layers and acceleration != "none":
+            raise UsageError(
+                f"acceleration '{acceleration}' does not fit this bundle, whose heads read the "
+                "forecaster's layers; use none"
+            )
+        self._encode = Accelerated(bundle.encoder, acceleration)
+        self._predict = Accelerated(bundle.forecaster.predict, acceleration)
+        self._decoder = Decoder(bundle, acceleration)
+        if second_lane and (self._layers or acceleration != "none"):
+            raise UsageError(
+                "a second lane takes neither acceleration nor heads on the forecaster's layers"
+            )
+        self._second_lane = SecondLane(self._decoder) if second_lane else None
+        if acceleration != "none":
+            for count in sorted({1, cameras}):
+                self._compile(count)
+
+    @torch.inference_mode()
+    def _compile(self, count: int) -> None:
+        """Compile every part for so many cameras, so that no live frame pays for it."""
+        bundle = self.bundle
+        blank = np.zeros((*bundle.image_size, 3), np.uint8)
+        pixels = self.preprocess(blank).expand(count, -1, -1, -1).contiguous()
+        z = bundle.pca.transform(self._encode.warm_up(pixels))
+        context = z[:, None].expand(-1, bundle.context_frames, -1, -1, -1).contiguous()
+        self._decoder.warm_up(bundle.pca.inverse(self._predict.warm_up(context)[:, 0]))
+
+    @property
+    def _heads(self) -> dict[str, Head]:
+        return self._decoder.heads
+
+    @property
+    def steps(self) -> int:
+        """Future frames per forecast; may be set between updates."""
+        return self._steps
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        if not is_whole(value) or not 1 <= value <= MAX_STEPS:
+            raise UsageError(f"steps is {value!r}; it must be a whole number from 1 to {MAX_STEPS}")
+        self._steps = int(value)
+
+    @property
+    def output_size(self) -> OutputSize:
+        """(H, W) of the maps, "input" or None (patch grid x 8); may be set between updates."""
+        return self._output_size
+
+    @output_size.setter
+    def output_size(self, value: OutputSize) -> None:
+        if value not in (None, "input") and (
+            not isinstance(value, tuple)
+            or len(value) != 2
+            or not all(is_whole(side) and 1 <= side <= MAX_OUTPUT_SIDE for side in value)
+        ):
+            raise UsageError(
+                f"output_size is {value!r}; it must be (height, width) of 1 to {MAX_OUTPUT_SIDE} "
+                'pixels, "input", or None for patch grid x 8'
+            )
+        self._output_size = value
+
+    @property
+    def available(self) -> frozenset[str]:
+        """Outputs that the bundle's heads can give, features aside."""
+        return frozenset(name for name, head in HEAD_OF.items() if head in self.bundle.heads)
+
+    @property
+    def available_of_seen(self) -> frozenset[str]:
+        """Those of them that step 0 has too: heads on the forecaster's layers need a prediction."""
+        layered = {name for name, read in self.bundle.inputs.items() if read.layers}
+        return frozenset(name for name in self.available if HEAD_OF[name] not in layered)
+
+    def _check_wanted(self, wanted: Wanted) -> Wanted:
+        features = {"features"}
+        of_seen = self.available_of_seen | features
+        return check_wanted(wanted, self.available | features, self.steps, of_seen)
+
+    def reset(self, camera: str | None = None) -> None:
+        """Drop the context of one camera, or of all."""
+        for name, buffer in self._buffers.items():
+            if camera in (None, name):
+                buffer.clear()
+
+    def context_of(self, camera: str) -> str:
+        """Filling of a camera's context, such as "2/4 frames"."""
+        buffer = self._buffers.get(camera)
+        return f"{0 if buffer is None else buffer.filled()}/{self.rule.frames} frames"
+
+    @property
+    def context_state(self) -> str:
+        """Filling of the fullest camera's context, such as "2/4 frames"."""
+        return max(map(self.context_of, self._buffers or [""]), key=lambda s: int(s.split("/")[0]))
+
+    def update(
+        self, image: np.ndarray, stamp_ns: int, wanted: Wanted | None = None, camera: str = ""
+    ) -> Forecast | None:
+        """Take a frame and forecast from it.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, any size; it may change between frames.
+            stamp_ns: the frame's stamp, nanoseconds.
+            wanted: outputs to compute this time; the engine's own when None.
+            camera: whose context this frame belongs to.
+
+        Returns:
+            The forecast, or None; then `last_drop` says why: "context_filling",
+            "duplicate_stamp", "out_of_order", or "unwanted" (no output is wanted; the context
+            is kept all the same).
+
+        Raises:
+            InputError: not such an image. The context stays as it was.
+            ModelOutputError: the model gave NaN; the context is dropped.
+            DeviceMemoryError: no memory, also after freeing what was unused.
+        """
+        result = self.update_cameras({camera: CameraFrame(image, stamp_ns, wanted)})[camera]
+        self.last_drop, self.last_arrival = result.drop, result.arrival
+        if result.error is not None:
+            raise result.error
+        return result.forecast
+
+    @torch.inference_mode()
+    def update_cameras(self, frames: Mapping[str, CameraFrame]) -> dict[str, CameraResult]:
+        """Take a frame of each of several cameras and forecast them in one batch.
+
+        A camera that is missing, or whose frame is not usable, does not stop the others, and its
+        own context stays as it was. Images may differ in size.
+
+        Returns:
+            camera -> what became of its frame.
+
+        Raises:
+            UsageError: outputs are wanted that do not exist.
+            DeviceMemoryError: no memory, also after freeing what was unused.
+        """
+        started = time.perf_counter()
+        wanted = {
+            name: self._wanted if frame.wanted is None else self._check_wanted(frame.wanted)
+            for name, frame in frames.items()
+        }
+        results = {name: self._examine(name, frame) for name, frame in frames.items()}
+        fresh = [n for n, r in results.items() if r.error is None and r.drop is None]
+        if fresh:
+            # May run twice: a buffer takes no frame twice.
+            retry_out_of_memory(lambda: self._fill(fresh, frames))
+        by_steps: dict[int, dict[str, Wish]] = {}
+        for name in fresh:
+            names, seen = names_by_step(wanted[name], self.steps), names_of_seen(wanted[name])
+            if self._buffers[name].context_stamps() is None:
+                results[name] = results[name]._replace(drop="context_filling")
+            elif not names and not seen:
+                results[name] = results[name]._replace(drop="unwanted")
+            else:
+                wish = Wish(names, self._size_of(frames[name].image), seen)
+                by_steps.setdefault(len(names), {})[name] = wish
+        for wishes in by_steps.values():
+            for name, outcome in self._forecast(wishes, started).items():
+                if isinstance(outcome, Forecast):
+                    results[name] = results[name]._replace(forecast=outcome)
+                else:
+                    results[name] = results[name]._replace(error=outcome)
+        return results
+
+    def _examine(self, camera: str, frame: CameraFrame) -> CameraResult:
+        """Whether a frame is of use, before anything is done with it."""
+        try:
+            check_frame(frame)
+        except InputError as error:
+            return CameraResult(error=error)
+        buffer = self._buffers.get(camera)
+        arrival = Arrival.APPEND if buffer is None else buffer.arrival(frame.stamp_ns)
+        return CameraResult(drop=None if arrival.accepted else arrival.value, arrival=arrival)
+
+    def _size_of(self, image: np.ndarray) -> tuple[int, int] | None:
+        size = self._output_size
+        return (image.shape[0], image.shape[1]) if isinstance(size, str) else size
+
+    def _fill(self, cameras: list[str], frames: Mapping[str, CameraFrame]) -> None:
+        """Encode the new frames in one pass and put their PCA features into the buffers."""
+        pixels = torch.cat([self.preprocess(frames[name].image) for name in cameras])
+        features = self.bundle.pca.transform(self._encode(pixels))
+        for name, z in zip(cameras, features, strict=True):
+            self._buffer(name).push(int(frames[name].stamp_ns), z)
+
+    def preprocess(self, image: np.ndarray) -> Tensor:
+        """(H, W, 3) uint8 -> (1, 3, H', W') normalised on the device, by one upload of uint8."""
+        return self.bundle.encoder.preprocess(np.ascontiguousarray(image)[None])
+
+    def _buffer(self, camera: str) -> FeatureBuffer:
+        if camera not in self._buffers:
+            self._buffers[camera] = FeatureBuffer(
+                self.rule,
+                (*self.bundle.grid, self.bundle.pca.channels),
+                self.bundle.device,
+                self.bundle.dtype,
+            )
+        return self._buffers[camera]
+
+    def _forecast(
+        self, wishes: Mapping[str, Wish], started: float
+    ) -> dict[str, Forecast | ModelOutputError]:
+        """Forecast cameras, of which equally many steps are wanted, in one batch."""
+        wished = list(wishes.values())
+
+        def work() -> tuple[list[dict[str, np.ndarray]], list[Maps], list[bool]]:
+            found = [context for n in wishes if (context := self._buffers[n].context()) is not None]
+            contexts, steps = torch.stack(found), len(wished[0].names)
+            if self._second_lane is not None and steps:
+                passes = self._passes(contexts, steps)
+                return self._second_lane.decode(passes, contexts[:, -1], wished)
+            predicted, hidden = self._rollout(contexts, steps)
+            seen, sound = self._decoder.decode_seen(contexts[:, -1], wished)
+            maps, finite = self._decoder.decode(predicted, hidden, wished)
+            return seen, maps, [a and b for a, b in zip(sound, finite, strict=True)]
+
+        outcomes: dict[str, Forecast | ModelOutputError] = {}
+        for name, seen, maps, finite in zip(wishes, *retry_out_of_memory(work), strict=True):
+            if finite:
+                outcomes[name] = self._assemble(name, seen, maps, started)
+                continue
+            self.reset(name)
+            outcomes[name] = ModelOutputError(
+                f"bundle {self.bundle.name} predicted NaN or infinity; the context was dropped. "
+                "Half precision may be too narrow for these weights: try dtype float32"
+            )
+        return outcomes
+
+    def _rollout(self, contexts: Tensor, steps: int) -> tuple[Tensor, dict[int, Tensor]]:
+        """(B, N_c, h, w, C) -> (B, steps, h, w, C).
+
+        With it, layer -> (B, steps, h, w, D) of the forecaster's layers that heads read.
+        """
+        if steps == 0:  # only the newest frame itself is wanted
+            return contexts[:, :0], {}
+        if self._layers:
+            assert isinstance(self.bundle.forecaster, Forecaster)
+            return self.bundle.forecaster.rollout_with_layers(contexts, steps, self._layers)
+        return torch.cat(list(self._passes(contexts, steps)), dim=1), {}
+
+    def _passes(self, contexts: Tensor, steps: int) -> Iterator[Tensor]:
+        """The rollout pass by pass, compiled where that is asked for."""
+        if self.acceleration == "none":
+            return self.bundle.forecaster.rollout_passes(contexts, steps)
+        return rollout_passes(self._predict, contexts, steps)
+
+    def _assemble(
+        self, camera: str, seen: dict[str, np.ndarray], maps: Maps, started: float
+    ) -> Forecast:
+        stamps = self._buffers[camera].context_stamps()
+        assert stamps is not None
+
+        def step(k: int, values: dict[str, np.ndarray]) -> StepForecast:
+            target_ns = stamps[-1] + k * self.rule.interval_ns
+            return StepForecast(k, target_ns, k * self.bundle.frame_interval_s, **values)
+
+        return Forecast(
+            stamp_ns=stamps[-1],
+            context_stamps_ns=stamps,
+            frame_interval_s=self.bundle.frame_interval_s,
+            steps=tuple(step(k, values) for k, values in enumerate(maps, start=1)),
+            model_name=self.bundle.name,
+            trained=self.bundle.trained,
+            duration_s=time.perf_counter() - started,
+            seen=step(0, seen) if seen else None,
+        )
