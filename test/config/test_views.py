@@ -23,12 +23,10 @@ from rclpy.qos import (
     qos_check_compatible,
 )
 
-from dino_foresight_ros.nodes import (
-    forecast_node,
-    monitor_node,
-    overlay_node,
-    synthetic_camera_node,
-)
+from dino_foresight_ros.nodes.forecast import node as forecast_node
+from dino_foresight_ros.nodes.monitor import node as monitor_node
+from dino_foresight_ros.nodes.overlay import node as overlay_node
+from dino_foresight_ros.nodes.synthetic_camera import node as synthetic_camera_node
 
 # What RViz 2's own displays subscribe to.
 CLASSES = {

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dino_foresight_ros.nodes import forecast_engine, forecast_node
+from dino_foresight_ros.nodes.forecast import load_engine as forecast_engine
+from dino_foresight_ros.nodes.forecast import node as forecast_node
 
 NAN = (200, 0, 0)
 NO_MEMORY_ONCE = (0, 200, 0)

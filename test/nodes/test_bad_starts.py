@@ -11,7 +11,9 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
-from dino_foresight_ros.nodes import forecast_node, replay_node, synthetic_camera_node
+from dino_foresight_ros.nodes.forecast import node as forecast_node
+from dino_foresight_ros.nodes.replay import node as replay_node
+from dino_foresight_ros.nodes.synthetic_camera import node as synthetic_camera_node
 
 NODES = {
     "forecast": forecast_node.main,

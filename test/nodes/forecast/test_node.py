@@ -32,7 +32,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros import msg as messages
 
-PROGRAM = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "forecast_node")]
+PROGRAM = [sys.executable, str(Path(__file__).parents[3] / "scripts" / "forecast_node")]
 """As it is installed, and started as a user does."""
 PARAMETERS = ("steps:=2", "device:=cpu", "stream_timeout_s:=1.5")
 
