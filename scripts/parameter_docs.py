@@ -57,7 +57,7 @@ NODES = (
         "forecast_node",
         FORECAST_PARAMETERS,
         ROOT / "config" / "forecast.yaml",
-        ROOT / "README.md",
+        ROOT / "docs" / "parameters.md",
         "params_file:=my.yaml",
     ),
     Documented(
