@@ -15,19 +15,12 @@ from std_msgs.msg import Header
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.msg import FeatureMap, ForecastStep, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
+from dino_foresight_ros.outputs import IMAGES
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.time import ns_to_time
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
-
-ENCODINGS = {
-    "segmentation": "mono8",
-    "confidence": "32FC1",
-    "depth": "32FC1",
-    "normals": "32FC3",
-    "segmentation_color": "rgb8",
-}
 
 
 def build_header(forecast: Forecast, frame_id: str) -> Header:
@@ -37,13 +30,10 @@ def build_header(forecast: Forecast, frame_id: str) -> Header:
 
 def build_step_images(step: StepForecast, header: Header) -> dict[str, Image]:
     """Output name -> image, for each output that the step has."""
-    maps = {
-        name: getattr(step, name) for name in ("segmentation", "confidence", "depth", "normals")
-    }
     return {
-        name: image_to_msg(values, ENCODINGS[name], header)
-        for name, values in maps.items()
-        if values is not None
+        output.name: image_to_msg(values, output.encoding, header)
+        for output in IMAGES
+        if output.encoding and (values := getattr(step, output.name)) is not None
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from builtin_interfaces.msg import Time
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.outputs import DropReason
 
 NS_PER_S = 1_000_000_000
 MAX_STAMP_NS = 2**31 * NS_PER_S - 1
@@ -15,17 +16,17 @@ def time_to_ns(stamp: Time) -> int:
     return int(stamp.sec) * NS_PER_S + int(stamp.nanosec)
 
 
-def stamp_problem(stamp: Time) -> str | None:
-    """Why a camera's stamp cannot be used, as the reason of a dropped frame; None for a good one.
+def stamp_problem(stamp: Time) -> DropReason | None:
+    """Why a camera's stamp cannot be used; None for a good one.
 
-    "no_stamp" where it was left at 0; "bad_stamp" before 1970 or with a second or more of
+    NO_STAMP where it was left at 0; BAD_STAMP before 1970 or with a second or more of
     nanoseconds, which no clock gives, and in the last hour of ROS time (2038), after which
     forecasts would have no stamp.
     """
     if stamp.sec == 0 and stamp.nanosec == 0:
-        return "no_stamp"
+        return DropReason.NO_STAMP
     possible = 0 <= stamp.sec < 2**31 - 3600 and stamp.nanosec < NS_PER_S
-    return None if possible else "bad_stamp"
+    return None if possible else DropReason.BAD_STAMP
 
 
 def ns_to_time(stamp_ns: int) -> Time:

@@ -13,14 +13,8 @@ from torch import Tensor
 
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.heads import fuse_batch_norm
+from dino_foresight_ros.outputs import FEATURES, HEAD_OF
 from dino_foresight_ros.runtime.acceleration import Accelerated
-
-HEAD_OF = {
-    "segmentation": "segmentation",
-    "confidence": "segmentation",
-    "depth": "depth",
-    "normals": "normals",
-}
 
 TOKENS_PER_PASS = 4096
 """Patches that go through a head at once: 18 frames of 11 x 20, 2 of the paper's 32 x 64."""
@@ -94,9 +88,9 @@ class Decoder:
             For each camera its maps; and whether all it predicted and decoded was finite.
         """
         parts: list[_Part] = []
-        features = _places(wishes, {"features"})
+        features = _places(wishes, {FEATURES})
         if features:
-            parts.append(_Part("features", features, _take(predicted, features).float()))
+            parts.append(_Part(FEATURES, features, _take(predicted, features).float()))
         for places in self._passes(wishes):
             parts += self._decode_pass(places, predicted, hidden, wishes)
         finite = torch.isfinite(predicted).flatten(1).all(dim=1)

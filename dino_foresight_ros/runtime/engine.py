@@ -12,8 +12,15 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.forecasters.masked import MAX_STEPS, Forecaster, rollout_passes
+from dino_foresight_ros.model.forecasters.masked import Forecaster, rollout_passes
 from dino_foresight_ros.model.heads import Head
+from dino_foresight_ros.outputs import (
+    FEATURES,
+    MAX_OUTPUT_SIDE,
+    MAX_STEPS,
+    outputs_of_heads,
+    outputs_of_step_0,
+)
 from dino_foresight_ros.runtime.acceleration import Accelerated
 from dino_foresight_ros.runtime.camera_frame import (
     CameraFrame,
@@ -22,7 +29,7 @@ from dino_foresight_ros.runtime.camera_frame import (
     check_frame,
 )
 from dino_foresight_ros.runtime.context import Arrival, ContextRule, FeatureBuffer
-from dino_foresight_ros.runtime.decoder import HEAD_OF, Decoder, Maps, Wish
+from dino_foresight_ros.runtime.decoder import Decoder, Maps, Wish
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
 from dino_foresight_ros.runtime.second_lane import SecondLane
@@ -33,8 +40,6 @@ from dino_foresight_ros.runtime.wanted import (
     names_by_step,
     names_of_seen,
 )
-
-MAX_OUTPUT_SIDE = 8192
 
 OutputSize = tuple[int, int] | Literal["input"] | None
 
@@ -151,16 +156,16 @@ class Foresight:
     @property
     def available(self) -> frozenset[str]:
         """Outputs that the bundle's heads can give, features aside."""
-        return frozenset(name for name, head in HEAD_OF.items() if head in self.bundle.heads)
+        return outputs_of_heads(self.bundle.heads)
 
     @property
     def available_of_seen(self) -> frozenset[str]:
         """Those of them that step 0 has too: heads on the forecaster's layers need a prediction."""
         layered = {name for name, read in self.bundle.inputs.items() if read.layers}
-        return frozenset(name for name in self.available if HEAD_OF[name] not in layered)
+        return outputs_of_step_0(self.available, layered)
 
     def _check_wanted(self, wanted: Wanted) -> Wanted:
-        features = {"features"}
+        features = {FEATURES}
         of_seen = self.available_of_seen | features
         return check_wanted(wanted, self.available | features, self.steps, of_seen)
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dino_foresight_ros.runtime.decoder import HEAD_OF, Decoder, Maps, Wish
+from dino_foresight_ros.outputs import HEAD_OF
+from dino_foresight_ros.runtime.decoder import Decoder, Maps, Wish
 
 Decoded = tuple[list[Maps], list[bool]]
 

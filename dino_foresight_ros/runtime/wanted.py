@@ -7,9 +7,6 @@ from collections.abc import Mapping
 
 from dino_foresight_ros.errors import UsageError
 
-OUTPUTS = ("segmentation", "confidence", "depth", "normals", "features")
-"""What a step can hold; `Wanted` names some of these."""
-
 Wanted = frozenset[str] | Mapping[int, frozenset[str]]
 """Outputs wanted of every predicted step, or by step: 1, 2, ..., and 0, the newest frame itself."""
 

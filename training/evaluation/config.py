@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.model.forecasters.masked import MAX_STEPS
+from dino_foresight_ros.outputs import MAX_STEPS
 
 GAPS_S = (0.125, 0.25, 0.5, 1.0, 1.5)
 HORIZONS = (1, 2, 3, 4, 5, 6, 7, 8)

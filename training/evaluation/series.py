@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.model.forecasters.masked import MAX_STEPS
+from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.runtime.context import NS, ContextRule
 
 TOLERANCE = 0.3

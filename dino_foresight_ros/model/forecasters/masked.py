@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.forecasters.attention import Attention, FeedForward
+from dino_foresight_ros.outputs import MAX_STEPS
 
 ATTENTION_KINDS = ("factorised", "full")
 PREDICTIONS = ("features", "residual")
-MAX_STEPS = 16
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from dino_foresight_ros.nodes.forecast.clock_watch import ClockWatch
 from dino_foresight_ros.nodes.forecast.control_services import Answer, ControlServices
 from dino_foresight_ros.nodes.forecast.frame_gate import FrameGate
+from dino_foresight_ros.outputs import DropReason
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
 
@@ -60,11 +61,13 @@ class ForecastControl:
     def hand_over(self, worker: ForecastWorker, camera: str, message: Any) -> None:
         """Give the worker an image that came in, for what it is good for."""
         stamp_ns = time_to_ns(message.header.stamp)
-        refusal = stamp_problem(message.header.stamp) if self.gate.is_enabled else "disabled"
+        refusal = (
+            stamp_problem(message.header.stamp) if self.gate.is_enabled else DropReason.DISABLED
+        )
         if refusal is not None:
             worker.refuse(message, stamp_ns, refusal, camera)
         elif self.gate.holds_back(camera, stamp_ns, time.monotonic()):
-            worker.offer(message, stamp_ns, "rate_limited", camera)
+            worker.offer(message, stamp_ns, DropReason.RATE_LIMITED, camera)
         else:
             worker.submit(message, stamp_ns, camera)
 
@@ -108,7 +111,7 @@ class ForecastControl:
             return Answer(True, "was enabled already" if enabled else "was paused already")
         self.gate.is_enabled = enabled
         worker = self._active_worker()
-        waiting = 0 if enabled or worker is None else worker.discard("disabled")
+        waiting = 0 if enabled or worker is None else worker.discard(DropReason.DISABLED)
         text = "enabled" if enabled else f"paused; {waiting} waiting frames were dropped"
         self._node.get_logger().info(text)
         return Answer(True, text)

@@ -11,8 +11,9 @@ import torch
 
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
-from dino_foresight_ros.nodes.forecast.parameters import MAX_STEPS, parse_output_size
-from dino_foresight_ros.nodes.forecast.topics import ModelInfo, choose_outputs
+from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
+from dino_foresight_ros.nodes.forecast.topics import ModelInfo
+from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION, outputs_of_heads
 from dino_foresight_ros.runtime import CameraFrame, Foresight
 from dino_foresight_ros.runtime.engine import OutputSize
 from dino_foresight_ros.shipped import names_bundle
@@ -98,11 +99,11 @@ def _warm_up(engine: Foresight, cameras: list[str], steps: int) -> None:
 
 def _model_info(engine: Foresight, allowed: list[str]) -> ModelInfo:
     bundle = engine.bundle
-    segmentation: Any = bundle.tasks.get("segmentation")
-    depth: Any = bundle.tasks.get("depth")
+    segmentation: Any = bundle.tasks.get(SEGMENTATION)
+    depth: Any = bundle.tasks.get(DEPTH)
     return ModelInfo(
         name=bundle.name,
-        outputs=choose_outputs(tuple(bundle.heads), allowed),
+        outputs=outputs_of_heads(bundle.heads) & frozenset(allowed),
         class_names=() if segmentation is None else segmentation.class_names,
         palette=() if segmentation is None else segmentation.palette,
         depth_is_metric=depth is not None and depth.is_metric,

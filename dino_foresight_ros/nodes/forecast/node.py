@@ -27,7 +27,7 @@ from dino_foresight_ros.nodes.forecast.health import Thresholds
 from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
 from dino_foresight_ros.nodes.forecast.lifecycle import end_lifecycle, tolerate_bad_transitions
 from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS
-from dino_foresight_ros.nodes.forecast.topics import choose_outputs
+from dino_foresight_ros.outputs import outputs_of_heads
 from dino_foresight_ros.ros.names import camera_topics
 from dino_foresight_ros.ros.node_main import leave, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
@@ -219,7 +219,7 @@ class ForecastNode(LifecycleNode):
                 worker.grouper.silent_s = self.parameters["stream_timeout_s"]
         if loaded is not None and names & {"steps", "outputs", "publish_features"}:
             heads = tuple(loaded.engine.bundle.heads)
-            outputs = choose_outputs(heads, self.parameters["outputs"])
+            outputs = outputs_of_heads(heads) & frozenset(self.parameters["outputs"])
             for camera in self._cameras.values():
                 camera.topics.change(
                     outputs, self.parameters["steps"], self.parameters["publish_features"]

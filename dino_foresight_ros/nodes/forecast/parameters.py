@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 
+from dino_foresight_ros.outputs import IMAGE_NAMES, MAX_OUTPUT_SIDE, MAX_STEPS
 from dino_foresight_ros.ros.names import CAMERA_FIELD
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
 from dino_foresight_ros.ros.path_check import path_problem
-
-OUTPUTS = ("segmentation", "confidence", "depth", "normals")
-MAX_STEPS = 16
-MAX_OUTPUT_SIDE = 8192
 
 
 def _check_device(name: str) -> str | None:
@@ -99,10 +96,10 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         "outputs",
-        list(OUTPUTS),
+        list(IMAGE_NAMES),
         "What may be computed; of these, only what somebody subscribes to is.",
         Change.ANY_TIME,
-        choices=OUTPUTS,
+        choices=IMAGE_NAMES,
     ),
     ParameterSpec(
         "output_size",

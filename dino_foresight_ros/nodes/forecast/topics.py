@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -16,11 +15,10 @@ from std_msgs.msg import Header
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.nodes.forecast.label_info import build_label_info, label_info_class
-from dino_foresight_ros.nodes.forecast.parameters import MAX_STEPS
+from dino_foresight_ros.outputs import DEPTH, FEATURES, MAX_STEPS, Topic, step_topics
 from dino_foresight_ros.ros.camera_info import scale_camera_info
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.messages import (
-    ENCODINGS,
     build_feature_map,
     build_forecast,
     build_header,
@@ -33,6 +31,8 @@ from dino_foresight_ros.ros.qos_overrides import overrides
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+
+_CAMERA_INFO = "camera_info"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ModelInfo:
         """The outputs as their topics are named; says so where depth is not metres."""
         relative = "depth_relative (no metres)"
         names = [
-            relative if name == "depth" and not self.depth_is_metric else name
+            relative if name == DEPTH and not self.depth_is_metric else name
             for name in sorted(self.outputs)
         ]
         return ", ".join(names) or "none"
@@ -105,7 +105,7 @@ class ForecastTopics:
             self._model = replace(self._model, outputs=outputs)
             if publish_features and self._features is None:
                 # All steps of a forecast go out at once.
-                self._features = self._create(FeatureMap, "features", output_qos(MAX_STEPS + 1))
+                self._features = self._create(FeatureMap, FEATURES, output_qos(MAX_STEPS + 1))
             elif not publish_features and self._features is not None:
                 self._node.destroy_lifecycle_publisher(self._features)
                 self._features = None
@@ -115,11 +115,11 @@ class ForecastTopics:
                 self._change_step(step, self._steps.setdefault(step, {}))
 
     def _change_step(self, step: int, publishers: dict[str, Any]) -> None:
-        names = self._step_topics(step)
+        names = [*self._step_topics(step), _CAMERA_INFO]
         self._keep_only(names, publishers)
         for name in names:
             if name not in publishers:
-                kind = CameraInfo if name == "camera_info" else Image
+                kind = CameraInfo if name == _CAMERA_INFO else Image
                 publishers[name] = self._create(kind, f"step_{step}/{name}")
 
     def _keep_only(self, names: Sequence[str], publishers: dict[str, Any]) -> None:
@@ -147,13 +147,13 @@ class ForecastTopics:
     def _subscribed(self) -> Mapping[int, frozenset[str]]:
         everywhere: set[str] = set()
         if self._features is not None and self._features.get_subscription_count():
-            everywhere.add("features")
+            everywhere.add(FEATURES)
         predicted = set(everywhere)
         if self._forecast.get_subscription_count():
             predicted |= self._model.outputs
         wanted = {
-            step: frozenset((predicted if step else everywhere) | _subscribed_outputs(publishers))
-            for step, publishers in self._steps.items()
+            step: frozenset((predicted if step else everywhere) | self._subscribed_images(step))
+            for step in self._steps
         }
         return wanted if wanted[0] else {step: wanted[step] for step in wanted if step}
 
@@ -214,20 +214,21 @@ class ForecastTopics:
         header: Header,
         info: CameraInfo | None,
     ) -> None:
+        topics = self._step_topics(step.step)
         for name, publisher in publishers.items():
             if not publisher.get_subscription_count():
                 continue
-            if name == "camera_info":
+            if name == _CAMERA_INFO:
                 if info is not None and made:
                     publisher.publish(_step_camera_info(info, made, header))
-            elif name == "segmentation_color":
-                if step.segmentation is not None:
-                    publisher.publish(self._color(step.segmentation, header))
-            elif (image := made.get(_source_of(name))) is not None:
-                publisher.publish(image)
+            elif (image := made.get(topics[name].output)) is not None:
+                publisher.publish(self._color(step, topics[name], header) or image)
 
-    def _color(self, segmentation: np.ndarray, header: Header) -> Image:
-        return image_to_msg(self._colors[segmentation], ENCODINGS["segmentation_color"], header)
+    def _color(self, step: StepForecast, topic: Topic, header: Header) -> Image | None:
+        """The output in colours; None for a topic of its values."""
+        if not topic.is_colored or step.segmentation is None:
+            return None
+        return image_to_msg(self._colors[step.segmentation], topic.encoding, header)
 
     def _create(self, kind: type, name: str, qos: Any = None) -> Any:
         topic = f"{self._folder}/{name}"
@@ -241,30 +242,21 @@ class ForecastTopics:
             publisher.on_activate(None)
         return publisher
 
-    def _step_topics(self, step: int) -> list[str]:
-        """Names of one step's topics."""
+    def _step_topics(self, step: int) -> dict[str, Topic]:
+        """One step's image topics by name."""
         outputs = self._model.outputs
         if step == 0:
             outputs -= self._model.only_predicted
-        names: list[str] = [name for name in ("segmentation", "normals") if name in outputs]
-        if "segmentation" in outputs:
-            names.append("segmentation_color")
-        if "depth" in outputs:
-            names.append("depth" if self._model.depth_is_metric else "depth_relative")
-        return [*names, "camera_info"]
+        return {topic.name: topic for topic in step_topics(outputs, self._model.depth_is_metric)}
 
-
-def _subscribed_outputs(publishers: Mapping[str, Any]) -> set[str]:
-    return {
-        _source_of(name)
-        for name, publisher in publishers.items()
-        if name != "camera_info" and publisher.get_subscription_count()
-    }
-
-
-def _source_of(topic: str) -> str:
-    """The output that a per-step image topic shows."""
-    return {"segmentation_color": "segmentation", "depth_relative": "depth"}.get(topic, topic)
+    def _subscribed_images(self, step: int) -> set[str]:
+        """The outputs of which somebody subscribes to an image topic of this step."""
+        publishers = self._steps[step]
+        return {
+            topic.output
+            for name, topic in self._step_topics(step).items()
+            if publishers[name].get_subscription_count()
+        }
 
 
 def _step_camera_info(info: CameraInfo, made: dict[str, Image], header: Header) -> CameraInfo:
@@ -272,16 +264,3 @@ def _step_camera_info(info: CameraInfo, made: dict[str, Image], header: Header) 
     scaled = scale_camera_info(info, (image.height, image.width))
     scaled.header = header
     return scaled
-
-
-def choose_outputs(available: Sequence[str], allowed: Sequence[str]) -> frozenset[str]:
-    """Outputs that the heads give and the node may publish.
-
-    Args:
-        available: names of the bundle's heads.
-        allowed: the node's `outputs` parameter.
-    """
-    given = set(available)
-    if "segmentation" in given:
-        given.add("confidence")
-    return frozenset(given & set(allowed))

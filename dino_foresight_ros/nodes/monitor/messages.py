@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from dino_foresight_ros.compare import Analysis, Judgement, Moment, Part, Prediction
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, ForecastSkill
-from dino_foresight_ros.nodes.forecast.parameters import MAX_STEPS
+from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.ros.forecast_views import read_values
 from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dino_foresight_ros.nodes.forecast.parameters import MAX_STEPS, check_cameras
+from dino_foresight_ros.nodes.forecast.parameters import check_cameras
+from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
 
 MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (

@@ -13,13 +13,13 @@ from sensor_msgs.msg import Image
 from dino_foresight_ros.compare import Assembly, Judgement, Part, SkillMonitor, surprise
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, Forecast, ForecastSkill
-from dino_foresight_ros.nodes.forecast.parameters import MAX_STEPS
 from dino_foresight_ros.nodes.monitor.messages import (
     arrived_header,
     build_skill,
     read_map,
     read_moment,
 )
+from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.render.banner import with_untrained_banner
 from dino_foresight_ros.render.surprise import colorize_surprise
 from dino_foresight_ros.ros.forecast_views import read_features

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
-
-MAX_STEPS = 16
 
 OVERLAY_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(

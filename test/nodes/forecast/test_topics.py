@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros import msg as messages
 from dino_foresight_ros.nodes.forecast import topics as forecast_topics
-from dino_foresight_ros.nodes.forecast.topics import ForecastTopics, ModelInfo, choose_outputs
+from dino_foresight_ros.nodes.forecast.topics import ForecastTopics, ModelInfo
 from dino_foresight_ros.ros.qos import latched_qos
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
@@ -286,24 +286,6 @@ def test_label_info_is_latched_beside_the_labels_where_it_is_known(
     assert list(infos[0].names) == ["road", "sky"]
     topics.destroy()
     assert world.spin_until(lambda: not world.listener.count_publishers("/foresight/label_info"))
-
-
-@pytest.mark.parametrize(
-    ("heads", "allowed", "expected"),
-    [
-        (
-            ["segmentation", "depth"],
-            ["segmentation", "confidence", "depth", "normals"],
-            {"segmentation", "confidence", "depth"},
-        ),
-        (["depth"], ["segmentation", "confidence"], set()),
-        (["segmentation"], ["confidence"], {"confidence"}),
-    ],
-)
-def test_outputs_are_what_heads_give_and_the_node_may(
-    heads: list[str], allowed: list[str], expected: set[str]
-) -> None:
-    assert choose_outputs(heads, allowed) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,231 @@
+"""The table of what a forecast can hold, with the limits and drop reasons that all rooms share.
+
+Adding an output takes a row here, a head, and the head's decoding in `model/tasks.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+
+MAX_STEPS = 16
+"""Most steps of one forecast."""
+MAX_OUTPUT_SIDE = 8192
+"""Most pixels along one side of a predicted image."""
+
+SEGMENTATION = "segmentation"
+CONFIDENCE = "confidence"
+DEPTH = "depth"
+NORMALS = "normals"
+FEATURES = "features"
+
+METRIC, RELATIVE = "metric", "relative"
+DEPTH_KINDS = (METRIC, RELATIVE)
+"""What a depth head gives: metres, or inverse depth without a scale."""
+
+
+class StepZero(Enum):
+    """Whether step 0, the newest context frame itself, has an output."""
+
+    ALWAYS = "always"
+    FROM_FEATURES = "unless its head reads the forecaster's layers, which a seen frame lacks"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of each step, `foresight/step_K/NAME`.
+
+    Attributes:
+        name: what stands after the step.
+        output: name of the output that it shows.
+        encoding: of its sensor_msgs/Image.
+        description: for the documentation.
+        kind: the kind of head that it is published of; None for any.
+        is_colored: whether it shows the output in colours instead of its values.
+    """
+
+    name: str
+    output: str
+    encoding: str
+    description: str
+    kind: str | None = None
+    is_colored: bool = False
+
+
+@dataclass(frozen=True)
+class Output:
+    """One thing that a forecast can hold of an instant; also the field of `Scene` of that name.
+
+    Attributes:
+        name: in parameters and in the Python interface.
+        description: one line for the documentation.
+        head: the head, and its task, that gives it; None for what the forecaster itself predicts.
+        dtype: NumPy's name of its values' type.
+        channels: values per pixel; None where the model decides.
+        encoding: of its sensor_msgs/Image; None for what is no image.
+        topics: of each step.
+        message_field: the ForecastStep field that carries it; None where none does.
+        step_0: whether the newest context frame has it too.
+    """
+
+    name: str
+    description: str
+    head: str | None
+    dtype: str
+    channels: int | None
+    encoding: str | None = None
+    topics: tuple[Topic, ...] = ()
+    message_field: str | None = None
+    step_0: StepZero = StepZero.FROM_FEATURES
+
+
+OUTPUTS: tuple[Output, ...] = (
+    Output(
+        SEGMENTATION,
+        "class ids, 255 unlabelled",
+        head=SEGMENTATION,
+        dtype="uint8",
+        channels=1,
+        encoding="mono8",
+        topics=(
+            Topic("segmentation", SEGMENTATION, "mono8", "class ids, 255 unlabelled"),
+            Topic(
+                "segmentation_color", SEGMENTATION, "rgb8", "the same in colours", is_colored=True
+            ),
+        ),
+        message_field="segmentation",
+    ),
+    Output(
+        CONFIDENCE,
+        "probability of the class in segmentation, 0 to 1",
+        head=SEGMENTATION,
+        dtype="float32",
+        channels=1,
+        encoding="32FC1",
+        message_field="confidence",
+    ),
+    Output(
+        DEPTH,
+        "metres along the optical axis from a metric head, else relative inverse depth",
+        head=DEPTH,
+        dtype="float32",
+        channels=1,
+        encoding="32FC1",
+        topics=(
+            Topic(
+                "depth", DEPTH, "32FC1", "metres along the optical axis, from a metric head", METRIC
+            ),
+            Topic(
+                "depth_relative",
+                DEPTH,
+                "32FC1",
+                "from a relative head: inverse depth, 0 far to 255 near",
+                RELATIVE,
+            ),
+        ),
+        message_field="depth",
+    ),
+    Output(
+        NORMALS,
+        "unit vectors in the camera's optical frame",
+        head=NORMALS,
+        dtype="float32",
+        channels=3,
+        encoding="32FC3",
+        topics=(Topic("normals", NORMALS, "32FC3", "unit vectors in the optical frame"),),
+        message_field="normals",
+    ),
+    Output(
+        FEATURES,
+        "PCA features on the patch grid",
+        head=None,
+        dtype="float32",
+        channels=None,
+        step_0=StepZero.ALWAYS,
+    ),
+)
+
+BY_NAME: dict[str, Output] = {output.name: output for output in OUTPUTS}
+IMAGES: tuple[Output, ...] = tuple(output for output in OUTPUTS if output.encoding is not None)
+"""The outputs that are images; all of them come from heads."""
+IMAGE_NAMES: tuple[str, ...] = tuple(output.name for output in IMAGES)
+HEAD_OF: dict[str, str] = {o.name: o.head for o in OUTPUTS if o.head is not None}
+"""The head that gives each output; what the forecaster itself predicts is left out."""
+HEADS: tuple[str, ...] = tuple(dict.fromkeys(HEAD_OF.values()))
+"""Names of the heads, which are their tasks' names too."""
+
+
+def outputs_of_heads(heads: Collection[str]) -> frozenset[str]:
+    """Names of all outputs that these heads give."""
+    return frozenset(output.name for output in OUTPUTS if output.head in heads)
+
+
+def outputs_of_step_0(names: Collection[str], layered_heads: Collection[str]) -> frozenset[str]:
+    """Those of the named outputs that the newest context frame itself has.
+
+    Args:
+        names: outputs that can be had of predicted steps.
+        layered_heads: heads that read the forecaster's layers.
+    """
+    return frozenset(
+        name
+        for name in names
+        if BY_NAME[name].step_0 is StepZero.ALWAYS or HEAD_OF.get(name) not in layered_heads
+    )
+
+
+def step_topics(names: Collection[str], depth_is_metric: bool) -> list[Topic]:
+    """The topics of a step on which these outputs are published.
+
+    Args:
+        names: outputs to publish.
+        depth_is_metric: whether the depth head gives metres.
+    """
+    kind = METRIC if depth_is_metric else RELATIVE
+    return [
+        topic
+        for output in OUTPUTS
+        if output.name in names
+        for topic in output.topics
+        if topic.kind in (None, kind)
+    ]
+
+
+class DropReason(str, Enum):
+    """Why a frame gave no forecast, as diagnostics spell it (`dropped.REASON`)."""
+
+    description: str
+
+    def __new__(cls, value: str, description: str) -> DropReason:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.description = description
+        return member
+
+    __str__ = str.__str__  # formats as its value on every Python
+
+    CONTEXT_FILLING = (
+        "context_filling",
+        "the context is not full yet, or has a hole; the frame is kept for it",
+    )
+    SUPERSEDED = "superseded", "a newer frame came before this one's turn"
+    RATE_LIMITED = "rate_limited", "beyond `max_rate_hz`"
+    CONTEXT_ONLY = (
+        "context_only",
+        "superseded or rate-limited, but encoded for a newer frame's context",
+    )
+    UNWANTED = "unwanted", "nobody subscribes"
+    TOO_OLD = "too_old", "older than `max_age_ms` by the node's clock; kept for the context"
+    DUPLICATE_STAMP = "duplicate_stamp", "a frame with this stamp came before"
+    OUT_OF_ORDER = "out_of_order", "a newer frame came before"
+    TIME_JUMP = "time_jump", "the stamp jumped back; the context starts anew with this frame"
+    NO_STAMP = "no_stamp", "the stamp is 0"
+    BAD_STAMP = "bad_stamp", "no clock gives such a stamp"
+    BAD_IMAGE = "bad_image", "the image is broken or of an unknown encoding"
+    BAD_OUTPUT = "bad_output", "the model predicted NaN or infinity"
+    OUT_OF_MEMORY = "out_of_memory", "no memory, after a second try"
+    ERROR = "error", "anything else that failed"
+    DISABLED = "disabled", "paused by `~/set_enabled`"
+    INACTIVE = "inactive", "the node is not active, or stopped meanwhile"
+    RESET = "reset", "waited when `~/reset` was called or the clock jumped"

@@ -1,0 +1,69 @@
+"""The table of outputs: it fits the messages, and answers who has which outputs and topics."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from dino_foresight_ros.outputs import (
+    HEAD_OF,
+    HEADS,
+    IMAGES,
+    OUTPUTS,
+    DropReason,
+    outputs_of_heads,
+    outputs_of_step_0,
+    step_topics,
+)
+
+
+def test_every_topic_names_the_output_it_stands_with() -> None:
+    topics = [topic for output in OUTPUTS for topic in output.topics]
+    assert all(t.output == output.name for output in OUTPUTS for t in output.topics)
+    assert len({topic.name for topic in topics}) == len(topics)
+
+
+def test_images_are_what_heads_give() -> None:
+    assert set(HEAD_OF) == {output.name for output in IMAGES}
+    assert set(HEADS) == {output.head for output in IMAGES}
+
+
+def test_a_head_gives_all_of_its_outputs() -> None:
+    assert outputs_of_heads(["segmentation", "depth"]) == {"segmentation", "confidence", "depth"}
+    assert outputs_of_heads([]) == set()
+
+
+def test_step_0_lacks_what_reads_the_forecasters_layers() -> None:
+    names = {"segmentation", "confidence", "depth", "features"}
+    assert outputs_of_step_0(names, []) == names
+    assert outputs_of_step_0(names, ["segmentation"]) == {"depth", "features"}
+
+
+@pytest.mark.parametrize(("is_metric", "depth"), [(True, "depth"), (False, "depth_relative")])
+def test_depth_goes_to_the_topic_of_its_kind(is_metric: bool, depth: str) -> None:
+    names = [topic.name for topic in step_topics(["depth", "segmentation"], is_metric)]
+    assert names == ["segmentation", "segmentation_color", depth]
+
+
+def test_messages_carry_every_image() -> None:
+    messages = pytest.importorskip("dino_foresight_ros.msg")
+    fields = messages.ForecastStep.get_fields_and_field_types()
+    assert {fields[output.message_field] for output in IMAGES} == {"sensor_msgs/Image"}
+
+
+def test_encodings_hold_the_values() -> None:
+    np = pytest.importorskip("numpy")
+    header = pytest.importorskip("std_msgs.msg").Header()
+    from dino_foresight_ros.ros.images import image_to_msg
+
+    for output in IMAGES:
+        shape = (2, 3) if output.channels == 1 else (2, 3, output.channels)
+        image_to_msg(np.zeros(shape, output.dtype), output.encoding, header)
+
+
+def test_a_drop_reason_is_its_text() -> None:
+    assert f"dropped.{DropReason.BAD_IMAGE}" == "dropped.bad_image"
+    assert str(DropReason("reset")) == "reset"
+    assert {"reset": 1}[DropReason.RESET] == 1
+    assert pickle.loads(pickle.dumps(DropReason.RESET)) is DropReason.RESET
