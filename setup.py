@@ -51,6 +51,7 @@ setup(
     install_requires=[
         "einops>=0.7",
         "huggingface_hub>=0.25",
+        "matplotlib>=3.8",
         "numpy>=1.26",
         "opencv-python-headless>=4.8",
         "pillow>=9.0",
@@ -62,12 +63,13 @@ setup(
         # timm imports torchvision, which has to come from the same index as torch: a CPU-only
         # torch beside another index's torchvision fails at import.
         "torch>=2.6",
+        "torchmetrics>=1.4",
         "torchvision>=0.21",
         "tqdm>=4.60",
     ],
     # What only some commands import; a robot that only forecasts goes without.
     extras_require={
-        "training": ["matplotlib>=3.8", "tensorboard>=2.15", "torchmetrics>=1.4"],
+        "training": ["tensorboard>=2.15"],
         "view": ["rerun-sdk>=0.39"],
     },
     entry_points={"console_scripts": ["foresight = dino_foresight_ros.cli.main:main"]},

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.compare.label_metrics import (
+    DepthMetrics,
+    NormalsMetrics,
+    SegmentationMetrics,
+)
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
 
@@ -17,7 +22,6 @@ from .head_inputs import HeadInputs
 from .head_losses import relative_inverse
 from .head_samples import KeptFeatures, LabelledImages, batches_of
 from .loop_config import Evaluation
-from .metrics import DepthMetrics, NormalsMetrics, SegmentationMetrics
 
 
 class HeadValidation:

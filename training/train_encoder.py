@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dino_foresight_ros.classes import MOVING_CLASS_IDS, UNLABELLED, WORLD_CLASSES
+from dino_foresight_ros.compare.label_metrics import DepthMetrics, SegmentationMetrics
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model.encoder import EncoderConfig
 
@@ -27,7 +28,6 @@ from .encoder_objective import DenseEncoder, EncoderObjective
 from .encoder_samples import Group, MixedSamples
 from .loop import LoopConfig, RunResult, run_training
 from .loop_config import Evaluation
-from .metrics import DepthMetrics, SegmentationMetrics
 from .parts import write_part
 from .stepping import StepConfig
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.heads import Head, HeadConfig, build_head
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
+from dino_foresight_ros.progress import Progress
 
 from .batches import Batch
 from .budget import Budget, Schedule
@@ -42,7 +43,6 @@ from .loop import run_training
 from .loop_config import Evaluation, LoopConfig, RunResult
 from .model_parts import TrainedHead, write_head
 from .parts import Origin
-from .progress import Progress
 from .reading import spread
 from .sampling import Epochs
 from .stepping import Loss, Objective, StepConfig

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,36 +61,34 @@ def run(args: argparse.Namespace) -> int:
     return int(args.bag_run(args))
 
 
-def _warn(text: str) -> None:
-    from tqdm import tqdm
-
-    with tqdm.external_write_mode(file=sys.stderr):
-        print(f"foresight: warning: {text}", file=sys.stderr)
-
-
 def _run_from_video(args: argparse.Namespace) -> int:
     _check(args)
-    from tqdm import tqdm
-
+    from dino_foresight_ros.progress import Progress
     from dino_foresight_ros.recordings.bag_writer import check_output, create_bag
 
     out = args.out.expanduser()
     check_output(out, args.force)
     source = _open_input(args)
     count = 0
-    with source, create_bag(out, args.storage, force=args.force) as writer:
+    with (
+        source,
+        create_bag(out, args.storage, force=args.force) as writer,
+        Progress(source.name, "frame", source.frame_count) as progress,
+    ):
         camera = _camera(args, source)
         offset_ns: int | None = None
-        for frame in tqdm(source, total=source.frame_count, unit="frame", desc=source.name):
+        for frame in source:
             if offset_ns is None:
                 offset_ns = _offset_ns(args, source, frame)
             _write(args, writer, frame, frame.stamp_ns + offset_ns, camera)
             count += 1
+            progress.add()
     print(f"{out}: {count} frames on {_image_topic(args)}; play with: ros2 bag play {out}")
     return 0
 
 
 def _open_input(args: argparse.Namespace) -> Source:
+    from dino_foresight_ros.progress import warn
     from dino_foresight_ros.recordings import open_source
 
     try:
@@ -101,7 +98,7 @@ def _open_input(args: argparse.Namespace) -> Source:
             start_s=args.start_s,
             end_s=args.end_s,
             frame_rate_hz=args.frame_rate,
-            on_warning=_warn,
+            on_warning=warn,
         )
     except InputError as error:
         # In the words of this command: nodes have a parameter instead.

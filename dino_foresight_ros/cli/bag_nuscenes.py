@@ -111,17 +111,11 @@ def _cameras(text: str | None, valid: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _write(scene: Any, storage: Any, out: Path, force: bool) -> None:
-    from tqdm import tqdm
-
+    from dino_foresight_ros.progress import Progress
     from dino_foresight_ros.recordings.nuscenes.bag import write_scene
 
-    with tqdm(unit="message", desc=scene.name) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        counts = write_scene(scene, out, storage, force, progress)
+    with Progress(scene.name, "message") as progress:
+        counts = write_scene(scene, out, storage, force, progress.show)
     print(f"{out}: {sum(counts.values())} messages, read back and counted")
     for topic in sorted(counts):
         print(f"  {topic}  {counts[topic]}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     set_up_cpu()
     from dino_foresight_ros.model import Bundle
     from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
+    from dino_foresight_ros.progress import warn
     from dino_foresight_ros.training.data import open_recordings
     from dino_foresight_ros.training.evaluation import check_output, evaluate, write_report
 
@@ -92,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
     check_output(out, args.force)
     device = resolve_device(args.device)
     bundle = Bundle.load(args.bundle, device, resolve_dtype(args.dtype, device))
-    recordings = open_recordings([*args.data, *evaluate_lidar.bag_specs(args)], on_warning=_warn)
-    lidar = evaluate_lidar.open_lidar(args, bundle, recordings, _warn) if args.bag else None
-    fit_recordings = open_recordings(args.fit_data, on_warning=_warn) if args.fit_data else []
-    report = evaluate(bundle, recordings, config, fit_recordings, _warn, True, lidar)
+    recordings = open_recordings([*args.data, *evaluate_lidar.bag_specs(args)], on_warning=warn)
+    lidar = evaluate_lidar.open_lidar(args, bundle, recordings, warn) if args.bag else None
+    fit_recordings = open_recordings(args.fit_data, on_warning=warn) if args.fit_data else []
+    report = evaluate(bundle, recordings, config, fit_recordings, warn, True, lidar)
     paths = write_report(report, out, overwrite=args.force)
     for note in report.notes:
         print(f"note: {note}")
@@ -148,10 +148,3 @@ def _config(args: argparse.Namespace) -> Any:
     if args.mlp_steps is not None:
         chosen["mlp_steps"] = args.mlp_steps
     return EvaluationConfig(**chosen)
-
-
-def _warn(text: str) -> None:
-    from tqdm import tqdm
-
-    with tqdm.external_write_mode(file=sys.stderr):
-        print(f"foresight: warning: {text}", file=sys.stderr)

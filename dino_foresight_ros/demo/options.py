@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,8 +260,3 @@ def _synthetic(options: DemoOptions) -> DemoInput:
         stop_after=None,
         facts={"seed": options.seed, "frame_rate_hz": rate_hz, "rate": options.rate},
     )
-
-
-def warn(text: str) -> None:
-    """Tell the user something that does not stop the demo."""
-    print(f"foresight: warning: {text}", file=sys.stderr, flush=True)

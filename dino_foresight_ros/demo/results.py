@@ -7,11 +7,11 @@ from typing import Any
 
 from dino_foresight_ros.demo.folder import MOSAIC, SKILL, ResultFolder, sheet_of
 from dino_foresight_ros.demo.judge import Judge, judge_moments
-from dino_foresight_ros.demo.options import warn
 from dino_foresight_ros.demo.pictures import Pictures, Setting, facts, write_sheet
 from dino_foresight_ros.demo.skill import SkillScorer
 from dino_foresight_ros.demo.skill_picture import skill_picture
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.progress import warn
 from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.render.views import Moment
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 from dino_foresight_ros.demo.domain import choose_domain, private_environment
 from dino_foresight_ros.demo.folder import METRICS, VIDEO, ResultFolder
 from dino_foresight_ros.demo.metrics import summarize, write_metrics
-from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input, warn
+from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input
 from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures, Setting
 from dino_foresight_ros.demo.processes import LogLine, NodeFailedError, NodeGroup, NodeProcess
-from dino_foresight_ros.demo.progress import Progress
 from dino_foresight_ros.demo.results import write_pictures
 from dino_foresight_ros.demo.transport import frame_transport
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.progress import Progress, timed, warn
 from dino_foresight_ros.render.views import Moment
 
 if TYPE_CHECKING:
@@ -118,6 +118,14 @@ def count_played(log: Sequence[LogLine]) -> int | None:
     return None
 
 
+def _show(progress: Progress, seen: Seen) -> None:
+    """Bring the bar up to what was seen."""
+    note = f"{seen.forecasts} forecasts"
+    if seen.newest_latency_ms is not None:
+        note += f", {seen.newest_latency_ms:.0f} ms"
+    progress.show(seen.frames, note=note)
+
+
 class _Run:
     """The phases of one run."""
 
@@ -170,7 +178,7 @@ class _Run:
     def _wait_until_ready(self, nodes: NodeGroup, client: DemoClient) -> None:
         """The labels are latched, and published when the forecast node becomes active."""
         deadline_s = time.monotonic() + READY_LIMIT_S
-        with Progress.telling("loading the model"):
+        with timed("loading the model"):
             while not client.is_ready:
                 nodes.check()
                 if time.monotonic() > deadline_s:
@@ -184,11 +192,11 @@ class _Run:
         """Draw while the input plays, to its end."""
         started_s = time.monotonic()
         interrupted = False
-        with Progress(self._input.name, self._input.frame_count) as progress:
+        with Progress(self._input.name, "frame", self._input.frame_count) as progress:
             while player.exit_code is None:
                 nodes.check()
                 self._draw(client, wait_s=_POLL_S)
-                progress.show(client.seen)
+                _show(progress, client.seen)
                 self._check_silence(client, started_s)
                 stop_after = self._input.stop_after
                 if (
@@ -200,7 +208,7 @@ class _Run:
                     interrupted = True
             nodes.check()
             self._draw(client)
-            progress.show(client.seen)
+            _show(progress, client.seen)
 
     def _check_silence(self, client: DemoClient, started_s: float) -> None:
         seen, now_s = client.seen, time.monotonic()
@@ -283,7 +291,7 @@ class _Run:
         numbers = {**self._summary(seen), "input": facts, "exit_codes": exit_codes}
         numbers["seed"] = self._input.facts.get("seed")
         numbers["video"] = self.pictures.finish_video()
-        with Progress.telling("looking at what came, drawing"):
+        with timed("looking at what came, drawing"):
             bundle = self._options.chosen_bundle
             numbers["skill"] = write_pictures(
                 self._folder, self.pictures, self._setting(client), numbers, bundle

@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-
-from tqdm import tqdm
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, SegmentationTask
+from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.training.data import (
     LABEL_KINDS,
     BadFiles,
@@ -257,7 +255,7 @@ class _Evaluation:
         with self._bar("reading to fit", len(clips), "clip") as bar:
             for batch in stream_clips(
                 self._bundle, self._fit_recordings, clips, batch=self._config.batch,
-                on_clips=bar.update, on_bad=self._note_bad,
+                on_clips=bar.add, on_bad=self._note_bad,
             ):  # fmt: skip
                 gathered[batch.clips[0].series].add(batch)
         for number in sorted({clip.series for clip in scored} - gathered.keys()):
@@ -265,7 +263,7 @@ class _Evaluation:
             self._notes.append(f"{name}: the fitting data has no clips for linear and MLP")
         with self._bar("fitting", len(gathered) * self._config.mlp_steps, "step") as bar:
             for number in sorted(gathered):
-                fitted = gathered.pop(number).fit(self._config, lambda: bar.update(1))
+                fitted = gathered.pop(number).fit(self._config, lambda: bar.add())
                 if fitted is not None:
                     self._fits[number] = fitted
 
@@ -298,7 +296,7 @@ class _Evaluation:
             for batch in stream_clips(
                 self._bundle, self._recordings, together, batch=self._config.batch,
                 label_kinds=self._kinds, raw=self._config.raw, keep_images=moments.frames_of,
-                on_clips=bar.update, on_bad=self._note_bad,
+                on_clips=bar.add, on_bad=self._note_bad,
             ):  # fmt: skip
                 number = batch.clips[0].series
                 if number == len(self._series):
@@ -313,5 +311,5 @@ class _Evaluation:
     def _note_bad(self, error: UnreadableFrame) -> None:
         self._bad.add(f"{error.file}: frame {error.index}", str(error))
 
-    def _bar(self, title: str, total: int, unit: str) -> AbstractContextManager[tqdm[None]]:
-        return tqdm(total=total, desc=title, unit=unit, mininterval=0.5, disable=not self._progress)
+    def _bar(self, title: str, total: int, unit: str) -> Progress:
+        return Progress(title, unit, total, shown=self._progress)

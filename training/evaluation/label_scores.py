@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
-from dino_foresight_ros.model import Bundle, DepthTask
-from dino_foresight_ros.training.data import FrameLabels
-from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
-from dino_foresight_ros.training.metrics import (
+from dino_foresight_ros.compare.label_metrics import (
     DepthMetrics,
     DepthScores,
     NormalsMetrics,
     NormalsScores,
     SegmentationMetrics,
 )
+from dino_foresight_ros.model import Bundle, DepthTask
+from dino_foresight_ros.training.data import FrameLabels
+from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 
 
 @dataclass(frozen=True)

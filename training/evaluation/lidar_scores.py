@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dino_foresight_ros.compare.label_metrics import DepthMetrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.render.views import spread
@@ -38,7 +39,6 @@ from dino_foresight_ros.training.evaluation.results import (
 )
 from dino_foresight_ros.training.evaluation.series import HORIZONS, Series
 from dino_foresight_ros.training.evaluation.stream import ClipBatch
-from dino_foresight_ros.training.metrics import DepthMetrics
 
 _NS = 1_000_000_000
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.feature_errors import MeanErrors
@@ -17,7 +18,6 @@ from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, Lab
 from dino_foresight_ros.training.evaluation.lidar_truth import LidarFacts
 from dino_foresight_ros.training.evaluation.series import Series
 from dino_foresight_ros.training.evaluation.similarity import SimilarityResult
-from dino_foresight_ros.training.metrics import DepthScores
 
 PCA_SPACE, RAW_SPACE = "pca", "raw"
 

@@ -48,13 +48,13 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.cli.train.arguments import open_encoder, warn
     from dino_foresight_ros.errors import UsageError
     from dino_foresight_ros.model.devices import resolve_device
+    from dino_foresight_ros.progress import Progress
     from dino_foresight_ros.training.data import BadFiles, open_recordings
     from dino_foresight_ros.training.distributed import processes_from_environment
     from dino_foresight_ros.training.encoders import encoder_origin
     from dino_foresight_ros.training.feature_plan import FeatureRecipe, plan_store
     from dino_foresight_ros.training.feature_writer import remove_store, write_features
     from dino_foresight_ros.training.model_parts import load_pca
-    from dino_foresight_ros.training.progress import Progress
 
     if (args.rank is None) != (args.world is None):
         raise UsageError("give --rank and --world together")

@@ -44,11 +44,11 @@ def run(args: argparse.Namespace) -> int:
     """Fit and write."""
     from dino_foresight_ros.cli.train.arguments import open_encoder, refuse_existing, warn
     from dino_foresight_ros.files import whole_folder
+    from dino_foresight_ros.progress import Progress
     from dino_foresight_ros.training.data import BadFiles, open_recordings
     from dino_foresight_ros.training.encoders import encoder_origin
     from dino_foresight_ros.training.fit_pca import PCARecipe, draw_scree, fit_pca
     from dino_foresight_ros.training.model_parts import write_pca
-    from dino_foresight_ros.training.progress import Progress
 
     refuse_existing(args.out, args.force)
     recipe = PCARecipe(

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.render import theme
 from dino_foresight_ros.training.evaluation import (
@@ -22,7 +23,6 @@ from dino_foresight_ros.training.evaluation import (
 )
 from dino_foresight_ros.training.evaluation.label_scores import LabelRow
 from dino_foresight_ros.training.evaluation.markdown import improvement_text, markdown
-from dino_foresight_ros.training.metrics import DepthScores
 
 Maker = Callable[..., Any]
 CONFIG = EvaluationConfig(

@@ -11,8 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.training.metrics import (
+from dino_foresight_ros.compare.label_metrics import (
     DepthMetrics,
     DepthScores,
     NormalsMetrics,
@@ -20,6 +19,7 @@ from dino_foresight_ros.training.metrics import (
     SegmentationMetrics,
     SegmentationScores,
 )
+from dino_foresight_ros.errors import InputError, UsageError
 
 MOVING = range(11, 19)  # of Cityscapes
 DEPTH_KEYS = {
