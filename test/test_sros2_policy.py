@@ -188,8 +188,8 @@ def test_every_node_of_the_file_is_looked_at(policy: ElementTree.Element) -> Non
 
 
 def test_every_node_of_the_package_has_an_enclave(project_root: Path) -> None:
-    scripts = (project_root / "dino_foresight_ros" / "nodes").glob("*_node.py")
-    assert {script.stem for script in scripts} == set(NODES)
+    scripts = (project_root / "scripts").glob("*_node")
+    assert {script.name for script in scripts} == set(NODES)
 
 
 def test_file_keeps_to_the_schema_of_sros2(policy: ElementTree.Element) -> None:
