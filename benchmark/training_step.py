@@ -26,9 +26,9 @@ from safetensors.torch import save_file
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device
 from dino_foresight_ros.model.forecasters.masked import Forecaster
+from dino_foresight_ros.recordings.recording import LabelledFrame
 from dino_foresight_ros.training.budget import Budget, Schedule
 from dino_foresight_ros.training.data import ClipDataset, Recording
-from dino_foresight_ros.training.data.recording import LabelledFrame
 from dino_foresight_ros.training.distributed import Processes
 from dino_foresight_ros.training.feature_clips import FeatureClips, FeatureRecording
 from dino_foresight_ros.training.feature_store import (

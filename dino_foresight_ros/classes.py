@@ -64,6 +64,29 @@ CAMVID_TO_WORLD: dict[str, tuple[str, ...]] = {
 }
 """CamVid class name -> names of the world classes it covers, the usual one first."""
 
+CITYSCAPES_CLASSES: tuple[ClassInfo, ...] = (
+    ClassInfo("road", (128, 64, 128)),
+    ClassInfo("sidewalk", (244, 35, 232)),
+    ClassInfo("building", (70, 70, 70)),
+    ClassInfo("wall", (102, 102, 156)),
+    ClassInfo("fence", (190, 153, 153)),
+    ClassInfo("pole", (153, 153, 153)),
+    ClassInfo("traffic light", (250, 170, 30)),
+    ClassInfo("traffic sign", (220, 220, 0)),
+    ClassInfo("vegetation", (107, 142, 35)),
+    ClassInfo("terrain", (152, 251, 152)),
+    ClassInfo("sky", (70, 130, 180)),
+    ClassInfo("person", (220, 20, 60), is_moving=True),
+    ClassInfo("rider", (255, 0, 0), is_moving=True),
+    ClassInfo("car", (0, 0, 142), is_moving=True),
+    ClassInfo("truck", (0, 0, 70), is_moving=True),
+    ClassInfo("bus", (0, 60, 100), is_moving=True),
+    ClassInfo("train", (0, 80, 100), is_moving=True),
+    ClassInfo("motorcycle", (0, 0, 230), is_moving=True),
+    ClassInfo("bicycle", (119, 11, 32), is_moving=True),
+)
+"""The 19 training classes of Cityscapes, which the published segmentation head predicts."""
+
 # Trains have no counterpart. The world labels walls and crash barriers as fences.
 CITYSCAPES_TO_WORLD: dict[str, tuple[str, ...]] = {
     "road": ("road", "road_marking"),

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.recordings.recording import LABEL_KINDS, Recording
 
 from .data.augmentation import ClipAugmentation, Size, empty_label
 from .data.datasets import ImageDataset
-from .data.recording import LABEL_KINDS, Recording
 from .sampling import random_generator, shuffled
 
 Image = NDArray[np.uint8]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.recording import LabelledFrame, PartOfRecording
 
 from .data import ClipAugmentation, ClipDataset, Recording
-from .data.recording import LabelledFrame, PartOfRecording
 
 
 class Stored(Protocol):

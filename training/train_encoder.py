@@ -15,13 +15,13 @@ from dino_foresight_ros.classes import MOVING_CLASS_IDS, UNLABELLED, WORLD_CLASS
 from dino_foresight_ros.compare.label_metrics import DepthMetrics, SegmentationMetrics
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model.encoder import EncoderConfig
+from dino_foresight_ros.recordings._opening import open_recordings
+from dino_foresight_ros.recordings.recording import LABEL_KINDS
 
 from .batches import Batch
 from .budget import Budget, Schedule
 from .checkpoint import RunState
 from .data.augmentation import ClipAugmentation
-from .data.opening import open_recordings
-from .data.recording import LABEL_KINDS
 from .data.split import split_recordings
 from .distributed import Processes
 from .encoder_objective import DenseEncoder, EncoderObjective

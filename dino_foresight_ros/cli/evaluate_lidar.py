@@ -82,7 +82,7 @@ def open_lidar(
     Raises:
         InputError: it names no bag, or something is missing in one.
     """
-    from dino_foresight_ros.training.data.bags import bag_of
+    from dino_foresight_ros.recordings._bags import bag_of
     from dino_foresight_ros.training.evaluation.bag_lidar import LidarOptions
     from dino_foresight_ros.training.evaluation.lidar_depth import LidarDepth
     from dino_foresight_ros.training.evaluation.lidar_scale import ScaleChoice

@@ -1,12 +1,8 @@
 """Recordings to train on and to measure with, from every kind of data."""
 
-from .augmentation import PAPER_AUGMENTATION, ClipAugmentation
-from .bad_files import BadFiles
-from .clips import clip_indices, clip_tolerance_s
-from .datasets import ClipDataset, ImageDataset
-from .drawn import common_label_space
-from .opening import open_recordings
-from .recording import (
+from dino_foresight_ros.recordings._opening import open_recordings
+from dino_foresight_ros.recordings.bad_files import BadFiles
+from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
     EgoMotion,
     FrameLabels,
@@ -16,6 +12,11 @@ from .recording import (
     Recording,
     UnreadableFrame,
 )
+
+from .augmentation import PAPER_AUGMENTATION, ClipAugmentation
+from .clips import clip_indices, clip_tolerance_s
+from .datasets import ClipDataset, ImageDataset
+from .drawn import common_label_space
 from .split import check_disjoint, split_recordings
 
 __all__ = [

@@ -17,8 +17,7 @@ from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import UsageError
-
-from .recording import LABEL_KINDS, LabelledFrame
+from dino_foresight_ros.recordings.recording import LABEL_KINDS, LabelledFrame
 
 Size = tuple[int, int]
 

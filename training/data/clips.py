@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import UsageError
-
-from .recording import NS_PER_S
+from dino_foresight_ros.recordings.recording import NS_PER_S
 
 TOLERANCE = 0.45
 _SPACING_SHARE = 0.75

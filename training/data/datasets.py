@@ -10,6 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.recordings.bad_files import BadFiles
+from dino_foresight_ros.recordings.recording import (
+    LabelledFrame,
+    Recording,
+)
 
 from .augmentation import (
     ClipAugmentation,
@@ -18,13 +23,8 @@ from .augmentation import (
     stack_labels,
     view_images,
 )
-from .bad_files import BadFiles
 from .clips import TOLERANCE, clip_tolerance_s, nearest_frames
 from .drawn import DrawnDataset
-from .recording import (
-    LabelledFrame,
-    Recording,
-)
 
 
 class ClipDataset(DrawnDataset):

@@ -9,10 +9,15 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.recordings.bad_files import BadFiles
+from dino_foresight_ros.recordings.recording import (
+    LabelSpace,
+    Recording,
+    UnreadableFrame,
+    check_kinds,
+)
 
 from .augmentation import ClipAugmentation, Size
-from .bad_files import BadFiles
-from .recording import LabelSpace, Recording, UnreadableFrame, check_kinds
 
 _ATTEMPTS = 100
 

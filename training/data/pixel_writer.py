@@ -12,9 +12,9 @@ import cv2
 from tqdm import tqdm
 
 from dino_foresight_ros.errors import ForesightError, UsageError
-from dino_foresight_ros.training.data.opening import open_recordings
-from dino_foresight_ros.training.data.pixels import bytes_needed, write_pixels
-from dino_foresight_ros.training.data.recording import LABEL_KINDS, Recording
+from dino_foresight_ros.recordings._opening import open_recordings
+from dino_foresight_ros.recordings.pixels import bytes_needed, write_pixels
+from dino_foresight_ros.recordings.recording import LABEL_KINDS, Recording
 
 
 def keep_pixels(

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dino_foresight_ros.errors import InputError, UsageError
-
-from .recording import NS_PER_S, PartOfRecording, Recording
+from dino_foresight_ros.recordings.recording import NS_PER_S, PartOfRecording, Recording
 
 _ENOUGH = 5
 

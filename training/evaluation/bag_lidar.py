@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.recordings._bags import message_files
 from dino_foresight_ros.recordings.bag_reader import BagReader, typestore
 from dino_foresight_ros.recordings.point_cloud import CLOUD_TYPE, cloud_points
 from dino_foresight_ros.recordings.transforms import TransformTree, frame_name, read_transforms
-from dino_foresight_ros.training.data.bags import message_files
 
 DEFAULT_POINTS = "/lidar_top"
 Warn = Callable[[str], None]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.model.heads import UPSCALE
+from dino_foresight_ros.recordings._bags import bag_of
 from dino_foresight_ros.training.data import Recording
-from dino_foresight_ros.training.data.bags import bag_of
 from dino_foresight_ros.training.evaluation.bag_lidar import LidarOptions, Warn
 from dino_foresight_ros.training.evaluation.heads import layers_read
 from dino_foresight_ros.training.evaluation.lidar_scale import (

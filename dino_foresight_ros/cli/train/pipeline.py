@@ -32,7 +32,7 @@ def cut(spec: str, low: float, high: float) -> str:
     Raises:
         UsageError: the text names a part already.
     """
-    from dino_foresight_ros.training.data.spec import parse_spec
+    from dino_foresight_ros.recordings.spec import parse_spec
 
     options = parse_spec(spec).options
     named = [key for key in ("start", "end", "part") if key in options]

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.recordings.recording import PartOfRecording
 from dino_foresight_ros.training.data import (
     BadFiles,
     ClipAugmentation,
@@ -27,7 +28,6 @@ from dino_foresight_ros.training.data import (
     UnreadableFrame,
     open_recordings,
 )
-from dino_foresight_ros.training.data.recording import PartOfRecording
 
 MS = 1_000_000
 EVERYTHING = ClipAugmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5, time_flip=0.5)

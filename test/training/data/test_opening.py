@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.recordings.spec import parse_spec
 from dino_foresight_ros.training.data import open_recordings
-from dino_foresight_ros.training.data.spec import parse_spec
 
 
 def names(*specs: str) -> list[str]:
@@ -191,7 +191,7 @@ def test_a_moved_file_keeps_its_fingerprint(
 
 
 def test_files_of_equal_size_and_time_are_told_apart_by_content(tmp_path: Path) -> None:
-    from dino_foresight_ros.training.data.files import files_identity
+    from dino_foresight_ros.recordings.file_identity import files_identity
 
     prints = []
     for content in (b"a" * 500_000, b"a" * 499_999 + b"b"):

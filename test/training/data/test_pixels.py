@@ -10,10 +10,10 @@ import pytest
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings import pixels as pixels_module
+from dino_foresight_ros.recordings.pixels import bytes_needed, open_pixels, write_pixels
+from dino_foresight_ros.recordings.recording import LabelledFrame, Recording
 from dino_foresight_ros.training.data import LABEL_KINDS, PartOfRecording, open_recordings
-from dino_foresight_ros.training.data import pixels as pixels_module
-from dino_foresight_ros.training.data.pixels import bytes_needed, open_pixels, write_pixels
-from dino_foresight_ros.training.data.recording import LabelledFrame, Recording
 
 SPEC = "synthetic:?seeds=3-4&frames=7&interval=0.1&size=45x80"
 SIZE = (45, 80)

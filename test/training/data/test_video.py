@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
+from dino_foresight_ros.recordings import _video as video_module
 from dino_foresight_ros.recordings import open_source
+from dino_foresight_ros.recordings._video import VideoRecording
 from dino_foresight_ros.training.data import UnreadableFrame, open_recordings
-from dino_foresight_ros.training.data import video as video_module
-from dino_foresight_ros.training.data.video import VideoRecording
 
 
 @pytest.mark.parametrize("name", ["highway.mp4", "street_camera.mp4", "highway_traffic.mp4"])

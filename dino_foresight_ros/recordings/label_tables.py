@@ -18,8 +18,7 @@ from dino_foresight_ros.classes import (
     WORLD_CLASSES,
 )
 from dino_foresight_ros.errors import InputError
-
-from .recording import LabelSpace, UnreadableFrame
+from dino_foresight_ros.recordings.recording import LabelSpace, UnreadableFrame
 
 WORLD_SPACE = LabelSpace(
     class_names=tuple(info.name for info in WORLD_CLASSES),

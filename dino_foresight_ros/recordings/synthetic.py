@@ -13,10 +13,8 @@ import numpy as np
 
 from dino_foresight_ros import synthetic
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.synthetic import World, WorldConfig
-
-from .label_tables import WORLD_SPACE
-from .recording import (
+from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
+from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
     NS_PER_S,
     EgoMotion,
@@ -24,7 +22,8 @@ from .recording import (
     LabelledFrame,
     Recording,
 )
-from .spec import Spec
+from dino_foresight_ros.recordings.spec import Spec
+from dino_foresight_ros.synthetic import World, WorldConfig
 
 # Columns: the axes of the vehicle (x forward, y left, z up) in the camera's optical frame.
 _OPTICAL_FROM_BODY = np.array(

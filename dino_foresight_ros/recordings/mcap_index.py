@@ -9,8 +9,7 @@ from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 from dino_foresight_ros.recordings.bag_salvage import MCAP_MAGIC, decompress
-
-from .recording import NS_PER_S
+from dino_foresight_ros.recordings.recording import NS_PER_S
 
 NO_CHUNK = -1
 _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0x04, 0x05, 0x06, 0x0F

@@ -16,11 +16,14 @@ import numpy as np
 from dino_foresight_ros.classes import CAMVID_TO_WORLD, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.images import IMAGE_SUFFIXES
-
-from .label_tables import LabelTable
-from .labelled_pictures import LabelFiles, LabelledPictures, picture_size
-from .recording import NS_PER_S, LabelSpace, Recording
-from .spec import Spec
+from dino_foresight_ros.recordings.label_tables import LabelTable
+from dino_foresight_ros.recordings.labelled_pictures import (
+    LabelFiles,
+    LabelledPictures,
+    picture_size,
+)
+from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording
+from dino_foresight_ros.recordings.spec import Spec
 
 FRAME_RATE_HZ = 30.0
 CLASS_NAMES = tuple(CAMVID_TO_WORLD)

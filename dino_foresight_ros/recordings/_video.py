@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.containers import describe_cut
+from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.opencv import cv2
+from dino_foresight_ros.recordings.recording import LabelledFrame, Recording, UnreadableFrame
 from dino_foresight_ros.recordings.source import Window
 from dino_foresight_ros.recordings.video import VideoSource
-
-from .files import files_identity
-from .recording import LabelledFrame, Recording, UnreadableFrame
 
 _CACHE_BYTES = 64 << 20
 _NS_PER_MS = 1_000_000

@@ -19,13 +19,17 @@ from pathlib import Path
 
 import numpy as np
 
-from dino_foresight_ros.classes import CITYSCAPES_TO_WORLD
+from dino_foresight_ros.classes import CITYSCAPES_CLASSES, CITYSCAPES_TO_WORLD
 from dino_foresight_ros.errors import InputError
-
-from .label_tables import LabelTable
-from .labelled_pictures import DisparityCamera, LabelFiles, LabelledPictures, picture_size
-from .recording import NS_PER_S, LabelSpace, Recording
-from .spec import Spec
+from dino_foresight_ros.recordings.label_tables import LabelTable
+from dino_foresight_ros.recordings.labelled_pictures import (
+    DisparityCamera,
+    LabelFiles,
+    LabelledPictures,
+    picture_size,
+)
+from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording
+from dino_foresight_ros.recordings.spec import Spec
 
 FRAME_RATE_HZ = 17.0
 PAPER_INTERVALS_S = (2 / FRAME_RATE_HZ, 3 / FRAME_RATE_HZ, 4 / FRAME_RATE_HZ)
@@ -39,13 +43,12 @@ _SNIPPET_GAP = 10
 _NAME = re.compile(r"((.+)_\d{6})_(\d{6})_leftImg8bit\.(?:png|jpg)")
 
 
-def cityscapes_space() -> LabelSpace:
-    """Return the 19 training classes."""
-    # Here, because the model package loads timm, which no other data needs.
-    from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
-
-    task = cityscapes_segmentation()
-    return LabelSpace(task.class_names, task.palette, task.moving)
+CITYSCAPES_SPACE = LabelSpace(
+    class_names=tuple(info.name for info in CITYSCAPES_CLASSES),
+    palette=tuple(info.color for info in CITYSCAPES_CLASSES),
+    moving=tuple(index for index, info in enumerate(CITYSCAPES_CLASSES) if info.is_moving),
+)
+"""The 19 training classes."""
 
 
 def is_cityscapes(path: Path) -> bool:
@@ -88,7 +91,7 @@ def _pictures_folder(path: Path) -> Path | None:
 def _tables(spec: Spec) -> tuple[LabelTable, LabelTable]:
     """Return the tables for label ids and for training ids."""
     ignore = spec.choice("unknown", ("refuse", "ignore"), "refuse") == "ignore"
-    space = cityscapes_space()
+    space = CITYSCAPES_SPACE
     by_id = {label: index for index, label in enumerate(_TRAIN_IDS)}
     # The labels' own list has further ids, such as the ego vehicle, that are not trained on.
     others = [label for label in range(_LAST_LABEL_ID + 1) if label not in by_id]

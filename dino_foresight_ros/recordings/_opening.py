@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
+from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.bag_salvage import BAG_SUFFIXES
+from dino_foresight_ros.recordings.camvid import is_camvid, open_camvid
+from dino_foresight_ros.recordings.cityscapes import is_cityscapes, open_cityscapes
 from dino_foresight_ros.recordings.folder import natural_key
 from dino_foresight_ros.recordings.images import IMAGE_SUFFIXES
+from dino_foresight_ros.recordings.nuscenes.recordings import is_nuscenes, open_nuscenes
 from dino_foresight_ros.recordings.opening import check_exists
-
-from .bad_files import BadFiles
-from .camvid import is_camvid, open_camvid
-from .cityscapes import is_cityscapes, open_cityscapes
-from .nuscenes import is_nuscenes, open_nuscenes
-from .recording import NS_PER_S, PartOfRecording, Recording
-from .spec import Part, Spec, check_keys, parse_spec, part_of
+from dino_foresight_ros.recordings.recording import NS_PER_S, PartOfRecording, Recording
+from dino_foresight_ros.recordings.spec import Part, Spec, check_keys, parse_spec, part_of
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv")
 MAX_BAD = 20
@@ -67,7 +66,7 @@ def open_recordings(
 
 def _open(spec: Spec, warn: Warn, bad: BadFiles) -> list[Recording]:
     if spec.kind == "synthetic":
-        from .synthetic import open_synthetic
+        from dino_foresight_ros.recordings.synthetic import open_synthetic
 
         return open_synthetic(spec)
     check_exists(spec.path)
@@ -86,19 +85,19 @@ def _open_kind(kind: str, spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> 
     if kind == "nuscenes":
         return open_nuscenes(spec, warn, bad)
     if kind == "pixels":
-        from .pixels import open_pixels
+        from dino_foresight_ros.recordings.pixels import open_pixels
 
         return open_pixels(path)
     if kind == "folder":
-        from .folder import open_folder
+        from dino_foresight_ros.recordings._folder import open_folder
 
         return open_folder(path, _name(path), spec.number("rate", None), warn)
     try:
         if kind == "bag":
-            from .bags import open_bag
+            from dino_foresight_ros.recordings._bags import open_bag
 
             return open_bag(path, _name(path), spec.names("topic"), warn)
-        from .video import open_video
+        from dino_foresight_ros.recordings._video import open_video
 
         return [open_video(path, _name(path), warn)]
     except OSError as error:

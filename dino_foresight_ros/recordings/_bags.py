@@ -12,12 +12,22 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag import choose_topic, image_topics
+from dino_foresight_ros.recordings.bag_index import (
+    CompressedBag,
+    MessageFiles,
+    MessageIndex,
+    storage_files,
+)
 from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic, typestore
+from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.images import ImageDecodeError, decode_message
-
-from .bag_index import CompressedBag, MessageFiles, MessageIndex, storage_files
-from .files import files_identity
-from .recording import NS_PER_S, LabelledFrame, PartOfRecording, Recording, UnreadableFrame
+from dino_foresight_ros.recordings.recording import (
+    NS_PER_S,
+    LabelledFrame,
+    PartOfRecording,
+    Recording,
+    UnreadableFrame,
+)
 
 # A stamp that is earlier than the one before by more than this begins a new recording: a clock that
 # was set back, or a second run in one bag. Smaller steps back are messages out of order.

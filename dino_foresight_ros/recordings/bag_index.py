@@ -22,8 +22,14 @@ from numpy.typing import NDArray
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_salvage import BAG_SUFFIXES, MCAP_MAGIC, SQLITE_MAGIC
 from dino_foresight_ros.recordings.folder import natural_key
-
-from .mcap_index import NO_CHUNK, STAMP_BYTES, McapIndex, Row, chunk_content, header_stamp_ns
+from dino_foresight_ros.recordings.mcap_index import (
+    NO_CHUNK,
+    STAMP_BYTES,
+    McapIndex,
+    Row,
+    chunk_content,
+    header_stamp_ns,
+)
 
 _KEPT_BYTES = 64 << 20
 

@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.json_tables import table_rows
-
-from .bad_files import BadFiles
-from .labelled_pictures import LabelFiles, LabelledPictures
-from .nuscenes_ego import Pose, ego_motion
-from .recording import Recording
-from .spec import Spec
+from dino_foresight_ros.recordings.labelled_pictures import LabelFiles, LabelledPictures
+from dino_foresight_ros.recordings.nuscenes.ego_motion import Pose, ego_motion
+from dino_foresight_ros.recordings.recording import Recording
+from dino_foresight_ros.recordings.spec import Spec
 
 DEFAULT_CAMERA = "CAM_FRONT"
 _NS_PER_US = 1000

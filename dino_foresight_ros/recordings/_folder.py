@@ -8,18 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.folder import FolderSource
 from dino_foresight_ros.recordings.images import ImageDecodeError, decode_picture
-from dino_foresight_ros.recordings.source import Window
-
-from .files import files_identity
-from .recording import (
+from dino_foresight_ros.recordings.recording import (
     FrameLabels,
     LabelledFrame,
     LabelSpace,
     Recording,
     UnreadableFrame,
 )
+from dino_foresight_ros.recordings.source import Window
 
 
 class PictureRecording(Recording):

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dino_foresight_ros.errors import InputError
-
-from .files import files_identity
-from .folder import PictureRecording
-from .label_tables import LabelTable, read_class_ids, read_label_picture
-from .recording import EgoMotion, FrameLabels, UnreadableFrame
+from dino_foresight_ros.recordings._folder import PictureRecording
+from dino_foresight_ros.recordings.file_identity import files_identity
+from dino_foresight_ros.recordings.label_tables import (
+    LabelTable,
+    read_class_ids,
+    read_label_picture,
+)
+from dino_foresight_ros.recordings.recording import EgoMotion, FrameLabels, UnreadableFrame
 
 
 @dataclass(frozen=True)

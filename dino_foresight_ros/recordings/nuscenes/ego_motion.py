@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-
-from .recording import NS_PER_S, EgoMotion
+from dino_foresight_ros.recordings.recording import NS_PER_S, EgoMotion
 
 # Values further away in time than this from a message are unknown (messages come at 2 Hz or more).
 _MAX_GAP_S = 1.0

@@ -23,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dino_foresight_ros.errors import ForesightError, InputError
-from dino_foresight_ros.training.data.files import files_identity
-from dino_foresight_ros.training.data.recording import (
+from dino_foresight_ros.recordings.file_identity import files_identity
+from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
     FrameLabels,
     LabelledFrame,
