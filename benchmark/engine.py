@@ -158,7 +158,7 @@ def run(case: Case) -> Result:
     device = resolve_device(case.device)
     dtype = resolve_dtype(case.dtype, device)
     bundle = build(case.size).to(device, dtype)
-    engine = Foresight(bundle, steps=case.steps, wanted=_wanted(case.outputs))
+    engine = Foresight(bundle, steps=case.steps, outputs=_wanted(case.outputs))
     result = Result(case, machine(device))
     plain = PlainWay(build(case.size).to(device), case.steps, case.outputs) if case.plain else None
     _alternate(engine, plain, case, result)

@@ -9,7 +9,7 @@ import numpy as np
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.runtime.context import Arrival
 from dino_foresight_ros.runtime.forecast import Forecast
-from dino_foresight_ros.runtime.wanted import Wanted, is_whole
+from dino_foresight_ros.runtime.request import OutputRequest, is_whole
 
 
 class CameraFrame(NamedTuple):
@@ -18,12 +18,12 @@ class CameraFrame(NamedTuple):
     Attributes:
         image: (H, W, 3) uint8 RGB.
         stamp_ns: nanoseconds.
-        wanted: outputs to compute of this camera; the engine's own when None.
+        request: what to compute from it; the engine's own request when None.
     """
 
     image: np.ndarray
     stamp_ns: int
-    wanted: Wanted | None = None
+    request: OutputRequest | None = None
 
 
 class CameraResult(NamedTuple):

@@ -7,6 +7,7 @@ intervals before it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -124,6 +125,43 @@ class ContextRule:
         """The context's indices into rising stamps, oldest first; None where one is missing."""
         chosen = [index for index in self.nearest(stamps_ns) if index is not None]
         return chosen[::-1] if len(chosen) == self.frames else None
+
+    def needed(
+        self, newest_ns: int, waiting_ns: Sequence[int], held_ns: Sequence[int]
+    ) -> list[int]:
+        """Choose the frames to encode before the newest one, for its context and those to come.
+
+        Args:
+            newest_ns: stamp of the frame that is to be forecast next.
+            waiting_ns: stamps of older frames that could be encoded.
+            held_ns: rising stamps of the frames that are encoded already.
+
+        Returns:
+            Indices into `waiting_ns`, by rising stamp.
+        """
+        # A frame older than the newest encoded one would come too late.
+        usable = [
+            index
+            for index, stamp in enumerate(waiting_ns)
+            if stamp < newest_ns and (not held_ns or stamp > held_ns[-1])
+        ]
+        chosen: list[int] = []
+        for k in range(self.frames - 1, 0, -1):
+            target_ns = newest_ns - k * self.interval_ns
+            if any(abs(stamp - target_ns) <= self.tolerance_ns for stamp in held_ns):
+                continue
+            # Also while other holes stay open: the contexts that follow will need it.
+            nearest = min(usable, key=lambda i: abs(waiting_ns[i] - target_ns), default=None)
+            if nearest is not None and abs(waiting_ns[nearest] - target_ns) <= self.tolerance_ns:
+                chosen.append(nearest)
+        # Contexts to come are centred elsewhere: no instant may be left without a frame within
+        # the tolerance, as long as there is one to be had.
+        covered = [newest_ns, *held_ns, *(waiting_ns[index] for index in chosen)]
+        for index in usable:
+            if all(abs(waiting_ns[index] - stamp) > self.tolerance_ns for stamp in covered):
+                chosen.append(index)
+                covered.append(waiting_ns[index])
+        return sorted(chosen, key=lambda index: waiting_ns[index])
 
 
 class FeatureBuffer:

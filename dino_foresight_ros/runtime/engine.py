@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,13 +14,7 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.forecasters.masked import Forecaster, rollout_passes
 from dino_foresight_ros.model.heads import Head
-from dino_foresight_ros.outputs import (
-    FEATURES,
-    MAX_OUTPUT_SIDE,
-    MAX_STEPS,
-    outputs_of_heads,
-    outputs_of_step_0,
-)
+from dino_foresight_ros.outputs import FEATURES, MAX_STEPS, outputs_of_heads, outputs_of_step_0
 from dino_foresight_ros.runtime.acceleration import Accelerated
 from dino_foresight_ros.runtime.camera_frame import (
     CameraFrame,
@@ -32,16 +26,8 @@ from dino_foresight_ros.runtime.context import Arrival, ContextRule, FeatureBuff
 from dino_foresight_ros.runtime.decoder import Decoder, Maps, Wish
 from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
+from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
 from dino_foresight_ros.runtime.second_lane import SecondLane
-from dino_foresight_ros.runtime.wanted import (
-    Wanted,
-    check_wanted,
-    is_whole,
-    names_by_step,
-    names_of_seen,
-)
-
-OutputSize = tuple[int, int] | Literal["input"] | None
 
 
 class Foresight:
@@ -55,7 +41,7 @@ class Foresight:
         self,
         bundle: Bundle,
         steps: int = 3,
-        wanted: Wanted | None = None,
+        outputs: Outputs | None = None,
         output_size: OutputSize = None,
         rule: ContextRule | None = None,
         acceleration: str = "none",
@@ -67,8 +53,8 @@ class Foresight:
         Args:
             bundle: the model; it stays as it is (heads are copied and their batch norm folded).
             steps: how many future frames, 1 to 16.
-            wanted: outputs that `update` computes unless told otherwise; every head when None.
-            output_size: (H, W) of the maps, or "input" for that of each frame; patch grid x 8
+            outputs: what is computed of a frame without a request; every head's when None.
+            output_size: of their maps, (H, W), or "input" for that of each frame; patch grid x 8
                 when None.
             rule: how context frames are chosen; from the bundle's frame interval when None.
             acceleration: "none", "compile" or "cudagraphs"; compiled here, for one camera and for
@@ -84,10 +70,14 @@ class Foresight:
             ForesightError: compiling failed.
         """
         self.bundle = bundle
-        self.output_size = output_size
         self.rule = rule or ContextRule.for_interval(bundle.context_frames, bundle.frame_interval_s)
-        self.steps = steps
-        self._wanted = self._check_wanted(self.available if wanted is None else wanted)
+        if not is_whole(steps) or not 1 <= steps <= MAX_STEPS:
+            raise UsageError(f"steps is {steps!r}; it must be a whole number from 1 to {MAX_STEPS}")
+        self.steps = int(steps)
+        """Most future frames per forecast."""
+        self._request = self._checked(
+            OutputRequest(self.available if outputs is None else outputs, output_size)
+        )
         self._buffers: dict[str, FeatureBuffer] = {}
         self.last_drop: str | None = None
         self.last_arrival: Arrival | None = None
@@ -125,35 +115,6 @@ class Foresight:
         return self._decoder.heads
 
     @property
-    def steps(self) -> int:
-        """Future frames per forecast; may be set between updates."""
-        return self._steps
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        if not is_whole(value) or not 1 <= value <= MAX_STEPS:
-            raise UsageError(f"steps is {value!r}; it must be a whole number from 1 to {MAX_STEPS}")
-        self._steps = int(value)
-
-    @property
-    def output_size(self) -> OutputSize:
-        """(H, W) of the maps, "input" or None (patch grid x 8); may be set between updates."""
-        return self._output_size
-
-    @output_size.setter
-    def output_size(self, value: OutputSize) -> None:
-        if value not in (None, "input") and (
-            not isinstance(value, tuple)
-            or len(value) != 2
-            or not all(is_whole(side) and 1 <= side <= MAX_OUTPUT_SIDE for side in value)
-        ):
-            raise UsageError(
-                f"output_size is {value!r}; it must be (height, width) of 1 to {MAX_OUTPUT_SIDE} "
-                'pixels, "input", or None for patch grid x 8'
-            )
-        self._output_size = value
-
-    @property
     def available(self) -> frozenset[str]:
         """Outputs that the bundle's heads can give, features aside."""
         return outputs_of_heads(self.bundle.heads)
@@ -164,16 +125,32 @@ class Foresight:
         layered = {name for name, read in self.bundle.inputs.items() if read.layers}
         return outputs_of_step_0(self.available, layered)
 
-    def _check_wanted(self, wanted: Wanted) -> Wanted:
+    def _checked(self, request: OutputRequest) -> OutputRequest:
         features = {FEATURES}
-        of_seen = self.available_of_seen | features
-        return check_wanted(wanted, self.available | features, self.steps, of_seen)
+        request.check(self.available | features, self.available_of_seen | features, self.steps)
+        return request
 
     def reset(self, camera: str | None = None) -> None:
         """Drop the context of one camera, or of all."""
         for name, buffer in self._buffers.items():
             if camera in (None, name):
                 buffer.clear()
+
+    def needed(self, camera: str, newest_ns: int, waiting_ns: Sequence[int]) -> list[int]:
+        """Choose the frames to encode before a camera's newest one, for its context.
+
+        Args:
+            camera: whose frames these are.
+            newest_ns: stamp of the frame that is to be forecast next.
+            waiting_ns: stamps of older frames that could be encoded.
+
+        Returns:
+            Indices into `waiting_ns`, by rising stamp: frames that fill holes of the newest
+            frame's context, or would leave holes in later ones.
+        """
+        buffer = self._buffers.get(camera)
+        held_ns = () if buffer is None else buffer.stamps_ns
+        return self.rule.needed(newest_ns, waiting_ns, held_ns)
 
     def context_of(self, camera: str) -> str:
         """Filling of a camera's context, such as "2/4 frames"."""
@@ -186,19 +163,19 @@ class Foresight:
         return max(map(self.context_of, self._buffers or [""]), key=lambda s: int(s.split("/")[0]))
 
     def update(
-        self, image: np.ndarray, stamp_ns: int, wanted: Wanted | None = None, camera: str = ""
+        self, image: np.ndarray, stamp_ns: int, outputs: Outputs | None = None, camera: str = ""
     ) -> Forecast | None:
         """Take a frame and forecast from it.
 
         Args:
             image: (H, W, 3) uint8 RGB, any size; it may change between frames.
             stamp_ns: the frame's stamp, nanoseconds.
-            wanted: outputs to compute this time; the engine's own when None.
+            outputs: what to compute this time; the engine's own when None.
             camera: whose context this frame belongs to.
 
         Returns:
             The forecast, or None; then `last_drop` says why: "context_filling",
-            "duplicate_stamp", "out_of_order", or "unwanted" (no output is wanted; the context
+            "duplicate_stamp", "out_of_order", or "unwanted" (no output is requested; the context
             is kept all the same).
 
         Raises:
@@ -206,7 +183,8 @@ class Foresight:
             ModelOutputError: the model gave NaN; the context is dropped.
             DeviceMemoryError: no memory, also after freeing what was unused.
         """
-        result = self.update_cameras({camera: CameraFrame(image, stamp_ns, wanted)})[camera]
+        request = None if outputs is None else replace(self._request, outputs=outputs)
+        result = self.update_cameras({camera: CameraFrame(image, stamp_ns, request)})[camera]
         self.last_drop, self.last_arrival = result.drop, result.arrival
         if result.error is not None:
             raise result.error
@@ -223,12 +201,12 @@ class Foresight:
             camera -> what became of its frame.
 
         Raises:
-            UsageError: outputs are wanted that do not exist.
+            UsageError: outputs are requested that do not exist.
             DeviceMemoryError: no memory, also after freeing what was unused.
         """
         started = time.perf_counter()
-        wanted = {
-            name: self._wanted if frame.wanted is None else self._check_wanted(frame.wanted)
+        requests = {
+            name: self._request if frame.request is None else self._checked(frame.request)
             for name, frame in frames.items()
         }
         results = {name: self._examine(name, frame) for name, frame in frames.items()}
@@ -238,13 +216,15 @@ class Foresight:
             retry_out_of_memory(lambda: self._fill(fresh, frames))
         by_steps: dict[int, dict[str, Wish]] = {}
         for name in fresh:
-            names, seen = names_by_step(wanted[name], self.steps), names_of_seen(wanted[name])
+            request = requests[name].sized_for(frames[name].image.shape[:2])
+            names = [request.of_step(k + 1) for k in range(request.last_step(self.steps))]
             if self._buffers[name].context_stamps() is None:
                 results[name] = results[name]._replace(drop="context_filling")
-            elif not names and not seen:
+            elif request.is_empty:
                 results[name] = results[name]._replace(drop="unwanted")
             else:
-                wish = Wish(names, self._size_of(frames[name].image), seen)
+                assert request.size != "input"
+                wish = Wish(names, request.size, request.of_step(0))
                 by_steps.setdefault(len(names), {})[name] = wish
         for wishes in by_steps.values():
             for name, outcome in self._forecast(wishes, started).items():
@@ -263,10 +243,6 @@ class Foresight:
         buffer = self._buffers.get(camera)
         arrival = Arrival.APPEND if buffer is None else buffer.arrival(frame.stamp_ns)
         return CameraResult(drop=None if arrival.accepted else arrival.value, arrival=arrival)
-
-    def _size_of(self, image: np.ndarray) -> tuple[int, int] | None:
-        size = self._output_size
-        return (image.shape[0], image.shape[1]) if isinstance(size, str) else size
 
     def _fill(self, cameras: list[str], frames: Mapping[str, CameraFrame]) -> None:
         """Encode the new frames in one pass and put their PCA features into the buffers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,13 +11,15 @@ import numpy as np
 from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.mailbox import Frame, Rule
-from dino_foresight_ros.runtime.wanted import Wanted
+from dino_foresight_ros.runtime.request import OutputRequest
 
 
 class Engine(Protocol):
     """What the worker needs of `Foresight`."""
 
     def update_cameras(self, frames: Mapping[str, CameraFrame]) -> Mapping[str, CameraResult]: ...
+
+    def needed(self, camera: str, newest_ns: int, waiting_ns: Sequence[int]) -> list[int]: ...
 
     def reset(self) -> None: ...
 
@@ -36,8 +38,7 @@ class Hooks:
 
     Attributes:
         decode: frame -> (H, W, 3) uint8 RGB; InputError for a bad one.
-        wanted: camera -> names of the outputs that somebody wants of it now, for all steps or by
-            step; nothing in it when nobody wants any, None for all.
+        request: camera -> what somebody wants of it now; None for all outputs.
         on_forecast: takes each result and its frame, and publishes it.
         on_drop: takes each given-up frame and the reason.
         on_error: takes a frame that failed, the reason and the exception.
@@ -45,7 +46,7 @@ class Hooks:
     """
 
     decode: Callable[[Frame], np.ndarray]
-    wanted: Callable[[str], Wanted | None]
+    request: Callable[[str], OutputRequest | None]
     on_forecast: Callable[[Forecast, Frame], None]
     on_drop: Callable[[Frame, str], None] = lambda frame, reason: None
     on_error: Callable[[Frame, str, Exception], None] = lambda frame, reason, error: None

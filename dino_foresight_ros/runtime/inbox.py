@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from dino_foresight_ros.runtime.grouping import Group, Grouper
@@ -62,25 +63,25 @@ class Inbox:
         """Whether a batch can be taken."""
         return any(mailbox.newest is not None for mailbox in self._mailboxes.values())
 
-    def take(self, encoded_ns: Mapping[str, list[int]]) -> Batch:
+    def take(self, needed: Callable[[str, int, Sequence[int]], list[int]]) -> Batch:
         """Take the newest frame of each camera, with what its context needs.
 
         Args:
-            encoded_ns: camera -> stamps that its context holds already, rising.
+            needed: chooses among waiting frames, as `Foresight.needed` does.
         """
         newest: Group = []
         useless: list[Frame] = []
-        needed: list[list[Frame]] = []
+        fills: list[list[Frame]] = []
         for camera, mailbox in self._mailboxes.items():
             if mailbox.newest is None:
                 continue
-            frame, fill, left = mailbox.take(encoded_ns.get(camera, []))
+            frame, fill, left = mailbox.take(partial(needed, camera))
             newest.append(frame)
-            needed.append(fill)
+            fills.append(fill)
             useless += left
-        rounds = range(max(map(len, needed), default=0))
+        rounds = range(max(map(len, fills), default=0))
         # Counted from the newest, so that each context is complete as soon as its turn comes.
-        fill_groups = [[fill[-1 - i] for fill in needed if i < len(fill)] for i in reversed(rounds)]
+        fill_groups = [[fill[-1 - i] for fill in fills if i < len(fill)] for i in reversed(rounds)]
         return Batch(newest, fill_groups, useless)
 
     def clear(self) -> list[Frame]:

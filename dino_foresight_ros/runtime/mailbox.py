@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -88,51 +89,30 @@ class Mailbox:
         self._kept.append(frame)
         return []
 
-    def take(self, encoded_ns: list[int]) -> tuple[Frame, list[Frame], list[Frame]]:
+    def take(
+        self, needed: Callable[[int, Sequence[int]], list[int]]
+    ) -> tuple[Frame, list[Frame], list[Frame]]:
         """Take the newest frame out; there must be one.
 
         Args:
-            encoded_ns: stamps that the engine's context holds already.
+            needed: (stamp of the newest frame, stamps of the kept ones before it) -> indices of
+                those that the engine should encode first.
 
         Returns:
-            The newest frame; kept frames that fill holes of its context, oldest first; kept
-            frames that are of no use any more.
+            The newest frame; kept frames that are needed before it, oldest first; kept frames that
+            are of no use any more.
         """
         assert self.newest is not None
         newest = self.newest
         kept = [frame for frame in self._kept if frame.stamp_ns < newest.stamp_ns]
         self._kept = [frame for frame in self._kept if frame.stamp_ns >= newest.stamp_ns]
         self.newest = None
-        needed = self._fill_holes(newest.stamp_ns, kept, encoded_ns)
-        return newest, needed, [frame for frame in kept if frame not in needed]
+        chosen = needed(newest.stamp_ns, [frame.stamp_ns for frame in kept])
+        useless = [frame for index, frame in enumerate(kept) if index not in chosen]
+        return newest, [kept[index] for index in chosen], useless
 
     def clear(self) -> list[Frame]:
         """Take everything out."""
         left = [*self._kept, *([self.newest] if self.newest is not None else [])]
         self.newest, self._kept = None, []
         return left
-
-    def _fill_holes(self, newest_ns: int, kept: list[Frame], encoded_ns: list[int]) -> list[Frame]:
-        chosen: list[Frame] = []
-        # A frame older than what the engine has seen would come too late.
-        usable = [f for f in kept if not encoded_ns or f.stamp_ns > encoded_ns[-1]]
-        for k in range(self.rule.frames - 1, 0, -1):
-            target_ns = newest_ns - k * self.rule.interval_ns
-            if any(abs(stamp - target_ns) <= self.rule.tolerance_ns for stamp in encoded_ns):
-                continue
-            # Also while other holes stay open: the contexts that follow will need it.
-            near = [f for f in usable if abs(f.stamp_ns - target_ns) <= self.rule.tolerance_ns]
-            if near:
-                chosen.append(_nearest(near, target_ns))
-        # Contexts to come are centred elsewhere: no instant may be left without a frame within
-        # the tolerance, as long as there is one to be had.
-        covered = [newest_ns, *encoded_ns, *(f.stamp_ns for f in chosen)]
-        for frame in usable:
-            if all(abs(frame.stamp_ns - stamp) > self.rule.tolerance_ns for stamp in covered):
-                chosen.append(frame)
-                covered.append(frame.stamp_ns)
-        return sorted(chosen, key=lambda frame: frame.stamp_ns)
-
-
-def _nearest(frames: list[Frame], target_ns: int) -> Frame:
-    return min(frames, key=lambda frame: abs(frame.stamp_ns - target_ns))

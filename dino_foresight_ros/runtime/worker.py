@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dino_foresight_ros.errors import InputError
@@ -15,21 +14,21 @@ from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.hooks import Engine, Hooks
 from dino_foresight_ros.runtime.inbox import Inbox
 from dino_foresight_ros.runtime.mailbox import SUPERSEDED, Frame
+from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.statistics import FrameCounter, LatencyWindow, RateMeter
-from dino_foresight_ros.runtime.wanted import Wanted, is_nothing
 
 __all__ = ["NOTHING", "THREAD_NAME", "Engine", "ForecastWorker", "Hooks"]
 
 THREAD_NAME = "foresight-worker"
-NOTHING: Mapping[int, frozenset[str]] = {}
-"""Wanted outputs of a frame that only fills the context."""
+NOTHING = OutputRequest(frozenset())
+"""Of a frame that only fills the context."""
 
 
 class _Task(NamedTuple):
-    """A frame, what is wanted of it, and what it counts as when that is nothing."""
+    """A frame, what is requested of it, and what it counts as when that is nothing."""
 
     frame: Frame
-    wanted: Wanted | None
+    request: OutputRequest | None
     reason_of_nothing: str
 
 
@@ -79,7 +78,6 @@ class ForecastWorker:
         self._hooks = hooks
         self._condition = threading.Condition()
         self._inbox = Inbox(engine.rule, grouper)
-        self._encoded_ns: dict[str, list[int]] = {}  # stamps of each camera's context, rising
         self._session: int | None = None  # None while stopped; a frame belongs to one session
         self._sessions = 0
         self._reset_asked = False
@@ -191,10 +189,8 @@ class ForecastWorker:
         with self._condition:
             reset, self._reset_asked = self._reset_asked, False
             if reset:
-                self._encoded_ns.clear()
-            batch = self._inbox.take(self._encoded_ns)
-        if reset:
-            self._engine.reset()
+                self._engine.reset()
+            batch = self._inbox.take(self._engine.needed)
         for frame in batch.useless:
             self._drop(frame, frame.unused)
         tasks = {frame.camera: self._task(frame) for frame in batch.newest}
@@ -209,12 +205,12 @@ class ForecastWorker:
     def _task(self, frame: Frame) -> _Task:
         if self._hooks.too_old(frame):
             return _Task(frame, NOTHING, "too_old")
-        return _Task(frame, self._hooks.wanted(frame.camera), "unwanted")
+        return _Task(frame, self._hooks.request(frame.camera), "unwanted")
 
     def _fill_task(self, frame: Frame, newest: _Task) -> _Task | None:
         """Encode a replaced frame for the newest one's context, where that is worth it."""
         is_asked_for = self.fill_context or frame.unused != SUPERSEDED
-        if is_asked_for and not _is_nothing(newest.wanted):
+        if is_asked_for and not _is_empty(newest.request):
             return _Task(frame, NOTHING, "context_only")
         self._drop(frame, frame.unused)
         return None
@@ -234,7 +230,7 @@ class ForecastWorker:
         for task in going:
             result = results[task.frame.camera]
             if isinstance(result.error, InputError):
-                self._fail(task.frame, "bad_image", result.error, keep_context=True)
+                self._fail(task.frame, "bad_image", result.error)
             elif result.error is not None:
                 self._fail(task.frame, getattr(result.error, "drop_reason", "error"), result.error)
             else:
@@ -246,26 +242,27 @@ class ForecastWorker:
         if session != self._session:
             self._drop(frame, "inactive")
             return None
-        is_unwanted = task.reason_of_nothing == "unwanted" and _is_nothing(task.wanted)
+        is_unwanted = task.reason_of_nothing == "unwanted" and _is_empty(task.request)
         if is_unwanted and self.grouper is not None:
             # Of several cameras, one that nobody listens to must not slow down the others.
             self._drop(frame, "unwanted")
             return None
         try:
-            return CameraFrame(self._hooks.decode(frame), frame.stamp_ns, task.wanted)
+            return CameraFrame(self._hooks.decode(frame), frame.stamp_ns, task.request)
         except InputError as error:
-            self._fail(frame, "bad_image", error, keep_context=True)
+            self._fail(frame, "bad_image", error)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
-            self._fail(frame, "error", error, keep_context=True)
+            self._fail(frame, "error", error)
         return None
 
     def _finish(self, task: _Task, result: CameraResult, session: int) -> None:
         """Publish a frame's forecast, or say why there is none."""
         frame = task.frame
-        noted = self._note_arrival(frame, result.arrival)
         if result.forecast is None:
-            of_wanted = task.reason_of_nothing if _is_nothing(task.wanted) else result.drop
-            self._drop(frame, noted or of_wanted or "context_filling")
+            reason = task.reason_of_nothing if _is_empty(task.request) else result.drop
+            if result.arrival in (Arrival.DUPLICATE, Arrival.OUT_OF_ORDER, Arrival.TIME_JUMP):
+                reason = result.arrival.value  # it broke the context, or is not in it
+            self._drop(frame, reason or "context_filling")
             return
         if session != self._session:
             self._drop(frame, "inactive")
@@ -273,7 +270,7 @@ class ForecastWorker:
         try:
             self._hooks.on_forecast(result.forecast, frame)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
-            self._fail(frame, "error", error, keep_context=True)
+            self._fail(frame, "error", error)
             return
         done_s = time.monotonic()
         self.latency.add(done_s - frame.received_s)
@@ -281,24 +278,7 @@ class ForecastWorker:
         self.output_rate_of[frame.camera].tick(done_s)
         self.counter.forecast(frame.camera)
 
-    def _note_arrival(self, frame: Frame, arrival: Arrival | None) -> str | None:
-        """Keep book of the engine's context; the reason when the frame broke it or is not in it."""
-        if arrival in (Arrival.DUPLICATE, Arrival.OUT_OF_ORDER):
-            return arrival.value
-        encoded = self._encoded_ns.get(frame.camera, [])
-        if arrival in (Arrival.GAP, Arrival.TIME_JUMP):
-            encoded = []
-        oldest_ns = frame.stamp_ns - self._engine.rule.span_ns
-        kept = [stamp for stamp in encoded if oldest_ns <= stamp < frame.stamp_ns]
-        self._encoded_ns[frame.camera] = [*kept, frame.stamp_ns]
-        return "time_jump" if arrival is Arrival.TIME_JUMP else None
-
-    def _fail(
-        self, frame: Frame, reason: str, error: Exception, keep_context: bool = False
-    ) -> None:
-        """Drop a frame for an error; unless `keep_context`, its context is not known any more."""
-        if not keep_context:
-            self._encoded_ns.pop(frame.camera, None)
+    def _fail(self, frame: Frame, reason: str, error: Exception) -> None:
         self._hooks.on_error(frame, reason, error)
         self._drop(frame, reason)
 
@@ -307,5 +287,5 @@ class ForecastWorker:
         self._hooks.on_drop(frame, reason)
 
 
-def _is_nothing(wanted: Wanted | None) -> bool:
-    return wanted is not None and is_nothing(wanted)
+def _is_empty(request: OutputRequest | None) -> bool:
+    return request is not None and request.is_empty

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from dino_foresight_ros.runtime.context import Arrival, ContextRule, FeatureBuff
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.mailbox import Frame
-from dino_foresight_ros.runtime.wanted import is_nothing
+from dino_foresight_ros.runtime.request import OutputRequest, Outputs
 from dino_foresight_ros.runtime.worker import ForecastWorker, Hooks
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
@@ -25,6 +25,10 @@ IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 def forecast_at(stamp_ns: int) -> Forecast:
     return Forecast(stamp_ns, (stamp_ns,), 0.2, (), "fake", False, 0.0)
+
+
+def request_of(outputs: Outputs | None) -> OutputRequest | None:
+    return None if outputs is None else OutputRequest(outputs)
 
 
 class FakeEngine:
@@ -38,8 +42,9 @@ class FakeEngine:
         self.fill = fill
         self.duration_s = duration_s
         self.seen: list[int] = []
-        self.wanted: list[Any] = []
+        self.requests: list[OutputRequest | None] = []
         self.resets = 0
+        self.encoded: dict[str, list[int]] = {}
         self.entered = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
@@ -53,20 +58,28 @@ class FakeEngine:
 
     def update(self, camera: str, frame: CameraFrame) -> CameraResult:
         self.seen.append(frame.stamp_ns)
-        self.wanted.append(frame.wanted)
+        self.requests.append(frame.request)
         if frame.stamp_ns < 0:
             raise ValueError("negative")
-        if frame.wanted is not None and is_nothing(frame.wanted):
+        self.encoded.setdefault(camera, []).append(frame.stamp_ns)
+        if frame.request is not None and frame.request.is_empty:
             return CameraResult(drop="unwanted", arrival=self.arrival)
         if len(self.seen) <= self.fill:
             return CameraResult(drop="context_filling", arrival=self.arrival)
         return CameraResult(forecast_at(frame.stamp_ns), arrival=self.arrival)
+
+    def needed(self, camera: str, newest_ns: int, waiting_ns: Sequence[int]) -> list[int]:
+        return self.rule.needed(newest_ns, waiting_ns, self.held_ns(camera))
+
+    def held_ns(self, camera: str) -> Sequence[int]:
+        return self.encoded.get(camera, ())
 
     def context_of(self, camera: str) -> str:
         return self.context_state
 
     def reset(self) -> None:
         self.resets += 1
+        self.encoded.clear()
 
 
 class SlowEngine(FakeEngine):
@@ -77,6 +90,9 @@ class SlowEngine(FakeEngine):
         self.rule = ContextRule.for_interval(4, interval_s)
         self.buffers: dict[str, FeatureBuffer] = {}
         self.encode_s, self.forecast_s = encode_s, forecast_s
+
+    def held_ns(self, camera: str) -> Sequence[int]:
+        return self.buffers[camera].stamps_ns if camera in self.buffers else ()
 
     def update(self, camera: str, frame: CameraFrame) -> CameraResult:
         self.seen.append(frame.stamp_ns)
@@ -89,7 +105,7 @@ class SlowEngine(FakeEngine):
             return CameraResult(drop=arrival.value, arrival=arrival)
         if buffer.context_stamps() is None:
             return CameraResult(drop="context_filling", arrival=arrival)
-        if not frame.wanted:
+        if frame.request is not None and frame.request.is_empty:
             return CameraResult(drop="unwanted", arrival=arrival)
         time.sleep(self.forecast_s)
         return CameraResult(forecast_at(frame.stamp_ns), arrival=arrival)
@@ -106,7 +122,7 @@ class Harness:
         self.wanted = wanted
         hooks = Hooks(
             decode=self.decode,
-            wanted=lambda camera: self.wanted,
+            request=lambda camera: request_of(self.wanted),
             on_forecast=self.on_forecast,
             on_drop=lambda frame, reason: self.drops.append((frame.stamp_ns, reason)),
             on_error=lambda frame, reason, error: self.errors.append((reason, str(error))),
@@ -150,14 +166,14 @@ class Cameras(Harness):
         super().__init__(engine or FakeEngine(), wanted)
         self.worker = ForecastWorker(
             self.engine,
-            replace(self.hooks, wanted=self.wanted_of),
+            replace(self.hooks, request=self.request_of),
             grouper=Grouper(20_000_000, silent_s=0.5),
         )
         self.wanted_by: dict[str, Any] = {}
         self.worker.start()
 
-    def wanted_of(self, camera: str) -> Any:
-        return self.wanted_by.get(camera, self.wanted)
+    def request_of(self, camera: str) -> OutputRequest | None:
+        return request_of(self.wanted_by.get(camera, self.wanted))
 
     def on_forecast(self, forecast: Forecast, frame: Frame) -> None:
         super().on_forecast(forecast, frame)

@@ -15,7 +15,7 @@ from dino_foresight_ros.runtime import Foresight, ModelOutputError
 @pytest.mark.parametrize("name", ["steady", "jittered", "dropped"])
 def test_the_engine_equals_a_plain_loop(bundle: Bundle, name: str):
     stream = streams()[name]
-    engine = Foresight(bundle, steps=2, wanted=ALL)
+    engine = Foresight(bundle, steps=2, outputs=ALL)
     expected = plain(bundle, stream, steps=2)
     assert any(e is not None for e in expected)
     for (image, stamp), want in zip(stream, expected, strict=True):
@@ -24,7 +24,7 @@ def test_the_engine_equals_a_plain_loop(bundle: Bundle, name: str):
 
 def test_a_looped_recording_restarts_the_context(bundle: Bundle):
     stream = [(f, START + i * 200 * MS) for i, f in enumerate(video(7))]
-    engine = Foresight(bundle, steps=1, wanted=ALL)
+    engine = Foresight(bundle, steps=1, outputs=ALL)
     first = [engine.update(*frame) for frame in stream]
     second = [engine.update(*frame) for frame in stream]
     assert [f is None for f in second] == [f is None for f in first] == [True] * 3 + [False] * 4
@@ -51,7 +51,7 @@ def test_only_wanted_heads_and_steps_run(bundle: Bundle):
         head.register_forward_hook(lambda *_, name=name: calls.append(name))
     image = video(1, seed=9)[0]
     forecast = engine.update(
-        image, START + 800 * MS, wanted={2: frozenset({"depth"}), 3: frozenset()}
+        image, START + 800 * MS, outputs={2: frozenset({"depth"}), 3: frozenset()}
     )
     assert calls == ["depth"]
     assert len(forecast.steps) == 2
@@ -67,7 +67,7 @@ def test_nothing_wanted_keeps_the_context_and_forecasts_nothing(bundle: Bundle, 
     handle = bundle.forecaster.out.register_forward_hook(lambda *_: passes.append(1))
     try:
         for i, image in enumerate(video(5)):
-            assert engine.update(image, START + i * 200 * MS, wanted=wanted) is None
+            assert engine.update(image, START + i * 200 * MS, outputs=wanted) is None
     finally:
         handle.remove()
     assert passes == []
@@ -126,7 +126,7 @@ def test_the_bundle_stays_as_it_was(bundle: Bundle, tmp_path: Path):
 
 
 def test_two_runs_agree_exactly(bundle: Bundle):
-    first, second = (fill(Foresight(bundle, steps=2, wanted=ALL)) for _ in range(2))
+    first, second = (fill(Foresight(bundle, steps=2, outputs=ALL)) for _ in range(2))
     for a, b in zip(first.steps, second.steps, strict=True):
         np.testing.assert_array_equal(a.features, b.features)
         np.testing.assert_array_equal(a.depth, b.depth)

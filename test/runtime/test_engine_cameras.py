@@ -8,13 +8,14 @@ from plain_engine import ALL, MS, START, check, check_equal, plain, video
 
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.runtime import CameraFrame, Foresight, ModelOutputError
+from dino_foresight_ros.runtime.request import OutputRequest
 
 
 def test_two_interleaved_cameras_do_not_mix(bundle: Bundle):
     stamps = [START + i * 100 * MS for i in range(9)]
     left = list(zip(video(9, seed=1), stamps, strict=True))
     right = list(zip(video(9, seed=2), [s + 30 * MS for s in stamps], strict=True))
-    engine = Foresight(bundle, steps=1, wanted=ALL)
+    engine = Foresight(bundle, steps=1, outputs=ALL)
     expected = {"left": plain(bundle, left, 1), "right": plain(bundle, right, 1)}
     for i in range(9):
         for name, stream in (("left", left), ("right", right)):
@@ -22,7 +23,7 @@ def test_two_interleaved_cameras_do_not_mix(bundle: Bundle):
 
 
 def test_cameras_in_one_batch_equal_cameras_one_by_one(bundle: Bundle):
-    together, alone = (Foresight(bundle, steps=1, wanted=ALL) for _ in range(2))
+    together, alone = (Foresight(bundle, steps=1, outputs=ALL) for _ in range(2))
     frames = {name: video(5, seed) for seed, name in enumerate(("a", "b", "c"))}
     frames["c"] = [np.ascontiguousarray(f[:40, :80]) for f in frames["c"]]
     for i in range(5):
@@ -53,7 +54,10 @@ def test_each_camera_of_a_batch_gets_what_its_listeners_want(bundle: Bundle):
     frames["b"] = [np.ascontiguousarray(f[:40, :80]) for f in frames["b"]]
     for i in range(4):
         stamp = START + i * 200 * MS
-        batch = {n: CameraFrame(f[i], stamp, wanted[n]) for n, f in frames.items()}
+        batch = {
+            n: CameraFrame(f[i], stamp, OutputRequest(wanted[n], "input"))
+            for n, f in frames.items()
+        }
         results = together.update_cameras(batch)
     assert (results["d"].forecast, results["d"].drop) == (None, "unwanted")
     for name in ("a", "b", "c", "e"):
@@ -76,14 +80,16 @@ def test_cameras_that_nobody_wants_steps_of_cost_no_rollout(bundle: Bundle):
     try:
         for i, image in enumerate(video(4)):
             stamp = START + i * 200 * MS
-            engine.update_cameras({n: CameraFrame(image, stamp, w) for n, w in wanted.items()})
+            engine.update_cameras(
+                {n: CameraFrame(image, stamp, OutputRequest(w)) for n, w in wanted.items()}
+            )
     finally:
         handle.remove()
     assert [shape[0] for shape in sizes] == [1] * 4
 
 
 def test_one_camera_s_bad_frame_does_not_hurt_the_others(bundle: Bundle):
-    engine, alone = (Foresight(bundle, steps=1, wanted=ALL) for _ in range(2))
+    engine, alone = (Foresight(bundle, steps=1, outputs=ALL) for _ in range(2))
     clips = {n: video(6, seed) for seed, n in enumerate("ab")}
     for i in range(6):
         stamp = START + i * 200 * MS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ def put(mailbox: Mailbox, *stamps: int) -> list[int]:
 
 
 def take(mailbox: Mailbox, encoded: list[int]) -> tuple[int, list[int], list[int]]:
-    newest, needed, useless = mailbox.take(encoded)
+    newest, needed, useless = mailbox.take(partial(RULE.needed, held_ns=encoded))
     return newest.stamp_ns, [f.stamp_ns for f in needed], [f.stamp_ns for f in useless]
 
 
@@ -92,7 +94,7 @@ def test_no_frame_is_lost_and_memory_is_bounded(
         assert held <= 2 + 2 * RULE.frames
         out += [f.payload for f in useless]
         if index % taken_after == taken_after - 1:
-            newest, needed, useless = mailbox.take(encoded)
+            newest, needed, useless = mailbox.take(partial(RULE.needed, held_ns=encoded))
             assert newest is frame
             assert [f.stamp_ns for f in needed] == sorted({f.stamp_ns for f in needed})
             assert all(f.stamp_ns < newest.stamp_ns for f in needed)

@@ -14,6 +14,7 @@ from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.runtime import CameraFrame, Foresight
 from dino_foresight_ros.runtime.memory import DeviceMemoryError
+from dino_foresight_ros.runtime.request import OutputRequest
 
 WISHES = [
     ALL,
@@ -57,13 +58,15 @@ def test_forecasts_are_the_same(bundle: Bundle, wanted: Any) -> None:
 
 
 def test_cameras_of_other_wishes_and_sizes_share_a_batch(bundle: Bundle) -> None:
-    engines = [
-        Foresight(bundle, 2, output_size="input", second_lane=lane) for lane in (True, False)
-    ]
+    engines = [Foresight(bundle, 2, second_lane=lane) for lane in (True, False)]
     for i, picture in enumerate(video(4)):
         frames = {
-            "left": CameraFrame(picture, START + 200 * MS * i, frozenset({"depth"})),
-            "right": CameraFrame(picture[:40], START + 200 * MS * i, {1: ALL, 2: {"normals"}}),
+            "left": CameraFrame(
+                picture, START + 200 * MS * i, OutputRequest(frozenset({"depth"}), "input")
+            ),
+            "right": CameraFrame(
+                picture[:40], START + 200 * MS * i, OutputRequest({1: ALL, 2: {"normals"}}, "input")
+            ),
         }
         ours, theirs = (engine.update_cameras(frames) for engine in engines)
     for camera in ("left", "right"):
@@ -72,7 +75,7 @@ def test_cameras_of_other_wishes_and_sizes_share_a_batch(bundle: Bundle) -> None
 
 
 def test_steps_are_decoded_in_another_thread_and_the_last_one_in_both(bundle: Bundle) -> None:
-    engine = Foresight(bundle, steps=3, wanted={"segmentation", "depth"}, second_lane=True)
+    engine = Foresight(bundle, steps=3, outputs={"segmentation", "depth"}, second_lane=True)
     here = threading.get_ident()
     seen: list[tuple[str, bool]] = []
     for name, head in engine._heads.items():

@@ -11,6 +11,7 @@ import torch
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle, HeadInput, build_head
 from dino_foresight_ros.runtime import CameraFrame, Forecast, Foresight, ModelOutputError
+from dino_foresight_ros.runtime.request import OutputRequest
 
 MS = 1_000_000
 START = 10**18
@@ -99,7 +100,10 @@ def test_of_several_cameras_each_gets_its_own(bundle: Bundle):
     films = {name: video(4, seed) for seed, name in enumerate(wishes)}
     for index, stamp in enumerate(stamps()):
         results = engine.update_cameras(
-            {n: CameraFrame(films[n][index], stamp, wanted) for n, wanted in wishes.items()}
+            {
+                n: CameraFrame(films[n][index], stamp, OutputRequest(wanted))
+                for n, wanted in wishes.items()
+            }
         )
     forecasts = {name: result.forecast for name, result in results.items()}
     assert forecasts["b"].seen is None
@@ -117,7 +121,9 @@ def test_an_output_whose_head_reads_the_forecaster_is_refused_of_step_0(fresh_bu
     layered = replace(fresh_bundle, heads={**fresh_bundle.heads, "depth": head}, inputs=read)
     engine = Foresight(layered, steps=1)
     assert engine.available_of_seen == {"segmentation", "confidence", "normals"}
-    with pytest.raises(UsageError, match=r"\['depth'\] are wanted of step 0, but their head reads"):
+    with pytest.raises(
+        UsageError, match=r"\['depth'\] are requested of step 0, but their head reads"
+    ):
         last_of(engine, {0: frozenset({"depth", "normals"})})
     forecast = last_of(engine, {0: frozenset({"normals"}), 1: frozenset({"depth"})})
     assert forecast is not None

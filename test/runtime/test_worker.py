@@ -137,7 +137,7 @@ def test_unwanted_frames_feed_the_context_and_are_dropped(harness: Any, nothing:
     one.worker.submit("a", 1)
     one.settle()
     assert one.engine.seen == [1]
-    assert one.engine.wanted == [nothing]
+    assert [request.outputs for request in one.engine.requests] == [nothing]
     assert one.drops == [(1, "unwanted")]
     one.wanted = {1: frozenset(), 2: frozenset({"depth"})}
     one.worker.submit("a", 2)
@@ -252,7 +252,7 @@ def test_frame_too_old_in_its_turn_keeps_the_context_only(harness: Any) -> None:
     one.settle()
     assert one.drops == [(1, "too_old")]
     assert one.published == [2]
-    assert [bool(wanted) for wanted in one.engine.wanted] == [False, True]
+    assert [request.is_empty for request in one.engine.requests] == [True, False]
 
 
 def test_stopped_worker_counts_offered_frames_as_inactive(harness: Any) -> None:

@@ -15,7 +15,7 @@ from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.topics import ModelInfo
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION, outputs_of_heads
 from dino_foresight_ros.runtime import CameraFrame, Foresight
-from dino_foresight_ros.runtime.engine import OutputSize
+from dino_foresight_ros.runtime.request import OutputRequest, OutputSize
 from dino_foresight_ros.shipped import names_bundle
 
 SMALL_PASS = 10**10
@@ -54,12 +54,11 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
         bundle,
         # The topics that exist say how many are wanted, and they may change at any time.
         steps=MAX_STEPS,
-        output_size=output_size(parameters["output_size"]),
         acceleration=parameters["acceleration"],
         cameras=len(cameras),
         second_lane=is_small,
     )
-    _warm_up(engine, cameras, parameters["steps"])
+    _warm_up(engine, cameras, parameters["steps"], output_size(parameters["output_size"]))
     return LoadedEngine(
         engine=engine,
         model=_model_info(engine, parameters["outputs"]),
@@ -81,16 +80,17 @@ def _is_small(bundle: Bundle, cameras: int) -> bool:
 
 
 def output_size(text: str) -> OutputSize:
-    """The engine's output size that the parameter's text means."""
+    """The size of maps that the parameter's text means."""
     return "input" if text == "input" else parse_output_size(text)
 
 
-def _warm_up(engine: Foresight, cameras: list[str], steps: int) -> None:
+def _warm_up(engine: Foresight, cameras: list[str], steps: int, size: OutputSize) -> None:
     bundle = engine.bundle
     image = np.zeros((*bundle.image_size, 3), np.uint8)
-    wanted = dict.fromkeys(range(1, steps + 1), engine.available)
+    outputs = dict.fromkeys(range(1, steps + 1), engine.available)
+    request = OutputRequest(outputs, size)
     for index in range(bundle.context_frames):
-        frame = CameraFrame(image, round(index * bundle.frame_interval_s * 1e9), wanted)
+        frame = CameraFrame(image, round(index * bundle.frame_interval_s * 1e9), request)
         for result in engine.update_cameras(dict.fromkeys(cameras, frame)).values():
             if result.error is not None:
                 raise result.error

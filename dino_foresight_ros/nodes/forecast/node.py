@@ -122,12 +122,16 @@ class ForecastNode(LifecycleNode):
         return super().on_configure(state)
 
     def _build_worker(self, loaded: LoadedEngine) -> ForecastWorker:
+        from dino_foresight_ros.nodes.forecast.load_engine import output_size
+        from dino_foresight_ros.runtime.request import OutputRequest
         from dino_foresight_ros.runtime.worker import ForecastWorker, Hooks
 
         cameras = self._cameras  # a pass may outlast them in `self`
         hooks = Hooks(
             decode=lambda frame: cameras[frame.camera].decode(frame.payload),
-            wanted=lambda camera: cameras[camera].topics.wanted(),
+            request=lambda camera: OutputRequest(
+                cameras[camera].topics.wanted(), output_size(self.parameters["output_size"])
+            ),
             on_forecast=lambda forecast, frame: cameras[frame.camera].publish(forecast, frame),
             on_drop=lambda frame, reason: self._on_drop(cameras[frame.camera], reason),
             on_error=lambda frame, reason, error: self._on_frame_error(
@@ -224,10 +228,6 @@ class ForecastNode(LifecycleNode):
                 camera.topics.change(
                     outputs, self.parameters["steps"], self.parameters["publish_features"]
                 )
-        if loaded is not None and "output_size" in names:
-            from dino_foresight_ros.nodes.forecast.load_engine import output_size
-
-            loaded.engine.output_size = output_size(self.parameters["output_size"])
 
     # Messages in: the executor's thread
 
