@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dino_foresight_ros.cpu_setup import set_up_cpu
+from dino_foresight_ros.process.cpu import set_up_cpu
 
 GRID, CHANNELS, SHARD, CLIP = (16, 32), 1152, 56, 5
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dino_foresight_ros.memory_use import resident_mb
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
+from dino_foresight_ros.process.memory import resident_mb
 from dino_foresight_ros.runtime import Foresight
 
 from .engine import Case, images

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dino_foresight_ros.cpu_setup import set_up_cpu
+from dino_foresight_ros.process.cpu import set_up_cpu
 
 FRAME = 16 * 32
 

@@ -96,7 +96,7 @@ def _live(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print."""
-    from dino_foresight_ros.cpu_setup import set_up_cpu
+    from dino_foresight_ros.process.cpu import set_up_cpu
 
     set_up_cpu()
     from dino_foresight_ros.benchmark import report

@@ -77,7 +77,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and tell where the report is."""
-    from dino_foresight_ros.cpu_setup import set_up_cpu
+    from dino_foresight_ros.process.cpu import set_up_cpu
 
     set_up_cpu()
     from dino_foresight_ros.model import Bundle

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from dino_foresight_ros import die_with_parent as tether
 from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.process import die_with_parent
 
 ParameterValue = bool | int | float | str | list[str]
 
@@ -65,11 +65,11 @@ class NodeProcess:
         """
         self.name = name
         self.log_path = log_path
-        # Isolated and without site-packages: the tether replaces itself, it must only be quick.
-        tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
+        # Isolated and without site-packages: it replaces itself, it must only be quick.
+        tied = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *command]
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                tethered,
+                tied,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -24,8 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dino_foresight_ros.errors import ForesightError, UsageError
-from dino_foresight_ros.ros.log_files import logging_arguments
-from dino_foresight_ros.ros.transport import choose_transport
+from dino_foresight_ros.ros.environment import choose_transport, logging_arguments
 
 _run: _Run | None = None
 

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -22,6 +23,9 @@ from dino_foresight_ros.errors import UsageError
 
 # Declared by rclpy itself, or read by it before the node does.
 _RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+# Linux' limits, in bytes.
+_MAX_PATH = 4096
+_MAX_NAME = 255
 
 
 _TYPE_NAMES: dict[type, str] = {
@@ -251,3 +255,20 @@ def usage(program: str, summary: str, specs: Sequence[ParameterSpec]) -> str:
         lines.append(f"  {spec.name} (default {spec.default})")
         lines.append(f"      {spec.description}")
     return "\n".join(lines)
+
+
+def path_problem(path: str) -> str | None:
+    """Why no file can have a path that somebody set; None where one can, if it exists or not."""
+    shown = repr(path if len(path) <= 80 else f"{path[:80]}...")
+    if not path.strip():
+        return "is empty; give a path"
+    if not path.isprintable():
+        return f"{shown} holds a control character; give a path"
+    names = path.encode(errors="replace").split(b"/")
+    if sum(len(name) + 1 for name in names) > _MAX_PATH or max(map(len, names)) > _MAX_NAME:
+        return f"{shown} is longer than a path can be"
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        return f"{shown}: there is no such home folder; write the whole path"
+    return None

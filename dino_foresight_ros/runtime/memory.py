@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.memory_use import give_back_memory
+from dino_foresight_ros.process.memory import give_back_memory
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from dino_foresight_ros import die_with_parent as tether
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
+from dino_foresight_ros.process import die_with_parent
 from dino_foresight_ros.view import sdk
 
 START_LIMIT_S = 30.0
@@ -152,12 +152,12 @@ class ViewerServer:
             "NO_COLOR": "1",
         }
         opt_out = [command[0], "analytics", "disable"]
-        tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command]
+        tied = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), *command]
         try:
             subprocess.run(opt_out, env=environment, capture_output=True, timeout=30, check=True)
             with self._log.open("wb") as log:
                 return subprocess.Popen(
-                    tethered,
+                    tied,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

@@ -14,8 +14,8 @@ from dino_foresight_ros.benchmark.engine import FRAMES, Case, image_to_msg, imag
 from dino_foresight_ros.benchmark.measure import count_flops
 from dino_foresight_ros.benchmark.plain import PlainWay
 from dino_foresight_ros.cli.main import main
-from dino_foresight_ros.memory_use import resident_mb
 from dino_foresight_ros.model.presets import untrained_tiny
+from dino_foresight_ros.process.memory import resident_mb
 from dino_foresight_ros.runtime import Foresight
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dino_foresight_ros import die_with_parent as tether
 from dino_foresight_ros.demo.processes import NodeFailedError, NodeProcess, node_command
 from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.process import die_with_parent
 
 Start = Callable[[str], NodeProcess]
 
@@ -84,10 +84,10 @@ def test_what_a_node_started_itself_ends_with_it(start: Start) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of a parent's end")
 def test_a_node_dies_when_the_demo_is_killed() -> None:
-    # The parent starts a tethered sleep, says its pid, and hangs until it is killed.
+    # The parent starts a tied sleep, says its pid, and hangs until it is killed.
     code = (
         "import os, subprocess, sys, time\n"
-        f"node = subprocess.Popen([sys.executable, '-I', '-S', {tether.__file__!r}, "
+        f"node = subprocess.Popen([sys.executable, '-I', '-S', {die_with_parent.__file__!r}, "
         "str(os.getpid()), '/bin/sleep', '60'], start_new_session=True)\n"
         "print(node.pid, flush=True)\ntime.sleep(60)"
     )

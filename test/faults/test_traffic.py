@@ -16,7 +16,7 @@ from forked import ForkedProcess
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
-from dino_foresight_ros.ros.transport import PROFILES_VARIABLES
+from dino_foresight_ros.ros.environment import PROFILES_VARIABLES
 
 SHARED_MEMORY_IN_USE = not any(
     os.environ.get(name) for name in ("FASTDDS_BUILTIN_TRANSPORTS", *PROFILES_VARIABLES)

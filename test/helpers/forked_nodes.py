@@ -21,8 +21,8 @@ from typing import IO, Any
 from dino_foresight_ros.benchmark import live
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.demo import processes
-from dino_foresight_ros.die_with_parent import PR_SET_PDEATHSIG
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.process.die_with_parent import PR_SET_PDEATHSIG
 
 
 class ForkedNode:

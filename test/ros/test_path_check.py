@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dino_foresight_ros.ros.path_check import path_problem
+from dino_foresight_ros.ros.parameters import path_problem
 
 
 @pytest.mark.parametrize(

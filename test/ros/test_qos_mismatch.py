@@ -14,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, Reliabilit
 from ros_bench import Bench
 from sensor_msgs.msg import CompressedImage, Image
 
-from dino_foresight_ros.ros.qos_mismatch import type_name, unheard_publishers
+from dino_foresight_ros.ros.image_subscription import type_name, unheard_publishers
 
 
 class Pair(Bench):

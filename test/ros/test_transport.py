@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dino_foresight_ros.ros import transport
+from dino_foresight_ros.ros import environment
 
 OURS = "FASTRTPS_DEFAULT_PROFILES_FILE"
 
@@ -18,7 +18,11 @@ OURS = "FASTRTPS_DEFAULT_PROFILES_FILE"
 @pytest.fixture(autouse=True)
 def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A user who chose nothing, and room in shared memory."""
-    for name in (*transport.PROFILES_VARIABLES, "FASTDDS_BUILTIN_TRANSPORTS", "RMW_IMPLEMENTATION"):
+    for name in (
+        *environment.PROFILES_VARIABLES,
+        "FASTDDS_BUILTIN_TRANSPORTS",
+        "RMW_IMPLEMENTATION",
+    ):
         monkeypatch.setenv(name, "set, so that it is restored")
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -28,7 +32,7 @@ def plain_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_profile_of_the_package_is_taken_where_nothing_else_is_chosen(
     project_root: Path,
 ) -> None:
-    assert transport.choose_transport()
+    assert environment.choose_transport()
     assert Path(os.environ[OURS]).samefile(project_root / "config" / "fastdds.xml")
 
 
@@ -45,21 +49,21 @@ def test_what_the_user_chose_stays(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    assert not transport.choose_transport()
+    assert not environment.choose_transport()
     assert os.environ[variable] == value
     assert os.environ.get(OURS) == (value if variable == OURS else None)
 
 
 def test_a_profile_in_the_working_folder_stays_alone(tmp_path: Path) -> None:
     (tmp_path / "DEFAULT_FASTRTPS_PROFILES.xml").write_text("<profiles/>")
-    assert not transport.choose_transport()
+    assert not environment.choose_transport()
 
 
 def test_a_container_with_little_shared_memory_is_not_filled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=64 << 20))
-    assert not transport.choose_transport()
+    assert not environment.choose_transport()
 
 
 def test_the_profile_keeps_both_default_transports_and_widens_shared_memory(

@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen stage."""
-    from dino_foresight_ros.cpu_setup import set_up_cpu
+    from dino_foresight_ros.process.cpu import set_up_cpu
 
     set_up_cpu()
     return int(args.run_stage(args))

@@ -16,8 +16,7 @@ from dino_foresight_ros.ros.camera_info import fits
 from dino_foresight_ros.ros.image_subscription import ImageInput
 from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.names import CameraTopics
-from dino_foresight_ros.ros.qos import camera_info_input_qos
-from dino_foresight_ros.ros.qos_overrides import subscribe
+from dino_foresight_ros.ros.qos import camera_info_input_qos, subscribe
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
 
 if TYPE_CHECKING:

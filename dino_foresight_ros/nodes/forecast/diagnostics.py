@@ -10,12 +10,11 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from dino_foresight_ros.memory_use import memory_use
 from dino_foresight_ros.nodes.forecast.health import Report, StallWatch, Thresholds, judge
 from dino_foresight_ros.nodes.forecast.topics import ModelInfo
+from dino_foresight_ros.process.memory import memory_use
 from dino_foresight_ros.ros.messages import build_diagnostics
-from dino_foresight_ros.ros.qos import output_qos
-from dino_foresight_ros.ros.qos_overrides import advertise
+from dino_foresight_ros.ros.qos import advertise, output_qos
 from dino_foresight_ros.ros.stream_watch import StreamWatch
 
 if TYPE_CHECKING:

@@ -16,9 +16,7 @@ from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CompressedImage, Image
 
-from dino_foresight_ros.cpu_setup import set_up_cpu
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.memory_use import describe_release, give_back_memory, memory_use
 from dino_foresight_ros.nodes.forecast.camera_groups import build_grouper
 from dino_foresight_ros.nodes.forecast.camera_stream import CameraStream
 from dino_foresight_ros.nodes.forecast.control import ForecastControl
@@ -28,10 +26,12 @@ from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
 from dino_foresight_ros.nodes.forecast.lifecycle import end_lifecycle, tolerate_bad_transitions
 from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.outputs import outputs_of_heads
+from dino_foresight_ros.process.cpu import set_up_cpu
+from dino_foresight_ros.process.memory import describe_release, give_back_memory, memory_use
 from dino_foresight_ros.ros.names import camera_topics
 from dino_foresight_ros.ros.node_main import leave, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
-from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
+from dino_foresight_ros.ros.qos import check_overrides, unused_overrides
 
 if TYPE_CHECKING:
     from dino_foresight_ros.nodes.forecast.load_engine import LoadedEngine

@@ -6,8 +6,7 @@ import re
 
 from dino_foresight_ros.outputs import IMAGE_NAMES, MAX_OUTPUT_SIDE, MAX_STEPS
 from dino_foresight_ros.ros.names import CAMERA_FIELD
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec
-from dino_foresight_ros.ros.path_check import path_problem
+from dino_foresight_ros.ros.parameters import Change, ParameterSpec, path_problem
 
 
 def _check_device(name: str) -> str | None:

@@ -26,8 +26,7 @@ from dino_foresight_ros.ros.messages import (
     build_step_images,
     color_table,
 )
-from dino_foresight_ros.ros.qos import latched_qos, output_qos
-from dino_foresight_ros.ros.qos_overrides import overrides
+from dino_foresight_ros.ros.qos import latched_qos, output_qos, overrides
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.forecast import Forecast, StepForecast

@@ -14,8 +14,7 @@ from std_msgs.msg import Header
 from dino_foresight_ros.compare import Running
 from dino_foresight_ros.nodes.monitor.stream import MonitorStream
 from dino_foresight_ros.ros.messages import build_diagnostics
-from dino_foresight_ros.ros.qos import output_qos
-from dino_foresight_ros.ros.qos_overrides import advertise
+from dino_foresight_ros.ros.qos import advertise, output_qos
 
 MIN_JUDGED = 10
 """Of fewer forecasts (or of a shorter window) the mean skill is chance."""

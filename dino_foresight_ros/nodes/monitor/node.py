@@ -22,7 +22,7 @@ from dino_foresight_ros.nodes.monitor.stream import MonitorStream
 from dino_foresight_ros.ros.names import CAMERA_FIELD, camera_topics
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
-from dino_foresight_ros.ros.qos_overrides import check_overrides, unused_overrides
+from dino_foresight_ros.ros.qos import check_overrides, unused_overrides
 from dino_foresight_ros.ros.stream_watch import StreamChange
 
 NODE_NAME = "monitor_node"

@@ -25,8 +25,7 @@ from dino_foresight_ros.render.surprise import colorize_surprise
 from dino_foresight_ros.ros.forecast_views import read_features
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.names import CameraTopics
-from dino_foresight_ros.ros.qos import output_qos
-from dino_foresight_ros.ros.qos_overrides import advertise, subscribe
+from dino_foresight_ros.ros.qos import advertise, output_qos, subscribe
 from dino_foresight_ros.ros.stream_watch import StreamWatch
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
 

@@ -40,10 +40,12 @@ from dino_foresight_ros.ros.image_subscription import ImageInput
 from dino_foresight_ros.ros.images import image_to_msg, msg_to_rgb
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
-from dino_foresight_ros.ros.qos import camera_info_input_qos, latched_qos, output_qos
-from dino_foresight_ros.ros.qos_overrides import (
+from dino_foresight_ros.ros.qos import (
     advertise,
+    camera_info_input_qos,
     check_overrides,
+    latched_qos,
+    output_qos,
     subscribe,
     unused_overrides,
 )

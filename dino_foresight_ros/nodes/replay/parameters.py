@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec
-from dino_foresight_ros.ros.path_check import path_problem
+from dino_foresight_ros.ros.parameters import Change, ParameterSpec, path_problem
 
 _NUMBER_LIMIT = 1e9
 _TOPIC_NAME = re.compile(r"(/?[A-Za-z_][A-Za-z0-9_]*)(/[A-Za-z_][A-Za-z0-9_]*)*")

@@ -21,7 +21,7 @@ from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, IMAGE_TYPES, cam
 from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
 from dino_foresight_ros.recordings.bag_writer import compressed_format, encode_picture
 from dino_foresight_ros.recordings.source import Window
-from dino_foresight_ros.ros.camera_models import camera_info_msg
+from dino_foresight_ros.ros.camera_info import camera_info_msg
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.message_types import message_class
 from dino_foresight_ros.ros.qos import output_qos

@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from dino_foresight_ros.recordings.camera import CameraModel
-from dino_foresight_ros.ros.camera_models import camera_info_msg
+from dino_foresight_ros.ros.camera_info import camera_info_msg
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.node_main import finish, run_node
 from dino_foresight_ros.ros.parameters import Change, Parameters, ParameterSpec, usage

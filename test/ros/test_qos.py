@@ -15,10 +15,11 @@ from ros_bench import Bench
 from sensor_msgs.msg import Image
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.ros.qos import image_input_qos, output_qos
-from dino_foresight_ros.ros.qos_overrides import (
+from dino_foresight_ros.ros.qos import (
     check_overrides,
+    image_input_qos,
     is_overridden,
+    output_qos,
     overrides,
     unused_overrides,
 )

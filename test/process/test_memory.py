@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dino_foresight_ros.memory_use import (
+from dino_foresight_ros.process.memory import (
     MemoryUse,
     describe_release,
     give_back_memory,

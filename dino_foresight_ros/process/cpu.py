@@ -34,7 +34,7 @@ def _keep_freed_memory() -> None:
 
     A model's intermediate tensors are freed and wanted again all the time; fetching their pages
     from the system anew can take longer than what is computed in them (benchmark/README.md).
-    `memory_use.give_back_memory` returns what is kept. Does nothing without glibc.
+    `memory.give_back_memory` returns what is kept. Does nothing without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

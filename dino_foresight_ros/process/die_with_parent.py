@@ -1,7 +1,7 @@
 """Run a command that dies with the process that started it, even when that one is killed.
 
-Used as `python tether.py PARENT_PID COMMAND ARGS...`. It stands alone (standard library only), so
-that it starts in a moment, and replaces itself by the command.
+Used as `python die_with_parent.py PARENT_PID COMMAND ARGS...`. It stands alone (standard library
+only), so that it starts in a moment, and replaces itself by the command.
 """
 
 import ctypes

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from dino_foresight_ros.ros.log_files import log_folder, logging_arguments
+from dino_foresight_ros.ros.environment import log_folder, logging_arguments
 
 NODE = """
 import sys
