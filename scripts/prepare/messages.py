@@ -88,6 +88,9 @@ def run_colcon(layout: Layout) -> None:
         build_environment(layout),
         layout.env,
     )
+    for path in layout.install.rglob("*"):  # colcon leaves the links to files that are gone
+        if path.is_symlink() and not path.exists():
+            path.unlink()
 
 
 def is_ready(layout: Layout) -> bool:
