@@ -20,7 +20,8 @@ from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.time import ns_to_time
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+    from dino_foresight_ros.runtime.forecast import Forecast
+    from dino_foresight_ros.scene import Scene
 
 
 def build_header(forecast: Forecast, frame_id: str) -> Header:
@@ -28,7 +29,7 @@ def build_header(forecast: Forecast, frame_id: str) -> Header:
     return Header(stamp=ns_to_time(forecast.stamp_ns), frame_id=frame_id)
 
 
-def build_step_images(step: StepForecast, header: Header) -> dict[str, Image]:
+def build_step_images(step: Scene, header: Header) -> dict[str, Image]:
     """Output name -> image, for each output that the step has."""
     return {
         output.name: image_to_msg(values, output.encoding, header)
@@ -41,7 +42,6 @@ def build_forecast(
     forecast: Forecast,
     header: Header,
     images: Sequence[dict[str, Image]],
-    depth_is_metric: bool,
     latency_s: float,
 ) -> ForecastMsg:
     """The Forecast message.
@@ -50,7 +50,6 @@ def build_forecast(
         forecast: the engine's result.
         header: as `build_header` makes it.
         images: per step what `build_step_images` made; an absent output stays an empty image.
-        depth_is_metric: whether depth is metres.
         latency_s: seconds from receiving the frame until now.
     """
     targets = [ns_to_time(step.target_stamp_ns) for step in forecast.steps]
@@ -59,7 +58,7 @@ def build_forecast(
             target_stamp=target,
             horizon=float(step.horizon_s),
             step=step.step,
-            depth_is_metric=depth_is_metric,
+            depth_is_metric=step.depth_is_metric,
             **step_images,
         )
         for step, target, step_images in zip(forecast.steps, targets, images, strict=True)
@@ -76,7 +75,7 @@ def build_forecast(
     )
 
 
-def build_feature_map(step: StepForecast, header: Header) -> FeatureMap:
+def build_feature_map(step: Scene, header: Header) -> FeatureMap:
     """The (h, w, C) PCA features of one predicted step, as float32."""
     assert step.features is not None
     features = np.ascontiguousarray(step.features, np.float32)

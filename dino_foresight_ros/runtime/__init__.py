@@ -3,7 +3,8 @@
 from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult, ModelOutputError
 from dino_foresight_ros.runtime.context import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.engine import Foresight
-from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+from dino_foresight_ros.runtime.forecast import Forecast
+from dino_foresight_ros.scene import Scene
 
 __all__ = [
     "Arrival",
@@ -14,5 +15,5 @@ __all__ = [
     "Forecast",
     "Foresight",
     "ModelOutputError",
-    "StepForecast",
+    "Scene",
 ]

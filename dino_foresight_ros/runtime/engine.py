@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,14 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.forecasters.masked import Forecaster, rollout_passes
 from dino_foresight_ros.model.heads import Head
-from dino_foresight_ros.outputs import FEATURES, MAX_STEPS, outputs_of_heads, outputs_of_step_0
+from dino_foresight_ros.model.tasks import DepthTask
+from dino_foresight_ros.outputs import (
+    DEPTH,
+    FEATURES,
+    MAX_STEPS,
+    outputs_of_heads,
+    outputs_of_step_0,
+)
 from dino_foresight_ros.runtime.acceleration import Accelerated
 from dino_foresight_ros.runtime.camera_frame import (
     CameraFrame,
@@ -24,10 +32,11 @@ from dino_foresight_ros.runtime.camera_frame import (
 )
 from dino_foresight_ros.runtime.context import Arrival, ContextRule, FeatureBuffer
 from dino_foresight_ros.runtime.decoder import Decoder, Maps, Wish
-from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
 from dino_foresight_ros.runtime.second_lane import SecondLane
+from dino_foresight_ros.scene import Scene
 
 
 class Foresight:
@@ -318,9 +327,17 @@ class Foresight:
         stamps = self._buffers[camera].context_stamps()
         assert stamps is not None
 
-        def step(k: int, values: dict[str, np.ndarray]) -> StepForecast:
-            target_ns = stamps[-1] + k * self.rule.interval_ns
-            return StepForecast(k, target_ns, k * self.bundle.frame_interval_s, **values)
+        depth = self.bundle.tasks.get(DEPTH)
+        is_metric = isinstance(depth, DepthTask) and depth.is_metric
+
+        def step(k: int, values: dict[str, Any]) -> Scene:
+            return Scene(
+                stamps[-1] + k * self.rule.interval_ns,
+                step=k,
+                horizon_s=k * self.bundle.frame_interval_s,
+                depth_is_metric=is_metric,
+                **values,
+            )
 
         return Forecast(
             stamp_ns=stamps[-1],

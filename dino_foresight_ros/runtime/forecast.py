@@ -4,33 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-
-@dataclass(frozen=True)
-class StepForecast:
-    """The predicted scene at one future instant, or the seen one as the model describes it.
-
-    Attributes:
-        step: 1 for the next frame, 2 for the one after it, ...; 0 for the newest context frame.
-        target_stamp_ns: the instant that is predicted, nanoseconds in the input's time base.
-        horizon_s: seconds from the newest context frame to that instant.
-        segmentation: (H, W) uint8 class ids, or None when not wanted or no such head.
-        confidence: (H, W) float32 in [0, 1], probability of the class in `segmentation`.
-        depth: (H, W) float32. Metres along the optical axis where the bundle's depth head is
-            metric, otherwise relative inverse depth, 0 (far) to 255 (near).
-        normals: (H, W, 3) float32 unit vectors in the camera's optical frame.
-        features: (h, w, C) float32 PCA features, when asked for.
-    """
-
-    step: int
-    target_stamp_ns: int
-    horizon_s: float
-    segmentation: np.ndarray | None = None
-    confidence: np.ndarray | None = None
-    depth: np.ndarray | None = None
-    normals: np.ndarray | None = None
-    features: np.ndarray | None = None
+from dino_foresight_ros.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -51,8 +25,8 @@ class Forecast:
     stamp_ns: int
     context_stamps_ns: tuple[int, ...]
     frame_interval_s: float
-    steps: tuple[StepForecast, ...]
+    steps: tuple[Scene, ...]
     model_name: str
     trained: bool
     duration_s: float
-    seen: StepForecast | None = None
+    seen: Scene | None = None

@@ -29,7 +29,8 @@ from dino_foresight_ros.ros.messages import (
 from dino_foresight_ros.ros.qos import latched_qos, output_qos, overrides
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+    from dino_foresight_ros.runtime.forecast import Forecast
+    from dino_foresight_ros.scene import Scene
 
 _CAMERA_INFO = "camera_info"
 
@@ -40,7 +41,7 @@ class ModelInfo:
 
     Attributes:
         name: name of the bundle.
-        outputs: what it can predict and the node may publish (names of `StepForecast` fields).
+        outputs: what it can predict and the node may publish (names of `Scene` fields).
         class_names, palette: of the segmentation head; empty without one.
         depth_is_metric: whether depth is metres.
         image_size: (height, width) that the encoder works at.
@@ -195,26 +196,25 @@ class ForecastTopics:
         steps = forecast.steps if forecast.seen is None else (forecast.seen, *forecast.steps)
         images = [build_step_images(step, header) for step in steps]
         for step, made in zip(steps, images, strict=True):
-            self._publish_step(step, made, self._steps.get(step.step, {}), header, info)
+            self._publish_step(step, made, header, info)
         if self._features is not None and self._features.get_subscription_count():
             for step in steps:
                 if step.features is not None:
                     self._features.publish(build_feature_map(step, header))
         if forecast.steps and self._forecast.get_subscription_count():
             latency_s = time.monotonic() - received_s
-            metric, predicted = self._model.depth_is_metric, images[-len(forecast.steps) :]
-            self._forecast.publish(build_forecast(forecast, header, predicted, metric, latency_s))
+            predicted = images[-len(forecast.steps) :]
+            self._forecast.publish(build_forecast(forecast, header, predicted, latency_s))
 
     def _publish_step(
         self,
-        step: StepForecast,
+        step: Scene,
         made: dict[str, Image],
-        publishers: dict[str, Any],
         header: Header,
         info: CameraInfo | None,
     ) -> None:
         topics = self._step_topics(step.step)
-        for name, publisher in publishers.items():
+        for name, publisher in self._steps.get(step.step, {}).items():
             if not publisher.get_subscription_count():
                 continue
             if name == _CAMERA_INFO:
@@ -223,7 +223,7 @@ class ForecastTopics:
             elif (image := made.get(topics[name].output)) is not None:
                 publisher.publish(self._color(step, topics[name], header) or image)
 
-    def _color(self, step: StepForecast, topic: Topic, header: Header) -> Image | None:
+    def _color(self, step: Scene, topic: Topic, header: Header) -> Image | None:
         """The output in colours; None for a topic of its values."""
         if not topic.is_colored or step.segmentation is None:
             return None

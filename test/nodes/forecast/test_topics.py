@@ -23,7 +23,8 @@ from dino_foresight_ros.nodes.forecast import topics as forecast_topics
 from dino_foresight_ros.nodes.forecast.topics import ForecastTopics, ModelInfo
 from dino_foresight_ros.ros.qos import latched_qos
 from dino_foresight_ros.ros.time import time_to_ns
-from dino_foresight_ros.runtime.forecast import Forecast, StepForecast
+from dino_foresight_ros.runtime.forecast import Forecast
+from dino_foresight_ros.scene import Scene
 
 BOTH = frozenset({"segmentation", "depth"})
 RELATIVE = ModelInfo("relative", BOTH, ("road", "sky"), ((1, 2, 3), (4, 5, 6)), False)
@@ -32,9 +33,9 @@ RELATIVE = ModelInfo("relative", BOTH, ("road", "sky"), ((1, 2, 3), (4, 5, 6)), 
 def forecast(steps: int, features: bool = False) -> Forecast:
     rng = np.random.default_rng(5)
     made = tuple(
-        StepForecast(
+        Scene(
+            10**9 + k * 10**8,
             step=k,
-            target_stamp_ns=10**9 + k * 10**8,
             horizon_s=0.1 * k,
             segmentation=rng.integers(0, 2, (4, 6), dtype=np.uint8),
             depth=rng.random((4, 6), dtype=np.float32) * 255,
@@ -47,7 +48,7 @@ def forecast(steps: int, features: bool = False) -> Forecast:
 
 def with_seen(made: Forecast) -> Forecast:
     """The forecast with the newest frame itself, which looks like step 1."""
-    seen = replace(made.steps[0], step=0, target_stamp_ns=made.stamp_ns, horizon_s=0.0)
+    seen = replace(made.steps[0], step=0, stamp_ns=made.stamp_ns, horizon_s=0.0)
     return replace(made, seen=seen)
 
 

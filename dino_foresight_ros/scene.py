@@ -1,0 +1,97 @@
+"""What is known or predicted of an instant, and forecasts beside what then came.
+
+Plain arrays: no torch, no ROS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What is known or predicted of one camera's view at one instant; None where nothing is.
+
+    Attributes:
+        stamp_ns: the instant, nanoseconds in the input's time base.
+        step: 1 for the next frame, 2 for the one after it, ...; 0 for a frame that came.
+        horizon_s: seconds from the newest context frame to the instant; 0 for a frame that came.
+        image: (H, W, 3) uint8 RGB, the camera's picture.
+        segmentation: (H, W) uint8 class ids, 255 unlabelled.
+        confidence: (H, W) float32 in [0, 1], probability of the class in `segmentation`.
+        depth: (H, W) float32, NaN unknown; see `depth_is_metric`.
+        normals: (H, W, 3) float32 unit vectors in the camera's optical frame (x right, y down,
+            z forward), NaN unknown.
+        features: (h, w, C) PCA features on the patch grid.
+        depth_is_metric: whether depth is metres along the optical axis; otherwise relative inverse
+            depth, 0 (far) to 255 (near).
+    """
+
+    stamp_ns: int
+    _: KW_ONLY
+    step: int = 0
+    horizon_s: float = 0.0
+    image: NDArray[np.uint8] | None = None
+    segmentation: NDArray[np.uint8] | None = None
+    confidence: NDArray[np.float32] | None = None
+    depth: NDArray[np.float32] | None = None
+    normals: NDArray[np.float32] | None = None
+    features: NDArray[Any] | None = None
+    depth_is_metric: bool = False
+
+    @property
+    def target_stamp_ns(self) -> int:
+        """`stamp_ns`, as a forecast calls the instant that it is about."""
+        return self.stamp_ns
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedStep:
+    """One step of a forecast and what came at its instant.
+
+    Attributes:
+        predicted: the forecast.
+        arrived: the frame that came, and what the same model says of it; None before it came.
+        truth: what was really there, where somebody knows it (labels, the synthetic world).
+    """
+
+    predicted: Scene
+    arrived: Scene | None = None
+    truth: Scene | None = None
+
+    def scenes(self) -> Iterator[Scene]:
+        """The forecast, and what is known of its instant."""
+        yield from (s for s in (self.predicted, self.arrived, self.truth) if s is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedForecast:
+    """One forecast beside what came.
+
+    Attributes:
+        seen: the newest context frame, and what the same model says of it, which is also copy-last,
+            the forecast that nothing changes.
+        steps: step 1 first.
+        latency_ms: wall time from receiving the frame to publishing the forecast.
+    """
+
+    seen: Scene
+    steps: tuple[ComparedStep, ...]
+    latency_ms: float | None = None
+
+    def class_ids(self) -> set[int]:
+        """Ids that occur in any segmentation, predicted or not."""
+        scenes = [self.seen, *(scene for step in self.steps for scene in step.scenes())]
+        maps = [scene.segmentation for scene in scenes if scene.segmentation is not None]
+        return {int(i) for values in maps for i in np.unique(values)}
