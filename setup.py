@@ -69,7 +69,7 @@ setup(
     ],
     # What only some commands import; a robot that only forecasts goes without.
     extras_require={
-        "training": ["tensorboard>=2.15"],
+        "training": ["jsonargparse>=4.40", "lightning-fabric>=2.5", "tensorboard>=2.15"],
         "view": ["rerun-sdk>=0.39"],
     },
     entry_points={"console_scripts": ["foresight = dino_foresight_ros.cli.main:main"]},

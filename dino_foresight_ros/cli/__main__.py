@@ -4,4 +4,5 @@ import sys
 
 from dino_foresight_ros.cli.main import main
 
-sys.exit(main())
+if __name__ == "__main__":  # a spawned worker imports this file
+    sys.exit(main())
