@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.render.views import spread
 
 from .data import ClipDataset
 from .distributed import Processes
-from .evaluation.feature_errors import METRICS, clip_errors
 from .loop_config import Evaluation
 
 STEPS = 3

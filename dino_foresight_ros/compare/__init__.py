@@ -1,26 +1,40 @@
-"""Forecasts beside what came: measures, matching by time, running skill. No ROS, no torch."""
+"""Forecasts beside what came: one matcher, one set of measures, running skill. No ROS, no torch.
 
-from dino_foresight_ros.compare.assembly import Assembly, Part
-from dino_foresight_ros.compare.matching import Match, Matcher, Moment, Prediction
-from dino_foresight_ros.compare.measures import Analysis, Difference, compare, patch_errors
-from dino_foresight_ros.compare.skill import Judgement, SkillMonitor, surprise
-from dino_foresight_ros.compare.window import Running, RunningSkill, skill_of
+`label_metrics` and `feature_errors`, which use torch, are imported by their own names.
+"""
+
+from dino_foresight_ros.compare.matching import Match, Matcher, nearest_frames
+from dino_foresight_ros.compare.measures import (
+    COPY_LAST,
+    FORECAST,
+    ORACLE,
+    Difference,
+    compare,
+    patch_errors,
+    skill_of,
+)
+from dino_foresight_ros.compare.skill import (
+    AnalysedFrame,
+    Comparison,
+    Running,
+    RunningSkill,
+    SkillMonitor,
+)
 
 __all__ = [
-    "Analysis",
-    "Assembly",
+    "COPY_LAST",
+    "FORECAST",
+    "ORACLE",
+    "AnalysedFrame",
+    "Comparison",
     "Difference",
-    "Judgement",
     "Match",
     "Matcher",
-    "Moment",
-    "Part",
-    "Prediction",
     "Running",
     "RunningSkill",
     "SkillMonitor",
     "compare",
+    "nearest_frames",
     "patch_errors",
     "skill_of",
-    "surprise",
 ]

@@ -1,38 +1,24 @@
-"""How much what was predicted differs from what came."""
+"""How much what was predicted differs from what came, of one frame. NumPy alone, for live nodes.
+
+Scores against labels, over many frames, are in `label_metrics`.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.scene import Scene
+
+FORECAST, COPY_LAST, ORACLE = "forecast", "copy_last", "oracle"
+"""Who predicts: the model; the newest frame, as if nothing changed; the heads on the frame that
+came, which is the best that a forecast can do."""
 
 FloatImage = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """What a model sees in one frame, or predicts of one instant; None where it does not say.
-
-    Attributes:
-        features: (h, w, C) float32 PCA features on the patch grid.
-        segmentation: (H, W) uint8 class ids, 255 unlabelled.
-        depth: (H, W) float32, metres (NaN unknown) or relative inverse depth.
-    """
-
-    features: FloatImage | None = None
-    segmentation: NDArray[np.uint8] | None = None
-    depth: FloatImage | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the arrays."""
-        arrays = (self.features, self.segmentation, self.depth)
-        return sum(array.nbytes for array in arrays if array is not None)
 
 
 class Difference(NamedTuple):
@@ -40,7 +26,7 @@ class Difference(NamedTuple):
 
     Attributes:
         feature_error: mean squared error over patches and channels.
-        segmentation_agreement: share of pixels with the class seen, 0 to 1.
+        segmentation_agreement: fraction of pixels with the class seen, 0 to 1.
         depth_error: mean absolute difference of depth, relative to the depth seen.
     """
 
@@ -49,17 +35,35 @@ class Difference(NamedTuple):
     depth_error: float = math.nan
 
 
-def patch_errors(predicted: FloatImage | None, seen: FloatImage | None) -> FloatImage | None:
+def skill_of(error: float, copy_error: float) -> float:
+    """1 perfect, 0 as good as copy-last, below 0 worse; NaN where copy-last makes no error."""
+    return 1.0 - error / copy_error if copy_error > 0.0 else math.nan
+
+
+def closed_gap(value: float, copy_last: float, oracle: float) -> float:
+    """The fraction of the gap between copy-last and the oracle that a score closes; NaN without
+    a gap. 0 is copy-last, 1 the oracle."""
+    gap = oracle - copy_last
+    return (value - copy_last) / gap if gap else math.nan
+
+
+def patch_errors(predicted: NDArray[Any] | None, seen: NDArray[Any] | None) -> FloatImage | None:
     """(h, w) mean squared error over channels; None where either lacks or the shapes differ."""
     if predicted is None or seen is None or predicted.shape != seen.shape:
         return None
-    difference = predicted - seen
+    difference = np.subtract(predicted, seen, dtype=np.float32)
     errors = np.einsum("hwc,hwc->hw", difference, difference) / np.float32(difference.shape[2])
     return np.asarray(errors, np.float32)
 
 
+def feature_error(predicted: NDArray[Any] | None, seen: NDArray[Any] | None) -> float:
+    """Mean squared error over patches and channels; NaN if they cannot be compared."""
+    errors = patch_errors(predicted, seen)
+    return math.nan if errors is None else float(errors.mean(dtype=np.float64))
+
+
 def agreement(predicted: NDArray[np.uint8] | None, seen: NDArray[np.uint8] | None) -> float:
-    """Share of the pixels seen with a class that were predicted to have it; NaN without any."""
+    """Fraction of the pixels seen with a class that were predicted to have it; NaN without any."""
     if predicted is None or seen is None or predicted.shape != seen.shape:
         return math.nan
     labelled = seen != UNLABELLED
@@ -89,20 +93,29 @@ def depth_difference(
     return float(np.mean(np.abs(a - b))) / mean if mean > 0.0 else math.nan
 
 
-def compare(
-    predicted: Analysis, seen: Analysis, depth_is_metric: bool
-) -> tuple[Difference, FloatImage | None]:
-    """Every measure, and the feature error by patch as `patch_errors` gives it."""
+def angle_deg(predicted: FloatImage | None, seen: FloatImage | None) -> float:
+    """Mean angle between (h, w, 3) unit vectors, degrees; NaN if they cannot be compared."""
+    if predicted is None or seen is None or predicted.shape != seen.shape:
+        return math.nan
+    cosine = np.sum(predicted.astype(np.float64) * seen, axis=-1)
+    known = np.isfinite(cosine)
+    if not known.any():
+        return math.nan
+    return float(np.degrees(np.arccos(np.clip(cosine[known], -1.0, 1.0))).mean())
+
+
+def compare(predicted: Scene, seen: Scene) -> tuple[Difference, FloatImage | None]:
+    """Every difference, and the feature error by patch as `patch_errors` gives it."""
     errors = patch_errors(predicted.features, seen.features)
     difference = Difference(
         math.nan if errors is None else float(errors.mean(dtype=np.float64)),
         agreement(predicted.segmentation, seen.segmentation),
-        depth_difference(predicted.depth, seen.depth, depth_is_metric),
+        depth_difference(predicted.depth, seen.depth, seen.depth_is_metric),
     )
     return difference, errors
 
 
-def sizes_differ(predicted: Analysis, seen: Analysis) -> bool:
+def sizes_differ(predicted: Scene, seen: Scene) -> bool:
     """Whether both have an output, but not of one size."""
     pairs = (
         (predicted.features, seen.features),

@@ -10,10 +10,10 @@ import numpy as np
 from forecast_peers import Client, header_at
 from sensor_msgs.msg import Image
 
-from dino_foresight_ros.compare import Analysis
 from dino_foresight_ros.msg import FeatureMap, Forecast, ForecastStep
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.time import ns_to_time
+from dino_foresight_ros.scene import Scene
 
 INTERVAL_NS = 200_000_000
 GRID = (2, 3)
@@ -21,13 +21,15 @@ SIZE = (4, 6)
 CHANNELS = 5
 
 
-def world(index: int) -> Analysis:
+def world(index: int) -> Scene:
     """What a model sees in frame `index` of a world that changes."""
     rng = np.random.default_rng(index)
-    return Analysis(
-        rng.normal(size=(*GRID, CHANNELS)).astype(np.float32),
-        rng.integers(0, 4, SIZE).astype(np.uint8),
-        rng.uniform(2, 40, SIZE).astype(np.float32),
+    return Scene(
+        index * INTERVAL_NS,
+        features=rng.normal(size=(*GRID, CHANNELS)).astype(np.float32),
+        segmentation=rng.integers(0, 4, SIZE).astype(np.uint8),
+        depth=rng.uniform(2, 40, SIZE).astype(np.float32),
+        depth_is_metric=True,
     )
 
 
@@ -69,7 +71,7 @@ class MadeUpForecasts:
                 self.client.node.destroy_publisher(publisher)
 
     def publish(
-        self, stamp_ns: int, seen: Analysis, predicted: Sequence[Analysis], **fields: Any
+        self, stamp_ns: int, seen: Scene, predicted: Sequence[Scene], **fields: Any
     ) -> None:
         """Publish all messages about a frame, in any order."""
         header = header_at(stamp_ns)
@@ -86,7 +88,7 @@ class MadeUpForecasts:
             publisher.publish(message)
 
 
-def forecast(stamp_ns: int, predicted: Sequence[Analysis], **fields: Any) -> Forecast:
+def forecast(stamp_ns: int, predicted: Sequence[Scene], **fields: Any) -> Forecast:
     header = header_at(stamp_ns)
     steps = [
         ForecastStep(

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from dino_foresight_ros.compare import COPY_LAST, FORECAST
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, SegmentationTask
 from dino_foresight_ros.progress import Progress
@@ -34,13 +35,7 @@ from dino_foresight_ros.training.evaluation.fitting import Fitted, start_fits
 from dino_foresight_ros.training.evaluation.lidar_depth import LidarDepth
 from dino_foresight_ros.training.evaluation.lidar_scores import LidarScorer
 from dino_foresight_ros.training.evaluation.moments import MomentCollector
-from dino_foresight_ros.training.evaluation.predictors import (
-    COPY_LAST,
-    FORECAST,
-    CopyLast,
-    Predictor,
-    Rollout,
-)
+from dino_foresight_ros.training.evaluation.predictors import CopyLast, Predictor, Rollout
 from dino_foresight_ros.training.evaluation.results import Report
 from dino_foresight_ros.training.evaluation.scoring import SeriesScorer, StillScorer
 from dino_foresight_ros.training.evaluation.series import make_series

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.compare.label_metrics import DepthMetrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle
@@ -30,7 +31,6 @@ from dino_foresight_ros.training.evaluation.lidar_scale import (
     inverse_depth,
 )
 from dino_foresight_ros.training.evaluation.lidar_truth import CameraTruth
-from dino_foresight_ros.training.evaluation.predictors import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.training.evaluation.results import (
     Lead,
     LidarReport,

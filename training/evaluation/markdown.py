@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from dino_foresight_ros.compare import COPY_LAST, ORACLE
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
 from dino_foresight_ros.training.evaluation.lidar_page import lidar_section
-from dino_foresight_ros.training.evaluation.predictors import COPY_LAST, ORACLE
 from dino_foresight_ros.training.evaluation.results import (
     PCA_SPACE,
     RAW_SPACE,

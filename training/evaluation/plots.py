@@ -10,15 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.render import theme
-from dino_foresight_ros.training.evaluation.predictors import (
-    COPY_LAST,
-    FORECAST,
-    LINEAR,
-    MLP,
-    ORACLE,
-    TITLES,
-)
+from dino_foresight_ros.training.evaluation.predictors import LINEAR, MLP, TITLES
 from dino_foresight_ros.training.evaluation.results import PCA_SPACE, FeatureResult, Report
 from dino_foresight_ros.training.evaluation.series import HORIZONS, ONE_STEP, ROLLOUT
 from dino_foresight_ros.training.evaluation.tables import lead_text

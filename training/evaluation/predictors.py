@@ -8,7 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-FORECAST, COPY_LAST, LINEAR, MLP, ORACLE = "forecast", "copy_last", "linear", "mlp", "oracle"
+from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
+
+LINEAR, MLP = "linear", "mlp"
 TITLES = {
     FORECAST: "forecast",
     COPY_LAST: "copy-last",

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.compare.feature_errors import MeanErrors
 from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
-from dino_foresight_ros.training.evaluation.feature_errors import MeanErrors
 from dino_foresight_ros.training.evaluation.fitting import FitFacts
 from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
 from dino_foresight_ros.training.evaluation.lidar_truth import LidarFacts

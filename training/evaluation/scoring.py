@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
+from dino_foresight_ros.compare.feature_errors import METRICS, MeanErrors, clip_errors
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.training.data import Recording
 from dino_foresight_ros.training.evaluation.bootstrap import blocks_of, improvement
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
-from dino_foresight_ros.training.evaluation.feature_errors import METRICS, MeanErrors, clip_errors
 from dino_foresight_ros.training.evaluation.heads import (
     decode,
     decode_layers,
@@ -24,12 +25,7 @@ from dino_foresight_ros.training.evaluation.heads import (
     sizes_of,
 )
 from dino_foresight_ros.training.evaluation.label_scores import LabelScorer, closed_shares
-from dino_foresight_ros.training.evaluation.predictors import (
-    COPY_LAST,
-    FORECAST,
-    ORACLE,
-    Predictor,
-)
+from dino_foresight_ros.training.evaluation.predictors import Predictor
 from dino_foresight_ros.training.evaluation.results import (
     PCA_SPACE,
     RAW_SPACE,

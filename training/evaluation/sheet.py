@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.compare import FORECAST
 from dino_foresight_ros.render import theme
 from dino_foresight_ros.render.banner import untrained_banner
 from dino_foresight_ros.render.block import Grid
@@ -21,7 +22,7 @@ from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.render.text import draw_tag, draw_text, shortened
 from dino_foresight_ros.render.tiles import fit
 from dino_foresight_ros.training.evaluation.moments import LABELS, SHOWN
-from dino_foresight_ros.training.evaluation.predictors import FORECAST, TITLES
+from dino_foresight_ros.training.evaluation.predictors import TITLES
 from dino_foresight_ros.training.evaluation.results import Report, SheetMoment, SheetStep
 
 WIDTH = 1600

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dino_foresight_ros.training.evaluation.predictors import (
-    COPY_LAST,
-    FORECAST,
-    LINEAR,
-    MLP,
-    ORACLE,
-    TITLES,
-)
+from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
+from dino_foresight_ros.training.evaluation.predictors import LINEAR, MLP, TITLES
 from dino_foresight_ros.training.evaluation.results import Lead
 
 ORDER = (COPY_LAST, LINEAR, MLP, FORECAST, ORACLE)

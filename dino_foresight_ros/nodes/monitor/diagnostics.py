@@ -16,13 +16,13 @@ from dino_foresight_ros.nodes.monitor.stream import MonitorStream
 from dino_foresight_ros.ros.messages import build_diagnostics
 from dino_foresight_ros.ros.qos import advertise, output_qos
 
-MIN_JUDGED = 10
+MIN_COMPARED = 10
 """Of fewer forecasts (or of a shorter window) the mean skill is chance."""
 
 
 @dataclass(frozen=True)
 class CameraReport:
-    """What one camera's forecasts are judged by.
+    """How well one camera's forecasts do.
 
     Attributes:
         silent_s: seconds without a forecast, None while they come.
@@ -45,7 +45,7 @@ class CameraReport:
         return [
             step
             for step, running in self.running.items()
-            if running.forecasts >= min(MIN_JUDGED, self.window) and is_worse(running)
+            if running.forecasts >= min(MIN_COMPARED, self.window) and is_worse(running)
         ]
 
 
@@ -115,7 +115,7 @@ class MonitorDiagnostics:
 
 
 def report_of(stream: MonitorStream) -> CameraReport:
-    """What one camera is judged by now."""
+    """How well one camera's forecasts do now."""
     now_s = time.monotonic()
     is_silent = stream.watch.is_silent
     idle_s = now_s - stream.compared_s

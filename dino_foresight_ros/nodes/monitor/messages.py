@@ -1,4 +1,4 @@
-"""Forecasts as the monitor compares them, and its judgements as messages."""
+"""Forecast messages as the monitor compares them, and its comparisons as messages."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from dino_foresight_ros.compare import Analysis, Judgement, Moment, Part, Prediction
+from dino_foresight_ros.compare import AnalysedFrame, Comparison
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, ForecastSkill
-from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.nodes.monitor.assembly import Part
+from dino_foresight_ros.outputs import BY_NAME, DEPTH, FEATURES, MAX_STEPS, SEGMENTATION
 from dino_foresight_ros.ros.forecast_views import read_values
 from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
-
-ENCODINGS: dict[str, tuple[str, DTypeLike]] = {
-    "segmentation": ("mono8", np.uint8),
-    "depth": ("32FC1", np.float32),
-}
+from dino_foresight_ros.scene import Scene
 
 
 def read_map(message: Image, name: str) -> NDArray[Any] | None:
@@ -32,24 +29,26 @@ def read_map(message: Image, name: str) -> NDArray[Any] | None:
     """
     if message.width == 0 or message.height == 0:
         return None
-    encoding, kind = ENCODINGS[name]
+    encoding, kind = BY_NAME[name].encoding, np.dtype(BY_NAME[name].dtype)
     if message.encoding != encoding:
         raise InputError(f"{name} is of encoding {message.encoding!r}, expected {encoding}")
-    row_bytes = message.width * np.dtype(kind).itemsize
+    row_bytes = message.width * kind.itemsize
     if message.step < row_bytes or len(message.data) != message.height * message.step:
         raise InputError(
             f"{name} of {message.width}x{message.height} with rows of {message.step} bytes does "
             f"not fit {len(message.data)} bytes"
         )
-    return read_values(message, kind)
+    return read_values(message, kind.type)
 
 
-def read_moment(message: Forecast, parts: Mapping[Part, Any]) -> tuple[Moment, list[Prediction]]:
+def read_forecast(
+    message: Forecast, parts: Mapping[Part, Any]
+) -> tuple[AnalysedFrame, list[Scene]]:
     """A frame as the model sees it, and what was predicted from it.
 
     Args:
         message: the forecast.
-        parts: of its stamp; "features" of step 0, 1, ..., "segmentation" and "depth" of step 0.
+        parts: what came beside it: features of step 0, 1, ..., maps of step 0.
 
     Raises:
         InputError: a message that makes no sense.
@@ -60,53 +59,57 @@ def read_moment(message: Forecast, parts: Mapping[Part, Any]) -> tuple[Moment, l
     wrong = [step.step for step in message.steps if not 1 <= step.step <= MAX_STEPS]
     if wrong:
         raise InputError(f"a forecast has step {wrong[0]}; steps are 1 to {MAX_STEPS}")
-    seen = Analysis(*(parts.get(Part(name)) for name in ("features", "segmentation", "depth")))
-    moment = Moment(
+    is_metric = any(step.depth_is_metric for step in message.steps)
+    seen = Scene(
         time_to_ns(message.header.stamp),
-        message.header.frame_id,
+        segmentation=parts.get(Part(SEGMENTATION)),
+        depth=parts.get(Part(DEPTH)),
+        features=parts.get(Part(FEATURES)),
+        depth_is_metric=is_metric,
+    )
+    frame = AnalysedFrame(
         seen,
+        message.header.frame_id,
         round(interval_s * NS_PER_S),
         message.model_name,
         message.trained,
-        any(step.depth_is_metric for step in message.steps),
     )
     predictions = [
-        Prediction(
-            step.step,
+        Scene(
             time_to_ns(step.target_stamp),
-            step.horizon,
-            Analysis(
-                parts.get(Part("features", step.step)),
-                read_map(step.segmentation, "segmentation"),
-                read_map(step.depth, "depth"),
-            ),
+            step=step.step,
+            horizon_s=step.horizon,
+            segmentation=read_map(step.segmentation, SEGMENTATION),
+            depth=read_map(step.depth, DEPTH),
+            features=parts.get(Part(FEATURES, step.step)),
+            depth_is_metric=is_metric,
         )
         for step in message.steps
     ]
-    return moment, predictions
+    return frame, predictions
 
 
-def build_skill(judgement: Judgement) -> ForecastSkill:
+def build_skill(comparison: Comparison) -> ForecastSkill:
     """The ForecastSkill message of one step and arrived frame."""
-    origin, prediction, _ = judgement.match
-    forecast, copy, running = judgement.forecast, judgement.copy, judgement.running
+    origin, predicted = comparison.origin, comparison.predicted
+    forecast, copy, running = comparison.forecast, comparison.copy, comparison.running
     return ForecastSkill(
-        header=arrived_header(judgement),
+        header=arrived_header(comparison),
         forecast_stamp=ns_to_time(origin.stamp_ns),
-        target_stamp=ns_to_time(prediction.target_ns),
-        step=prediction.step,
-        horizon=prediction.horizon_s,
-        target_offset=judgement.match.offset_ns / NS_PER_S,
+        target_stamp=ns_to_time(predicted.stamp_ns),
+        step=predicted.step,
+        horizon=predicted.horizon_s,
+        target_offset=comparison.offset_ns / NS_PER_S,
         model_name=origin.model_name,
         trained=origin.trained,
         feature_error=_float(forecast.feature_error),
         copy_feature_error=_float(copy.feature_error),
-        skill=_float(judgement.skill),
+        skill=_float(comparison.skill),
         segmentation_agreement=forecast.segmentation_agreement,
         copy_segmentation_agreement=copy.segmentation_agreement,
         depth_error=_float(forecast.depth_error),
         copy_depth_error=_float(copy.depth_error),
-        depth_is_metric=origin.depth_is_metric,
+        depth_is_metric=origin.seen.depth_is_metric,
         window_count=running.forecasts,
         running_feature_error=_float(running.forecast.feature_error),
         running_copy_feature_error=_float(running.copy.feature_error),
@@ -118,9 +121,9 @@ def build_skill(judgement: Judgement) -> ForecastSkill:
     )
 
 
-def arrived_header(judgement: Judgement) -> Header:
+def arrived_header(comparison: Comparison) -> Header:
     """Stamp of the frame that came, and its camera's optical frame."""
-    arrived = judgement.match.arrived
+    arrived = comparison.arrived
     return Header(stamp=ns_to_time(arrived.stamp_ns), frame_id=arrived.frame_id)
 
 

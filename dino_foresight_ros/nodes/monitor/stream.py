@@ -10,16 +10,17 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
-from dino_foresight_ros.compare import Assembly, Judgement, Part, SkillMonitor, surprise
+from dino_foresight_ros.compare import Comparison, SkillMonitor
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, Forecast, ForecastSkill
+from dino_foresight_ros.nodes.monitor.assembly import Assembly, Part
 from dino_foresight_ros.nodes.monitor.messages import (
     arrived_header,
     build_skill,
+    read_forecast,
     read_map,
-    read_moment,
 )
-from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.outputs import BY_NAME, DEPTH, FEATURES, MAX_STEPS, SEGMENTATION
 from dino_foresight_ros.render.banner import with_untrained_banner
 from dino_foresight_ros.render.surprise import colorize_surprise
 from dino_foresight_ros.ros.forecast_views import read_features
@@ -32,7 +33,12 @@ from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
 MB = 1024 * 1024
 LOG_PERIOD_S = 10.0
 # Topic of step 0 -> which output it is.
-_SEEN_TOPICS = {"segmentation": "segmentation", "depth": "depth", "depth_relative": "depth"}
+_SEEN_TOPICS = {
+    topic.name: output
+    for output in (SEGMENTATION, DEPTH)
+    for topic in BY_NAME[output].topics
+    if not topic.is_colored
+}
 
 
 class MonitorStream:
@@ -117,7 +123,7 @@ class MonitorStream:
         """What else comes about this frame, as far as can be told."""
         expected = set()
         if self.has_features:
-            expected = {Part("features", k) for k in (0, *(step.step for step in message.steps))}
+            expected = {Part(FEATURES, k) for k in (0, *(step.step for step in message.steps))}
         for topic, name in _SEEN_TOPICS.items():
             has_map = any(getattr(step, name).width for step in message.steps)
             if has_map and self._is_published(self._maps[topic]):
@@ -127,7 +133,7 @@ class MonitorStream:
     def _on_features(self, message: FeatureMap) -> None:
         if message.step > MAX_STEPS:
             raise InputError(f"features are of step {message.step}; there are {MAX_STEPS} at most")
-        part = Part("features", message.step)
+        part = Part(FEATURES, message.step)
         self._take(self.assembly.put_part(_stamp_of(message), part, read_features(message)))
 
     def _map_reader(self, name: str) -> Callable[[Image], None]:
@@ -140,29 +146,29 @@ class MonitorStream:
     def _take(self, done: list[tuple[Forecast, Mapping[Part, Any]]]) -> None:
         for message, parts in done:
             try:
-                moment, predictions = read_moment(message, parts)
+                frame, predictions = read_forecast(message, parts)
             except (InputError, ValueError) as error:
                 self._refuse(f"{self.names.outputs}/forecast", error)
                 continue
-            for judgement in self.skill.take(moment, predictions):
+            for comparison in self.skill.take(frame, predictions):
                 self.compared_s = time.monotonic()
-                self._publish(judgement)
+                self._publish(comparison)
 
-    def _publish(self, judgement: Judgement) -> None:
-        self._skills.publish(build_skill(judgement))
-        if judgement.match.prediction.step != self._surprise_step:
+    def _publish(self, comparison: Comparison) -> None:
+        self._skills.publish(build_skill(comparison))
+        if comparison.predicted.step != self._surprise_step:
             return
         publishers = self._surprise, self._surprise_color
         if not any(publisher.get_subscription_count() for publisher in publishers):
             return
-        values = surprise(judgement)
+        values = comparison.surprise()
         if values is None:
             return
-        header = arrived_header(judgement)
+        header = arrived_header(comparison)
         self._surprise.publish(image_to_msg(values, "32FC1", header))
         if self._surprise_color.get_subscription_count():
             colors = colorize_surprise(values)
-            if not judgement.match.origin.trained:
+            if not comparison.origin.trained:
                 colors = with_untrained_banner(colors)
             self._surprise_color.publish(image_to_msg(colors, "rgb8", header))
 

@@ -7,6 +7,7 @@ import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,16 @@ from made_up_forecasts import INTERVAL_NS, MadeUpForecasts, feature_map, world
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from dino_foresight_ros.compare import Analysis
 from dino_foresight_ros.msg import ForecastSkill
 from dino_foresight_ros.nodes.monitor import node as monitor_node
+from dino_foresight_ros.scene import Scene
 
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.monitor.node"]
 START_NS = 1_700_000_000 * 10**9
 DAY_NS = 86_400 * 10**9
 DAYS = itertools.count()
 
-Predict = Callable[[int, int], Analysis]
+Predict = Callable[[int, int], Scene]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def process(ros_domain: dict[str, str], tmp_path_factory) -> Iterator[NodeProces
         node.kill()
 
 
-class Scene:
+class Stream:
     """A stream of made-up forecasts, and what the node says about it."""
 
     def __init__(self, client: Client, outputs: str = "foresight", features: bool = True) -> None:
@@ -101,31 +102,31 @@ def client(process: NodeProcess) -> Iterator[Client]:
 
 
 @pytest.fixture
-def scene(client: Client) -> Scene:
-    return Scene(client)
+def stream(client: Client) -> Stream:
+    return Stream(client)
 
 
-def true(index: int, step: int) -> Analysis:
+def true(index: int, step: int) -> Scene:
     return world(index + step)
 
 
-def copied(index: int, step: int) -> Analysis:
+def copied(index: int, step: int) -> Scene:
     return world(index)
 
 
-def wrong(index: int, step: int) -> Analysis:
+def wrong(index: int, step: int) -> Scene:
     return world(1000 + 100 * index + step)
 
 
-def test_every_field_is_what_plain_arithmetic_gives(scene: Scene):
-    skills = scene.play(range(6), wrong, 5 + 4, model_name="arithmetic")
+def test_every_field_is_what_plain_arithmetic_gives(stream: Stream):
+    skills = stream.play(range(6), wrong, 5 + 4, model_name="arithmetic")
     assert len(skills) == 9
     rows: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
     for skill in skills:
-        origin = (stamp_of(skill.forecast_stamp) - scene.base_ns) // INTERVAL_NS
+        origin = (stamp_of(skill.forecast_stamp) - stream.base_ns) // INTERVAL_NS
         came, seen = world(origin + skill.step), world(origin)
         made = wrong(origin, skill.step)
-        assert stamp_of(skill.header.stamp) == scene.stamp_ns(origin + skill.step)
+        assert stamp_of(skill.header.stamp) == stream.stamp_ns(origin + skill.step)
         assert stamp_of(skill.target_stamp) == stamp_of(skill.header.stamp)
         assert (skill.header.frame_id, skill.model_name, skill.trained) == (
             "cam",
@@ -155,76 +156,76 @@ def test_every_field_is_what_plain_arithmetic_gives(scene: Scene):
         assert skill.window_count == len(rows[skill.step])
 
 
-def test_a_forecast_that_comes_true_has_skill_1_and_a_copy_0(scene: Scene):
+def test_a_forecast_that_comes_true_has_skill_1_and_a_copy_0(stream: Stream):
     for predict, value, model in ((true, 1.0, "true"), (copied, 0.0, "copied")):
-        scene.skills.clear()
-        for skill in scene.play(range(5), predict, 4 + 3, model_name=model):
+        stream.skills.clear()
+        for skill in stream.play(range(5), predict, 4 + 3, model_name=model):
             assert skill.skill == skill.running_skill == value
             assert skill.feature_error == (0.0 if value else skill.copy_feature_error)
             assert skill.segmentation_agreement >= skill.copy_segmentation_agreement
-        scene.base_ns += 3600 * 10**9
+        stream.base_ns += 3600 * 10**9
 
 
-def test_frames_that_do_not_come_are_counted_and_stop_nothing(scene: Scene):
-    before = int(scene.diagnostics(lambda v: True).values[3].value)
+def test_frames_that_do_not_come_are_counted_and_stop_nothing(stream: Stream):
+    before = int(stream.diagnostics(lambda v: True).values[3].value)
     frames = [0, 1, 3, 4, 7, 8]
     met = [(a, k) for a in frames for k in (1, 2) if a + k in frames]
     missed = [(a, k) for a in frames for k in (1, 2) if a + k not in frames and a + k < 8]
-    skills = scene.play(frames, true, len(met), model_name="drops")
-    origins = {(stamp_of(s.forecast_stamp) - scene.base_ns) // INTERVAL_NS for s in skills}
+    skills = stream.play(frames, true, len(met), model_name="drops")
+    origins = {(stamp_of(s.forecast_stamp) - stream.base_ns) // INTERVAL_NS for s in skills}
     assert len(skills) == len(met)
     assert origins == {a for a, _ in met}
     assert all(s.skill == 1.0 for s in skills)
-    status = scene.diagnostics(lambda v: v["model"] == "drops" and v["step_1.forecasts"] == "3")
+    status = stream.diagnostics(lambda v: v["model"] == "drops" and v["step_1.forecasts"] == "3")
     values = {v.key: v.value for v in status.values}
     assert int(values["dropped_total"]) - before >= len(missed)
     assert int(values["dropped.no_frame"]) >= len(missed)
     assert int(values["pending"]) == 3  # from frames 7 (one step) and 8
 
 
-def test_a_recording_that_loops_is_compared_within_each_round_only(scene: Scene):
+def test_a_recording_that_loops_is_compared_within_each_round_only(stream: Stream):
     for round_ in (1, 2, 3):
-        skills = scene.play(range(4), true, round_ * (3 + 2), model_name="loop")
+        skills = stream.play(range(4), true, round_ * (3 + 2), model_name="loop")
     assert [s.skill for s in skills] == [1.0] * 15
     assert {s.step: s.window_count for s in skills} == {1: 9, 2: 6}
-    status = scene.diagnostics(lambda v: v["model"] == "loop")
+    status = stream.diagnostics(lambda v: v["model"] == "loop")
     assert int({v.key: v.value for v in status.values}["dropped.time_jump"]) >= 6
 
 
 def test_features_of_a_wrong_size_are_refused_by_name_and_others_go_on(
-    scene: Scene, process: NodeProcess
+    stream: Stream, process: NodeProcess
 ):
-    scene.play(range(3), true, 3, model_name="sizes")
-    broken = feature_map(scene.stamp_ns(3), 0, world(0).features)
+    stream.play(range(3), true, 3, model_name="sizes")
+    broken = feature_map(stream.stamp_ns(3), 0, world(0).features)
     broken.channels = 7
-    scene.made.features.publish(broken)
+    stream.made.features.publish(broken)
     broken.channels, broken.dtype = 5, "int8"
-    scene.made.features.publish(broken)
-    scene.play(range(3, 6), true, 9, model_name="sizes")
-    assert [s.skill for s in scene.skills] == [1.0] * 9
+    stream.made.features.publish(broken)
+    stream.play(range(3, 6), true, 9, model_name="sizes")
+    assert [s.skill for s in stream.skills] == [1.0] * 9
     assert "2x3 patches, 7 channels and float32 do not fit 120 bytes" in process.text
-    values = {v.key: v.value for v in scene.diagnostics(lambda v: v["model"] == "sizes").values}
+    values = {v.key: v.value for v in stream.diagnostics(lambda v: v["model"] == "sizes").values}
     assert int(values["broken_messages"]) >= 2
 
 
-def test_surprise_lights_up_where_the_world_was_not_as_expected(scene: Scene):
-    def predict(index: int, step: int) -> Analysis:
+def test_surprise_lights_up_where_the_world_was_not_as_expected(stream: Stream):
+    def predict(index: int, step: int) -> Scene:
         came = world(index + step)
         features = came.features.copy()
         features[1, 2] += 2.0
-        return Analysis(features, came.segmentation, came.depth)
+        return replace(came, features=features)
 
-    maps = scene.client.subscribe(Image, "foresight/surprise")
-    colors = scene.client.subscribe(Image, "foresight/surprise/image_color")
-    assert scene.client.spin_until(
-        lambda: scene.client.node.count_publishers("foresight/surprise") > 0
+    maps = stream.client.subscribe(Image, "foresight/surprise")
+    colors = stream.client.subscribe(Image, "foresight/surprise/image_color")
+    assert stream.client.spin_until(
+        lambda: stream.client.node.count_publishers("foresight/surprise") > 0
     )
     for start in range(0, 100, 5):
-        scene.play(range(start, start + 5), predict, 1, model_name="surprise")
-        if scene.client.spin_until(lambda: bool(maps) and bool(colors), 0.2):
+        stream.play(range(start, start + 5), predict, 1, model_name="surprise")
+        if stream.client.spin_until(lambda: bool(maps) and bool(colors), 0.2):
             break
     stamp = stamp_of(maps[-1].header.stamp)
-    skill = next(s for s in scene.skills if s.step == 1 and stamp_of(s.header.stamp) == stamp)
+    skill = next(s for s in stream.skills if s.step == 1 and stamp_of(s.header.stamp) == stamp)
     assert (maps[-1].encoding, maps[-1].height, maps[-1].width) == ("32FC1", 2, 3)
     expected = np.zeros((2, 3))
     expected[1, 2] = 4.0 / skill.running_copy_feature_error
@@ -235,44 +236,44 @@ def test_surprise_lights_up_where_the_world_was_not_as_expected(scene: Scene):
     assert picture[12, 20].sum() > picture[2, 2].sum() + 100
 
 
-def test_forecasts_worse_than_copies_are_a_warning(scene: Scene):
-    def worse(index: int, step: int) -> Analysis:
+def test_forecasts_worse_than_copies_are_a_warning(stream: Stream):
+    def worse(index: int, step: int) -> Scene:
         came = world(index + step)
-        return Analysis(came.features + 9.0, came.segmentation, came.depth)
+        return replace(came, features=came.features + 9.0)
 
-    scene.play(range(13), worse, 12 + 11, model_name="worse")
-    status = scene.diagnostics(lambda v: v["model"] == "worse" and v["step_2.forecasts"] == "11")
+    stream.play(range(13), worse, 12 + 11, model_name="worse")
+    status = stream.diagnostics(lambda v: v["model"] == "worse" and v["step_2.forecasts"] == "11")
     assert status.level == DiagnosticStatus.WARN
     assert "forecasts are worse than copy-last at step 1, 2" in status.message
     assert status.name == "monitor_node"
     assert float({v.key: v.value for v in status.values}["step_1.skill"]) < 0
 
 
-def test_untrained_forecasts_say_so(scene: Scene):
-    skills = scene.play(range(3), true, 3, model_name="random", trained=False)
+def test_untrained_forecasts_say_so(stream: Stream):
+    skills = stream.play(range(3), true, 3, model_name="random", trained=False)
     assert not any(skill.trained for skill in skills)
-    status = scene.diagnostics(lambda v: v["model"] == "random")
+    status = stream.diagnostics(lambda v: v["model"] == "random")
     assert "untrained: skill says nothing" in status.message
 
 
-def test_without_forecasts_the_node_is_stale_and_says_so(scene: Scene, process: NodeProcess):
-    scene.play(range(3), true, 3, model_name="stale")
-    kept = scene.client.subscribe(DiagnosticArray, "/diagnostics")
-    assert scene.client.spin_until(
+def test_without_forecasts_the_node_is_stale_and_says_so(stream: Stream, process: NodeProcess):
+    stream.play(range(3), true, 3, model_name="stale")
+    kept = stream.client.subscribe(DiagnosticArray, "/diagnostics")
+    assert stream.client.spin_until(
         lambda: any(m.status[0].level == DiagnosticStatus.STALE for m in kept)
     )
     assert "no forecast came on /foresight/forecast for 2 s" in process.text
 
 
 def test_without_features_the_rest_is_measured_and_the_reason_told(client: Client):
-    scene = Scene(client, features=False)
-    skills = scene.play(range(4), true, 3 + 2, model_name="plain")
+    stream = Stream(client, features=False)
+    skills = stream.play(range(4), true, 3 + 2, model_name="plain")
     for skill in skills:
         assert math.isnan(skill.feature_error)
         assert math.isnan(skill.running_skill)
         assert skill.segmentation_agreement == 1.0
         assert skill.depth_error == 0.0
-    status = scene.diagnostics(lambda v: v["model"] == "plain")
+    status = stream.diagnostics(lambda v: v["model"] == "plain")
     assert "set forecast_node's publish_features to true" in status.message
 
 
@@ -281,10 +282,10 @@ def test_two_cameras_do_not_mix(ros_domain: dict[str, str], tmp_path: Path):
     node = NodeProcess(ros_domain, tmp_path / "log", cameras, program=NODE, namespace="/car")
     client = Client("two_cameras_client", namespace="/car")
     try:
-        left, right = (Scene(client, f"{name}/foresight") for name in ("left", "right"))
+        left, right = (Stream(client, f"{name}/foresight") for name in ("left", "right"))
         for index in range(4):
-            for scene, predict in ((left, true), (right, copied)):
-                scene.play([index], predict, 0, model_name="two")
+            for stream, predict in ((left, true), (right, copied)):
+                stream.play([index], predict, 0, model_name="two")
         assert client.spin_until(lambda: len(left.skills) == len(right.skills) == 5), node.text
         assert {skill.skill for skill in left.skills} == {1.0}
         assert {skill.skill for skill in right.skills} == {0.0}

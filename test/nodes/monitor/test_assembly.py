@@ -6,8 +6,7 @@ import itertools
 
 import pytest
 
-from dino_foresight_ros.compare import Assembly, Part
-from dino_foresight_ros.compare.assembly import MAX_WAITING
+from dino_foresight_ros.nodes.monitor.assembly import MAX_WAITING, Assembly, Part
 
 PARTS = frozenset({Part("features", 0), Part("features", 1), Part("depth")})
 
