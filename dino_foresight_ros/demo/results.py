@@ -9,10 +9,9 @@ from dino_foresight_ros.demo.folder import MOSAIC, SKILL, ResultFolder, sheet_of
 from dino_foresight_ros.demo.judge import Judge, judge_moments
 from dino_foresight_ros.demo.pictures import Pictures, Setting, facts, write_sheet
 from dino_foresight_ros.demo.skill import SkillScorer
-from dino_foresight_ros.demo.skill_picture import skill_picture
+from dino_foresight_ros.demo.skill_chart import write_skill_chart
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.progress import warn
-from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.render.views import Moment
 
 # Of all cameras together, besides the moments on the sheets.
@@ -60,7 +59,7 @@ def write_pictures(
     skill = every.numbers()
     title = f"Skill of the forecasts of {numbers['input']['name']}"
     lines = [*facts(numbers), f"means over {skill['moments']} moments of this run"]
-    write_png(folder.partial(SKILL), skill_picture(skill, setting.trained, title, lines))
+    write_skill_chart(folder.partial(SKILL), skill, title, lines, setting.trained)
     if len(cameras) > 1:
         pictures.write_mosaic(folder.partial(MOSAIC))
         skill["cameras"] = by_camera

@@ -12,11 +12,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.compare.measures import agreement, depth_difference, patch_errors
+from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
+from dino_foresight_ros.compare.measures import (
+    agreement,
+    angle_deg,
+    depth_difference,
+    feature_error,
+    skill_of,
+)
 from dino_foresight_ros.render.comparison import Table
 from dino_foresight_ros.render.views import Moment, SceneMaps
-
-FORECAST, COPY_LAST, ORACLE = "forecast", "copy_last", "oracle"
 
 FEATURES = "feature_error"
 CLASSES = "segmentation_agreement"
@@ -34,17 +39,6 @@ MEASURES: dict[str, str] = {
 }
 """What each number in metrics.json is."""
 HIGHER_IS_BETTER = frozenset({CLASSES, TRUE_CLASSES})
-
-
-def angle_deg(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> float:
-    """Mean angle between (h, w, 3) unit vectors, degrees; NaN if they cannot be compared."""
-    if a is None or b is None or a.shape != b.shape:
-        return math.nan
-    cosine = np.sum(a.astype(np.float64) * b, axis=-1)
-    known = np.isfinite(cosine)
-    if not known.any():
-        return math.nan
-    return float(np.degrees(np.arccos(np.clip(cosine[known], -1.0, 1.0))).mean())
 
 
 def confusion(ids: NDArray[np.uint8], true: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
@@ -87,9 +81,8 @@ def measure(scene: SceneMaps, oracle: SceneMaps | None, model: Model) -> dict[st
     """Compare a prediction with what the model says of the frame that came; name -> number."""
     if oracle is None:
         return {}
-    errors = patch_errors(scene.features, oracle.features)
     found = {
-        FEATURES: math.nan if errors is None else float(errors.mean(dtype=np.float64)),
+        FEATURES: feature_error(scene.features, oracle.features),
         CLASSES: agreement(scene.segmentation, oracle.segmentation),
         DEPTH: depth_difference(scene.depth, oracle.depth, model.depth_is_metric),
         NORMALS: angle_deg(scene.normals, oracle.normals),
@@ -193,7 +186,7 @@ def _mean(step: _Step, name: str, predictor: str) -> float | None:
 def _skill(errors: Mapping[str, Any]) -> list[float | None]:
     """1 - forecast / copy-last by horizon: above 0 is better than copy-last."""
     pairs = zip(errors[FORECAST], errors[COPY_LAST], strict=True)
-    return [None if a is None or not b else round(1.0 - a / b, 6) for a, b in pairs]
+    return [None if a is None or not b else round(skill_of(a, b), 6) for a, b in pairs]
 
 
 def tables(moment: Moment, model: Model) -> dict[int, Table]:

@@ -1,158 +1,147 @@
-"""Small line charts in the look of the other pictures, without a plotting library."""
+"""Charts in the look of the other pictures, by matplotlib."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-import cv2
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.render import theme
-from dino_foresight_ros.render.palette import Color, Picture
-from dino_foresight_ros.render.panels import empty_panel
-from dino_foresight_ros.render.text import draw_text, shortened, text_size
+from dino_foresight_ros.render.palette import Color
 
-_SHIFT = 3  # sub-pixel positions, in bits
-_GRID: Color = (52, 57, 66)
+DPI = 100
+COLORS = {
+    "forecast": "#ff8b3d",
+    "copy_last": "#9aa4b2",
+    "oracle": "#5cb878",
+    "linear": "#5b9bd5",
+    "mlp": "#edc949",
+}
+"""Colour of each predictor, in every chart."""
+
+_MARGIN_IN = 0.25
+_TITLE_PT, _FACT_PT, _BANNER_PT = 17, 10.5, 15
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a chart.
+def hex_color(color: Color) -> str:
+    """Such as "#ff8b3d"."""
+    return "#" + "".join(f"{value:02x}" for value in color)
 
-    Attributes:
-        name: in the legend.
-        values: one per place on the x axis; None where there is no value.
-        color: of the line.
-        notes: a short text beside each value, or empty.
+
+_TEXT, _DIM, _PANEL = map(hex_color, (theme.TEXT, theme.DIM, theme.PANEL))
+_STYLE: dict[Any, Any] = {
+    "figure.facecolor": hex_color(theme.BACKGROUND),
+    "savefig.facecolor": hex_color(theme.BACKGROUND),
+    "axes.facecolor": _PANEL,
+    "axes.edgecolor": _DIM,
+    "axes.labelcolor": _DIM,
+    "axes.titlecolor": _TEXT,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11.5,
+    "figure.constrained_layout.h_pad": 0.14,
+    "figure.constrained_layout.w_pad": 0.1,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 10,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#454b57",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.labelcolor": _TEXT,
+    "lines.markersize": 5,
+    "lines.linewidth": 2,
+    "text.color": _TEXT,
+    "xtick.color": _DIM,
+    "ytick.color": _DIM,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+}
+
+
+@contextmanager
+def chart_file(
+    path: Path,
+    title: str,
+    facts: Sequence[str] = (),
+    note: str = "",
+    trained: bool = True,
+    width: int = 1600,
+    height: int = 400,
+) -> Iterator[Figure]:
+    """A figure to draw into, which is written when the block ends without an error.
+
+    Args:
+        path: PNG file to write.
+        title: large, at the top.
+        facts: lines in small letters beneath it.
+        note: in small letters at the bottom.
+        trained: False puts a warning across the picture.
+        width, height: pixels of what is drawn, below the title.
+
+    Raises:
+        ForesightError: the file cannot be written.
     """
-
-    name: str
-    values: tuple[float | None, ...]
-    color: Color
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart.
-
-    Attributes:
-        title: what is drawn, with its unit.
-        hint: small beside it, such as "lower is better".
-        ticks: texts beneath the x axis, evenly spread.
-        lines: what is drawn, the first one on top.
-        span: ends of the y axis; from 0 to what the values need when None.
-    """
-
-    title: str
-    hint: str
-    ticks: tuple[str, ...]
-    lines: tuple[Line, ...]
-    span: tuple[float, float] | None = None
-
-
-def nice_top(value: float) -> tuple[float, int]:
-    """The upper end of an axis that holds a value, and how many equal parts it divides into."""
-    if not value > 0:
-        return 1.0, 4
-    power = 10.0 ** math.floor(math.log10(value))
-    for step, parts in ((1.0, 4), (1.5, 3), (2.0, 4), (3.0, 3), (4.0, 4), (5.0, 5), (8.0, 4)):
-        if value <= step * power * 1.0001:
-            return step * power, parts
-    return 10.0 * power, 5
-
-
-def draw_chart(chart: Chart, height: int, width: int) -> Picture:
-    """(height, width, 3) uint8."""
-    panel = empty_panel(height, width)
-    size = max(10, round(height / 24))
-    pad = round(size * 1.2)
-    _, top, right, _ = draw_text(panel, (pad, pad), chart.title, round(size * 1.15), bold=True)
-    hint = shortened(chart.hint, width - right - 2 * pad, size)
-    draw_text(panel, (right + size, top + 1), hint, size, theme.DIM)
-    _legend(panel, chart.lines, pad, pad + round(size * 2.1), size)
-    known = [v for line in chart.lines for v in line.values if v is not None]
-    if not known:
-        middle = (width // 2, height // 2)
-        draw_text(panel, middle, "nothing could be measured", size, theme.DIM, anchor="mm")
-        return panel
-    parts, span = 4, chart.span
-    if span is None:
-        end, parts = nice_top(max(known))
-        span = (0.0, end)
-    left, bottom = pad + round(size * 3.2), height - pad - round(size * 1.6)
-    box = (left, pad + round(size * 4.2), width - pad - round(size * 1.5), bottom)
-    _axes(panel, chart, box, (*span, parts), size)
-    for line in reversed(chart.lines):
-        _draw_line(panel, line, box, span, size)
-    return panel
-
-
-def _legend(panel: Picture, lines: Sequence[Line], x: int, y: int, size: int) -> None:
-    for line in lines:
-        middle = y + size * 5 // 8
-        cv2.line(panel, (x, middle), (x + 2 * size, middle), line.color, max(2, size // 5))
-        x = draw_text(panel, (x + round(2.5 * size), y), line.name, size, theme.TEXT)[2] + 2 * size
-
-
-def _axes(
-    panel: Picture,
-    chart: Chart,
-    box: tuple[int, int, int, int],
-    scale: tuple[float, float, int],
-    size: int,
-) -> None:
-    left, top, right, bottom = box
-    start, end, parts = scale
-    for part in range(parts + 1):
-        value = start + (end - start) * part / parts
-        y = round(bottom - (bottom - top) * part / parts)
-        cv2.line(panel, (left, y), (right, y), _GRID, 1)
-        draw_text(panel, (left - size // 2, y), f"{value:.4g}", size, theme.DIM, anchor="rm")
-    for place, text in enumerate(chart.ticks):
-        x = round(_x(place, len(chart.ticks), left, right))
-        draw_text(panel, (x, bottom + size // 2), text, size, theme.DIM, anchor="mt")
-
-
-def _x(place: int, count: int, left: int, right: int) -> float:
-    margin = (right - left) * 0.08
-    if count == 1:
-        return (left + right) / 2
-    return left + margin + (right - left - 2 * margin) * place / (count - 1)
-
-
-def _draw_line(
-    panel: Picture,
-    line: Line,
-    box: tuple[int, int, int, int],
-    span: tuple[float, float],
-    size: int,
-) -> None:
-    left, top, right, bottom = box
-    start, end = span
-    fixed = 1 << _SHIFT
-    before: tuple[int, int] | None = None
-    for place, value in enumerate(line.values):
-        if value is None:
-            before = None
-            continue
-        x = _x(place, len(line.values), left, right)
-        y = bottom - (bottom - top) * min(max((value - start) / (end - start), 0.0), 1.0)
-        at = round(x * fixed), round(y * fixed)
-        if before is not None:
-            thick = max(2, size // 5)
-            cv2.line(panel, before, at, line.color, thick, cv2.LINE_AA, _SHIFT)
-        radius = round(size * 0.38 * fixed)
-        cv2.circle(panel, at, radius, line.color, -1, cv2.LINE_AA, _SHIFT)
-        before = at
-        note = line.notes[place] if place < len(line.notes) else ""
+    with mpl.rc_context(_STYLE):
+        banner_in = 0.0 if trained else 0.42
+        head_in = _MARGIN_IN + 0.4 + 0.22 * len(facts) + banner_in
+        foot_in = 0.1 + (0.3 if note else 0.0)
+        width_in, height_in = width / DPI, height / DPI + head_in + foot_in
+        figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        edge, top = _MARGIN_IN / width_in, 1.0 - _MARGIN_IN / height_in
+        engine = figure.get_layout_engine()
+        assert engine is not None
+        engine.set(  # type: ignore[call-arg]  # of the constrained layout
+            rect=(edge, foot_in / height_in, 1.0 - 2 * edge, 1.0 - (head_in + foot_in) / height_in)
+        )
+        figure.text(edge, top, title, fontsize=_TITLE_PT, fontweight="bold", va="top")
+        for place, fact in enumerate(facts):
+            y = top - (0.38 + 0.22 * place) / height_in
+            figure.text(edge, y, fact, fontsize=_FACT_PT, color=_DIM, va="top")
+        if not trained:
+            _warn(figure, 1.0 - head_in / height_in, banner_in / height_in)
         if note:
-            wide = text_size(note, size)[0]
-            text_x = min(max(round(x), left + wide // 2), right + size - wide // 2)
-            # Beneath, where the other lines are not: a good forecast is the lowest.
-            low = min(round(y + size * 1.2), bottom - size // 2)
-            draw_text(
-                panel, (text_x, low), note, size, line.color, anchor="mm", outline=theme.PANEL
-            )
+            y = _MARGIN_IN / 2 / height_in
+            figure.text(edge, y, note, fontsize=9.5, color=_DIM, va="bottom")
+        yield figure
+        try:
+            figure.savefig(path, dpi=DPI, metadata={"Software": None})
+        except OSError as error:
+            raise ForesightError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _warn(figure: Figure, y: float, height: float) -> None:
+    """The warning across the whole width."""
+    color = hex_color(theme.WARNING)
+    band = Rectangle((0, y), 1, height, transform=figure.transFigure, facecolor=color, linewidth=0)
+    band.set_in_layout(False)
+    figure.add_artist(band)
+    figure.text(
+        0.5,
+        y + height / 2,
+        theme.UNTRAINED_TEXTS[0],
+        fontsize=_BANNER_PT,
+        fontweight="bold",
+        color=hex_color(theme.ON_WARNING),
+        ha="center",
+        va="center",
+    )
+
+
+def say_empty(axes: Axes, text: str = "nothing could be measured") -> None:
+    """Write in the middle why there is nothing to see."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_DIM)
+    axes.set_xticks([])
+    axes.set_yticks([])

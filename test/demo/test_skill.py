@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
@@ -12,12 +13,11 @@ from sklearn.metrics import jaccard_score
 from dino_foresight_ros.demo.skill import (
     Model,
     SkillScorer,
-    angle_deg,
     confusion,
     mean_iou,
     tables,
 )
-from dino_foresight_ros.demo.skill_picture import skill_picture
+from dino_foresight_ros.demo.skill_chart import write_skill_chart
 from dino_foresight_ros.render import Moment, StepView, theme
 from dino_foresight_ros.render.views import SceneMaps
 
@@ -90,17 +90,6 @@ def test_mean_iou_is_that_of_scikit_learn_over_the_classes_that_occur() -> None:
     assert mean_iou(confusion(ids[:0], true[:0], 4)) is None
 
 
-@pytest.mark.parametrize("degrees", [0.0, 1.0, 45.0, 90.0, 180.0])
-def test_angle_between_turned_normals_is_the_turn(degrees: float) -> None:
-    turn = math.radians(degrees)
-    a = np.tile(np.float32([0, 0, -1]), (3, 4, 1))
-    b = np.tile(np.float32([math.sin(turn), 0, -math.cos(turn)]), (3, 4, 1))
-    assert angle_deg(a, b) == pytest.approx(degrees, abs=0.05)
-    b[0, 0] = np.nan
-    assert angle_deg(a, b) == pytest.approx(degrees, abs=0.05)
-    assert math.isnan(angle_deg(a, None))
-
-
 def test_a_moment_that_was_not_judged_counts_for_nothing() -> None:
     whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
     unseen = replace(whole, steps=(replace(whole.steps[0], oracle=None),))
@@ -117,16 +106,28 @@ def test_features_that_came_for_some_moments_only_are_averaged_over_those() -> N
     assert found["moments"] == 2
 
 
-def test_the_picture_has_a_chart_per_measure_and_the_warning() -> None:
+def drawn(path: Path, skill: dict, trained: bool = True) -> np.ndarray:
+    write_skill_chart(path, skill, "title", ["fact"], trained)
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    return picture[..., ::-1]
+
+
+def test_the_picture_has_a_chart_per_measure_and_the_warning(tmp_path: Path) -> None:
     whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
-    found = numbers(whole)
-    trained = skill_picture(found, True, "title", ["fact"])
-    untrained = skill_picture(found, False, "title", ["fact"])
-    fewer = skill_picture({k: v for k, v in found.items() if "depth" not in k}, True, "t", ["f"])
+    found, path = numbers(whole), tmp_path / "skill.png"
+    trained, untrained = drawn(path, found), drawn(path, found, False)
+    fewer = drawn(path, {k: v for k, v in found.items() if "depth" not in k})
     assert trained.shape[1] == 1600
     assert len(trained) > len(fewer) + 300
     amber = (untrained == theme.WARNING).all(-1).sum()
     assert amber > 10_000
     assert (trained == theme.WARNING).all(-1).sum() == 0
-    nothing = skill_picture(numbers(), True, "title", [])
-    assert len(nothing) > 400
+    assert len(drawn(path, numbers())) > 400
+
+
+def test_steps_without_a_value_and_many_steps_are_drawn(tmp_path: Path) -> None:
+    values = {"forecast": [0.1 * k for k in range(16)], "copy_last": [0.2 * k for k in range(16)]}
+    values["forecast"][3] = None
+    skill = {"horizons_ms": [200.0 * k for k in range(1, 17)], "feature_error": values}
+    assert len(drawn(tmp_path / "skill.png", skill)) > 400

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
-from dino_foresight_ros.render import theme
+from dino_foresight_ros.render.chart import COLORS, chart_file, hex_color
 from dino_foresight_ros.training.evaluation.predictors import LINEAR, MLP, TITLES
 from dino_foresight_ros.training.evaluation.results import PCA_SPACE, FeatureResult, Report
 from dino_foresight_ros.training.evaluation.series import HORIZONS, ONE_STEP, ROLLOUT
 from dino_foresight_ros.training.evaluation.tables import lead_text
 
-DPI = 130
-COLORS = {
-    FORECAST: "#d1495b",
-    LINEAR: "#30638e",
-    MLP: "#edae49",
-    COPY_LAST: "#8d99a6",
-    ORACLE: "#3a7d44",
-}
+_PANEL_WIDTH, _PANEL_HEIGHT = 800, 520
 
 
 def draw_plots(report: Report, folder: Path) -> list[Path]:
@@ -37,33 +29,17 @@ def draw_plots(report: Report, folder: Path) -> list[Path]:
     return [path for path in paths if path is not None]
 
 
-def _figure(report: Report, title: str, width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
-    if not report.bundle.trained:
-        figure.supxlabel(
-            theme.UNTRAINED_TEXTS[0],
-            fontsize=12,
-            fontweight="bold",
-            color=_hex(theme.ON_WARNING),
-            backgroundcolor=_hex(theme.WARNING),
-        )
-    return figure
+def _chart(
+    report: Report, path: Path, title: str, width: int, height: int = _PANEL_HEIGHT
+) -> AbstractContextManager[Figure]:
+    bundle = report.bundle
+    return chart_file(
+        path, f"{bundle.name}: {title}", trained=bundle.trained, width=width, height=height
+    )
 
 
-def _hex(color: Sequence[int]) -> str:
-    return "#" + "".join(f"{value:02x}" for value in color)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, dpi=DPI, metadata={"Software": None})
-    return path
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.3)
+def _legend_beside(axes: Axes) -> None:
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _skill(report: Report, path: Path) -> Path | None:
@@ -78,23 +54,21 @@ def _skill(report: Report, path: Path) -> Path | None:
     panels = [panel for panel in panels if panel[2]]
     if not panels:
         return None
-    figure = _figure(
-        report, f"{report.bundle.name}: improvement over copy-last", 6.4 * len(panels), 4.6
-    )
-    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (kinds, title, of_panel) in zip(all_axes, panels, strict=True):
-        for kind in kinds:
-            of_kind = [r for r in of_panel if r.lead.kind == kind]
-            for name in (FORECAST, MLP, LINEAR):
-                _skill_line(axes, of_kind, name, kind)
-        axes.axhline(0, color=COLORS[COPY_LAST], linewidth=1.5, label="copy-last")
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("seconds ahead (measured)")
-        axes.set_ylabel("MSE below copy-last, %")
-        axes.set_xlim(left=0)
-        _plain(axes)
-        axes.legend(fontsize=8, frameon=False)
-    return _save(figure, path)
+    title, width = "improvement over copy-last", _PANEL_WIDTH * len(panels)
+    with _chart(report, path, title, width) as figure:
+        every = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (kinds, title, of_panel) in zip(every, panels, strict=True):
+            axes.axhline(0, color=COLORS[COPY_LAST], label=TITLES[COPY_LAST])
+            for kind in kinds:
+                of_kind = [r for r in of_panel if r.lead.kind == kind]
+                for name in (LINEAR, MLP, FORECAST):
+                    _skill_line(axes, of_kind, name, kind)
+            axes.set_title(title)
+            axes.set_xlabel("seconds ahead (measured)")
+            axes.set_ylabel("MSE below copy-last, %")
+            axes.set_xlim(left=0)
+            axes.legend()
+    return path
 
 
 def _skill_line(axes: Axes, results: Sequence[FeatureResult], name: str, kind: str) -> None:
@@ -107,14 +81,12 @@ def _skill_line(axes: Axes, results: Sequence[FeatureResult], name: str, kind: s
         return
     points.sort(key=lambda point: point[0])
     label = TITLES[name] if kind == HORIZONS else f"{TITLES[name]}, {kind}"
-    style: dict[str, Any] = {"color": COLORS[name], "linestyle": "--" if kind == ONE_STEP else "-"}
+    line, color = "--" if kind == ONE_STEP else "-", COLORS[name]
     x = [seconds for seconds, _ in points]
-    axes.plot(
-        x, [gain.percent for _, gain in points], marker="o", markersize=4, label=label, **style
-    )
+    axes.plot(x, [gain.percent for _, gain in points], line, marker="o", color=color, label=label)
     lows = [gain.percent if gain.low is None else gain.low for _, gain in points]
     highs = [gain.percent if gain.high is None else gain.high for _, gain in points]
-    axes.fill_between(x, lows, highs, color=COLORS[name], alpha=0.15, linewidth=0)
+    axes.fill_between(x, lows, highs, color=color, alpha=0.15, linewidth=0)
 
 
 def _per_class(report: Report, path: Path) -> Path | None:
@@ -128,35 +100,29 @@ def _per_class(report: Report, path: Path) -> Path | None:
     if not shown:
         return None
     most = max(len(r.rows[FORECAST].segmentation.per_class) for r in shown)  # type: ignore[union-attr]
-    figure = _figure(
-        report,
-        f"{report.bundle.name}: IoU per class",
-        max(6.4, 1.6 + 0.62 * most),
-        3.6 * len(shown),
-    )
-    for axes, result in zip(
-        figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True
-    ):
-        assert result.lead is not None
-        names = [n for n in (COPY_LAST, LINEAR, MLP, FORECAST, ORACLE) if n in result.rows]
-        names = [n for n in names if result.rows[n].segmentation is not None]
-        width = 0.84 / len(names)
-        for place, name in enumerate(names):
-            segmentation = result.rows[name].segmentation
-            assert segmentation is not None
-            classes = list(segmentation.per_class)
-            x = [i + (place - (len(names) - 1) / 2) * width for i in range(len(classes))]
-            axes.bar(x, list(segmentation.per_class.values()), width, color=COLORS[name],
-                     label=f"{TITLES[name]} (mIoU {segmentation.miou:.3f})")  # fmt: skip
-        axes.set_xticks(range(len(classes)))
-        labels = [one.replace("_", " ") for one in classes]
-        axes.set_xticklabels(labels, rotation=35, ha="right", fontsize=8)
-        axes.set_ylim(0, 1)
-        axes.set_ylabel("IoU")
-        axes.set_title(lead_text(result.lead), fontsize=10)
-        _plain(axes)
-        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _save(figure, path)
+    width, height = max(_PANEL_WIDTH, 440 + 75 * most), 440 * len(shown)
+    with _chart(report, path, "IoU per class", width, height) as figure:
+        every = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+        for axes, result in zip(every, shown, strict=True):
+            assert result.lead is not None
+            names = [n for n in (COPY_LAST, LINEAR, MLP, FORECAST, ORACLE) if n in result.rows]
+            names = [n for n in names if result.rows[n].segmentation is not None]
+            bar = 0.84 / len(names)
+            for place, name in enumerate(names):
+                segmentation = result.rows[name].segmentation
+                assert segmentation is not None
+                classes = list(segmentation.per_class)
+                x = [i + (place - (len(names) - 1) / 2) * bar for i in range(len(classes))]
+                label = f"{TITLES[name]} (mIoU {segmentation.miou:.3f})"
+                heights = list(segmentation.per_class.values())
+                axes.bar(x, heights, bar, color=COLORS[name], label=label)
+            labels = [one.replace("_", " ") for one in classes]
+            axes.set_xticks(range(len(classes)), labels, rotation=35, ha="right")
+            axes.set_ylim(0, 1)
+            axes.set_ylabel("IoU")
+            axes.set_title(lead_text(result.lead))
+            _legend_beside(axes)
+    return path
 
 
 def _similarity(report: Report, path: Path) -> Path | None:
@@ -166,33 +132,33 @@ def _similarity(report: Report, path: Path) -> Path | None:
     panels = [("regions", "by region")]
     if any(result.classes for result in results):
         panels.append(("classes", "by class of the patch at t + gap"))
-    title = f"{report.bundle.name}: how alike a patch is to itself later"
-    figure = _figure(report, title, 6.4 * len(panels), 4.6)
-    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    x = [result.measured_gap_s for result in results]
-    for axes, (groups, title) in zip(all_axes, panels, strict=True):
-        names = list(dict.fromkeys(name for r in results for name in getattr(r, groups)))
-        for place, name in enumerate(names):
-            points = [(s, getattr(r, groups).get(name)) for s, r in zip(x, results, strict=True)]
-            known = [(s, one.cosine) for s, one in points if one is not None]
-            color = _class_color(report, name) if groups == "classes" else f"C{place}"
-            axes.plot(*zip(*known, strict=True), marker="o", markersize=3, linewidth=1.2,
-                      color=color, label=name.replace("_", " "))  # fmt: skip
-        overall = [r.overall.cosine for r in results]
-        axes.plot(x, overall, color="black", linewidth=2.2, marker="o", markersize=4, label="all")
-        axes.set_title(title, fontsize=10)
-        axes.set_xlabel("time gap in seconds (measured)")
-        axes.set_ylabel("cosine similarity, PCA space")
-        axes.set_xlim(left=0)
-        _plain(axes)
-        axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _save(figure, path)
+    title, width = "how alike a patch is to itself later", _PANEL_WIDTH * len(panels)
+    with _chart(report, path, title, width) as figure:
+        every = figure.subplots(1, len(panels), squeeze=False)[0]
+        x = [result.measured_gap_s for result in results]
+        for axes, (groups, title) in zip(every, panels, strict=True):
+            names = list(dict.fromkeys(name for r in results for name in getattr(r, groups)))
+            for place, name in enumerate(names):
+                values = [getattr(r, groups).get(name) for r in results]
+                known = [(s, v.cosine) for s, v in zip(x, values, strict=True) if v is not None]
+                color = _class_color(report, name) if groups == "classes" else f"C{place}"
+                axes.plot(*zip(*known, strict=True), marker="o", markersize=3, linewidth=1.2,
+                          color=color, label=name.replace("_", " "))  # fmt: skip
+            overall = [r.overall.cosine for r in results]
+            axes.plot(x, overall, color="white", marker="o", label="all")
+            axes.set_title(title)
+            axes.set_xlabel("time gap in seconds (measured)")
+            axes.set_ylabel("cosine similarity, PCA space")
+            axes.set_xlim(left=0)
+            _legend_beside(axes)
+    return path
 
 
 def _class_color(report: Report, name: str) -> str | None:
-    """The class's own colour, darkened where it would vanish on white."""
+    """The class's own colour, lightened where it would vanish on the dark ground."""
     names = report.bundle.class_names
     if name not in names:
         return None
     color = report.bundle.palette[names.index(name)]
-    return _hex([int(value * 0.75) for value in color] if sum(color) > 540 else color)
+    red, green, blue = (value // 2 + 110 if sum(color) < 220 else value for value in color)
+    return hex_color((red, green, blue))

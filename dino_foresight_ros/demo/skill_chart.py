@@ -1,0 +1,128 @@
+"""skill.png: forecast beside copy-last, by how far ahead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+
+from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
+from dino_foresight_ros.demo.skill import (
+    CLASSES,
+    DEPTH,
+    FEATURES,
+    HIGHER_IS_BETTER,
+    NORMALS,
+    TRUE_CLASSES,
+    TRUE_DEPTH,
+)
+from dino_foresight_ros.render import theme
+from dino_foresight_ros.render.chart import COLORS, chart_file, hex_color, say_empty
+
+_ROW_HEIGHT = 400
+_NAMES = {
+    COPY_LAST: "copy-last (nothing changes)",
+    ORACLE: "the heads on the frame that came",
+    FORECAST: "forecast",
+}
+"""Predictors for people, the one on top last."""
+# Measure -> title, and how much of the shown unit makes one.
+_TITLES: dict[str, tuple[str, float]] = {
+    FEATURES: ("Feature error (MSE in PCA space)", 1.0),
+    TRUE_CLASSES: ("Segmentation: mIoU with the true labels, %", 100.0),
+    CLASSES: ("Segmentation: pixels of the class seen later, %", 100.0),
+    TRUE_DEPTH: ("Depth: off from the true one, %", 100.0),
+    DEPTH: ("Depth: off from the one seen later, %", 100.0),
+    NORMALS: ("Normals: off from those seen later, degrees", 1.0),
+}
+_NOTE = (
+    "Copy-last takes what the model says of the newest frame for what will come: a forecast is "
+    "worth something where it is better. Written beside it: how far it is from copy-last."
+)
+_MOST_NOTES = 8
+
+
+def write_skill_chart(
+    path: Path, skill: Mapping[str, Any], title: str, facts: Sequence[str], trained: bool
+) -> None:
+    """Draw every measure that there is, two charts in a row.
+
+    Args:
+        path: PNG file to write.
+        skill: as `SkillScorer.numbers` gives it.
+        title, facts: above the charts.
+        trained: False puts a warning across the picture.
+
+    Raises:
+        ForesightError: it cannot be written.
+    """
+    names = [name for name in _TITLES if name in skill]
+    rows = max(1, math.ceil(len(names) / 2))
+    with chart_file(path, title, facts, _NOTE, trained, height=rows * _ROW_HEIGHT) as figure:
+        every = figure.subplots(rows, 2, squeeze=False).flat
+        for axes, name in zip(every, names, strict=False):
+            _draw(axes, name, skill)
+        for axes in list(every)[len(names) :]:
+            axes.set_visible(False)
+        if not names:
+            axes = figure.add_subplot()
+            say_empty(axes, "Nothing to compare: no frame came at a predicted instant")
+
+
+def _draw(axes: Axes, name: str, skill: Mapping[str, Any]) -> None:
+    title, unit = _TITLES[name]
+    is_higher_better = name in HIGHER_IS_BETTER
+    measured, horizons_ms = skill[name], skill["horizons_ms"]
+    axes.set_title(title)
+    axes.set_xlabel("ms ahead")
+    axes.set_ylabel("higher is better" if is_higher_better else "lower is better")
+    axes.set_xticks(horizons_ms, [f"{ms:.0f}" for ms in horizons_ms])
+    axes.margins(x=0.08, y=0.2)
+    for predictor, label in _NAMES.items():
+        values = measured.get(predictor)
+        if values is not None:
+            shown = [math.nan if v is None else unit * v for v in values]
+            axes.plot(horizons_ms, shown, marker="o", color=COLORS[predictor], label=label)
+    _annotate(axes, horizons_ms, measured, unit, is_higher_better)
+    low, high = axes.get_ylim()
+    # Errors begin at 0; percentages lie close together.
+    axes.set_ylim(max(0.0, low) if is_higher_better else 0.0, high)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=3)
+
+
+def _annotate(
+    axes: Axes,
+    horizons_ms: Sequence[float],
+    measured: Mapping[str, Any],
+    unit: float,
+    is_higher_better: bool,
+) -> None:
+    """By how much the forecast lies above or below copy-last, beside its points."""
+    stride = math.ceil(len(horizons_ms) / _MOST_NOTES)
+    points = list(zip(horizons_ms, measured[FORECAST], measured[COPY_LAST], strict=True))
+    for ms, ours, copied in points[::stride]:
+        if ours is None or not copied:
+            continue
+        text = (
+            f"{_percent(ours - copied):+.1f} points"
+            if is_higher_better
+            else f"{_percent(ours / copied - 1.0):+.1f} %"
+        )
+        # On the side where copy-last is not.
+        up = 1 if ours > copied else -1
+        note = axes.annotate(
+            text, (ms, unit * ours), (0, 12 * up), textcoords="offset points", fontsize=9.5,
+            color=COLORS[FORECAST], ha="center", va="center",
+        )  # fmt: skip
+        note.set_path_effects(
+            [patheffects.withStroke(linewidth=3, foreground=hex_color(theme.PANEL))]
+        )
+
+
+def _percent(fraction: float) -> float:
+    """A fraction in percent; 0 without a sign of its own."""
+    return round(100.0 * fraction, 1) + 0.0
