@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(report: Any) -> list[str]:
     """A few lines for the terminal."""
-    from dino_foresight_ros.training.evaluation.markdown import improvement_text
+    from dino_foresight_ros.training.evaluation.report import improvement_text
     from dino_foresight_ros.training.evaluation.tables import lead_text
 
     lines = []

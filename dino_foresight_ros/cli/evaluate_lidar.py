@@ -83,9 +83,9 @@ def open_lidar(
         InputError: it names no bag, or something is missing in one.
     """
     from dino_foresight_ros.recordings._bags import bag_of
-    from dino_foresight_ros.training.evaluation.bag_lidar import LidarOptions
-    from dino_foresight_ros.training.evaluation.lidar_depth import LidarDepth
-    from dino_foresight_ros.training.evaluation.lidar_scale import ScaleChoice
+    from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions
+    from dino_foresight_ros.training.evaluation.lidar.scaling import ScaleChoice
+    from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth
 
     chosen = {
         "points": args.points,
@@ -114,7 +114,7 @@ def summary(report: Any) -> list[str]:
     """A few lines for the terminal; none without lidar."""
     if report is None:
         return []
-    from dino_foresight_ros.training.evaluation.lidar_page import scale_text
+    from dino_foresight_ros.training.evaluation.lidar.page import scale_text
     from dino_foresight_ros.training.evaluation.tables import lead_text
 
     lines = []

@@ -27,16 +27,15 @@ from dino_foresight_ros.training.evaluation.clips import (
     plan_stills,
 )
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
-from dino_foresight_ros.training.evaluation.facts import (
+from dino_foresight_ros.training.evaluation.fitted_predictors import Fitted, start_fits
+from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth, LidarScorer
+from dino_foresight_ros.training.evaluation.moments import MomentCollector
+from dino_foresight_ros.training.evaluation.predictors import CopyLast, Predictor, Rollout
+from dino_foresight_ros.training.evaluation.results import (
+    Report,
     bundle_facts,
     data_facts,
 )
-from dino_foresight_ros.training.evaluation.fitting import Fitted, start_fits
-from dino_foresight_ros.training.evaluation.lidar_depth import LidarDepth
-from dino_foresight_ros.training.evaluation.lidar_scores import LidarScorer
-from dino_foresight_ros.training.evaluation.moments import MomentCollector
-from dino_foresight_ros.training.evaluation.predictors import CopyLast, Predictor, Rollout
-from dino_foresight_ros.training.evaluation.results import Report
 from dino_foresight_ros.training.evaluation.scoring import SeriesScorer, StillScorer
 from dino_foresight_ros.training.evaluation.series import make_series
 from dino_foresight_ros.training.evaluation.stream import stream_clips

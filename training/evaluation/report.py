@@ -1,14 +1,34 @@
-"""Puts a report into a folder: report.md, report.json and pictures."""
+"""Puts a report into a folder: report.md for people, report.json, and pictures."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dino_foresight_ros.compare import COPY_LAST, ORACLE
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.files import whole_folder
-from dino_foresight_ros.training.evaluation.markdown import markdown
-from dino_foresight_ros.training.evaluation.results import Report
+from dino_foresight_ros.training.evaluation.bootstrap import Improvement
+from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
+from dino_foresight_ros.training.evaluation.lidar.page import lidar_section
+from dino_foresight_ros.training.evaluation.results import (
+    PCA_SPACE,
+    RAW_SPACE,
+    DataFacts,
+    FeatureResult,
+    LabelResult,
+    Report,
+)
+from dino_foresight_ros.training.evaluation.series import HORIZONS, ONE_STEP, ROLLOUT
+from dino_foresight_ros.training.evaluation.similarity import Similarity
+from dino_foresight_ros.training.evaluation.tables import (
+    NONE,
+    ORDER,
+    lead_text,
+    predictor_title,
+    table,
+)
 
 MARKDOWN, JSON = "report.md", "report.json"
 
@@ -49,3 +69,222 @@ def write_report(report: Report, out: Path, overwrite: bool = False) -> list[Pat
         text = json.dumps(report.to_dict(), indent=1, allow_nan=False)
         (scratch / JSON).write_text(text + "\n")
     return [out / MARKDOWN, out / JSON, *(out / picture.name for picture in pictures)]
+
+
+def markdown(report: Report, pictures: Sequence[str]) -> str:
+    """Write report.md; `pictures` are file names beside it."""
+    parts = [
+        *_head(report),
+        *_features(report),
+        *_labels(report),
+        *lidar_section(report.lidar),
+        *_similarity(report),
+        *_how(report),
+    ]
+    if pictures:
+        parts += ["## Pictures", "\n\n".join(f"![{_alt(name)}]({name})" for name in pictures)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _alt(name: str) -> str:
+    return name.rsplit(".", 1)[0].replace("_", " ")
+
+
+def _head(report: Report) -> list[str]:
+    bundle = report.bundle
+    warning = [f"**{bundle.name} is {bundle.doubt}**"] if bundle.doubt else []
+    height, width = bundle.image_size
+    facts = (
+        f"Bundle **{bundle.name}**: {bundle.encoder}, layers {list(bundle.layers)}, {width}x"
+        f"{height} pixels, {bundle.channels} channels, {bundle.context_frames} context frames "
+        f"{bundle.frame_interval_s:g} s apart, heads: {', '.join(bundle.heads) or 'none'}."
+    )
+    data = f"Scored on {_data(report.data)}."
+    if report.fit_data:
+        data += f" Linear and MLP predictors fitted on {_data(report.fit_data)}."
+    notes = "\n".join(f"- {note}" for note in report.notes)
+    return [f"# Evaluation of {bundle.name}", *warning, facts, data, *([notes] if notes else [])]
+
+
+def _data(recordings: Sequence[DataFacts], listed: int = 6) -> str:
+    seconds = sum(one.duration_s for one in recordings)
+    frames = sum(one.frames for one in recordings)
+    names = ", ".join(one.name for one in recordings[:listed])
+    more = f" and {len(recordings) - listed} more" if len(recordings) > listed else ""
+    count = "1 recording" if len(recordings) == 1 else f"{len(recordings)} recordings"
+    return f"{count} ({frames} frames, {seconds:.1f} s: {names}{more})"
+
+
+def _features(report: Report) -> list[str]:
+    parts: list[str] = []
+    for space, title in ((PCA_SPACE, "PCA space"), (RAW_SPACE, "the encoder's own space")):
+        results = [r for r in report.features if r.space == space]
+        if not results:
+            continue
+        parts.append(f"## Feature error in {title}")
+        if space == PCA_SPACE:
+            percent = f"{100 * report.config.confidence:g}"
+            parts.append(
+                "Lower is better. Improvement over copy-last is of the MSE, in percent; in "
+                f"brackets its {percent} % confidence interval (bootstrap over clips)."
+            )
+        else:
+            parts.append(
+                "Predictions taken back by the PCA, against what the encoder gave for the true "
+                "frame: the oracle's error is what the PCA loses."
+            )
+        parts += _feature_tables(results)
+    return parts
+
+
+def _feature_tables(results: Sequence[FeatureResult]) -> list[str]:
+    parts = []
+    for kind, title in (
+        (HORIZONS, "By horizon, at the bundle's frame interval"),
+        (ONE_STEP, "By time gap, one step (context frames one gap apart)"),
+        (ROLLOUT, "By time gap, rollout (steps near the bundle's frame interval)"),
+    ):
+        of_kind = [r for r in results if r.lead.kind == kind]
+        if not of_kind:
+            continue
+        header = ("target", "predictor", "SmoothL1", "MSE", "1 - cosine", "improvement", "clips")
+        rows = [row for result in of_kind for row in _feature_rows(result)]
+        parts += [f"### {title}", table(header, rows)]
+    return parts
+
+
+def _feature_rows(result: FeatureResult) -> Iterable[tuple[str, ...]]:
+    for name in ORDER:
+        row = result.rows.get(name)
+        if row is None or (name == ORACLE and result.space == PCA_SPACE):
+            continue
+        errors = row.errors
+        gain = NONE if name == COPY_LAST else improvement_text(row.improvements["mse"])
+        yield (
+            lead_text(result.lead),
+            predictor_title(name),
+            f"{errors.smooth_l1:.4f}",
+            f"{errors.mse:.4f}",
+            f"{errors.cosine:.4f}",
+            gain,
+            str(result.clips),
+        )
+
+
+def improvement_text(gain: Improvement | None) -> str:
+    """Such as "+12.3 % (10.1 to 14.5)"."""
+    if gain is None:
+        return "undefined: nothing moved"
+    if gain.low is None or gain.high is None:
+        return f"{gain.percent:+.1f} %"
+    return f"{gain.percent:+.1f} % ({gain.low:.1f} to {gain.high:.1f})"
+
+
+def _labels(report: Report) -> list[str]:
+    if not report.labels and report.stills is None:
+        return []
+    parts = [
+        "## Against labels",
+        "The oracle is the head on the true future frame's features. mIoU is the mean over the "
+        "classes that occur in the labels; depth and normals are means over frames. *Closed* is "
+        "the share of the gap between copy-last and oracle that a predictor closes; it is left "
+        f"out ({NONE}) where that gap is about 0.",
+    ]
+    if report.stills is not None:
+        parts += [
+            f"### Heads on true features of single frames ({_frames(report.stills)})",
+            _label_table(report.stills),
+        ]
+    for result in report.labels:
+        assert result.lead is not None
+        title = f"### {lead_text(result.lead)}"
+        title += f", {result.lead.kind}" if result.lead.gap_s is not None else ""
+        parts += [f"{title} ({_frames(result)})", _label_table(result)]
+    return parts
+
+
+def _frames(result: LabelResult) -> str:
+    counts = set(result.frames.values())
+    if len(counts) == 1:
+        return f"{counts.pop()} frames"
+    return ", ".join(f"{count} frames with {kind}" for kind, count in result.frames.items())
+
+
+def _label_table(result: LabelResult) -> str:
+    closed = {(c.predictor, c.head, c.score): c for c in result.closed}
+    rows = [result.rows[name] for name in ORDER if name in result.rows]
+    columns = [column for column in _COLUMNS if any(_value(r, column) is not None for r in rows)]
+    header = ["predictor"]
+    for head, score, title, _ in columns:
+        header.append(title)
+        if any(key[1:] == (head, score) for key in closed):
+            header.append("closed")
+    lines = []
+    for row in rows:
+        line = [predictor_title(row.predictor)]
+        for column in columns:
+            value = _value(row, column)
+            line.append(NONE if value is None else column[3].format(value))
+            if any(key[1:] == column[:2] for key in closed):
+                line.append(_share(closed.get((row.predictor, *column[:2]))))
+        lines.append(line)
+    return table(header, lines)
+
+
+_COLUMNS = (
+    ("segmentation", "miou", "mIoU", "{:.3f}"),
+    ("segmentation", "moving_miou", "moving mIoU", "{:.3f}"),
+    ("depth", "delta1", "delta1", "{:.3f}"),
+    ("depth", "abs_rel", "AbsRel", "{:.3f}"),
+    ("depth", "rmse", "RMSE", "{:.2f}"),
+    ("normals", "mean_deg", "normals mean", "{:.1f}°"),
+    ("normals", "within_11_25_deg", "within 11.25°", "{:.1f} %"),
+)
+
+
+def _value(row: LabelRow, column: tuple[str, str, str, str]) -> float | None:
+    value: float | None = getattr(getattr(row, column[0]), column[1], None)
+    return value
+
+
+def _share(share: ClosedShare | None) -> str:
+    return NONE if share is None or share.share is None else f"{share.share:.2f}"
+
+
+def _similarity(report: Report) -> list[str]:
+    if not report.similarity:
+        return []
+    rows = []
+    for result in report.similarity:
+        gap = f"{result.gap_s:g} s (measured {result.measured_gap_s:.3f} s)"
+        rows.append((gap, "all", *_similar(result.overall)))
+        groups = list(result.regions.items()) + list(result.classes.items())
+        rows += [("", name.replace("_", " "), *_similar(one)) for name, one in groups]
+    return [
+        "## Patch similarity by time gap",
+        "The same patch at t and t + gap, in PCA space, without any forecast; by thirds of the "
+        "picture and, where labels are, by the class that covers most of the patch at t + gap.",
+        table(("gap", "patches", "cosine", "MSE", "pairs"), rows),
+    ]
+
+
+def _similar(one: Similarity) -> tuple[str, str, str]:
+    return f"{one.cosine:.3f}", f"{one.mse:.4f}", str(one.patches)
+
+
+def _how(report: Report) -> list[str]:
+    config = report.config
+    limit = "all clips" if config.max_clips is None else f"at most {config.max_clips} clips"
+    text = (
+        f"Each series on {limit}, evenly spread over the recordings; every frame within 30 % of "
+        "the spacing of its nominal instant. Horizon k: the "
+        f"context {report.bundle.frame_interval_s:g} s apart, the forecaster fed its own output k "
+        "times. Time gap g, one step: the context g apart, one step. Time gap g, rollout: n "
+        "steps of g / n, n such that a step lies nearest to the bundle's interval. The linear "
+        "predictor is a ridge regression and the MLP a network with two hidden layers of "
+        f"{config.mlp_width}, both from the same patch in all context frames to its change, one "
+        "of each per series and step, penalty and best state chosen on the last fifth of the "
+        f"fitting clips. Seed {config.seed}. Features kept as float16. Device {report.device}, "
+        f"{report.dtype}, version {report.version}, {report.seconds:.0f} s."
+    )
+    return ["## How it was measured", text]

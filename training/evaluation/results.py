@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.compare.feature_errors import MeanErrors
 from dino_foresight_ros.compare.label_metrics import DepthScores
+from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
+from dino_foresight_ros.training.data import LABEL_KINDS, Recording
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
-from dino_foresight_ros.training.evaluation.fitting import FitFacts
+from dino_foresight_ros.training.evaluation.fitted_predictors import FitFacts
 from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
-from dino_foresight_ros.training.evaluation.lidar_truth import LidarFacts
+from dino_foresight_ros.training.evaluation.lidar.truth import LidarFacts
 from dino_foresight_ros.training.evaluation.series import Series
 from dino_foresight_ros.training.evaluation.similarity import SimilarityResult
 
@@ -301,3 +303,50 @@ def _plain(value: Any) -> Any:
 
 def _shallow(value: Any) -> dict[str, Any]:
     return {f.name: getattr(value, f.name) for f in fields(value)}
+
+
+def bundle_facts(bundle: Bundle) -> BundleFacts:
+    """What the report says about a bundle."""
+    segmentation, depth = bundle.tasks.get("segmentation"), bundle.tasks.get("depth")
+    is_segmentation = isinstance(segmentation, SegmentationTask)
+    return BundleFacts(
+        name=bundle.name,
+        trained=bundle.trained,
+        encoder=bundle.encoder.config.model,
+        layers=bundle.encoder.config.layers,
+        image_size=bundle.image_size,
+        grid=bundle.grid,
+        channels=bundle.pca.channels,
+        context_frames=bundle.context_frames,
+        frame_interval_s=bundle.frame_interval_s,
+        heads=tuple(bundle.heads),
+        class_names=segmentation.class_names if is_segmentation else (),  # type: ignore[union-attr]
+        palette=segmentation.palette if is_segmentation else (),  # type: ignore[union-attr]
+        depth_is_metric=depth.is_metric if isinstance(depth, DepthTask) else True,
+        forecaster_trained=_has_trained_forecaster(bundle),
+    )
+
+
+def _has_trained_forecaster(bundle: Bundle) -> bool:
+    """Whether no weights but the encoder's can be random; False where nothing tells.
+
+    What is put together from trained parts says where each comes from.
+    """
+    if bundle.trained:
+        return True
+    match bundle.info:
+        case {"provenance": {"forecaster": {"recipe": dict(recipe)}}}:
+            return bool(recipe.get("trained", True))
+    return False
+
+
+def data_facts(recording: Recording) -> DataFacts:
+    """What the report says about a recording."""
+    labels: Mapping[str, int] = {
+        kind: int(recording.labelled(kind).size)
+        for kind in LABEL_KINDS
+        if recording.labelled(kind).size
+    }
+    return DataFacts(
+        recording.name, len(recording), recording.duration_s, recording.fingerprint, labels
+    )

@@ -22,7 +22,7 @@ from dino_foresight_ros.training.evaluation import (
     write_report,
 )
 from dino_foresight_ros.training.evaluation.label_scores import LabelRow
-from dino_foresight_ros.training.evaluation.markdown import improvement_text, markdown
+from dino_foresight_ros.training.evaluation.report import improvement_text, markdown
 
 Maker = Callable[..., Any]
 CONFIG = EvaluationConfig(

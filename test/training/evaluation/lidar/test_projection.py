@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dino_foresight_ros.training.evaluation.lidar_cells import (
+from dino_foresight_ros.training.evaluation.lidar.projection import (
     NEARER,
     hidden_cells,
     nearest_in_cells,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dino_foresight_ros.training.evaluation.lidar_scale import AFFINE, AS_IT_IS, CAMERA_HEIGHT
-from dino_foresight_ros.training.evaluation.lidar_truth import LidarFacts
+from dino_foresight_ros.training.evaluation.lidar.scaling import AFFINE, AS_IT_IS, CAMERA_HEIGHT
+from dino_foresight_ros.training.evaluation.lidar.truth import LidarFacts
 from dino_foresight_ros.training.evaluation.results import LidarReport, LidarResult, ScaleFacts
 from dino_foresight_ros.training.evaluation.tables import (
     NONE,

@@ -18,10 +18,10 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import DepthTask
 from dino_foresight_ros.training.data import open_recordings
 from dino_foresight_ros.training.evaluation import EvaluationConfig, Report, evaluate
-from dino_foresight_ros.training.evaluation.bag_lidar import LidarOptions
-from dino_foresight_ros.training.evaluation.lidar_depth import LidarDepth
-from dino_foresight_ros.training.evaluation.lidar_scale import ScaleChoice
-from dino_foresight_ros.training.evaluation.markdown import markdown
+from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions
+from dino_foresight_ros.training.evaluation.lidar.scaling import ScaleChoice
+from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth
+from dino_foresight_ros.training.evaluation.report import markdown
 
 Maker = Callable[..., Any]
 LENGTH = 14

@@ -23,8 +23,8 @@ from nuscenes_set import matrix
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.training.data import open_recordings
-from dino_foresight_ros.training.evaluation.bag_lidar import LidarOptions
-from dino_foresight_ros.training.evaluation.lidar_truth import CameraTruth, open_truths
+from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions
+from dino_foresight_ros.training.evaluation.lidar.truth import CameraTruth, open_truths
 
 CELLS = (16, 24)
 OPTIONS = LidarOptions(points=CLOUDS, occlusion_deg=0)

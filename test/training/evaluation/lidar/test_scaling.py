@@ -8,7 +8,7 @@ import pytest
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import DepthTask
-from dino_foresight_ros.training.evaluation.lidar_scale import (
+from dino_foresight_ros.training.evaluation.lidar.scaling import (
     Scale,
     ScaleChoice,
     affine_scale,

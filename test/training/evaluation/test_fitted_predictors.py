@@ -5,18 +5,17 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from dino_foresight_ros.training.evaluation.mlp import fit_mlp
-from dino_foresight_ros.training.evaluation.predictors import (
+from dino_foresight_ros.training.evaluation.fitted_predictors import (
     ALPHAS,
-    CopyLast,
     RidgeSums,
-    Rollout,
     TokenPredictor,
     changes_of,
+    fit_mlp,
     fit_ridge,
     to_maps,
     to_rows,
 )
+from dino_foresight_ros.training.evaluation.predictors import CopyLast, Rollout
 
 Rows = tuple[np.ndarray, np.ndarray]
 

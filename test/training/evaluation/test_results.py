@@ -12,7 +12,7 @@ from micro_bundle import make_micro_bundle
 from dino_foresight_ros.cli.evaluate import summary
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.training.assemble import assemble
-from dino_foresight_ros.training.evaluation.facts import bundle_facts
+from dino_foresight_ros.training.evaluation.results import bundle_facts
 from dino_foresight_ros.training.model_parts import write_forecaster, write_pca
 
 NOTHING = "made is UNTRAINED: these numbers mean nothing."

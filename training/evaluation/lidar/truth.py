@@ -23,8 +23,8 @@ from dino_foresight_ros.recordings.camera_view import CameraView, camera_view, c
 from dino_foresight_ros.recordings.source import NS_PER_S
 from dino_foresight_ros.recordings.transforms import TransformTree, frame_name
 from dino_foresight_ros.training.data import Recording
-from dino_foresight_ros.training.evaluation.bag_lidar import BagLidar, LidarOptions, Warn
-from dino_foresight_ros.training.evaluation.lidar_cells import (
+from dino_foresight_ros.training.evaluation.lidar.clouds import BagLidar, LidarOptions, Warn
+from dino_foresight_ros.training.evaluation.lidar.projection import (
     hidden_cells,
     nearest_in_cells,
     reach_cells,
