@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.forecasters.attention import Attention
-from dino_foresight_ros.model.forecasters.masked import Block, Forecaster
+from dino_foresight_ros.model.forecasters import MaskedForecaster
+from dino_foresight_ros.model.forecasters.transformer import Attention, Block
 from dino_foresight_ros.model.heads import DPTHead, Fusion
 
 FRAMES = 5
@@ -47,7 +47,7 @@ class PlainAttention(nn.Module):
 class PlainForecaster(nn.Module):
     """All tokens through all blocks, attention weights collected."""
 
-    def __init__(self, source: Forecaster) -> None:
+    def __init__(self, source: MaskedForecaster) -> None:
         super().__init__()
         self.source = source
         self.time = nn.ModuleList(PlainAttention(b.attend_time) for b in _blocks(source))
@@ -73,7 +73,7 @@ class PlainForecaster(nn.Module):
         return source.out(x)[:, -1]
 
 
-def _blocks(forecaster: Forecaster) -> list[Block]:
+def _blocks(forecaster: MaskedForecaster) -> list[Block]:
     return [block for block in forecaster.blocks if isinstance(block, Block)]
 
 
@@ -106,7 +106,7 @@ class PlainWay:
 
     def __init__(self, bundle: Bundle, steps: int, outputs: tuple[str, ...]) -> None:
         """Build from a float32 bundle, which stays as it is."""
-        assert isinstance(bundle.forecaster, Forecaster)
+        assert isinstance(bundle.forecaster, MaskedForecaster)
         self.bundle, self.steps = bundle, steps
         self.forecaster = PlainForecaster(bundle.forecaster).to(bundle.device).eval()
         self.heads = {

@@ -13,9 +13,9 @@ from dino_foresight_ros.model import (
     DepthTask,
     Encoder,
     EncoderConfig,
-    Forecaster,
-    ForecasterConfig,
     HeadConfig,
+    MaskedConfig,
+    MaskedForecaster,
     NormalsTask,
     build_head,
 )
@@ -82,8 +82,8 @@ def _build(name: str, size: Size) -> Bundle:
         torch.zeros(features),
         torch.randn(size.channels, features) / features**0.5,
     )
-    forecaster = Forecaster(
-        ForecasterConfig(
+    forecaster = MaskedForecaster(
+        MaskedConfig(
             channels=size.channels,
             grid=encoder.config.grid,
             width=size.width,

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device
-from dino_foresight_ros.model.forecasters.masked import Forecaster
+from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
 from dino_foresight_ros.recordings.recording import LabelledFrame
 from dino_foresight_ros.training.budget import Budget, Schedule
 from dino_foresight_ros.training.data import ClipDataset, Recording
@@ -116,7 +116,8 @@ def run_turn(
     folder: Path,
 ) -> tuple[list[float], float, float]:
     """Train a copy of the forecaster; return seconds per step, wait share, last loss."""
-    model = Forecaster(bundle.forecaster.config)
+    assert isinstance(bundle.forecaster, MaskedForecaster)
+    model = MaskedForecaster(bundle.forecaster.config)
     model.load_state_dict(bundle.forecaster.state_dict())
     objective = ForecasterObjective(model, to_features)
     samples = Epochs(clips, config.seed)

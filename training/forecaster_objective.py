@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dino_foresight_ros.model.encoder import Encoder
-from dino_foresight_ros.model.forecasters.masked import Forecaster
+from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
 from .batches import Batch
@@ -43,11 +43,11 @@ class ToFeatures(nn.Module):
 class ForecasterObjective(Objective):
     """Error on hidden tokens of the last frames (paper sec. 3.2)."""
 
-    model: Forecaster
+    model: MaskedForecaster
 
     def __init__(
         self,
-        model: Forecaster,
+        model: MaskedForecaster,
         to_features: ToFeatures,
         loss: str = "smooth_l1",
         beta: float = 0.1,

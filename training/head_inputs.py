@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.encoder import Encoder
-from dino_foresight_ros.model.forecasters.masked import Forecaster
+from dino_foresight_ros.model.forecasters import Forecaster, Prediction
 from dino_foresight_ros.model.heads import HeadInput
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
@@ -49,17 +49,17 @@ class HeadInputs(nn.Module):
             if self.reads.layers:
                 raise BundleError("a head that reads the forecaster's layers needs a forecaster")
             return
-        config = self.forecaster.config
-        if (config.channels, config.grid) != (self.pca.channels, self.encoder.config.grid):
+        forecaster = self.forecaster
+        if (forecaster.channels, forecaster.grid) != (self.pca.channels, self.encoder.config.grid):
             raise BundleError(
-                f"the forecaster takes {config.channels} channels on a patch grid of "
-                f"{config.grid}, the PCA gives {self.pca.channels} and the encoder "
+                f"the forecaster takes {forecaster.channels} channels on a patch grid of "
+                f"{forecaster.grid}, the PCA gives {self.pca.channels} and the encoder "
                 f"{self.encoder.config.grid}; give the --image-size it was trained with"
             )
-        if self.reads.layers and self.reads.layers[-1] >= config.layers:
+        if self.reads.layers and self.reads.layers[-1] >= forecaster.layers:
             raise BundleError(
-                f"forecaster layer {self.reads.layers[-1]} does not exist; it has {config.layers}, "
-                "counted from 0"
+                f"forecaster layer {self.reads.layers[-1]} does not exist; it has "
+                f"{forecaster.layers}, counted from 0"
             )
 
     def train(self, mode: bool = True) -> HeadInputs:
@@ -72,7 +72,7 @@ class HeadInputs(nn.Module):
         """Values per layer that a head reads."""
         if self.reads.layers:
             assert self.forecaster is not None
-            return self.forecaster.config.width
+            return self.forecaster.width
         return self.encoder.embed_dim
 
     @property
@@ -103,8 +103,10 @@ class HeadInputs(nn.Module):
         z = self._encode(context.flatten(0, 1)).unflatten(0, (-1, count))
         if not self.reads.layers:
             return self.forecaster.rollout(z, self.steps)[:, -1].float()
-        _, hidden = self.forecaster.rollout_with_layers(z, self.steps, self.reads.layers)
-        return torch.cat([hidden[i][:, -1] for i in self.reads.layers], dim=-1).float()
+        asked = self.forecaster.evenly_spaced(z, self.steps)
+        parts = self.forecaster.stream(*asked, layers=self.reads.layers)
+        hidden = Prediction.join(parts).hidden
+        return torch.cat([hidden[i][:, 0, -1] for i in self.reads.layers], dim=-1).float()
 
     def _encode(self, images: Tensor) -> Tensor:
         features = self.encoder(self.encoder.preprocess(images))

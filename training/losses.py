@@ -24,7 +24,7 @@ def masked_loss(
     """Mean error over the channels of the masked tokens; all other tokens count for nothing.
 
     Args:
-        predicted: (B, T, h, w, C), as `Forecaster.reconstruct` gives.
+        predicted: (B, T, h, w, C), as `MaskedForecaster.reconstruct` gives.
         target: (B, T, h, w, C), the true features.
         mask: (B, T, h, w) bool, True where the token was hidden from the forecaster.
         kind: "smooth_l1" (the paper's), "mse" or "l1".

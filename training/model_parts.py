@@ -11,8 +11,7 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
-from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
+from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
@@ -64,7 +63,7 @@ def write_pca(folder: Path, name: str, pca: PCA, **details: object) -> Part:
     return write_part(folder, "pca", name, pca_config(pca), pca.state_dict(), **details)  # type: ignore[arg-type]
 
 
-def load_forecaster(path: str | Path) -> tuple[Forecaster, Part]:
+def load_forecaster(path: str | Path) -> tuple[MaskedForecaster, Part]:
     """Load a trained forecaster, or a bundle's.
 
     Raises:
@@ -73,10 +72,10 @@ def load_forecaster(path: str | Path) -> tuple[Forecaster, Part]:
     bundle = _bundle(path)
     if bundle is None:
         part, tensors = read_part(Path(path), "forecaster")
-        forecaster = Forecaster(ForecasterConfig.from_dict(part.config))
+        forecaster = MaskedForecaster(MaskedConfig.from_dict(part.config))
         load_strict(forecaster, tensors, part.name)
         return forecaster.eval(), part
-    if isinstance(bundle.forecaster, SlidingForecaster):
+    if not isinstance(bundle.forecaster, MaskedForecaster):
         raise BundleError(f"{path}: a forecaster of sliding windows cannot be used in training")
     config = bundle.forecaster.config.to_dict()
     made_with = {
@@ -95,7 +94,9 @@ def load_forecaster(path: str | Path) -> tuple[Forecaster, Part]:
     return bundle.forecaster, part
 
 
-def write_forecaster(folder: Path, name: str, forecaster: Forecaster, **details: object) -> Part:
+def write_forecaster(
+    folder: Path, name: str, forecaster: MaskedForecaster, **details: object
+) -> Part:
     """Write a forecaster; `details` as `parts.write_part` takes them."""
     config, tensors = forecaster.config.to_dict(), forecaster.state_dict()
     return write_part(folder, "forecaster", name, config, tensors, **details)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError, InputError
-from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 
 from .budget import Budget, Schedule
 from .checkpoint import RunState
@@ -76,7 +76,7 @@ def make_forecaster(
     data: ForecasterData,
     start: str | Path | None = None,
     saved: Mapping[str, Any] | None = None,
-) -> Forecaster:
+) -> MaskedForecaster:
     """Build the forecaster: with fresh weights of the recipe's seed, or another run's.
 
     Args:
@@ -94,10 +94,10 @@ def make_forecaster(
     if start is None or saved is not None:
         config = _shape(recipe, data)
         if saved is not None:
-            config = ForecasterConfig.from_dict(saved["model"])
+            config = MaskedConfig.from_dict(saved["model"])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            return Forecaster(config)
+            return MaskedForecaster(config)
     forecaster, part = load_forecaster(start)
     for kind, origin in data.made_with.items():
         part.check_made_with(kind, origin)
@@ -131,8 +131,8 @@ def _check_same_data(saved: Mapping[str, Any], data: ForecasterData) -> None:
         raise BundleError(f"the run was started on a patch grid of {grid}, not {data.grid}")
 
 
-def _shape(recipe: ForecasterRecipe, data: ForecasterData) -> ForecasterConfig:
-    return ForecasterConfig(
+def _shape(recipe: ForecasterRecipe, data: ForecasterData) -> MaskedConfig:
+    return MaskedConfig(
         channels=data.channels,
         grid=data.grid,
         width=recipe.width,
@@ -147,7 +147,7 @@ def _shape(recipe: ForecasterRecipe, data: ForecasterData) -> ForecasterConfig:
     )
 
 
-def _set_dropout(forecaster: Forecaster, dropout: float) -> None:
+def _set_dropout(forecaster: MaskedForecaster, dropout: float) -> None:
     forecaster.config = replace(forecaster.config, dropout=dropout)
     for module in forecaster.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -208,7 +208,7 @@ def make_validation(
 
 
 def train_forecaster(
-    model: Forecaster,
+    model: MaskedForecaster,
     data: ForecasterData,
     recipe: ForecasterRecipe,
     folder: Path,
@@ -259,7 +259,7 @@ def train_forecaster(
 
 
 def _publisher(
-    model: Forecaster, data: ForecasterData, recipe: ForecasterRecipe, folder: Path
+    model: MaskedForecaster, data: ForecasterData, recipe: ForecasterRecipe, folder: Path
 ) -> Publish:
     def publish(
         weights: Mapping[str, Tensor], state: RunState, evaluation: Evaluation | None

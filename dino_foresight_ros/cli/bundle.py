@@ -125,15 +125,16 @@ def _show(path: str) -> int:
     from dino_foresight_ros.model import Bundle
 
     bundle = Bundle.load(path)
-    config, encoder = bundle.forecaster.config, bundle.encoder.config
+    encoder = bundle.encoder.config
     rows = {
         "name": bundle.name + ("" if bundle.trained else "  (UNTRAINED)"),
         "encoder": f"{encoder.model}, layers {list(encoder.layers)}, "
         f"image {encoder.image_size[0]}x{encoder.image_size[1]}",
         "pca": f"{bundle.pca.features} -> {bundle.pca.channels}",
-        "forecaster": f"{config.layers} layers, width {config.width}, {config.heads} heads, "
-        f"{config.attention} attention, {config.context_frames} context frames, "
-        f"patch grid {config.grid[0]}x{config.grid[1]}",
+        "forecaster": ", ".join(
+            [bundle.forecaster.kind]
+            + [f"{key} {value}" for key, value in bundle.forecaster.to_dict().items()]
+        ),
         "frame interval": f"{bundle.frame_interval_s} s",
     }
     for name, head in bundle.heads.items():

@@ -48,7 +48,7 @@ class Judge:
 
         where = resolve_device(device)
         loaded = Bundle.load(bundle, device=where, dtype=resolve_dtype(dtype, where))
-        return cls(loaded, Decoder(loaded, "none"))
+        return cls(loaded, Decoder(loaded))
 
     def look(self, image: Picture) -> SceneMaps:
         """Describe one frame, (H, W, 3) uint8 RGB."""

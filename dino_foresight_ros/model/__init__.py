@@ -2,7 +2,12 @@
 
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
-from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters import (
+    Forecaster,
+    MaskedConfig,
+    MaskedForecaster,
+    Prediction,
+)
 from dino_foresight_ros.model.heads import HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask
@@ -14,11 +19,13 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "Forecaster",
-    "ForecasterConfig",
     "HeadConfig",
     "HeadInput",
     "IdentityPCA",
+    "MaskedConfig",
+    "MaskedForecaster",
     "NormalsTask",
+    "Prediction",
     "SegmentationTask",
     "build_head",
 ]

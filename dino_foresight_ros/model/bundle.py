@@ -16,8 +16,11 @@ from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.model.devices import resolve_device
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
-from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
-from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
+from dino_foresight_ros.model.forecasters import (
+    Forecaster,
+    build_forecaster,
+    describe_forecaster,
+)
 from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
@@ -47,7 +50,7 @@ class Bundle:
     name: str
     encoder: Encoder
     pca: PCA | IdentityPCA
-    forecaster: Forecaster | SlidingForecaster
+    forecaster: Forecaster
     heads: dict[str, Head]
     tasks: dict[str, Task]
     frame_interval_s: float
@@ -57,6 +60,7 @@ class Bundle:
 
     def __post_init__(self) -> None:
         _check_fit(self)
+        self.forecaster.frame_interval_s = self.frame_interval_s
         for part in (self.encoder, self.pca, self.forecaster, *self.heads.values()):
             part.eval().requires_grad_(False)
 
@@ -73,7 +77,7 @@ class Bundle:
     @property
     def grid(self) -> tuple[int, int]:
         """(h, w) rows and columns of the patch grid."""
-        return self.forecaster.config.grid
+        return self.forecaster.grid
 
     @property
     def device(self) -> torch.device:
@@ -157,12 +161,9 @@ class Bundle:
         return target
 
     def _write(self, folder: Path, dtype: torch.dtype) -> None:
-        sliding, forecaster = None, self.forecaster
-        if isinstance(forecaster, SlidingForecaster):
-            sliding, forecaster = forecaster, forecaster.inner
         parts: dict[str, dict[str, Tensor]] = {
             "encoder": self.encoder.native_state_dict(),
-            "forecaster": forecaster.state_dict(),
+            "forecaster": self.forecaster.part.state_dict(),
         }
         manifest: dict[str, Any] = {
             "schema": SCHEMA,
@@ -172,17 +173,12 @@ class Bundle:
             "encoder": {**self.encoder.config.to_dict(), "weights": "encoder.safetensors"},
             "pca": {"kind": "identity"},
             "forecaster": {
-                **forecaster.config.to_dict(),
+                **describe_forecaster(self.forecaster),
                 "weights": "forecaster.safetensors",
             },
             "heads": {},
             "info": self.info,
         }
-        if sliding:
-            manifest["forecaster"]["sliding"] = {
-                "grid": list(sliding.grid),
-                "stride": list(sliding.stride),
-            }
         if isinstance(self.pca, PCA):
             parts["pca"] = self.pca.state_dict()
             manifest["pca"] = {
@@ -226,20 +222,20 @@ def _rounded(part: str, tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[
 
 def _check_fit(bundle: Bundle) -> None:
     """Check that each part takes what the part before it gives."""
-    encoder, pca, config = bundle.encoder, bundle.pca, bundle.forecaster.config
+    encoder, pca, forecaster = bundle.encoder, bundle.pca, bundle.forecaster
     if encoder.feature_size != pca.features:
         raise BundleError(
             f"the encoder gives {encoder.feature_size} values per patch "
             f"({len(encoder.config.layers)} layers of {encoder.embed_dim}), the PCA takes "
             f"{pca.features}"
         )
-    if pca.channels != config.channels:
+    if pca.channels != forecaster.channels:
         raise BundleError(
-            f"the PCA gives {pca.channels} channels, the forecaster takes {config.channels}"
+            f"the PCA gives {pca.channels} channels, the forecaster takes {forecaster.channels}"
         )
-    if encoder.config.grid != config.grid:
+    if encoder.config.grid != forecaster.grid:
         raise BundleError(
-            f"the encoder's patch grid is {encoder.config.grid}, the forecaster's {config.grid}"
+            f"the encoder's patch grid is {encoder.config.grid}, the forecaster's {forecaster.grid}"
         )
     for name, head in bundle.heads.items():
         if head.config.outputs != bundle.tasks[name].outputs:
@@ -248,12 +244,10 @@ def _check_fit(bundle: Bundle) -> None:
                 f"{bundle.tasks[name].outputs}"
             )
     for name, read in bundle.inputs.items():
-        if read.layers and isinstance(bundle.forecaster, SlidingForecaster):
-            raise BundleError(f"head '{name}' reads forecaster layers; sliding windows give none")
-        if read.layers and read.layers[-1] >= config.layers:
+        if read.layers and read.layers[-1] >= forecaster.layers:
             raise BundleError(
-                f"head '{name}' reads forecaster layer {read.layers[-1]}; it has {config.layers}, "
-                "counted from 0"
+                f"head '{name}' reads forecaster layer {read.layers[-1]}; it has "
+                f"{forecaster.layers}, counted from 0"
             )
     if not 0 < bundle.frame_interval_s < math.inf:
         raise BundleError(f"frame_interval_s is {bundle.frame_interval_s}; it must be positive")
@@ -310,7 +304,7 @@ def _read(folder: Path) -> Bundle:
         sections = manifest.get("heads") or {}
         inputs = {n: HeadInput(**s["input"]) for n, s in sections.items() if "input" in s}
         forecaster = _read_forecaster(dict(manifest["forecaster"]), folder)
-        heads, tasks = _read_heads(sections, folder, encoder, inputs, forecaster.config.width)
+        heads, tasks = _read_heads(sections, folder, encoder, inputs, forecaster.width)
         return Bundle(
             name=str(manifest["name"]),
             encoder=encoder,
@@ -351,15 +345,11 @@ def _read_pca(section: dict[str, Any], folder: Path, features: int) -> PCA | Ide
     return pca
 
 
-def _read_forecaster(section: dict[str, Any], folder: Path) -> Forecaster | SlidingForecaster:
+def _read_forecaster(section: dict[str, Any], folder: Path) -> Forecaster:
     path = _weights_of(section, folder)
-    sliding = section.pop("sliding", None)
-    config = ForecasterConfig.from_dict(section)
-    forecaster = empty(lambda: Forecaster(config))
-    load_strict(forecaster, read_tensors(path), f"{folder.name}/forecaster")
-    if sliding is None:
-        return forecaster
-    return SlidingForecaster(forecaster, sliding["grid"], stride=sliding["stride"])
+    forecaster = empty(lambda: build_forecaster(section))
+    load_strict(forecaster.part, read_tensors(path), f"{folder.name}/forecaster")
+    return forecaster
 
 
 def _read_heads(

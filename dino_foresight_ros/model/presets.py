@@ -10,7 +10,7 @@ import torch
 from dino_foresight_ros.classes import MOVING_CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
-from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.heads import DPTHead, HeadConfig, build_head
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
@@ -57,10 +57,8 @@ def _untrained_tiny(seed: int) -> Bundle:
         centre=torch.zeros(encoder.feature_size),
         components=components.T.contiguous(),
     )
-    config = ForecasterConfig(
-        channels=channels, grid=encoder.config.grid, width=192, layers=4, heads=4
-    )
-    forecaster = Forecaster(config)
+    config = MaskedConfig(channels=channels, grid=encoder.config.grid, width=192, layers=4, heads=4)
+    forecaster = MaskedForecaster(config)
     # The output layer starts at zero, which would make every forecast the same constant.
     torch.nn.init.xavier_uniform_(forecaster.out.weight)
     tasks: dict[str, Task] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,19 +13,20 @@ from dino_foresight_ros.errors import ForesightError, UsageError
 
 ACCELERATIONS = ("none", "compile", "cudagraphs")
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-class Accelerated:
-    """A function of one tensor, compiled for the shapes it was warmed up with.
+
+class Accelerator:
+    """Compiles functions of tensors for the shapes that they are called with while warming up.
 
     Any other shape (another camera joins the batch) goes through the plain function, so that
     nothing is compiled while frames wait.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], mode: str) -> None:
-        """Wrap.
+    def __init__(self, mode: str = "none") -> None:
+        """Choose how to compile.
 
         Args:
-            function: tensor -> tensor.
             mode: "none"; "compile", torch.compile's kernels; "cudagraphs", the same kernels as
                 without, recorded and replayed as one CUDA graph.
 
@@ -34,39 +37,56 @@ class Accelerated:
             raise UsageError(f"acceleration '{mode}' is unknown; valid: {', '.join(ACCELERATIONS)}")
         if mode == "cudagraphs" and not torch.cuda.is_available():
             raise UsageError("acceleration 'cudagraphs' needs a CUDA device; use none or compile")
-        self._plain = function
-        self._mode = mode
-        self._warm: set[tuple[int, ...]] = set()
-        self._compiled: Callable[[Tensor], Tensor] = function
-        if mode == "compile":
-            self._compiled = torch.compile(function, dynamic=False)
-        elif mode == "cudagraphs":
-            self._compiled = torch.compile(function, backend="cudagraphs", dynamic=False)
+        self.mode = mode
+        self._is_warming_up = False
 
-    def warm_up(self, example: Tensor) -> Tensor:
-        """Compile for the example's shape.
+    @property
+    def is_on(self) -> bool:
+        """Whether functions are compiled at all."""
+        return self.mode != "none"
 
-        Returns:
-            The function's value.
+    @contextmanager
+    def warming_up(self) -> Iterator[None]:
+        """Within it, functions are compiled for the shapes that they meet.
 
         Raises:
             ForesightError: compiling failed (no C++ compiler, for one).
         """
-        self._warm.add(tuple(example.shape))
+        self._is_warming_up = True
         try:
-            for _ in range(2):  # a CUDA graph is recorded in the second run
-                result = self(example)
+            yield
         except Exception as error:
             raise ForesightError(
-                f"acceleration '{self._mode}' failed to compile the model "
+                f"acceleration '{self.mode}' failed to compile the model "
                 f"({' '.join(str(error).split())[:200]}); use acceleration none"
             ) from error
-        return result
+        finally:
+            self._is_warming_up = False
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The function's value, through the compiled form where x has a warm shape."""
-        if self._mode == "none" or tuple(x.shape) not in self._warm:
-            return self._plain(x)
-        result = self._compiled(x)
-        # A graph writes every result into the same memory.
-        return result.clone() if self._mode == "cudagraphs" else result
+    def wrap(self, function: F) -> F:
+        """The same function, compiled where its tensors have warm shapes.
+
+        Args:
+            function: of tensors and plain values, gives a tensor or a tuple of tensors.
+        """
+        if not self.is_on:
+            return function
+        backend = "inductor" if self.mode == "compile" else "cudagraphs"
+        compiled = torch.compile(function, backend=backend, dynamic=False)
+        warm: set[tuple[Any, ...]] = set()
+
+        def run(*arguments: Any) -> Any:
+            shapes = tuple(tuple(a.shape) if isinstance(a, Tensor) else a for a in arguments)
+            if self._is_warming_up:
+                warm.add(shapes)
+            if shapes not in warm:
+                return function(*arguments)
+            result = compiled(*arguments)
+            # A graph writes every result into the same memory.
+            return _clone(result) if self.mode == "cudagraphs" else result
+
+        return run  # type: ignore[return-value]
+
+
+def _clone(result: Any) -> Any:
+    return result.clone() if isinstance(result, Tensor) else tuple(x.clone() for x in result)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.heads import fuse_batch_norm
 from dino_foresight_ros.outputs import FEATURES, HEAD_OF
-from dino_foresight_ros.runtime.acceleration import Accelerated
+from dino_foresight_ros.runtime.acceleration import Accelerator
 
 TOKENS_PER_PASS = 4096
 """Patches that go through a head at once: 18 frames of 11 x 20, 2 of the paper's 32 x 64."""
@@ -59,20 +59,16 @@ class Decoder:
     a step at a time, since they know one number of cameras only.
     """
 
-    def __init__(self, bundle: Bundle, acceleration: str) -> None:
+    def __init__(self, bundle: Bundle, accelerator: Accelerator | None = None) -> None:
+        accelerator = accelerator or Accelerator()
         self.heads = {
             name: fuse_batch_norm(copy.deepcopy(head)).to(memory_format=torch.channels_last)
             for name, head in bundle.heads.items()
         }
         self._bundle = bundle
-        self._run = {name: Accelerated(head, acceleration) for name, head in self.heads.items()}
+        self._run = {name: accelerator.wrap(head) for name, head in self.heads.items()}
         height, width = bundle.grid
-        self._frames_per_pass = TOKENS_PER_PASS // (height * width) if acceleration == "none" else 1
-
-    def warm_up(self, features: Tensor) -> None:
-        """Compile every head for (B, h, w, L*D) features."""
-        for head in self._run.values():
-            head.warm_up(features)
+        self._frames_per_pass = 1 if accelerator.is_on else TOKENS_PER_PASS // (height * width)
 
     def decode(
         self, predicted: Tensor, hidden: Mapping[int, Tensor], wishes: Sequence[Wish]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.forecasters.masked import Forecaster, rollout_passes
+from dino_foresight_ros.model.forecasters import Prediction
 from dino_foresight_ros.model.heads import Head
 from dino_foresight_ros.model.tasks import DepthTask
 from dino_foresight_ros.outputs import (
@@ -23,7 +23,7 @@ from dino_foresight_ros.outputs import (
     outputs_of_heads,
     outputs_of_step_0,
 )
-from dino_foresight_ros.runtime.acceleration import Accelerated
+from dino_foresight_ros.runtime.acceleration import Accelerator
 from dino_foresight_ros.runtime.camera_frame import (
     CameraFrame,
     CameraResult,
@@ -90,34 +90,35 @@ class Foresight:
         self._buffers: dict[str, FeatureBuffer] = {}
         self.last_drop: str | None = None
         self.last_arrival: Arrival | None = None
-        self.acceleration = acceleration
         self._layers = sorted({i for read in bundle.inputs.values() for i in read.layers})
-        if self._layers and acceleration != "none":
-            raise UsageError(
-                f"acceleration '{acceleration}' does not fit this bundle, whose heads read the "
-                "forecaster's layers; use none"
-            )
-        self._encode = Accelerated(bundle.encoder, acceleration)
-        self._predict = Accelerated(bundle.forecaster.predict, acceleration)
-        self._decoder = Decoder(bundle, acceleration)
         if second_lane and (self._layers or acceleration != "none"):
             raise UsageError(
                 "a second lane takes neither acceleration nor heads on the forecaster's layers"
             )
+        self._accelerator = Accelerator(acceleration)
+        self._encode = self._accelerator.wrap(bundle.encoder)
+        self._forecaster = bundle.forecaster
+        if self._accelerator.is_on:
+            self._forecaster = bundle.forecaster.with_wrapped_core(self._accelerator.wrap)
+        self._decoder = Decoder(bundle, self._accelerator)
         self._second_lane = SecondLane(self._decoder) if second_lane else None
-        if acceleration != "none":
-            for count in sorted({1, cameras}):
-                self._compile(count)
+        if self._accelerator.is_on:
+            with self._accelerator.warming_up():
+                for count in sorted({1, cameras}):
+                    self._warm_up(count)
 
-    @torch.inference_mode()
-    def _compile(self, count: int) -> None:
-        """Compile every part for so many cameras, so that no live frame pays for it."""
-        bundle = self.bundle
-        blank = np.zeros((*bundle.image_size, 3), np.uint8)
-        pixels = self.preprocess(blank).expand(count, -1, -1, -1).contiguous()
-        z = bundle.pca.transform(self._encode.warm_up(pixels))
-        context = z[:, None].expand(-1, bundle.context_frames, -1, -1, -1).contiguous()
-        self._decoder.warm_up(bundle.pca.inverse(self._predict.warm_up(context)[:, 0]))
+    def _warm_up(self, count: int) -> None:
+        """Forecast blank frames of so many cameras."""
+        image = np.zeros((*self.bundle.image_size, 3), np.uint8)
+        request = OutputRequest({1: self.available})
+        names = [f"blank {i}" for i in range(count)]
+        for index in range(self.rule.frames + 1):  # a CUDA graph is recorded in the second run
+            frame = CameraFrame(image, index * self.rule.interval_ns, request)
+            for result in self.update_cameras(dict.fromkeys(names, frame)).values():
+                if result.error is not None:
+                    raise result.error
+        for name in names:
+            del self._buffers[name]
 
     @property
     def _heads(self) -> dict[str, Head]:
@@ -310,16 +311,14 @@ class Foresight:
         """
         if steps == 0:  # only the newest frame itself is wanted
             return contexts[:, :0], {}
-        if self._layers:
-            assert isinstance(self.bundle.forecaster, Forecaster)
-            return self.bundle.forecaster.rollout_with_layers(contexts, steps, self._layers)
-        return torch.cat(list(self._passes(contexts, steps)), dim=1), {}
+        asked = self._forecaster.evenly_spaced(contexts, steps)
+        whole = Prediction.join(self._forecaster.stream(*asked, layers=self._layers))
+        return whole.z[:, 0], {i: tokens[:, 0] for i, tokens in whole.hidden.items()}
 
     def _passes(self, contexts: Tensor, steps: int) -> Iterator[Tensor]:
-        """The rollout pass by pass, compiled where that is asked for."""
-        if self.acceleration == "none":
-            return self.bundle.forecaster.rollout_passes(contexts, steps)
-        return rollout_passes(self._predict, contexts, steps)
+        """The rollout pass by pass."""
+        asked = self._forecaster.evenly_spaced(contexts, steps)
+        return (part.z[:, 0] for part in self._forecaster.stream(*asked))
 
     def _assemble(
         self, camera: str, seen: dict[str, np.ndarray], maps: Maps, started: float

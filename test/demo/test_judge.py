@@ -22,7 +22,7 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def judge(bundle: Bundle) -> Judge:
-    return Judge(bundle, Decoder(bundle, "none"))
+    return Judge(bundle, Decoder(bundle))
 
 
 def picture(seed: int) -> np.ndarray:
@@ -47,7 +47,7 @@ def test_a_frame_is_described_through_the_pca_by_every_head(bundle: Bundle, judg
 def test_a_head_that_reads_the_forecaster_says_nothing_of_what_came() -> None:
     bundle = make_micro_bundle()
     bundle.inputs["depth"] = HeadInput("forecaster_layers", (0, 1))
-    seen = Judge(bundle, Decoder(bundle, "none")).look(picture(0))
+    seen = Judge(bundle, Decoder(bundle)).look(picture(0))
     assert seen.depth is None
     assert seen.segmentation is not None
 

@@ -10,9 +10,9 @@ from dino_foresight_ros.model import (
     DepthTask,
     Encoder,
     EncoderConfig,
-    Forecaster,
-    ForecasterConfig,
     HeadConfig,
+    MaskedConfig,
+    MaskedForecaster,
     NormalsTask,
     build_head,
 )
@@ -32,7 +32,9 @@ def make_micro_bundle() -> Bundle:
     encoder = Encoder(config)
     components = torch.linalg.qr(torch.randn(96, 30))[0].T.contiguous()
     pca = PCA.from_arrays(torch.zeros(96), torch.ones(96), torch.zeros(96), components)
-    forecaster = Forecaster(ForecasterConfig(channels=30, grid=(4, 6), width=24, layers=2, heads=4))
+    forecaster = MaskedForecaster(
+        MaskedConfig(channels=30, grid=(4, 6), width=24, layers=2, heads=4)
+    )
     torch.nn.init.normal_(forecaster.out.weight, std=0.2)
     tasks = {
         "segmentation": world_segmentation(),

@@ -18,10 +18,10 @@ from dino_foresight_ros.model import (
     DepthTask,
     Encoder,
     EncoderConfig,
-    Forecaster,
-    ForecasterConfig,
     HeadConfig,
     IdentityPCA,
+    MaskedConfig,
+    MaskedForecaster,
     NormalsTask,
     build_head,
 )
@@ -245,7 +245,9 @@ def test_single_layer_features_without_pca_and_linear_heads_survive_the_disk(tmp
             overrides={"embed_dim": 24, "depth": 4, "num_heads": 3},
         )
     )
-    forecaster = Forecaster(ForecasterConfig(channels=24, grid=(4, 6), width=24, layers=1, heads=2))
+    forecaster = MaskedForecaster(
+        MaskedConfig(channels=24, grid=(4, 6), width=24, layers=1, heads=2)
+    )
     heads = {
         "normals": build_head(HeadConfig(3, kind="linear"), 24, layers=1),
         "depth": build_head(HeadConfig(256, channels=(8, 8, 8, 8), width=8), 24, layers=1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.runtime import Foresight
-from dino_foresight_ros.runtime.acceleration import Accelerated
+from dino_foresight_ros.runtime.acceleration import Accelerator
 
 
 @pytest.fixture
@@ -21,10 +22,10 @@ def compiled_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Replaces the compiler by one that notes the shapes it is used for."""
     calls: list[tuple[int, ...]] = []
 
-    def compile_(function: Callable[[Tensor], Tensor], **_: object) -> Callable[[Tensor], Tensor]:
-        def compiled(x: Tensor) -> Tensor:
+    def compile_(function: Callable[..., Any], **_: object) -> Callable[..., Any]:
+        def compiled(x: Tensor, *more: Any) -> Any:
             calls.append(tuple(x.shape))
-            return function(x)
+            return function(x, *more)
 
         return compiled
 
@@ -33,8 +34,10 @@ def compiled_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def test_only_warm_shapes_are_compiled(compiled_calls: list):
-    double = Accelerated(lambda x: 2 * x, "compile")
-    double.warm_up(torch.zeros(1, 3))
+    accelerator = Accelerator("compile")
+    double = accelerator.wrap(lambda x: 2 * x)
+    with accelerator.warming_up():
+        double(torch.zeros(1, 3))
     compiled_calls.clear()
     for shape in ((1, 3), (2, 3), (1, 4), (1, 3)):
         assert torch.equal(double(torch.ones(shape)), torch.full(shape, 2.0))
@@ -67,7 +70,7 @@ def test_a_compiler_that_fails_is_one_line_at_start(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ):
     def broken(*_: object, **__: object) -> Callable[[Tensor], Tensor]:
-        def compiled(_x: Tensor) -> Tensor:
+        def compiled(*_: object) -> Tensor:
             raise RuntimeError("no C++ compiler\nanywhere")
 
         return compiled
@@ -79,17 +82,19 @@ def test_a_compiler_that_fails_is_one_line_at_start(
 
 def test_unknown_modes_are_refused_with_the_valid_ones():
     with pytest.raises(UsageError, match="none, compile, cudagraphs"):
-        Accelerated(lambda x: x, "tensorrt")
+        Accelerator("tensorrt")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_cuda_graphs_need_a_gpu():
     with pytest.raises(UsageError, match="needs a CUDA device"):
-        Accelerated(lambda x: x, "cudagraphs")
+        Accelerator("cudagraphs")
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_torch_compile_itself_gives_the_same_values():
-    accelerated = Accelerated(lambda x: torch.sin(x) * 2 + 1, "compile")
+    accelerator = Accelerator("compile")
+    function = accelerator.wrap(lambda x: torch.sin(x) * 2 + 1)
     x = torch.randn(4, 5)
-    torch.testing.assert_close(accelerated.warm_up(x), torch.sin(x) * 2 + 1)
+    with accelerator.warming_up():
+        torch.testing.assert_close(function(x), torch.sin(x) * 2 + 1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from dino_foresight_ros.errors import BundleError, UsageError
+from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import Bundle, HeadInput, build_head
 from dino_foresight_ros.runtime import Foresight
 
@@ -62,11 +62,6 @@ def test_live_it_gets_the_predicted_frame_s_tokens_of_each_step(layered: Bundle)
             normals = layered.heads["normals"](layered.pca.inverse(predicted[:, step]))
             expected = layered.tasks["normals"].decode(normals)["normals"]
             np.testing.assert_allclose(forecast.steps[step].normals, expected[0], atol=1e-4)
-
-
-def test_acceleration_is_refused(layered: Bundle):
-    with pytest.raises(UsageError, match="heads read the forecaster's layers; use none"):
-        Foresight(layered, acceleration="compile")
 
 
 def test_a_layer_that_the_forecaster_lacks_is_refused(fresh_bundle: Bundle):

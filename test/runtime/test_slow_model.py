@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from dino_foresight_ros.runtime.context import ContextRule
@@ -27,7 +29,7 @@ def simulate(period_ms: float, pass_ms: float, encode_ms: float) -> tuple[list[b
         mailbox.put(Frame(None, 10**18 + round(now_ms * MS), now_ms / 1e3))
         if now_ms < free_at_ms:
             continue
-        newest, needed, _ = mailbox.take(encoded)
+        newest, needed, _ = mailbox.take(partial(RULE.needed, held_ns=encoded))
         encoded += [frame.stamp_ns for frame in needed] + [newest.stamp_ns]
         assert encoded == sorted(set(encoded))
         if now_ms > 1200:

@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import BundleError, InputError
-from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.training.data import ClipAugmentation, split_recordings
 from dino_foresight_ros.training.distributed import Processes
@@ -123,10 +123,10 @@ def test_the_paper_s_intervals_move_to_whole_frames(
     assert middle((0.1, 0.2, 0.4)) == 0.2
 
 
-def forecaster(**changes: object) -> Forecaster:
+def forecaster(**changes: object) -> MaskedForecaster:
     values = {"channels": CHANNELS, "grid": GRID, "width": 24, "layers": 2, "heads": 2}
     torch.manual_seed(1)
-    model = Forecaster(ForecasterConfig(**{**values, "dropout": 0.0, **changes}))
+    model = MaskedForecaster(MaskedConfig(**{**values, "dropout": 0.0, **changes}))
     nn.init.normal_(model.out.weight, std=0.3)
     return model
 

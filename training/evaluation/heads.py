@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from dino_foresight_ros.model import Bundle, Forecaster
+from dino_foresight_ros.model import Bundle, Prediction
 from dino_foresight_ros.training.data import FrameLabels
 
 Size = tuple[int, int]
@@ -27,9 +27,9 @@ def rollout_layers(bundle: Bundle, context: Tensor, steps: Sequence[int]) -> dic
     layers = sorted(set().union(*layers_read(bundle).values()))
     if not layers:
         return {}
-    assert isinstance(bundle.forecaster, Forecaster)
-    _, hidden = bundle.forecaster.rollout_with_layers(context, max(steps), layers)
-    return {layer: tokens[:, [step - 1 for step in steps]] for layer, tokens in hidden.items()}
+    asked = bundle.forecaster.evenly_spaced(context, max(steps))
+    hidden = Prediction.join(bundle.forecaster.stream(*asked, layers=layers)).hidden
+    return {layer: tokens[:, 0, [step - 1 for step in steps]] for layer, tokens in hidden.items()}
 
 
 @torch.inference_mode()

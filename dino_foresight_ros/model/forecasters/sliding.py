@@ -7,13 +7,16 @@ training on at the larger grid.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig, rollout_passes
+from dino_foresight_ros.model.forecasters.autoregressive import AutoregressiveForecaster, append
+from dino_foresight_ros.model.forecasters.interface import Wrap
+from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
@@ -27,12 +30,17 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
     return starts
 
 
-class SlidingForecaster(nn.Module):
-    """The contract of `Forecaster` on a larger patch grid; overlaps are averaged."""
+class SlidingForecaster(AutoregressiveForecaster):
+    """A masked forecaster on a larger patch grid; overlaps are averaged.
+
+    Heads cannot read its layers, since each window has tokens of its own.
+    """
+
+    kind = "masked"
 
     def __init__(
         self,
-        forecaster: Forecaster,
+        forecaster: MaskedForecaster,
         grid: tuple[int, int],
         window: tuple[int, int] | None = None,
         stride: tuple[int, int] | None = None,
@@ -52,7 +60,7 @@ class SlidingForecaster(nn.Module):
         super().__init__()
         self.window = forecaster.config.grid if window is None else (window[0], window[1])
         self.stride = self.window if stride is None else (stride[0], stride[1])
-        self.grid = (grid[0], grid[1])
+        self._grid = (grid[0], grid[1])
         for side, span, step in zip(self.grid, self.window, self.stride, strict=True):
             if not 1 <= step <= span <= side:
                 raise BundleError(
@@ -61,23 +69,49 @@ class SlidingForecaster(nn.Module):
                 )
         if self.window != forecaster.config.grid:
             forecaster = copy.deepcopy(forecaster).resize_grid(*self.window)
-        self.inner: Forecaster = forecaster
-
-    @property
-    def config(self) -> ForecasterConfig:
-        """The inner forecaster's shape, with the whole grid in it."""
-        return ForecasterConfig.from_dict({**self.inner.config.to_dict(), "grid": self.grid})
+        self.inner: MaskedForecaster = forecaster
 
     @property
     def context_frames(self) -> int:
         """N_c, the number of context frames."""
         return self.inner.context_frames
 
-    def forward(self, context: Tensor) -> Tensor:
-        """(B, N_c, h, w, C) -> (B, h, w, C), the next frame."""
-        return self.predict(context)[:, 0]
+    @property
+    def channels(self) -> int:
+        """C, values per patch in and out."""
+        return self.inner.channels
 
-    def predict(self, context: Tensor) -> Tensor:
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) rows and columns of the whole patch grid."""
+        return self._grid
+
+    @property
+    def part(self) -> nn.Module:
+        """The forecaster of one window."""
+        return self.inner
+
+    def to_dict(self) -> dict[str, Any]:
+        """The inner forecaster's configuration, and how windows lie."""
+        windows = {"grid": list(self.grid), "stride": list(self.stride)}
+        return {**self.inner.to_dict(), "sliding": windows}
+
+    def with_wrapped_core(self, wrap: Wrap) -> SlidingForecaster:
+        """A twin on the same weights whose windows' transformer pass is wrapped."""
+        twin = copy.copy(self)
+        twin._modules = {**self._modules, "inner": self.inner.with_wrapped_core(wrap)}
+        return twin
+
+    def passes(self, context: Tensor, layers: Sequence[int] = ()) -> Iterator[tuple[Tensor, ...]]:
+        """As `AutoregressiveForecaster.passes`, without layers."""
+        if layers:
+            raise ValueError(f"layers {list(layers)} do not exist; sliding windows give none")
+        while True:
+            frames = self._predict_windows(context)
+            yield (frames,)
+            context = append(context, frames)
+
+    def _predict_windows(self, context: Tensor) -> Tensor:
         """(B, N_c, h, w, C) -> (B, M, h, w, C), all windows in one batch.
 
         Raises:
@@ -102,11 +136,3 @@ class SlidingForecaster(nn.Module):
             total[:, :, r : r + height, c : c + width] += part
             count[r : r + height, c : c + width] += 1
         return total / count
-
-    def rollout(self, context: Tensor, steps: int) -> Tensor:
-        """(B, N_c, h, w, C) -> (B, steps, h, w, C); steps 1 to 16."""
-        return torch.cat(list(self.rollout_passes(context, steps)), dim=1)
-
-    def rollout_passes(self, context: Tensor, steps: int) -> Iterator[Tensor]:
-        """The same, pass by pass as they are predicted."""
-        return rollout_passes(self.predict, context, steps)

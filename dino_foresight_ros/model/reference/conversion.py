@@ -15,7 +15,7 @@ from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.encoders import dinov2_config
-from dino_foresight_ros.model.forecasters.masked import Forecaster, ForecasterConfig
+from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
 from dino_foresight_ros.model.heads import Head, HeadConfig, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
@@ -241,7 +241,7 @@ def _fitting(pca: PCA, features: int) -> PCA:
 
 def _build_forecaster(
     tensors: Mapping[str, Tensor], arguments: Mapping[str, Any], encoder: EncoderConfig
-) -> Forecaster | SlidingForecaster:
+) -> MaskedForecaster | SlidingForecaster:
     attention = "factorised" if arguments.get("seperable_attention") else "full"
     layers = count_layers(tensors)
     renamed = forecaster_from_reference(tensors, layers, attention)
@@ -257,7 +257,7 @@ def _build_forecaster(
     whole = arguments.get("train_mask_mode", "full_mask") == "full_mask"
     masked = arguments["train_mask_frames"] if whole else 1
     masked = 3 if frames == 7 else masked
-    config = ForecasterConfig(
+    config = MaskedConfig(
         channels=channels,
         grid=(rows, columns),
         width=width,
@@ -269,7 +269,7 @@ def _build_forecaster(
         window=arguments["seperable_window_size"] if attention == "factorised" else 1,
         dropout=arguments["dropout"],
     )
-    model = empty(lambda: Forecaster(config))
+    model = empty(lambda: MaskedForecaster(config))
     load_strict(model, renamed, "forecaster")
     if config.grid == encoder.grid:
         return model

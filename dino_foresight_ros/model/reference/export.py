@@ -15,7 +15,7 @@ from torch import Tensor
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.forecasters.masked import Forecaster
+from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
 from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.model.reference.tensors import (
@@ -50,9 +50,13 @@ def reference_state_dict(bundle: Bundle) -> dict[str, Tensor]:
     return {**tensors, **{f"dino_v2.{n}": t for n, t in _encoder(bundle).items()}}
 
 
-def _inner(bundle: Bundle) -> Forecaster:
-    model = bundle.forecaster
-    return model.inner if isinstance(model, SlidingForecaster) else model
+def _inner(bundle: Bundle) -> MaskedForecaster:
+    model = bundle.forecaster.part
+    if not isinstance(model, MaskedForecaster):
+        raise BundleError(
+            f"the forecaster's kind is {bundle.forecaster.kind}; the reference has masked only"
+        )
+    return model
 
 
 def _encoder(bundle: Bundle) -> dict[str, Tensor]:

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model import Forecaster, ForecasterConfig
+from dino_foresight_ros.model import MaskedConfig, MaskedForecaster, Prediction
 from dino_foresight_ros.model.forecasters.masked import PRESETS
 from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster, window_starts
 from dino_foresight_ros.model.weights import empty
 
 
-def tiny(**changes: object) -> Forecaster:
+def tiny(**changes: object) -> MaskedForecaster:
     values = {"channels": 10, "grid": (4, 6), "width": 24, "layers": 2, "heads": 4} | changes
     torch.manual_seed(0)
-    forecaster = Forecaster(ForecasterConfig(**values)).eval()
+    forecaster = MaskedForecaster(MaskedConfig(**values)).eval()
     torch.nn.init.normal_(forecaster.out.weight, std=0.2)
     return forecaster
 
@@ -23,8 +23,8 @@ def tiny(**changes: object) -> Forecaster:
 def test_presets_have_the_paper_s_parameter_counts():
     # Width 1536 computes to 457 M where the paper rounds to 460 M.
     for name, millions in {"small": 115, "base": 258, "large": 460}.items():
-        config = ForecasterConfig(channels=1152, grid=(16, 32), **PRESETS[name])
-        count = sum(p.numel() for p in empty(lambda c=config: Forecaster(c)).parameters())
+        config = MaskedConfig(channels=1152, grid=(16, 32), **PRESETS[name])
+        count = sum(p.numel() for p in empty(lambda c=config: MaskedForecaster(c)).parameters())
         assert abs(count / 1e6 - millions) < 4, name
 
 
@@ -173,15 +173,18 @@ def test_layers_are_what_the_blocks_give_for_the_predicted_frame(attention: str)
     for index, block in enumerate(forecaster.blocks):
         block.register_forward_hook(lambda m, i, out, index=index: seen[index].append(out[:, -1]))
     with torch.inference_mode():
-        predicted, hidden = forecaster.rollout_with_layers(context, 3, [0, 2])
+        asked = forecaster.evenly_spaced(context, 3)
+        predicted, hidden = Prediction.join(forecaster.stream(*asked, layers=[0, 2]))
         taken = {i: torch.stack(outs, dim=1) for i, outs in seen.items()}
-        torch.testing.assert_close(predicted, forecaster.rollout(context, 3), atol=0, rtol=0)
+        torch.testing.assert_close(predicted[:, 0], forecaster.rollout(context, 3), atol=0, rtol=0)
     assert set(hidden) == {0, 2}
     for index, tokens in hidden.items():
-        assert tokens.shape == (2, 3, 4, 6, 24)
-        torch.testing.assert_close(tokens, taken[index], atol=0, rtol=0)
+        assert tokens.shape == (2, 1, 3, 4, 6, 24)
+        torch.testing.assert_close(tokens[:, 0], taken[index], atol=0, rtol=0)
 
 
 def test_a_layer_that_does_not_exist_is_refused():
+    forecaster = tiny()
+    asked = forecaster.evenly_spaced(torch.zeros(1, 4, 4, 6, 10), 1)
     with pytest.raises(ValueError, match=r"layers \[2\] are not all 0 to 1"):
-        tiny().rollout_with_layers(torch.zeros(1, 4, 4, 6, 10), 1, [2])
+        next(forecaster.stream(*asked, layers=[2]))

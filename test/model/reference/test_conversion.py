@@ -11,7 +11,7 @@ import torch
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import BundleError, ForesightError, InputError
-from dino_foresight_ros.model import PCA, Bundle, Forecaster, ForecasterConfig
+from dino_foresight_ros.model import PCA, Bundle, MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.reference.conversion import convert_reference
 from dino_foresight_ros.model.reference.export import export_reference, reference_state_dict
 from dino_foresight_ros.model.reference.tensors import (
@@ -81,8 +81,8 @@ def test_a_bundle_goes_to_the_authors_format_and_back_unchanged(
 
 
 def test_a_base_sized_forecaster_survives_bit_for_bit(tmp_path: Path):
-    config = ForecasterConfig(channels=1152, grid=(16, 32))
-    shapes = empty(lambda: Forecaster(config)).state_dict()
+    config = MaskedConfig(channels=1152, grid=(16, 32))
+    shapes = empty(lambda: MaskedForecaster(config)).state_dict()
     generator = torch.Generator().manual_seed(0)
     tensors = {n: torch.rand(t.shape, generator=generator) for n, t in shapes.items()}
     write_tensors(tmp_path / "base.safetensors", tensors)
@@ -90,7 +90,7 @@ def test_a_base_sized_forecaster_survives_bit_for_bit(tmp_path: Path):
         read_tensors(tmp_path / "base.safetensors"), config.layers, config.attention
     )
     assert "maskvit.transformer.layers.11.2.fn.net.3.weight" in reference
-    back = empty(lambda: Forecaster(config))
+    back = empty(lambda: MaskedForecaster(config))
     load_strict(back, forecaster_from_reference(reference, 12, "factorised"), "forecaster")
     assert all(torch.equal(t, tensors[n]) for n, t in back.state_dict().items())
 

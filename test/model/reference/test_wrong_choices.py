@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from dino_foresight_ros.model import Bundle, Encoder
-from dino_foresight_ros.model.forecasters.masked import Block, Forecaster
+from dino_foresight_ros.model.forecasters import MaskedForecaster
+from dino_foresight_ros.model.forecasters.transformer import Block
 
 CLEARLY_WRONG = 1e-2
 
 
-def miss(forecaster: Forecaster, golden: dict[str, Tensor]) -> float:
+def miss(forecaster: MaskedForecaster, golden: dict[str, Tensor]) -> float:
     with torch.inference_mode():
         predicted = forecaster(golden["pca_features"][:, :4])
     return float((predicted - golden["predicted_pca"][:, 4]).abs().max())

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dino_foresight_ros.model import Bundle, HeadConfig, HeadInput, build_head
+from dino_foresight_ros.model import Bundle, HeadConfig, HeadInput, Prediction, build_head
 from dino_foresight_ros.training.evaluation.heads import (
     decode,
     decode_layers,
@@ -50,7 +50,9 @@ def test_maps_are_those_of_head_and_task(bundle: Bundle, context: torch.Tensor) 
 def test_layer_heads_read_the_step_that_they_are_of(bundle: Bundle, context: torch.Tensor) -> None:
     assert layers_read(bundle) == {"depth": (0, 1, 2, 3)}
     hidden = rollout_layers(bundle, context, (1, 3))
-    _, tokens = bundle.forecaster.rollout_with_layers(context, 3, (0, 1, 2, 3))  # type: ignore[union-attr]
+    asked = bundle.forecaster.evenly_spaced(context, 3)
+    whole = Prediction.join(bundle.forecaster.stream(*asked, layers=(0, 1, 2, 3)))
+    tokens = {layer: values[:, 0] for layer, values in whole.hidden.items()}
     for position, step in ((0, 1), (1, 3)):
         at_step = {layer: one[:, position] for layer, one in hidden.items()}
         depth = decode_layers(bundle, at_step, {"depth": SIZE})["depth"]

@@ -1,10 +1,11 @@
-"""Attention and feed-forward shared by the transformer blocks."""
+"""Transformer blocks over frames of patches: attention over time, over space, feed-forward."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -102,3 +103,79 @@ class FeedForward(nn.Module):
         hidden = self.dropout(functional.gelu(self.expand(x)))
         out: Tensor = self.dropout(self.contract(hidden))
         return out
+
+
+class Block(nn.Module):
+    """Pre-norm block: temporal attention, spatial attention, feed-forward (or full attention)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        dropout: float = 0.0,
+        factorised: bool = True,
+        window: int = 1,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            width: D, values per token.
+            heads: of attention.
+            hidden: width of the feed-forward's inner layer.
+            dropout: in training only.
+            factorised: attend over time, then over space; over all tokens at once otherwise.
+            window: k of the k x k windows over which attention over time spans.
+        """
+        super().__init__()
+        self.window, self.factorised = window, factorised
+        self.norm_time = nn.LayerNorm(width)
+        self.attend_time = Attention(width, heads, dropout)
+        if self.factorised:
+            self.norm_space = nn.LayerNorm(width)
+            self.attend_space = Attention(width, heads, dropout)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = FeedForward(width, hidden, dropout)
+
+    def forward(self, x: Tensor, keep: int | None = None) -> Tensor:
+        """Transform tokens.
+
+        Args:
+            x: (B, T, h, w, D).
+            keep: carry on only this many trailing frames (the masked ones); all when None.
+
+        Returns:
+            (B, keep or T, h, w, D).
+        """
+        keep = x.shape[1] if keep is None else keep
+        x = x[:, -keep:] + self._over_time(self.norm_time(x), keep)
+        if self.factorised:
+            x = x + self._over_space(self.norm_space(x))
+        return x + self.mlp(self.norm_mlp(x))
+
+    def _over_time(self, x: Tensor, keep: int) -> Tensor:
+        """Attend over time per patch, per window, or over everything. Gives (B, keep, h, w, D)."""
+        batch, _, height, width, _ = x.shape
+        if not self.factorised:
+            return self.attend_time(
+                x,
+                lambda t: t.flatten(1, 3),
+                lambda t: t.unflatten(1, (-1, height, width)),
+                keep,
+            )
+        k = self.window
+        sizes = {"b": batch, "h": height // k, "w": width // k, "p": k, "q": k}
+        return self.attend_time(
+            x,
+            lambda t: rearrange(t, "b t (h p) (w q) d -> (b h w) (t p q) d", p=k, q=k),
+            lambda t: rearrange(t, "(b h w) (t p q) d -> b t (h p) (w q) d", **sizes),
+            keep,
+        )
+
+    def _over_space(self, x: Tensor) -> Tensor:
+        batch, frames, height, width, _ = x.shape
+        return self.attend_space(
+            x,
+            lambda t: t.flatten(2, 3).flatten(0, 1),
+            lambda t: t.view(batch, frames, height, width, -1),
+        )

@@ -1,0 +1,195 @@
+"""The interface of forecasters: remember a frame, forecast from what is remembered.
+
+Everything above a forecaster (engine, evaluation, benchmark, training of heads) knows only this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dino_foresight_ros.outputs import MAX_STEPS
+
+FrameMemory = tuple[Tensor, ...]
+"""What a forecaster keeps of frames: tensors of its own choice with the frames' leading dimensions.
+
+Memories of several frames are stacked along dimension 1: (B, ...) each -> (B, N, ...).
+"""
+
+
+Wrap = Callable[[Callable[..., tuple[Tensor, ...]]], Callable[..., tuple[Tensor, ...]]]
+
+
+class Prediction(NamedTuple):
+    """Predicted frames.
+
+    Attributes:
+        z: (B, samples, S, h, w, C) features.
+        hidden: layer -> (B, samples, S, h, w, D), the predicted frames' tokens after that layer of
+            the forecaster; only of layers that were asked for.
+    """
+
+    z: Tensor
+    hidden: Mapping[int, Tensor] = {}
+
+    @classmethod
+    def join(cls, parts: Iterable[Prediction]) -> Prediction:
+        """Put predictions of successive horizons together."""
+        found = list(parts)
+        layers = found[0].hidden
+        hidden = {i: torch.cat([part.hidden[i] for part in found], dim=2) for i in layers}
+        return cls(torch.cat([part.z for part in found], dim=2), hidden)
+
+
+class Forecaster(nn.Module, ABC):
+    """Predicts the features of future frames from what it remembers of past ones.
+
+    Times are seconds in any one base. A forecaster works in the number format and on the device of
+    its weights.
+
+    Attributes:
+        kind: name of this kind of forecaster in bundle.yaml.
+        frame_interval_s: nominal seconds from frame to frame; a bundle sets its own.
+    """
+
+    kind: ClassVar[str]
+    frame_interval_s: float = 1.0
+
+    @property
+    @abstractmethod
+    def context_frames(self) -> int:
+        """N_c, how many frames it forecasts from."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """C, values per patch in and out."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> tuple[int, int]:
+        """(h, w) rows and columns of the patch grid."""
+
+    @property
+    def layers(self) -> int:
+        """How many of its layers' tokens heads can read, counted from 0; 0 where none."""
+        return 0
+
+    @property
+    def width(self) -> int:
+        """D, values per token of those layers."""
+        return 0
+
+    @abstractmethod
+    def remember(self, z: Tensor, stamps_s: Tensor) -> FrameMemory:
+        """Compute once, when frames arrive, what forecasts will need of them.
+
+        Args:
+            z: (..., h, w, C) features; (B, h, w, C) for a frame each of B cameras, or
+                (B, N, h, w, C) for whole contexts.
+            stamps_s: (...) float64, when the frames were taken.
+
+        Returns:
+            Tensors with the same leading dimensions.
+        """
+
+    @abstractmethod
+    def stream(
+        self,
+        memories: FrameMemory,
+        stamps_s: Tensor,
+        ahead_s: Sequence[float],
+        motion: Tensor | None = None,
+        samples: int = 1,
+        layers: Sequence[int] = (),
+    ) -> Iterator[Prediction]:
+        """Forecast in parts, each computed when it is asked for.
+
+        So that a part can be decoded while the next one is predicted.
+
+        Args:
+            memories: (B, N_c, ...) of context frames, oldest first.
+            stamps_s: (B, N_c) float64, when those were taken.
+            ahead_s: S rising horizons, seconds from the newest context frame.
+            motion: (B, S, 3) metres forward and to the left and radians to the left that the
+                camera's base moves until each horizon; None where it is not known.
+            samples: how many futures to draw.
+            layers: whose hidden tokens to give along.
+
+        Yields:
+            Predictions of successive horizons, S in all.
+
+        Raises:
+            ValueError: contexts of another shape, or something that this kind cannot answer.
+        """
+
+    def forecast(
+        self,
+        memories: FrameMemory,
+        stamps_s: Tensor,
+        ahead_s: Sequence[float],
+        motion: Tensor | None = None,
+        samples: int = 1,
+    ) -> Tensor:
+        """Forecast all horizons: (B, samples, S, h, w, C). Arguments and errors as `stream`."""
+        return Prediction.join(self.stream(memories, stamps_s, ahead_s, motion, samples)).z
+
+    def rollout(self, context: Tensor, steps: int) -> Tensor:
+        """Forecast the next frames of evenly spaced ones.
+
+        Args:
+            context: (B, N_c, h, w, C), oldest frame first.
+            steps: 1 to 16.
+
+        Returns:
+            (B, steps, h, w, C), at multiples of `frame_interval_s`.
+
+        Raises:
+            ValueError: steps out of range, or a context of another shape.
+        """
+        return self.forecast(*self.evenly_spaced(context, steps))[:, 0]
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Forecast the next frame: (B, N_c, h, w, C) -> (B, h, w, C). Errors as `rollout`."""
+        return self.rollout(context, 1)[:, 0]
+
+    def evenly_spaced(self, context: Tensor, steps: int) -> tuple[FrameMemory, Tensor, list[float]]:
+        """The arguments of `stream` and `forecast` for frames `frame_interval_s` apart.
+
+        Args:
+            context: (B, N, h, w, C), oldest frame first.
+            steps: how many horizons, from the next frame on.
+
+        Returns:
+            Memories, stamps that end at 0 s, and horizons.
+
+        Raises:
+            ValueError: steps out of range.
+        """
+        if not 1 <= steps <= MAX_STEPS:
+            raise ValueError(f"steps is {steps}; it must be 1 to {MAX_STEPS}")
+        frames = torch.arange(1 - context.shape[1], 1, dtype=torch.float64, device=context.device)
+        stamps_s = (frames * self.frame_interval_s).expand(len(context), -1)
+        ahead_s = [step * self.frame_interval_s for step in range(1, steps + 1)]
+        return self.remember(context, stamps_s), stamps_s, ahead_s
+
+    @abstractmethod
+    def with_wrapped_core(self, wrap: Wrap) -> Forecaster:
+        """A twin on the same weights whose most expensive function is wrapped, say compiled.
+
+        Args:
+            wrap: function of tensors and plain values -> one that gives the same.
+        """
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Shape and options as plain values for bundle.yaml; `build_forecaster` reads them."""
+
+    @property
+    def part(self) -> nn.Module:
+        """The module whose tensors are the forecaster's file in a bundle."""
+        return self
