@@ -51,6 +51,7 @@ setup(
     install_requires=[
         "einops>=0.7",
         "huggingface_hub>=0.25",
+        "mcap>=1.1",
         "matplotlib>=3.8",
         "numpy>=1.26",
         "opencv-python-headless>=4.8",

@@ -26,9 +26,10 @@ from safetensors.torch import save_file
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device
 from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
-from dino_foresight_ros.recordings.recording import LabelledFrame
+from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.recordings.recording import Frame
 from dino_foresight_ros.training.budget import Budget, Schedule
-from dino_foresight_ros.training.data import ClipDataset, Recording
+from dino_foresight_ros.training.data import ClipDataset
 from dino_foresight_ros.training.distributed import Processes
 from dino_foresight_ros.training.feature_clips import FeatureClips, FeatureRecording
 from dino_foresight_ros.training.feature_store import (
@@ -60,8 +61,8 @@ class NoiseRecording(Recording):
         super().__init__("noise", stamps, size)
         self.images = np.random.default_rng(seed).integers(0, 256, (FRAMES, *size, 3), np.uint8)
 
-    def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
-        return LabelledFrame(self.images[index], int(self.stamps_ns[index]))
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
+        return Frame(self.images[index], int(self.stamps_ns[index]))
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield "noise"

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.recording import LabelledFrame, PartOfRecording
+from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.recordings.recording import Frame, PartOfRecording
 
-from .data import ClipAugmentation, ClipDataset, Recording
+from .data import ClipAugmentation, ClipDataset
 
 
 class Stored(Protocol):
@@ -37,7 +38,7 @@ class FeatureRecording(Recording):
         self.stored = stored
         self.times = stored.times
 
-    def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
         raise InputError(f"{self.name} holds features, no pictures")
 
     def _fingerprint_parts(self) -> Iterable[str]:

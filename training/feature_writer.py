@@ -20,8 +20,8 @@ from torch import Tensor
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
+from dino_foresight_ros.recordings import BadFiles
 
-from .data import BadFiles
 from .feature_plan import (
     FeatureRecipe,
     Plan,

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA
+from dino_foresight_ros.recordings import BadFiles, Recording
 
-from .data import BadFiles, Recording
 from .pca_fit import Spectrum, StreamingPCA
 from .reading import Chunk, cut, encode_ahead, pick_frames, spread
 

@@ -8,15 +8,9 @@ from pathlib import Path
 
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
+from dino_foresight_ros.recordings import Recording, open_recordings
 
-from .data import (
-    ClipAugmentation,
-    ClipDataset,
-    Recording,
-    check_disjoint,
-    open_recordings,
-    split_recordings,
-)
+from .data import ClipAugmentation, ClipDataset, check_disjoint, split_recordings
 from .encoders import encoder_origin, load_encoder
 from .feature_clips import FeatureClips, FeatureRecording
 from .feature_plan import overlaps_between

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dino_foresight_ros.errors import InputError
-
-from .data import Recording
+from dino_foresight_ros.recordings import Recording
 
 PAPER_INTERVALS_S = (2 / 17, 3 / 17, 4 / 17)
 """Strides of 2, 3 and 4 frames of Cityscapes, which has 17 per second (paper sec. 4.1)."""

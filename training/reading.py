@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model.encoder import Encoder
+from dino_foresight_ros.recordings import BadFiles, Recording, UnreadableFrame
 
 from .batches import leave_interrupts_to_parent
-from .data import BadFiles, Recording, UnreadableFrame
 from .data.augmentation import View, view_images
 
 _PREFETCH = 4

@@ -15,7 +15,7 @@ from dino_foresight_ros.classes import MOVING_CLASS_IDS, UNLABELLED, WORLD_CLASS
 from dino_foresight_ros.compare.label_metrics import DepthMetrics, SegmentationMetrics
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model.encoder import EncoderConfig
-from dino_foresight_ros.recordings._opening import open_recordings
+from dino_foresight_ros.recordings.opening import open_recordings
 from dino_foresight_ros.recordings.recording import LABEL_KINDS
 
 from .batches import Batch

@@ -14,18 +14,12 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.heads import Head, HeadConfig, build_head
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
 from dino_foresight_ros.progress import Progress
+from dino_foresight_ros.recordings import BadFiles, Recording
 
 from .batches import Batch
 from .budget import Budget, Schedule
 from .checkpoint import RunState
-from .data import (
-    BadFiles,
-    ClipAugmentation,
-    ClipDataset,
-    ImageDataset,
-    Recording,
-    common_label_space,
-)
+from .data import ClipAugmentation, ClipDataset, ImageDataset, common_label_space
 from .distributed import Processes
 from .head_inputs import HeadInputs
 from .head_losses import HeadLoss, class_weights, make_loss

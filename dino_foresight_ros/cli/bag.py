@@ -13,7 +13,7 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.ros.names import camera_info_beside
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.recordings import CameraModel, Frame, Source
+    from dino_foresight_ros.recordings import CameraModel, Frame, Recording
     from dino_foresight_ros.recordings.bag_writer import BagWriter
 
 DEFAULT_TOPIC = "/camera/image_raw"
@@ -68,31 +68,26 @@ def _run_from_video(args: argparse.Namespace) -> int:
 
     out = args.out.expanduser()
     check_output(out, args.force)
-    source = _open_input(args)
     count = 0
-    with (
-        source,
-        create_bag(out, args.storage, force=args.force) as writer,
-        Progress(source.name, "frame", source.frame_count) as progress,
-    ):
-        camera = _camera(args, source)
-        offset_ns: int | None = None
-        for frame in source:
-            if offset_ns is None:
-                offset_ns = _offset_ns(args, source, frame)
-            _write(args, writer, frame, frame.stamp_ns + offset_ns, camera)
-            count += 1
-            progress.add()
+    with _open_input(args) as recording, create_bag(out, args.storage, force=args.force) as writer:
+        camera = _camera(args, recording)
+        with Progress(recording.name, "frame", recording.frame_count) as progress:
+            for frame in recording.frames():
+                if count == 0:
+                    offset_ns = _offset_ns(args, recording, frame)
+                _write(args, writer, frame, frame.stamp_ns + offset_ns, camera)
+                count += 1
+                progress.add()
     print(f"{out}: {count} frames on {_image_topic(args)}; play with: ros2 bag play {out}")
     return 0
 
 
-def _open_input(args: argparse.Namespace) -> Source:
+def _open_input(args: argparse.Namespace) -> Recording:
     from dino_foresight_ros.progress import warn
-    from dino_foresight_ros.recordings import open_source
+    from dino_foresight_ros.recordings import open_recording
 
     try:
-        return open_source(
+        return open_recording(
             args.input,
             topic=args.input_topic,
             start_s=args.start_s,
@@ -115,19 +110,19 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"start stamp {args.start_stamp}: give Unix time in nanoseconds")
 
 
-def _offset_ns(args: argparse.Namespace, source: Source, first: Frame) -> int:
+def _offset_ns(args: argparse.Namespace, recording: Recording, first: Frame) -> int:
     """Say what to add to the source's stamps."""
     if args.start_stamp is not None:
         return int(args.start_stamp) - first.stamp_ns
-    return 0 if source.has_absolute_stamps else time.time_ns() - first.stamp_ns
+    return 0 if recording.has_absolute_stamps else time.time_ns() - first.stamp_ns
 
 
-def _camera(args: argparse.Namespace, source: Source) -> CameraModel | None:
+def _camera(args: argparse.Namespace, recording: Recording) -> CameraModel | None:
     from dino_foresight_ros.recordings import CameraModel
 
     if args.fov_deg is None:
-        return source.camera_info
-    height, width = source.size
+        return recording.camera
+    height, width = recording.size
     return CameraModel.from_fov(width, height, args.fov_deg)
 
 

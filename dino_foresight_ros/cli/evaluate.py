@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.model import Bundle
     from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
     from dino_foresight_ros.progress import warn
-    from dino_foresight_ros.training.data import open_recordings
+    from dino_foresight_ros.recordings import open_recordings
     from dino_foresight_ros.training.evaluation import check_output, evaluate, write_report
 
     config = _config(args)

@@ -155,14 +155,14 @@ def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoI
         return _synthetic(options)
     if options.cameras:
         return _several_cameras(options, options.input)
-    from dino_foresight_ros.recordings import open_source
+    from dino_foresight_ros.recordings import open_recording
 
     try:
-        with open_source(options.input, topic=options.topic, on_warning=on_warning) as source:
+        with open_recording(options.input, topic=options.topic, on_warning=on_warning) as recording:
             # A file may open and yet hold no picture that can be decoded.
-            frame_bytes = int(next(iter(source)).image.nbytes)
-            kind, name, rate_hz = source.kind, source.name, source.frame_rate_hz
-            frame_count = source.frame_count
+            frame_bytes = int(next(recording.frames()).image.nbytes)
+            kind, name, rate_hz = recording.kind, recording.name, recording.frame_rate_hz
+            frame_count = recording.frame_count
     except InputError as error:
         # In the words of this command: nodes have a parameter instead.
         hint = "choose several with --cameras, or one with --topic"
@@ -196,10 +196,9 @@ def _replay_parameters(options: DemoOptions, path: Path) -> dict[str, ParameterV
 
 def _several_cameras(options: DemoOptions, path: Path) -> DemoInput:
     """Some cameras of a bag, as they were recorded."""
-    from dino_foresight_ros.recordings.bag import BagSource
+    from dino_foresight_ros.recordings import open_recording
     from dino_foresight_ros.recordings.bag_reader import BagReader
     from dino_foresight_ros.recordings.opening import check_exists, is_bag
-    from dino_foresight_ros.recordings.source import Window
     from dino_foresight_ros.ros.bag_cameras import choose_cameras
 
     path = path.expanduser()
@@ -212,8 +211,8 @@ def _several_cameras(options: DemoOptions, path: Path) -> DemoInput:
     topics, frame_bytes = list(found.topics.values()), 0
     for topic in topics:
         # The first picture is decoded: a camera whose pictures are broken is told of at once.
-        with BagSource(path, Window(), topic=topic.name) as source:
-            frame_bytes = max(frame_bytes, source.size[0] * source.size[1] * 3)
+        with open_recording(path, topic=topic.name) as recording:
+            frame_bytes = max(frame_bytes, recording.size[0] * recording.size[1] * 3)
     counts = [min(t.message_count, options.frames or t.message_count) for t in topics]
     return DemoInput(
         kind="bag",

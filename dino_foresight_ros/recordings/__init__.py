@@ -1,7 +1,34 @@
-"""Inputs (videos, folders of pictures, rosbag2) and writing of bags. No torch, no ROS."""
+"""Recordings of cameras: videos, folders of pictures, rosbag2, data sets. No torch, no ROS."""
 
+from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.camera import CameraModel
-from dino_foresight_ros.recordings.opening import open_source
-from dino_foresight_ros.recordings.source import Frame, Source
+from dino_foresight_ros.recordings.opening import open_recording, open_recordings
+from dino_foresight_ros.recordings.recording import (
+    LABEL_KINDS,
+    NS_PER_S,
+    EgoMotion,
+    Frame,
+    FrameLabels,
+    LabelSpace,
+    PartOfRecording,
+    Recording,
+    UnreadableFrame,
+    Window,
+)
 
-__all__ = ["CameraModel", "Frame", "Source", "open_source"]
+__all__ = [
+    "LABEL_KINDS",
+    "NS_PER_S",
+    "BadFiles",
+    "CameraModel",
+    "EgoMotion",
+    "Frame",
+    "FrameLabels",
+    "LabelSpace",
+    "PartOfRecording",
+    "Recording",
+    "UnreadableFrame",
+    "Window",
+    "open_recording",
+    "open_recordings",
+]

@@ -1,30 +1,58 @@
-"""Images of a rosbag2."""
+"""Image topics of rosbag2 recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
-from dino_foresight_ros.recordings.bag_salvage import StoredMessage
+from dino_foresight_ros.recordings.bag_index import (
+    CompressedBag,
+    MessageFiles,
+    MessageIndex,
+    message_files,
+)
+from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic, typestore
+from dino_foresight_ros.recordings.bag_storage import StoredMessage
 from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.images import ImageDecodeError, decode_message
-from dino_foresight_ros.recordings.source import NS_PER_S, Frame, Source, Window
+from dino_foresight_ros.recordings.recording import (
+    MAX_BAD_FRAMES,
+    NS_PER_S,
+    Frame,
+    PartOfRecording,
+    Recording,
+    UnreadableFrame,
+    Warn,
+    Window,
+)
 
 RAW_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 IMAGE_TYPES = (RAW_TYPE, COMPRESSED_TYPE)
-MAX_BAD_IMAGES = 20
+# A stamp that is earlier than the one before by more than this begins a new recording: a clock that
+# was set back, or a second run in one bag. Smaller steps back are messages out of order.
+_NEW_RUN_NS = NS_PER_S
 
 
-class BagSource(Source):
-    """Decoded pictures of one image topic, with the stamps in their headers.
+class BagRecording(Recording):
+    """Pictures of one image topic, with the stamps in their headers.
 
-    `topic` is the chosen topic, `reader` the bag. The window counts from the bag's first message
-    on any topic, by the time of recording, as `ros2 bag play --start-offset` does.
+    `frames` gives them as they were recorded, even where stamps repeat or go back. The window
+    counts from the bag's first message on any topic, by the time of recording, as `ros2 bag play
+    --start-offset` does.
+
+    Attributes:
+        path: of the bag.
+        topic: that was chosen.
     """
 
     kind = "bag"
@@ -32,105 +60,262 @@ class BagSource(Source):
     def __init__(
         self,
         path: Path,
-        window: Window,
-        on_warning: Callable[[str], None] | None = None,
-        topic: str | None = None,
+        topic: BagTopic,
+        name: str,
+        size: tuple[int, int],
+        *,
+        reader: BagReader | None = None,
+        stamps_ns: NDArray[np.int64] | None = None,
+        places: NDArray[np.int64] | None = None,
+        window: Window | None = None,
+        on_warning: Warn | None = None,
     ) -> None:
-        super().__init__(path.name or str(path), window, on_warning)
-        self.reader = BagReader(path)
-        try:
-            self.topic = choose_topic(path, self.reader.topics, topic).name
-            self._first()
-        except BaseException:
-            self.reader.close()
-            raise
+        """Take what `open_topic` or `open_bag` found out."""
+        super().__init__(name, stamps_ns, size, window=window, on_warning=on_warning)
+        self.path = path
+        self.topic = topic.name
         self.has_absolute_stamps = True
-        self.camera_info = self._camera_info()
+        self._msgtype = topic.msgtype
+        self._reader = reader
+        self._places = places
+        self._files: MessageFiles | CompressedBag | None = None
 
-    def _first(self) -> None:
-        """Set size, count and rate; a topic without one good picture in the window is an error."""
-        topic = self.reader.topics[self.topic]
-        span_ns = self.reader.end_ns - self.reader.start_ns
-        if topic.message_count > 1 and span_ns > 1:
-            self.frame_rate_hz = (topic.message_count - 1) * NS_PER_S / span_ns
-        if self.window == Window():
-            self.frame_count = self.reader.expected_counts.get(self.topic, topic.message_count)
-        length_s = span_ns / NS_PER_S
-        reason = f"no message in that part of the bag, which is {length_s:.3f} s long"
-        for attempts, message in enumerate(self._messages()):
-            try:
-                self.size = self._decode(message)[0].shape[:2]
-                return
-            except ImageDecodeError as error:
-                reason = str(error)
-            if attempts >= MAX_BAD_IMAGES:
-                break
-        raise InputError(f"{self.name}: no picture can be read from {self.topic}: {reason}")
-
-    def _messages(self) -> Iterator[StoredMessage]:
-        start_ns = self.reader.start_ns
-        return self.reader.messages(
-            [self.topic], start_ns + self.window.start_ns, start_ns + self.window.end_ns
-        )
-
-    def _decode(self, message: StoredMessage) -> tuple[Any, Any]:
-        """Return the picture (H, W, 3) uint8 RGB and its header."""
-        try:
-            content = self.reader.deserialize(message)
-        except Exception as error:  # a damaged message raises errors of every kind
-            raise ImageDecodeError("the message is damaged") from error
-        return decode_message(content), content.header
-
-    def _frames(self) -> Iterator[Frame]:
-        bad = seen = 0
-        for message in self._messages():
-            index, seen = seen, seen + 1
-            try:
-                image, header = self._decode(message)
-            except ImageDecodeError as error:
-                bad += 1
-                self.warn(f"{self.name}: picture {index} of {self.topic} skipped: {error}")
-                if bad > MAX_BAD_IMAGES:
-                    text = f"more than {MAX_BAD_IMAGES} pictures of {self.topic} cannot be decoded"
-                    raise InputError(f"{self.name}: {text}, the last: {error}") from error
-                continue
-            yield Frame(image, self._stamp(header, message), index, header.frame_id)
-        self._check_complete(seen)
-
-    def _stamp(self, header: Any, message: StoredMessage) -> int:
-        stamp_ns = header.stamp.sec * NS_PER_S + header.stamp.nanosec
-        if stamp_ns:
-            return int(stamp_ns)
-        self.warn(f"{self.name}: {self.topic} has no time in its headers; time of recording taken")
-        return message.log_time_ns
-
-    def _check_complete(self, seen: int) -> None:
-        expected = self.reader.expected_counts.get(self.topic)
-        short = self.frame_count is not None and expected is not None and seen < expected
-        if self.reader.damage or short:
-            self.truncated = True
-            of = f" of {expected}" if expected is not None else ""
-            reason = f" ({self.reader.damage})" if self.reader.damage else ""
-            self.warn(f"{self.name} is truncated: {seen}{of} pictures could be read{reason}")
-
-    def _camera_info(self) -> CameraModel | None:
-        name = camera_info_topic(self.topic, self.reader.topics)
-        if name is None:
-            return None
-        for message in self.reader.messages([name]):
-            info = self.reader.deserialize(message)
-            return CameraModel(
-                width=int(info.width),
-                height=int(info.height),
-                k=tuple(float(value) for value in info.k),
-                d=tuple(float(value) for value in info.d),
-                distortion_model=info.distortion_model,
-                frame_id=info.header.frame_id,
-            )
-        return None
+    def __getstate__(self) -> dict[str, object]:
+        return {**super().__getstate__(), "_files": None, "_reader": None}
 
     def close(self) -> None:
-        self.reader.close()
+        """Release what is held open."""
+        reader, self._reader, self._files = self._reader, None, None
+        if reader is not None:
+            reader.close()
+
+    def frame_file(self, index: int) -> str:
+        """Return the bag and the topic."""
+        return f"{self.path} {self.topic}"
+
+    def _title(self, index: int) -> str:
+        return f"{self.name}: picture {index} of {self.topic}"
+
+    def _fingerprint_parts(self) -> Iterable[str]:
+        yield f"bag {self.topic}"
+        yield self.stamps_ns.tobytes().hex()
+        every = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        yield from files_identity(every, self.path.parent)
+
+    def _find_stamps(self) -> NDArray[np.int64]:
+        (stamps_ns, self._places), *others = _runs(
+            message_files(self.path).index(self.topic), self.name, self.warn
+        )
+        if others:
+            raise InputError(
+                f"{self.name}: the clock goes back; open its runs with open_recordings"
+            )
+        return stamps_ns
+
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
+        stamp_ns = int(self.stamps_ns[index])
+        assert self._places is not None
+        # A forked process must not share the place in the file.
+        if self._files is None or self._files.pid != os.getpid():
+            self._files = message_files(self.path)
+        try:
+            data = self._files.read(self.topic, self._places[index])
+            image, header = _decode(data, self._msgtype)
+        except (OSError, ValueError, ImageDecodeError) as error:
+            raise UnreadableFrame(self.frame_file(index), index, str(error)) from error
+        return Frame(image, stamp_ns, index=index, frame_id=header.frame_id)
+
+    def _in_order(self) -> Iterator[Frame]:
+        if self._reader is None:
+            yield from super()._in_order()
+            return
+        reader, seen = self._reader, 0
+        for index, message in enumerate(_messages(reader, self.topic, self.window)):
+            seen = index + 1
+            try:
+                image, header = _decode(message.data, self._msgtype)
+            except ImageDecodeError as error:
+                self._leave_out(index, str(error))
+                continue
+            stamp_ns = int(header.stamp.sec * NS_PER_S + header.stamp.nanosec)
+            if not stamp_ns:
+                self.warn(
+                    f"{self.name}: {self.topic} has no time in its headers; time of recording taken"
+                )
+            stamp_ns = stamp_ns or message.log_time_ns
+            yield Frame(image, stamp_ns, index=index, frame_id=header.frame_id)
+        expected = reader.expected_counts.get(self.topic)
+        short = self.frame_count is not None and expected is not None and seen < expected
+        if reader.damage or short:
+            self.truncated = True
+            self.warn(_truncation(self.name, seen, expected, "read", reader.damage))
+
+
+def open_topic(
+    path: Path,
+    topic: str | None = None,
+    window: Window | None = None,
+    on_warning: Warn | None = None,
+) -> BagRecording:
+    """Open one image topic, to play it: nothing is looked through beforehand.
+
+    Raises:
+        InputError: no readable bag, no such topic (or several where none is named), or no good
+            picture in that part of it.
+    """
+    window, name = window or Window(), path.name or str(path)
+    reader = BagReader(path)
+    try:
+        chosen = choose_topic(path, reader.topics, topic)
+        size = _first_size(name, reader, chosen, window)
+        camera = _read_camera(reader, chosen.name)
+    except BaseException:
+        reader.close()
+        raise
+    found = BagRecording(
+        path, chosen, name, size, reader=reader, window=window, on_warning=on_warning
+    )
+    found.camera = camera
+    count, span_ns = chosen.message_count, reader.end_ns - reader.start_ns
+    if count > 1 and span_ns > 1:
+        found.frame_rate_hz = (count - 1) * NS_PER_S / span_ns
+    if window == Window():
+        found.frame_count = reader.expected_counts.get(chosen.name, count)
+    return found
+
+
+def open_bag(path: Path, name: str, topics: tuple[str, ...], warn: Warn) -> list[Recording]:
+    """Open image topics of a bag for any place: those named, or all that can be shown as pictures.
+
+    Raises:
+        InputError: no such topic, with the valid ones; no picture in a topic that was named.
+    """
+    reader = BagReader(path)
+    try:
+        every = image_topics(reader.topics)
+        chosen = [choose_topic(path, reader.topics, topic) for topic in topics]
+        chosen = chosen or every or [choose_topic(path, reader.topics, None)]
+        promised, damage = dict(reader.expected_counts), reader.damage
+    finally:
+        reader.close()
+    files = message_files(path)
+    found: list[Recording] = []
+    reasons: list[str] = []
+    for topic in chosen:
+        full = name if len(every) == 1 else f"{name}.{topic.name.strip('/').replace('/', '.')}"
+        index = files.index(topic.name)
+        count, expected = len(index.stamps_ns), promised.get(topic.name)
+        if damage or count < (expected or 0):
+            warn(_truncation(full, count, expected, "found", damage))
+        try:
+            size = _indexed_size(path, topic, index, files)
+        except InputError as error:
+            reasons.append(str(error))
+            continue
+        for number, (stamps_ns, rows) in enumerate(_runs(index, full, warn)):
+            run = full if number == 0 else f"{full}.run{number + 1}"
+            places = index.places[rows]
+            found.append(BagRecording(path, topic, run, size, stamps_ns=stamps_ns, places=places))
+    if not found or (topics and reasons):
+        raise InputError(reasons[0] if reasons else f"{path} holds no whole picture")
+    for reason in reasons:  # a depth topic beside a camera's, most of the time
+        warn(f"left out: {reason}")
+    return found
+
+
+def bag_of(recording: Recording) -> BagRecording | None:
+    """The recording of a bag that this is, or is a part of; None for other data."""
+    whole = recording.whole if isinstance(recording, PartOfRecording) else recording
+    return whole if isinstance(whole, BagRecording) else None
+
+
+def _decode(data: bytes, msgtype: str) -> tuple[NDArray[np.uint8], Any]:
+    """Return the picture (H, W, 3) uint8 RGB and its header."""
+    try:
+        content: Any = typestore().deserialize_cdr(data, msgtype)
+    except Exception as error:  # a damaged message raises errors of every kind
+        raise ImageDecodeError("the message is damaged") from error
+    return np.ascontiguousarray(decode_message(content)), content.header
+
+
+def _messages(reader: BagReader, topic: str, window: Window) -> Iterator[StoredMessage]:
+    start_ns = reader.start_ns
+    return reader.messages([topic], start_ns + window.start_ns, start_ns + window.end_ns)
+
+
+def _first_size(name: str, reader: BagReader, topic: BagTopic, window: Window) -> tuple[int, int]:
+    """Decode up to the first good picture in order."""
+    length_s = (reader.end_ns - reader.start_ns) / NS_PER_S
+    reason = f"no message in that part of the bag, which is {length_s:.3f} s long"
+    for message in islice(_messages(reader, topic.name, window), MAX_BAD_FRAMES + 1):
+        try:
+            height, width, _ = _decode(message.data, topic.msgtype)[0].shape
+        except ImageDecodeError as error:
+            reason = str(error)
+        else:
+            return (height, width)
+    raise InputError(f"{name}: no picture can be read from {topic.name}: {reason}")
+
+
+def _indexed_size(
+    path: Path, topic: BagTopic, index: MessageIndex, files: MessageFiles | CompressedBag
+) -> tuple[int, int]:
+    """Decode up to the first good picture by its place."""
+    reason = "no whole message"
+    for place in index.places[:MAX_BAD_FRAMES]:
+        try:
+            image, _ = _decode(files.read(topic.name, place), topic.msgtype)
+        except (OSError, ValueError, ImageDecodeError) as error:
+            reason = str(error)
+        else:
+            return (image.shape[0], image.shape[1])
+    raise InputError(f"{path}: no picture can be read from {topic.name}: {reason}")
+
+
+def _truncation(name: str, count: int, expected: int | None, done: str, damage: str | None) -> str:
+    of = "" if expected is None else f" of {expected}"
+    why = f" ({damage})" if damage else ""
+    return f"{name} is truncated: {count}{of} pictures could be {done}{why}"
+
+
+def _runs(
+    index: MessageIndex, name: str, warn: Warn
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Sort messages by their stamps, one list of stamps and rows for each run of the clock."""
+    stamps_ns = index.stamps_ns
+    if (stamps_ns == 0).any():
+        warn(f"{name} has no time in its headers; time of recording taken")
+        stamps_ns = index.log_times_ns
+    starts = np.flatnonzero(np.diff(stamps_ns) < -_NEW_RUN_NS) + 1
+    if starts.size:
+        warn(f"{name}: the clock goes back {starts.size} times; read as {starts.size + 1} runs")
+    runs = []
+    doubles = 0
+    for rows in np.split(np.arange(len(stamps_ns)), starts):
+        rows = rows[np.argsort(stamps_ns[rows], kind="stable")]
+        is_new = np.diff(stamps_ns[rows], prepend=stamps_ns[rows][:1] - 1) > 0
+        doubles += int((~is_new).sum())
+        runs.append((stamps_ns[rows][is_new], rows[is_new]))
+    if doubles:
+        warn(f"{name}: {doubles} pictures with the stamp of another left out")
+    return runs
+
+
+def _read_camera(reader: BagReader, image_topic: str) -> CameraModel | None:
+    name = camera_info_topic(image_topic, reader.topics)
+    if name is None:
+        return None
+    for message in reader.messages([name]):
+        info = reader.deserialize(message)
+        return CameraModel(
+            width=int(info.width),
+            height=int(info.height),
+            k=tuple(float(value) for value in info.k),
+            d=tuple(float(value) for value in info.d),
+            distortion_model=info.distortion_model,
+            frame_id=info.header.frame_id,
+        )
+    return None
 
 
 def image_topics(topics: dict[str, BagTopic]) -> list[BagTopic]:

@@ -1,37 +1,26 @@
-"""Where each message of a topic lies in a rosbag2's storage files, for reading at any place.
+"""Where each message of a topic lies in a bag, for reading at any place.
 
 Asking a bag for a moment scans the whole file where the recorder wrote no index: mcap without
 chunks, as it is written for speed, and every recording that was cut off. Here each file is walked
-through once, past the contents of messages that are not compressed, and a message is found again by
-its offset.
+through once.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections import OrderedDict
-from collections.abc import Iterator
+import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from dino_foresight_ros.recordings.bag_reader import BagReader
-from dino_foresight_ros.recordings.bag_salvage import BAG_SUFFIXES, MCAP_MAGIC, SQLITE_MAGIC
-from dino_foresight_ros.recordings.folder import natural_key
-from dino_foresight_ros.recordings.mcap_index import (
-    NO_CHUNK,
-    STAMP_BYTES,
-    McapIndex,
-    Row,
-    chunk_content,
-    header_stamp_ns,
-)
+from dino_foresight_ros.recordings.bag_storage import open_storage, storage_files
+from dino_foresight_ros.recordings.recording import NS_PER_S
 
-_KEPT_BYTES = 64 << 20
+_STAMP_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -41,57 +30,44 @@ class MessageIndex:
     Attributes:
         log_times_ns: (N,) int64 times of recording.
         stamps_ns: (N,) int64 stamps in the headers, 0 where there is none.
-        places: (N, 4) int64: number of the file, chunk, offset (sqlite: the row's id), length.
+        places: (N, 4) int64: what `read` needs.
     """
 
     log_times_ns: NDArray[np.int64]
     stamps_ns: NDArray[np.int64]
     places: NDArray[np.int64]
 
-
-def storage_files(path: Path) -> list[Path]:
-    """List a bag's storage files in the order of recording."""
-    if path.is_file():
-        return [path]
-    files = [entry for entry in path.iterdir() if entry.suffix in BAG_SUFFIXES]
-    return sorted(files, key=lambda file: natural_key(file.name))
+    @classmethod
+    def of_rows(cls, rows: list[tuple[int, ...]]) -> MessageIndex:
+        """Sort rows of log time, stamp and place."""
+        table = np.array(sorted(rows), np.int64).reshape(-1, 6)
+        return cls(table[:, 0], table[:, 1], table[:, 2:])
 
 
-class _PerProcess:
-    """Something with open files, which a forked process must not share."""
+class MessageFiles:
+    """Finds messages in a bag's storage files and reads them by their places.
 
-    def __init__(self) -> None:
-        self._pid = os.getpid()
+    A forked process must not share it.
 
-    @property
-    def is_own(self) -> bool:
-        """Whether this is still the process that made it."""
-        return self._pid == os.getpid()
+    Attributes:
+        pid: the process that it belongs to.
+    """
 
-
-class MessageFiles(_PerProcess):
-    """Finds messages in storage files and reads them by their places."""
-
-    def __init__(self, files: list[Path]) -> None:
-        super().__init__()
-        self._files = files
-        self._mcap: dict[int, BinaryIO] = {}
-        self._sqlite: dict[int, sqlite3.Connection] = {}
-        self._chunks: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+    def __init__(self, path: Path) -> None:
+        self.pid = os.getpid()
+        self._files = [open_storage(file) for file in storage_files(path)]
 
     def index(self, topic: str) -> MessageIndex:
         """Find every whole message of a topic whose messages begin with a std_msgs/Header."""
-        rows: list[tuple[int, ...]] = []
-        for number, path in enumerate(self._files):
-            with path.open("rb") as file:
-                head = file.read(16)
-                found: Iterator[Row] = iter(())
-                if head.startswith(MCAP_MAGIC):
-                    found = McapIndex(topic).rows(file)
-                elif head == SQLITE_MAGIC:
-                    found = _sqlite_rows(path, topic)
-                rows += [(row.log_time_ns, row.stamp_ns, number, *row[2:]) for row in found]
-        return _table(rows)
+        return MessageIndex.of_rows(
+            [
+                (place.log_time_ns, header_stamp_ns(place.head), number, *place[3:])
+                for number, file in enumerate(self._files)
+                if file is not None
+                for place in file.places()
+                if place.topic == topic and len(place.head) >= _STAMP_BYTES
+            ]
+        )
 
     def read(self, topic: str, place: NDArray[np.int64]) -> bytes:
         """Return the serialized message at a row of `MessageIndex.places`.
@@ -100,51 +76,24 @@ class MessageFiles(_PerProcess):
             ValueError: it is damaged or gone.
             OSError: its file cannot be read.
         """
-        number, chunk, offset, length = (int(value) for value in place)
-        if self._files[number].suffix == ".db3":
-            return self._row(number, offset)
-        if number not in self._mcap:
-            self._mcap[number] = self._files[number].open("rb")
-        file = self._mcap[number]
-        if chunk == NO_CHUNK:
-            file.seek(offset)
-            data = file.read(length)
-        else:
-            data = self._chunk(file, number, chunk)[offset : offset + length]
-        if len(data) != length:
-            raise ValueError("the file has become shorter")
-        return data
-
-    def _row(self, number: int, row: int) -> bytes:
-        if number not in self._sqlite:
-            self._sqlite[number] = _connect(self._files[number])
-        try:
-            query = self._sqlite[number].execute("SELECT data FROM messages WHERE id=?", (row,))
-            found = query.fetchone()
-        except sqlite3.Error as error:
-            raise ValueError(f"the database is damaged: {error}") from error
-        if found is None:
+        number, *where = (int(value) for value in place)
+        file = self._files[number]
+        if file is None:
             raise ValueError("the message is gone")
-        return bytes(found[0])
-
-    def _chunk(self, file: BinaryIO, number: int, body: int) -> bytes:
-        key = (number, body)
-        if key not in self._chunks:
-            self._chunks[key] = chunk_content(file, body)
-            while len(self._chunks) > 1 and sum(map(len, self._chunks.values())) > _KEPT_BYTES:
-                self._chunks.popitem(last=False)
-        self._chunks.move_to_end(key)
-        return self._chunks[key]
+        return file.read(*where)
 
 
-class CompressedBag(_PerProcess):
+class CompressedBag:
     """Finds and reads messages of a bag that rosbag2 itself compressed, by their log times.
 
     Slower, and every process unpacks a copy of its own where whole files are compressed.
+
+    Attributes:
+        pid: the process that it belongs to.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
+        self.pid = os.getpid()
         self._reader = BagReader(path)
 
     def index(self, topic: str) -> MessageIndex:
@@ -155,7 +104,7 @@ class CompressedBag(_PerProcess):
             # Of several messages with one log time, which one.
             order = rows[-1][4] + 1 if rows and rows[-1][0] == log_ns else 0
             rows.append((log_ns, header_stamp_ns(data), 0, log_ns, order, len(data)))
-        return _table(rows)
+        return MessageIndex.of_rows(rows)
 
     def read(self, topic: str, place: NDArray[np.int64]) -> bytes:
         """Return the serialized message; errors as MessageFiles has them."""
@@ -166,31 +115,22 @@ class CompressedBag(_PerProcess):
         return found[order].data
 
 
-def _table(rows: list[tuple[int, ...]]) -> MessageIndex:
-    table = np.array(sorted(rows), np.int64).reshape(-1, 6)
-    return MessageIndex(table[:, 0], table[:, 1], table[:, 2:])
+def message_files(path: Path) -> MessageFiles | CompressedBag:
+    """Find and read the messages of a bag at any place."""
+    return CompressedBag(path) if _is_compressed(path) else MessageFiles(path)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-    # Makes sqlite go by the file's real length instead of refusing a short file.
-    connection.execute("PRAGMA writable_schema=ON")
-    return connection
-
-
-def _sqlite_rows(path: Path, topic: str) -> Iterator[Row]:
-    """Yield the messages up to the first that is damaged."""
-    connection = _connect(path)
+def _is_compressed(path: Path) -> bool:
+    """Whether rosbag2 compressed files or messages on top of the storage."""
     try:
-        # By row and not by time: the index on time is the first thing that a cut breaks.
-        query = (
-            "SELECT id, timestamp, substr(data, 1, ?), length(data) FROM messages "
-            "WHERE topic_id IN (SELECT id FROM topics WHERE name=?)"
-        )
-        for row, log_ns, head, length in connection.execute(query, (STAMP_BYTES, topic)):
-            if length >= STAMP_BYTES:
-                yield Row(log_ns, header_stamp_ns(bytes(head)), NO_CHUNK, row, length)
-    except sqlite3.Error:
-        return
-    finally:
-        connection.close()
+        content = yaml.safe_load((path / "metadata.yaml").read_text(encoding="utf-8"))
+        mode = content["rosbag2_bagfile_information"].get("compression_mode")
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return False
+    return str(mode or "").lower() in ("file", "message")
+
+
+def header_stamp_ns(data: bytes) -> int:
+    """Read the stamp of a std_msgs/Header at the start of a serialized message."""
+    sec, nanosec = struct.unpack_from(f"{'<' if data[1] & 1 else '>'}iI", data, 4)
+    return int(sec * NS_PER_S + nanosec)

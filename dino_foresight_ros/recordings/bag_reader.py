@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -16,14 +18,11 @@ from rosbags.rosbag2.metadata import parse_qos
 from rosbags.typesys import Stores, get_typestore
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.bag_salvage import (
-    BAG_SUFFIXES,
+from dino_foresight_ros.recordings.bag_storage import (
     StoredMessage,
-    open_salvage,
-    salvaged_messages,
-    scan,
+    open_storage,
+    storage_files,
 )
-from dino_foresight_ros.recordings.folder import natural_key
 
 
 @dataclass(frozen=True)
@@ -83,29 +82,30 @@ class BagReader:
 
     def _open_damaged(self, reason: str) -> None:
         """Scan the storage files for what they still hold."""
-        files = self._storage_files()
-        if not any(open_salvage(file) for file in files):
-            raise InputError(f"{self.path} is not a readable rosbag2: {reason}")
         times: list[int] = []
-        for file in files:
-            topics, first_ns, last_ns = scan(file)
-            for topic, count in topics.items():
-                self._add(topic.name, topic.msgtype, count, _qos(topic.qos))
-            times += [first_ns, last_ns] if first_ns else []
+        is_bag = False
+        for path in storage_files(self.path):
+            file = open_storage(path, check=False)
+            if file is None:
+                continue
+            is_bag = True
+            with closing(file):
+                counts: Counter[str] = Counter()
+                for place in file.places():
+                    counts[place.topic] += 1
+                    times.append(place.log_time_ns)
+                for topic in file.topics.values():
+                    self._add(topic.name, topic.msgtype, counts[topic.name], _qos(topic.qos))
+        if not is_bag:
+            raise InputError(f"{self.path} is not a readable rosbag2: {reason}")
         if not times:
             raise InputError(f"{self.path} is cut off and holds no whole message: {reason}")
         self.start_ns, self.end_ns = min(times), max(times) + 1
         self.damage = reason
         self.expected_counts = self._promised_counts()
 
-    def _storage_files(self) -> list[Path]:
-        if self.path.is_file():
-            return [self.path]
-        files = [entry for entry in self.path.iterdir() if entry.suffix in BAG_SUFFIXES]
-        return sorted(files, key=lambda file: natural_key(file.name))
-
     def _unmerged_journals(self) -> bool:
-        journals = [file.with_name(file.name + "-wal") for file in self._storage_files()]
+        journals = [file.with_name(file.name + "-wal") for file in storage_files(self.path)]
         return any(journal.exists() and journal.stat().st_size > 0 for journal in journals)
 
     def _promised_counts(self) -> dict[str, int]:
@@ -153,8 +153,14 @@ class BagReader:
     def _salvaged(
         self, topics: Collection[str], start_ns: int, end_ns: int
     ) -> Iterator[StoredMessage]:
-        for file in self._storage_files():
-            yield from salvaged_messages(file, topics, start_ns, end_ns)
+        for path in storage_files(self.path):
+            file = open_storage(path, check=False)
+            if file is None:
+                continue
+            with closing(file), suppress(ValueError):  # damage: no way on from there
+                for place in file.places():
+                    if place.topic in topics and start_ns <= place.log_time_ns < end_ns:
+                        yield StoredMessage(place.topic, place.log_time_ns, file.read(*place[3:]))
 
     def deserialize(self, message: StoredMessage) -> Any:
         """Return the message's fields as rosbags has them; KeyError for a type it lacks."""

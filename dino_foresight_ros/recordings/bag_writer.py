@@ -26,7 +26,7 @@ from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, COMPRESSED_TYPE,
 from dino_foresight_ros.recordings.bag_reader import typestore
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.opencv import cv2
-from dino_foresight_ros.recordings.source import NS_PER_S
+from dino_foresight_ros.recordings.recording import NS_PER_S
 
 Storage = Literal["mcap", "sqlite3"]
 Compression = Literal["jpeg", "png"]

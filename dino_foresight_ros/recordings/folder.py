@@ -1,26 +1,83 @@
-"""Folders of pictures in natural order."""
+"""Recordings of one picture file per frame, and folders of pictures."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.images import IMAGE_SUFFIXES, ImageDecodeError, decode_picture
-from dino_foresight_ros.recordings.source import NS_PER_S, Frame, Source, Window
+from dino_foresight_ros.recordings.recording import (
+    NS_PER_S,
+    Frame,
+    FrameLabels,
+    Recording,
+    UnreadableFrame,
+    Warn,
+    Window,
+)
 
 DEFAULT_FOLDER_RATE_HZ = 10.0
-MAX_BAD_IMAGES = 20
 _LISTED = 5
 _YEAR_2000_NS = 946_684_800 * NS_PER_S
 _YEAR_2100_NS = 4_102_444_800 * NS_PER_S
 
 
-class FolderSource(Source):
+class PictureRecording(Recording):
+    """One picture file per frame."""
+
+    def __init__(
+        self,
+        root: Path,
+        pictures: Sequence[Path],
+        name: str,
+        stamps_ns: NDArray[np.int64],
+        size: tuple[int, int],
+        *,
+        apply_orientation: bool = True,
+        **others: Any,
+    ) -> None:
+        """Take the files and what is known of them; `others` as for `Recording`."""
+        super().__init__(name, stamps_ns, size, **others)
+        self.root = root
+        self.pictures = list(pictures)
+        self._apply_orientation = apply_orientation
+
+    def frame_file(self, index: int) -> str:
+        """Return the picture's path."""
+        return str(self.pictures[index])
+
+    def _title(self, index: int) -> str:
+        return self.pictures[index].name
+
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
+        path = self.pictures[index]
+        try:
+            image = decode_picture(path.read_bytes(), apply_orientation=self._apply_orientation)
+        except ImageDecodeError as error:
+            raise UnreadableFrame(str(path), index, str(error)) from error
+        except OSError as error:
+            raise UnreadableFrame(str(path), index, error.strerror or str(error)) from error
+        found = self._labels(index, labels)
+        return Frame(image, int(self.stamps_ns[index]), found, index)
+
+    def _labels(self, index: int, kinds: Collection[str]) -> FrameLabels:
+        return FrameLabels()
+
+    def _fingerprint_parts(self) -> Iterable[str]:
+        yield "pictures"
+        yield self.stamps_ns.tobytes().hex()
+        yield from files_identity(self.pictures, self.root)
+
+
+class FolderRecording(PictureRecording):
     """Pictures of a folder in natural order (img2 before img10).
 
     Stamps are, in this order: index / `frame_rate_hz` when that is given; the time in the file
@@ -34,79 +91,51 @@ class FolderSource(Source):
     def __init__(
         self,
         path: Path,
-        window: Window,
-        on_warning: Callable[[str], None] | None = None,
+        name: str = "",
+        window: Window | None = None,
+        on_warning: Warn | None = None,
         frame_rate_hz: float | None = None,
     ) -> None:
-        super().__init__(path.name or str(path), window, on_warning)
+        """List the pictures and decode the first good one of the window.
+
+        Raises:
+            InputError: no pictures, or none of the first ones readable.
+            UsageError: a frame rate that is none.
+        """
         if frame_rate_hz is not None and not 0.0 < frame_rate_hz < 1e6:
             raise UsageError(f"frame rate {frame_rate_hz:g} Hz: give a positive number")
-        self._path = path
         paths = _pictures(path)
-        stamps = None if frame_rate_hz else stamps_from_names([p.stem for p in paths])
-        self.has_absolute_stamps = stamps is not None
-        if stamps is None:
-            rate_hz = frame_rate_hz or DEFAULT_FOLDER_RATE_HZ
-            stamps = [round(i * NS_PER_S / rate_hz) for i in range(len(paths))]
-            if frame_rate_hz is None:
-                self.warn(
-                    f"{self.name}: no time stamps in the file names; taken as {rate_hz:g} pictures "
-                    "per second (give the frame rate to change that)"
-                )
+        named = None if frame_rate_hz else stamps_from_names([p.stem for p in paths])
+        rate_hz = frame_rate_hz or DEFAULT_FOLDER_RATE_HZ
+        stamps = named or [round(i * NS_PER_S / rate_hz) for i in range(len(paths))]
+        stamps_ns, size = np.array(stamps, np.int64), (0, 0)
+        name = name or path.name or str(path)
+        super().__init__(path, paths, name, stamps_ns, size, window=window, on_warning=on_warning)
+        self.has_absolute_stamps = named is not None
+        if named is None:
             self.frame_rate_hz = rate_hz
-        elif len(stamps) > 1:
-            self.frame_rate_hz = NS_PER_S / float(np.median(np.diff(stamps)))
-        self._bad: set[Path] = set()
-        self._entries = [
-            (index, stamp, picture)
-            for index, (stamp, picture) in enumerate(zip(stamps, paths, strict=True))
-            if window.start_ns <= stamp - stamps[0] < window.end_ns
-        ]
-        self.frame_count = len(self._entries)
+        elif len(named) > 1:
+            self.frame_rate_hz = NS_PER_S / float(np.median(np.diff(stamps_ns)))
+        if named is None and frame_rate_hz is None:
+            self.warn(
+                f"{self.name}: no time stamps in the file names; taken as {rate_hz:g} pictures "
+                "per second (give the frame rate to change that)"
+            )
         self.size = self._first_size()
-
-    @property
-    def pictures(self) -> list[tuple[int, Path]]:
-        """Stamps and files of the window's pictures, damaged ones among them."""
-        return [(stamp_ns, picture) for _, stamp_ns, picture in self._entries]
 
     def _first_size(self) -> tuple[int, int]:
         """Decode up to the first good picture; a folder of bad ones is an error."""
-        for _, _, path in self._entries:
-            frame = self._decode(path)
-            if frame is not None:
-                return (frame.shape[0], frame.shape[1])
-        if self._entries:
-            raise InputError(f"{self._path}: none of its {len(self._entries)} pictures is readable")
+        indices = self._in_window()
+        for index in indices:
+            try:
+                height, width, _ = self._read(index, ()).image.shape
+            except UnreadableFrame as error:
+                self._leave_out(index, error.reason)
+            else:
+                return (height, width)
+        if indices:
+            raise InputError(f"{self.root}: none of its {len(indices)} pictures is readable")
         return (0, 0)
-
-    def _frames(self) -> Iterator[Frame]:
-        for index, stamp_ns, path in self._entries:
-            image = self._decode(path)
-            if image is None:
-                continue
-            if image.shape[:2] != self.size:
-                self.warn(
-                    f"{self.name}: picture sizes differ; {path.name} is {image.shape[1]}x"
-                    f"{image.shape[0]}, the first one {self.size[1]}x{self.size[0]}"
-                )
-            yield Frame(image, stamp_ns, index)
-
-    def _decode(self, path: Path) -> np.ndarray | None:
-        try:
-            return decode_picture(path.read_bytes())
-        except ImageDecodeError as error:
-            reason = str(error)
-        except OSError as error:
-            reason = error.strerror or str(error)
-        self._bad.add(path)
-        if len(self._bad) > MAX_BAD_IMAGES:
-            raise InputError(
-                f"{self._path}: more than {MAX_BAD_IMAGES} pictures cannot be read, "
-                f"such as {path.name} ({reason})"
-            )
-        self.warn(f"{path.name} skipped: {reason}")
-        return None
 
 
 def _pictures(folder: Path) -> list[Path]:

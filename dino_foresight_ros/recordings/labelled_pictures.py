@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings._folder import PictureRecording
 from dino_foresight_ros.recordings.file_identity import files_identity
+from dino_foresight_ros.recordings.folder import PictureRecording
 from dino_foresight_ros.recordings.label_tables import (
     LabelTable,
     read_class_ids,

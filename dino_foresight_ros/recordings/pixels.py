@@ -26,8 +26,8 @@ from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
+    Frame,
     FrameLabels,
-    LabelledFrame,
     LabelSpace,
     Recording,
     UnreadableFrame,
@@ -69,7 +69,7 @@ class PixelRecording(Recording):
             ) from error
         self.folder = folder
 
-    def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
         shard, row = divmod(index, SHARD_FRAMES)
         path = self.folder / _shard_name(shard)
         try:
@@ -78,7 +78,7 @@ class PixelRecording(Recording):
             found = {kind: self._label(file, kind, index) for kind in labels}
         except (SafetensorError, OSError) as error:
             raise UnreadableFrame(str(path), index, str(error)) from error
-        return LabelledFrame(image, int(self.stamps_ns[index]), FrameLabels(**found))
+        return Frame(image, int(self.stamps_ns[index]), FrameLabels(**found))
 
     def _label(self, file: Any, kind: str, index: int) -> NDArray[Any] | None:
         frames = self.labelled(kind)

@@ -1,24 +1,29 @@
-"""What every kind of training data gives: recordings, and frames with their labels.
+"""A recording: one continuous sequence of one camera, read at any place or in order.
 
-A recording is one continuous sequence of one camera. It knows its time stamps when it is opened and
-opens its files when it is first read, in each process by itself, so it can be handed to the worker
-processes of a DataLoader.
+It opens its files when it is first read, in each process by itself, so it can be handed to the
+worker processes of a DataLoader.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.recordings.camera import CameraModel
 
 LABEL_KINDS = ("segmentation", "depth", "normals")
 NS_PER_S = 1_000_000_000
+MAX_BAD_FRAMES = 20
+"""So many damaged frames are left out where a recording is read in order."""
+Warn = Callable[[str], None]
 
 
 class UnreadableFrame(InputError):  # noqa: N818 (what it is, not that it failed)
@@ -69,12 +74,48 @@ class LabelSpace:
 
 
 @dataclass(frozen=True)
-class LabelledFrame:
-    """One frame: `image` (H, W, 3) uint8 RGB, `stamp_ns`, `labels`."""
+class Frame:
+    """One frame.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        stamp_ns: its time; see `Recording.has_absolute_stamps`.
+        labels: those that were asked for.
+        index: its place in the recording, damaged frames counted.
+        frame_id: the camera's optical frame as it was recorded, empty where it is not.
+    """
 
     image: NDArray[np.uint8]
     stamp_ns: int
     labels: FrameLabels = field(default_factory=FrameLabels)
+    index: int = 0
+    frame_id: str = ""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Part of a file: seconds from its beginning, `start_s` included, `end_s` not."""
+
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.start_s) and self.start_s >= 0.0):
+            raise UsageError(f"start {self.start_s:g} s: give a time from 0 on")
+        if self.end_s is not None and not self.end_s > self.start_s:
+            raise UsageError(f"end {self.end_s:g} s is not after start {self.start_s:g} s")
+
+    @property
+    def start_ns(self) -> int:
+        """Start after the file's beginning, in nanoseconds."""
+        return round(self.start_s * NS_PER_S)
+
+    @property
+    def end_ns(self) -> int:
+        """End after the file's beginning, in nanoseconds; beyond any file when open."""
+        if self.end_s is None or math.isinf(self.end_s):
+            return 2**62
+        return round(self.end_s * NS_PER_S)
 
 
 @dataclass(frozen=True)
@@ -102,39 +143,87 @@ class EgoMotion:
 class Recording(ABC):
     """One continuous sequence of one camera, with labels where it has them. Picklable.
 
+    `read` gives frames at any place, `frames` all of them in order, which needs no look through a
+    whole video or bag beforehand.
+
     Attributes:
         name: unique among the recordings opened together, the same from run to run.
-        stamps_ns: (N,) int64, strictly rising.
+        kind: of the data, as `open_recordings` calls it.
+        window: the part that `frames` gives.
         size: (height, width) of every frame.
+        frame_count: of `frames`, damaged ones among them; None when unknown.
+        frame_rate_hz: nominal; None when unknown.
+        has_absolute_stamps: True: stamps are Unix time as recorded; False: they count from 0, or
+            from wherever the data set's own numbers do.
+        camera: intrinsics, where they were recorded.
         label_space: what segmentation ids mean; None without segmentation.
         times: how often each of its frames or clips occurs in an epoch, so that little data of one
             kind is not lost in much of another.
+        truncated: after `frames`, whether the file ends before its content does.
+        warnings: one line each of what was assumed or left out.
     """
+
+    kind = "data"
 
     def __init__(
         self,
         name: str,
-        stamps_ns: NDArray[np.int64],
+        stamps_ns: NDArray[np.int64] | None,
         size: tuple[int, int],
         *,
         label_space: LabelSpace | None = None,
         labelled: Mapping[str, NDArray[np.int64]] | None = None,
+        window: Window | None = None,
+        on_warning: Warn | None = None,
     ) -> None:
-        stamps_ns = np.ascontiguousarray(stamps_ns, np.int64)
-        if stamps_ns.size == 0:
-            raise InputError(f"{name}: no frames")
-        if np.any(np.diff(stamps_ns) <= 0):
-            raise InputError(f"{name}: time stamps do not rise from frame to frame")
+        """Take what is known; stamps that are None are found by `_find_stamps` when needed."""
         self.name = name
-        self.stamps_ns = stamps_ns
+        self.window = window or Window()
         self.size = (int(size[0]), int(size[1]))
+        self.frame_count: int | None = None
+        self.frame_rate_hz: float | None = None
+        self.has_absolute_stamps = False
+        self.camera: CameraModel | None = None
         self.label_space = label_space
+        self.times = 1
+        self.truncated = False
+        self.warnings: list[str] = []
+        self._on_warning = on_warning
+        self._bad: set[int] = set()
         self._labelled = {
             kind: np.ascontiguousarray(indices, np.int64)
             for kind, indices in (labelled or {}).items()
         }
-        self.times = 1
         self._fingerprint: str | None = None
+        self._stamps_ns: NDArray[np.int64] | None = None
+        if stamps_ns is not None:
+            self._stamps_ns = _rising(name, stamps_ns)
+            self.frame_count = len(self._in_window())
+
+    def __getstate__(self) -> dict[str, object]:
+        # A callback is seldom picklable.
+        return {**self.__dict__, "_on_warning": None}
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027 (only bags hold something open)
+        """Release what is held open."""
+
+    @property
+    def stamps_ns(self) -> NDArray[np.int64]:
+        """(N,) int64, strictly rising."""
+        if self._stamps_ns is None:
+            self._stamps_ns = _rising(self.name, self._find_stamps())
+        return self._stamps_ns
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
@@ -174,7 +263,7 @@ class Recording(ABC):
 
     def read(
         self, indices: Sequence[int] | NDArray[np.int64], labels: Collection[str] = ()
-    ) -> list[LabelledFrame]:
+    ) -> list[Frame]:
         """Read frames, in the order of `indices`, with the kinds of `labels` that they have.
 
         Raises:
@@ -189,7 +278,66 @@ class Recording(ABC):
         frames = {index: self._checked(index, labels) for index in wanted}
         return [frames[int(index)] for index in indices]
 
-    def _checked(self, index: int, labels: Collection[str]) -> LabelledFrame:
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames in order, from the start; damaged ones are left out and told of.
+
+        Raises:
+            InputError: there is no frame, or more than `MAX_BAD_FRAMES` are damaged.
+        """
+        empty = True
+        for frame in self._in_order():
+            empty = False
+            yield frame
+        if empty:
+            end = "its end" if self.window.end_s is None else f"{self.window.end_s:g} s"
+            raise InputError(f"{self.name}: no frame from {self.window.start_s:g} s to {end}")
+
+    def _in_order(self) -> Iterator[Frame]:
+        for index in self._in_window():
+            try:
+                frame = self._read(index, ())
+            except UnreadableFrame as error:
+                self._leave_out(index, error.reason)
+                continue
+            if frame.image.shape[:2] != self.size:
+                got, want = frame.image.shape, self.size
+                self.warn(
+                    f"{self.name}: picture sizes differ; {self._title(index)} is {got[1]}x{got[0]},"
+                    f" the first one {want[1]}x{want[0]}"
+                )
+            yield frame
+
+    def _in_window(self) -> range:
+        since_ns = self.stamps_ns - self.stamps_ns[0]
+        bounds = (self.window.start_ns, self.window.end_ns)
+        start, stop = (int(place) for place in np.searchsorted(since_ns, bounds))
+        return range(start, stop)
+
+    def _leave_out(self, index: int, reason: str) -> None:
+        self._bad.add(index)
+        if len(self._bad) > MAX_BAD_FRAMES:
+            raise InputError(
+                f"{self.name}: more than {MAX_BAD_FRAMES} pictures cannot be read, such as "
+                f"{self._title(index)} ({reason})"
+            )
+        self.warn(f"{self._title(index)} skipped: {reason}")
+
+    def _title(self, index: int) -> str:
+        """Name a frame in a warning."""
+        return f"{self.name}: frame {index}"
+
+    def warn(self, text: str) -> None:
+        """Keep a line for the user and pass it on, each only once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            if self._on_warning is not None:
+                self._on_warning(text)
+
+    def _find_stamps(self) -> NDArray[np.int64]:
+        """Look through the files for the stamps of all frames."""
+        raise NotImplementedError
+
+    def _checked(self, index: int, labels: Collection[str]) -> Frame:
         frame = self._read(index, labels)
         if frame.image.shape[:2] != self.size:
             got, want = frame.image.shape, self.size
@@ -201,7 +349,7 @@ class Recording(ABC):
         return frame
 
     @abstractmethod
-    def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
         """Read one frame; raise UnreadableFrame where that fails."""
 
     @abstractmethod
@@ -247,12 +395,21 @@ class PartOfRecording(Recording):
         """Return the file of a frame, as it is named in messages."""
         return self.whole.frame_file(int(self.indices[index]))
 
-    def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
-        return self.whole._checked(int(self.indices[index]), labels)
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
+        return replace(self.whole._checked(int(self.indices[index]), labels), index=index)
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield self.whole.fingerprint
         yield self.indices.tobytes().hex()
+
+
+def _rising(name: str, stamps_ns: NDArray[np.int64]) -> NDArray[np.int64]:
+    stamps_ns = np.ascontiguousarray(stamps_ns, np.int64)
+    if stamps_ns.size == 0:
+        raise InputError(f"{name}: no frames")
+    if np.any(np.diff(stamps_ns) <= 0):
+        raise InputError(f"{name}: time stamps do not rise from frame to frame")
+    return stamps_ns
 
 
 def check_kinds(kinds: Collection[str]) -> None:

@@ -18,8 +18,8 @@ from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
     NS_PER_S,
     EgoMotion,
+    Frame,
     FrameLabels,
-    LabelledFrame,
     Recording,
 )
 from dino_foresight_ros.recordings.spec import Spec
@@ -82,10 +82,10 @@ class SyntheticRecording(Recording):
             )
         return self._ego
 
-    def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
         stamp_ns = int(self.stamps_ns[index])
         frame = _world(self.config).render(stamp_ns / NS_PER_S)
-        return LabelledFrame(
+        return Frame(
             frame.image,
             stamp_ns,
             FrameLabels(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_reader import BagReader
-from dino_foresight_ros.recordings.source import NS_PER_S
+from dino_foresight_ros.recordings.recording import NS_PER_S
 
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 STATIC_TOPIC = "tf_static"

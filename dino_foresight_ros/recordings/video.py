@@ -1,35 +1,68 @@
-"""Video files through OpenCV, with their presentation times."""
+"""Video files through OpenCV, read in order or at any place, with their presentation times.
+
+OpenCV can seek, but in many files it lands beside the wanted frame. So the presentation times of
+all packets are listed first, without decoding, and after a seek each frame is told by its own time.
+Reading on from frame to frame costs no seek; jumping costs the frames since the last key frame.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.containers import describe_cut, is_text
+from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.opencv import cv2
-from dino_foresight_ros.recordings.source import NS_PER_S, Frame, Source, Window
+from dino_foresight_ros.recordings.recording import (
+    NS_PER_S,
+    Frame,
+    Recording,
+    UnreadableFrame,
+    Warn,
+    Window,
+)
 
 FALLBACK_RATE_HZ = 25.0
 _PROBE_FRAMES = 12
+_CACHE_BYTES = 64 << 20
+_NS_PER_MS = 1_000_000
+# A seek is tried when the wanted frame is further ahead than this; decoding on is as quick.
+_SEEK_BEYOND = 24
+_BACK_OFF = (0, 32, 256)
+# Decoders of the parent process. Closing one waits for its threads, which a fork does not copy.
+_inherited: list[object] = []
 
 
-class VideoSource(Source):
-    """Frames of a video file; `stamp_ns` is the presentation time from the file's beginning.
+class VideoRecording(Recording):
+    """Frames of a video file; stamps are presentation times from its beginning.
 
-    Some videos carry no usable presentation times (raw streams, damaged
-    files); there the stamps are index / frame rate, and a warning says so.
+    Some videos carry no usable presentation times (raw streams, damaged files); there the stamps
+    are index / frame rate, and a warning says so.
     """
 
     kind = "video"
 
     def __init__(
-        self, path: Path, window: Window, on_warning: Callable[[str], None] | None = None
+        self,
+        path: Path,
+        name: str = "",
+        window: Window | None = None,
+        on_warning: Warn | None = None,
     ) -> None:
-        super().__init__(path.name, window, on_warning)
-        self._path = path
+        """Look at the head of the file.
+
+        Raises:
+            InputError: no video, or none that can be decoded.
+        """
+        self.path = path
         if is_text(path):
             raise InputError(f"{path} is a text file, not a video")
         self._cut = describe_cut(path)
@@ -40,22 +73,36 @@ class VideoSource(Source):
             found, image = capture.read()
             if not found:
                 raise InputError(f"{path}: no frame can be decoded; is it a video?")
-            self.size = (image.shape[0], image.shape[1])
             times_ms = [capture.get(cv2.CAP_PROP_POS_MSEC)]
             while len(times_ms) < _PROBE_FRAMES and capture.grab():
                 times_ms.append(capture.get(cv2.CAP_PROP_POS_MSEC))
         self._has_times = _are_sane(times_ms, self._rate_hz)
+        size = (image.shape[0], image.shape[1])
+        super().__init__(name or path.name, None, size, window=window, on_warning=on_warning)
         self.frame_rate_hz = self._rate_hz
         self.frame_count = self._count_in_window()
+        self._can_seek = False
+        self._reader: _VideoReader | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**super().__getstate__(), "_reader": None}
+
+    def frame_file(self, index: int) -> str:
+        """Return the video's path."""
+        return str(self.path)
+
+    def _fingerprint_parts(self) -> Iterable[str]:
+        yield "video"
+        yield from files_identity([self.path], self.path.parent)
 
     @contextmanager
     def _capture(self) -> Iterator[cv2.VideoCapture]:
-        capture = cv2.VideoCapture(str(self._path), _backend())
+        capture = cv2.VideoCapture(str(self.path), _backend())
         try:
             if not capture.isOpened():
                 if self._cut:
-                    raise InputError(f"{self._path} is cut off and cannot be read: {self._cut}")
-                raise InputError(f"{self._path} is not a video that OpenCV can read")
+                    raise InputError(f"{self.path} is cut off and cannot be read: {self._cut}")
+                raise InputError(f"{self.path} is not a video that OpenCV can read")
             yield capture
         finally:
             capture.release()
@@ -67,7 +114,29 @@ class VideoSource(Source):
         wanted_ns = min(self.window.end_ns, duration_ns) - self.window.start_ns
         return max(0, round(wanted_ns / NS_PER_S * self._rate_hz))
 
-    def _frames(self) -> Iterator[Frame]:
+    def _find_stamps(self) -> NDArray[np.int64]:
+        times_ns = None if self._cut else _packet_times_ns(self.path)
+        if times_ns is not None and self._are_decoded_times(times_ns):
+            self._can_seek = True
+            return times_ns
+        # Of a damaged file, or one without usable times, only decoding all of it tells the frames.
+        return np.array([frame.stamp_ns for frame in self._decode(Window())], np.int64)
+
+    def _are_decoded_times(self, times_ns: NDArray[np.int64]) -> bool:
+        """Tell whether the first frames have the first times, and about as many are promised."""
+        expected = self._total
+        if expected is not None and abs(expected - len(times_ns)) > max(2, 0.02 * expected):
+            return False
+        with self._capture() as capture:
+            return all(
+                capture.grab() and round(capture.get(cv2.CAP_PROP_POS_MSEC) * _NS_PER_MS) == time_ns
+                for time_ns in times_ns[:_PROBE_FRAMES]
+            )
+
+    def _in_order(self) -> Iterator[Frame]:
+        return self._decode(self.window)
+
+    def _decode(self, window: Window) -> Iterator[Frame]:
         if not self._has_times:
             self.warn(
                 f"{self.name} has no usable presentation times; "
@@ -78,13 +147,13 @@ class VideoSource(Source):
         with self._capture() as capture:
             while capture.grab():
                 stamp_ns = self._stamp(capture, index, stamp_ns, step_ns)
-                if stamp_ns >= self.window.end_ns:
+                if stamp_ns >= window.end_ns:
                     return
-                if stamp_ns >= self.window.start_ns:
+                if stamp_ns >= window.start_ns:
                     found, image = capture.retrieve()
                     if found:
                         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                        yield Frame(rgb, stamp_ns, index)
+                        yield Frame(rgb, stamp_ns, index=index)
                 index += 1
         self._check_complete(index)
 
@@ -106,6 +175,88 @@ class VideoSource(Source):
             of = "" if total is None else f" of {total}"
             self.warn(f"{self.name} is truncated: {delivered}{of} frames could be decoded")
 
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
+        # A forked process must not share the decoder, nor the place in the file.
+        if self._reader is None or self._reader.pid != os.getpid():
+            _inherited.append(self._reader)
+            self._reader = _VideoReader(self.path, self.stamps_ns, self._can_seek)
+        image = self._reader.read(index)
+        if image is None:
+            raise UnreadableFrame(str(self.path), index, "it cannot be decoded")
+        return Frame(image, int(self.stamps_ns[index]), index=index)
+
+
+class _VideoReader:
+    """Decodes frames in order and keeps the latest ones, within 64 MB."""
+
+    def __init__(self, path: Path, stamps_ns: NDArray[np.int64], can_seek: bool) -> None:
+        self.pid = os.getpid()
+        self._path = path
+        self._stamps_ns = stamps_ns
+        self._can_seek = can_seek
+        self._capture = _open(path)
+        self._next = 0
+        self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+
+    def read(self, index: int) -> NDArray[np.uint8] | None:
+        """Return frame `index` as (H, W, 3) uint8 RGB, or None when it cannot be decoded."""
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        ahead = index - self._next
+        if ahead < 0 or (ahead > _SEEK_BEYOND and self._can_seek):
+            image = self._jump(index)
+        else:
+            image = self._decode_on(index)
+        if image is not None:
+            self._kept[index] = image
+            while len(self._kept) > 1 and len(self._kept) * image.nbytes > _CACHE_BYTES:
+                self._kept.popitem(last=False)
+        return image
+
+    def _jump(self, index: int) -> NDArray[np.uint8] | None:
+        """Seek to before the frame, further back where that fails, at last to the beginning."""
+        # OpenCV takes a frame number for a time at the nominal rate, whatever the frames' times.
+        number = int(self._stamps_ns[index] * 1e-9 * self._capture.get(cv2.CAP_PROP_FPS))
+        for back in _BACK_OFF if self._can_seek else ():
+            if number - back <= 0:
+                break
+            self._capture.set(cv2.CAP_PROP_POS_FRAMES, number - back)
+            if self._capture.grab():
+                here = self._index_here()
+                if here is not None and here <= index:
+                    self._next = here + 1
+                    return self._decode_on(index)
+        self._capture = _open(self._path)
+        self._next = 0
+        return self._decode_on(index)
+
+    def _decode_on(self, index: int) -> NDArray[np.uint8] | None:
+        """Decode from where the file stands up to the frame; the last one grabbed may be it."""
+        while self._next <= index:
+            if not self._capture.grab():
+                # A damaged packet or the end; the next jump starts over.
+                self._next = len(self._stamps_ns)
+                return None
+            here = self._index_here() if self._can_seek else self._next
+            if here is None or here < self._next:
+                here = self._next
+            self._next = here + 1
+        if self._next != index + 1:
+            return None
+        found, image = self._capture.retrieve()
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if found else None
+
+    def _index_here(self) -> int | None:
+        """Tell by its time which frame was grabbed last; None for a time that no frame has."""
+        time_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * _NS_PER_MS)
+        after = int(np.searchsorted(self._stamps_ns, time_ns))
+        for place in (after, after - 1):
+            near = 0 <= place < len(self._stamps_ns)
+            if near and abs(int(self._stamps_ns[place]) - time_ns) <= _NS_PER_MS // 2:
+                return place
+        return None
+
 
 def _sane_rate(rate_hz: float) -> float:
     return rate_hz if 0.01 < rate_hz < 1000.0 else FALLBACK_RATE_HZ
@@ -125,3 +276,20 @@ def _backend() -> int:
     """Prefer FFmpeg: the default order would also take a picture or a pattern for a video."""
     available = cv2.videoio_registry.getStreamBackends()
     return cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in available else cv2.CAP_ANY
+
+
+def _packet_times_ns(path: Path) -> NDArray[np.int64] | None:
+    """List the presentation times of all packets, rising; None where they are not usable."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    times: list[int] = []
+    while capture.grab():
+        times.append(round(capture.get(cv2.CAP_PROP_POS_MSEC) * _NS_PER_MS))
+    found = np.sort(np.array(times, np.int64))
+    return found if found.size and (np.diff(found) > _NS_PER_MS).all() else None
+
+
+def _open(path: Path) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise InputError(f"{path} can no longer be read as a video")
+    return capture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.cli.main import main
-from dino_foresight_ros.recordings import open_source
+from dino_foresight_ros.recordings import open_recording
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_writer import create_bag
 
@@ -42,9 +42,9 @@ def run_and_read_error(capsys: pytest.CaptureFixture[str], *arguments: str) -> t
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_frames_of_the_video_are_in_the_bag(video: Path, tmp_path: Path, storage: str) -> None:
     bag = convert(video, tmp_path / "bag", "--storage", storage, "--start-stamp", str(10**18 + 7))
-    with open_source(video) as original, open_source(bag) as copy:
-        pairs = list(zip(original, copy, strict=True))
-        assert copy.camera_info is None
+    with open_recording(video) as original, open_recording(bag) as copy:
+        pairs = list(zip(original.frames(), copy.frames(), strict=True))
+        assert copy.camera is None
     assert len(pairs) == 20
     for before, after in pairs:
         assert np.array_equal(before.image, after.image)
@@ -54,19 +54,19 @@ def test_frames_of_the_video_are_in_the_bag(video: Path, tmp_path: Path, storage
 
 def test_without_start_stamp_the_bag_begins_now(video: Path, tmp_path: Path) -> None:
     before_ns = time.time_ns()
-    with open_source(convert(video, tmp_path / "bag")) as source:
-        assert before_ns <= next(iter(source)).stamp_ns <= time.time_ns()
+    with open_recording(convert(video, tmp_path / "bag")) as source:
+        assert before_ns <= next(source.frames()).stamp_ns <= time.time_ns()
 
 
 def test_compressed_bag_has_the_names_of_image_transport(video: Path, tmp_path: Path) -> None:
     options = ["--compressed", "jpeg", "--topic", "/front/image_rect", "--fov-deg", "90"]
     bag = convert(video, tmp_path / "bag", *options, "--frame-id", "front_optical")
-    with open_source(video) as original, open_source(bag) as copy:
-        for before, after in zip(original, copy, strict=True):
+    with open_recording(video) as original, open_recording(bag) as copy:
+        for before, after in zip(original.frames(), copy.frames(), strict=True):
             assert np.abs(before.image.astype(int) - after.image).max() <= 4
-        assert copy.camera_info is not None
-        assert copy.camera_info.k[0] == pytest.approx(32.0)
-        assert copy.camera_info.frame_id == "front_optical"
+        assert copy.camera is not None
+        assert copy.camera.k[0] == pytest.approx(32.0)
+        assert copy.camera.frame_id == "front_optical"
     assert sorted(BagReader(bag).topics) == ["/front/camera_info", "/front/image_rect/compressed"]
 
 
@@ -74,9 +74,9 @@ def test_another_bag_keeps_its_stamps_and_calibration(video: Path, tmp_path: Pat
     options = ["--start-stamp", str(10**18), "--fov-deg", "70", "--frame-id", "nose"]
     first = convert(video, tmp_path / "first", *options)
     second = convert(first, tmp_path / "second", "--storage", "sqlite3", "--end-s", "0.2")
-    with open_source(first) as before, open_source(second) as after:
-        assert before.camera_info == after.camera_info
-        stamps = [(frame.stamp_ns, frame.frame_id) for frame in after]
+    with open_recording(first) as before, open_recording(second) as after:
+        assert before.camera == after.camera
+        stamps = [(frame.stamp_ns, frame.frame_id) for frame in after.frames()]
     assert stamps == [(10**18 + i * 40_000_000, "nose") for i in range(5)]
 
 
@@ -88,8 +88,8 @@ def test_cut_input_is_written_as_far_as_it_goes_with_a_warning(
     file.write_bytes(file.read_bytes()[:60_000])
     convert(whole, tmp_path / "part")
     assert "foresight: warning: whole is truncated: " in capsys.readouterr().err
-    with open_source(tmp_path / "part") as source:
-        assert 0 < len(list(source)) < 20
+    with open_recording(tmp_path / "part") as source:
+        assert 0 < len(list(source.frames())) < 20
 
 
 def test_existing_output_is_kept_unless_forced(
@@ -101,8 +101,8 @@ def test_existing_output_is_kept_unless_forced(
     assert code == 1
     assert line.endswith("bag exists already; choose another name or add --force")
     assert main(["bag", *arguments, "--force", "--end-s", "0.1"]) == 0
-    with open_source(out) as source:
-        assert len(list(source)) == 3
+    with open_recording(out) as source:
+        assert len(list(source.frames())) == 3
 
 
 @pytest.mark.parametrize(

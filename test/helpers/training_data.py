@@ -13,8 +13,8 @@ from forked import ForkedProcess
 from micro_bundle import make_micro_bundle
 
 from dino_foresight_ros.cli.main import main
+from dino_foresight_ros.recordings import LABEL_KINDS, open_recordings
 from dino_foresight_ros.recordings.pixels import write_pixels
-from dino_foresight_ros.training.data import LABEL_KINDS, open_recordings
 
 DATA = "synthetic:?seeds={seeds}&frames={frames}&size=56x84"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings import CameraModel, open_source
+from dino_foresight_ros.recordings import CameraModel, open_recording
 from dino_foresight_ros.recordings.bag_reader import BagReader, typestore
 from dino_foresight_ros.recordings.bag_writer import BagWriter, create_bag
 
@@ -56,8 +56,8 @@ def storage_file(bag: Path) -> Path:
 
 @storages
 def test_raw_pictures_come_back_exactly_with_their_stamps(tmp_path: Path, storage: str) -> None:
-    with open_source(write_bag(tmp_path / "bag", storage)) as source:
-        frames = list(source)
+    with open_recording(write_bag(tmp_path / "bag", storage)) as source:
+        frames = list(source.frames())
     assert [frame.stamp_ns for frame in frames] == [START_NS + i * STEP_NS for i in range(COUNT)]
     assert all(np.array_equal(frame.image, picture(frame.index)) for frame in frames)
     assert {frame.frame_id for frame in frames} == {"optical"}
@@ -72,8 +72,8 @@ def test_raw_pictures_come_back_exactly_with_their_stamps(tmp_path: Path, storag
 @storages
 def test_the_storage_file_alone_is_enough(tmp_path: Path, storage: str) -> None:
     path = storage_file(write_bag(tmp_path / "bag", storage))
-    with open_source(path) as source:
-        assert len(list(source)) == COUNT
+    with open_recording(path) as source:
+        assert len(list(source.frames())) == COUNT
         assert not source.truncated
 
 
@@ -88,8 +88,8 @@ def test_compressed_pictures_come_back(tmp_path: Path, compression: str, toleran
                 "optical",
                 compression,  # type: ignore[arg-type]
             )
-    with open_source(tmp_path / "bag") as source:
-        frames = list(source)
+    with open_recording(tmp_path / "bag") as source:
+        frames = list(source.frames())
     assert len(frames) == 4
     for frame in frames:
         difference = np.abs(frame.image.astype(int) - smooth(frame.index))
@@ -109,8 +109,8 @@ def test_compressed_pictures_come_back(tmp_path: Path, compression: str, toleran
 def test_camera_info_is_the_one_beside_the_image_topic(
     tmp_path: Path, image_topic: str, has_info: bool
 ) -> None:
-    with open_source(write_bag(tmp_path / "bag", topics=[image_topic])) as source:
-        info = source.camera_info
+    with open_recording(write_bag(tmp_path / "bag", topics=[image_topic])) as source:
+        info = source.camera
     assert (info is not None) == has_info
     if info is not None:
         assert (info.width, info.height, info.k, info.d) == (64, 48, CAMERA.k, CAMERA.d)
@@ -118,8 +118,8 @@ def test_camera_info_is_the_one_beside_the_image_topic(
 
 
 def test_window_counts_from_the_first_message(tmp_path: Path) -> None:
-    with open_source(write_bag(tmp_path / "bag"), start_s=0.08, end_s=0.2) as source:
-        assert [frame.stamp_ns - START_NS for frame in source] == [
+    with open_recording(write_bag(tmp_path / "bag"), start_s=0.08, end_s=0.2) as source:
+        assert [frame.stamp_ns - START_NS for frame in source.frames()] == [
             80_000_000,
             120_000_000,
             160_000_000,
@@ -129,7 +129,7 @@ def test_window_counts_from_the_first_message(tmp_path: Path) -> None:
 
 def test_window_behind_the_end_says_how_long_the_bag_is(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no message in that part of the bag, which is 0\.440 s"):
-        open_source(write_bag(tmp_path / "bag"), start_s=9.0)
+        open_recording(write_bag(tmp_path / "bag"), start_s=9.0)
 
 
 def test_several_image_topics_ask_for_a_choice(tmp_path: Path) -> None:
@@ -137,15 +137,15 @@ def test_several_image_topics_ask_for_a_choice(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match="2 image topics; set topic to one of: /left/image, /right"
     ):
-        open_source(bag)
-    with open_source(bag, topic="right/image") as source:
-        assert len(list(source)) == COUNT
+        open_recording(bag)
+    with open_recording(bag, topic="right/image") as source:
+        assert len(list(source.frames())) == COUNT
 
 
 def test_unknown_topic_lists_those_there_are(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag")
     with pytest.raises(InputError, match="no image topic /front; choose one of: /cam/image_raw"):
-        open_source(bag, topic="/front")
+        open_recording(bag, topic="/front")
 
 
 def test_bag_without_images_lists_its_topics(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_bag_without_images_lists_its_topics(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"no image topic; its topics: /cam/camera_info \(sensor_msgs/msg/CameraIn"
     ):
-        open_source(bag)
+        open_recording(bag)
 
 
 def test_depth_images_are_not_taken_for_pictures(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_depth_images_are_not_taken_for_pictures(tmp_path: Path) -> None:
 
     bag = write_changed(tmp_path / "bag", depth)
     with pytest.raises(InputError, match="encoding '32FC1' holds measurements such as depth"):
-        open_source(bag)
+        open_recording(bag)
 
 
 def write_changed(out: Path, change: Callable[..., None], only: int | None = None) -> Path:
@@ -190,8 +190,8 @@ def test_headers_without_time_take_the_time_of_recording(tmp_path: Path) -> None
     def without_time(message: object) -> None:
         message.header.stamp = zero  # type: ignore[attr-defined]
 
-    with open_source(write_changed(tmp_path / "bag", without_time)) as source:
-        stamps = [frame.stamp_ns for frame in source]
+    with open_recording(write_changed(tmp_path / "bag", without_time)) as source:
+        stamps = [frame.stamp_ns for frame in source.frames()]
     assert stamps == [START_NS + i * STEP_NS for i in range(COUNT)]
     assert source.warnings == [
         "bag: /cam/image_raw has no time in its headers; time of recording taken"
@@ -202,8 +202,8 @@ def test_one_damaged_picture_is_skipped_and_named(tmp_path: Path) -> None:
     def cut(message: object) -> None:
         message.data = message.data[:100]  # type: ignore[attr-defined]
 
-    with open_source(write_changed(tmp_path / "bag", cut, only=3)) as source:
-        assert [frame.index for frame in source] == [0, 1, 2, *range(4, COUNT)]
+    with open_recording(write_changed(tmp_path / "bag", cut, only=3)) as source:
+        assert [frame.index for frame in source.frames()] == [0, 1, 2, *range(4, COUNT)]
     assert len(source.warnings) == 1
     assert source.warnings[0].startswith(
         "bag: picture 3 of /cam/image_raw skipped: image data has 100 bytes, but 48 rows"
@@ -221,8 +221,8 @@ def test_cut_recording_delivers_what_is_there_and_says_so(
     file.write_bytes(data[: len(data) * 6 // 10])
     if not with_metadata:
         (bag / "metadata.yaml").unlink()
-    with open_source(bag) as source:
-        frames = list(source)
+    with open_recording(bag) as source:
+        frames = list(source.frames())
     assert 4 <= len(frames) <= 8
     assert all(np.array_equal(frame.image, picture(frame.index)) for frame in frames)
     assert source.truncated
@@ -230,7 +230,7 @@ def test_cut_recording_delivers_what_is_there_and_says_so(
     assert source.warnings[0].startswith(
         f"bag is truncated: {len(frames)}{of} pictures could be read ("
     )
-    assert source.camera_info is not None
+    assert source.camera is not None
 
 
 @storages
@@ -240,15 +240,15 @@ def test_recording_cut_at_its_start_is_an_error(tmp_path: Path, storage: str, sh
     data = file.read_bytes()
     file.write_bytes(data[: round(len(data) * share)])
     with pytest.raises(InputError, match=r"cut off and holds no whole message|not a readable"):
-        open_source(file)
+        open_recording(file)
 
 
 @storages
 def test_recording_without_metadata_is_complete_but_named_so(tmp_path: Path, storage: str) -> None:
     bag = write_bag(tmp_path / "bag", storage)
     (bag / "metadata.yaml").unlink()
-    with open_source(bag) as source:
-        assert len(list(source)) == COUNT
+    with open_recording(bag) as source:
+        assert len(list(source.frames())) == COUNT
     assert source.warnings == [
         f"bag is truncated: {COUNT} pictures could be read (metadata.yaml is missing)"
     ]
@@ -261,8 +261,8 @@ def test_damage_inside_a_mcap_ends_the_reading_with_a_warning(tmp_path: Path) ->
     middle = data.index(picture(6).tobytes()[:64]) - 120
     data[middle : middle + 60] = b"\xff" * 60
     file.write_bytes(data)
-    with open_source(tmp_path / "bag") as source:
-        frames = list(source)
+    with open_recording(tmp_path / "bag") as source:
+        frames = list(source.frames())
     assert len(frames) < COUNT
     assert source.truncated
 
@@ -272,7 +272,7 @@ def test_garbage_behind_the_right_suffix_is_refused(tmp_path: Path, storage: str
     path = tmp_path / ("a.mcap" if storage == "mcap" else "a.db3")
     path.write_bytes(b"garbage" * 100)
     with pytest.raises(InputError, match="is not a readable rosbag2"):
-        open_source(path)
+        open_recording(path)
 
 
 def test_other_data_in_sqlite_is_refused(tmp_path: Path) -> None:
@@ -280,20 +280,20 @@ def test_other_data_in_sqlite_is_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE cats(name TEXT)")
     connection.close()
     with pytest.raises(InputError, match=r"a\.db3"):
-        open_source(tmp_path / "a.db3")
+        open_recording(tmp_path / "a.db3")
 
 
 def test_missing_storage_file_is_an_error(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "bag")
     storage_file(bag).unlink()
     with pytest.raises(InputError, match="files are missing"):
-        open_source(bag)
+        open_recording(bag)
 
 
 def test_folder_whose_metadata_is_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metadata.yaml").write_text("model: 3\n")
     with pytest.raises(InputError, match="is not a readable rosbag2"):
-        open_source(tmp_path)
+        open_recording(tmp_path)
 
 
 def test_split_recording_is_read_through(tmp_path: Path) -> None:
@@ -304,8 +304,8 @@ def test_split_recording_is_read_through(tmp_path: Path) -> None:
     bag.mkdir()
     shutil.copy(storage_file(first), bag / "split_2.mcap")
     shutil.copy(storage_file(second), bag / "split_10.mcap")
-    with open_source(bag) as source:
-        stamps = [frame.stamp_ns for frame in source]
+    with open_recording(bag) as source:
+        stamps = [frame.stamp_ns for frame in source.frames()]
     assert stamps == [START_NS + i * STEP_NS for i in range(2 * COUNT)]
 
 
@@ -313,7 +313,7 @@ def test_rosbag_1_is_refused_with_advice(tmp_path: Path) -> None:
     path = tmp_path / "old.bag"
     path.write_bytes(b"#ROSBAG V2.0\n")
     with pytest.raises(InputError, match="ROS 1 bag; convert it first with rosbags-convert"):
-        open_source(path)
+        open_recording(path)
 
 
 def test_reader_gives_back_the_recorded_bytes_and_profiles(tmp_path: Path) -> None:

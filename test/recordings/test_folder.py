@@ -15,15 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.recordings import open_source
-from dino_foresight_ros.recordings.folder import MAX_BAD_IMAGES, natural_key
+from dino_foresight_ros.recordings import open_recording
+from dino_foresight_ros.recordings.folder import natural_key
+from dino_foresight_ros.recordings.recording import MAX_BAD_FRAMES
 
 MakeFolder = Callable[..., Path]
 
 
 def test_pictures_come_in_natural_order(make_folder: MakeFolder) -> None:
     path = make_folder(["img1.png", "img2.png", "img10.png"])
-    assert [int(frame.image[0, 0, 0]) for frame in open_source(path)] == [20, 44, 68]
+    assert [int(frame.image[0, 0, 0]) for frame in open_recording(path).frames()] == [20, 44, 68]
 
 
 @given(st.lists(st.integers(0, 10**6), unique=True, min_size=2), st.booleans())
@@ -36,22 +37,22 @@ def test_natural_order_is_the_order_of_the_numbers(numbers: list[int], padded: b
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "bmp", "ppm", "webp", "tif"])
 def test_every_picture_format_is_read_as_rgb(make_folder: MakeFolder, suffix: str) -> None:
-    frames = list(open_source(make_folder([f"a.{suffix}", f"b.{suffix}"])))
+    frames = list(open_recording(make_folder([f"a.{suffix}", f"b.{suffix}"])).frames())
     colors = np.array([frame.image.reshape(-1, 3).mean(axis=0) for frame in frames])
     assert np.abs(colors - [[20, 20, 0], [44, 20, 0]]).max() < 4
 
 
 def test_frame_rate_makes_the_stamps(make_folder: MakeFolder) -> None:
     path = make_folder(["1.png", "2.png", "3.png", "4.png"])
-    source = open_source(path, frame_rate_hz=30.0)
-    assert [frame.stamp_ns for frame in source] == [0, 33_333_333, 66_666_667, 100_000_000]
+    source = open_recording(path, frame_rate_hz=30.0)
+    assert [frame.stamp_ns for frame in source.frames()] == [0, 33_333_333, 66_666_667, 100_000_000]
     assert source.frame_rate_hz == 30.0
     assert source.warnings == []
 
 
 def test_without_rate_or_times_ten_hertz_are_taken_and_said(make_folder: MakeFolder) -> None:
-    source = open_source(make_folder(["1.png", "2.png"]))
-    assert [frame.stamp_ns for frame in source] == [0, 100_000_000]
+    source = open_recording(make_folder(["1.png", "2.png"]))
+    assert [frame.stamp_ns for frame in source.frames()] == [0, 100_000_000]
     assert "taken as 10 pictures per second" in source.warnings[0]
 
 
@@ -67,8 +68,8 @@ def test_without_rate_or_times_ten_hertz_are_taken_and_said(make_folder: MakeFol
 def test_times_in_file_names_are_the_stamps(
     make_folder: MakeFolder, names: list[str], expected_ns: list[int]
 ) -> None:
-    source = open_source(make_folder([name + ".png" for name in names]))
-    stamps = [frame.stamp_ns for frame in source]
+    source = open_recording(make_folder([name + ".png" for name in names]))
+    stamps = [frame.stamp_ns for frame in source.frames()]
     assert [stamp - stamps[0] for stamp in stamps] == expected_ns
     assert stamps[0] // 10**9 == 1533151603
     assert source.has_absolute_stamps
@@ -87,15 +88,15 @@ def test_times_in_file_names_are_the_stamps(
 def test_implausible_times_in_file_names_are_not_taken(
     make_folder: MakeFolder, names: list[str]
 ) -> None:
-    source = open_source(make_folder([name + ".png" for name in names]))
+    source = open_recording(make_folder([name + ".png" for name in names]))
     assert not source.has_absolute_stamps
-    assert [frame.stamp_ns for frame in source] == [0, 100_000_000]
+    assert [frame.stamp_ns for frame in source.frames()] == [0, 100_000_000]
 
 
 def test_window_counts_from_the_first_picture(make_folder: MakeFolder) -> None:
     names = [f"{1533151603000000 + 100_000 * i}.png" for i in range(10)]
-    source = open_source(make_folder(names), start_s=0.3, end_s=0.6)
-    assert [frame.index for frame in source] == [3, 4, 5]
+    source = open_recording(make_folder(names), start_s=0.3, end_s=0.6)
+    assert [frame.index for frame in source.frames()] == [3, 4, 5]
     assert source.frame_count == 3
 
 
@@ -108,8 +109,8 @@ def test_damaged_pictures_are_skipped_and_named(
     bad = path / f"2.{suffix}"
     data = bad.read_bytes()
     bad.write_bytes({"cut": data[:-20], "noise": bytes(500), "empty": b""}[damage])
-    source = open_source(path, frame_rate_hz=10.0)
-    frames = list(source)
+    source = open_recording(path, frame_rate_hz=10.0)
+    frames = list(source.frames())
     assert [frame.index for frame in frames] == [0, 1, 3]
     assert [frame.stamp_ns for frame in frames] == [0, 100_000_000, 300_000_000]
     assert len(source.warnings) == 1
@@ -118,26 +119,26 @@ def test_damaged_pictures_are_skipped_and_named(
 
 def test_too_many_damaged_pictures_end_it(make_folder: MakeFolder) -> None:
     path = make_folder(["0.png"])
-    for index in range(1, MAX_BAD_IMAGES + 5):
+    for index in range(1, MAX_BAD_FRAMES + 5):
         (path / f"{index}.png").write_bytes(b"no picture")
-    source = open_source(path)
-    with pytest.raises(InputError, match=f"more than {MAX_BAD_IMAGES} pictures cannot be read"):
-        list(source)
+    source = open_recording(path)
+    with pytest.raises(InputError, match=f"more than {MAX_BAD_FRAMES} pictures cannot be read"):
+        list(source.frames())
 
 
 def test_folder_of_damaged_pictures_only_is_an_error(make_folder: MakeFolder) -> None:
     path = make_folder([])
     (path / "a.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match="none of its 1 pictures is readable"):
-        open_source(path)
+        open_recording(path)
 
 
 def test_different_sizes_are_delivered_and_said(make_folder: MakeFolder) -> None:
     path = make_folder(["1.png"])
     big = make_folder(["x.png"], "other") / "x.png"
     (path / "2.png").write_bytes(_resized(big.read_bytes()))
-    source = open_source(path, frame_rate_hz=5.0)
-    assert [frame.image.shape for frame in source] == [(48, 64, 3), (24, 32, 3)]
+    source = open_recording(path, frame_rate_hz=5.0)
+    assert [frame.image.shape for frame in source.frames()] == [(48, 64, 3), (24, 32, 3)]
     assert source.warnings == [
         "pictures: picture sizes differ; 2.png is 32x24, the first one 64x48"
     ]
@@ -152,20 +153,20 @@ def _resized(data: bytes) -> bytes:
 
 def test_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is an empty folder"):
-        open_source(tmp_path)
+        open_recording(tmp_path)
 
 
 def test_folder_without_pictures_lists_what_it_holds(tmp_path: Path) -> None:
     for name in "abcdefg":
         (tmp_path / f"{name}.csv").touch()
     with pytest.raises(InputError, match=r"holds no pictures.*a\.csv.*e\.csv, and 2 more$"):
-        open_source(tmp_path)
+        open_recording(tmp_path)
 
 
 @pytest.mark.parametrize("rate_hz", [-5.0, float("nan"), float("inf")])
 def test_senseless_frame_rate_is_a_usage_error(make_folder: MakeFolder, rate_hz: float) -> None:
     with pytest.raises(UsageError, match="frame rate"):
-        open_source(make_folder(["1.png"]), frame_rate_hz=rate_hz)
+        open_recording(make_folder(["1.png"]), frame_rate_hz=rate_hz)
 
 
 @pytest.fixture
@@ -197,8 +198,8 @@ def test_unreadable_picture_is_skipped_and_named(
     (path / "2.png").chmod(0)
     if is_nobody:
         os.seteuid(65534)
-    source = open_source(path, frame_rate_hz=10.0)
-    assert [frame.index for frame in source] == [0]
+    source = open_recording(path, frame_rate_hz=10.0)
+    assert [frame.index for frame in source.frames()] == [0]
     assert source.warnings == ["2.png skipped: Permission denied"]
 
 
@@ -216,4 +217,4 @@ def test_unreadable_input_is_an_error(unprivileged: Path, kind: str) -> None:
     if is_nobody:
         os.seteuid(65534)
     with pytest.raises(InputError, match="cannot be read: Permission denied"):
-        open_source(path)
+        open_recording(path)

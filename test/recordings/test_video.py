@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.recordings import open_source
+from dino_foresight_ros.recordings import open_recording
 
 MakeVideo = Callable[..., Path]
 _PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
@@ -87,8 +87,8 @@ def with_frame_durations(path: Path, durations: list[int]) -> None:
 
 
 def test_frames_come_in_order_as_rgb(make_video: MakeVideo) -> None:
-    with open_source(make_video(count=30)) as source:
-        frames = list(source)
+    with open_recording(make_video(count=30)) as source:
+        frames = list(source.frames())
     assert [frame.index for frame in frames] == list(range(30))
     assert [index_of(frame.image) for frame in frames] == list(range(30))
     image = frames[5].image
@@ -97,12 +97,12 @@ def test_frames_come_in_order_as_rgb(make_video: MakeVideo) -> None:
 
 
 def test_attributes_describe_the_video(make_video: MakeVideo) -> None:
-    source = open_source(make_video(count=30, rate_hz=12.5))
+    source = open_recording(make_video(count=30, rate_hz=12.5))
     assert (source.kind, source.name) == ("video", "clip.mp4")
     assert source.frame_count == 30
     assert source.frame_rate_hz == pytest.approx(12.5)
     assert source.size == (48, 64)
-    assert source.camera_info is None
+    assert source.camera is None
     assert not source.has_absolute_stamps
     assert not source.truncated
 
@@ -112,7 +112,7 @@ def test_stamps_are_the_sample_times_of_the_container(
     make_video: MakeVideo, rate_hz: float
 ) -> None:
     path = make_video(count=20, rate_hz=rate_hz)
-    stamps = [frame.stamp_ns for frame in open_source(path)]
+    stamps = [frame.stamp_ns for frame in open_recording(path).frames()]
     assert np.abs(np.array(stamps) - sample_times_ns(path)).max() <= 1
     assert stamps[-1] == pytest.approx(19 / rate_hz * 1e9, rel=1e-4)
 
@@ -125,7 +125,7 @@ def test_stamps_follow_a_variable_frame_rate(make_video: MakeVideo) -> None:
     # In quarters of 40 ms. The sum is that of equal frames, as the file's edit list says.
     quarters = [1, 6, 2, 3, 8] * 4
     with_frame_durations(path, [tick * quarter for quarter in quarters])
-    stamps = [frame.stamp_ns for frame in open_source(path)]
+    stamps = [frame.stamp_ns for frame in open_recording(path).frames()]
     expected = np.concatenate(([0], np.cumsum(quarters)[:-1])) * 10_000_000
     assert np.abs(np.array(stamps) - expected).max() <= 1
 
@@ -134,16 +134,16 @@ def test_a_stream_without_frame_count_is_read_to_its_end(tmp_path: Path) -> None
     pictures = [cv2.imencode(".jpg", np.full((48, 64, 3), 8 * i, np.uint8))[1] for i in range(12)]
     path = tmp_path / "stream.mjpeg"
     path.write_bytes(b"".join(picture.tobytes() for picture in pictures))
-    source = open_source(path)
+    source = open_recording(path)
     assert source.frame_count is None
-    frames = list(source)
+    frames = list(source.frames())
     assert [frame.stamp_ns for frame in frames] == [i * 40_000_000 for i in range(12)]
     assert not source.truncated
 
 
 def test_window_counts_seconds_from_the_beginning(make_video: MakeVideo) -> None:
-    source = open_source(make_video(count=30), start_s=0.2, end_s=0.6)
-    frames = list(source)
+    source = open_recording(make_video(count=30), start_s=0.2, end_s=0.6)
+    frames = list(source.frames())
     assert [frame.index for frame in frames] == list(range(5, 15))
     assert frames[0].stamp_ns == 200_000_000
     assert source.frame_count == 10
@@ -151,14 +151,14 @@ def test_window_counts_seconds_from_the_beginning(make_video: MakeVideo) -> None
 
 
 def test_every_iteration_starts_at_the_beginning(make_video: MakeVideo) -> None:
-    with open_source(make_video(count=8)) as source:
-        first = [(f.stamp_ns, f.image.tobytes()) for f in source]
-        assert [(f.stamp_ns, f.image.tobytes()) for f in source] == first
+    with open_recording(make_video(count=8)) as source:
+        first = [(f.stamp_ns, f.image.tobytes()) for f in source.frames()]
+        assert [(f.stamp_ns, f.image.tobytes()) for f in source.frames()] == first
 
 
 def test_window_behind_the_end_is_an_error(make_video: MakeVideo) -> None:
     with pytest.raises(InputError, match=r"clip\.mp4: no frame from 60 s to its end"):
-        list(open_source(make_video(), start_s=60.0))
+        list(open_recording(make_video(), start_s=60.0).frames())
 
 
 @pytest.mark.parametrize(("start_s", "end_s"), [(-1.0, None), (2.0, 2.0), (3.0, 1.0)])
@@ -166,12 +166,12 @@ def test_senseless_window_is_a_usage_error(
     make_video: MakeVideo, start_s: float, end_s: float | None
 ) -> None:
     with pytest.raises(UsageError, match=r"start|end"):
-        open_source(make_video(count=2), start_s=start_s, end_s=end_s)
+        open_recording(make_video(count=2), start_s=start_s, end_s=end_s)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.mp4 does not exist"):
-        open_source(tmp_path / "nothing.mp4")
+        open_recording(tmp_path / "nothing.mp4")
 
 
 @pytest.mark.parametrize("content", [b"hello world\n" * 50, bytes(range(256)) * 40])
@@ -180,7 +180,7 @@ def test_file_that_is_not_a_video_is_named(tmp_path: Path, name: str, content: b
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InputError, match="not a video"):
-        open_source(path)
+        open_recording(path)
 
 
 def test_damaged_files_cause_no_output_of_opencv(
@@ -189,7 +189,7 @@ def test_damaged_files_cause_no_output_of_opencv(
     path = tmp_path / "a.mp4"
     path.write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(200))
     with pytest.raises(InputError):
-        open_source(path)
+        open_recording(path)
     assert capfd.readouterr() == ("", "")
 
 
@@ -197,12 +197,12 @@ def test_empty_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "empty.mp4"
     path.touch()
     with pytest.raises(InputError, match=r"empty\.mp4 is empty"):
-        open_source(path)
+        open_recording(path)
 
 
 def test_single_picture_is_refused_with_advice(make_folder: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match="single picture; give a folder"):
-        open_source(make_folder(["a.png"]) / "a.png")
+        open_recording(make_folder(["a.png"]) / "a.png")
 
 
 def test_video_cut_before_its_index_is_called_cut_off(make_video: MakeVideo) -> None:
@@ -210,7 +210,7 @@ def test_video_cut_before_its_index_is_called_cut_off(make_video: MakeVideo) -> 
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"moov") - 20])
     with pytest.raises(InputError, match=r"cut off.*index \(moov\) is missing"):
-        open_source(path)
+        open_recording(path)
 
 
 def test_cut_avi_delivers_what_is_there_and_says_so(make_video: MakeVideo) -> None:
@@ -222,8 +222,8 @@ def test_cut_avi_delivers_what_is_there_and_says_so(make_video: MakeVideo) -> No
         position = data.index(b"00dc", position + 1)
     path.write_bytes(data[: position + 40])
     warnings: list[str] = []
-    with open_source(path, on_warning=warnings.append) as source:
-        frames = list(source)
+    with open_recording(path, on_warning=warnings.append) as source:
+        frames = list(source.frames())
     assert 15 <= len(frames) <= 18
     assert [index_of(frame.image) for frame in frames[:15]] == list(range(15))
     assert source.truncated
@@ -235,16 +235,16 @@ def test_avi_that_lacks_only_its_last_bytes_is_truncated(make_video: MakeVideo) 
     path = make_video("clip.avi", count=30)
     data = path.read_bytes()
     path.write_bytes(data[: data.rindex(b"00dc", 0, data.rindex(b"idx1")) + 20])
-    with open_source(path) as source:
-        count = len(list(source))
+    with open_recording(path) as source:
+        count = len(list(source.frames()))
     assert 28 <= count <= 30
     assert source.truncated
 
 
 def test_real_video_has_the_stamps_of_its_container(shared_dir: Path) -> None:
     path = shared_dir / "data" / "highway_traffic.mp4"
-    with open_source(path) as source:
-        frames = list(source)
+    with open_recording(path) as source:
+        frames = list(source.frames())
     assert len(frames) == source.frame_count == 38
     assert frames[0].image.shape == (*source.size, 3) == (720, 1280, 3)
     assert np.abs(np.array([f.stamp_ns for f in frames]) - sample_times_ns(path)).max() <= 1
@@ -254,8 +254,8 @@ def test_real_video_cut_in_the_middle_is_truncated(shared_dir: Path, tmp_path: P
     data = (shared_dir / "data" / "highway_traffic.mp4").read_bytes()
     path = tmp_path / "cut.mp4"
     path.write_bytes(data[: len(data) // 2])
-    with open_source(path) as source:
-        count = len(list(source))
+    with open_recording(path) as source:
+        count = len(list(source.frames()))
     assert 0 < count < 38
     assert source.truncated
     assert source.warnings == [f"cut.mp4 is truncated: {count} of 38 frames could be decoded"]

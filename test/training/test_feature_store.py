@@ -15,7 +15,7 @@ from training_data import synthetic
 
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.model import PCA, Bundle, Encoder
-from dino_foresight_ros.training.data import BadFiles, Recording, UnreadableFrame, open_recordings
+from dino_foresight_ros.recordings import BadFiles, Recording, UnreadableFrame, open_recordings
 from dino_foresight_ros.training.encoders import encoder_origin
 from dino_foresight_ros.training.feature_plan import FeatureRecipe, plan_store
 from dino_foresight_ros.training.feature_store import FeatureStore

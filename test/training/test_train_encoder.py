@@ -11,7 +11,7 @@ from training_data import keep_rendered
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.training.data import open_recordings
+from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.training.data.augmentation import ClipAugmentation
 from dino_foresight_ros.training.encoder_objective import _angle, _log_depth
 from dino_foresight_ros.training.encoder_samples import Group, MixedSamples, vary_light

@@ -12,7 +12,8 @@ from training_data import synthetic
 
 from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model import Bundle, HeadInput
-from dino_foresight_ros.training.data import ImageDataset, LabelSpace, Recording, open_recordings
+from dino_foresight_ros.recordings import LabelSpace, Recording, open_recordings
+from dino_foresight_ros.training.data import ImageDataset
 from dino_foresight_ros.training.distributed import Processes
 from dino_foresight_ros.training.head_inputs import HeadInputs
 from dino_foresight_ros.training.head_recipe import head_recipe

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.recordings.recording import LABEL_KINDS, LabelledFrame
+from dino_foresight_ros.recordings.recording import LABEL_KINDS, Frame
 
 Size = tuple[int, int]
 
@@ -118,7 +118,7 @@ def empty_label(kind: str, size: Size) -> Tensor:
 
 
 def stack_labels(
-    frames: list[LabelledFrame], kinds: tuple[str, ...], view: View, size: Size
+    frames: list[Frame], kinds: tuple[str, ...], view: View, size: Size
 ) -> dict[str, Tensor]:
     """Return each kind as one tensor over the frames (T, *size[, 3])."""
     found: dict[str, Tensor] = {}

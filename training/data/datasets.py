@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.recording import (
-    LabelledFrame,
+    Frame,
     Recording,
 )
 
@@ -225,7 +225,7 @@ class ImageDataset(DrawnDataset):
     def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         number, frame_index = (int(value) for value in self._items[index])
         recording = self.recordings[number]
-        frame: LabelledFrame = recording.read([frame_index], self.labels)[0]
+        frame: Frame = recording.read([frame_index], self.labels)[0]
         view = draw_view(self.augmentation, rng)
         labels = stack_labels([frame], self.labels, view, self.size)
         return {

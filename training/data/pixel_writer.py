@@ -12,7 +12,7 @@ import cv2
 from tqdm import tqdm
 
 from dino_foresight_ros.errors import ForesightError, UsageError
-from dino_foresight_ros.recordings._opening import open_recordings
+from dino_foresight_ros.recordings.opening import open_recordings
 from dino_foresight_ros.recordings.pixels import bytes_needed, write_pixels
 from dino_foresight_ros.recordings.recording import LABEL_KINDS, Recording
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.render.views import spread
-from dino_foresight_ros.training.data import Recording, clip_indices
+from dino_foresight_ros.training.data import clip_indices
 from dino_foresight_ros.training.evaluation.series import Series
 
 

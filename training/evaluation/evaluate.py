@@ -10,15 +10,8 @@ from dino_foresight_ros.compare import COPY_LAST, FORECAST
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, SegmentationTask
 from dino_foresight_ros.progress import Progress
-from dino_foresight_ros.training.data import (
-    LABEL_KINDS,
-    BadFiles,
-    Recording,
-    UnreadableFrame,
-    check_disjoint,
-    common_label_space,
-    split_recordings,
-)
+from dino_foresight_ros.recordings import LABEL_KINDS, BadFiles, Recording, UnreadableFrame
+from dino_foresight_ros.training.data import check_disjoint, common_label_space, split_recordings
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
 from dino_foresight_ros.training.evaluation.clips import (
     Clip,

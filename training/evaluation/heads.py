@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.model import Bundle, Prediction
-from dino_foresight_ros.training.data import FrameLabels
+from dino_foresight_ros.recordings import FrameLabels
 
 Size = tuple[int, int]
 

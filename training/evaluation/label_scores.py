@@ -19,7 +19,7 @@ from dino_foresight_ros.compare.label_metrics import (
     SegmentationMetrics,
 )
 from dino_foresight_ros.model import Bundle, DepthTask
-from dino_foresight_ros.training.data import FrameLabels
+from dino_foresight_ros.recordings import FrameLabels
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 
 

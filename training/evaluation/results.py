@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.compare.feature_errors import MeanErrors
 from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
-from dino_foresight_ros.training.data import LABEL_KINDS, Recording
+from dino_foresight_ros.recordings import LABEL_KINDS, Recording
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.fitted_predictors import FitFacts

@@ -13,7 +13,7 @@ from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.compare.feature_errors import METRICS, MeanErrors, clip_errors
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.training.data import Recording
+from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.training.evaluation.bootstrap import blocks_of, improvement
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.training.data import FrameLabels, LabelledFrame, Recording, UnreadableFrame
+from dino_foresight_ros.recordings import Frame, FrameLabels, Recording, UnreadableFrame
 from dino_foresight_ros.training.evaluation.clips import Clip
 
 
@@ -94,9 +94,7 @@ class FrameWindow:
             if index in self._keep_images:
                 self.images[index] = frame.image
 
-    def _read(
-        self, indices: Sequence[int], kinds: Collection[str]
-    ) -> list[tuple[int, LabelledFrame]]:
+    def _read(self, indices: Sequence[int], kinds: Collection[str]) -> list[tuple[int, Frame]]:
         if not len(indices):
             return []
         try:

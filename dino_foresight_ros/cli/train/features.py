@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.errors import UsageError
     from dino_foresight_ros.model.devices import resolve_device
     from dino_foresight_ros.progress import Progress
-    from dino_foresight_ros.training.data import BadFiles, open_recordings
+    from dino_foresight_ros.recordings import BadFiles, open_recordings
     from dino_foresight_ros.training.distributed import processes_from_environment
     from dino_foresight_ros.training.encoders import encoder_origin
     from dino_foresight_ros.training.feature_plan import FeatureRecipe, plan_store

@@ -216,7 +216,8 @@ def _open(args: argparse.Namespace, recipe: Any, device: Any, say: Any) -> Any:
     """Open data and parts, and check that these were made with one another."""
     from dino_foresight_ros.cli.train.arguments import open_encoder
     from dino_foresight_ros.model import HeadInput, IdentityPCA
-    from dino_foresight_ros.training.data import check_disjoint, open_recordings, split_recordings
+    from dino_foresight_ros.recordings import open_recordings
+    from dino_foresight_ros.training.data import check_disjoint, split_recordings
     from dino_foresight_ros.training.encoders import encoder_origin
     from dino_foresight_ros.training.head_inputs import HeadInputs
     from dino_foresight_ros.training.model_parts import load_forecaster, load_pca

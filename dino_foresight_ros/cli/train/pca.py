@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.cli.train.arguments import open_encoder, refuse_existing, warn
     from dino_foresight_ros.files import whole_folder
     from dino_foresight_ros.progress import Progress
-    from dino_foresight_ros.training.data import BadFiles, open_recordings
+    from dino_foresight_ros.recordings import BadFiles, open_recordings
     from dino_foresight_ros.training.encoders import encoder_origin
     from dino_foresight_ros.training.fit_pca import PCARecipe, draw_scree, fit_pca
     from dino_foresight_ros.training.model_parts import write_pca

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dino_foresight_ros.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.training.data import Recording
+    from dino_foresight_ros.recordings import Recording
     from dino_foresight_ros.training.stages import Stage, StageRunner
 
 TASKS = ("segmentation", "depth", "normals")
@@ -120,7 +120,7 @@ class Pipeline:
 
     def _open(self, specs: Sequence[str]) -> list[Recording]:
         from dino_foresight_ros.cli.train.arguments import warn
-        from dino_foresight_ros.training.data import open_recordings
+        from dino_foresight_ros.recordings import open_recordings
 
         if tuple(specs) not in self._opened:
             self._opened[tuple(specs)] = open_recordings(specs, warn) if specs else []

@@ -26,10 +26,9 @@ from dino_foresight_ros.nodes.replay.tracks import (
     choose_recorded,
     require_bag,
 )
-from dino_foresight_ros.recordings import open_source
+from dino_foresight_ros.recordings import Window, open_recording
 from dino_foresight_ros.recordings.opening import check_exists, is_bag
 from dino_foresight_ros.recordings.playback import Pacer, ReadAhead
-from dino_foresight_ros.recordings.source import Window
 from dino_foresight_ros.ros.node_main import finish, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import output_qos
@@ -69,7 +68,7 @@ class ReplayNode(Node):
         if settings["as_recorded"] or settings["all_topics"] or topics:
             require_bag(path, is_bag(path))
             return self._open_recorded(path, window, topics)
-        source = open_source(
+        recording = open_recording(
             path,
             topic=settings["topic"] or None,
             start_s=window.start_s,
@@ -82,7 +81,7 @@ class ReplayNode(Node):
             frame_id=settings["frame_id"],
             fov_deg=settings["fov_deg"],
         )
-        return FrameTrack(self, source, options)
+        return FrameTrack(self, recording, options)
 
     def _open_recorded(self, path: Path, window: Window, topics: list[str]) -> Track:
         from dino_foresight_ros.recordings.bag_reader import BagReader

@@ -16,11 +16,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.recordings import CameraModel, Frame, Source
+from dino_foresight_ros.recordings import CameraModel, Frame, Recording, Window
 from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, IMAGE_TYPES, camera_info_topic
 from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
 from dino_foresight_ros.recordings.bag_writer import compressed_format, encode_picture
-from dino_foresight_ros.recordings.source import Window
 from dino_foresight_ros.ros.camera_info import camera_info_msg
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.message_types import message_class
@@ -63,22 +62,22 @@ class FrameOptions:
 
 
 class FrameTrack:
-    """Decoded frames of any source on `image`, with `camera_info` where it is known."""
+    """Decoded frames of any recording on `image`, with `camera_info` where it is known."""
 
-    def __init__(self, node: Node, source: Source, options: FrameOptions) -> None:
-        self._source = source
+    def __init__(self, node: Node, recording: Recording, options: FrameOptions) -> None:
+        self._recording = recording
         self._options = options
-        self._camera = _camera(source, options)
-        self._origin_ns = 0 if source.has_absolute_stamps else None
+        self._camera = _camera(recording, options)
+        self._origin_ns = 0 if recording.has_absolute_stamps else None
         kind = CompressedImage if options.compressed else Image
         self._image = node.create_publisher(kind, "image", output_qos())
         self._info = node.create_publisher(CameraInfo, "camera_info", output_qos())
         self.image_publishers = [self._image]
-        count = "" if source.frame_count is None else f"{source.frame_count} frames, "
-        rate = "" if source.frame_rate_hz is None else f" at {source.frame_rate_hz:.4g} Hz"
-        height, width = source.size
+        count = "" if recording.frame_count is None else f"{recording.frame_count} frames, "
+        rate = "" if recording.frame_rate_hz is None else f" at {recording.frame_rate_hz:.4g} Hz"
+        height, width = recording.size
         self.description = (
-            f"{source.name}: {count}{width}x{height}{rate} on {self._image.topic_name}"
+            f"{recording.name}: {count}{width}x{height}{rate} on {self._image.topic_name}"
         )
 
     def items(self) -> Iterator[Item]:
@@ -87,7 +86,7 @@ class FrameTrack:
             # Live tools look at the wall clock, so an input without one of its own gets today's.
             # Set once: the stamps of later rounds repeat.
             self._origin_ns = time.time_ns()
-        for frame in self._source:
+        for frame in self._recording.frames():
             stamp_ns = self._origin_ns + frame.stamp_ns
             yield Item(stamp_ns, self._publishing(frame, stamp_ns), is_image=True)
 
@@ -112,15 +111,15 @@ class FrameTrack:
         return CompressedImage(header=header, format=compressed_format("jpeg"), data=data)
 
     def close(self) -> None:
-        """Close the source."""
-        self._source.close()
+        """Close the recording."""
+        self._recording.close()
 
 
-def _camera(source: Source, options: FrameOptions) -> CameraModel | None:
+def _camera(recording: Recording, options: FrameOptions) -> CameraModel | None:
     if options.fov_deg > 0.0:
-        height, width = source.size
+        height, width = recording.size
         return CameraModel.from_fov(width, height, options.fov_deg)
-    return source.camera_info
+    return recording.camera
 
 
 class RecordedTrack:

@@ -19,7 +19,7 @@ from dino_foresight_ros.recordings.nuscenes import messages
 from dino_foresight_ros.recordings.nuscenes.rows import Transform
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading, Scene, SceneError, SceneRows
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor, Tables
-from dino_foresight_ros.recordings.source import NS_PER_S
+from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.recordings.transforms import rotation_matrix
 
 LIDAR = "LIDAR_TOP"

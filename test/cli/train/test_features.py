@@ -15,7 +15,7 @@ from training_data import foresight, kill, synthetic, write_micro_bundle
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.training.data import open_recordings
+from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.training.feature_store import FeatureStore
 from dino_foresight_ros.training.model_parts import load_head, load_pca
 

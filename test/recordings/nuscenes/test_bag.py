@@ -14,7 +14,7 @@ from nuscenes_set import CAMERAS, START_US, STEP_US, NuScenesSet, map_from_base,
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.recordings.bag_reader import BagReader
-from dino_foresight_ros.recordings.opening import open_source
+from dino_foresight_ros.recordings.opening import open_recording
 
 LENGTH = 13
 
@@ -170,8 +170,8 @@ def test_messages_lie_in_the_order_of_time_and_static_frames_are_latched(bag: Pa
 
 
 def test_a_camera_of_the_bag_plays_like_any_other(data: NuScenesSet, bag: Path):
-    with open_source(bag, topic="/cam_front/image_rect/compressed") as source:
-        frames = list(source)
+    with open_recording(bag, topic="/cam_front/image_rect/compressed") as source:
+        frames = list(source.frames())
     assert [frame.stamp_ns for frame in frames] == [
         (START_US + i * STEP_US) * 1000 for i in range(LENGTH)
     ]

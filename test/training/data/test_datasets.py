@@ -15,19 +15,17 @@ import torch
 from torch.utils.data import DataLoader
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.recordings.recording import PartOfRecording
-from dino_foresight_ros.training.data import (
+from dino_foresight_ros.recordings import (
     BadFiles,
-    ClipAugmentation,
-    ClipDataset,
+    Frame,
     FrameLabels,
-    ImageDataset,
-    LabelledFrame,
     LabelSpace,
     Recording,
     UnreadableFrame,
     open_recordings,
 )
+from dino_foresight_ros.recordings.recording import PartOfRecording
+from dino_foresight_ros.training.data import ClipAugmentation, ClipDataset, ImageDataset
 
 MS = 1_000_000
 EVERYTHING = ClipAugmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5, time_flip=0.5)
@@ -53,13 +51,13 @@ class Numbered(Recording):
         )
         self._bad = set(bad)
 
-    def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
         if index in self._bad:
             raise UnreadableFrame(f"{self.name}.jpg", index, "cut off")
         image = np.full((20, 30, 3), index, np.uint8)
         has = "segmentation" in labels and index in self.labelled("segmentation")
         ids = np.full((20, 30), index % 2, np.uint8) if has else None
-        return LabelledFrame(image, int(self.stamps_ns[index]), FrameLabels(ids))
+        return Frame(image, int(self.stamps_ns[index]), FrameLabels(ids))
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield self.name
@@ -255,9 +253,9 @@ def test_full_size_without_augmentation_leaves_pixels_alone(world: list[Recordin
 
 
 def test_damaged_picture_files_in_a_folder(
-    make_folder: Callable[..., Path], caplog: pytest.LogCaptureFixture
+    make_stills: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = make_folder()
+    folder = make_stills()
     victims = sorted(folder.iterdir())[3:5]
     victims[0].write_bytes(victims[0].read_bytes()[:200])
     victims[1].unlink()

@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.training.data import (
-    Recording,
-    check_disjoint,
-    open_recordings,
-    split_recordings,
-)
+from dino_foresight_ros.recordings import Recording, open_recordings
+from dino_foresight_ros.training.data import check_disjoint, split_recordings
 
 
 def worlds(count: int, frames: int = 40) -> list[Recording]:

@@ -16,13 +16,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.model import SegmentationTask
-from dino_foresight_ros.training.data import (
-    FrameLabels,
-    LabelledFrame,
-    LabelSpace,
-    Recording,
-    UnreadableFrame,
-)
+from dino_foresight_ros.recordings import Frame, FrameLabels, LabelSpace, Recording, UnreadableFrame
 
 GRID = (2, 3)
 CHANNELS = 4
@@ -70,7 +64,7 @@ class ToyRecording(Recording):
         )
         self.first, self.bad, self.reads = first, set(bad), []
 
-    def _read(self, index: int, labels: Collection[str]) -> LabelledFrame:
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
         self.reads.append(index)
         if index in self.bad:
             raise UnreadableFrame(f"{self.name}.png", index, "it is damaged")
@@ -78,7 +72,7 @@ class ToyRecording(Recording):
         image = np.full((*SIZE, 3), number, np.uint8)
         wanted = "segmentation" in labels and index in self.labelled("segmentation")
         segmentation = label_of(number) if wanted else None
-        return LabelledFrame(image, int(self.stamps_ns[index]), FrameLabels(segmentation))
+        return Frame(image, int(self.stamps_ns[index]), FrameLabels(segmentation))
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield f"{self.name} {self.first} {len(self)}"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.training.data import LabelSpace, PartOfRecording
+from dino_foresight_ros.recordings import LabelSpace, PartOfRecording
 from dino_foresight_ros.training.evaluation import EvaluationConfig, evaluate
 
 Maker = Callable[..., Any]

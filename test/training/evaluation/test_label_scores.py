@@ -9,7 +9,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import SegmentationTask
 from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
 from dino_foresight_ros.model.presets import world_segmentation
-from dino_foresight_ros.training.data import LabelSpace
+from dino_foresight_ros.recordings import LabelSpace
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
 from dino_foresight_ros.training.evaluation.label_scores import (
     CLOSED_METRICS,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.recordings._bags import message_files
+from dino_foresight_ros.recordings.bag_index import message_files
 from dino_foresight_ros.recordings.bag_reader import BagReader, typestore
 from dino_foresight_ros.recordings.point_cloud import CLOUD_TYPE, cloud_points
 from dino_foresight_ros.recordings.transforms import TransformTree, frame_name, read_transforms

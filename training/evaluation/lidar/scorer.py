@@ -15,9 +15,9 @@ from dino_foresight_ros.compare.label_metrics import DepthMetrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.model.heads import UPSCALE
-from dino_foresight_ros.recordings._bags import bag_of
+from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.recordings.bag import bag_of
 from dino_foresight_ros.render.views import spread
-from dino_foresight_ros.training.data import Recording
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.heads import (
     decode,

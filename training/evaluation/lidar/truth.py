@@ -16,13 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings._bags import BagRecording, bag_of
-from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, camera_info_topic
+from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.recordings.bag import (
+    CAMERA_INFO_TYPE,
+    BagRecording,
+    bag_of,
+    camera_info_topic,
+)
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.camera_view import CameraView, camera_view, check_size
-from dino_foresight_ros.recordings.source import NS_PER_S
+from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.recordings.transforms import TransformTree, frame_name
-from dino_foresight_ros.training.data import Recording
 from dino_foresight_ros.training.evaluation.lidar.clouds import BagLidar, LidarOptions, Warn
 from dino_foresight_ros.training.evaluation.lidar.projection import (
     hidden_cells,

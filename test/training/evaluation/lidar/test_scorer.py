@@ -16,7 +16,7 @@ from nuscenes_set import NuScenesSet
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import DepthTask
-from dino_foresight_ros.training.data import open_recordings
+from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.training.evaluation import EvaluationConfig, Report, evaluate
 from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions
 from dino_foresight_ros.training.evaluation.lidar.scaling import ScaleChoice

@@ -22,7 +22,7 @@ from lidar_bag import (
 from nuscenes_set import matrix
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.training.data import open_recordings
+from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions
 from dino_foresight_ros.training.evaluation.lidar.truth import CameraTruth, open_truths
 

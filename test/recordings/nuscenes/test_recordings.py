@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.training.data import Recording, open_recordings
+from dino_foresight_ros.recordings import Recording, open_recordings
 
 START_NS = 1_532_402_927_612_460_000
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.recordings.spec import parse_spec
-from dino_foresight_ros.training.data import open_recordings
 
 
 def names(*specs: str) -> list[str]:
@@ -58,9 +58,9 @@ def test_an_existing_path_wins_over_the_grammar(
     ],
 )
 def test_what_cannot_be_understood_is_refused_with_what_is_valid(
-    text: str, message: str, make_video: Callable[..., Path]
+    text: str, message: str, make_drive: Callable[..., Path]
 ) -> None:
-    folder = make_video("a.mp4").parent
+    folder = make_drive("a.mp4").parent
     with pytest.raises(UsageError) as caught:
         open_recordings([text.format(d=folder)])
     assert message in str(caught.value)
@@ -74,8 +74,8 @@ def test_no_data_at_all() -> None:
         open_recordings(["/nowhere"])
 
 
-def test_parts_of_a_recording(make_video: Callable[..., Path]) -> None:
-    path = make_video(count=40, rate_hz=20.0)  # 2 s
+def test_parts_of_a_recording(make_drive: Callable[..., Path]) -> None:
+    path = make_drive(count=40, rate_hz=20.0)  # 2 s
     whole = open_recordings([str(path)])[0]
     (seconds,) = open_recordings([f"{path}?start=0.5&end=1"])
     assert (seconds.stamps_ns / 1e6).tolist() == [500 + 50 * i for i in range(10)]
@@ -92,15 +92,15 @@ def test_parts_of_a_recording(make_video: Callable[..., Path]) -> None:
 
 def test_a_folder_with_everything_in_it(
     tmp_path: Path,
-    make_video: Callable[..., Path],
+    make_drive: Callable[..., Path],
     make_bag: Callable[..., Path],
-    make_folder: Callable[..., Path],
+    make_stills: Callable[..., Path],
     make_camvid: Callable[..., Path],
 ) -> None:
-    make_video("b10.mp4")
-    make_video("b9.avi")
+    make_drive("b10.mp4")
+    make_drive("b9.avi")
     make_bag("run")
-    make_folder("stills")
+    make_stills("stills")
     make_camvid("camvid")
     (tmp_path / "notes.txt").write_text("x")
     (tmp_path / "empty").mkdir()
@@ -137,9 +137,9 @@ def test_a_folder_of_nothing_useful(tmp_path: Path) -> None:
 
 
 def test_broken_files_are_named_and_left_out_up_to_a_limit(
-    tmp_path: Path, make_video: Callable[..., Path]
+    tmp_path: Path, make_drive: Callable[..., Path]
 ) -> None:
-    good = make_video("good.mp4")
+    good = make_drive("good.mp4")
     for number in range(3):
         broken = tmp_path / f"broken{number}.mp4"
         broken.write_bytes(good.read_bytes()[:3000])
@@ -160,11 +160,11 @@ def test_broken_files_are_named_and_left_out_up_to_a_limit(
 
 
 def test_equal_names_are_told_apart_whatever_the_order(
-    tmp_path: Path, make_video: Callable[..., Path]
+    tmp_path: Path, make_drive: Callable[..., Path]
 ) -> None:
     for folder, count in (("monday", 30), ("tuesday", 40)):
         (tmp_path / folder).mkdir()
-        shutil.move(make_video("drive.mp4", count), tmp_path / folder / "drive.mp4")
+        shutil.move(make_drive("drive.mp4", count), tmp_path / folder / "drive.mp4")
     a, b = str(tmp_path / "monday" / "drive.mp4"), str(tmp_path / "tuesday" / "drive.mp4")
     found = names(a, b)
     assert len(set(found)) == 2
@@ -173,17 +173,17 @@ def test_equal_names_are_told_apart_whatever_the_order(
     assert names(a) == ["drive.mp4"]
 
 
-def test_what_is_named_twice_is_read_once(make_video: Callable[..., Path]) -> None:
-    path = str(make_video())
+def test_what_is_named_twice_is_read_once(make_drive: Callable[..., Path]) -> None:
+    path = str(make_drive())
     warnings: list[str] = []
     assert len(open_recordings([path, f"video:{path}"], warnings.append)) == 1
     assert warnings == ["drive.mp4 is named twice; it is read once"]
 
 
 def test_a_moved_file_keeps_its_fingerprint(
-    tmp_path: Path, make_video: Callable[..., Path]
+    tmp_path: Path, make_drive: Callable[..., Path]
 ) -> None:
-    path = make_video()
+    path = make_drive()
     before = open_recordings([str(path)])[0].fingerprint
     (tmp_path / "elsewhere").mkdir()
     moved = path.rename(tmp_path / "elsewhere" / path.name)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.training.data import LABEL_KINDS, Recording, open_recordings
+from dino_foresight_ros.recordings import LABEL_KINDS, Recording, open_recordings
 
 KINDS = (
     "video",
@@ -40,9 +40,9 @@ def spec(
     """Return a text that names tiny data of each kind."""
     make = request.getfixturevalue
     builders: dict[str, Callable[[], str]] = {
-        "video": lambda: f"video:{make('make_video')()}",
-        "video-avi": lambda: str(make("make_video")("drive.avi")),
-        "folder": lambda: str(make("make_folder")()),
+        "video": lambda: f"video:{make('make_drive')()}",
+        "video-avi": lambda: str(make("make_drive")("drive.avi")),
+        "folder": lambda: str(make("make_stills")()),
         "bag-mcap": lambda: str(make("make_bag")()),
         "bag-sqlite3": lambda: f"bag:{make('make_bag')(storage='sqlite3')}",
         "bag-compressed": lambda: str(make("make_bag")(compressed=True)),
@@ -52,7 +52,7 @@ def spec(
         "cityscapes-train-ids": lambda: str(make("make_cityscapes")(train_ids=True)),
         "nuscenes": lambda: f"nuscenes:{make('make_nuscenes')()}?cameras=CAM_FRONT,CAM_BACK",
         "synthetic": lambda: "synthetic:?seeds=5&frames=8&size=48x80",
-        "part": lambda: f"{make('make_video')()}?start=0.5&end=2",
+        "part": lambda: f"{make('make_drive')()}?start=0.5&end=2",
         "shares": lambda: "synthetic:?seeds=5,6&frames=10&size=48x80&part=0.2-0.8",
     }
     return builders[request.param]()

@@ -14,9 +14,8 @@ import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings import open_source
+from dino_foresight_ros.recordings import UnreadableFrame, open_recording, open_recordings
 from dino_foresight_ros.recordings.bag_reader import typestore
-from dino_foresight_ros.training.data import UnreadableFrame, open_recordings
 
 STEP = 100_000_000
 T0 = 1_700_000_000_000_000_000
@@ -121,7 +120,7 @@ def test_mcap_without_chunks_and_with_a_cut_off_end(
         warnings: list[str] = []
         (recording,) = open_recordings([str(path)], warnings.append)
         assert len(recording) >= count, name
-        reference = [frame.image for frame in open_source(path)]
+        reference = [frame.image for frame in open_recording(path).frames()]
         assert len(reference) == len(recording)
         for index in (len(recording) - 1, 0, 2):
             assert np.array_equal(recording.read([index])[0].image, reference[index])
@@ -181,7 +180,7 @@ def test_a_cut_off_database_gives_what_is_there(make_bag: Callable[..., Path]) -
     (recording,) = open_recordings([str(path)], warnings.append)
     assert 2 <= len(recording) < 12
     assert any("db is truncated" in text and "of 12 pictures" in text for text in warnings)
-    reference = [frame.image for frame in open_source(path)]
+    reference = [frame.image for frame in open_recording(path).frames()]
     assert np.array_equal(recording.read([len(recording) - 1])[0].image, reference[-1])
 
 

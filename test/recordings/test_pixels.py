@@ -10,10 +10,10 @@ import pytest
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings import LABEL_KINDS, PartOfRecording, open_recordings
 from dino_foresight_ros.recordings import pixels as pixels_module
 from dino_foresight_ros.recordings.pixels import bytes_needed, open_pixels, write_pixels
-from dino_foresight_ros.recordings.recording import LabelledFrame, Recording
-from dino_foresight_ros.training.data import LABEL_KINDS, PartOfRecording, open_recordings
+from dino_foresight_ros.recordings.recording import Frame, Recording
 
 SPEC = "synthetic:?seeds=3-4&frames=7&interval=0.1&size=45x80"
 SIZE = (45, 80)
@@ -32,7 +32,7 @@ class SparseLabels(Recording):
         )
         self.whole = whole
 
-    def _read(self, index, labels) -> LabelledFrame:
+    def _read(self, index, labels) -> Frame:
         kinds = [kind for kind in labels if index in self.labelled(kind)]
         return self.whole.read([index], kinds)[0]
 

@@ -13,13 +13,9 @@ import pytest
 
 from dino_foresight_ros.classes import CITYSCAPES_TO_WORLD, CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings import UnreadableFrame, open_recordings
 from dino_foresight_ros.recordings.cityscapes import PAPER_INTERVALS_S
-from dino_foresight_ros.training.data import (
-    ClipDataset,
-    ImageDataset,
-    UnreadableFrame,
-    open_recordings,
-)
+from dino_foresight_ros.training.data import ClipDataset, ImageDataset
 
 # CamVid's ids and what they are in the world: sky, building, pole, road, pavement, tree, sign,
 # fence, car, pedestrian, bicyclist.

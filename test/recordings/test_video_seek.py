@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.recordings import _video as video_module
-from dino_foresight_ros.recordings import open_source
-from dino_foresight_ros.recordings._video import VideoRecording
-from dino_foresight_ros.training.data import UnreadableFrame, open_recordings
+from dino_foresight_ros.recordings import UnreadableFrame, open_recording, open_recordings
+from dino_foresight_ros.recordings import video as video_module
+from dino_foresight_ros.recordings.video import VideoRecording
 
 
 @pytest.mark.parametrize("name", ["highway.mp4", "street_camera.mp4", "highway_traffic.mp4"])
@@ -25,7 +24,7 @@ def test_real_videos_seek_to_the_very_frame(name: str, shared_dir: Path) -> None
     wanted = sorted(np.random.default_rng(1).permutation(count)[:6].tolist()) + [count - 1]
     reference = {}
     stamps = []
-    for frame in open_source(path):
+    for frame in open_recording(path).frames():
         stamps.append(frame.stamp_ns)
         if frame.index in wanted:
             reference[frame.index] = frame.image
@@ -65,9 +64,9 @@ def wrapped(monkeypatch: pytest.MonkeyPatch) -> type[Wrapped]:
 
 
 def test_jumping_does_not_decode_from_the_beginning(
-    make_video: Callable[..., Path], wrapped: type[Wrapped]
+    make_drive: Callable[..., Path], wrapped: type[Wrapped]
 ) -> None:
-    (recording,) = open_recordings([str(make_video(count=400))])
+    (recording,) = open_recordings([str(make_drive(count=400))])
     recording.read([0])
     wrapped.grabs = 0
     recording.read([390])
@@ -79,11 +78,11 @@ def test_jumping_does_not_decode_from_the_beginning(
 
 @pytest.mark.parametrize("off", [-60, -7, 5, 20, 100, 1000])
 def test_a_seek_that_lands_elsewhere_is_noticed(
-    off: int, make_video: Callable[..., Path], wrapped: type[Wrapped]
+    off: int, make_drive: Callable[..., Path], wrapped: type[Wrapped]
 ) -> None:
     """As it does in videos whose frame rate varies."""
-    path = make_video(count=200)
-    in_order = [frame.image for frame in open_source(path)]
+    path = make_drive(count=200)
+    in_order = [frame.image for frame in open_recording(path).frames()]
     (recording,) = open_recordings([str(path)])
     wrapped.off = off
     for index in (150, 20, 199, 90, 0):
@@ -91,10 +90,10 @@ def test_a_seek_that_lands_elsewhere_is_noticed(
 
 
 def test_memory_is_bounded(
-    make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    make_drive: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(video_module, "_CACHE_BYTES", 5 * 48 * 80 * 3)
-    (recording,) = open_recordings([str(make_video())])
+    (recording,) = open_recordings([str(make_drive())])
     assert isinstance(recording, VideoRecording)
     for index in range(30):
         recording.read([index])
@@ -103,8 +102,8 @@ def test_memory_is_bounded(
 
 
 @pytest.mark.parametrize("name", ["cut.avi", "cut.mkv"])
-def test_of_a_cut_off_video_what_can_be_decoded(name: str, make_video: Callable[..., Path]) -> None:
-    path = make_video(name)
+def test_of_a_cut_off_video_what_can_be_decoded(name: str, make_drive: Callable[..., Path]) -> None:
+    path = make_drive(name)
     os.truncate(path, path.stat().st_size * 6 // 10)
     warnings: list[str] = []
     (recording,) = open_recordings([str(path)], warnings.append)
@@ -113,8 +112,8 @@ def test_of_a_cut_off_video_what_can_be_decoded(name: str, make_video: Callable[
     assert len(recording.read(range(len(recording)))) == len(recording)
 
 
-def test_a_video_that_shrinks_later_names_the_frame(make_video: Callable[..., Path]) -> None:
-    path = make_video("drive.avi")
+def test_a_video_that_shrinks_later_names_the_frame(make_drive: Callable[..., Path]) -> None:
+    path = make_drive("drive.avi")
     (recording,) = open_recordings([str(path)])
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(UnreadableFrame, match=r"drive.avi: frame 55 cannot be read"):
@@ -122,8 +121,10 @@ def test_a_video_that_shrinks_later_names_the_frame(make_video: Callable[..., Pa
     assert recording.read([3])[0].image.shape == (48, 80, 3)
 
 
-def test_sources_and_recordings_agree_on_the_stamps(make_video: Callable[..., Path]) -> None:
+def test_sources_and_recordings_agree_on_the_stamps(make_drive: Callable[..., Path]) -> None:
     for rate_hz in (12.5, 30.0, 1000 / 33):
-        path = make_video(f"rate{rate_hz:.0f}.mp4", 30, rate_hz)
+        path = make_drive(f"rate{rate_hz:.0f}.mp4", 30, rate_hz)
         (recording,) = open_recordings([str(path)])
-        assert recording.stamps_ns.tolist() == [frame.stamp_ns for frame in open_source(path)]
+        assert recording.stamps_ns.tolist() == [
+            frame.stamp_ns for frame in open_recording(path).frames()
+        ]

@@ -1,0 +1,270 @@
+"""Storage files of rosbag2 (mcap and sqlite3), whole or cut off: topics, and where messages lie.
+
+A mcap file without its end has no index, and a sqlite3 file shorter than its header says is refused
+by sqlite. Both hold good messages up to the cut, and a killed `ros2 bag record` is the usual way
+to such a file. So files are walked through here, past the contents of messages that are not
+compressed, and each message is found again by its place.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from mcap.data_stream import ReadDataStream
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
+from mcap.records import Channel, Chunk, Schema
+from mcap.stream_reader import CRCValidationError, get_chunk_data_stream
+
+from dino_foresight_ros.recordings.folder import natural_key
+
+BAG_SUFFIXES = (".mcap", ".db3")
+_MCAP_MAGIC = b"\x89MCAP0\r\n"
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+_NO_CHUNK = -1
+_RECORD = struct.Struct("<BQ")  # opcode, length of the content
+_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time; the content follows
+_CHUNK_CRC = struct.Struct("<24xII")  # behind two times and a size: checksum, length of a name
+_HEAD_BYTES = 12
+_KEPT_BYTES = 64 << 20
+
+
+class StoredTopic(NamedTuple):
+    """Name, message type and offered QoS (YAML text as recorded) of a topic."""
+
+    name: str
+    msgtype: str
+    qos: str
+
+
+class StoredMessage(NamedTuple):
+    """One serialized message (CDR) with the time at which it was recorded."""
+
+    topic: str
+    log_time_ns: int
+    data: bytes
+
+
+class Place(NamedTuple):
+    """Where a message lies, and its first 12 bytes.
+
+    `offset` counts in the content of the chunk at `chunk`, or in the file when that is -1; in
+    sqlite3 it is the row's id.
+    """
+
+    topic: str
+    log_time_ns: int
+    head: bytes
+    chunk: int
+    offset: int
+    length: int
+
+
+class McapFile:
+    """A mcap file.
+
+    Attributes:
+        topics: by the channel's id, those met so far by `places`.
+    """
+
+    def __init__(self, path: Path, check: bool = True) -> None:
+        """Open it; `check` the chunks' checksums."""
+        self.topics: dict[int, StoredTopic] = {}
+        self._types: dict[int, str] = {}
+        self._check = check
+        self._file = path.open("rb")
+        self._chunks: OrderedDict[int, bytes] = OrderedDict()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def places(self) -> Iterator[Place]:
+        """Yield every whole message in file order (in a chunk by time), up to the end or a cut."""
+        return self._walk(self._file, len(_MCAP_MAGIC), _length(self._file), _NO_CHUNK, 0)
+
+    def _walk(
+        self, file: BinaryIO, position: int, end: int, chunk: int, base: int
+    ) -> Iterator[Place]:
+        """Yield the messages among the records from `position` to `end`."""
+        while position + _RECORD.size <= end:
+            file.seek(position)
+            opcode, length = _RECORD.unpack(file.read(_RECORD.size))
+            body = position + _RECORD.size
+            position = body + length
+            if opcode == Opcode.CHUNK and chunk == _NO_CHUNK:
+                yield from self._walk_chunk(body, min(position, end))
+            elif position > end or opcode == Opcode.DATA_END:
+                return
+            elif opcode == Opcode.MESSAGE and length >= _MESSAGE.size:
+                channel, _, log_ns, _ = _MESSAGE.unpack(file.read(_MESSAGE.size))
+                if channel in self.topics:
+                    size = length - _MESSAGE.size
+                    head = file.read(min(size, _HEAD_BYTES))
+                    offset = body + _MESSAGE.size - base
+                    yield Place(self.topics[channel].name, log_ns, head, chunk, offset, size)
+            elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
+                try:
+                    self._keep(opcode, ReadDataStream(io.BytesIO(file.read(length))))
+                except (struct.error, McapError, ValueError):
+                    return  # a record that is not what it says: no way on from here
+
+    def _keep(self, opcode: int, record: ReadDataStream) -> None:
+        if opcode == Opcode.SCHEMA:
+            schema = Schema.read(record)
+            self._types[schema.id] = schema.name
+        else:
+            channel = Channel.read(record)
+            msgtype = self._types.get(channel.schema_id, "")
+            qos = channel.metadata.get("offered_qos_profiles", "")
+            self.topics[channel.id] = StoredTopic(channel.topic, msgtype, qos)
+
+    def _walk_chunk(self, body: int, end: int) -> Iterator[Place]:
+        try:
+            head = self._chunk_head(body)
+            stop = min(head.start + head.size, end)
+            if head.compression:
+                content = self._content(body)
+                found = self._walk(io.BytesIO(content), 0, len(content), body, 0)
+            elif self._check and head.crc and stop == head.start + head.size:
+                # It is read as a whole later, so that the checksum can be compared.
+                found = self._walk(self._file, head.start, stop, body, head.start)
+            else:
+                inside = self._walk(self._file, head.start, stop, body, 0)
+                found = (place._replace(chunk=_NO_CHUNK) for place in inside)
+            yield from sorted(found, key=lambda place: place.log_time_ns)
+        except ValueError:
+            return
+
+    def _chunk_head(self, body: int) -> _ChunkHead:
+        self._file.seek(body)
+        try:
+            crc, name = _CHUNK_CRC.unpack(self._file.read(_CHUNK_CRC.size))
+            if name > 64:
+                raise ValueError("a damaged chunk")
+            compression = self._file.read(name).decode(errors="replace")
+            (size,) = struct.unpack("<Q", self._file.read(8))
+        except struct.error as error:
+            raise ValueError("a chunk that is cut off") from error
+        return _ChunkHead(crc, compression, self._file.tell(), size)
+
+    def _content(self, body: int) -> bytes:
+        """Decompress a chunk, or take it from the last ones."""
+        if body not in self._chunks:
+            self._chunks[body] = self._decompressed(body)
+            while len(self._chunks) > 1 and sum(map(len, self._chunks.values())) > _KEPT_BYTES:
+                self._chunks.popitem(last=False)
+        self._chunks.move_to_end(body)
+        return self._chunks[body]
+
+    def _decompressed(self, body: int) -> bytes:
+        head = self._chunk_head(body)
+        if head.start + head.size > _length(self._file):
+            raise ValueError("its chunk is cut off")
+        self._file.seek(body)
+        try:
+            chunk = Chunk.read(ReadDataStream(self._file))
+            stream, size = get_chunk_data_stream(chunk, validate_crc=self._check)
+            return stream.read(size)
+        except CRCValidationError as error:
+            raise ValueError("its chunk does not match its checksum") from error
+        except Exception as error:  # each decompressor has error kinds of its own
+            raise ValueError("its chunk cannot be decompressed") from error
+
+    def read(self, chunk: int, offset: int, length: int) -> bytes:
+        """Return the message at a place.
+
+        Raises:
+            ValueError: it is damaged or gone.
+            OSError: the file cannot be read.
+        """
+        if chunk == _NO_CHUNK:
+            self._file.seek(offset)
+            data = self._file.read(length)
+        else:
+            data = self._content(chunk)[offset : offset + length]
+        if len(data) != length:
+            raise ValueError("the file has become shorter")
+        return data
+
+
+class _ChunkHead(NamedTuple):
+    crc: int
+    compression: str
+    start: int
+    size: int
+
+
+class SqliteFile:
+    """A sqlite3 storage file, in the order of writing until a page is missing.
+
+    Attributes:
+        topics: by id.
+    """
+
+    def __init__(self, path: Path) -> None:
+        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        self._connection = sqlite3.connect(uri, uri=True)
+        self.topics: dict[int, StoredTopic] = {}
+        with suppress(sqlite3.Error):
+            # Makes sqlite go by the file's real length instead of refusing a short file.
+            self._connection.execute("PRAGMA writable_schema=ON")
+            rows = "SELECT id, name, type, offered_qos_profiles FROM topics"
+            self.topics = {
+                key: StoredTopic(name, kind, qos)
+                for key, name, kind, qos in self._connection.execute(rows)
+            }
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def places(self) -> Iterator[Place]:
+        """Yield the messages up to the first that is damaged."""
+        # By row and not by time: the index on time is the first thing that a cut breaks.
+        rows = "SELECT id, topic_id, timestamp, substr(data, 1, ?), length(data) FROM messages"
+        with suppress(sqlite3.Error):
+            for row, key, log_ns, head, length in self._connection.execute(rows, (_HEAD_BYTES,)):
+                if key in self.topics:
+                    name = self.topics[key].name
+                    yield Place(name, log_ns, bytes(head), _NO_CHUNK, row, length)
+
+    def read(self, chunk: int, offset: int, length: int) -> bytes:
+        """Return the message at a place; raises ValueError when it is damaged or gone."""
+        try:
+            query = self._connection.execute("SELECT data FROM messages WHERE id=?", (offset,))
+            found = query.fetchone()
+        except sqlite3.Error as error:
+            raise ValueError(f"the database is damaged: {error}") from error
+        if found is None:
+            raise ValueError("the message is gone")
+        return bytes(found[0])
+
+
+def open_storage(path: Path, check: bool = True) -> McapFile | SqliteFile | None:
+    """Choose by the file's first bytes; None when it is neither kind of storage."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(_MCAP_MAGIC):
+        return McapFile(path, check)
+    return SqliteFile(path) if head == _SQLITE_MAGIC else None
+
+
+def storage_files(path: Path) -> list[Path]:
+    """List a bag's storage files in the order of recording."""
+    if path.is_file():
+        return [path]
+    files = [entry for entry in path.iterdir() if entry.suffix in BAG_SUFFIXES]
+    return sorted(files, key=lambda file: natural_key(file.name))
+
+
+def _length(file: BinaryIO) -> int:
+    return file.seek(0, os.SEEK_END)
