@@ -143,7 +143,7 @@ def _drive(
 @contextmanager
 def _node_alone(case: LiveCase, folder: Path) -> Iterator[Any]:
     """forecast_node in a ROS domain that nobody else uses; this process joins it."""
-    from dino_foresight_ros.demo.domain import choose_domain, private_environment
+    from dino_foresight_ros.demo.dds import choose_domain, private_environment
     from dino_foresight_ros.demo.processes import NodeProcess, node_command
 
     environment = private_environment(os.environ, choose_domain(), str(folder))

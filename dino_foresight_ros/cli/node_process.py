@@ -13,13 +13,15 @@ _OF_THE_COMMAND_LINE = ("command", "run", "traceback")
 
 
 def run_node(name: str, arguments: list[str]) -> int:
-    """Run a node until it ends, and return its exit code.
+    """Run a node, such as "view_node", until it ends, and return its exit code.
 
     Raises:
         ForesightError: ROS 2 is not there.
     """
     try:
-        node = importlib.import_module(f"dino_foresight_ros.nodes.{name}")
+        node = importlib.import_module(
+            f"dino_foresight_ros.nodes.{name.removesuffix('_node')}.node"
+        )
     except ModuleNotFoundError as error:
         raise ForesightError(
             f"ROS 2 is not available ({error.name} is missing); use scripts/with_env or source ROS"

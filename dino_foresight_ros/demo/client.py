@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.classes import WORLD_CLASSES
 from dino_foresight_ros.demo.moments import KEPT_WIDTH, MomentTracker
-from dino_foresight_ros.demo.seen import CameraSeen, Seen
+from dino_foresight_ros.demo.run_statistics import CameraStatistics, RunStatistics
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.render.palette import ClassPalette
@@ -55,14 +55,14 @@ class CameraWatch:
         self,
         node: Node,
         topics: CameraTopics,
-        seen: Seen,
+        statistics: RunStatistics,
         tracker: MomentTracker,
         compressed: bool,
         with_truth: bool,
     ) -> None:
         self.labels: Labels | None = None
-        self._node, self._topics, self._all = node, topics, seen
-        self._seen: CameraSeen = seen.cameras[topics.camera]
+        self._node, self._topics, self._all = node, topics, statistics
+        self._statistics: CameraStatistics = statistics.cameras[topics.camera]
         self.tracker = tracker
         self._compressed, self._with_truth = compressed, with_truth
         self._features: Any = None
@@ -106,16 +106,16 @@ class CameraWatch:
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         stamp_ns = time_to_ns(message.header.stamp)
-        self._seen.saw_frame(time.monotonic(), stamp_ns)
+        self._statistics.add_frame(time.monotonic(), stamp_ns)
         if isinstance(message, Image):
-            self._seen.image_size = (message.height, message.width)
+            self._statistics.image_size = (message.height, message.width)
             self.tracker.add_frame(stamp_ns, msg_to_rgb(message))
         else:
             self.tracker.add_frame(stamp_ns, lambda: self._decode(message))
 
     def _decode(self, message: CompressedImage) -> Any:
         picture = msg_to_rgb(message)
-        self._seen.image_size = (picture.shape[0], picture.shape[1])
+        self._statistics.image_size = (picture.shape[0], picture.shape[1])
         return picture
 
     def _on_features(self, message: FeatureMap) -> None:
@@ -125,7 +125,7 @@ class CameraWatch:
 
     def _on_forecast(self, message: ForecastMsg) -> None:
         latency_ms = message.latency * 1000.0
-        self._seen.saw_forecast(time.monotonic(), latency_ms)
+        self._statistics.add_forecast(time.monotonic(), latency_ms)
         told = self._all
         told.model, told.trained = message.model_name, message.trained
         told.frame_interval_s, told.steps = message.frame_interval, len(message.steps)
@@ -134,8 +134,8 @@ class CameraWatch:
             return
         steps = [read_step(step) for step in message.steps]
         size = next((size for size in map(_size, steps) if size), None)
-        if size is not None and self._seen.forecast_size is None:
-            self._seen.forecast_size = size
+        if size is not None and self._statistics.forecast_size is None:
+            self._statistics.forecast_size = size
             self._fit_to(size)
         self.tracker.add_forecast(stamp_ns, steps, message.frame_interval, latency_ms)
 
@@ -155,7 +155,7 @@ class CameraWatch:
 class DemoClient:
     """Subscribes to everything the demo shows, in a ROS context of its own.
 
-    Messages are handled in one background thread, which alone writes `seen`.
+    Messages are handled in one background thread, which alone writes `statistics`.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class DemoClient:
             compressed: whether images are CompressedImage.
             with_truth: whether the synthetic world plays, which publishes ground_truth/*.
         """
-        self.seen = Seen([topics.camera for topics in cameras])
+        self.statistics = RunStatistics([topics.camera for topics in cameras])
         self._is_listening = False
         self._context = rclpy.Context()
         # Ctrl-C is the demo's business.
@@ -197,7 +197,7 @@ class DemoClient:
 
         self._watches = [
             CameraWatch(
-                self._node, topics, self.seen, tracker(topics.camera), compressed, with_truth
+                self._node, topics, self.statistics, tracker(topics.camera), compressed, with_truth
             )
             for topics in cameras
         ]
@@ -253,7 +253,7 @@ class DemoClient:
         except ExternalShutdownException:
             return
         except Exception as error:  # noqa: BLE001 - told by the main thread
-            self.seen.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self.statistics.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
 
     def _listen_when_ready(self) -> None:
         if self.is_ready and not self._is_listening:
@@ -264,8 +264,8 @@ class DemoClient:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name == _STATUS_NAME:
-                self.seen.diagnostics = {pair.key: pair.value for pair in status.values}
-                self.seen.diagnostics_s = time.monotonic()
+                self.statistics.diagnostics = {pair.key: pair.value for pair in status.values}
+                self.statistics.diagnostics_s = time.monotonic()
 
 
 def _size(view: StepView) -> tuple[int, int] | None:

@@ -38,7 +38,8 @@ class LogLine(NamedTuple):
 
 def node_command(name: str, parameters: Mapping[str, ParameterValue]) -> list[str]:
     """The command that runs one of the package's nodes with ROS parameters set."""
-    command = [sys.executable, "-m", f"dino_foresight_ros.nodes.{name}", "--ros-args"]
+    module = f"dino_foresight_ros.nodes.{name.removesuffix('_node')}.node"
+    command = [sys.executable, "-m", module, "--ros-args"]
     for key, value in parameters.items():
         # JSON is YAML, which ROS takes: a path stays a string whatever is in it.
         command += ["-p", f"{key}:={json.dumps(value)}"]
@@ -133,7 +134,7 @@ class NodeProcess:
         """
         log = self.log()
         reasons = [line.text for line in log if line.level in ("ERROR", "FATAL")]
-        own = [line.text for line in log if line.text.startswith(f"{self.name}.py: ")]
+        own = [line.text for line in log if line.text.startswith(f"{self.name}: ")]
         if reasons or own:
             reason = reasons[-1] if reasons else own[-1].split(": ", 1)[1]
             text = f"{self.name}: {reason}"

@@ -15,21 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dino_foresight_ros.demo.domain import choose_domain, private_environment
+from dino_foresight_ros.demo.dds import choose_domain, frame_transport, private_environment
 from dino_foresight_ros.demo.folder import METRICS, VIDEO, ResultFolder
-from dino_foresight_ros.demo.metrics import summarize, write_metrics
 from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input
 from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures, Setting
 from dino_foresight_ros.demo.processes import LogLine, NodeFailedError, NodeGroup, NodeProcess
 from dino_foresight_ros.demo.results import write_pictures
-from dino_foresight_ros.demo.transport import frame_transport
+from dino_foresight_ros.demo.run_statistics import RunStatistics, summarize, write_metrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.progress import Progress, timed, warn
 from dino_foresight_ros.render.views import Moment
 
 if TYPE_CHECKING:
     from dino_foresight_ros.demo.client import DemoClient
-    from dino_foresight_ros.demo.seen import Seen
 
 # Loading a large bundle from a slow disk onto a GPU takes a while.
 READY_LIMIT_S = 300.0
@@ -118,12 +116,12 @@ def count_played(log: Sequence[LogLine]) -> int | None:
     return None
 
 
-def _show(progress: Progress, seen: Seen) -> None:
-    """Bring the bar up to what was seen."""
-    note = f"{seen.forecasts} forecasts"
-    if seen.newest_latency_ms is not None:
-        note += f", {seen.newest_latency_ms:.0f} ms"
-    progress.show(seen.frames, note=note)
+def _show(progress: Progress, statistics: RunStatistics) -> None:
+    """Bring the bar up to what was statistics."""
+    note = f"{statistics.forecasts} forecasts"
+    if statistics.newest_latency_ms is not None:
+        note += f", {statistics.newest_latency_ms:.0f} ms"
+    progress.show(statistics.frames, note=note)
 
 
 class _Run:
@@ -196,33 +194,33 @@ class _Run:
             while player.exit_code is None:
                 nodes.check()
                 self._draw(client, wait_s=_POLL_S)
-                _show(progress, client.seen)
+                _show(progress, client.statistics)
                 self._check_silence(client, started_s)
                 stop_after = self._input.stop_after
                 if (
                     stop_after is not None
-                    and client.seen.most_frames >= stop_after
+                    and client.statistics.most_frames >= stop_after
                     and not interrupted
                 ):
                     player.interrupt()
                     interrupted = True
             nodes.check()
             self._draw(client)
-            _show(progress, client.seen)
+            _show(progress, client.statistics)
 
     def _check_silence(self, client: DemoClient, started_s: float) -> None:
-        seen, now_s = client.seen, time.monotonic()
-        if seen.failure is not None:
-            raise NodeFailedError(f"the demo cannot read the topics: {seen.failure}")
-        if seen.last_frame_s is None:
+        statistics, now_s = client.statistics, time.monotonic()
+        if statistics.failure is not None:
+            raise NodeFailedError(f"the demo cannot read the topics: {statistics.failure}")
+        if statistics.last_frame_s is None:
             if now_s - started_s > FIRST_FRAME_LIMIT_S:
                 raise NodeFailedError(
                     f"{self._input.node} gave no frame in {FIRST_FRAME_LIMIT_S:.0f} s "
                     f"(log: {self._folder.log_dir})"
                 )
-        elif now_s - seen.last_frame_s > SILENCE_LIMIT_S / min(self._options.rate, 1.0):
+        elif now_s - statistics.last_frame_s > SILENCE_LIMIT_S / min(self._options.rate, 1.0):
             raise NodeFailedError(
-                f"{self._input.node} gave no frame for {now_s - seen.last_frame_s:.0f} s "
+                f"{self._input.node} gave no frame for {now_s - statistics.last_frame_s:.0f} s "
                 f"(log: {self._folder.log_dir})"
             )
 
@@ -238,9 +236,12 @@ class _Run:
             self.pictures.add(camera, moment, self._setting(client))
 
     def _setting(self, client: DemoClient) -> Setting:
-        seen = client.seen
+        statistics = client.statistics
         return Setting(
-            client.palette, client.depth_is_metric, seen.first_stamp_ns or 0, seen.trained
+            client.palette,
+            client.depth_is_metric,
+            statistics.first_stamp_ns or 0,
+            statistics.trained,
         )
 
     def _drain(self, nodes: NodeGroup, client: DemoClient) -> None:
@@ -248,21 +249,21 @@ class _Run:
         ended_s = time.monotonic()
         received_before: int | None = None
         told_s: float | None = ended_s
-        seen = client.seen
+        statistics = client.statistics
         while time.monotonic() - ended_s < DRAIN_LIMIT_S:
             nodes.check()
             self._draw(client, wait_s=_POLL_S)
-            if seen.diagnostics_s is None or seen.diagnostics_s <= (told_s or 0.0):
+            if statistics.diagnostics_s is None or statistics.diagnostics_s <= (told_s or 0.0):
                 continue
-            told_s = seen.diagnostics_s
-            received = int(seen.diagnostics.get("frames_received", 0))
-            is_idle = int(seen.diagnostics.get("in_flight", 0)) == 0
-            if is_idle and (received >= seen.frames or received == received_before):
+            told_s = statistics.diagnostics_s
+            received = int(statistics.diagnostics.get("frames_received", 0))
+            is_idle = int(statistics.diagnostics.get("in_flight", 0)) == 0
+            if is_idle and (received >= statistics.frames or received == received_before):
                 break
             received_before = received
         deadline_s = time.monotonic() + DELIVERY_LIMIT_S
-        published = int(seen.diagnostics.get("forecasts_published", 0))
-        while seen.forecasts < published and time.monotonic() < deadline_s:
+        published = int(statistics.diagnostics.get("forecasts_published", 0))
+        while statistics.forecasts < published and time.monotonic() < deadline_s:
             time.sleep(_POLL_S)
 
     def _tell_warnings(self, *nodes: NodeProcess) -> None:
@@ -272,15 +273,15 @@ class _Run:
             for text in dict.fromkeys(t for t in texts if "untrained" not in t):
                 warn(f"{node.name}: {text}")
 
-    def _summary(self, seen: Seen) -> dict[str, Any]:
-        return summarize(seen, self._frames_played, self._input.recorded)
+    def _summary(self, statistics: RunStatistics) -> dict[str, Any]:
+        return summarize(statistics, self._frames_played, self._input.recorded)
 
     def _write_results(self, client: DemoClient, exit_codes: dict[str, int]) -> dict[str, Any]:
-        seen = client.seen
+        statistics = client.statistics
         self._draw(client)
         self.pictures.flush(self._setting(client))
-        if not seen.forecasts or not self.pictures.has_any:
-            counts = self._summary(seen)
+        if not statistics.forecasts or not self.pictures.has_any:
+            counts = self._summary(statistics)
             why = ", ".join(f"{name}: {count}" for name, count in counts["dropped"].items())
             raise InputError(
                 f"{self._input.name}: {counts['frames_in']} frames gave no forecast "
@@ -288,7 +289,7 @@ class _Run:
                 "a second or more"
             )
         facts = {"kind": self._input.kind, "name": self._input.name, **self._input.facts}
-        numbers = {**self._summary(seen), "input": facts, "exit_codes": exit_codes}
+        numbers = {**self._summary(statistics), "input": facts, "exit_codes": exit_codes}
         numbers["seed"] = self._input.facts.get("seed")
         numbers["video"] = self.pictures.finish_video()
         with timed("looking at what came, drawing"):

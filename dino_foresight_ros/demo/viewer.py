@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from dino_foresight_ros.demo.domain import choose_domain, private_environment
+from dino_foresight_ros.demo.dds import choose_domain, frame_transport, private_environment
 from dino_foresight_ros.demo.processes import (
     LogLine,
     NodeFailedError,
@@ -22,7 +22,6 @@ from dino_foresight_ros.demo.processes import (
     ParameterValue,
     node_command,
 )
-from dino_foresight_ros.demo.transport import frame_transport
 
 START_LIMIT_S = 60.0
 _POLL_S = 0.1

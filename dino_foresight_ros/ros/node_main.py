@@ -210,7 +210,9 @@ def _report(error: BaseException) -> int:
 
 
 def _program() -> str:
-    return os.path.basename(sys.argv[0]) or "node"
+    folder, name = os.path.split(sys.argv[0])
+    # `python -m dino_foresight_ros.nodes.forecast.node` is forecast_node.
+    return f"{os.path.basename(folder)}_node" if name == "node.py" else name or "node"
 
 
 def _one_line(error: BaseException) -> str:

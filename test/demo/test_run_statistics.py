@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_foresight_ros.demo.metrics import (
+from dino_foresight_ros.demo.run_statistics import (
+    RunStatistics,
     account,
     latency_percentiles,
     machine_description,
@@ -16,7 +17,6 @@ from dino_foresight_ros.demo.metrics import (
     summarize,
     write_metrics,
 )
-from dino_foresight_ros.demo.seen import Seen
 
 COUNTS = st.integers(0, 10_000)
 
@@ -63,14 +63,14 @@ def test_rate_counts_the_gaps_between_events() -> None:
 
 
 def test_cameras_are_counted_each_for_itself_and_together() -> None:
-    seen = Seen(["left", "right"])
+    seen = RunStatistics(["left", "right"])
     for index in range(9):
-        seen.cameras["left"].saw_frame(index * 0.1, index)
+        seen.cameras["left"].add_frame(index * 0.1, index)
         if index > 3:
-            seen.cameras["right"].saw_frame(index * 0.1 + 0.05, index)
-    seen.cameras["left"].saw_forecast(1.0, 20.0)
-    seen.cameras["left"].saw_forecast(1.5, 30.0)
-    seen.cameras["right"].saw_forecast(2.0, 100.0)
+            seen.cameras["right"].add_frame(index * 0.1 + 0.05, index)
+    seen.cameras["left"].add_forecast(1.0, 20.0)
+    seen.cameras["left"].add_forecast(1.5, 30.0)
+    seen.cameras["right"].add_forecast(2.0, 100.0)
     seen.diagnostics = {
         "frames_received": "12", "forecasts_published": "3", "dropped.superseded": "9",
         "camera.left.frames_received": "8", "camera.left.forecasts_published": "2",
@@ -90,7 +90,7 @@ def test_cameras_are_counted_each_for_itself_and_together() -> None:
     # Interrupted: how many of each camera were played is not known.
     stopped = summarize(seen, 16, {"left": 10, "right": 10})["cameras"]
     assert [own["frames_in"] for own in stopped.values()] == [9, 5]
-    assert "cameras" not in summarize(Seen(), None)
+    assert "cameras" not in summarize(RunStatistics(), None)
 
 
 def test_written_numbers_are_strict_json(tmp_path: Path) -> None:

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from dino_foresight_ros.demo import domain
-from dino_foresight_ros.demo.domain import choose_domain, is_free, private_environment
-from dino_foresight_ros.demo.transport import frame_transport, segment_size
+from dino_foresight_ros.demo import dds
+from dino_foresight_ros.demo.dds import (
+    choose_domain,
+    frame_transport,
+    is_free,
+    private_environment,
+    segment_size,
+)
 from dino_foresight_ros.errors import ForesightError
 
 
@@ -28,7 +33,7 @@ def test_a_domain_in_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_when_every_domain_is_in_use_the_option_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(domain, "_DOMAINS", range(218, 220))
+    monkeypatch.setattr(dds, "_DOMAINS", range(218, 220))
     with ExitStack() as stack:
         for domain_id in (218, 219):
             occupy(stack, domain_id)
