@@ -90,8 +90,13 @@ class ComparedForecast:
     steps: tuple[ComparedStep, ...]
     latency_ms: float | None = None
 
+    def scenes(self) -> Iterator[Scene]:
+        """Everything that is known or predicted of any of its instants."""
+        yield self.seen
+        for step in self.steps:
+            yield from step.scenes()
+
     def class_ids(self) -> set[int]:
         """Ids that occur in any segmentation, predicted or not."""
-        scenes = [self.seen, *(scene for step in self.steps for scene in step.scenes())]
-        maps = [scene.segmentation for scene in scenes if scene.segmentation is not None]
+        maps = [one.segmentation for one in self.scenes() if one.segmentation is not None]
         return {int(i) for values in maps for i in np.unique(values)}

@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.render.views import spread
+from dino_foresight_ros.spread import spread
 
 from .data import ClipDataset
 from .distributed import Processes

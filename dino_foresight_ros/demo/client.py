@@ -21,8 +21,8 @@ from dino_foresight_ros.demo.moments import KEPT_WIDTH, MomentTracker
 from dino_foresight_ros.demo.run_statistics import CameraStatistics, RunStatistics
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
-from dino_foresight_ros.render.palette import ClassPalette
-from dino_foresight_ros.render.views import Moment, StepView
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
+from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.forecast_views import (
     read_features,
     read_palette,
@@ -33,6 +33,7 @@ from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.names import CameraTopics
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
 from dino_foresight_ros.ros.time import time_to_ns
+from dino_foresight_ros.scene import ComparedForecast, Scene
 
 _QUEUE_DEPTH = 20
 _STATUS_NAME = "forecast_node: forecast"
@@ -45,7 +46,7 @@ _GRID_SCALE = 8
 # True labels are kept at about the size of the pictures they are compared with.
 _TRUTH_WIDTH = 320
 
-OnMoment = Callable[[str, Moment], None]
+OnMoment = Callable[[str, ComparedForecast], None]
 
 
 class CameraWatch:
@@ -86,9 +87,9 @@ class CameraWatch:
             return []
         found: list[tuple[str, type]] = []
         if tuple(self.labels.names) == tuple(info.name for info in WORLD_CLASSES):
-            found.append(("segmentation", np.uint8))
+            found.append((SEGMENTATION, np.uint8))
         if self.labels.depth_is_metric:
-            found.append(("depth", np.float32))
+            found.append((DEPTH, np.float32))
         return found
 
     def _on_labels(self, message: Labels) -> None:
@@ -268,7 +269,7 @@ class DemoClient:
                 self.statistics.diagnostics_s = time.monotonic()
 
 
-def _size(view: StepView) -> tuple[int, int] | None:
+def _size(view: Scene) -> tuple[int, int] | None:
     for values in (view.segmentation, view.depth, view.normals):
         if values is not None:
             return values.shape[0], values.shape[1]

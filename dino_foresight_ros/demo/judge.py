@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dino_foresight_ros.render.palette import Picture
-from dino_foresight_ros.render.views import Moment, SceneMaps
+from dino_foresight_ros.outputs import IMAGES
+from dino_foresight_ros.scene import ComparedForecast, Scene
 
 if TYPE_CHECKING:
     from dino_foresight_ros.model import Bundle
     from dino_foresight_ros.runtime.decoder import Decoder
 
-_MAPS = ("segmentation", "depth", "normals")
+_MAPS = tuple(output.name for output in IMAGES if output.topics)
 
 
 class Judge:
@@ -50,25 +50,25 @@ class Judge:
         loaded = Bundle.load(bundle, device=where, dtype=resolve_dtype(dtype, where))
         return cls(loaded, Decoder(loaded))
 
-    def look(self, image: Picture) -> SceneMaps:
-        """Describe one frame, (H, W, 3) uint8 RGB."""
+    def describe(self, frame: Scene) -> Scene:
+        """A frame, whose `image` is known, with what the model says of it."""
         import torch
 
         from dino_foresight_ros.runtime.decoder import Wish
 
         bundle = self._bundle
         with torch.inference_mode():
-            pixels = bundle.encoder.preprocess(np.ascontiguousarray(image)[None])
+            pixels = bundle.encoder.preprocess(np.ascontiguousarray(frame.image)[None])
             z = bundle.pca.transform(bundle.encoder(pixels))
             (steps,), _ = self._decoder.decode(z[:, None], {}, [Wish([self._wanted], None)])
             features = z[0].float().cpu().numpy()
         maps: dict[str, Any] = {name: steps[0].get(name) for name in self._wanted}
-        return SceneMaps(features=features, **maps)
+        return replace(frame, features=features, **maps)
 
 
 def judge_moments(
-    judge: Judge, moments: Sequence[Moment], first: Sequence[int], limit_s: float
-) -> list[Moment]:
+    judge: Judge, moments: Sequence[ComparedForecast], first: Sequence[int], limit_s: float
+) -> list[ComparedForecast]:
     """Describe the newest known frame of each moment, and those that came.
 
     Args:
@@ -83,23 +83,24 @@ def judge_moments(
     deadline_s = time.monotonic() + limit_s
     judged = list(moments)
     # A frame that came in one moment may be the newest known one of another.
-    known: dict[int, SceneMaps] = {}
+    known: dict[int, Scene] = {}
 
-    def look(image: Picture) -> SceneMaps:
-        if id(image) not in known:
-            known[id(image)] = judge.look(image)
-        return known[id(image)]
+    def described(frame: Scene | None) -> Scene | None:
+        if frame is None or frame.image is None:
+            return frame
+        if id(frame.image) not in known:
+            known[id(frame.image)] = judge.describe(frame)
+        return known[id(frame.image)]
 
     rest = [place for place in range(len(moments)) if place not in set(first)]
     for place in [*first, *_far_apart(rest)]:
         if place not in first and time.monotonic() > deadline_s:
             break
-        moment = moments[place]
-        steps = tuple(
-            view if view.arrived is None else replace(view, oracle=look(view.arrived))
-            for view in moment.steps
+        forecast = moments[place]
+        steps = tuple(replace(step, arrived=described(step.arrived)) for step in forecast.steps)
+        judged[place] = replace(
+            forecast, seen=described(forecast.seen) or forecast.seen, steps=steps
         )
-        judged[place] = replace(moment, now=look(moment.image), steps=steps)
     return judged
 
 

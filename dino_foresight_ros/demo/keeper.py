@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from dino_foresight_ros.render.views import Moment
+from dino_foresight_ros.scene import ComparedForecast
 
 T = TypeVar("T")
-Round = Mapping[str, Moment]
+Round = Mapping[str, ComparedForecast]
 """Moments of several cameras that belong together, by camera."""
 
 
-def is_whole(moment: Moment) -> bool:
+def is_whole(moment: ComparedForecast) -> bool:
     """Whether a frame came at every predicted instant."""
-    return all(step.arrived is not None for step in moment.steps)
+    return all(s.arrived is not None and s.arrived.image is not None for s in moment.steps)
 
 
 class Keeper(Generic[T]):
@@ -61,9 +61,9 @@ class Rounds:
 
     def __init__(self, cameras: int) -> None:
         self._cameras = cameras
-        self._gathered: dict[str, Moment] = {}
+        self._gathered: dict[str, ComparedForecast] = {}
 
-    def add(self, camera: str, moment: Moment) -> Round | None:
+    def add(self, camera: str, moment: ComparedForecast) -> Round | None:
         """Take a moment; the round that it completes, or that it shows to be as complete as it
         will be, since a camera's next moment begins the next round."""
         done: Round | None = None

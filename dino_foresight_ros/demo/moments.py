@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.render.palette import Picture
-from dino_foresight_ros.render.views import Moment, SceneMaps, StepView
+from dino_foresight_ros.render.colors import Picture
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 # A tile of the sheet or the video is narrower than this, and so are small models' inputs.
 KEPT_WIDTH = 640
@@ -71,21 +71,22 @@ class _Recent(OrderedDict[Any, Value], Generic[Value]):
 class _Pending:
     """A forecast whose instants have not all come."""
 
-    moment: Moment
+    forecast: ComparedForecast
     tolerance_ns: int
     arrived: dict[int, tuple[int, SeenFrame]] = field(default_factory=dict)
 
     def see(self, frame: SeenFrame) -> None:
         """Keep the frame for each step whose instant it is nearest to so far."""
-        for view in self.moment.steps:
-            off_ns = abs(frame.stamp_ns - view.target_stamp_ns)
-            best = self.arrived.get(view.step)
+        for step in self.forecast.steps:
+            scene = step.predicted
+            off_ns = abs(frame.stamp_ns - scene.stamp_ns)
+            best = self.arrived.get(scene.step)
             if off_ns <= self.tolerance_ns and (best is None or off_ns < best[0]):
-                self.arrived[view.step] = (off_ns, frame)
+                self.arrived[scene.step] = (off_ns, frame)
 
     def is_over(self, stamp_ns: int) -> bool:
         """Whether frames from `stamp_ns` on are too late for every step."""
-        last = max(view.target_stamp_ns for view in self.moment.steps)
+        last = max(step.predicted.stamp_ns for step in self.forecast.steps)
         return stamp_ns > last + self.tolerance_ns
 
 
@@ -98,14 +99,14 @@ class MomentTracker:
 
     def __init__(
         self,
-        on_moment: Callable[[Moment], None],
+        on_moment: Callable[[ComparedForecast], None],
         spacing_s: float,
         kept_frames: int = _KEPT_FRAMES,
     ) -> None:
         self._on_moment = on_moment
         self._spacing_ns = round(spacing_s * 1e9)
         self._frames: deque[SeenFrame] = deque(maxlen=kept_frames)
-        self._truth: _Recent[SceneMaps] = _Recent(kept_frames)
+        self._truth: _Recent[Scene] = _Recent(kept_frames)
         self._features: _Recent[NDArray[Any]] = _Recent(kept_frames)
         self._pending: deque[_Pending] = deque()
         self._last_taken_ns: int | None = None
@@ -132,9 +133,10 @@ class MomentTracker:
         while self._pending and self._pending[0].is_over(stamp_ns):
             self._emit()
 
-    def add_truth(self, stamp_ns: int, **maps: NDArray[Any]) -> None:
-        """What was really there in the frame with this stamp, by names of `SceneMaps`."""
-        self._truth.put(stamp_ns, replace(self._truth.get(stamp_ns, SceneMaps()), **maps))
+    def add_truth(self, stamp_ns: int, **maps: Any) -> None:
+        """What was really there in the frame with this stamp, by names of `Scene`."""
+        known = self._truth.get(stamp_ns, Scene(stamp_ns, depth_is_metric=True))
+        self._truth.put(stamp_ns, replace(known, **maps))
 
     def add_features(self, stamp_ns: int, step: int, features: NDArray[Any]) -> None:
         """Predicted (h, w, C) features of a step of the forecast from the frame with this stamp."""
@@ -151,7 +153,7 @@ class MomentTracker:
     def add_forecast(
         self,
         stamp_ns: int,
-        steps: Sequence[StepView],
+        steps: Sequence[Scene],
         frame_interval_s: float,
         latency_ms: float | None,
     ) -> None:
@@ -161,8 +163,9 @@ class MomentTracker:
         if image is None or not steps:
             return
         self._last_taken_ns = stamp_ns
-        moment = Moment(image, stamp_ns, tuple(steps), latency_ms)
-        pending = _Pending(moment, round(frame_interval_s * _TOLERANCE * 1e9))
+        newest = Scene(stamp_ns, image=image)
+        forecast = ComparedForecast(newest, tuple(map(ComparedStep, steps)), latency_ms)
+        pending = _Pending(forecast, round(frame_interval_s * _TOLERANCE * 1e9))
         for seen in self._frames:
             pending.see(seen)
         self._pending.append(pending)
@@ -176,17 +179,22 @@ class MomentTracker:
 
     def _emit(self) -> None:
         pending = self._pending.popleft()
-        moment = pending.moment
-        steps = tuple(self._finished(moment, view, pending.arrived) for view in moment.steps)
-        self._on_moment(replace(moment, steps=steps))
+        forecast = pending.forecast
+        steps = tuple(self._finished(forecast, s, pending.arrived) for s in forecast.steps)
+        self._on_moment(replace(forecast, steps=steps))
 
     def _finished(
-        self, moment: Moment, view: StepView, arrived: dict[int, tuple[int, SeenFrame]]
-    ) -> StepView:
+        self,
+        forecast: ComparedForecast,
+        step: ComparedStep,
+        arrived: dict[int, tuple[int, SeenFrame]],
+    ) -> ComparedStep:
         """A step with everything that came about it."""
-        features = self._features.get((moment.stamp_ns, view.step))
-        view = replace(view, features=features)
-        if view.step not in arrived:
-            return view
-        frame = arrived[view.step][1]
-        return replace(view, arrived=frame.picture(), truth=self._truth.get(frame.stamp_ns))
+        scene = step.predicted
+        features = self._features.get((forecast.seen.stamp_ns, scene.step))
+        step = replace(step, predicted=replace(scene, features=features))
+        if scene.step not in arrived:
+            return step
+        frame = arrived[scene.step][1]
+        came = Scene(frame.stamp_ns, image=frame.picture())
+        return replace(step, arrived=came, truth=self._truth.get(frame.stamp_ns))

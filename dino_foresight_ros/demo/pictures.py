@@ -12,14 +12,14 @@ from dino_foresight_ros.demo.video import TimedVideo
 from dino_foresight_ros.render import (
     ClassPalette,
     DepthScale,
-    Look,
-    Moment,
     Mosaic,
+    Style,
+    SurroundMosaic,
     columns_of,
     contact_sheet,
 )
 from dino_foresight_ros.render.png import write_png
-from dino_foresight_ros.render.surround import SurroundMosaic
+from dino_foresight_ros.scene import ComparedForecast
 
 VIDEO_RATE_HZ = 10.0
 SHEET_MOMENTS = 3
@@ -42,7 +42,7 @@ class Setting(NamedTuple):
     origin_ns: int
     trained: bool
 
-    def look(self, moments: Sequence[Moment], fixed_scale: bool) -> Look:
+    def style(self, moments: Sequence[ComparedForecast], fixed_scale: bool) -> Style:
         """Colours for pictures of these moments; a stream has a fixed scale of depth."""
         scenes = [scene for moment in moments for scene in moment.scenes()]
         depths = [scene.depth for scene in scenes if scene.depth is not None]
@@ -55,7 +55,7 @@ class Setting(NamedTuple):
                 else DepthScale.spanning(depths, is_metric)
             )
         has_normals = any(scene.normals is not None for scene in scenes)
-        return Look(self.palette, scale, self.origin_ns, self.trained, has_normals=has_normals)
+        return Style(self.palette, scale, self.origin_ns, self.trained, has_normals=has_normals)
 
     @property
     def model(self) -> Model:
@@ -83,13 +83,13 @@ class Pictures:
         self._video: TimedVideo | None = None
         self._mosaic: Mosaic | SurroundMosaic | None = None
 
-    def add(self, camera: str, moment: Moment, setting: Setting) -> None:
+    def add(self, camera: str, moment: ComparedForecast, setting: Setting) -> None:
         """Show a moment in the video; the first one fixes its layout."""
         self._keepers[camera].add(moment)
         if len(self._cameras) == 1:
             mosaic, video = self._opened([moment], setting)
             assert isinstance(mosaic, Mosaic)
-            video.show(mosaic.draw(moment), moment.stamp_ns)
+            video.show(mosaic.draw(moment), moment.seen.stamp_ns)
             return
         self._show_round(self._rounds.add(camera, moment), setting)
 
@@ -103,18 +103,20 @@ class Pictures:
         self._round_keeper.add(together)
         mosaic, video = self._opened(list(together.values()), setting)
         assert isinstance(mosaic, SurroundMosaic)
-        video.show(mosaic.draw(together), min(moment.stamp_ns for moment in together.values()))
+        video.show(mosaic.draw(together), min(moment.seen.stamp_ns for moment in together.values()))
 
     def _opened(
-        self, moments: Sequence[Moment], setting: Setting
+        self, moments: Sequence[ComparedForecast], setting: Setting
     ) -> tuple[Mosaic | SurroundMosaic, TimedVideo]:
         if self._mosaic is None or self._video is None:
-            height, width = moments[0].image.shape[:2]
-            look, steps = setting.look(moments, fixed_scale=True), columns_of(moments)
+            image = moments[0].seen.image
+            assert image is not None
+            height, width = image.shape[:2]
+            style, steps = setting.style(moments, fixed_scale=True), columns_of(moments)
             self._mosaic = (
-                Mosaic(look, steps, width / height)
+                Mosaic(style, steps, width / height)
                 if len(self._cameras) == 1
-                else SurroundMosaic(look, self._cameras, steps[-1], width / height)
+                else SurroundMosaic(style, self._cameras, steps[-1], width / height)
             )
             self._video = TimedVideo(self._video_path, VIDEO_RATE_HZ, self._mosaic.size)
         return self._mosaic, self._video
@@ -145,7 +147,7 @@ class Pictures:
         if self._video is not None:
             self._video.close()
 
-    def kept(self, camera: str) -> tuple[list[Moment], list[int]]:
+    def kept(self, camera: str) -> tuple[list[ComparedForecast], list[int]]:
         """Moments of a camera that are worth judging, and the places of those for its sheet."""
         keeper = self._keepers[camera]
         return keeper.kept(), keeper.choose(SHEET_MOMENTS)
@@ -160,7 +162,7 @@ class Pictures:
 
 def write_sheet(
     path: Path,
-    moments: Sequence[Moment],
+    moments: Sequence[ComparedForecast],
     setting: Setting,
     numbers: Mapping[str, Any],
     camera: str = "",
@@ -176,8 +178,8 @@ def write_sheet(
     """
     title = f"Forecasts of {numbers['input']['name']}" + (f", {camera}" if camera else "")
     numbers_of = [tables(moment, setting.model) for moment in moments]
-    look = setting.look(moments, fixed_scale=False)
-    write_png(path, contact_sheet(moments, look, title, facts(numbers), tables=numbers_of))
+    style = setting.style(moments, fixed_scale=False)
+    write_png(path, contact_sheet(moments, style, title, facts(numbers), tables=numbers_of))
 
 
 def facts(numbers: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from dino_foresight_ros.demo.skill import SkillScorer
 from dino_foresight_ros.demo.skill_chart import write_skill_chart
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.progress import warn
-from dino_foresight_ros.render.views import Moment
+from dino_foresight_ros.scene import ComparedForecast
 
 # Of all cameras together, besides the moments on the sheets.
 _JUDGE_LIMIT_S = 60.0
@@ -76,8 +76,8 @@ def _load_judge(bundle: str, device: str, dtype: str) -> Judge | None:
 
 
 def _judged(
-    judge: Judge | None, moments: Sequence[Moment], chosen: Sequence[int], limit_s: float
-) -> list[Moment]:
+    judge: Judge | None, moments: Sequence[ComparedForecast], chosen: Sequence[int], limit_s: float
+) -> list[ComparedForecast]:
     """The moments, judged if that can be done: what was forecast is worth showing without."""
     if judge is None:
         return list(moments)

@@ -24,7 +24,7 @@ from dino_foresight_ros.demo.results import write_pictures
 from dino_foresight_ros.demo.run_statistics import RunStatistics, summarize, write_metrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.progress import Progress, timed, warn
-from dino_foresight_ros.render.views import Moment
+from dino_foresight_ros.scene import ComparedForecast
 
 if TYPE_CHECKING:
     from dino_foresight_ros.demo.client import DemoClient
@@ -132,7 +132,7 @@ class _Run:
         self._input = demo_input
         self._folder = folder
         self._frames_played: int | None = None
-        self._moments: queue.Queue[tuple[str, Moment]] = queue.Queue(_WAITING_MOMENTS)
+        self._moments: queue.Queue[tuple[str, ComparedForecast]] = queue.Queue(_WAITING_MOMENTS)
         cameras = [topics.camera for topics in demo_input.topics]
         self.pictures = Pictures(folder.partial(VIDEO), cameras)
 
@@ -168,7 +168,7 @@ class _Run:
                 warn(f"{name} ended with exit code {code} (log: {self._folder.log_dir})")
         return self._write_results(client, exit_codes)
 
-    def _on_moment(self, camera: str, moment: Moment) -> None:
+    def _on_moment(self, camera: str, moment: ComparedForecast) -> None:
         # Full only when drawing cannot keep up; the video shows the moment before for longer.
         with suppress(queue.Full):
             self._moments.put_nowait((camera, moment))

@@ -20,8 +20,8 @@ from dino_foresight_ros.compare.measures import (
     feature_error,
     skill_of,
 )
-from dino_foresight_ros.render.comparison import Table
-from dino_foresight_ros.render.views import Moment, SceneMaps
+from dino_foresight_ros.render.contact_sheet import Table
+from dino_foresight_ros.scene import ComparedForecast, Scene
 
 FEATURES = "feature_error"
 CLASSES = "segmentation_agreement"
@@ -77,7 +77,7 @@ class Model:
     depth_is_metric: bool = False
 
 
-def measure(scene: SceneMaps, oracle: SceneMaps | None, model: Model) -> dict[str, float]:
+def measure(scene: Scene, oracle: Scene | None, model: Model) -> dict[str, float]:
     """Compare a prediction with what the model says of the frame that came; name -> number."""
     if oracle is None:
         return {}
@@ -90,7 +90,7 @@ def measure(scene: SceneMaps, oracle: SceneMaps | None, model: Model) -> dict[st
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def true_depth(scene: SceneMaps, truth: SceneMaps | None, model: Model) -> float:
+def true_depth(scene: Scene, truth: Scene | None, model: Model) -> float:
     """Relative error against true depth; NaN where either is not known in metres."""
     if truth is None or truth.depth is None or scene.depth is None or not model.depth_is_metric:
         return math.nan
@@ -115,28 +115,28 @@ class SkillScorer:
         self._steps: dict[int, _Step] = {}
         self.moments = 0
 
-    def add(self, moment: Moment) -> None:
+    def add(self, moment: ComparedForecast) -> None:
         """Score a judged moment; one that was not judged counts for nothing."""
-        if moment.now is None:
+        newest = moment.seen
+        if newest.features is None:
             return
         scored = False
-        for view in moment.steps:
-            if view.oracle is None:
+        for compared in moment.steps:
+            predicted, arrived = compared.predicted, compared.arrived
+            if arrived is None or arrived.features is None:
                 continue
-            step = self._steps.setdefault(view.step, _Step(view.horizon_s))
+            step = self._steps.setdefault(predicted.step, _Step(predicted.horizon_s))
             # Only where both are known: the same moments for each, or they do not compare.
-            pair = [measure(scene, view.oracle, self._model) for scene in (view, moment.now)]
+            pair = [measure(scene, arrived, self._model) for scene in (predicted, newest)]
             for name in pair[0].keys() & pair[1].keys():
                 step.values[name, FORECAST].append(pair[0][name])
                 step.values[name, COPY_LAST].append(pair[1][name])
-            scenes = {FORECAST: view, COPY_LAST: moment.now, ORACLE: view.oracle}
-            self._add_true(step, scenes, view.truth)
+            scenes = {FORECAST: predicted, COPY_LAST: newest, ORACLE: arrived}
+            self._add_true(step, scenes, compared.truth)
             scored = True
         self.moments += scored
 
-    def _add_true(
-        self, step: _Step, scenes: Mapping[str, SceneMaps], truth: SceneMaps | None
-    ) -> None:
+    def _add_true(self, step: _Step, scenes: Mapping[str, Scene], truth: Scene | None) -> None:
         depths = {name: true_depth(scene, truth, self._model) for name, scene in scenes.items()}
         if all(map(math.isfinite, depths.values())):
             for name, error in depths.items():
@@ -189,21 +189,21 @@ def _skill(errors: Mapping[str, Any]) -> list[float | None]:
     return [None if a is None or not b else round(skill_of(a, b), 6) for a, b in pairs]
 
 
-def tables(moment: Moment, model: Model) -> dict[int, Table]:
+def tables(moment: ComparedForecast, model: Model) -> dict[int, Table]:
     """Step -> a small table of one moment's numbers, for its sheet."""
-    if moment.now is None:
+    if moment.seen.features is None:
         return {}
     found: dict[int, Table] = {}
-    for view in moment.steps:
-        ours = measure(view, view.oracle, model)
-        copied = measure(moment.now, view.oracle, model)
+    for step in moment.steps:
+        ours = measure(step.predicted, step.arrived, model)
+        copied = measure(moment.seen, step.arrived, model)
         rows = [
             (title, style(ours[name]), style(copied[name]))
             for name, title, style in _TABLE
             if name in ours and name in copied
         ]
         if rows:
-            found[view.step] = [("", "forecast", "copy-last"), *rows]
+            found[step.predicted.step] = [("", "forecast", "copy-last"), *rows]
     return found
 
 
@@ -219,7 +219,7 @@ _TABLE: Sequence[tuple[str, str, Any]] = (
 )
 
 
-def score(moments: Iterable[Moment], model: Model) -> SkillScorer:
+def score(moments: Iterable[ComparedForecast], model: Model) -> SkillScorer:
     """Score some moments."""
     scorer = SkillScorer(model)
     for moment in moments:

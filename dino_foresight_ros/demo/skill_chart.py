@@ -20,7 +20,7 @@ from dino_foresight_ros.demo.skill import (
     TRUE_CLASSES,
     TRUE_DEPTH,
 )
-from dino_foresight_ros.render import theme
+from dino_foresight_ros.render import style
 from dino_foresight_ros.render.chart import COLORS, chart_file, hex_color, say_empty
 
 _ROW_HEIGHT = 400
@@ -119,7 +119,7 @@ def _annotate(
             color=COLORS[FORECAST], ha="center", va="center",
         )  # fmt: skip
         note.set_path_effects(
-            [patheffects.withStroke(linewidth=3, foreground=hex_color(theme.PANEL))]
+            [patheffects.withStroke(linewidth=3, foreground=hex_color(style.PANEL))]
         )
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.render.palette import Picture
+from dino_foresight_ros.render.colors import Picture
 
 # Longest stretch of time without a forecast that the video shows as a standing picture.
 _MAX_STILL_S = 2.0

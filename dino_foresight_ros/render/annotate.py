@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.render.banner import with_untrained_banner
-from dino_foresight_ros.render.palette import ClassPalette, Color, Picture, overlay
+from dino_foresight_ros.render.colors import ClassPalette, Color, Picture, overlay
 from dino_foresight_ros.render.panels import legend_entries, legend_panel
-from dino_foresight_ros.render.text import draw_tag
+from dino_foresight_ros.render.text import draw_tag, with_untrained_banner
 
 _LEGEND_SHARE = 0.19
 _LEGEND_COVER = 0.72

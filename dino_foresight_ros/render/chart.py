@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.render import theme
-from dino_foresight_ros.render.palette import Color
+from dino_foresight_ros.render import style
+from dino_foresight_ros.render.colors import Color
 
 DPI = 100
 COLORS = {
@@ -36,10 +36,10 @@ def hex_color(color: Color) -> str:
     return "#" + "".join(f"{value:02x}" for value in color)
 
 
-_TEXT, _DIM, _PANEL = map(hex_color, (theme.TEXT, theme.DIM, theme.PANEL))
+_TEXT, _DIM, _PANEL = map(hex_color, (style.TEXT, style.DIM, style.PANEL))
 _STYLE: dict[Any, Any] = {
-    "figure.facecolor": hex_color(theme.BACKGROUND),
-    "savefig.facecolor": hex_color(theme.BACKGROUND),
+    "figure.facecolor": hex_color(style.BACKGROUND),
+    "savefig.facecolor": hex_color(style.BACKGROUND),
     "axes.facecolor": _PANEL,
     "axes.edgecolor": _DIM,
     "axes.labelcolor": _DIM,
@@ -124,17 +124,17 @@ def chart_file(
 
 def _warn(figure: Figure, y: float, height: float) -> None:
     """The warning across the whole width."""
-    color = hex_color(theme.WARNING)
+    color = hex_color(style.WARNING)
     band = Rectangle((0, y), 1, height, transform=figure.transFigure, facecolor=color, linewidth=0)
     band.set_in_layout(False)
     figure.add_artist(band)
     figure.text(
         0.5,
         y + height / 2,
-        theme.UNTRAINED_TEXTS[0],
+        style.UNTRAINED_TEXTS[0],
         fontsize=_BANNER_PT,
         fontweight="bold",
-        color=hex_color(theme.ON_WARNING),
+        color=hex_color(style.ON_WARNING),
         ha="center",
         va="center",
     )

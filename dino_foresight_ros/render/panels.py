@@ -1,4 +1,4 @@
-"""Keys to the colours: the legend of classes, the scale of depth, a sphere of normals."""
+"""Panels beside the tiles: keys to the colours of classes, depth and normals, and small tables."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from dino_foresight_ros.render import theme
-from dino_foresight_ros.render.depth import DepthScale
-from dino_foresight_ros.render.normals import colorize_normals
-from dino_foresight_ros.render.palette import UNLABELLED_COLOR, ClassPalette, Color, Picture
+from dino_foresight_ros.render import style
+from dino_foresight_ros.render.colors import (
+    UNLABELLED_COLOR,
+    ClassPalette,
+    Color,
+    DepthScale,
+    Picture,
+    colorize_normals,
+)
 from dino_foresight_ros.render.text import draw_text, shortened, text_size
 
 _LARGEST_TEXT, _SMALLEST_TEXT = 17, 9
@@ -19,10 +24,10 @@ _LARGEST_TEXT, _SMALLEST_TEXT = 17, 9
 def empty_panel(height: int, width: int, text: str = "") -> Picture:
     """(height, width, 3) uint8: a plain panel, a dim line of text in its middle."""
     panel = np.empty((height, width, 3), np.uint8)
-    panel[:] = theme.PANEL
+    panel[:] = style.PANEL
     if text:
         size = max(10, height // 14)
-        draw_text(panel, (width // 2, height // 2), text, size, theme.DIM, anchor="mm")
+        draw_text(panel, (width // 2, height // 2), text, size, style.DIM, anchor="mm")
     return panel
 
 
@@ -57,7 +62,7 @@ def legend_panel(entries: tuple[tuple[str, Color], ...], height: int, width: int
     rows = max(1, (height - 2 * pad) // pitch)
     shown = list(entries[: rows * columns])
     if len(shown) < len(entries):
-        shown[-1] = (f"and {len(entries) - len(shown) + 1} more", theme.PANEL)
+        shown[-1] = (f"and {len(entries) - len(shown) + 1} more", style.PANEL)
     rows = min(rows, -(-len(shown) // columns)) if shown else 1
     top = (height - rows * pitch) // 2
     column_width = (width - 2 * pad) // columns
@@ -67,7 +72,7 @@ def legend_panel(entries: tuple[tuple[str, Color], ...], height: int, width: int
         panel[y + (pitch - size) // 2 : y + (pitch + size) // 2, x : x + size] = color
         room = column_width - size - round(size * 0.9)
         text_at = (x + size + round(size * 0.45), y + pitch // 2)
-        draw_text(panel, text_at, shortened(name, room, size), size, theme.TEXT, anchor="lm")
+        draw_text(panel, text_at, shortened(name, room, size), size, style.TEXT, anchor="lm")
     panel.setflags(write=False)
     return panel
 
@@ -95,7 +100,7 @@ def scale_panel(scale: DepthScale, height: int, width: int) -> Picture:
     bar_width = width - 2 * pad
     top = height // 2 - bar_height
     title = "depth in metres" if scale.is_metric else "relative inverse depth"
-    draw_text(panel, (pad, top - round(size * 0.5)), title, size, theme.TEXT, anchor="lb")
+    draw_text(panel, (pad, top - round(size * 0.5)), title, size, style.TEXT, anchor="lb")
     panel[top : top + bar_height, pad : pad + bar_width] = scale.bar(bar_height, bar_width)
     taken = -1
     for tick in scale.ticks():
@@ -105,12 +110,12 @@ def scale_panel(scale: DepthScale, height: int, width: int) -> Picture:
         left = min(max(x - text_size(text, size)[0] // 2, 2), width - text_size(text, size)[0] - 2)
         if left <= taken:
             continue
-        panel[top + bar_height : top + bar_height + max(3, size // 3), x] = theme.DIM
+        panel[top + bar_height : top + bar_height + max(3, size // 3), x] = style.DIM
         at = (left, top + bar_height + round(size * 0.5))
-        _, _, taken, bottom = draw_text(panel, at, text, size, theme.TEXT)
+        _, _, taken, bottom = draw_text(panel, at, text, size, style.TEXT)
         taken += size // 2
     note_at = (pad, bottom + round(size * 0.5))
-    draw_text(panel, note_at, "near is bright, unknown is black", round(size * 0.85), theme.DIM)
+    draw_text(panel, note_at, "near is bright, unknown is black", round(size * 0.85), style.DIM)
     panel.setflags(write=False)
     return panel
 
@@ -132,7 +137,7 @@ def normals_panel(height: int, width: int) -> Picture:
     size = min(_LARGEST_TEXT, max(9, width // 24))
     at = (center + radius + size, height // 2)
     room = width - at[0] - 2
-    lines = [("surface normals", theme.TEXT), ("as on this ball", theme.DIM)]
+    lines = [("surface normals", style.TEXT), ("as on this ball", style.DIM)]
     for place, (text, color) in enumerate(lines):
         draw_text(
             panel, (at[0], at[1] + (place * 2 - 1) * size * 3 // 4), shortened(text, room, size),
@@ -159,10 +164,10 @@ def table_panel(rows: tuple[tuple[str, ...], ...], height: int, width: int) -> P
     for place, row in enumerate(rows):
         right = width - pad
         for column in range(len(row) - 1, 0, -1):
-            color = theme.DIM if place == 0 else theme.TEXT
+            color = style.DIM if place == 0 else style.TEXT
             draw_text(panel, (right, y), row[column], size, color, anchor="rm")
             right -= wide[column] + size
-        draw_text(panel, (pad, y), row[0], size, theme.DIM, anchor="lm")
+        draw_text(panel, (pad, y), row[0], size, style.DIM, anchor="lm")
         y += pitch
     return panel
 

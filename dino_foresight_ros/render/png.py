@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.render.palette import Picture
+from dino_foresight_ros.render.colors import Picture
 
 
 def write_png(path: Path, picture: Picture) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from dino_foresight_ros.render import theme
-from dino_foresight_ros.render.banner import untrained_banner
-from dino_foresight_ros.render.palette import Picture
+from dino_foresight_ros.outputs import NORMALS
+from dino_foresight_ros.render.colors import Picture
+from dino_foresight_ros.render.contact_sheet import key_strip
+from dino_foresight_ros.render.grid import background
 from dino_foresight_ros.render.panels import empty_panel
-from dino_foresight_ros.render.sheet import key_strip, space
-from dino_foresight_ros.render.text import draw_text, text_size
-from dino_foresight_ros.render.tiles import CAMERA, NORMALS, fit, map_tile, mark, row_names
-from dino_foresight_ros.render.views import Look, Moment, StepView
+from dino_foresight_ros.render.style import DIM, Style
+from dino_foresight_ros.render.text import draw_text, text_size, untrained_banner
+from dino_foresight_ros.render.tiles import CAMERA, fit, map_tile, marked, picture_of, row_names
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep
 
 SURROUND_WIDTH = 1920
 _TILES_ACROSS = 2
@@ -53,7 +52,7 @@ def _grid(names: Sequence[str]) -> list[list[str | None]]:
 
 
 class SurroundMosaic:
-    """Draws moments of several cameras of one run, all pictures of the same size.
+    """Draws forecasts of several cameras of one run, all pictures of the same size.
 
     Each camera has a cell: now and what then came above, classes and depth forecast for that
     instant beneath.
@@ -61,7 +60,7 @@ class SurroundMosaic:
 
     def __init__(
         self,
-        look: Look,
+        style: Style,
         cameras: Sequence[str],
         step: int,
         aspect: float,
@@ -70,13 +69,13 @@ class SurroundMosaic:
         """Fix the layout.
 
         Args:
-            look: colours shared by all pictures.
+            style: shared by all pictures.
             cameras: names.
             step: the step that is shown.
             aspect: width / height of the cameras' pictures.
             width: of a picture in pixels, even.
         """
-        self._look, self._step = look, step
+        self._style, self._step = style, step
         self._places = arrange(cameras)
         self._margin, self._gap = round(width * 0.012), 2
         across = len(self._places[0])
@@ -86,12 +85,12 @@ class SurroundMosaic:
         tile = (cell - self._gap) // _TILES_ACROSS
         self._tile = (round(tile / aspect), tile)
         self._heading = round(width * 0.0175)
-        self._maps = [n for n in row_names(look) if n not in (CAMERA, NORMALS)]
+        self._maps = [n for n in row_names(style) if n not in (CAMERA, NORMALS)]
         rows = 1 + -(-len(self._maps) // _TILES_ACROSS)
         self._cell = (self._heading + rows * (self._tile[0] + self._gap), cell)
-        self._banner = 0 if look.trained else round(width * 0.022)
-        every = range(len(look.palette.names)) if look.palette is not None else ()
-        self._keys = key_strip(Look(look.palette, look.scale), list(every), inner)
+        self._banner = 0 if style.trained else round(width * 0.022)
+        every = range(len(style.palette.names)) if style.palette is not None else ()
+        self._keys = key_strip(Style(style.palette, style.depth_scale), list(every), inner)
         keys = 0 if self._keys is None else len(self._keys) + self._margin
         cells = len(self._places) * (self._cell[0] + self._cell_gap)
         height = self._banner + self._margin // 2 + cells + keys
@@ -99,9 +98,9 @@ class SurroundMosaic:
         self.size = (height + height % 2, width + width % 2)
         """(height, width) of a picture."""
 
-    def draw(self, moments: Mapping[str, Moment]) -> Picture:
-        """(H, W, 3) uint8 of `size`; cameras without a moment keep an empty place."""
-        picture = space(self.size[1], self.size[0])
+    def draw(self, forecasts: Mapping[str, ComparedForecast]) -> Picture:
+        """(H, W, 3) uint8 of `size`; cameras without a forecast keep an empty place."""
+        picture = background(*self.size)
         if self._banner:
             picture[: self._banner] = untrained_banner(self.size[1], self._banner)
         for row, names in enumerate(self._places):
@@ -110,7 +109,7 @@ class SurroundMosaic:
                     continue
                 y = self._banner + self._margin // 2 + row * (self._cell[0] + self._cell_gap)
                 x = self._margin + column * (self._cell[1] + self._cell_gap)
-                cell = self._draw_cell(name, moments.get(name))
+                cell = self._draw_cell(name, forecasts.get(name))
                 picture[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
         if self._keys is not None:
             top = self.size[0] - self._margin // 2 - len(self._keys)
@@ -118,40 +117,43 @@ class SurroundMosaic:
             picture[top : top + len(self._keys), left : left + self._keys.shape[1]] = self._keys
         return picture
 
-    def _draw_cell(self, name: str, moment: Moment | None) -> Picture:
-        cell = space(self._cell[1], self._cell[0])
+    def _draw_cell(self, name: str, forecast: ComparedForecast | None) -> Picture:
+        cell = background(*self._cell)
         size = max(11, round(self._heading * 0.52))
         small, baseline = max(9, round(size * 0.85)), round(self._heading * 0.7)
         end = draw_text(cell, (0, baseline), name, size, anchor="ls", bold=True)[2]
-        view: StepView | None = None
-        if moment is not None:
-            view = next((v for v in moment.steps if v.step == self._step), None)
-            stamp = self._look.time_text(moment.stamp_ns)
-            if moment.latency_ms is not None:
-                stamp = f"latency {moment.latency_ms:.0f} ms   {stamp}"
+        if forecast is not None:
+            stamp = self._style.time_text(forecast.seen.stamp_ns)
+            if forecast.latency_ms is not None:
+                stamp = f"latency {forecast.latency_ms:.0f} ms   {stamp}"
             left = self._cell[1] - text_size(stamp, small)[0] - 2
             if left > end + size:
-                draw_text(cell, (left, baseline), stamp, small, theme.DIM, anchor="ls")
-        for place, tile in enumerate(self._tiles(moment, view)):
+                draw_text(cell, (left, baseline), stamp, small, DIM, anchor="ls")
+        for place, tile in enumerate(self._tiles(forecast)):
             row, column = divmod(place, _TILES_ACROSS)
             y = self._heading + row * (self._tile[0] + self._gap)
             x = column * (self._tile[1] + self._gap)
             cell[y : y + self._tile[0], x : x + self._tile[1]] = tile
         return cell
 
-    def _tiles(self, moment: Moment | None, view: StepView | None) -> list[Picture]:
-        if moment is None or view is None:
+    def _tiles(self, forecast: ComparedForecast | None) -> list[Picture]:
+        step = None if forecast is None else self._step_of(forecast)
+        if forecast is None or step is None or forecast.seen.image is None:
             return [empty_panel(*self._tile, "no forecast")] * (2 + len(self._maps))
-        now = fit(moment.image, self._tile)
-        ahead = f"{view.horizon_s * 1000.0:.0f} ms"
-        if view.arrived is None:
-            came = empty_panel(*self._tile, f"frame {ahead} later: not seen")
-            beneath = now
+        now = beneath = fit(forecast.seen.image, self._tile)
+        ahead = f"{step.predicted.horizon_s * 1000.0:.0f} ms"
+        came = picture_of(step.arrived)
+        if came is None:
+            arrived = empty_panel(*self._tile, f"frame {ahead} later: not seen")
         else:
-            beneath = fit(view.arrived, self._tile)
-            came = mark(beneath.copy(), f"{ahead} later")
-        tiles = [mark(now.copy(), "now"), came]
+            beneath = fit(came, self._tile)
+            arrived = marked(beneath, f"{ahead} later")
+        tiles = [marked(now, "now"), arrived]
         for name in self._maps:
-            tile = np.ascontiguousarray(map_tile(name, view, beneath, self._look))
-            tiles.append(mark(tile, f"forecast of {name} in {ahead}"))
+            tile = map_tile(name, step.predicted, beneath, self._style)
+            tiles.append(marked(tile, f"forecast of {name} in {ahead}"))
         return tiles
+
+    def _step_of(self, forecast: ComparedForecast) -> ComparedStep | None:
+        """The step that is shown."""
+        return next((s for s in forecast.steps if s.predicted.step == self._step), None)

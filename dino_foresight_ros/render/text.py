@@ -1,4 +1,4 @@
-"""Anti-aliased text on pictures, readable at any size.
+"""Anti-aliased text on pictures, readable at any size, and the banner of untrained weights.
 
 The font is the one that Pillow carries. Masks are cached, because a video writes the same words
 on every frame.
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from dino_foresight_ros.render.palette import Color, Picture
+from dino_foresight_ros.render import style
+from dino_foresight_ros.render.colors import Color, Picture
 
 Mask = NDArray[np.uint8]
 
@@ -155,3 +156,25 @@ def shortened(text: str, width: int, size: int) -> str:
         fits = text_size(text[:end].rstrip() + "...", size)[0] <= width
         shortest, longest = (end, longest) if fits else (shortest, end)
     return text[:shortest].rstrip() + "..."
+
+
+def untrained_banner(width: int, height: int) -> Picture:
+    """(height, width, 3) uint8: the warning across the whole width."""
+    band = np.empty((height, width, 3), np.uint8)
+    band[:] = style.WARNING
+    room, largest = int(width * 0.94), max(8, round(height * 0.6))
+    # On a picture too narrow for the sentence, its most important words.
+    texts = [text for text in style.UNTRAINED_TEXTS if text_size(text, 8, bold=True)[0] <= room]
+    text = texts[0] if texts else style.UNTRAINED_TEXTS[-1]
+    size = fitting_size(text, room, largest, bold=True)
+    center = (width // 2, height // 2)
+    draw_text(band, center, text, size, style.ON_WARNING, anchor="mm", bold=True)
+    return band
+
+
+def with_untrained_banner(image: Picture) -> Picture:
+    """A copy of a picture of the same size, the warning written across its top."""
+    result = image.copy()
+    height = min(max(16, image.shape[1] // 24), image.shape[0])
+    result[:height] = untrained_banner(image.shape[1], height)
+    return result

@@ -1,30 +1,81 @@
-"""Single tiles of sheets and mosaics: a scene's maps as pictures of one size."""
+"""Single tiles of sheets and mosaics: pictures and maps of a scene, all of one size."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 
-from dino_foresight_ros.render import theme
-from dino_foresight_ros.render.normals import colorize_normals
-from dino_foresight_ros.render.palette import Picture, overlay
-from dino_foresight_ros.render.panels import empty_panel
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.render.colors import Picture, colorize_normals, overlay
+from dino_foresight_ros.render.panels import (
+    empty_panel,
+    legend_entries,
+    legend_panel,
+    normals_panel,
+    scale_panel,
+)
+from dino_foresight_ros.render.style import TEXT, UNTRAINED_TAG, WARNING, Style
 from dino_foresight_ros.render.text import draw_tag
-from dino_foresight_ros.render.views import Look, SceneMaps
+from dino_foresight_ros.scene import Scene
 
-CAMERA, SEGMENTATION, DEPTH, NORMALS = "camera", "segmentation", "depth", "normals"
+CAMERA = "camera"
 
 
-def row_names(look: Look) -> list[str]:
-    """The rows that a look has: the camera always, the others where there is a head."""
-    names = [CAMERA]
-    if look.palette is not None:
-        names.append(SEGMENTATION)
-    if look.scale is not None:
-        names.append(DEPTH)
-    if look.has_normals:
-        names.append(NORMALS)
-    return names
+def row_names(style: Style) -> list[str]:
+    """The rows that there are: the camera's, then one for each output that can be drawn."""
+    there = {
+        SEGMENTATION: style.palette is not None,
+        DEPTH: style.depth_scale is not None,
+        NORMALS: style.has_normals,
+    }
+    return [CAMERA, *(name for name, is_there in there.items() if is_there)]
+
+
+def key_tile(
+    name: str, style: Style, size: tuple[int, int], class_ids: Iterable[int] | None = None
+) -> Picture:
+    """The key to the colours of an output as a tile of (height, width); classes: None for all."""
+    if name == SEGMENTATION and style.palette is not None:
+        return legend_panel(legend_entries(style.palette, class_ids), *size)
+    if name == DEPTH and style.depth_scale is not None:
+        return scale_panel(style.depth_scale, *size)
+    return normals_panel(*size)
+
+
+def map_tile(name: str, scene: Scene | None, beneath: Picture, style: Style) -> Picture:
+    """One output of a scene as a tile; a plain panel that says so where there is none.
+
+    Args:
+        name: of the output, one of `row_names`.
+        scene: whose; None where nothing is known.
+        beneath: (H, W, 3) uint8, the picture that classes are laid over; it gives the size.
+        style: colours shared by all tiles.
+    """
+    size = (beneath.shape[0], beneath.shape[1])
+    values = None if scene is None else getattr(scene, name)
+    if values is None:
+        return empty_panel(*size, f"no {name}")
+    if name == SEGMENTATION and style.palette is not None:
+        return overlay(beneath, enlarge(style.palette.colorize(values), size), style.alpha)
+    if name == DEPTH and style.depth_scale is not None:
+        return enlarge(style.depth_scale.colorize(values), size)
+    return enlarge(colorize_normals(values), size)
+
+
+def predicted_tile(name: str, scene: Scene, beneath: Picture, style: Style) -> Picture:
+    """`map_tile` of a forecast: from random weights, "untrained" stands in its corner."""
+    tile = map_tile(name, scene, beneath, style)
+    if not style.trained:
+        at = (tile.shape[1], tile.shape[0])
+        draw_tag(tile, at, UNTRAINED_TAG, _tag_size(tile), WARNING, anchor="rb")
+    return tile
+
+
+def picture_of(scene: Scene | None) -> Picture | None:
+    """The camera's picture of a scene; None where there is none."""
+    return None if scene is None else scene.image
 
 
 def fit(image: Picture, size: tuple[int, int]) -> Picture:
@@ -43,40 +94,12 @@ def enlarge(colors: Picture, size: tuple[int, int]) -> Picture:
     return np.asarray(nearest, np.uint8)
 
 
-def map_tile(name: str, scene: SceneMaps | None, beneath: Picture, look: Look) -> Picture:
-    """One map of a scene as a tile; a plain panel that says so where there is none.
-
-    Args:
-        name: SEGMENTATION, DEPTH or NORMALS.
-        scene: whose map; None where nothing is known.
-        beneath: (H, W, 3) uint8, the picture that classes are laid over; it gives the size.
-        look: colours shared by all tiles.
-    """
-    size = (beneath.shape[0], beneath.shape[1])
-    values = None if scene is None else getattr(scene, name)
-    if values is None:
-        return empty_panel(*size, f"no {name}")
-    if name == SEGMENTATION and look.palette is not None:
-        return overlay(beneath, enlarge(look.palette.colorize(values), size), look.alpha)
-    if name == DEPTH and look.scale is not None:
-        return enlarge(look.scale.colorize(values), size)
-    return enlarge(colorize_normals(values), size)
-
-
-def mark_untrained(tile: Picture, look: Look) -> Picture:
-    """Write "untrained" into the corner of a forecast from random weights, in place."""
-    if not look.trained:
-        at = (tile.shape[1], tile.shape[0])
-        draw_tag(tile, at, theme.UNTRAINED_TAG, tag_size(tile), theme.WARNING, anchor="rb")
+def marked(tile: Picture, text: str) -> Picture:
+    """A copy of a tile with a remark in its lower left corner."""
+    tile = np.array(tile)
+    draw_tag(tile, (0, len(tile)), text, _tag_size(tile), TEXT, anchor="lb")
     return tile
 
 
-def mark(tile: Picture, text: str) -> Picture:
-    """Write a remark into the lower left corner, in place."""
-    draw_tag(tile, (0, len(tile)), text, tag_size(tile), theme.TEXT, anchor="lb")
-    return tile
-
-
-def tag_size(tile: Picture) -> int:
-    """Font size of what is written on a tile, in pixels."""
+def _tag_size(tile: Picture) -> int:
     return max(12, tile.shape[1] // 28)

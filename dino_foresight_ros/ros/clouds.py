@@ -10,6 +10,7 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from dino_foresight_ros.ros.camera_info import fits, image_size_of
+from dino_foresight_ros.scene import Scene
 
 _POINT_BYTES = 16
 _NO_FOCAL_LENGTH = "camera_info has no focal length: the camera is not calibrated"
@@ -30,22 +31,20 @@ def intrinsics_of(info: CameraInfo) -> NDArray[np.float64] | None:
 
 
 def why_no_points(
-    depth: NDArray[np.float32] | None,
-    is_metric: bool,
+    scene: Scene,
     info: CameraInfo | None,
     picture_size: tuple[int, int] | None,
 ) -> str:
     """Why depth cannot be shown as points; empty where it can.
 
     Args:
-        depth: (H, W), None where no depth is forecast.
-        is_metric: whether it is in metres.
+        scene: whose depth.
         info: the camera's own camera_info, not scaled; None before the first.
         picture_size: (height, width) of its pictures, None before the first.
     """
-    if depth is None or not depth.size:
+    if scene.depth is None or not scene.depth.size:
         return "no depth is forecast"
-    if not is_metric:
+    if not scene.depth_is_metric:
         return "the forecast has no metric depth"
     if info is None:
         return "no camera_info came"

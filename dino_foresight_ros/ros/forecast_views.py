@@ -11,9 +11,10 @@ from sensor_msgs.msg import Image
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, ForecastStep, Labels
-from dino_foresight_ros.render.palette import ClassPalette
-from dino_foresight_ros.render.views import StepView
+from dino_foresight_ros.outputs import IMAGES
+from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.time import time_to_ns
+from dino_foresight_ros.scene import Scene
 
 _FEATURE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -36,19 +37,24 @@ def read_palette(labels: Labels | None) -> ClassPalette | None:
     return ClassPalette(tuple(labels.names), colors, int(labels.unlabelled))
 
 
-def read_step(step: ForecastStep) -> StepView:
+def read_step(step: ForecastStep) -> Scene:
     """One predicted instant.
 
     Raises:
         InputError: data that do not fit the sizes of an image.
     """
-    return StepView(
+    return Scene(
+        time_to_ns(step.target_stamp),
         step=step.step,
         horizon_s=step.horizon,
-        target_stamp_ns=time_to_ns(step.target_stamp),
-        segmentation=read_values(step.segmentation, np.uint8),
-        depth=read_values(step.depth, np.float32),
-        normals=read_values(step.normals, np.float32, channels=3),
+        depth_is_metric=bool(step.depth_is_metric),
+        **{
+            output.name: read_values(
+                getattr(step, output.message_field), np.dtype(output.dtype), output.channels or 1
+            )
+            for output in IMAGES
+            if output.message_field
+        },
     )
 
 

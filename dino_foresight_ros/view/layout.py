@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dino_foresight_ros.render.theme import UNTRAINED_TAG
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
+from dino_foresight_ros.render.style import UNTRAINED_TAG
 from dino_foresight_ros.view import sdk
-from dino_foresight_ros.view.scene import TIMELINE
+from dino_foresight_ros.view.scene_log import TIMELINE
 
 _MOST_COLUMNS = 4
 _WINDOW_S = 60.0
@@ -57,13 +58,13 @@ def _board(rrb: Any, shown: Shown) -> Any:
     rows = []
     pictures = [_camera(rrb, shown)]
     if shown.has_segmentation:
-        pictures += [_step(rrb, shown, step, "segmentation") for step in steps]
+        pictures += [_step(rrb, shown, step, SEGMENTATION) for step in steps]
     elif shown.has_depth:
-        pictures += [_step(rrb, shown, step, "depth") for step in steps]
+        pictures += [_step(rrb, shown, step, DEPTH) for step in steps]
     rows.append(rrb.Horizontal(*pictures))
     about = _about(rrb, shown)
     if shown.has_segmentation and shown.has_depth:
-        rows.append(rrb.Horizontal(about, *[_step(rrb, shown, s, "depth") for s in steps]))
+        rows.append(rrb.Horizontal(about, *[_step(rrb, shown, s, DEPTH) for s in steps]))
         rows.append(_below(rrb, shown))
     else:
         rows.append(rrb.Horizontal(about, _below(rrb, shown), column_shares=[1, 3]))
@@ -86,7 +87,7 @@ def _camera(rrb: Any, shown: Shown) -> Any:
 def _step(rrb: Any, shown: Shown, step: tuple[int, float], kind: str) -> Any:
     number, horizon_s = step
     what = kind
-    if kind == "depth":
+    if kind == DEPTH:
         what = "depth, metres" if shown.depth_is_metric else "relative inverse depth"
     path = f"{shown.root}/step_{number}/{kind}"
     name = f"{_untrained(shown)}t+{horizon_s:.2f} s: {what}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,8 @@ from micro_bundle import make_micro_bundle
 from dino_foresight_ros.demo.judge import Judge, _far_apart, judge_moments
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.heads import HeadInput
-from dino_foresight_ros.render import Moment, StepView
-from dino_foresight_ros.render.views import SceneMaps
 from dino_foresight_ros.runtime.decoder import Decoder
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def picture(seed: int) -> np.ndarray:
 def test_a_frame_is_described_through_the_pca_by_every_head(bundle: Bundle, judge: Judge) -> None:
     image = picture(0)
     z = bundle.pca.transform(bundle.encoder(bundle.encoder.preprocess(image[None])))
-    seen = judge.look(image)
+    seen = judge.describe(Scene(0, image=image))
     assert seen.features is not None
     np.testing.assert_allclose(seen.features, z[0].numpy(), atol=1e-5)
     features = bundle.pca.inverse(z)
@@ -47,7 +48,7 @@ def test_a_frame_is_described_through_the_pca_by_every_head(bundle: Bundle, judg
 def test_a_head_that_reads_the_forecaster_says_nothing_of_what_came() -> None:
     bundle = make_micro_bundle()
     bundle.inputs["depth"] = HeadInput("forecaster_layers", (0, 1))
-    seen = Judge(bundle, Decoder(bundle)).look(picture(0))
+    seen = Judge(bundle, Decoder(bundle)).describe(Scene(0, image=picture(0)))
     assert seen.depth is None
     assert seen.segmentation is not None
 
@@ -58,17 +59,22 @@ class Slow:
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def look(self, image: np.ndarray) -> SceneMaps:
-        self.seen.append(int(image[0, 0, 0]))
-        return SceneMaps(features=np.full((1, 1, 1), image[0, 0, 0]))
+    def describe(self, frame: Scene) -> Scene:
+        assert frame.image is not None
+        self.seen.append(int(frame.image[0, 0, 0]))
+        return replace(frame, features=np.full((1, 1, 1), frame.image[0, 0, 0]))
 
 
-def moments(count: int) -> list[Moment]:
+def moments(count: int) -> list[ComparedForecast]:
     """Each frame is the one that came a step after the one before it."""
     frames = [np.full((2, 2, 3), i, np.uint8) for i in range(count + 1)]
+
+    def step(k: int, i: int) -> ComparedStep:
+        came = Scene(i + 1, image=frames[i + 1]) if k == 1 else None
+        return ComparedStep(Scene(i, step=k, horizon_s=0.2 * k), came)
+
     return [
-        Moment(frames[i], i, (StepView(1, 0.2, i, arrived=frames[i + 1]), StepView(2, 0.4, i)))
-        for i in range(count)
+        ComparedForecast(Scene(i, image=frames[i]), (step(1, i), step(2, i))) for i in range(count)
     ]
 
 
@@ -77,20 +83,21 @@ def test_each_frame_is_looked_at_once_and_put_where_it_belongs() -> None:
     judged = judge_moments(slow, moments(5), [2], limit_s=60.0)  # type: ignore[arg-type]
     assert sorted(slow.seen) == [0, 1, 2, 3, 4, 5]
     for number, moment in enumerate(judged):
-        assert moment.stamp_ns == number
-        assert moment.now is not None
-        assert moment.now.features is not None
-        assert moment.now.features.item() == number
+        assert moment.seen.stamp_ns == number
+        assert moment.seen.features is not None
+        assert moment.seen.features.item() == number
         came, never = moment.steps
-        assert came.oracle is not None
-        assert came.oracle.features is not None
-        assert came.oracle.features.item() == number + 1
-        assert never.oracle is None
+        assert came.arrived is not None
+        assert came.arrived.features is not None
+        assert came.arrived.features.item() == number + 1
+        assert never.arrived is None
 
 
 def test_without_time_only_the_moments_on_the_sheet_are_judged() -> None:
     judged = judge_moments(Slow(), moments(9), [1, 5], limit_s=-1.0)  # type: ignore[arg-type]
-    assert [moment.now is not None for moment in judged] == [i in (1, 5) for i in range(9)]
+    assert [moment.seen.features is not None for moment in judged] == [
+        i in (1, 5) for i in range(9)
+    ]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 20])

@@ -5,14 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_foresight_ros.demo.keeper import Keeper, Rounds, is_whole
-from dino_foresight_ros.render import Moment, StepView
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 PICTURE = np.zeros((4, 8, 3), np.uint8)
 
 
-def moment(stamp_ns: int, arrived: bool = True) -> Moment:
-    step = StepView(1, 0.2, 0, arrived=PICTURE if arrived else None)
-    return Moment(PICTURE, stamp_ns, (step,))
+def moment(stamp_ns: int, arrived: bool = True) -> ComparedForecast:
+    came = Scene(0, image=PICTURE) if arrived else None
+    step = ComparedStep(Scene(0, step=1, horizon_s=0.2), came)
+    return ComparedForecast(Scene(stamp_ns, image=PICTURE), (step,))
 
 
 @settings(deadline=None)
@@ -23,7 +24,7 @@ def test_kept_moments_are_few_and_spread_over_the_run(count: int, wanted: int) -
         keeper.add(moment(index))
     assert len(keeper._kept) <= 12
     kept = keeper.kept()
-    chosen = [kept[place].stamp_ns for place in keeper.choose(wanted)]
+    chosen = [kept[place].seen.stamp_ns for place in keeper.choose(wanted)]
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, wanted)
     if count > 100 and wanted > 1:
@@ -45,7 +46,7 @@ def test_a_round_has_one_moment_of_each_camera() -> None:
     whole = [one for one in made if one is not None]
     assert len(whole) == 4
     for number, one in enumerate(whole):
-        assert {name: m.stamp_ns for name, m in one.items()} == dict.fromkeys(
+        assert {name: m.seen.stamp_ns for name, m in one.items()} == dict.fromkeys(
             ("left", "front", "right"), number
         )
 
@@ -56,4 +57,4 @@ def test_a_camera_that_is_missing_does_not_hold_up_the_others() -> None:
     whole = [one for one in made if one is not None]
     assert len(whole) == 3
     assert all(set(one) == {"left", "front"} for one in whole)
-    assert [one["left"].stamp_ns for one in whole] == [0, 1, 2]
+    assert [one["left"].seen.stamp_ns for one in whole] == [0, 1, 2]

@@ -5,7 +5,7 @@ import pytest
 
 from dino_foresight_ros.demo.moments import MomentTracker
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.render import Moment, StepView
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 STEP_S = 0.2
 FRAME_S = 0.1
@@ -24,15 +24,21 @@ def number_of(picture: np.ndarray | None) -> int | None:
     return None if picture is None else int(picture[0, 0, 0])
 
 
-def views(stamp_ns: int, count: int = 3) -> list[StepView]:
-    return [StepView(k, STEP_S * k, stamp_ns + ns(STEP_S * k)) for k in range(1, count + 1)]
+def views(stamp_ns: int, count: int = 3) -> list[Scene]:
+    return [
+        Scene(stamp_ns + ns(STEP_S * k), step=k, horizon_s=STEP_S * k) for k in range(1, count + 1)
+    ]
+
+
+def came(step: ComparedStep) -> np.ndarray | None:
+    return None if step.arrived is None else step.arrived.image
 
 
 class Stream:
     """Frames every 0.1 s, each forecast `delay` frames after it came."""
 
     def __init__(self, spacing_s: float = 0.0) -> None:
-        self.moments: list[Moment] = []
+        self.moments: list[ComparedForecast] = []
         self.tracker = MomentTracker(self.moments.append, spacing_s)
 
     def run(self, count: int, delay: int = 0, start_s: float = 100.0, first: int = 0) -> None:
@@ -51,20 +57,20 @@ def test_each_forecast_meets_the_frames_of_its_instants(delay: int) -> None:
     stream.tracker.flush()
     assert len(stream.moments) == 20
     for index, moment in enumerate(stream.moments):
-        assert number_of(moment.image) == index
+        assert number_of(moment.seen.image) == index
         expected = [index + 2 * k if index + 2 * k < 20 else None for k in (1, 2, 3)]
-        assert [number_of(step.arrived) for step in moment.steps] == expected
+        assert [number_of(came(step)) for step in moment.steps] == expected
 
 
 def test_moments_come_as_soon_as_their_last_instant_has_passed() -> None:
     stream = Stream()
     stream.run(8)
     # The last instant of frame 0 is frame 6; frame 7 shows that nothing nearer can come.
-    assert [number_of(m.image) for m in stream.moments] == [0]
+    assert [number_of(m.seen.image) for m in stream.moments] == [0]
 
 
 def test_a_frame_far_from_every_instant_is_not_taken_for_it() -> None:
-    moments: list[Moment] = []
+    moments: list[ComparedForecast] = []
     tracker = MomentTracker(moments.append, 0.0)
     tracker.add_frame(0, frame(0))
     tracker.add_forecast(0, views(0), STEP_S, None)
@@ -72,25 +78,25 @@ def test_a_frame_far_from_every_instant_is_not_taken_for_it() -> None:
     for number, time_s in ((1, 0.3), (2, 0.62)):
         tracker.add_frame(ns(time_s), frame(number))
     tracker.flush()
-    assert [number_of(step.arrived) for step in moments[0].steps] == [None, None, 2]
+    assert [number_of(came(step)) for step in moments[0].steps] == [None, None, 2]
 
 
 def test_the_nearest_of_several_frames_is_taken() -> None:
-    moments: list[Moment] = []
+    moments: list[ComparedForecast] = []
     tracker = MomentTracker(moments.append, 0.0)
     tracker.add_frame(0, frame(0))
     tracker.add_forecast(0, views(0, 1), STEP_S, None)
     for number, time_s in ((1, 0.15), (2, 0.19), (3, 0.22)):
         tracker.add_frame(ns(time_s), frame(number))
     tracker.flush()
-    assert number_of(moments[0].steps[0].arrived) == 2
+    assert number_of(came(moments[0].steps[0])) == 2
 
 
 def test_forecasts_are_thinned_to_the_spacing() -> None:
     stream = Stream(spacing_s=0.3)
     stream.run(30)
     stream.tracker.flush()
-    assert [number_of(m.image) for m in stream.moments] == list(range(0, 30, 3))
+    assert [number_of(m.seen.image) for m in stream.moments] == list(range(0, 30, 3))
 
 
 def test_after_a_jump_back_nothing_is_mixed_with_what_came_before() -> None:
@@ -101,7 +107,7 @@ def test_after_a_jump_back_nothing_is_mixed_with_what_came_before() -> None:
     stream.tracker.flush()
     assert len(stream.moments) == 20
     for index, moment in enumerate(stream.moments):
-        seen = [number_of(step.arrived) for step in moment.steps]
+        seen = [number_of(came(step)) for step in moment.steps]
         assert all(n is None or (n >= 100) == (index >= 10) for n in seen)
 
 
@@ -124,7 +130,7 @@ def test_frames_are_kept_small_and_few() -> None:
 
 
 def test_pictures_are_decoded_only_when_a_forecast_needs_them_and_once() -> None:
-    moments: list[Moment] = []
+    moments: list[ComparedForecast] = []
     decoded: list[int] = []
     tracker = MomentTracker(moments.append, 0.0)
 
@@ -137,13 +143,13 @@ def test_pictures_are_decoded_only_when_a_forecast_needs_them_and_once() -> None
         if number in (2, 4):
             tracker.add_forecast(ns(number * FRAME_S), views(ns(number * FRAME_S), 1), STEP_S, 1.0)
     tracker.flush()
-    assert [number_of(m.image) for m in moments] == [2, 4]
-    assert [number_of(m.steps[0].arrived) for m in moments] == [4, 6]
+    assert [number_of(m.seen.image) for m in moments] == [2, 4]
+    assert [number_of(came(m.steps[0])) for m in moments] == [4, 6]
     assert sorted(decoded) == [2, 4, 6]
 
 
 def test_a_broken_picture_counts_as_one_that_did_not_come() -> None:
-    moments: list[Moment] = []
+    moments: list[ComparedForecast] = []
     tracker = MomentTracker(moments.append, 0.0)
 
     def broken() -> np.ndarray:
@@ -156,11 +162,11 @@ def test_a_broken_picture_counts_as_one_that_did_not_come() -> None:
     tracker.add_forecast(ns(0.2), views(ns(0.2), 2), STEP_S, None)
     tracker.flush()
     (moment,) = moments
-    assert [number_of(step.arrived) for step in moment.steps] == [None, 2]
+    assert [number_of(came(step)) for step in moment.steps] == [None, 2]
 
 
 def test_truth_and_features_meet_the_step_they_are_of() -> None:
-    moments: list[Moment] = []
+    moments: list[ComparedForecast] = []
     tracker = MomentTracker(moments.append, 0.0)
     for number in range(5):
         stamp_ns = ns(number * STEP_S)
@@ -176,14 +182,14 @@ def test_truth_and_features_meet_the_step_they_are_of() -> None:
     tracker.flush()
     for number, moment in enumerate(moments):
         for view in moment.steps:
-            came = number + view.step
-            assert (view.truth is not None) == (came < 5)
+            place = number + view.predicted.step
+            assert (view.truth is not None) == (place < 5)
             if view.truth is not None:
                 assert view.truth.segmentation is not None
                 assert view.truth.depth is not None
-                assert view.truth.segmentation[0, 0] == came
-                assert view.truth.depth[0, 0] == 10.0 + came
+                assert view.truth.segmentation[0, 0] == place
+                assert view.truth.depth[0, 0] == 10.0 + place
         first, second = moment.steps
-        assert first.features is None
-        assert second.features is not None
-        assert second.features.item() == number
+        assert first.predicted.features is None
+        assert second.predicted.features is not None
+        assert second.predicted.features.item() == number

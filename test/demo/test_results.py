@@ -14,8 +14,8 @@ from dino_foresight_ros.demo import results
 from dino_foresight_ros.demo.folder import ResultFolder
 from dino_foresight_ros.demo.pictures import Pictures, Setting
 from dino_foresight_ros.demo.results import write_pictures
-from dino_foresight_ros.render import ClassPalette, Moment, StepView
-from dino_foresight_ros.render.views import SceneMaps
+from dino_foresight_ros.render import ClassPalette
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 SETTING = Setting(ClassPalette(("road", "car"), ((128, 64, 128), (0, 0, 142))), True, 0, True)
 
@@ -28,14 +28,18 @@ def maps(value: int) -> dict[str, Any]:
     }
 
 
-def moment(index: int) -> Moment:
-    views = tuple(
-        StepView(
-            k, 0.2 * k, index + k, arrived=np.full((36, 64, 3), index + k, np.uint8), **maps(k)
+def moment(index: int) -> ComparedForecast:
+    def picture(value: int) -> np.ndarray:
+        return np.full((36, 64, 3), value, np.uint8)
+
+    steps = tuple(
+        ComparedStep(
+            Scene(index + k, step=k, horizon_s=0.2 * k, **maps(k)),
+            Scene(index + k, image=picture(index + k)),
         )
         for k in (1, 2, 3)
     )
-    return Moment(np.full((36, 64, 3), index, np.uint8), index * 100_000_000, views, 5.0)
+    return ComparedForecast(Scene(index * 100_000_000, image=picture(index)), steps, 5.0)
 
 
 def numbers(cameras: list[str]) -> dict[str, Any]:
@@ -62,8 +66,8 @@ def play(folder: ResultFolder, cameras: list[str]) -> Pictures:
 class Knowing:
     """Says of every frame the same."""
 
-    def look(self, image: np.ndarray) -> SceneMaps:
-        return SceneMaps(**maps(2))
+    def describe(self, frame: Scene) -> Scene:
+        return replace(frame, **maps(2))
 
 
 @pytest.mark.parametrize("cameras", [[""], ["left"], ["left", "front", "right"]])

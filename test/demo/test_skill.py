@@ -18,30 +18,32 @@ from dino_foresight_ros.demo.skill import (
     tables,
 )
 from dino_foresight_ros.demo.skill_chart import write_skill_chart
-from dino_foresight_ros.render import Moment, StepView, theme
-from dino_foresight_ros.render.views import SceneMaps
+from dino_foresight_ros.render import style
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 MODEL = Model(classes=4, depth_is_metric=True)
 PICTURE = np.zeros((8, 16, 3), np.uint8)
 
 
-def scene(feature: float, class_id: int, depth: float) -> SceneMaps:
-    return SceneMaps(
+def scene(feature: float, class_id: int, depth: float) -> Scene:
+    return Scene(
+        0,
         features=np.full((2, 3, 5), feature, np.float32),
         segmentation=np.full((4, 6), class_id, np.uint8),
         depth=np.full((4, 6), depth, np.float32),
     )
 
 
-def moment(forecast: SceneMaps, now: SceneMaps, came: SceneMaps, **more: SceneMaps) -> Moment:
-    view = StepView(
-        1, 0.2, 0, arrived=PICTURE, oracle=came, features=forecast.features,
-        segmentation=forecast.segmentation, depth=forecast.depth, **more,
-    )  # fmt: skip
-    return Moment(PICTURE, 0, (view,), 1.0, now)
+def moment(
+    forecast: Scene, now: Scene, came: Scene, truth: Scene | None = None
+) -> ComparedForecast:
+    step = ComparedStep(
+        replace(forecast, step=1, horizon_s=0.2), replace(came, image=PICTURE), truth
+    )
+    return ComparedForecast(replace(now, image=PICTURE), (step,), 1.0)
 
 
-def numbers(*moments: Moment) -> dict:
+def numbers(*moments: ComparedForecast) -> dict:
     scorer = SkillScorer(MODEL)
     for one in moments:
         scorer.add(one)
@@ -68,8 +70,8 @@ def test_forecast_and_copy_last_are_measured_against_what_came() -> None:
 
 
 def test_truth_is_scored_for_forecast_copy_last_and_oracle() -> None:
-    truth = SceneMaps(
-        segmentation=np.full((40, 60), 2, np.uint8), depth=np.full((40, 60), 20.0, np.float32)
+    truth = Scene(
+        0, segmentation=np.full((40, 60), 2, np.uint8), depth=np.full((40, 60), 20.0, np.float32)
     )
     found = numbers(moment(scene(0, 2, 22.0), scene(0, 1, 10.0), scene(0, 2, 19.0), truth=truth))
     miou, depth = found["true_segmentation_miou"], found["true_depth_error"]
@@ -92,15 +94,20 @@ def test_mean_iou_is_that_of_scikit_learn_over_the_classes_that_occur() -> None:
 
 def test_a_moment_that_was_not_judged_counts_for_nothing() -> None:
     whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
-    unseen = replace(whole, steps=(replace(whole.steps[0], oracle=None),))
-    assert numbers(whole, replace(whole, now=None), unseen) == numbers(whole)
+    step = whole.steps[0]
+    came = Scene(0, image=PICTURE)
+    unseen = replace(whole, steps=(replace(step, arrived=came),))
+    unjudged = replace(whole, seen=Scene(0, image=PICTURE))
+    assert numbers(whole, unjudged, unseen) == numbers(whole)
     assert numbers()["moments"] == 0
-    assert tables(replace(whole, now=None), MODEL) == {}
+    assert tables(unjudged, MODEL) == {}
 
 
 def test_features_that_came_for_some_moments_only_are_averaged_over_those() -> None:
     whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
-    lost = replace(whole, steps=(replace(whole.steps[0], features=None),))
+    step = whole.steps[0]
+    without = replace(step, predicted=replace(step.predicted, features=None))
+    lost = replace(whole, steps=(without,))
     found = numbers(whole, lost)
     assert found["feature_error"] == numbers(whole)["feature_error"]
     assert found["moments"] == 2
@@ -120,9 +127,9 @@ def test_the_picture_has_a_chart_per_measure_and_the_warning(tmp_path: Path) -> 
     fewer = drawn(path, {k: v for k, v in found.items() if "depth" not in k})
     assert trained.shape[1] == 1600
     assert len(trained) > len(fewer) + 300
-    amber = (untrained == theme.WARNING).all(-1).sum()
+    amber = (untrained == style.WARNING).all(-1).sum()
     assert amber > 10_000
-    assert (trained == theme.WARNING).all(-1).sum() == 0
+    assert (trained == style.WARNING).all(-1).sum() == 0
     assert len(drawn(path, numbers())) > 400
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.render import theme
+from dino_foresight_ros.render import style
 from dino_foresight_ros.render.chart import chart_file, say_empty
 
 
@@ -19,7 +19,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def warning_rows(picture: np.ndarray) -> int:
-    return int((picture == np.array(theme.WARNING)).all(-1).any(1).sum())
+    return int((picture == np.array(style.WARNING)).all(-1).any(1).sum())
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -33,7 +33,7 @@ def test_a_chart_is_as_large_as_asked_for_and_warns_of_untrained_weights(
     assert picture.shape[1] == 900
     assert picture.shape[0] > 300
     assert (warning_rows(picture) > 30) is not trained
-    assert (picture[2, 2] == theme.BACKGROUND).all()
+    assert (picture[2, 2] == style.BACKGROUND).all()
 
 
 def test_what_is_drawn_lies_below_the_title_and_above_the_note(tmp_path: Path) -> None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
-from dino_foresight_ros.render import Look, Moment, StepView
-from dino_foresight_ros.render.comparison import PairGrid, comparison_block
-from dino_foresight_ros.render.views import SceneMaps
+from dino_foresight_ros.render import Style
+from dino_foresight_ros.render.contact_sheet import comparison_block
+from dino_foresight_ros.render.grid import Grid
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
-MakeLook = Callable[..., Look]
-MakeMoment = Callable[..., Moment]
+MakeStyle = Callable[..., Style]
 ROAD, CAR, SKY = 0, 1, 2
 ROWS = ("camera", "segmentation", "depth", "normals")
 
 
-def flat(segmentation: int, depth: float, normal: tuple[float, float, float]) -> dict:
+def flat(segmentation: int, depth: float, normal: tuple[float, float, float]) -> dict[str, Any]:
     """Maps of one value each."""
     return {
         "segmentation": np.full((9, 16), segmentation, np.uint8),
@@ -33,43 +34,44 @@ def gray(value: int) -> np.ndarray:
 
 
 @pytest.fixture
-def moment() -> Moment:
+def forecast() -> ComparedForecast:
     """Now is road, the forecast car, what came sky."""
-    view = StepView(
-        1,
-        0.25,
-        250_000_000,
-        arrived=gray(200),
-        oracle=SceneMaps(**flat(SKY, 90.0, (0, 0, -1))),
-        **flat(CAR, 9.0, (0, -1, 0)),
+    step = ComparedStep(
+        Scene(250_000_000, step=1, horizon_s=0.25, **flat(CAR, 9.0, (0, -1, 0))),
+        Scene(250_000_000, image=gray(200), **flat(SKY, 90.0, (0, 0, -1))),
     )
-    now = SceneMaps(**flat(ROAD, 3.0, (-1, 0, 0)))
-    return Moment(gray(50), 0, (view,), 12.0, now)
+    now = Scene(0, image=gray(50), **flat(ROAD, 3.0, (-1, 0, 0)))
+    return ComparedForecast(now, (step,), 12.0)
 
 
 class Drawn:
     """A block that knows the middle of each of its tiles."""
 
-    def __init__(self, moment: Moment, look: Look, steps: tuple[int, ...] = (1,)) -> None:
-        self.grid = PairGrid.fitting(900, len(steps), 16 / 9)
-        self.block = comparison_block(moment, look, self.grid, steps)
+    def __init__(
+        self, forecast: ComparedForecast, style: Style, steps: tuple[int, ...] = (1,)
+    ) -> None:
+        self.grid = Grid.pairs(900, len(steps), 16 / 9)
+        self.block = comparison_block(forecast, style, self.grid, steps)
 
     def at(self, row: str, place: int, came: bool = False) -> tuple[int, ...]:
         height, width = self.grid.tile_size
-        y = self.grid.top(ROWS.index(row)) + height // 3
-        return tuple(self.block[y, self.grid.left(place, came) + width // 3].tolist())
+        column = 2 * place if came or not place else 2 * place - 1
+        x, y = self.grid.corner(ROWS.index(row), column)
+        return tuple(self.block[y + height // 3, x + width // 3].tolist())
 
 
-def test_each_map_stands_in_its_own_place(moment: Moment, make_look: MakeLook) -> None:
-    look = make_look(alpha=1.0)
-    drawn = Drawn(moment, look)
-    assert look.palette is not None
-    assert look.scale is not None
+def test_each_map_stands_in_its_own_place(
+    forecast: ComparedForecast, make_style: MakeStyle
+) -> None:
+    style = make_style(alpha=1.0)
+    drawn = Drawn(forecast, style)
+    assert style.palette is not None
+    assert style.depth_scale is not None
     places = [(0, False), (1, False), (1, True)]
     seen = [drawn.at("segmentation", *place) for place in places]
-    assert seen == [look.palette.colors[i] for i in (ROAD, CAR, SKY)]
+    assert seen == [style.palette.colors[i] for i in (ROAD, CAR, SKY)]
     depths = [drawn.at("depth", *place) for place in places]
-    expected = look.scale.colorize(np.array([[3.0, 9.0, 90.0]], np.float32))[0].tolist()
+    expected = style.depth_scale.colorize(np.array([[3.0, 9.0, 90.0]], np.float32))[0].tolist()
     assert depths == [tuple(color) for color in expected]
     # Red grows to the right, green upwards, blue towards the camera; -1 is 0, 0 the middle.
     normals = [drawn.at("normals", *place) for place in places]
@@ -79,35 +81,37 @@ def test_each_map_stands_in_its_own_place(moment: Moment, make_look: MakeLook) -
 
 
 def test_truth_goes_before_what_the_heads_say_but_only_where_it_is_known(
-    moment: Moment, make_look: MakeLook
+    forecast: ComparedForecast, make_style: MakeStyle
 ) -> None:
-    look = make_look(alpha=1.0)
-    truth = SceneMaps(segmentation=np.full((90, 160), ROAD, np.uint8))
-    known = replace(moment, steps=(replace(moment.steps[0], truth=truth),))
-    plain, better = Drawn(moment, look), Drawn(known, look)
-    assert look.palette is not None
-    assert better.at("segmentation", 1, came=True) == look.palette.colors[ROAD]
+    style = make_style(alpha=1.0)
+    truth = Scene(250_000_000, segmentation=np.full((90, 160), ROAD, np.uint8))
+    known = replace(forecast, steps=(replace(forecast.steps[0], truth=truth),))
+    plain, better = Drawn(forecast, style), Drawn(known, style)
+    assert style.palette is not None
+    assert better.at("segmentation", 1, came=True) == style.palette.colors[ROAD]
     assert better.at("depth", 1, came=True) == plain.at("depth", 1, came=True)
 
 
 def test_classes_lie_over_the_frame_that_came_or_over_now_where_none_did(
-    moment: Moment, make_look: MakeLook
+    forecast: ComparedForecast, make_style: MakeStyle
 ) -> None:
-    look = make_look(alpha=0.0)
-    lost = replace(moment, steps=(replace(moment.steps[0], arrived=None, oracle=None),))
-    assert Drawn(moment, look).at("segmentation", 1) == (200, 200, 200)
-    assert Drawn(lost, look).at("segmentation", 1) == (50, 50, 50)
+    style = make_style(alpha=0.0)
+    lost = replace(forecast, steps=(replace(forecast.steps[0], arrived=None),))
+    assert Drawn(forecast, style).at("segmentation", 1) == (200, 200, 200)
+    assert Drawn(lost, style).at("segmentation", 1) == (50, 50, 50)
     # Nothing is shown as having come.
-    assert Drawn(lost, look).at("camera", 1, came=True) == Drawn(lost, look).at(
+    assert Drawn(lost, style).at("camera", 1, came=True) == Drawn(lost, style).at(
         "depth", 1, came=True
     )
 
 
-def test_a_moment_that_was_not_judged_is_drawn_without_what_came(
-    moment: Moment, make_look: MakeLook
+def test_frames_that_no_model_looked_at_are_drawn_alone(
+    forecast: ComparedForecast, make_style: MakeStyle
 ) -> None:
-    bare = replace(moment, now=None, steps=(replace(moment.steps[0], oracle=None),))
-    drawn, full = Drawn(bare, make_look()), Drawn(moment, make_look())
+    came = Scene(250_000_000, image=gray(200))
+    step = replace(forecast.steps[0], arrived=came)
+    bare = replace(forecast, seen=Scene(0, image=gray(50)), steps=(step,))
+    drawn, full = Drawn(bare, make_style()), Drawn(forecast, make_style())
     assert drawn.at("camera", 1, came=True) == (200, 200, 200)
     assert drawn.at("segmentation", 1) == full.at("segmentation", 1)
     assert drawn.at("depth", 1, came=True) == drawn.at("normals", 1, came=True)
@@ -116,10 +120,10 @@ def test_a_moment_that_was_not_judged_is_drawn_without_what_came(
 @pytest.mark.parametrize("steps", [1, 2, 3, 9])
 @pytest.mark.parametrize("width", [600, 1200, 1920])
 def test_tiles_lie_within_the_block_and_none_on_another(steps: int, width: int) -> None:
-    grid = PairGrid.fitting(width, steps, 16 / 9)
-    lefts = [grid.left(0)]
-    lefts += [grid.left(k, came) for k in range(1, steps + 1) for came in (False, True)]
+    grid = Grid.pairs(width, steps, 16 / 9)
+    lefts = grid.lefts
+    assert len(lefts) == 1 + 2 * steps
     assert all(b - a >= grid.tile_width for a, b in pairwise(lefts))
     assert lefts[0] > 0
     assert lefts[-1] + grid.tile_width <= width
-    assert grid.top(3) + grid.tile_height == grid.height(4)
+    assert grid.corner(3, 0)[1] + grid.tile_height == grid.height(4)

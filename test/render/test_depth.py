@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_foresight_ros.render import DepthScale, colorize_normals
+from dino_foresight_ros.render.colors import DepthScale, colorize_normals
 
 SCALE = DepthScale(2.0, 100.0)
 

@@ -5,8 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_foresight_ros.render import ClassPalette, colorize, overlay
-from dino_foresight_ros.render.palette import UNLABELLED_COLOR
+from dino_foresight_ros.render.colors import (
+    UNLABELLED_COLOR,
+    ClassPalette,
+    colorize,
+    overlay,
+)
 
 COLORS = ((10, 20, 30), (200, 100, 0), (255, 255, 255))
 

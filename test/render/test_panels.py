@@ -5,7 +5,7 @@ import pytest
 
 from dino_foresight_ros.classes import WORLD_CLASSES
 from dino_foresight_ros.render import ClassPalette, DepthScale
-from dino_foresight_ros.render.palette import UNLABELLED_COLOR
+from dino_foresight_ros.render.colors import UNLABELLED_COLOR
 from dino_foresight_ros.render.panels import legend_entries, legend_panel, scale_panel
 from dino_foresight_ros.render.text import text_size
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from dino_foresight_ros.render import Look, Moment
+from dino_foresight_ros.render import Style
 from dino_foresight_ros.render.surround import SurroundMosaic, arrange
+from dino_foresight_ros.scene import ComparedForecast
 
 NUSCENES = [
     "CAM_FRONT",
@@ -55,12 +56,12 @@ def test_every_camera_has_one_place(count: int) -> None:
 
 
 def test_each_camera_is_drawn_in_its_own_cell(
-    make_look: Callable[..., Look], make_moment: Callable[..., Moment]
+    make_style: Callable[..., Style], make_forecast: Callable[..., ComparedForecast]
 ) -> None:
     names = [name.lower() for name in NUSCENES]
-    mosaic = SurroundMosaic(make_look(), names, 3, 16 / 9)
-    moments = {name: make_moment(seed=i, size=mosaic._tile) for i, name in enumerate(names)}
-    picture = mosaic.draw(moments)
+    mosaic = SurroundMosaic(make_style(), names, 3, 16 / 9)
+    forecasts = {name: make_forecast(seed=i, size=mosaic._tile) for i, name in enumerate(names)}
+    picture = mosaic.draw(forecasts)
     assert picture.shape == (*mosaic.size, 3)
     assert all(side % 2 == 0 for side in mosaic.size)
     # The keys to the colours lie beneath both rows.
@@ -69,18 +70,20 @@ def test_each_camera_is_drawn_in_its_own_cell(
         for column, name in enumerate(line):
             assert name is not None
             # The upper part: the lower carries a tag.
-            image = moments[name].image[: mosaic._tile[0] // 2]
+            seen = forecasts[name].seen.image
+            assert seen is not None
+            image = seen[: mosaic._tile[0] // 2]
             y, x = place_of(image, picture)
             middle = x + mosaic._tile[1] // 2
             assert (y // half, middle // third) == (row, column)
 
 
-def test_a_camera_without_a_moment_leaves_its_cell_empty(
-    make_look: Callable[..., Look], make_moment: Callable[..., Moment]
+def test_a_camera_without_a_forecast_leaves_its_cell_empty(
+    make_style: Callable[..., Style], make_forecast: Callable[..., ComparedForecast]
 ) -> None:
-    mosaic = SurroundMosaic(make_look(), ["left", "right"], 3, 16 / 9)
-    whole = mosaic.draw({"left": make_moment(), "right": make_moment(seed=1)})
-    alone = mosaic.draw({"left": make_moment()})
+    mosaic = SurroundMosaic(make_style(), ["left", "right"], 3, 16 / 9)
+    whole = mosaic.draw({"left": make_forecast(), "right": make_forecast(seed=1)})
+    alone = mosaic.draw({"left": make_forecast()})
     half = whole.shape[1] // 2
     assert len(np.unique(whole[:300, half:].reshape(-1, 3), axis=0)) > 10_000
     assert np.array_equal(whole[:, :half], alone[:, :half])

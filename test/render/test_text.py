@@ -5,8 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_foresight_ros.render import draw_tag, draw_text
-from dino_foresight_ros.render.text import fitting_size, shortened, text_size
+from dino_foresight_ros.render.text import (
+    draw_tag,
+    draw_text,
+    fitting_size,
+    shortened,
+    text_size,
+)
 
 SIZES = (9, 14, 24, 60)
 

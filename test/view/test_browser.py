@@ -17,12 +17,12 @@ pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk"
 
 from chromium import PROGRAMS, Page, find_browser
 
-from dino_foresight_ros.render.palette import ClassPalette
-from dino_foresight_ros.render.views import StepView
+from dino_foresight_ros.render.colors import ClassPalette
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.view import page as view_page
 from dino_foresight_ros.view.layout import Shown
 from dino_foresight_ros.view.recording import Recording
-from dino_foresight_ros.view.scene import Intrinsics, Scene
+from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 from dino_foresight_ros.view.server import ViewerServer, free_port
 
 # A software rasteriser on a busy machine takes its time.
@@ -61,17 +61,17 @@ def recording(data_and_page: tuple[ViewerServer, view_page.Page]) -> Iterator[Re
 
 def show(recording: Recording, stamp_ns: int) -> None:
     """One moment: a picture of one colour, two classes side by side, a slope of depth."""
-    scene = Scene(recording.stream)
-    scene.set_classes(ClassPalette(("road", "car"), (ROAD, CAR)))
-    scene.set_camera(Intrinsics(np.array([[100.0, 0, 80], [0, 100, 45], [0, 0, 1]]), SIZE))
-    scene.add_picture(stamp_ns, np.full((*SIZE, 3), PICTURE, np.uint8))
+    log = SceneLog(recording.stream)
+    log.set_classes(ClassPalette(("road", "car"), (ROAD, CAR)))
+    log.set_camera(Intrinsics(np.array([[100.0, 0, 80], [0, 100, 45], [0, 0, 1]]), SIZE))
+    log.add_picture(stamp_ns, np.full((*SIZE, 3), PICTURE, np.uint8))
     ids = np.zeros((18, 32), np.uint8)
     ids[:, 16:] = 1
     depth = np.linspace(3, 60, 18 * 32, dtype=np.float32).reshape(18, 32)
-    view = StepView(step=1, horizon_s=0.2, target_stamp_ns=0, segmentation=ids, depth=depth)
-    scene.add_step(stamp_ns, view, depth_is_metric=True)
-    scene.add_points(stamp_ns, np.array([[0, 0, 10]], np.float32), np.array([1], np.uint8))
-    scene.add_numbers(stamp_ns, {"latency_ms": 20.0})
+    scene = Scene(0, step=1, horizon_s=0.2, segmentation=ids, depth=depth, depth_is_metric=True)
+    log.add_step(stamp_ns, scene)
+    log.add_points(stamp_ns, np.array([[0, 0, 10]], np.float32), np.array([1], np.uint8))
+    log.add_numbers(stamp_ns, {"latency_ms": 20.0})
     recording.lay_out([Shown(steps=((1, 0.2),), has_segmentation=True, has_depth=True)])
     recording.stream.flush(timeout_sec=10.0)
 
@@ -115,8 +115,8 @@ def test_time_goes_on_as_data_comes(
     show(recording, STAMP_NS)
     browser.open(page.url)
     wait_for(browser, PICTURE)
-    scene = Scene(recording.stream)
-    scene.add_picture(STAMP_NS + 10**9, np.full((*SIZE, 3), (250, 120, 0), np.uint8))
+    log = SceneLog(recording.stream)
+    log.add_picture(STAMP_NS + 10**9, np.full((*SIZE, 3), (250, 120, 0), np.uint8))
     recording.stream.flush(timeout_sec=10.0)
     wait_for(browser, (250, 120, 0))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.recordings import Recording
-from dino_foresight_ros.render.views import spread
+from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.data import clip_indices
 from dino_foresight_ros.training.evaluation.series import Series
 

@@ -14,7 +14,7 @@ from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import FrameLabels, Recording
-from dino_foresight_ros.render.views import spread
+from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.heads import decode, decode_layers, rollout_layers

@@ -11,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.compare import FORECAST
-from dino_foresight_ros.render import theme
-from dino_foresight_ros.render.banner import untrained_banner
-from dino_foresight_ros.render.block import Grid
-from dino_foresight_ros.render.depth import DepthScale
-from dino_foresight_ros.render.normals import colorize_normals
-from dino_foresight_ros.render.palette import ClassPalette, Picture, overlay
+from dino_foresight_ros.render import style
+from dino_foresight_ros.render.colors import (
+    ClassPalette,
+    DepthScale,
+    Picture,
+    colorize_normals,
+    overlay,
+)
+from dino_foresight_ros.render.grid import Grid
 from dino_foresight_ros.render.panels import empty_panel, legend_entries, legend_panel, scale_panel
 from dino_foresight_ros.render.png import write_png
-from dino_foresight_ros.render.text import draw_tag, draw_text, shortened
+from dino_foresight_ros.render.text import draw_tag, draw_text, shortened, untrained_banner
 from dino_foresight_ros.render.tiles import fit
 from dino_foresight_ros.training.evaluation.moments import LABELS, SHOWN
 from dino_foresight_ros.training.evaluation.predictors import TITLES
@@ -67,7 +70,7 @@ class _Sheet:
         # With few steps tiles would be as large as the screen.
         columns = max(_COLUMNS, 1 + max(len(moment.steps) for moment in self._moments))
         aspect = image.shape[1] / image.shape[0]
-        self._grid = Grid.fitting(WIDTH - 2 * self._margin, columns, aspect)
+        self._grid = Grid.even(WIDTH - 2 * self._margin, columns, aspect)
         self._color = self._colors(steps)
 
     def _has(self, step: SheetStep, name: str) -> bool:
@@ -105,7 +108,7 @@ class _Sheet:
         footer = _space(self._margin)
         size = round(WIDTH * 0.0105)
         room = WIDTH - 2 * self._margin
-        draw_text(footer, (self._margin, 0), shortened(_NOTE, room, size), size, theme.DIM)
+        draw_text(footer, (self._margin, 0), shortened(_NOTE, room, size), size, style.DIM)
         return np.concatenate([*pieces, footer])
 
     def _header(self) -> Picture:
@@ -120,7 +123,7 @@ class _Sheet:
             f"apart, {width} x {height} pixels, {bundle.encoder}"
         )
         at = (self._margin, self._margin * 2 // 3 + round(large * 1.6))
-        draw_text(header, at, facts, small, theme.DIM)
+        draw_text(header, at, facts, small, style.DIM)
         return header
 
     def _block(self, moment: SheetMoment) -> Picture:
@@ -154,11 +157,11 @@ class _Sheet:
         self._tag(tile, _NAMES[name])
         if not self._report.bundle.trained and name != LABELS:
             at = (size[1], size[0])
-            draw_tag(tile, at, theme.UNTRAINED_TAG, size[1] // 28, theme.WARNING, anchor="rb")
+            draw_tag(tile, at, style.UNTRAINED_TAG, size[1] // 28, style.WARNING, anchor="rb")
         return tile
 
     def _tag(self, tile: Picture, text: str) -> None:
-        draw_tag(tile, (0, len(tile)), text, max(11, tile.shape[1] // 24), theme.TEXT, anchor="lb")
+        draw_tag(tile, (0, len(tile)), text, max(11, tile.shape[1] // 24), style.TEXT, anchor="lb")
 
     def _heading(self, inner: Picture, column: int, name: str, remark: str) -> None:
         grid = self._grid
@@ -166,12 +169,12 @@ class _Sheet:
         x, _ = grid.corner(0, column)
         baseline = round(grid.heading * 0.7)
         _, _, right, _ = draw_text(
-            inner, (x, baseline), name, size, theme.TEXT, anchor="ls", bold=True
+            inner, (x, baseline), name, size, style.TEXT, anchor="ls", bold=True
         )
         room = x + grid.tile_width - right - size
         text = shortened(remark, room, round(size * 0.82))
         at = (right + size // 2, baseline)
-        draw_text(inner, at, text, round(size * 0.82), theme.DIM, anchor="ls")
+        draw_text(inner, at, text, round(size * 0.82), style.DIM, anchor="ls")
 
     def _paste(self, inner: Picture, row: int, column: int, tile: Picture) -> None:
         x, y = self._grid.corner(row, column)
@@ -192,5 +195,5 @@ class _FeatureColors:
 
 def _space(height: int) -> Picture:
     space = np.empty((height, WIDTH, 3), np.uint8)
-    space[:] = theme.BACKGROUND
+    space[:] = style.BACKGROUND
     return space

@@ -21,8 +21,8 @@ from dino_foresight_ros.nodes.monitor.messages import (
     read_map,
 )
 from dino_foresight_ros.outputs import BY_NAME, DEPTH, FEATURES, MAX_STEPS, SEGMENTATION
-from dino_foresight_ros.render.banner import with_untrained_banner
-from dino_foresight_ros.render.surprise import colorize_surprise
+from dino_foresight_ros.render.colors import colorize_surprise
+from dino_foresight_ros.render.text import with_untrained_banner
 from dino_foresight_ros.ros.forecast_views import read_features
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.names import CameraTopics

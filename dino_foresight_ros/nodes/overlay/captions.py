@@ -1,4 +1,4 @@
-"""What a forecast's steps are, as lines of text over the view."""
+"""What a forecast's steps are, as lines of text over the scene."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from dino_foresight_ros.msg import Forecast
-from dino_foresight_ros.render.theme import UNTRAINED_TAG
-from dino_foresight_ros.render.views import StepView
+from dino_foresight_ros.render.style import UNTRAINED_TAG
+from dino_foresight_ros.scene import Scene
 
 _MARKER_LIFETIME = Duration(sec=2)
 
 
-def caption(view: StepView, age_ms: float | None) -> str:
+def caption(scene: Scene, age_ms: float | None) -> str:
     """What stands on a picture: step, horizon and age."""
-    text = f"step {view.step}   t+{view.horizon_s:.2f} s"
+    text = f"step {scene.step}   t+{scene.horizon_s:.2f} s"
     return text if age_ms is None else f"{text}   age {age_ms:.0f} ms"
 
 
 def caption_markers(
-    message: Forecast, views: Sequence[StepView], age_ms: float | None
+    message: Forecast, scenes: Sequence[Scene], age_ms: float | None
 ) -> MarkerArray:
     """A line of text per step, side by side above the view, in the camera's optical frame."""
     markers = []
-    for place, view in enumerate(views):
-        text = caption(view, age_ms)
+    for place, scene in enumerate(scenes):
+        text = caption(scene, age_ms)
         if not message.trained:
             text = f"{text} ({UNTRAINED_TAG})"
         markers.append(
             Marker(
                 header=message.header,
                 ns="foresight",
-                id=view.step,
+                id=scene.step,
                 type=Marker.TEXT_VIEW_FACING,
                 action=Marker.ADD,
                 pose=Pose(

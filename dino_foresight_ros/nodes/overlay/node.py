@@ -28,11 +28,10 @@ from dino_foresight_ros.msg import Forecast, Labels
 from dino_foresight_ros.nodes.overlay.captions import caption, caption_markers
 from dino_foresight_ros.nodes.overlay.parameters import OVERLAY_PARAMETERS
 from dino_foresight_ros.render.annotate import annotate_step
-from dino_foresight_ros.render.depth import DepthScale
+from dino_foresight_ros.render.colors import ClassPalette, DepthScale, Picture
 from dino_foresight_ros.render.mosaic import Mosaic
-from dino_foresight_ros.render.palette import ClassPalette, Picture
+from dino_foresight_ros.render.style import Style
 from dino_foresight_ros.render.tiles import fit
-from dino_foresight_ros.render.views import Look, Moment, StepView
 from dino_foresight_ros.ros.camera_info import scale_camera_info
 from dino_foresight_ros.ros.clouds import depth_to_points, why_no_points
 from dino_foresight_ros.ros.forecast_views import read_palette, read_step
@@ -50,6 +49,7 @@ from dino_foresight_ros.ros.qos import (
     unused_overrides,
 )
 from dino_foresight_ros.ros.time import NS_PER_S, time_to_ns
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 NODE_NAME = "overlay_node"
 LOG_PERIOD_S = 10.0
@@ -148,27 +148,26 @@ class OverlayNode(Node):
             self.get_logger().warning(text)
 
     def _on_forecast(self, message: Forecast) -> None:
-        views, metric = {}, {}
+        scenes: dict[int, Scene] = {}
         for step in message.steps:
             with self._telling(f"step {step.step} not drawn"):
-                views[step.step] = read_step(step)
-                metric[step.step] = bool(step.depth_is_metric)
+                scenes[step.step] = read_step(step)
         age_ms = self._age_ms(message)
         if self._markers.get_subscription_count():
             with self._telling("no captions"):
-                self._markers.publish(caption_markers(message, list(views.values()), age_ms))
-        for k in _wanted(self._depths, views):
+                self._markers.publish(caption_markers(message, list(scenes.values()), age_ms))
+        for k in _wanted(self._depths, scenes):
             with self._telling("no coloured depth"):
-                self._publish_depth(message, views[k], metric[k])
-        for k in _wanted(self._clouds, views):
+                self._publish_depth(message, scenes[k])
+        for k in _wanted(self._clouds, scenes):
             with self._telling("no point cloud"):
-                self._publish_cloud(message, views[k], metric[k])
-        self._draw_on_picture(message, views, age_ms, any(metric.values()))
+                self._publish_cloud(message, scenes[k])
+        self._draw_on_picture(message, scenes, age_ms)
 
     def _draw_on_picture(
-        self, message: Forecast, views: dict[int, StepView], age_ms: float | None, is_metric: bool
+        self, message: Forecast, scenes: dict[int, Scene], age_ms: float | None
     ) -> None:
-        steps = _wanted(self._overlays, views)
+        steps = _wanted(self._overlays, scenes)
         others = (self._now, self._mosaic)
         if not steps and not any(publisher.get_subscription_count() for publisher in others):
             return
@@ -183,10 +182,10 @@ class OverlayNode(Node):
                 self._now.publish(image_to_msg(_small(image), "rgb8", message.header))
             for k in steps:
                 with self._telling(f"no overlay of step {k}"):
-                    self._publish_overlay(message, image, views[k], age_ms)
+                    self._publish_overlay(message, image, scenes[k], age_ms)
             if self._mosaic.get_subscription_count():
                 with self._telling("no mosaic"):
-                    self._publish_mosaic(message, image, tuple(views.values()), is_metric)
+                    self._publish_mosaic(message, image, tuple(scenes.values()))
 
     def _picture_of(self, stamp_ns: int) -> Picture | None:
         """The picture with this stamp, or the nearest one shortly before or after."""
@@ -203,66 +202,65 @@ class OverlayNode(Node):
         return age_ms if 0.0 <= age_ms < _BELIEVABLE_AGE_MS else None
 
     def _publish_overlay(
-        self, message: Forecast, image: Picture, view: StepView, age_ms: float | None
+        self, message: Forecast, image: Picture, scene: Scene, age_ms: float | None
     ) -> None:
-        if view.segmentation is None or self._palette is None:
+        if scene.segmentation is None or self._palette is None:
             return
         drawn = annotate_step(
             image,
-            view.segmentation,
+            scene.segmentation,
             self._palette,
-            caption(view, age_ms),
+            caption(scene, age_ms),
             alpha=self.parameters["alpha"],
             with_legend=self.parameters["legend"],
             trained=message.trained,
         )
-        self._overlays[view.step].publish(image_to_msg(drawn, "rgb8", message.header))
+        self._overlays[scene.step].publish(image_to_msg(drawn, "rgb8", message.header))
 
-    def _publish_mosaic(
-        self, message: Forecast, image: Picture, views: tuple[StepView, ...], is_metric: bool
-    ) -> None:
-        has_depth = any(view.depth is not None for view in views)
+    def _publish_mosaic(self, message: Forecast, image: Picture, scenes: tuple[Scene, ...]) -> None:
+        depths = [scene for scene in scenes if scene.depth is not None]
         stamp_ns = time_to_ns(message.header.stamp)
-        look = Look(
+        style = Style(
             self._palette,
-            DepthScale.fixed(is_metric) if has_depth else None,
+            DepthScale.fixed(any(s.depth_is_metric for s in depths)) if depths else None,
             origin_ns=stamp_ns,
             trained=message.trained,
             alpha=self.parameters["alpha"],
         )
         aspect = image.shape[1] / image.shape[0]
-        steps = [view.step for view in views][:4]
-        mosaic = Mosaic(look, steps, aspect, self.parameters["mosaic_width"])
-        moment = Moment(_small(image), stamp_ns, views, message.latency * 1000.0)
-        drawn = mosaic.draw(moment)
+        steps = [scene.step for scene in scenes][:4]
+        mosaic = Mosaic(style, steps, aspect, self.parameters["mosaic_width"])
+        newest = Scene(stamp_ns, image=_small(image))
+        steps_drawn = tuple(map(ComparedStep, scenes))
+        drawn = mosaic.draw(ComparedForecast(newest, steps_drawn, message.latency * 1000.0))
         self._mosaic.publish(image_to_msg(drawn, "rgb8", message.header))
 
-    def _publish_depth(self, message: Forecast, view: StepView, is_metric: bool) -> None:
-        if view.depth is None:
+    def _publish_depth(self, message: Forecast, scene: Scene) -> None:
+        if scene.depth is None:
             self._say("no coloured depth: no depth is forecast")
             return
-        colors = DepthScale.fixed(is_metric).colorize(view.depth)
-        self._depths[view.step].publish(image_to_msg(colors, "rgb8", message.header))
+        colors = DepthScale.fixed(scene.depth_is_metric).colorize(scene.depth)
+        self._depths[scene.step].publish(image_to_msg(colors, "rgb8", message.header))
 
-    def _publish_cloud(self, message: Forecast, view: StepView, is_metric: bool) -> None:
+    def _publish_cloud(self, message: Forecast, scene: Scene) -> None:
         # The forecast is of the whole view, at the head's own aspect ratio.
-        why = why_no_points(view.depth, is_metric, self._info, self._picture_size())
-        if why or view.depth is None or self._info is None:
+        why = why_no_points(scene, self._info, self._picture_size())
+        if why or scene.depth is None or self._info is None:
             self._say(f"no point cloud: {why}")
             return
-        size = (view.depth.shape[0], view.depth.shape[1])
-        ids, colors = view.segmentation, None
+        size = (scene.depth.shape[0], scene.depth.shape[1])
+        ids, colors = scene.segmentation, None
         if ids is not None and ids.shape == size and self._palette is not None:
             colors = self._palette.colorize(ids)
         cloud = depth_to_points(
-            view.depth,
+            scene.depth,
             colors,
             scale_camera_info(self._info, size),
             message.header,
             self.parameters["point_stride"],
             self.parameters["max_depth_m"],
         )
-        self._clouds[view.step].publish(cloud)
+        self._clouds[scene.step].publish(cloud)
 
     def _picture_size(self) -> tuple[int, int] | None:
         if not self._pictures:
@@ -274,9 +272,9 @@ class OverlayNode(Node):
         return shape[0], shape[1]
 
 
-def _wanted(publishers: dict[int, Any], views: dict[int, StepView]) -> list[int]:
+def _wanted(publishers: dict[int, Any], scenes: dict[int, Scene]) -> list[int]:
     """The predicted steps that somebody looks at."""
-    return [k for k, p in publishers.items() if k in views and p.get_subscription_count()]
+    return [k for k, p in publishers.items() if k in scenes and p.get_subscription_count()]
 
 
 def _small(image: Picture) -> Picture:

@@ -15,8 +15,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.msg import Forecast, ForecastSkill, ForecastStep, Labels
-from dino_foresight_ros.render.views import StepView
+from dino_foresight_ros.msg import Forecast, ForecastSkill, Labels
 from dino_foresight_ros.ros.camera_info import fits, scale_camera_info
 from dino_foresight_ros.ros.clouds import back_project, intrinsics_of, why_no_points
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
@@ -27,8 +26,9 @@ from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.qos import camera_info_input_qos, latched_qos, output_qos
 from dino_foresight_ros.ros.rate_limit import RateLimit
 from dino_foresight_ros.ros.time import time_to_ns
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.view.layout import Shown
-from dino_foresight_ros.view.scene import Intrinsics, Scene
+from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 
 _LOG_PERIOD_S = 10.0
 _STEP_COLORS = ((255, 193, 7), (255, 111, 60), (233, 30, 99), (156, 39, 176), (63, 81, 181))
@@ -62,7 +62,7 @@ class ViewCamera:
         self,
         node: Node,
         source: ForecastSource,
-        scene: Scene,
+        scene: SceneLog,
         parameters: Parameters,
         on_layout: Callable[[], None],
     ) -> None:
@@ -143,36 +143,35 @@ class ViewCamera:
         if not self._allows(self._forecast_limit):
             return
         self._newest_ns = stamp_ns
-        steps = [step for step in message.steps if step.step > 0]
-        views = [read_step(step) for step in steps]
-        for step, view in zip(steps, views, strict=True):
-            self._scene.add_step(stamp_ns, view, step.depth_is_metric)
-        has_points = bool(steps) and self._add_points(stamp_ns, steps[-1], views[-1])
+        scenes = [read_step(step) for step in message.steps if step.step > 0]
+        for scene in scenes:
+            self._scene.add_step(stamp_ns, scene)
+        has_points = bool(scenes) and self._add_points(stamp_ns, scenes[-1])
         self._model = _Model(message.model_name, message.trained, message.frame_interval)
         self._show(
             replace(
                 self.shown,
-                steps=tuple((view.step, round(view.horizon_s, 3)) for view in views),
-                has_segmentation=any(view.segmentation is not None for view in views),
-                has_depth=any(view.depth is not None for view in views),
+                steps=tuple((scene.step, round(scene.horizon_s, 3)) for scene in scenes),
+                has_segmentation=any(scene.segmentation is not None for scene in scenes),
+                has_depth=any(scene.depth is not None for scene in scenes),
                 has_points=self.shown.has_points or has_points,
-                depth_is_metric=any(step.depth_is_metric for step in steps),
+                depth_is_metric=any(scene.depth_is_metric for scene in scenes),
                 trained=message.trained,
             )
         )
 
-    def _add_points(self, stamp_ns: int, step: ForecastStep, view: StepView) -> bool:
+    def _add_points(self, stamp_ns: int, scene: Scene) -> bool:
         info, size = self._info, self._picture_size
-        self._why_no_points = why_no_points(view.depth, step.depth_is_metric, info, size)
-        if self._why_no_points or view.depth is None or info is None:
+        self._why_no_points = why_no_points(scene, info, size)
+        if self._why_no_points or scene.depth is None or info is None:
             return False
-        height, width = view.depth.shape
+        height, width = scene.depth.shape
         stride = max(1, math.ceil(math.sqrt(height * width / self._parameters["max_points"])))
         scaled = scale_camera_info(info, (height, width))
-        points, known = back_project(view.depth, scaled, stride, self._parameters["max_depth_m"])
+        points, known = back_project(scene.depth, scaled, stride, self._parameters["max_depth_m"])
         ids: NDArray[np.uint8] | None = None
-        if view.segmentation is not None and view.segmentation.shape == view.depth.shape:
-            ids = view.segmentation[::stride, ::stride][known]
+        if scene.segmentation is not None and scene.segmentation.shape == scene.depth.shape:
+            ids = scene.segmentation[::stride, ::stride][known]
         self._scene.add_points(stamp_ns, points, ids)
         return True
 

@@ -32,7 +32,7 @@ from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.view.page import Page
 from dino_foresight_ros.view.recording import Recording
-from dino_foresight_ros.view.scene import Scene
+from dino_foresight_ros.view.scene_log import SceneLog
 from dino_foresight_ros.view.server import ViewerServer, check_port
 
 NODE_NAME = "view_node"
@@ -138,7 +138,7 @@ class ViewNode(Node):
         # A second camera without a name, of another node, is told apart by its topics' folder.
         name = source.name or ("" if not self._cameras else source.folder)
         root = f"/{name.strip('/').replace('/', '_')}" if name else ""
-        scene = Scene(recording.stream, root, self.parameters["max_width"])
+        scene = SceneLog(recording.stream, root, self.parameters["max_width"])
         camera = ViewCamera(self, source, scene, self.parameters, self._lay_out)
         self._cameras[source.folder] = camera
         self.get_logger().info(f"showing {source.image} and {source.folder}/forecast")

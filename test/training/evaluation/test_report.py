@@ -13,7 +13,7 @@ import pytest
 
 from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.render import theme
+from dino_foresight_ros.render import style
 from dino_foresight_ros.training.evaluation import (
     EvaluationConfig,
     Report,
@@ -38,7 +38,7 @@ def report(toy_bundle: Maker, toy_recording: Maker) -> Report:
 
 def warning_pixels(path: Path) -> int:
     image = cv2.imread(str(path))[..., ::-1]
-    return int((image == np.array(theme.WARNING)).all(-1).sum())
+    return int((image == np.array(style.WARNING)).all(-1).sum())
 
 
 def test_folder_holds_page_numbers_and_pictures(report: Report, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.model.heads import UPSCALE
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.bag import bag_of
-from dino_foresight_ros.render.views import spread
+from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.heads import (
     decode,

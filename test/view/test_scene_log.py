@@ -13,11 +13,11 @@ pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk"
 from rrd_files import Row, read_rrd
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.render.palette import ClassPalette
-from dino_foresight_ros.render.views import StepView
+from dino_foresight_ros.render.colors import ClassPalette
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.view.layout import Shown
 from dino_foresight_ros.view.recording import Recording
-from dino_foresight_ros.view.scene import Intrinsics, Scene
+from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 from dino_foresight_ros.view.server import ViewerServer, free_port
 
 STAMP_NS = 1_700_000_000_123_456_789
@@ -43,18 +43,23 @@ def ramp() -> np.ndarray:
 def entities(tmp_path_factory: pytest.TempPathFactory) -> Entities:
     path = tmp_path_factory.mktemp("scene") / "drive.rrd"
     recording = Recording(None, path)
-    scene = Scene(recording.stream)
-    scene.set_classes(PALETTE)
-    scene.set_camera(Intrinsics(K, SIZE))
+    log = SceneLog(recording.stream)
+    log.set_classes(PALETTE)
+    log.set_camera(Intrinsics(K, SIZE))
     for index in range(3):
         stamp_ns = STAMP_NS + index * 100_000_000
-        scene.add_picture(stamp_ns, ramp())
-        view = StepView(
-            step=2, horizon_s=0.4, target_stamp_ns=0, segmentation=IDS, depth=DEPTH + index
+        log.add_picture(stamp_ns, ramp())
+        scene = Scene(
+            0,
+            step=2,
+            horizon_s=0.4,
+            segmentation=IDS,
+            depth=DEPTH + index,
+            depth_is_metric=index < 2,
         )
-        scene.add_step(stamp_ns, view, depth_is_metric=index < 2)
-        scene.add_points(stamp_ns, POINTS, POINT_IDS)
-        scene.add_numbers(stamp_ns, {"latency_ms": 10.0 + index, "skill/step_2": np.nan})
+        log.add_step(stamp_ns, scene)
+        log.add_points(stamp_ns, POINTS, POINT_IDS)
+        log.add_numbers(stamp_ns, {"latency_ms": 10.0 + index, "skill/step_2": np.nan})
     recording.lay_out([Shown(steps=((2, 0.4),), has_segmentation=True, has_depth=True)])
     assert not path.exists()  # until it is complete
     recording.close()
@@ -131,11 +136,10 @@ def test_numbers_are_plotted_and_missing_ones_left_out(entities: Entities) -> No
 def test_wide_pictures_are_shrunk_and_wide_predictions_thinned_out(tmp_path: Path) -> None:
     path = tmp_path / "wide.rrd"
     recording = Recording(None, path)
-    scene = Scene(recording.stream, "/cam_front", max_width=64)
-    scene.add_picture(STAMP_NS, np.zeros((90, 160, 3), np.uint8))
+    log = SceneLog(recording.stream, "/cam_front", max_width=64)
+    log.add_picture(STAMP_NS, np.zeros((90, 160, 3), np.uint8))
     ids = RNG.integers(0, 9, (90, 160)).astype(np.uint8)
-    view = StepView(step=1, horizon_s=0.2, target_stamp_ns=0, segmentation=ids)
-    scene.add_step(STAMP_NS, view, depth_is_metric=True)
+    log.add_step(STAMP_NS, Scene(0, step=1, horizon_s=0.2, segmentation=ids))
     recording.close()
     entities = read_rrd(path)
     blob = next(r.values["blob"][0] for r in entities["/cam_front/world/camera"])

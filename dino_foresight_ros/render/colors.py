@@ -1,17 +1,89 @@
-"""Depth as colours: near bright, far dark, unknown black, one scale for all pictures of a set."""
+"""Class ids, depth, normals and surprise as colours, and colours laid over a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.render.palette import Picture
+from dino_foresight_ros.classes import UNLABELLED
+
+Color = tuple[int, int, int]
+"""(r, g, b), each 0 to 255."""
+
+Picture = NDArray[np.uint8]
+"""(H, W, 3) uint8 RGB."""
 
 FloatImage = NDArray[np.float32]
+
+UNLABELLED_COLOR: Color = (44, 44, 48)
+
+
+@dataclass(frozen=True)
+class ClassPalette:
+    """Names and colours of the classes; an id is the position in both.
+
+    Attributes:
+        names: class names.
+        colors: one (r, g, b) per class.
+        unlabelled: id of pixels without a class.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[Color, ...]
+    unlabelled: int = UNLABELLED
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.colors):
+            raise ValueError(f"{len(self.names)} class names but {len(self.colors)} colours")
+
+    def colorize(self, ids: NDArray[np.uint8]) -> Picture:
+        """(H, W) uint8 class ids -> (H, W, 3) uint8; see `colorize`."""
+        return colorize(ids, self.colors, self.unlabelled)
+
+
+def colorize(
+    ids: NDArray[np.uint8], colors: Sequence[Color], unlabelled: int = UNLABELLED
+) -> Picture:
+    """(H, W) uint8 class ids -> (H, W, 3) uint8 RGB.
+
+    The id `unlabelled`, and every id that has no colour, becomes dark grey.
+    """
+    table = np.full((256, 3), UNLABELLED_COLOR, np.uint8)
+    known = np.asarray(colors, np.uint8).reshape(-1, 3)[:256]
+    table[: len(known)] = known
+    table[unlabelled] = UNLABELLED_COLOR
+    return table[ids]
+
+
+def overlay(
+    image: Picture,
+    colors: Picture,
+    alpha: float = 0.5,
+    where: NDArray[np.bool_] | None = None,
+) -> Picture:
+    """Lay colours over a picture of the same size: alpha * colors + (1 - alpha) * image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        colors: (H, W, 3) uint8.
+        alpha: 0 (only the image) to 1 (only the colours).
+        where: (H, W) bool, the pixels to colour; None for all of them.
+    """
+    if image.shape != colors.shape:
+        raise ValueError(f"picture {image.shape} and colours {colors.shape} differ in size")
+    # 8.8 fixed point: a third of the time of floats, and off by at most one level.
+    weight = round(alpha * 256)
+    mixed = colors.astype(np.uint16) * np.uint16(weight)
+    mixed += image.astype(np.uint16) * np.uint16(256 - weight)
+    result = ((mixed + np.uint16(127)) >> np.uint16(8)).astype(np.uint8)
+    if where is not None:
+        result[~where] = image[~where]
+    return result
+
 
 _NICE = (1.0, 2.0, 5.0)
 # The map's own dark end is black, which is kept for unknown depth: the far end starts above it.
@@ -29,13 +101,13 @@ def _nice_numbers(low: float, high: float) -> list[float]:
     return [n for n in numbers if low * 0.999 <= n <= high * 1.001]
 
 
-def _color_table() -> Picture:
+def _depth_colors() -> Picture:
     ramp = np.linspace(_DARKEST, 255, 256).round().astype(np.uint8)
     table = cv2.applyColorMap(ramp.reshape(-1, 1), cv2.COLORMAP_INFERNO)
     return np.ascontiguousarray(table[:, 0, ::-1])
 
 
-_COLORS = _color_table()
+_DEPTH_COLORS = _depth_colors()
 
 
 @dataclass(frozen=True)
@@ -110,16 +182,53 @@ class DepthScale:
         position = self.positions(depth)
         unknown = np.isnan(position)
         index = (np.where(unknown, 0.0, position) * 255.0 + 0.5).astype(np.uint8)
-        picture = _COLORS[index]
+        picture = _DEPTH_COLORS[index]
         picture[unknown] = 0
         return picture
 
     def bar(self, height: int, width: int) -> Picture:
         """(height, width, 3) uint8: the colours from near (left) to far (right)."""
-        row = _COLORS[np.linspace(255, 0, width).round().astype(np.uint8)]
+        row = _DEPTH_COLORS[np.linspace(255, 0, width).round().astype(np.uint8)]
         return np.repeat(row[None], height, axis=0)
 
 
 def _sample(depth: FloatImage) -> FloatImage:
     known = depth[np.isfinite(depth) & (depth > 0)]
     return known[:: max(1, known.size // _MAX_SAMPLES)]
+
+
+def colorize_normals(normals: NDArray[np.float32]) -> Picture:
+    """(H, W, 3) unit normals in the optical frame (x right, y down, z forward) -> uint8 RGB.
+
+    Red grows to the right, green upwards and blue towards the camera, as in most papers: a road
+    is green, a wall that faces the camera is blue. NaN is black.
+    """
+    unknown = np.asarray(np.isnan(normals).any(axis=-1))
+    known = np.where(unknown[..., None], 0.0, normals)
+    towards_viewer = known * np.array([1.0, -1.0, -1.0], np.float32)
+    picture = np.clip((towards_viewer + 1.0) * 127.5 + 0.5, 0, 255).astype(np.uint8)
+    picture[unknown] = 0
+    return picture
+
+
+BRIGHTEST_SURPRISE = 4.0
+"""Surprise from which on the colour stays the brightest: four times what a still world would be."""
+
+PATCH_PIXELS = 8
+"""Pixels per patch, as in the predicted images."""
+
+_UNKNOWN_SURPRISE = 96
+
+
+def colorize_surprise(surprise: NDArray[np.float32]) -> Picture:
+    """(h, w) float32, NaN unknown -> (8h, 8w, 3) uint8 RGB.
+
+    The scale is the square root of the value, since the values are squared errors.
+    """
+    known = ~np.isnan(surprise)
+    values = np.clip(np.where(known, surprise, 0.0), 0.0, BRIGHTEST_SURPRISE)
+    level = np.sqrt(values / BRIGHTEST_SURPRISE)
+    bgr = cv2.applyColorMap((level * 255.0).round().astype(np.uint8), cv2.COLORMAP_INFERNO)
+    colors = np.asarray(bgr[..., ::-1], np.uint8).copy()
+    colors[~known] = _UNKNOWN_SURPRISE
+    return colors.repeat(PATCH_PIXELS, axis=0).repeat(PATCH_PIXELS, axis=1)

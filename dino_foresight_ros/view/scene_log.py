@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.render.depth import DepthScale
-from dino_foresight_ros.render.palette import UNLABELLED_COLOR, ClassPalette, Picture
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
+from dino_foresight_ros.render.colors import UNLABELLED_COLOR, ClassPalette, DepthScale, Picture
 from dino_foresight_ros.render.panels import legend_entries, legend_panel
-from dino_foresight_ros.render.views import StepView
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.view import sdk
 
 TIMELINE = "stamp"
@@ -32,7 +32,7 @@ class Intrinsics:
     size: tuple[int, int]
 
 
-class Scene:
+class SceneLog:
     """Writes one camera's pictures, forecasts and numbers, each at an image stamp.
 
     Entities, below `root`: world/camera (picture and pinhole) and world/points (optical frame,
@@ -118,17 +118,16 @@ class Scene:
         picture = self._rr.EncodedImage(contents=data.tobytes(), media_type="image/jpeg")
         self._log("world/camera", picture)
 
-    def add_step(self, stamp_ns: int, view: StepView, depth_is_metric: bool) -> None:
+    def add_step(self, stamp_ns: int, scene: Scene) -> None:
         """One predicted instant; it lies at the stamp of the frame that it was predicted from."""
         self._at(stamp_ns)
-        name = f"step_{view.step}"
-        if view.segmentation is not None:
-            ids = self._thinned(view.segmentation)
-            self._log_classed(f"{name}/segmentation", self._rr.SegmentationImage(ids))
-        if view.depth is not None:
-            self._log(
-                f"{name}/depth", self._depth_image(self._thinned(view.depth), depth_is_metric)
-            )
+        name = f"step_{scene.step}"
+        if scene.segmentation is not None:
+            ids = self._thinned(scene.segmentation)
+            self._log_classed(f"{name}/{SEGMENTATION}", self._rr.SegmentationImage(ids))
+        if scene.depth is not None:
+            image = self._depth_image(self._thinned(scene.depth), scene.depth_is_metric)
+            self._log(f"{name}/{DEPTH}", image)
 
     def add_points(
         self,
