@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.poses import Matrix, inverse, pose_matrix, slerp
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
 TF_TYPE = "tf2_msgs/msg/TFMessage"
@@ -23,48 +24,6 @@ HOLD_NS = NS_PER_S // 50
 """So far beside a sample its pose is held: before the first, after the last, inside a gap."""
 MAX_GAP_NS = NS_PER_S // 2
 """Between samples further apart nothing is interpolated."""
-
-Matrix = NDArray[np.float64]
-
-
-def rotation_matrix(quaternion: tuple[float, float, float, float] | Matrix) -> Matrix:
-    """Unit (w, x, y, z) -> (3, 3)."""
-    w, x, y, z = quaternion
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
-def slerp(first: Matrix, last: Matrix, share: float) -> Matrix:
-    """Turn evenly from one unit quaternion (w, x, y, z) to another, the short way round."""
-    cosine = float(first @ last)
-    if cosine < 0:
-        last, cosine = -last, -cosine
-    angle = float(np.arccos(min(cosine, 1.0)))
-    if angle < 1e-6:  # sin(angle) would be rounding alone
-        mixed = (1 - share) * first + share * last
-    else:
-        mixed = (np.sin((1 - share) * angle) * first + np.sin(share * angle) * last) / np.sin(angle)
-    return np.asarray(mixed / np.linalg.norm(mixed), np.float64)
-
-
-def pose_matrix(translation: Matrix, quaternion: Matrix) -> Matrix:
-    """(3,) metres and unit (w, x, y, z) -> (4, 4)."""
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation_matrix(quaternion), translation
-    return pose
-
-
-def inverse(pose: Matrix) -> Matrix:
-    """Invert a rigid (4, 4)."""
-    found = np.eye(4)
-    found[:3, :3] = pose[:3, :3].T
-    found[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
-    return found
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from lidar_bag import MS, transforms
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_writer import create_bag
+from dino_foresight_ros.recordings.poses import inverse
 from dino_foresight_ros.recordings.transforms import (
     HOLD_NS,
     MAX_GAP_NS,
     TransformTree,
-    inverse,
     read_transforms,
 )
 

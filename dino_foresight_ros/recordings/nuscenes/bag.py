@@ -19,8 +19,8 @@ from dino_foresight_ros.recordings.nuscenes import messages
 from dino_foresight_ros.recordings.nuscenes.rows import Transform
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading, Scene, SceneError, SceneRows
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor, Tables
+from dino_foresight_ros.recordings.poses import rotation_matrix
 from dino_foresight_ros.recordings.recording import NS_PER_S
-from dino_foresight_ros.recordings.transforms import rotation_matrix
 
 LIDAR = "LIDAR_TOP"
 
@@ -241,7 +241,7 @@ def _motion(poses: Sequence[tuple[int, Transform]]) -> Iterator[Item]:
 
 def _poses(readings: Sequence[Reading]) -> list[tuple[int, Transform]]:
     """The vehicle's pose at every instant that some sensor looked."""
-    by_stamp = {reading.stamp_ns: reading.ego for reading in readings}
+    by_stamp = {reading.stamp_ns: reading.ego for reading in readings if reading.ego is not None}
     return sorted(by_stamp.items())
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.nuscenes.rows import Transform
+from dino_foresight_ros.recordings.poses import pose_matrix
 from dino_foresight_ros.recordings.recording import NS_PER_S, EgoMotion
 
 # Values further away in time than this from a message are unknown (messages come at 2 Hz or more).
@@ -19,37 +21,8 @@ _MAX_GAP_S = 1.0
 _KMH = 1 / 3.6
 
 
-class Pose(NamedTuple):
-    """Position (m) and rotation (w, x, y, z) of the vehicle in the map."""
-
-    translation: tuple[float, float, float]
-    rotation: tuple[float, float, float, float]
-
-    @classmethod
-    def of_row(cls, row: Mapping[str, Any], path: Path) -> Pose:
-        """Read a row of ego_pose.json."""
-        try:
-            x, y, z = (float(value) for value in row["translation"])
-            w, i, j, k = (float(value) for value in row["rotation"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: row {row.get('token')} is no pose") from error
-        return cls((x, y, z), (w, i, j, k))
-
-    def matrix(self) -> NDArray[np.float64]:
-        """Return the pose (4, 4): takes points of the vehicle's frame to the map."""
-        w, x, y, z = np.array(self.rotation) / max(math.hypot(*self.rotation), 1e-12)
-        found = np.eye(4)
-        found[:3, :3] = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-        found[:3, 3] = self.translation
-        return found
-
-
 def ego_motion(
-    stamps_ns: NDArray[np.int64], poses: Sequence[Pose], can_bus: Path, scene: str
+    stamps_ns: NDArray[np.int64], poses: Sequence[Transform], can_bus: Path, scene: str
 ) -> EgoMotion | None:
     """Put together what is known; None when nothing is.
 
@@ -59,7 +32,9 @@ def ego_motion(
     count = len(stamps_ns)
     world = np.full((count, 4, 4), np.nan)
     if poses:
-        world = np.stack([pose.matrix() for pose in poses])
+        world = np.stack(
+            [pose_matrix(np.array(p.translation), np.array(p.rotation)) for p in poses]
+        )
     times_s = stamps_ns / NS_PER_S
     speed = _signal(can_bus / f"{scene}_pose.json", times_s, lambda row: row["vel"][0])
     if speed is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.json_tables import table_rows
+from dino_foresight_ros.recordings.nuscenes.json_tables import table_rows
 
 NS_PER_US = 1000
 Row = Mapping[str, Any]

@@ -32,7 +32,7 @@ class Reading(NamedTuple):
     file: Path
     size: tuple[int, int]  # (width, height) of pictures, else (0, 0)
     is_keyframe: bool
-    ego: Transform
+    ego: Transform | None  # None where poses were not asked for
 
 
 class Box(NamedTuple):
@@ -84,6 +84,7 @@ class SceneRows:
         channels: Collection[str],
         sweeps: bool,
         boxes: bool,
+        poses: bool = True,
     ) -> None:
         """Read the large tables once.
 
@@ -93,16 +94,16 @@ class SceneRows:
             channels: of the sensors wanted.
             sweeps: whether readings between keyframes are wanted, too.
             boxes: whether annotations are wanted.
+            poses: whether the vehicle's poses are wanted.
 
         Raises:
-            InputError: a table is missing or damaged, or a row of a wanted scene names a token
-                that is not there.
+            InputError: a table is missing or damaged, or a row names a token that is not there.
         """
         self._tables = tables
         self._scene_of, self._stamps = self._read_samples(names)
         self._samples = Counter(self._scene_of.values())
         self._shots = self._read_shots(set(channels), sweeps)
-        self._poses = self._read_poses()
+        self._poses = self._read_poses() if poses else None
         self._boxes = self._read_boxes() if boxes else {}
 
     def load(self, name: str) -> Scene:
@@ -120,49 +121,50 @@ class SceneRows:
             )
         try:
             location = self._tables.location(scene)
-            readings = [self._reading(shot) for shot in self._shots[name]]
+            readings = self.readings(name)
         except InputError as error:
             raise SceneError(str(error)) from error
         if not readings:
             raise SceneError(f"{rows.path}: {name} has no data of the wanted sensors")
-        readings.sort(key=lambda reading: (reading.stamp_ns, reading.file))
         boxes = sorted(self._boxes.get(name, ()), key=lambda box: (box.stamp_ns, box.number))
         return Scene(name, scene.get("description", ""), location, tuple(readings), tuple(boxes))
 
+    def readings(self, name: str) -> list[Reading]:
+        """The wanted files of a scene by time; InputError where a pose is missing."""
+        readings = [self._reading(shot) for shot in self._shots.get(name, ())]
+        return sorted(readings, key=lambda reading: (reading.stamp_ns, reading.file))
+
     def _reading(self, shot: _Shot) -> Reading:
         row = {"token": shot.token, "ego_pose_token": shot.pose}
-        rows = self._tables.rows
-        ego = rows.look_up(self._poses, row, "ego_pose_token", "sample_data", "ego_pose")
+        rows, poses = self._tables.rows, self._poses
+        ego = None
+        if poses is not None:
+            ego = rows.look_up(poses, row, "ego_pose_token", "sample_data", "ego_pose")
         file = self._tables.dataroot / shot.filename
         return Reading(shot.stamp_ns, shot.sensor, file, shot.size, shot.is_keyframe, ego)
 
-    def _read_samples(self, names: Collection[str]) -> tuple[dict[str, str], dict[str, int]]:
-        """Name of the scene and time (us) of each sample in a wanted scene."""
-        wanted = {self._tables.scenes[name]["token"]: name for name in names}
-        scene_of, stamps = {}, {}
-        path = self._tables.rows.file("sample")
-        for row in self._tables.rows.rows("sample", "timestamp", "scene_token"):
-            if row["scene_token"] in wanted:
-                scene_of[row["token"]] = wanted[row["scene_token"]]
-                stamps[row["token"]] = microseconds(row, path)
+    def _read_samples(self, names: Collection[str]) -> tuple[dict[str, str | None], dict[str, int]]:
+        """Scene's name of each sample (None: not wanted), and the time (us) of the wanted ones."""
+        rows, scene_of, stamps = self._tables.rows, {}, {}
+        scenes = {row["token"]: name for name, row in self._tables.scenes.items()}
+        for row in rows.rows("sample", "timestamp", "scene_token"):
+            name = rows.look_up(scenes, row, "scene_token", "sample", "scene")
+            scene_of[row["token"]] = name if name in names else None
+            if name in names:
+                stamps[row["token"]] = microseconds(row, rows.file("sample"))
         return scene_of, stamps
 
     def _read_shots(self, channels: set[str], sweeps: bool) -> dict[str, list[_Shot]]:
         fields = ("sample_token", "timestamp", "filename", "is_key_frame", "ego_pose_token")
         rows, found = self._tables.rows, defaultdict(list)
-        path = rows.file("sample_data")
+        sensors, path = self._tables.sensors, rows.file("sample_data")
+        of_sensor = ("calibrated_sensor_token", "sample_data", "calibrated_sensor")
         for row in rows.rows("sample_data", *fields):
-            scene = self._scene_of.get(row["sample_token"])
-            if scene is None:
+            sensor: Sensor = rows.look_up(sensors, row, *of_sensor)
+            if sensor.channel not in channels or not (sweeps or row["is_key_frame"]):
                 continue
-            sensor: Sensor = rows.look_up(
-                self._tables.sensors,
-                row,
-                "calibrated_sensor_token",
-                "sample_data",
-                "calibrated_sensor",
-            )
-            if sensor.channel in channels and (sweeps or row["is_key_frame"]):
+            scene = rows.look_up(self._scene_of, row, "sample_token", "sample_data", "sample")
+            if scene is not None:
                 found[scene].append(
                     _Shot(
                         row["token"],

@@ -9,6 +9,7 @@ row, the token and the table.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from dino_foresight_ros.errors import InputError, UsageError
@@ -63,7 +64,7 @@ class Tables:
             UsageError: there is no such version; lists those that are there.
         """
         folder = dataroot / version
-        if not (folder / "scene.json").is_file():
+        if not folder.is_dir():
             found = sorted(path.parent.name for path in dataroot.glob("*/scene.json"))
             hint = f"versions there: {', '.join(found)}" if found else "no version is there"
             raise UsageError(f"{folder} has no nuScenes tables (scene.json); {hint}")
@@ -71,9 +72,6 @@ class Tables:
         self.rows = TableFolder(folder, watch)
         self.scenes = {row["name"]: row for row in self.rows.rows("scene", "name")}
         self.sensors = self._read_sensors()
-        self._logs = self.rows.table("log", "location")
-        maps = self.rows.rows("map", "log_tokens")
-        self._mapped_logs = {token for row in maps for token in row["log_tokens"]}
 
     def scene_names(self, wanted: str) -> tuple[str, ...]:
         """Names of the wanted scenes: one, some separated by commas, or all.
@@ -111,14 +109,21 @@ class Tables:
         sensors = self.sensors.values()
         return tuple(sorted({s.channel for s in sensors if s.modality == modality}))
 
+    @cached_property
+    def _places(self) -> tuple[dict[str, Row], set[str]]:
+        """The logs by token, and the tokens of those on a map."""
+        maps = self.rows.rows("map", "log_tokens")
+        return self.rows.table("log", "location"), {t for row in maps for t in row["log_tokens"]}
+
     def location(self, scene: Row) -> str:
         """Where a scene was recorded.
 
         A subset's map rows name the logs of the whole data set (v1.0-mini's most of all), so only
         the scene's own log must be there.
         """
-        log = self.rows.look_up(self._logs, scene, "log_token", "scene", "log")
-        if scene["log_token"] not in self._mapped_logs:
+        logs, mapped = self._places
+        log = self.rows.look_up(logs, scene, "log_token", "scene", "log")
+        if scene["log_token"] not in mapped:
             raise InputError(
                 f"{self.rows.file('map')}: no row names the log {scene['log_token']} of "
                 f"{scene['name']}"

@@ -228,7 +228,7 @@ def change(table: str, token: str, **fields: Any) -> Callable[[NuScenesSet], Non
         (remove("calibrated_sensor", "scene-0061-CAM_FRONT"), "the calibrated_sensor scene-0061"),
         (remove("sensor", "sensor-CAM_BACK"), "the sensor sensor-CAM_BACK, which"),
         (remove("log", "log"), "the log log, which"),
-        (remove("sample", "scene-0061-s6"), "2 samples of scene-0061"),
+        (remove("sample", "scene-0061-s6"), "the sample scene-0061-s6, which"),
         (remove("instance", "scene-0061-car"), "the instance scene-0061-car, which"),
         (remove("category", "cat-car"), "the category cat-car, which"),
         (remove("attribute", "att-moving"), "the attribute att-moving, which"),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings import json_tables
-from dino_foresight_ros.recordings.json_tables import table_rows
+from dino_foresight_ros.recordings.nuscenes import json_tables
+from dino_foresight_ros.recordings.nuscenes.json_tables import table_rows
 
 
 def test_rows_are_read_one_by_one_across_any_break(

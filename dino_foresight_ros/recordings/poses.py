@@ -1,0 +1,54 @@
+"""Rigid poses as (4, 4) matrices, and unit quaternions (w, x, y, z)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+
+def rotation_matrix(quaternion: Sequence[float] | Matrix) -> Matrix:
+    """Unit (w, x, y, z) -> (3, 3)."""
+    w, x, y, z = quaternion
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def slerp(first: Matrix, last: Matrix, fraction: float) -> Matrix:
+    """Turn evenly from one unit quaternion (w, x, y, z) to another, the short way round."""
+    cosine = float(first @ last)
+    if cosine < 0:
+        last, cosine = -last, -cosine
+    angle = float(np.arccos(min(cosine, 1.0)))
+    if angle < 1e-6:  # sin(angle) would be rounding alone
+        mixed = (1 - fraction) * first + fraction * last
+    else:
+        mixed = (np.sin((1 - fraction) * angle) * first + np.sin(fraction * angle) * last) / np.sin(
+            angle
+        )
+    return np.asarray(mixed / np.linalg.norm(mixed), np.float64)
+
+
+def pose_matrix(
+    translation: Sequence[float] | Matrix, quaternion: Sequence[float] | Matrix
+) -> Matrix:
+    """(3,) metres and unit (w, x, y, z) -> (4, 4)."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation_matrix(quaternion), translation
+    return pose
+
+
+def inverse(pose: Matrix) -> Matrix:
+    """Invert a rigid (4, 4)."""
+    found = np.eye(4)
+    found[:3, :3] = pose[:3, :3].T
+    found[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
+    return found
