@@ -18,7 +18,7 @@ VIEW ?=
 # More words for pytest: make test ARGS="-k forecast"
 ARGS ?=
 
-.PHONY: help demo test test-env test-long train-tiny soak lint format parameters lock clean
+.PHONY: help demo test test-env test-long train-tiny soak lint format tables lock clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,8 +52,8 @@ format:  ## format the code and sort its imports
 	@$(WITH_ENV) ruff check --fix --select I .
 	@$(WITH_ENV) ruff format .
 
-parameters:  ## write the parameter files of config/ and the tables on the pages from what nodes declare
-	@$(WITH_ENV) python scripts/parameter_docs.py
+tables:  ## write the reference tables on the pages and the parameter files of config/ from the code
+	@$(WITH_ENV) python scripts/reference_tables.py
 
 lock:  ## choose exact versions afresh: scripts/requirements.in to requirements.txt
 	@cd scripts && uv pip compile --universal --python-version 3.10 --upgrade --no-annotate \

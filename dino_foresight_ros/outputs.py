@@ -29,7 +29,7 @@ class StepZero(Enum):
     """Whether step 0, the newest context frame itself, has an output."""
 
     ALWAYS = "always"
-    FROM_FEATURES = "unless its head reads the forecaster's layers, which a seen frame lacks"
+    FROM_FEATURES = "unless its head reads the forecaster's layers"
 
 
 @dataclass(frozen=True)
@@ -192,18 +192,22 @@ def step_topics(names: Collection[str], depth_is_metric: bool) -> list[Topic]:
     ]
 
 
-class DropReason(str, Enum):
-    """Why a frame gave no forecast, as diagnostics spell it (`dropped.REASON`)."""
+class _Reason(str, Enum):
+    """A reason that is its own text, with a description for the documentation."""
 
     description: str
 
-    def __new__(cls, value: str, description: str) -> DropReason:
+    def __new__(cls, value: str, description: str) -> _Reason:
         member = str.__new__(cls, value)
         member._value_ = value
         member.description = description
         return member
 
     __str__ = str.__str__  # formats as its value on every Python
+
+
+class DropReason(_Reason):
+    """Why a frame gave no forecast, as diagnostics spell it (`dropped.REASON`)."""
 
     CONTEXT_FILLING = (
         "context_filling",
@@ -229,3 +233,18 @@ class DropReason(str, Enum):
     DISABLED = "disabled", "paused by `~/set_enabled`"
     INACTIVE = "inactive", "the node is not active, or stopped meanwhile"
     RESET = "reset", "waited when `~/reset` was called or the clock jumped"
+
+
+class UnmatchedReason(_Reason):
+    """Why a prediction was compared with no frame, as the monitor's diagnostics spell it."""
+
+    NO_FRAME = "no_frame", "no frame came near enough to the instant"
+    TIME_JUMP = (
+        "time_jump",
+        "stamps went back (a recording that loops); the running means stay",
+    )
+    MODEL_CHANGED = (
+        "model_changed",
+        "another bundle forecasts now; the running means start anew",
+    )
+    MEMORY = "memory", "more than `memory_mb` waited"

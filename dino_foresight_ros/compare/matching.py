@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.outputs import UnmatchedReason
 from dino_foresight_ros.scene import Scene
 
 
@@ -129,7 +130,7 @@ class Matcher(Generic[F]):
         After a jump back in time nothing from before it is matched any more.
         """
         if self.is_jump_back(frame.stamp_ns):
-            self.clear("time_jump")
+            self.clear(UnmatchedReason.TIME_JUMP)
         place = len(self._frames)
         while place and self._frames[place - 1].stamp_ns > frame.stamp_ns:
             place -= 1
@@ -154,7 +155,7 @@ class Matcher(Generic[F]):
         settled = [] if newest_ns is None else self._settle(newest_ns)
         while self._waiting and self._bytes() > self.max_bytes:
             del self._waiting[0]
-            self.dropped["memory"] += 1
+            self.dropped[UnmatchedReason.MEMORY] += 1
         return settled
 
     def flush(self) -> list[Match[F]]:
@@ -183,7 +184,7 @@ class Matcher(Generic[F]):
             match = Match(one.origin, one.predicted, arrived)
             if arrived is None or abs(match.offset_ns) > one.tolerance_ns:
                 match = Match(one.origin, one.predicted, None)
-                self.dropped["no_frame"] += 1
+                self.dropped[UnmatchedReason.NO_FRAME] += 1
             matches.append(match)
         return matches
 

@@ -18,6 +18,7 @@ from dino_foresight_ros.compare.measures import (
     sizes_differ,
     skill_of,
 )
+from dino_foresight_ros.outputs import UnmatchedReason
 from dino_foresight_ros.scene import Scene
 
 
@@ -208,7 +209,7 @@ class SkillMonitor:
         self.counts["forecasts_received"] += 1
         if self.model is not None and not frame.is_of_model_of(self.model):
             self._running.clear()
-            self.matcher.clear("model_changed")
+            self.matcher.clear(UnmatchedReason.MODEL_CHANGED)
         self.model = frame
         if self.matcher.newest_ns == frame.stamp_ns:
             return []

@@ -1,4 +1,4 @@
-"""Parameters of nodes: the node, its YAML file and the page with the table say the same of them."""
+"""The reference tables: what pages, parameter files and nodes say is the same, and current."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class Row(NamedTuple):
 
 @pytest.fixture(scope="module")
 def docs(project_root: Path) -> Any:
-    """The program behind `make parameters`."""
-    path = project_root / "scripts" / "parameter_docs.py"
-    spec = importlib.util.spec_from_file_location("parameter_docs", path)
+    """The program behind `make tables`."""
+    path = project_root / "scripts" / "reference_tables.py"
+    spec = importlib.util.spec_from_file_location("reference_tables", path)
     assert spec is not None
     assert spec.loader is not None
     docs = importlib.util.module_from_spec(spec)
@@ -180,6 +180,8 @@ def test_a_node_keeps_to_the_rules_of_change(
         bare.destroy_node()
 
 
-def test_what_make_parameters_writes_is_what_is_there(docs: Any, documented: Any) -> None:
-    assert docs.page_text(documented) == documented.page.read_text(), "run make parameters"
-    assert docs.yaml_text(documented) == documented.parameters.read_text(), "run make parameters"
+def test_what_make_tables_writes_is_what_is_there(docs: Any) -> None:
+    for table in docs.TABLES:
+        assert docs.page_text(table.page) == table.page.read_text(), "run make tables"
+    for documented in docs.NODES:
+        assert docs.yaml_text(documented) == documented.parameters.read_text(), "run make tables"
