@@ -10,7 +10,7 @@ the maps.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,12 +32,19 @@ class SegmentationScores:
         per_class: one per class. 0 for a class that is in neither prediction nor ground truth:
             the reference lets such a class lower the means, so measure on data that has them all.
         present: per class, whether it is in the prediction or the ground truth.
+        labelled: per class, whether it is in the ground truth.
     """
 
     miou: float
     moving_miou: float | None
     per_class: tuple[float, ...]
     present: tuple[bool, ...]
+    labelled: tuple[bool, ...]
+
+    def mean_over(self, classes: Iterable[int]) -> float | None:
+        """Mean over those of the classes that are in the ground truth; None where none is."""
+        values = [self.per_class[i] for i in classes if self.labelled[i]]
+        return math.fsum(values) / len(values) if values else None
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,7 @@ class SegmentationMetrics:
             moving_miou=math.fsum(moving) / len(moving) if moving else None,
             per_class=tuple(per_class),
             present=tuple((confusion.sum(0) + confusion.sum(1) > 0).tolist()),
+            labelled=tuple((confusion.sum(1) > 0).tolist()),
         )
 
 

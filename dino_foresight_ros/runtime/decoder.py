@@ -37,6 +37,56 @@ class Wish(NamedTuple):
     seen: frozenset[str] = frozenset()
 
 
+def layers_read(bundle: Bundle, head: str) -> tuple[int, ...]:
+    """The forecaster's layers that a head reads; none for one that reads features.
+
+    Such a head sees what the forecaster thinks of the frame it predicts, so it says nothing of a
+    frame that came.
+    """
+    read = bundle.inputs.get(head)
+    return () if read is None else tuple(read.layers)
+
+
+def head_input(
+    bundle: Bundle, head: str, features: Tensor | None, hidden: Mapping[int, Tensor]
+) -> Tensor | None:
+    """What a head reads, (B, h, w, ...): features, or the forecaster's layers; None without it."""
+    layers = layers_read(bundle, head)
+    if not layers:
+        return features
+    return torch.cat([hidden[i] for i in layers], dim=-1) if hidden else None
+
+
+@torch.inference_mode()
+def decode_maps(
+    bundle: Bundle,
+    sizes: Mapping[str, tuple[int, int]],
+    z: Tensor | None = None,
+    hidden: Mapping[int, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """What a bundle's heads say, each at a size of its own, on the device: for measuring offline.
+
+    Args:
+        bundle: whose PCA, heads and tasks are used.
+        sizes: head -> (H, W) of its maps.
+        z: (B, h, w, C) PCA features; without them, heads that read features are left out.
+        hidden: layer -> (B, h, w, D); without it, heads that read layers are left out.
+
+    Returns:
+        Head -> maps: ids (B, H, W), depth (B, H, W) or normals (B, H, W, 3).
+    """
+    features = None if z is None else bundle.pca.inverse(z)
+    maps = {}
+    for head, size in sizes.items():
+        x = head_input(bundle, head, features, hidden or {})
+        if x is not None:
+            raw = bundle.heads[head](x)
+            # One by one: logits at the size of Cityscapes' labels take 160 MB a picture.
+            decoded = [bundle.tasks[head].decode(one[None], size)[head] for one in raw]
+            maps[head] = torch.cat(decoded)
+    return maps
+
+
 class _Place(NamedTuple):
     """One predicted frame: step, counted from 0, and camera."""
 
@@ -133,11 +183,9 @@ class Decoder:
         for head in sorted(set().union(*heads)):
             chosen = [i for i, names in enumerate(heads) if head in names]
             members = [places[i] for i in chosen]
-            read = self._bundle.inputs.get(head)
-            if read is not None and read.layers:
-                x = torch.cat([_take(hidden[i], members) for i in read.layers], dim=-1)
-            else:
-                x = _pick(features, chosen)
+            layers = {i: _take(hidden[i], members) for i in layers_read(self._bundle, head)}
+            x = head_input(self._bundle, head, _pick(features, chosen), layers)
+            assert x is not None
             parts += self._decode_head(head, x, members, wishes)
         return parts
 

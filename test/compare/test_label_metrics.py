@@ -276,6 +276,14 @@ def test_a_class_that_is_only_predicted_is_present_and_scores_zero() -> None:
     assert scores.present == (True, False, True)
 
 
+def test_means_are_over_the_wanted_classes_that_are_in_the_ground_truth() -> None:
+    scores = score_ids([[[0, 2, 2, 1]]], [[[0, 2, 0, 255]]])
+    assert scores.labelled == (True, False, True)
+    assert scores.mean_over(range(3)) == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert scores.mean_over([0, 1]) == pytest.approx(1 / 2)
+    assert scores.mean_over([1]) is None
+
+
 def test_a_class_that_is_never_predicted_is_present_and_scores_zero() -> None:
     scores = score_ids([[[0, 0]]], [[[0, 2]]])
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros import compare
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
@@ -73,9 +74,7 @@ def nearest_frames(
     if stamps.size == 0:
         return np.empty((0, offsets.size), np.int64), np.empty(0, np.bool_)
     targets = stamps[anchors][:, None] + np.round(offsets * NS_PER_S).astype(np.int64)
-    after = np.searchsorted(stamps, targets).clip(0, len(stamps) - 1)
-    before = (after - 1).clip(0)
-    rows = np.where(targets - stamps[before] < np.abs(stamps[after] - targets), before, after)
+    rows = compare.nearest_frames(stamps, targets)
     near = np.abs(stamps[rows] - targets) <= round(tolerance_s * NS_PER_S)
     ordered = np.sort(rows, axis=1)
     distinct = (np.diff(ordered, axis=1) > 0).all(axis=1)

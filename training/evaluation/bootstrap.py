@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.compare import skill_of
+
 
 class Improvement(NamedTuple):
     """How much lower an error is than copy-last's, in percent (negative: higher).
@@ -65,7 +67,7 @@ def improvement(
     """
     if not baseline.sum() > 0:
         return None
-    percent = float(100.0 * (1.0 - errors.sum() / baseline.sum()))
+    percent = 100.0 * skill_of(float(errors.sum()), float(baseline.sum()))
     count = int(blocks.max()) + 1
     if count < 2:
         return Improvement(percent, None, None)

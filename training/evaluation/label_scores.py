@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from dino_foresight_ros.compare.label_metrics import (
     NormalsScores,
     SegmentationMetrics,
 )
+from dino_foresight_ros.compare.measures import closed_gap
 from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.recordings import FrameLabels
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
@@ -100,7 +101,7 @@ def closed_share(
             else "undefined: the oracle is no better than copy-last"
         )
         return ClosedShare(predictor, metric.head, metric.score, None, gap, why)
-    share = metric.sign * (value - copy_last) / gap
+    share = closed_gap(value, copy_last, oracle)
     return ClosedShare(predictor, metric.head, metric.score, share, gap)
 
 
@@ -144,6 +145,16 @@ def align_inverse_depth(relative: Tensor, metres: Tensor) -> Tensor:
     return (1.0 / inverse.clamp_min(1.0 / metres[known].double().max())).float()
 
 
+def sizes_of(labels: FrameLabels, heads: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Head -> size of its label, for the heads that this frame has labels for."""
+    sizes: dict[str, tuple[int, int]] = {}
+    for head in heads:
+        label = getattr(labels, head, None)
+        if label is not None:
+            sizes[head] = (label.shape[0], label.shape[1])
+    return sizes
+
+
 class LabelScorer:
     """Scores one predictor's maps, frame by frame."""
 
@@ -156,7 +167,6 @@ class LabelScorer:
         """
         self._classes = classes
         self._depth_task = bundle.tasks.get("depth")
-        self._present: set[int] = set()
         self._frames = dict.fromkeys(("segmentation", "depth", "normals"), 0)
         self._depth, self._normals = DepthMetrics(), NormalsMetrics()
         if classes is not None:
@@ -179,10 +189,8 @@ class LabelScorer:
         if self._classes is None:
             return
         true = self._classes.from_labels[label]
-        present = np.unique(true)
-        if present.tolist() == [UNLABELLED]:
+        if (true == UNLABELLED).all():
             return
-        self._present |= set(present.tolist()) - {UNLABELLED}
         predicted = self._classes.from_head[ids.cpu().numpy()]
         predicted[predicted == UNLABELLED] = len(self._classes.names)
         self._segmentation.update(torch.as_tensor(predicted)[None], torch.as_tensor(true)[None])
@@ -219,11 +227,11 @@ class LabelScorer:
 
     def _segmentation_result(self) -> SegmentationResult:
         assert self._classes is not None
-        scores = self._segmentation.compute().per_class
-        per_class = {self._classes.names[i]: scores[i] for i in sorted(self._present)}
-        moving = [scores[i] for i in self._classes.moving if i in self._present]
+        scores, names = self._segmentation.compute(), self._classes.names
+        miou = scores.mean_over(range(len(names)))
+        assert miou is not None
         return SegmentationResult(
-            sum(per_class.values()) / len(per_class),
-            sum(moving) / len(moving) if moving else None,
-            per_class,
+            miou,
+            scores.mean_over(self._classes.moving),
+            {name: scores.per_class[i] for i, name in enumerate(names) if scores.labelled[i]},
         )

@@ -14,10 +14,11 @@ from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import FrameLabels, Recording
+from dino_foresight_ros.runtime.decoder import decode_maps
 from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
-from dino_foresight_ros.training.evaluation.heads import decode, decode_layers, rollout_layers
+from dino_foresight_ros.training.evaluation.predictors import rollout_layers
 from dino_foresight_ros.training.evaluation.results import SheetMoment, SheetStep
 from dino_foresight_ros.training.evaluation.series import HORIZONS, Series
 from dino_foresight_ros.training.evaluation.stream import ClipBatch
@@ -111,12 +112,12 @@ class MomentCollector:
         height, width = self._bundle.grid
         size = (_MAP_SIDE * height, _MAP_SIDE * width)
         sizes = dict.fromkeys(self._bundle.heads, size)
-        maps = decode(self._bundle, stacked, sizes)
+        maps = decode_maps(self._bundle, sizes, stacked)
         by_name = {
             name: {head: one[place].cpu().numpy() for head, one in maps.items()}
             for place, name in enumerate(z)
         }
-        layered = decode_layers(self._bundle, hidden, sizes)
+        layered = decode_maps(self._bundle, sizes, hidden=hidden)
         by_name[FORECAST].update({head: one[0].cpu().numpy() for head, one in layered.items()})
         labels = batch.window.labels.get(target)
         if labels is not None:

@@ -8,6 +8,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
+from dino_foresight_ros.model import Bundle, Prediction
+from dino_foresight_ros.runtime.decoder import layers_read
 
 LINEAR, MLP = "linear", "mlp"
 TITLES = {
@@ -51,3 +53,13 @@ class Rollout:
         rollout = self._forecaster.rollout
         predicted: Tensor = rollout(context, max(self._steps))  # type: ignore[operator]
         return predicted[:, [step - 1 for step in self._steps]]
+
+
+def rollout_layers(bundle: Bundle, context: Tensor, steps: Sequence[int]) -> dict[int, Tensor]:
+    """The layers that heads read: layer -> (B, S, h, w, D) at the wanted steps."""
+    layers = sorted({layer for head in bundle.heads for layer in layers_read(bundle, head)})
+    if not layers:
+        return {}
+    asked = bundle.forecaster.evenly_spaced(context, max(steps))
+    hidden = Prediction.join(bundle.forecaster.stream(*asked, layers=layers)).hidden
+    return {layer: tokens[:, 0, [step - 1 for step in steps]] for layer, tokens in hidden.items()}

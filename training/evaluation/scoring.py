@@ -14,18 +14,13 @@ from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.compare.feature_errors import METRICS, MeanErrors, clip_errors
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.runtime.decoder import decode_maps
 from dino_foresight_ros.training.evaluation.bootstrap import blocks_of, improvement
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
-from dino_foresight_ros.training.evaluation.heads import (
-    decode,
-    decode_layers,
-    rollout_layers,
-    sizes_of,
-)
-from dino_foresight_ros.training.evaluation.label_scores import LabelScorer, closed_shares
-from dino_foresight_ros.training.evaluation.predictors import Predictor
+from dino_foresight_ros.training.evaluation.label_scores import LabelScorer, closed_shares, sizes_of
+from dino_foresight_ros.training.evaluation.predictors import Predictor, rollout_layers
 from dino_foresight_ros.training.evaluation.results import (
     PCA_SPACE,
     RAW_SPACE,
@@ -116,9 +111,9 @@ class SeriesScorer:
         sizes = sizes_of(labels, self._bundle.heads)
         self._label_leads.setdefault(step, []).append(self._lead_s(clip, step))
         z = torch.stack([values[row, step] for values in predicted.values()])
-        maps = decode(self._bundle, z, sizes)
+        maps = decode_maps(self._bundle, sizes, z)
         of_layers = {layer: tokens[row, step][None] for layer, tokens in hidden.items()}
-        layered = decode_layers(self._bundle, of_layers, sizes)
+        layered = decode_maps(self._bundle, sizes, hidden=of_layers)
         for place, name in enumerate(predicted):
             scorer = self._label_scorers.get((step, name))
             if scorer is None:
@@ -240,7 +235,7 @@ class StillScorer:
         for row, clip in enumerate(batch.clips):
             labels = batch.window.labels[clip.targets[0]]
             sizes = sizes_of(labels, self._bundle.heads)
-            maps = decode(self._bundle, batch.targets[row], sizes)
+            maps = decode_maps(self._bundle, sizes, batch.targets[row])
             if self._scorer is None:
                 self._scorer = LabelScorer(self._bundle, self._classes)
             self._scorer.update({head: one[0] for head, one in maps.items()}, labels)

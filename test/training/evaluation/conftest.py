@@ -53,11 +53,13 @@ class ToyRecording(Recording):
         labelled: Sequence[int] | None = None,
         bad: Collection[int] = (),
         space: LabelSpace | None = None,
+        stamps_ns: np.ndarray | None = None,
     ) -> None:
         indices = range(frames) if labelled is None else labelled
+        even_ns = (np.arange(frames) * period_s * 1e9).round().astype(np.int64)
         super().__init__(
             name,
-            (np.arange(frames) * period_s * 1e9).round().astype(np.int64),
+            even_ns if stamps_ns is None else stamps_ns,
             SIZE,
             label_space=space or LabelSpace(NAMES, PALETTE, (1,)),
             labelled={"segmentation": np.array(list(indices), np.int64)},

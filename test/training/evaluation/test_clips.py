@@ -38,8 +38,7 @@ def test_every_gap_is_labelled_in_exactly_one_way() -> None:
 
 def test_frames_of_every_clip_lie_at_its_times(toy_recording: Maker) -> None:
     rng = np.random.default_rng(0)
-    recording = toy_recording(60)
-    recording.stamps_ns = np.sort(rng.integers(0, 6_000_000_000, 60))
+    recording = toy_recording(60, stamps_ns=np.sort(rng.integers(0, 6_000_000_000, 60)))
     clips = plan_clips([recording], SERIES, 4, None)
 
     assert {clip.series for clip in clips} == {0, 1}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.compare import nearest_frames
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.bag_index import message_files
 from dino_foresight_ros.recordings.bag_reader import BagReader, typestore
@@ -94,9 +95,7 @@ class BagLidar:
 
     def nearest(self, stamp_ns: int) -> int:
         """Row of the cloud nearest in time."""
-        after = int(np.searchsorted(self.stamps_ns, stamp_ns).clip(0, len(self.stamps_ns) - 1))
-        near = (max(after - 1, 0), after)
-        return min(near, key=lambda row: abs(int(self.stamps_ns[row]) - stamp_ns))
+        return int(nearest_frames(self.stamps_ns, np.int64(stamp_ns)))
 
     def cloud(self, row: int) -> tuple[NDArray[np.float64], str]:
         """Points (N, 3) of a cloud in metres, and the frame they are in.

@@ -17,14 +17,9 @@ from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.model.heads import UPSCALE
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.bag import bag_of
+from dino_foresight_ros.runtime.decoder import decode_maps, layers_read
 from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.clips import Clip
-from dino_foresight_ros.training.evaluation.heads import (
-    decode,
-    decode_layers,
-    layers_read,
-    rollout_layers,
-)
 from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions, Warn
 from dino_foresight_ros.training.evaluation.lidar.scaling import (
     AFFINE,
@@ -41,6 +36,7 @@ from dino_foresight_ros.training.evaluation.lidar.scaling import (
     road_ids,
 )
 from dino_foresight_ros.training.evaluation.lidar.truth import CameraTruth, open_truths
+from dino_foresight_ros.training.evaluation.predictors import rollout_layers
 from dino_foresight_ros.training.evaluation.results import (
     Lead,
     LidarReport,
@@ -79,14 +75,14 @@ class LidarDepth:
             raise InputError(f"{bundle.name} has no depth head; there is nothing to compare")
         self.task, self.choice, self.options = task, choice, options
         self.methods = choice.methods(task)
-        self.has_layers = "depth" in layers_read(bundle)
+        self.has_layers = bool(layers_read(bundle, "depth"))
         if self.has_layers and self.methods != (AS_IT_IS,):
             raise InputError(
                 f"{bundle.name}: its depth head reads the forecaster's layers and says nothing of "
                 "a frame that is there, so it cannot be put to scale before the forecast"
             )
         self.road = road_ids(bundle) if CAMERA_HEIGHT in self.methods else ()
-        if self.road and "segmentation" in layers_read(bundle):
+        if self.road and layers_read(bundle, "segmentation"):
             raise InputError(
                 f"{bundle.name}: its segmentation head reads the forecaster's layers and cannot "
                 "tell where the road is now, which --scale camera-height needs"
@@ -210,7 +206,7 @@ class LidarScorer:
                 continue
             if self._lidar.has_layers:
                 tokens = {layer: values[:, position] for layer, values in layered.items()}
-                maps = decode_layers(self._bundle, tokens, {"depth": self._lidar.cells})
+                maps = decode_maps(self._bundle, {"depth": self._lidar.cells}, hidden=tokens)
                 depths = {FORECAST: _plain(maps["depth"][0])}
             else:
                 stacked = torch.stack([one[position] for one in z.values()])
@@ -222,7 +218,7 @@ class LidarScorer:
     def _maps(self, z: Tensor, heads: tuple[str, ...] | None = None) -> list[dict[str, Map]]:
         """(B, h, w, C) -> per row the maps that are needed, of the cells' size."""
         wanted = heads or ("depth", *(("segmentation",) if self._lidar.road else ()))
-        maps = decode(self._bundle, z, dict.fromkeys(wanted, self._lidar.cells))
+        maps = decode_maps(self._bundle, dict.fromkeys(wanted, self._lidar.cells), z)
         return [{name: _plain(one[i]) for name, one in maps.items()} for i in range(len(z))]
 
     def _true(self, truth: CameraTruth, stamp_ns: int) -> Map | None:

@@ -4,12 +4,8 @@ import pytest
 import torch
 
 from dino_foresight_ros.model import Bundle, HeadConfig, HeadInput, Prediction, build_head
-from dino_foresight_ros.training.evaluation.heads import (
-    decode,
-    decode_layers,
-    layers_read,
-    rollout_layers,
-)
+from dino_foresight_ros.runtime.decoder import decode_maps, layers_read
+from dino_foresight_ros.training.evaluation.predictors import rollout_layers
 
 SIZE = (30, 50)
 
@@ -36,7 +32,7 @@ def context(bundle: Bundle) -> torch.Tensor:
 def test_maps_are_those_of_head_and_task(bundle: Bundle, context: torch.Tensor) -> None:
     z = context[:, -1]
     sizes = dict.fromkeys(bundle.heads, SIZE)
-    maps = decode(bundle, z, sizes)
+    maps = decode_maps(bundle, sizes, z)
 
     raw = bundle.heads["segmentation"](bundle.pca.inverse(z))
     want = bundle.tasks["segmentation"].decode(raw, SIZE)["segmentation"]
@@ -48,14 +44,15 @@ def test_maps_are_those_of_head_and_task(bundle: Bundle, context: torch.Tensor) 
 
 @torch.inference_mode()
 def test_layer_heads_read_the_step_that_they_are_of(bundle: Bundle, context: torch.Tensor) -> None:
-    assert layers_read(bundle) == {"depth": (0, 1, 2, 3)}
+    assert layers_read(bundle, "depth") == (0, 1, 2, 3)
+    assert layers_read(bundle, "normals") == ()
     hidden = rollout_layers(bundle, context, (1, 3))
     asked = bundle.forecaster.evenly_spaced(context, 3)
     whole = Prediction.join(bundle.forecaster.stream(*asked, layers=(0, 1, 2, 3)))
     tokens = {layer: values[:, 0] for layer, values in whole.hidden.items()}
     for position, step in ((0, 1), (1, 3)):
         at_step = {layer: one[:, position] for layer, one in hidden.items()}
-        depth = decode_layers(bundle, at_step, {"depth": SIZE})["depth"]
+        depth = decode_maps(bundle, {"depth": SIZE}, hidden=at_step)["depth"]
         read = torch.cat([tokens[layer][:, step - 1] for layer in range(4)], dim=-1)
         want = bundle.tasks["depth"].decode(bundle.heads["depth"](read), SIZE)["depth"]
         torch.testing.assert_close(depth, want)
