@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from dino_foresight_ros.model import FrameMemory
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
-from dino_foresight_ros.runtime import Foresight
+from dino_foresight_ros.runtime import ContextBuffer, Foresight
 
 from .measure import (
     Timing,
@@ -95,7 +96,9 @@ class Stages:
     def __init__(self, engine: Foresight, case: Case) -> None:
         self.engine, self.case, self.bundle = engine, case, engine.bundle
         self.image = images(1)[0]
-        self.pixels = self.features = self.z = self.context = torch.empty(0)
+        self.buffer = ContextBuffer(engine.rule)
+        self.context: FrameMemory = ()
+        self.pixels = self.features = self.z = torch.empty(0)
         self.predicted = self.reconstructed = torch.empty(0)
         self.raw: dict[str, torch.Tensor] = {}
         self.maps: dict[str, torch.Tensor] = {}
@@ -128,20 +131,28 @@ class Stages:
 
     def _buffer(self) -> None:
         self.stamp += round(self.bundle.frame_interval_s * 1e9)
-        buffer = self.engine._buffer("stages")
-        buffer.push(self.stamp, self.z[0])
-        context = buffer.context()
-        self.context = self.z[None].expand(1, 4, -1, -1, -1) if context is None else context[None]
+        stamps_s = torch.tensor([self.stamp / 1e9], dtype=torch.float64)
+        memory = self.bundle.forecaster.remember(self.z, stamps_s)
+        self.buffer.push(self.stamp, tuple(x[0] for x in memory))
+        context = self.buffer.context()
+        if context is None:  # fills in the first rounds
+            frames = self.bundle.context_frames
+            context = tuple(x.expand(frames, *x.shape[1:]) for x in memory)
+        self.context = tuple(x[None] for x in context)
 
     def _forecast(self) -> None:
-        self.predicted = self.bundle.forecaster.rollout(self.context, self.case.steps)
+        interval_s, frames = self.bundle.frame_interval_s, self.bundle.context_frames
+        stamps_s = interval_s * torch.arange(1 - frames, 1, dtype=torch.float64)[None]
+        ahead_s = [interval_s * step for step in range(1, self.case.steps + 1)]
+        forecaster = self.bundle.forecaster
+        self.predicted = forecaster.forecast(self.context, stamps_s, ahead_s)[:, 0]
 
     def _inverse(self) -> None:
         self.reconstructed = self.bundle.pca.inverse(self.predicted[0])
 
     def _head(self, name: str) -> None:
         for features in self.reconstructed.split(1):
-            raw = self.engine._heads[name](features)
+            raw = self.engine.heads[name](features)
             self.maps |= self.bundle.tasks[name].decode(raw)
 
     def _download(self) -> None:

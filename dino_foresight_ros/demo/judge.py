@@ -54,15 +54,13 @@ class Judge:
         """A frame, whose `image` is known, with what the model says of it."""
         import torch
 
-        from dino_foresight_ros.runtime.decoder import Wish
-
         bundle = self._bundle
         with torch.inference_mode():
             pixels = bundle.encoder.preprocess(np.ascontiguousarray(frame.image)[None])
             z = bundle.pca.transform(bundle.encoder(pixels))
-            (steps,), _ = self._decoder.decode(z[:, None], {}, [Wish([self._wanted], None)])
+            outputs = self._decoder.decode(z, [dict.fromkeys(self._wanted)])
             features = z[0].float().cpu().numpy()
-        maps: dict[str, Any] = {name: steps[0].get(name) for name in self._wanted}
+        maps: dict[str, Any] = {o.name: o.values[0].cpu().numpy() for o in outputs}
         return replace(frame, features=features, **maps)
 
 

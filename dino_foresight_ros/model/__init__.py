@@ -4,6 +4,7 @@ from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
 from dino_foresight_ros.model.forecasters import (
     Forecaster,
+    FrameMemory,
     MaskedConfig,
     MaskedForecaster,
     Prediction,
@@ -19,6 +20,7 @@ __all__ = [
     "Encoder",
     "EncoderConfig",
     "Forecaster",
+    "FrameMemory",
     "HeadConfig",
     "HeadInput",
     "IdentityPCA",

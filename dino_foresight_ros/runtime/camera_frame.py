@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dino_foresight_ros.errors import ForesightError, InputError
+from dino_foresight_ros.outputs import DropReason
 from dino_foresight_ros.runtime.context import Arrival
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.request import OutputRequest, is_whole
@@ -46,7 +47,7 @@ class CameraResult(NamedTuple):
 class ModelOutputError(ForesightError):
     """The model gave NaN or infinity; nothing was forecast and the context was dropped."""
 
-    drop_reason = "bad_output"
+    drop_reason = DropReason.BAD_OUTPUT
 
 
 def check_frame(frame: CameraFrame) -> None:

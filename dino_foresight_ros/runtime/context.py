@@ -1,4 +1,4 @@
-"""A ring of recent frames' PCA features on the device, picked by time stamp.
+"""A camera's context: a ring of recent frames' memories on the device, picked by time stamp.
 
 The model was trained on frames a fixed interval apart, a camera delivers them at its own rate. So
 the context is chosen by time, not by count: the newest frame and those nearest to one, two, ...
@@ -14,6 +14,9 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from dino_foresight_ros.model import FrameMemory
+from dino_foresight_ros.outputs import DropReason
+
 NS = 1_000_000_000
 
 
@@ -26,10 +29,10 @@ class Arrival(Enum):
     """
 
     APPEND = "append"
-    DUPLICATE = "duplicate_stamp"
-    OUT_OF_ORDER = "out_of_order"
+    DUPLICATE = DropReason.DUPLICATE_STAMP.value
+    OUT_OF_ORDER = DropReason.OUT_OF_ORDER.value
     GAP = "gap"
-    TIME_JUMP = "time_jump"
+    TIME_JUMP = DropReason.TIME_JUMP.value
 
     @property
     def accepted(self) -> bool:
@@ -164,29 +167,19 @@ class ContextRule:
         return sorted(chosen, key=lambda index: waiting_ns[index])
 
 
-class FeatureBuffer:
-    """Preallocated ring of (h, w, C) features with their stamps, for one camera.
+class ContextBuffer:
+    """Ring of what a forecaster remembers of one camera's frames, with their stamps.
 
-    Memory is fixed: frames that arrive closer together than the capacity allows replace one
-    another, so that the kept ones always span a whole context. Stamps must be checked with
-    `arrival` before a frame is encoded, and pushed with `push` afterwards.
+    Memory is taken once, at the first frame: frames that arrive closer together than the capacity
+    allows replace one another, so that the kept ones always span a whole context. Stamps must be
+    checked with `arrival` before a frame is encoded, and pushed with `push` afterwards.
     """
 
-    def __init__(
-        self,
-        rule: ContextRule,
-        shape: tuple[int, int, int],
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        capacity: int | None = None,
-    ) -> None:
-        """Allocate.
+    def __init__(self, rule: ContextRule, capacity: int | None = None) -> None:
+        """Prepare.
 
         Args:
             rule: how the context is chosen.
-            shape: (h, w, C) of a frame's features.
-            device: where the ring lies.
-            dtype: of the ring.
             capacity: frames held; enough for 60 frames/s when None.
 
         Raises:
@@ -196,7 +189,7 @@ class FeatureBuffer:
         self.capacity = capacity or max(2 * rule.frames, 60 * rule.span_ns // NS + 3)
         if self.capacity < 2 * rule.frames:
             raise ValueError(f"capacity {self.capacity} is under {2 * rule.frames} frames")
-        self._ring = torch.zeros((self.capacity, *shape), device=device, dtype=dtype)
+        self._rings: tuple[Tensor, ...] = ()
         # Kept frames, but for the newest, lie at least this far apart; so they reach back over a
         # context however fast frames come.
         self._spacing_ns = -(-rule.span_ns // (self.capacity - 2))
@@ -232,12 +225,13 @@ class FeatureBuffer:
         # Late frames are at most about a context late; further back, the clock itself went back.
         return Arrival.OUT_OF_ORDER if -ahead <= self.rule.span_ns else Arrival.TIME_JUMP
 
-    def push(self, stamp_ns: int, features: Tensor) -> Arrival:
+    def push(self, stamp_ns: int, memory: FrameMemory) -> Arrival:
         """Put a frame in, where its arrival is accepted.
 
         Args:
             stamp_ns: the frame's stamp.
-            features: (h, w, C) on the ring's device.
+            memory: what is remembered of it, without a leading dimension; always of the same
+                shapes, number formats and device.
 
         Returns:
             What the frame was.
@@ -249,7 +243,10 @@ class FeatureBuffer:
             self.clear()
         self._make_room(stamp_ns)
         slot = self._free.pop()
-        self._ring[slot].copy_(features)
+        if not self._rings:
+            self._rings = tuple(x.new_zeros((self.capacity, *x.shape)) for x in memory)
+        for ring, x in zip(self._rings, memory, strict=True):
+            ring[slot].copy_(x)
         self._stamps.append(stamp_ns)
         self._slots.append(slot)
         return arrival
@@ -273,13 +270,15 @@ class FeatureBuffer:
         chosen = self.rule.choose(self._stamps)
         return None if chosen is None else tuple(self._stamps[i] for i in chosen)
 
-    def context(self) -> Tensor | None:
-        """The context (N_c, h, w, C) for the newest frame, oldest first; None while it fills."""
+    def context(self) -> FrameMemory | None:
+        """Memories of the context, (N_c, ...) each, oldest frame first; None while it fills."""
         chosen = self.rule.choose(self._stamps)
         if chosen is None:
             return None
-        slots = torch.tensor([self._slots[i] for i in chosen], device=self._ring.device)
-        return self._ring.index_select(0, slots)
+        slots = [self._slots[i] for i in chosen]
+        return tuple(
+            ring.index_select(0, torch.tensor(slots, device=ring.device)) for ring in self._rings
+        )
 
     def filled(self) -> int:
         """How many of the context's instants have a frame, counted from the newest (0 to N_c)."""

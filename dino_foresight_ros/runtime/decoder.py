@@ -1,10 +1,9 @@
-"""Predicted features to finished maps on the host: only what each camera's listeners want."""
+"""Decoding features into maps with a bundle's heads: live, in evaluation and in the demo alike."""
 
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,23 +17,12 @@ from dino_foresight_ros.runtime.acceleration import Accelerator
 
 TOKENS_PER_PASS = 4096
 """Patches that go through a head at once: 18 frames of 11 x 20, 2 of the paper's 32 x 64."""
+MAX_VALUES = 2**26
+"""Values of a head's output that are brought to a map's size at once: 256 MB of float32."""
 
-Maps = list[dict[str, np.ndarray]]
-"""One camera's outputs by name, for step 1, 2, ..."""
-
-
-class Wish(NamedTuple):
-    """What is wanted of one camera.
-
-    Attributes:
-        names: outputs of step 1, 2, ..., as many as are predicted.
-        size: (H, W) of the maps; patch grid x 8 when None.
-        seen: outputs of the newest context frame itself.
-    """
-
-    names: Sequence[frozenset[str]]
-    size: tuple[int, int] | None
-    seen: frozenset[str] = frozenset()
+Size = tuple[int, int]
+FrameRequest = Mapping[str, Size | None]
+"""Name of a wanted output of one frame -> (height, width) of its map; patch grid x 8 when None."""
 
 
 def layers_read(bundle: Bundle, head: str) -> tuple[int, ...]:
@@ -60,7 +48,7 @@ def head_input(
 @torch.inference_mode()
 def decode_maps(
     bundle: Bundle,
-    sizes: Mapping[str, tuple[int, int]],
+    sizes: Mapping[str, Size],
     z: Tensor | None = None,
     hidden: Mapping[int, Tensor] | None = None,
 ) -> dict[str, Tensor]:
@@ -81,163 +69,132 @@ def decode_maps(
         x = head_input(bundle, head, features, hidden or {})
         if x is not None:
             raw = bundle.heads[head](x)
-            # One by one: logits at the size of Cityscapes' labels take 160 MB a picture.
-            decoded = [bundle.tasks[head].decode(one[None], size)[head] for one in raw]
+            rows = _split(list(range(len(raw))), raw.shape[1], size)
+            decoded = [bundle.tasks[head].decode(_pick(raw, some), size)[head] for some in rows]
             maps[head] = torch.cat(decoded)
     return maps
 
 
-class _Place(NamedTuple):
-    """One predicted frame: step, counted from 0, and camera."""
+class DecodedOutput(NamedTuple):
+    """One output of some frames.
 
-    step: int
-    row: int
-
-
-class _Part(NamedTuple):
-    """One output, (M, ...), of M predicted frames; not every one need want it."""
+    Attributes:
+        name: of the output.
+        frames: which frames, as they were numbered when they were given.
+        values: (M, ...) for those M frames, on the model's device: ids (M, H, W) uint8, depth or
+            confidence (M, H, W) float32, normals (M, H, W, 3) float32, features (M, h, w, C)
+            float32.
+    """
 
     name: str
-    places: Sequence[_Place]
+    frames: list[int]
     values: Tensor
 
 
 class Decoder:
-    """A bundle's heads, ready for speed: copies with their batch norm folded, channels last.
-
-    Several steps go through a head together, as many as do not swell memory; compiled heads take
-    a step at a time, since they know one number of cameras only.
-    """
+    """A bundle's heads, ready for speed: copies with their batch norm folded, channels last."""
 
     def __init__(self, bundle: Bundle, accelerator: Accelerator | None = None) -> None:
-        accelerator = accelerator or Accelerator()
+        """Copy the heads; the accelerator, where there is one, compiles them."""
         self.heads = {
             name: fuse_batch_norm(copy.deepcopy(head)).to(memory_format=torch.channels_last)
             for name, head in bundle.heads.items()
         }
         self._bundle = bundle
-        self._run = {name: accelerator.wrap(head) for name, head in self.heads.items()}
-        height, width = bundle.grid
-        self._frames_per_pass = 1 if accelerator.is_on else TOKENS_PER_PASS // (height * width)
+        wrap = (accelerator or Accelerator()).wrap
+        self._run = {name: wrap(head) for name, head in self.heads.items()}
+
+    @property
+    def layers(self) -> list[int]:
+        """The forecaster's layers that heads read, rising."""
+        return sorted({i for head in self.heads for i in layers_read(self._bundle, head)})
+
+    @property
+    def frames_per_pass(self) -> int:
+        """How many frames to give at once, so that memory does not swell."""
+        height, width = self._bundle.grid
+        return max(1, TOKENS_PER_PASS // (height * width))
 
     def decode(
-        self, predicted: Tensor, hidden: Mapping[int, Tensor], wishes: Sequence[Wish]
-    ) -> tuple[list[Maps], list[bool]]:
-        """Run the wanted heads and download.
+        self,
+        z: Tensor,
+        requests: Sequence[FrameRequest],
+        hidden: Mapping[int, Tensor] | None = None,
+    ) -> list[DecodedOutput]:
+        """Run the heads that are needed.
 
         Args:
-            predicted: (B, steps, h, w, C) PCA features.
-            hidden: layer -> (B, steps, h, w, D), of the forecaster's layers that heads read.
-            wishes: for each of the B cameras.
+            z: (M, h, w, C) PCA features of M frames.
+            requests: what is wanted of each.
+            hidden: layer -> (M, h, w, D), the frames' tokens in the forecaster's layers that heads
+                read; frames that were not predicted have none, nor the outputs of those heads.
 
         Returns:
-            For each camera its maps; and whether all it predicted and decoded was finite.
+            What was asked for, in as many pieces as were computed at once.
         """
-        parts: list[_Part] = []
-        features = _places(wishes, {FEATURES})
-        if features:
-            parts.append(_Part(FEATURES, features, _take(predicted, features).float()))
-        for places in self._passes(wishes):
-            parts += self._decode_pass(places, predicted, hidden, wishes)
-        finite = torch.isfinite(predicted).flatten(1).all(dim=1)
-        for part in parts:
-            if part.values.is_floating_point():  # a head may overflow in half precision
-                bad = ~torch.isfinite(part.values).flatten(1).all(dim=1)
-                rows = torch.tensor([place.row for place in part.places], device=bad.device)
-                finite &= (
-                    torch.zeros(len(finite), device=bad.device).index_add(0, rows, bad.float()) == 0
-                )
-        return self._download(parts, wishes), finite.tolist()
-
-    def decode_seen(
-        self, newest: Tensor, wishes: Sequence[Wish]
-    ) -> tuple[list[dict[str, np.ndarray]], list[bool]]:
-        """The same of the newest context frames, (B, h, w, C); free where nobody wants any."""
-        if not any(wish.seen for wish in wishes):
-            return [{} for _ in wishes], [True] * len(wishes)
-        only = [Wish([wish.seen], wish.size) for wish in wishes]
-        maps, finite = self.decode(newest[:, None], {}, only)
-        return [steps[0] for steps in maps], finite
-
-    def _passes(self, wishes: Sequence[Wish]) -> list[list[_Place]]:
-        """The predicted frames that some head is wanted of, whole steps to a pass."""
-        passes: list[list[_Place]] = []
-        for _, step in itertools.groupby(_places(wishes, HEAD_OF), lambda place: place.step):
-            places = list(step)
-            if passes and len(passes[-1]) + len(places) <= self._frames_per_pass:
-                passes[-1] += places
+        found: list[DecodedOutput] = []
+        if frames := [i for i, request in enumerate(requests) if FEATURES in request]:
+            found.append(DecodedOutput(FEATURES, frames, _pick(z, frames).float()))
+        frames_of = {
+            head: [i for i, request in enumerate(requests) if head in _heads(request)]
+            for head in self.heads
+        }
+        bundle = self._bundle
+        plain = [frames for head, frames in frames_of.items() if not layers_read(bundle, head)]
+        reconstructed = sorted(set().union(*plain))
+        features = bundle.pca.inverse(_pick(z, reconstructed)) if reconstructed else z
+        for head, frames in frames_of.items():
+            if not frames:
+                continue
+            if layers_read(bundle, head):
+                picked = {layer: _pick(tokens, frames) for layer, tokens in (hidden or {}).items()}
+                x = head_input(bundle, head, None, picked)
             else:
-                passes.append(places)
-        return passes
-
-    def _decode_pass(
-        self,
-        places: Sequence[_Place],
-        predicted: Tensor,
-        hidden: Mapping[int, Tensor],
-        wishes: Sequence[Wish],
-    ) -> list[_Part]:
-        parts: list[_Part] = []
-        heads = [{HEAD_OF[n] for n in wishes[p.row].names[p.step] if n in HEAD_OF} for p in places]
-        features = self._bundle.pca.inverse(_take(predicted, places))
-        for head in sorted(set().union(*heads)):
-            chosen = [i for i, names in enumerate(heads) if head in names]
-            members = [places[i] for i in chosen]
-            layers = {i: _take(hidden[i], members) for i in layers_read(self._bundle, head)}
-            x = head_input(self._bundle, head, _pick(features, chosen), layers)
+                x = _pick(features, [reconstructed.index(i) for i in frames])
             assert x is not None
-            parts += self._decode_head(head, x, members, wishes)
-        return parts
+            found += self._decode_head(head, x, frames, requests)
+        return found
 
     def _decode_head(
-        self, head: str, x: Tensor, places: Sequence[_Place], wishes: Sequence[Wish]
-    ) -> list[_Part]:
+        self, head: str, x: Tensor, frames: list[int], requests: Sequence[FrameRequest]
+    ) -> Iterator[DecodedOutput]:
         raw = self._run[head](x)
-        parts: list[_Part] = []
-        for size in dict.fromkeys(wishes[place.row].size for place in places):
-            chosen = [i for i, place in enumerate(places) if wishes[place.row].size == size]
-            members = [places[i] for i in chosen]
-            for name, values in self._bundle.tasks[head].decode(_pick(raw, chosen), size).items():
-                parts.append(_Part(name, members, values))
-        return parts
-
-    def _download(self, parts: list[_Part], wishes: Sequence[Wish]) -> list[Maps]:
-        """Copy what is wanted to the host: started together, waited for once."""
-        device = self._bundle.device
-        wanted = [p for p in parts if any(_wants(wishes, place, {p.name}) for place in p.places)]
-        host = [p.values if device.type != "cuda" else _to_pinned(p.values) for p in wanted]
-        if device.type == "cuda":
-            torch.cuda.current_stream(device).synchronize()
-        maps: list[Maps] = [[{} for _ in wish.names] for wish in wishes]
-        for part, values in zip(wanted, host, strict=True):
-            array = values.numpy()
-            for index, place in enumerate(part.places):
-                if _wants(wishes, place, {part.name}):
-                    maps[place.row][place.step][part.name] = array[index]
-        return maps
+        task = self._bundle.tasks[head]
+        wants = [{n: s for n, s in requests[i].items() if HEAD_OF.get(n) == head} for i in frames]
+        for size in dict.fromkeys(size for want in wants for size in want.values()):
+            rows = [row for row, want in enumerate(wants) if size in want.values()]
+            for some in _split(rows, raw.shape[1], size or (raw.shape[2], raw.shape[3])):
+                for name, values in task.decode(_pick(raw, some), size).items():
+                    asked = [k for k, row in enumerate(some) if wants[row].get(name, ()) == size]
+                    if asked:
+                        members = [frames[some[k]] for k in asked]
+                        yield DecodedOutput(name, members, _pick(values, asked))
 
 
-def _wants(wishes: Sequence[Wish], place: _Place, names: Collection[str]) -> bool:
-    return any(name in names for name in wishes[place.row].names[place.step])
-
-
-def _places(wishes: Sequence[Wish], names: Collection[str]) -> list[_Place]:
-    """The predicted frames of which any of the outputs is wanted, by step."""
-    steps = max((len(wish.names) for wish in wishes), default=0)
-    every = [_Place(k, row) for k in range(steps) for row in range(len(wishes))]
-    return [place for place in every if _wants(wishes, place, names)]
-
-
-def _take(x: Tensor, places: Sequence[_Place]) -> Tensor:
-    """(B, steps, ...) -> (M, ...) of these predicted frames."""
-    return x[[place.row for place in places], [place.step for place in places]]
-
-
-def _pick(x: Tensor, rows: Sequence[int]) -> Tensor:
-    """x[rows] without a copy where that is all of x."""
-    return x if len(rows) == len(x) else x[list(rows)]
+def download(outputs: Sequence[DecodedOutput]) -> list[np.ndarray]:
+    """Copy the values to the host: all copies are started together and waited for once."""
+    on_gpu = [output.values for output in outputs if output.values.is_cuda]
+    host = [_to_pinned(o.values) if o.values.is_cuda else o.values for o in outputs]
+    if on_gpu:
+        torch.cuda.current_stream(on_gpu[0].device).synchronize()
+    return [values.numpy() for values in host]
 
 
 def _to_pinned(tensor: Tensor) -> Tensor:
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return host.copy_(tensor, non_blocking=True)
+
+
+def _heads(request: FrameRequest) -> set[str]:
+    return {HEAD_OF[name] for name in request if name in HEAD_OF}
+
+
+def _split(rows: list[int], channels: int, size: Size) -> Iterator[list[int]]:
+    most = max(1, MAX_VALUES // (channels * size[0] * size[1]))
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
+
+
+def _pick(x: Tensor, rows: Sequence[int]) -> Tensor:
+    """x[rows] without a copy where that is all of x."""
+    return x if len(rows) == len(x) else x[list(rows)]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +12,13 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.forecasters import Prediction
 from dino_foresight_ros.model.heads import Head
 from dino_foresight_ros.model.tasks import DepthTask
 from dino_foresight_ros.outputs import (
     DEPTH,
     FEATURES,
     MAX_STEPS,
+    DropReason,
     outputs_of_heads,
     outputs_of_step_0,
 )
@@ -30,12 +29,12 @@ from dino_foresight_ros.runtime.camera_frame import (
     ModelOutputError,
     check_frame,
 )
-from dino_foresight_ros.runtime.context import Arrival, ContextRule, FeatureBuffer
-from dino_foresight_ros.runtime.decoder import Decoder, Maps, Wish
+from dino_foresight_ros.runtime.context import NS, Arrival, ContextBuffer, ContextRule
+from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
+from dino_foresight_ros.runtime.pipeline import Maps, Pipeline
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
-from dino_foresight_ros.runtime.second_lane import SecondLane
 from dino_foresight_ros.scene import Scene
 
 
@@ -55,13 +54,13 @@ class Foresight:
         rule: ContextRule | None = None,
         acceleration: str = "none",
         cameras: int = 1,
-        second_lane: bool = False,
+        overlap_decoding: bool = False,
     ) -> None:
         """Prepare.
 
         Args:
             bundle: the model; it stays as it is (heads are copied and their batch norm folded).
-            steps: how many future frames, 1 to 16.
+            steps: the most future frames per forecast, 1 to 16.
             outputs: what is computed of a frame without a request; every head's when None.
             output_size: of their maps, (H, W), or "input" for that of each frame; patch grid x 8
                 when None.
@@ -69,49 +68,55 @@ class Foresight:
             acceleration: "none", "compile" or "cudagraphs"; compiled here, for one camera and for
                 all of them at once.
             cameras: how many cameras one batch will hold.
-            second_lane: decode each step in a second thread while the next is predicted; pays on a
-                CPU with a model too small for `torch.set_num_threads` above 1.
+            overlap_decoding: decode each step in a second thread while the next is predicted; pays
+                on a CPU with a model too small for `torch.set_num_threads` above 1.
 
         Raises:
             UsageError: steps or output size out of range, an unknown output, one that the bundle
-                has no head for, or an acceleration or a second lane that cannot be had (heads that
-                read the forecaster's layers take none, and no model takes both).
+                has no head for, or an acceleration that cannot be had.
             ForesightError: compiling failed.
         """
-        self.bundle = bundle
-        self.rule = rule or ContextRule.for_interval(bundle.context_frames, bundle.frame_interval_s)
         if not is_whole(steps) or not 1 <= steps <= MAX_STEPS:
             raise UsageError(f"steps is {steps!r}; it must be a whole number from 1 to {MAX_STEPS}")
+        accelerator = Accelerator(acceleration)
+        if overlap_decoding and accelerator.is_on:
+            raise UsageError("overlap_decoding takes no acceleration; use one of the two")
+        self.bundle = bundle
+        self.rule = rule or ContextRule.for_interval(bundle.context_frames, bundle.frame_interval_s)
         self.steps = int(steps)
-        """Most future frames per forecast."""
+        self.last_drop: str | None = None
+        self.last_arrival: Arrival | None = None
         self._request = self._checked(
             OutputRequest(self.available if outputs is None else outputs, output_size)
         )
-        self._buffers: dict[str, FeatureBuffer] = {}
-        self.last_drop: str | None = None
-        self.last_arrival: Arrival | None = None
-        self._layers = sorted({i for read in bundle.inputs.values() for i in read.layers})
-        if second_lane and (self._layers or acceleration != "none"):
-            raise UsageError(
-                "a second lane takes neither acceleration nor heads on the forecaster's layers"
-            )
-        self._accelerator = Accelerator(acceleration)
-        self._encode = self._accelerator.wrap(bundle.encoder)
+        self._buffers: dict[str, ContextBuffer] = {}
+        self._encode = accelerator.wrap(bundle.encoder)
         self._forecaster = bundle.forecaster
-        if self._accelerator.is_on:
-            self._forecaster = bundle.forecaster.with_wrapped_core(self._accelerator.wrap)
-        self._decoder = Decoder(bundle, self._accelerator)
-        self._second_lane = SecondLane(self._decoder) if second_lane else None
-        if self._accelerator.is_on:
-            with self._accelerator.warming_up():
+        if accelerator.is_on:
+            self._forecaster = bundle.forecaster.with_wrapped_core(accelerator.wrap)
+        self._decoder = Decoder(bundle, accelerator)
+        self._pipeline = Pipeline(
+            self._forecaster, self._decoder, accelerator.is_on, overlap_decoding
+        )
+        if accelerator.is_on:
+            with accelerator.warming_up():
                 for count in sorted({1, cameras}):
-                    self._warm_up(count)
+                    self.warm_up(count)
 
-    def _warm_up(self, count: int) -> None:
-        """Forecast blank frames of so many cameras."""
+    def warm_up(self, cameras: int = 1, request: OutputRequest | None = None) -> None:
+        """Forecast blank frames of so many cameras, so that the first real one is not slow.
+
+        Args:
+            cameras: how many.
+            request: what to compute; all outputs of the first step when None.
+
+        Raises:
+            ModelOutputError: the model gives NaN.
+            DeviceMemoryError: no memory, also after freeing what was unused.
+        """
         image = np.zeros((*self.bundle.image_size, 3), np.uint8)
-        request = OutputRequest({1: self.available})
-        names = [f"blank {i}" for i in range(count)]
+        request = request or OutputRequest({1: self.available})
+        names = [f"blank {i}" for i in range(cameras)]
         for index in range(self.rule.frames + 1):  # a CUDA graph is recorded in the second run
             frame = CameraFrame(image, index * self.rule.interval_ns, request)
             for result in self.update_cameras(dict.fromkeys(names, frame)).values():
@@ -121,7 +126,8 @@ class Foresight:
             del self._buffers[name]
 
     @property
-    def _heads(self) -> dict[str, Head]:
+    def heads(self) -> Mapping[str, Head]:
+        """The heads as they run: the bundle's, with their batch norm folded."""
         return self._decoder.heads
 
     @property
@@ -130,14 +136,14 @@ class Foresight:
         return outputs_of_heads(self.bundle.heads)
 
     @property
-    def available_of_seen(self) -> frozenset[str]:
+    def available_of_step_0(self) -> frozenset[str]:
         """Those of them that step 0 has too: heads on the forecaster's layers need a prediction."""
         layered = {name for name, read in self.bundle.inputs.items() if read.layers}
         return outputs_of_step_0(self.available, layered)
 
     def _checked(self, request: OutputRequest) -> OutputRequest:
         features = {FEATURES}
-        request.check(self.available | features, self.available_of_seen | features, self.steps)
+        request.check(self.available | features, self.available_of_step_0 | features, self.steps)
         return request
 
     def reset(self, camera: str | None = None) -> None:
@@ -221,23 +227,22 @@ class Foresight:
         }
         results = {name: self._examine(name, frame) for name, frame in frames.items()}
         fresh = [n for n, r in results.items() if r.error is None and r.drop is None]
-        if fresh:
-            # May run twice: a buffer takes no frame twice.
-            retry_out_of_memory(lambda: self._fill(fresh, frames))
-        by_steps: dict[int, dict[str, Wish]] = {}
+        if not fresh:
+            return results
+        # May run twice: a buffer takes no frame twice.
+        newest = retry_out_of_memory(lambda: self._encode_frames(fresh, frames))
+        by_steps: dict[int, dict[str, OutputRequest]] = {}
         for name in fresh:
             request = requests[name].sized_for(frames[name].image.shape[:2])
-            names = [request.of_step(k + 1) for k in range(request.last_step(self.steps))]
             if self._buffers[name].context_stamps() is None:
-                results[name] = results[name]._replace(drop="context_filling")
+                results[name] = results[name]._replace(drop=DropReason.CONTEXT_FILLING)
             elif request.is_empty:
-                results[name] = results[name]._replace(drop="unwanted")
+                results[name] = results[name]._replace(drop=DropReason.UNWANTED)
             else:
-                assert request.size != "input"
-                wish = Wish(names, request.size, request.of_step(0))
-                by_steps.setdefault(len(names), {})[name] = wish
-        for wishes in by_steps.values():
-            for name, outcome in self._forecast(wishes, started).items():
+                by_steps.setdefault(request.last_step(self.steps), {})[name] = request
+        for steps, group in by_steps.items():
+            z = torch.stack([newest[name] for name in group])
+            for name, outcome in self._forecast(group, z, steps, started).items():
                 if isinstance(outcome, Forecast):
                     results[name] = results[name]._replace(forecast=outcome)
                 else:
@@ -254,48 +259,47 @@ class Foresight:
         arrival = Arrival.APPEND if buffer is None else buffer.arrival(frame.stamp_ns)
         return CameraResult(drop=None if arrival.accepted else arrival.value, arrival=arrival)
 
-    def _fill(self, cameras: list[str], frames: Mapping[str, CameraFrame]) -> None:
-        """Encode the new frames in one pass and put their PCA features into the buffers."""
+    def _encode_frames(
+        self, cameras: list[str], frames: Mapping[str, CameraFrame]
+    ) -> dict[str, Tensor]:
+        """Encode new frames in one pass and remember them; camera -> (h, w, C) PCA features."""
         pixels = torch.cat([self.preprocess(frames[name].image) for name in cameras])
-        features = self.bundle.pca.transform(self._encode(pixels))
-        for name, z in zip(cameras, features, strict=True):
-            self._buffer(name).push(int(frames[name].stamp_ns), z)
+        z = self.bundle.pca.transform(self._encode(pixels))
+        stamps_ns = [int(frames[name].stamp_ns) for name in cameras]
+        memory = self._forecaster.remember(z, _seconds(stamps_ns))
+        for i, (name, stamp_ns) in enumerate(zip(cameras, stamps_ns, strict=True)):
+            buffer = self._buffers.setdefault(name, ContextBuffer(self.rule))
+            buffer.push(stamp_ns, tuple(x[i] for x in memory))
+        return dict(zip(cameras, z, strict=True))
 
     def preprocess(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, H', W') normalised on the device, by one upload of uint8."""
         return self.bundle.encoder.preprocess(np.ascontiguousarray(image)[None])
 
-    def _buffer(self, camera: str) -> FeatureBuffer:
-        if camera not in self._buffers:
-            self._buffers[camera] = FeatureBuffer(
-                self.rule,
-                (*self.bundle.grid, self.bundle.pca.channels),
-                self.bundle.device,
-                self.bundle.dtype,
-            )
-        return self._buffers[camera]
-
     def _forecast(
-        self, wishes: Mapping[str, Wish], started: float
+        self, requests: Mapping[str, OutputRequest], newest: Tensor, steps: int, started: float
     ) -> dict[str, Forecast | ModelOutputError]:
-        """Forecast cameras, of which equally many steps are wanted, in one batch."""
-        wished = list(wishes.values())
+        """Forecast cameras, of which equally many steps are wanted, in one batch.
 
-        def work() -> tuple[list[dict[str, np.ndarray]], list[Maps], list[bool]]:
-            found = [context for n in wishes if (context := self._buffers[n].context()) is not None]
-            contexts, steps = torch.stack(found), len(wished[0].names)
-            if self._second_lane is not None and steps:
-                passes = self._passes(contexts, steps)
-                return self._second_lane.decode(passes, contexts[:, -1], wished)
-            predicted, hidden = self._rollout(contexts, steps)
-            seen, sound = self._decoder.decode_seen(contexts[:, -1], wished)
-            maps, finite = self._decoder.decode(predicted, hidden, wished)
-            return seen, maps, [a and b for a, b in zip(sound, finite, strict=True)]
+        Args:
+            requests: camera -> what is wanted of it.
+            newest: (B, h, w, C) features of their newest frames.
+            steps: how many steps to predict.
+            started: when the update began, seconds of `time.perf_counter`.
+        """
+        ahead_s = [k * self.bundle.frame_interval_s for k in range(1, steps + 1)]
+
+        def work() -> tuple[list[Maps], list[bool]]:
+            buffers = [self._buffers[name] for name in requests]
+            contexts = [context for b in buffers if (context := b.context()) is not None]
+            memories = tuple(torch.stack(parts) for parts in zip(*contexts, strict=True))
+            stamps_s = torch.stack([_seconds(b.context_stamps() or ()) for b in buffers])
+            return self._pipeline.run(memories, stamps_s, newest, list(requests.values()), ahead_s)
 
         outcomes: dict[str, Forecast | ModelOutputError] = {}
-        for name, seen, maps, finite in zip(wishes, *retry_out_of_memory(work), strict=True):
+        for name, maps, finite in zip(requests, *retry_out_of_memory(work), strict=True):
             if finite:
-                outcomes[name] = self._assemble(name, seen, maps, started)
+                outcomes[name] = self._assemble(name, maps, steps, started)
                 continue
             self.reset(name)
             outcomes[name] = ModelOutputError(
@@ -304,47 +308,33 @@ class Foresight:
             )
         return outcomes
 
-    def _rollout(self, contexts: Tensor, steps: int) -> tuple[Tensor, dict[int, Tensor]]:
-        """(B, N_c, h, w, C) -> (B, steps, h, w, C).
-
-        With it, layer -> (B, steps, h, w, D) of the forecaster's layers that heads read.
-        """
-        if steps == 0:  # only the newest frame itself is wanted
-            return contexts[:, :0], {}
-        asked = self._forecaster.evenly_spaced(contexts, steps)
-        whole = Prediction.join(self._forecaster.stream(*asked, layers=self._layers))
-        return whole.z[:, 0], {i: tokens[:, 0] for i, tokens in whole.hidden.items()}
-
-    def _passes(self, contexts: Tensor, steps: int) -> Iterator[Tensor]:
-        """The rollout pass by pass."""
-        asked = self._forecaster.evenly_spaced(contexts, steps)
-        return (part.z[:, 0] for part in self._forecaster.stream(*asked))
-
-    def _assemble(
-        self, camera: str, seen: dict[str, np.ndarray], maps: Maps, started: float
-    ) -> Forecast:
-        stamps = self._buffers[camera].context_stamps()
-        assert stamps is not None
-
+    def _assemble(self, camera: str, maps: Maps, steps: int, started: float) -> Forecast:
+        stamps_ns = self._buffers[camera].context_stamps()
+        assert stamps_ns is not None
         depth = self.bundle.tasks.get(DEPTH)
         is_metric = isinstance(depth, DepthTask) and depth.is_metric
 
-        def step(k: int, values: dict[str, Any]) -> Scene:
+        def scene(step: int) -> Scene:
             return Scene(
-                stamps[-1] + k * self.rule.interval_ns,
-                step=k,
-                horizon_s=k * self.bundle.frame_interval_s,
+                stamps_ns[-1] + step * self.rule.interval_ns,
+                step=step,
+                horizon_s=step * self.bundle.frame_interval_s,
                 depth_is_metric=is_metric,
-                **values,
+                **maps.get(step, {}),  # type: ignore[arg-type]
             )
 
         return Forecast(
-            stamp_ns=stamps[-1],
-            context_stamps_ns=stamps,
+            stamp_ns=stamps_ns[-1],
+            context_stamps_ns=stamps_ns,
             frame_interval_s=self.bundle.frame_interval_s,
-            steps=tuple(step(k, values) for k, values in enumerate(maps, start=1)),
+            steps=tuple(scene(step) for step in range(1, steps + 1)),
             model_name=self.bundle.name,
             trained=self.bundle.trained,
             duration_s=time.perf_counter() - started,
-            seen=step(0, seen) if seen else None,
+            step_0=scene(0) if 0 in maps else None,
         )
+
+
+def _seconds(stamps_ns: Sequence[int]) -> Tensor:
+    """Stamps as float64 seconds."""
+    return torch.tensor(stamps_ns, dtype=torch.float64) / NS

@@ -19,7 +19,7 @@ class Forecast:
         model_name: name of the bundle.
         trained: False when the weights are random: the result means nothing then.
         duration_s: wall time that the engine spent on this frame, seconds.
-        seen: step 0, the newest context frame itself; None unless asked for.
+        step_0: the newest context frame itself, as the heads describe it; None unless asked for.
     """
 
     stamp_ns: int
@@ -29,4 +29,4 @@ class Forecast:
     model_name: str
     trained: bool
     duration_s: float
-    seen: Scene | None = None
+    step_0: Scene | None = None

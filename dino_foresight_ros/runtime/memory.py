@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.outputs import DropReason
 from dino_foresight_ros.process.memory import give_back_memory
 
 T = TypeVar("T")
@@ -19,7 +20,7 @@ _WORDS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 class DeviceMemoryError(ForesightError):
     """The device had no memory for a frame, also after everything unused was given back."""
 
-    drop_reason = "out_of_memory"
+    drop_reason = DropReason.OUT_OF_MEMORY
 
 
 def is_out_of_memory(error: BaseException) -> bool:

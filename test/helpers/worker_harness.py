@@ -13,7 +13,7 @@ import torch
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult
-from dino_foresight_ros.runtime.context import Arrival, ContextRule, FeatureBuffer
+from dino_foresight_ros.runtime.context import Arrival, ContextBuffer, ContextRule
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.mailbox import Frame
@@ -88,7 +88,7 @@ class SlowEngine(FakeEngine):
     def __init__(self, interval_s: float, encode_s: float, forecast_s: float) -> None:
         super().__init__()
         self.rule = ContextRule.for_interval(4, interval_s)
-        self.buffers: dict[str, FeatureBuffer] = {}
+        self.buffers: dict[str, ContextBuffer] = {}
         self.encode_s, self.forecast_s = encode_s, forecast_s
 
     def held_ns(self, camera: str) -> Sequence[int]:
@@ -98,9 +98,9 @@ class SlowEngine(FakeEngine):
         self.seen.append(frame.stamp_ns)
         time.sleep(self.encode_s)
         if camera not in self.buffers:
-            self.buffers[camera] = FeatureBuffer(self.rule, (1, 1, 1))
+            self.buffers[camera] = ContextBuffer(self.rule)
         buffer = self.buffers[camera]
-        arrival = buffer.push(frame.stamp_ns, torch.zeros(1, 1, 1))
+        arrival = buffer.push(frame.stamp_ns, (torch.zeros(1, 1, 1),))
         if not arrival.accepted:
             return CameraResult(drop=arrival.value, arrival=arrival)
         if buffer.context_stamps() is None:

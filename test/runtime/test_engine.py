@@ -47,7 +47,7 @@ def test_only_wanted_heads_and_steps_run(bundle: Bundle):
     engine = Foresight(bundle, steps=3)
     fill(engine)
     calls: list[str] = []
-    for name, head in engine._heads.items():
+    for name, head in engine.heads.items():
         head.register_forward_hook(lambda *_, name=name: calls.append(name))
     image = video(1, seed=9)[0]
     forecast = engine.update(
@@ -113,7 +113,7 @@ def test_nan_from_the_model_is_an_error_and_the_engine_recovers(fresh_bundle: Bu
 @pytest.mark.parametrize("task", ["segmentation", "depth", "normals"])
 def test_nan_from_a_head_is_an_error(fresh_bundle: Bundle, task: str):
     engine = Foresight(fresh_bundle, steps=1)
-    last = engine._heads[task].output[4]
+    last = engine.heads[task].output[4]
     last.weight.data.fill_(float("nan"))
     with pytest.raises(ModelOutputError, match="NaN"):
         fill(engine)

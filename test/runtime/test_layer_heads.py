@@ -39,10 +39,14 @@ def test_it_survives_the_disk_and_other_heads_say_nothing(layered: Bundle, tmp_p
         assert torch.equal(a, b)
 
 
-def test_live_it_gets_the_predicted_frame_s_tokens_of_each_step(layered: Bundle):
+@pytest.mark.parametrize("how", [{}, {"overlap_decoding": True}, {"acceleration": "compile"}])
+def test_live_it_gets_the_predicted_frame_s_tokens_of_each_step(
+    layered: Bundle, monkeypatch: pytest.MonkeyPatch, how: dict
+):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     generator = np.random.default_rng(0)
     images = generator.integers(0, 255, (4, 60, 80, 3), dtype=np.uint8)
-    engine = Foresight(layered, steps=2)
+    engine = Foresight(layered, steps=2, **how)
     interval_ns = round(layered.frame_interval_s * 1e9)
     forecast = None
     for index, image in enumerate(images):

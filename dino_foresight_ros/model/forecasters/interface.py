@@ -40,6 +40,8 @@ class Prediction(NamedTuple):
     def join(cls, parts: Iterable[Prediction]) -> Prediction:
         """Put predictions of successive horizons together."""
         found = list(parts)
+        if len(found) == 1:
+            return found[0]
         layers = found[0].hidden
         hidden = {i: torch.cat([part.hidden[i] for part in found], dim=2) for i in layers}
         return cls(torch.cat([part.z for part in found], dim=2), hidden)

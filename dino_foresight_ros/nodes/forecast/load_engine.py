@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from dino_foresight_ros.model import Bundle
@@ -14,14 +14,13 @@ from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.topics import ModelInfo
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION, outputs_of_heads
-from dino_foresight_ros.runtime import CameraFrame, Foresight
+from dino_foresight_ros.runtime import Foresight
 from dino_foresight_ros.runtime.request import OutputRequest, OutputSize
 from dino_foresight_ros.shipped import names_bundle
 
 SMALL_PASS = 10**10
 """Multiplications of a forecaster's pass up to which two threads with an operation each do more
 than two threads on one operation (benchmark/README.md)."""
-_all_threads = torch.get_num_threads()
 
 
 class LoadedEngine(NamedTuple):
@@ -49,16 +48,18 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
     bundle = Bundle.load(path, device=device, dtype=dtype)
     cameras = parameters["cameras"] or [""]
     is_small = _is_small(bundle, len(cameras)) and parameters["acceleration"] == "none"
-    torch.set_num_threads(1 if is_small else _all_threads)
+    torch.set_num_threads(1 if is_small else _usable_threads())
     engine = Foresight(
         bundle,
         # The topics that exist say how many are wanted, and they may change at any time.
         steps=MAX_STEPS,
         acceleration=parameters["acceleration"],
         cameras=len(cameras),
-        second_lane=is_small,
+        overlap_decoding=is_small,
     )
-    _warm_up(engine, cameras, parameters["steps"], output_size(parameters["output_size"]))
+    outputs = dict.fromkeys(range(1, parameters["steps"] + 1), engine.available)
+    size = output_size(parameters["output_size"])
+    engine.warm_up(len(cameras), OutputRequest(outputs, size))
     return LoadedEngine(
         engine=engine,
         model=_model_info(engine, parameters["outputs"]),
@@ -70,31 +71,23 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
 
 def _is_small(bundle: Bundle, cameras: int) -> bool:
     """Whether a second thread is best used for work of its own."""
-    if bundle.device.type != "cpu" or _all_threads < 2:
-        return False
-    if any(read.layers for read in bundle.inputs.values()):
+    if bundle.device.type != "cpu" or _usable_threads() < 2:
         return False
     weights = sum(weight.numel() for weight in bundle.forecaster.parameters())
     tokens = (bundle.context_frames + 1) * bundle.grid[0] * bundle.grid[1]
     return weights * tokens * cameras <= SMALL_PASS
 
 
+def _usable_threads() -> int:
+    """How many threads torch may use in this process."""
+    cores = len(os.sched_getaffinity(0))
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(limit)) if limit.isdigit() and int(limit) else cores
+
+
 def output_size(text: str) -> OutputSize:
     """The size of maps that the parameter's text means."""
     return "input" if text == "input" else parse_output_size(text)
-
-
-def _warm_up(engine: Foresight, cameras: list[str], steps: int, size: OutputSize) -> None:
-    bundle = engine.bundle
-    image = np.zeros((*bundle.image_size, 3), np.uint8)
-    outputs = dict.fromkeys(range(1, steps + 1), engine.available)
-    request = OutputRequest(outputs, size)
-    for index in range(bundle.context_frames):
-        frame = CameraFrame(image, round(index * bundle.frame_interval_s * 1e9), request)
-        for result in engine.update_cameras(dict.fromkeys(cameras, frame)).values():
-            if result.error is not None:
-                raise result.error
-    engine.reset()
 
 
 def _model_info(engine: Foresight, allowed: list[str]) -> ModelInfo:
@@ -108,5 +101,5 @@ def _model_info(engine: Foresight, allowed: list[str]) -> ModelInfo:
         palette=() if segmentation is None else segmentation.palette,
         depth_is_metric=depth is not None and depth.is_metric,
         image_size=bundle.image_size,
-        only_predicted=engine.available - engine.available_of_seen,
+        only_predicted=engine.available - engine.available_of_step_0,
     )

@@ -193,7 +193,7 @@ class ForecastTopics:
         self, forecast: Forecast, frame_id: str, info: CameraInfo | None, received_s: float
     ) -> None:
         header = build_header(forecast, frame_id)
-        steps = forecast.steps if forecast.seen is None else (forecast.seen, *forecast.steps)
+        steps = forecast.steps if forecast.step_0 is None else (forecast.step_0, *forecast.steps)
         images = [build_step_images(step, header) for step in steps]
         for step, made in zip(steps, images, strict=True):
             self._publish_step(step, made, header, info)

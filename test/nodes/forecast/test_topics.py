@@ -49,7 +49,7 @@ def forecast(steps: int, features: bool = False) -> Forecast:
 def with_seen(made: Forecast) -> Forecast:
     """The forecast with the newest frame itself, which looks like step 1."""
     seen = replace(made.steps[0], step=0, stamp_ns=made.stamp_ns, horizon_s=0.0)
-    return replace(made, seen=seen)
+    return replace(made, step_0=seen)
 
 
 class World(Bench):
@@ -116,7 +116,7 @@ def test_features_are_published_when_asked(world: World) -> None:
     made = with_seen(forecast(2, features=True))
     topics.publish(made, "cam", None, 0.0)
     assert world.spin_until(lambda: len(received) == 3)
-    for message, step in zip(received, [made.seen, *made.steps], strict=True):
+    for message, step in zip(received, [made.step_0, *made.steps], strict=True):
         shape = (message.grid_height, message.grid_width, message.channels)
         assert message.dtype == "float32"
         assert message.step == step.step
@@ -134,7 +134,7 @@ def test_the_newest_frame_itself_is_step_0_of_who_asks_for_it(world: World) -> N
     made = with_seen(forecast(2))
     topics.publish(made, "cam", None, 0.0)
     assert world.spin_until(lambda: bool(depth) and bool(forecasts))
-    assert np.array_equal(np.frombuffer(depth[0].data, np.float32).reshape(4, 6), made.seen.depth)
+    assert np.array_equal(np.frombuffer(depth[0].data, np.float32).reshape(4, 6), made.step_0.depth)
     assert time_to_ns(depth[0].header.stamp) == made.stamp_ns
     # In the message the first step is the first predicted one, as ever.
     assert [step.step for step in forecasts[0].steps] == [1, 2]

@@ -49,14 +49,14 @@ def analysed(bundle: Bundle, image: np.ndarray) -> dict[str, np.ndarray]:
 def test_step_0_is_the_newest_frame_seen_through_the_same_heads(bundle: Bundle):
     forecast = last_of(Foresight(bundle, steps=2), {0: SEEN, 2: SEEN})
     assert forecast is not None
-    assert forecast.seen is not None
-    assert (forecast.seen.step, forecast.seen.horizon_s) == (0, 0.0)
-    assert forecast.seen.target_stamp_ns == forecast.stamp_ns == stamps()[-1]
+    assert forecast.step_0 is not None
+    assert (forecast.step_0.step, forecast.step_0.horizon_s) == (0, 0.0)
+    assert forecast.step_0.target_stamp_ns == forecast.stamp_ns == stamps()[-1]
     expected = analysed(bundle, video(4)[-1])
     for name in ("features", "confidence", "normals"):
-        np.testing.assert_allclose(getattr(forecast.seen, name), expected[name], atol=1e-4)
-    np.testing.assert_allclose(forecast.seen.depth, expected["depth"], rtol=1e-4)
-    assert np.mean(forecast.seen.segmentation != expected["segmentation"]) < 1e-3
+        np.testing.assert_allclose(getattr(forecast.step_0, name), expected[name], atol=1e-4)
+    np.testing.assert_allclose(forecast.step_0.depth, expected["depth"], rtol=1e-4)
+    assert np.mean(forecast.step_0.segmentation != expected["segmentation"]) < 1e-3
     without = last_of(Foresight(bundle, steps=2), {2: SEEN})
     assert without is not None
     for name in SEEN:
@@ -67,15 +67,13 @@ def test_step_0_is_the_newest_frame_seen_through_the_same_heads(bundle: Bundle):
 def test_without_a_wish_for_it_there_is_none_and_no_head_runs_for_it(bundle: Bundle):
     engine = Foresight(bundle, steps=2)
     frames: list[int] = []
-    engine._heads["depth"].register_forward_hook(
-        lambda _, inputs, __: frames.append(len(inputs[0]))
-    )
+    engine.heads["depth"].register_forward_hook(lambda _, inputs, __: frames.append(len(inputs[0])))
     for wanted in (frozenset({"depth"}), {1: {"depth"}, 2: {"depth"}}, {0: frozenset(), 1: SEEN}):
         frames.clear()
         engine.reset()
         forecast = last_of(engine, wanted)
         assert forecast is not None
-        assert forecast.seen is None
+        assert forecast.step_0 is None
         assert sum(frames) == len(forecast.steps)
 
 
@@ -89,9 +87,9 @@ def test_alone_it_costs_no_forward_pass_of_the_forecaster(bundle: Bundle):
     assert passes == []
     assert forecast is not None
     assert forecast.steps == ()
-    assert forecast.seen is not None
-    assert forecast.seen.depth is not None
-    assert forecast.seen.segmentation is None
+    assert forecast.step_0 is not None
+    assert forecast.step_0.depth is not None
+    assert forecast.step_0.segmentation is None
 
 
 def test_of_several_cameras_each_gets_its_own(bundle: Bundle):
@@ -106,11 +104,11 @@ def test_of_several_cameras_each_gets_its_own(bundle: Bundle):
             }
         )
     forecasts = {name: result.forecast for name, result in results.items()}
-    assert forecasts["b"].seen is None
-    assert forecasts["c"].seen.features is None
+    assert forecasts["b"].step_0 is None
+    assert forecasts["c"].step_0.features is None
     for name in ("a", "c"):
         expected = analysed(bundle, films[name][-1])
-        np.testing.assert_allclose(forecasts[name].seen.depth, expected["depth"], rtol=1e-4)
+        np.testing.assert_allclose(forecasts[name].step_0.depth, expected["depth"], rtol=1e-4)
 
 
 def test_an_output_whose_head_reads_the_forecaster_is_refused_of_step_0(fresh_bundle: Bundle):
@@ -120,19 +118,19 @@ def test_an_output_whose_head_reads_the_forecaster_is_refused_of_step_0(fresh_bu
     read = {"depth": HeadInput("forecaster_layers", (1,))}
     layered = replace(fresh_bundle, heads={**fresh_bundle.heads, "depth": head}, inputs=read)
     engine = Foresight(layered, steps=1)
-    assert engine.available_of_seen == {"segmentation", "confidence", "normals"}
+    assert engine.available_of_step_0 == {"segmentation", "confidence", "normals"}
     with pytest.raises(
         UsageError, match=r"\['depth'\] are requested of step 0, but their head reads"
     ):
         last_of(engine, {0: frozenset({"depth", "normals"})})
     forecast = last_of(engine, {0: frozenset({"normals"}), 1: frozenset({"depth"})})
     assert forecast is not None
-    assert forecast.seen is not None
-    assert forecast.seen.normals is not None
+    assert forecast.step_0 is not None
+    assert forecast.step_0.normals is not None
 
 
 def test_a_head_that_overflows_on_the_seen_frame_is_noticed(fresh_bundle: Bundle):
     engine = Foresight(fresh_bundle, steps=1)
-    engine._heads["normals"].register_forward_hook(lambda m, i, out: out * float("nan"))
+    engine.heads["normals"].register_forward_hook(lambda m, i, out: out * float("nan"))
     with pytest.raises(ModelOutputError, match="NaN"):
         last_of(engine, {0: frozenset({"normals"}), 1: frozenset({"depth"})})

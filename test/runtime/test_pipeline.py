@@ -34,7 +34,7 @@ def forecasts_of(engine: Foresight, wanted: Any = None) -> list[Any]:
 
 @pytest.mark.parametrize("wanted", WISHES)
 def test_forecasts_are_the_same(bundle: Bundle, wanted: Any) -> None:
-    ours = forecasts_of(Foresight(bundle, steps=3, second_lane=True), wanted)
+    ours = forecasts_of(Foresight(bundle, steps=3, overlap_decoding=True), wanted)
     theirs = forecasts_of(Foresight(bundle, steps=3), wanted)
     assert ours[-1] is not None
     for mine, other in zip(ours, theirs, strict=True):
@@ -42,10 +42,10 @@ def test_forecasts_are_the_same(bundle: Bundle, wanted: Any) -> None:
         if mine is None:
             continue
         assert len(mine.steps) == len(other.steps)
-        assert (mine.seen is None) == (other.seen is None)
+        assert (mine.step_0 is None) == (other.step_0 is None)
         steps = [*zip(mine.steps, other.steps, strict=True)]
-        if mine.seen is not None:
-            steps.append((mine.seen, other.seen))
+        if mine.step_0 is not None:
+            steps.append((mine.step_0, other.step_0))
         for a, b in steps:
             for name in ALL:
                 assert (getattr(a, name) is None) == (getattr(b, name) is None), name
@@ -58,7 +58,7 @@ def test_forecasts_are_the_same(bundle: Bundle, wanted: Any) -> None:
 
 
 def test_cameras_of_other_wishes_and_sizes_share_a_batch(bundle: Bundle) -> None:
-    engines = [Foresight(bundle, 2, second_lane=lane) for lane in (True, False)]
+    engines = [Foresight(bundle, 2, overlap_decoding=lane) for lane in (True, False)]
     for i, picture in enumerate(video(4)):
         frames = {
             "left": CameraFrame(
@@ -75,10 +75,10 @@ def test_cameras_of_other_wishes_and_sizes_share_a_batch(bundle: Bundle) -> None
 
 
 def test_steps_are_decoded_in_another_thread_and_the_last_one_in_both(bundle: Bundle) -> None:
-    engine = Foresight(bundle, steps=3, outputs={"segmentation", "depth"}, second_lane=True)
+    engine = Foresight(bundle, steps=3, outputs={"segmentation", "depth"}, overlap_decoding=True)
     here = threading.get_ident()
     seen: list[tuple[str, bool]] = []
-    for name, head in engine._heads.items():
+    for name, head in engine.heads.items():
         head.register_forward_hook(
             lambda *_, name=name: seen.append((name, threading.get_ident() == here))
         )
@@ -91,7 +91,7 @@ def test_steps_are_decoded_in_another_thread_and_the_last_one_in_both(bundle: Bu
 def test_a_failure_in_the_other_thread_is_the_forecasts_own(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Foresight(bundle, steps=2, second_lane=True)
+    engine = Foresight(bundle, steps=2, overlap_decoding=True)
     expected = forecasts_of(engine)[-1]
     engine.reset()
     task = bundle.tasks["segmentation"]
@@ -115,5 +115,5 @@ def test_a_failure_in_the_other_thread_is_the_forecasts_own(
 
 
 def test_it_is_refused_where_nothing_would_run_beside(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match="second lane"):
-        Foresight(bundle, acceleration="compile", second_lane=True)
+    with pytest.raises(UsageError, match="overlap_decoding takes no acceleration"):
+        Foresight(bundle, acceleration="compile", overlap_decoding=True)
