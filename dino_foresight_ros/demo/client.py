@@ -21,15 +21,15 @@ from dino_foresight_ros.demo.moments import KEPT_WIDTH, MomentTracker
 from dino_foresight_ros.demo.run_statistics import CameraStatistics, RunStatistics
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
-from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
+from dino_foresight_ros.outputs import BY_NAME, DEPTH, SEGMENTATION
 from dino_foresight_ros.render.colors import ClassPalette
-from dino_foresight_ros.ros.forecast_views import (
-    read_features,
-    read_palette,
-    read_step,
-    read_values,
-)
+from dino_foresight_ros.ros.camera_feed import read_palette
 from dino_foresight_ros.ros.images import msg_to_rgb
+from dino_foresight_ros.ros.messages import (
+    read_features,
+    read_image,
+    read_step,
+)
 from dino_foresight_ros.ros.names import CameraTopics
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
 from dino_foresight_ros.ros.time import time_to_ns
@@ -76,28 +76,28 @@ class CameraWatch:
     def listen(self) -> None:
         """Subscribe to the camera itself, which starts the player."""
         subscribe, qos = self._node.create_subscription, output_qos(_QUEUE_DEPTH)
-        for name, kind in self._truths():
-            subscribe(Image, f"ground_truth/{name}", self._taking_truth(name, kind), qos)
+        for name in self._truths():
+            subscribe(Image, f"ground_truth/{name}", self._taking_truth(name), qos)
         kind_of_image = CompressedImage if self._compressed else Image
         subscribe(kind_of_image, self._topics.image, self._on_image, qos)
 
-    def _truths(self) -> list[tuple[str, type]]:
-        """Names and types of the true maps that mean what the model's do."""
+    def _truths(self) -> list[str]:
+        """Names of the true maps that mean what the model's do."""
         if not self._with_truth or self.labels is None:
             return []
-        found: list[tuple[str, type]] = []
+        found: list[str] = []
         if tuple(self.labels.names) == tuple(info.name for info in WORLD_CLASSES):
-            found.append((SEGMENTATION, np.uint8))
+            found.append(SEGMENTATION)
         if self.labels.depth_is_metric:
-            found.append((DEPTH, np.float32))
+            found.append(DEPTH)
         return found
 
     def _on_labels(self, message: Labels) -> None:
         self.labels = message
 
-    def _taking_truth(self, name: str, kind: type) -> Callable[[Image], None]:
+    def _taking_truth(self, name: str) -> Callable[[Image], None]:
         def take(message: Image) -> None:
-            values = read_values(message, kind)
+            values = read_image(message, BY_NAME[name])
             if values is not None:
                 stride = max(1, message.width // _TRUTH_WIDTH)
                 small = np.ascontiguousarray(values[::stride, ::stride])

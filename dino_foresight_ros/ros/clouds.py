@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from dino_foresight_ros.ros.camera_info import fits, image_size_of
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.ros.camera_info import fits, image_size_of, scale_camera_info
 from dino_foresight_ros.scene import Scene
 
 _POINT_BYTES = 16
@@ -30,31 +31,33 @@ def intrinsics_of(info: CameraInfo) -> NDArray[np.float64] | None:
     return None
 
 
-def why_no_points(
-    scene: Scene,
-    info: CameraInfo | None,
-    picture_size: tuple[int, int] | None,
-) -> str:
-    """Why depth cannot be shown as points; empty where it can.
+def depth_with_info(
+    scene: Scene, info: CameraInfo | None, picture_size: tuple[int, int] | None
+) -> tuple[NDArray[np.float32], CameraInfo]:
+    """A scene's depth, (H, W) metres, and the camera_info scaled to it.
 
     Args:
         scene: whose depth.
         info: the camera's own camera_info, not scaled; None before the first.
         picture_size: (height, width) of its pictures, None before the first.
+
+    Raises:
+        InputError: depth cannot be shown as points, and why.
     """
     if scene.depth is None or not scene.depth.size:
-        return "no depth is forecast"
+        raise InputError("no depth is forecast")
     if not scene.depth_is_metric:
-        return "the forecast has no metric depth"
+        raise InputError("the forecast has no metric depth")
     if info is None:
-        return "no camera_info came"
+        raise InputError("no camera_info came")
     if min(image_size_of(info)) <= 0:
-        return "camera_info has no image size: the camera is not calibrated"
+        raise InputError("camera_info has no image size: the camera is not calibrated")
     if intrinsics_of(info) is None:
-        return _NO_FOCAL_LENGTH
+        raise InputError(_NO_FOCAL_LENGTH)
     if picture_size is not None and not fits(info, picture_size):
-        return "camera_info is of another camera than the pictures"
-    return ""
+        raise InputError("camera_info is of another camera than the pictures")
+    # The forecast is of the whole view, at the head's own aspect ratio.
+    return scene.depth, scale_camera_info(info, (scene.depth.shape[0], scene.depth.shape[1]))
 
 
 def depth_to_points(

@@ -1,27 +1,32 @@
-"""The engine's results as messages."""
+"""This package's messages from the engine's results, and their images and features as arrays."""
 
 from __future__ import annotations
 
 import array
+import math
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, ForecastStep, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
-from dino_foresight_ros.outputs import IMAGES
+from dino_foresight_ros.outputs import IMAGE_NAMES, IMAGES, Output
 from dino_foresight_ros.ros.images import image_to_msg
-from dino_foresight_ros.ros.time import ns_to_time
+from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
+from dino_foresight_ros.scene import Scene
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.forecast import Forecast
-    from dino_foresight_ros.scene import Scene
+
+_FEATURE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def build_header(forecast: Forecast, frame_id: str) -> Header:
@@ -131,3 +136,74 @@ def build_diagnostics(
         values=[KeyValue(key=key, value=text) for key, text in texts.items()],
     )
     return DiagnosticArray(header=now, status=[status])
+
+
+def read_step(step: ForecastStep, names: Collection[str] = IMAGE_NAMES) -> Scene:
+    """One predicted instant, with the named outputs where they were sent.
+
+    Raises:
+        InputError: another encoding, or data that do not fit the sizes of an image.
+    """
+    return Scene(
+        time_to_ns(step.target_stamp),
+        step=step.step,
+        horizon_s=step.horizon,
+        depth_is_metric=bool(step.depth_is_metric),
+        **{
+            output.name: read_image(getattr(step, output.message_field), output)
+            for output in IMAGES
+            if output.name in names and output.message_field
+        },
+    )
+
+
+def read_image(message: Image, output: Output) -> NDArray[Any] | None:
+    """(H, W) or (H, W, channels) values of an output's image; None for an empty one.
+
+    Raises:
+        InputError: another encoding, or data that do not fit the sizes.
+    """
+    if message.width == 0 or message.height == 0:
+        return None
+    if message.encoding != output.encoding:
+        raise InputError(
+            f"{output.name} is of encoding {message.encoding!r}, expected {output.encoding}"
+        )
+    native, channels = np.dtype(output.dtype), output.channels or 1
+    stored = native.newbyteorder(">" if message.is_bigendian else "<")
+    needed = message.width * channels * stored.itemsize
+    if len(message.data) != message.height * message.step or message.step < needed:
+        raise InputError(
+            f"{output.name} of {message.width}x{message.height} with rows of {message.step} bytes "
+            f"does not fit {len(message.data)} bytes"
+        )
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    values = rows[:, :needed].copy().view(stored)
+    if channels > 1:
+        values = values.reshape(message.height, message.width, channels)
+    return values.astype(native, copy=False)
+
+
+def read_features(message: FeatureMap) -> NDArray[np.float32]:
+    """(h, w, C) PCA features.
+
+    Raises:
+        InputError: an unknown number format, or data that do not fit the sizes.
+    """
+    size = _FEATURE_BYTES.get(message.dtype)
+    if size is None:
+        raise InputError(
+            f"features are of type {message.dtype!r}; valid: {', '.join(_FEATURE_BYTES)}"
+        )
+    shape = (message.grid_height, message.grid_width, message.channels)
+    if len(message.data) != math.prod(shape) * size or 0 in shape:
+        raise InputError(
+            f"features of {shape[0]}x{shape[1]} patches, {shape[2]} channels and {message.dtype} "
+            f"do not fit {len(message.data)} bytes"
+        )
+    order = ">" if message.is_bigendian else "<"
+    if message.dtype == "bfloat16":  # the upper half of a float32
+        upper = np.frombuffer(message.data, f"{order}u2").astype(np.uint32) << 16
+        return upper.view(np.float32).reshape(shape)
+    values = np.frombuffer(message.data, f"{order}f{size}")
+    return values.astype(np.float32, copy=False).reshape(shape)

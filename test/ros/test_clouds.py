@@ -12,7 +12,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from dino_foresight_ros.ros.clouds import depth_to_points, why_no_points
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.ros.clouds import depth_to_points, depth_with_info
+from dino_foresight_ros.scene import Scene
 
 H, W = 5, 7
 
@@ -86,12 +88,23 @@ def test_rectified_pictures_have_the_focal_length_of_p():
 def test_why_there_are_no_points(
     changes: dict[str, object], size: tuple[int, int] | None, why: str
 ):
-    said = why_no_points(depth(), True, info(**changes), size)
-    assert why in said
-    assert bool(said) == bool(why)
+    scene = Scene(0, depth=depth(), depth_is_metric=True)
+    if not why:
+        values, scaled = depth_with_info(scene, info(**changes), size)
+        assert values is scene.depth
+        assert (scaled.height, scaled.width) == (H, W)
+        return
+    with pytest.raises(InputError, match=why):
+        depth_with_info(scene, info(**changes), size)
 
 
 def test_points_need_metric_depth_and_a_calibration():
-    assert "no depth" in why_no_points(None, True, info(), None)
-    assert "no metric depth" in why_no_points(depth(), False, info(), None)
-    assert "no camera_info" in why_no_points(depth(), True, None, None)
+    metric = Scene(0, depth=depth(), depth_is_metric=True)
+    relative = Scene(0, depth=depth())
+    for scene, camera_info, why in (
+        (Scene(0), info(), "no depth"),
+        (relative, info(), "no metric depth"),
+        (metric, None, "no camera_info"),
+    ):
+        with pytest.raises(InputError, match=why):
+            depth_with_info(scene, camera_info, None)

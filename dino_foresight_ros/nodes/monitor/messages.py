@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from dino_foresight_ros.compare import AnalysedFrame, Comparison
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, ForecastSkill
 from dino_foresight_ros.nodes.monitor.assembly import Part
-from dino_foresight_ros.outputs import BY_NAME, DEPTH, FEATURES, MAX_STEPS, SEGMENTATION
-from dino_foresight_ros.ros.forecast_views import read_values
+from dino_foresight_ros.outputs import DEPTH, FEATURES, MAX_STEPS, SEGMENTATION
+from dino_foresight_ros.ros.messages import read_step
 from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
 from dino_foresight_ros.scene import Scene
-
-
-def read_map(message: Image, name: str) -> NDArray[Any] | None:
-    """Segmentation or depth of an image message; None for an empty one.
-
-    Raises:
-        InputError: another encoding, or data that do not fit the size.
-    """
-    if message.width == 0 or message.height == 0:
-        return None
-    encoding, kind = BY_NAME[name].encoding, np.dtype(BY_NAME[name].dtype)
-    if message.encoding != encoding:
-        raise InputError(f"{name} is of encoding {message.encoding!r}, expected {encoding}")
-    row_bytes = message.width * kind.itemsize
-    if message.step < row_bytes or len(message.data) != message.height * message.step:
-        raise InputError(
-            f"{name} of {message.width}x{message.height} with rows of {message.step} bytes does "
-            f"not fit {len(message.data)} bytes"
-        )
-    return read_values(message, kind.type)
 
 
 def read_forecast(
@@ -75,12 +54,8 @@ def read_forecast(
         message.trained,
     )
     predictions = [
-        Scene(
-            time_to_ns(step.target_stamp),
-            step=step.step,
-            horizon_s=step.horizon,
-            segmentation=read_map(step.segmentation, SEGMENTATION),
-            depth=read_map(step.depth, DEPTH),
+        replace(
+            read_step(step, (SEGMENTATION, DEPTH)),
             features=parts.get(Part(FEATURES, step.step)),
             depth_is_metric=is_metric,
         )

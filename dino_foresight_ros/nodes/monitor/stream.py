@@ -18,13 +18,12 @@ from dino_foresight_ros.nodes.monitor.messages import (
     arrived_header,
     build_skill,
     read_forecast,
-    read_map,
 )
 from dino_foresight_ros.outputs import BY_NAME, DEPTH, FEATURES, MAX_STEPS, SEGMENTATION
 from dino_foresight_ros.render.colors import colorize_surprise
 from dino_foresight_ros.render.text import with_untrained_banner
-from dino_foresight_ros.ros.forecast_views import read_features
 from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.messages import read_features, read_image
 from dino_foresight_ros.ros.names import CameraTopics
 from dino_foresight_ros.ros.qos import advertise, output_qos, subscribe
 from dino_foresight_ros.ros.stream_watch import StreamWatch
@@ -138,7 +137,7 @@ class MonitorStream:
 
     def _map_reader(self, name: str) -> Callable[[Image], None]:
         def read(message: Image) -> None:
-            values = read_map(message, name)
+            values = read_image(message, BY_NAME[name])
             self._take(self.assembly.put_part(_stamp_of(message), Part(name), values))
 
         return read

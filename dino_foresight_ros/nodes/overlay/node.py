@@ -10,58 +10,47 @@ a cloud, coloured by class), foresight/mosaic/image_color, foresight/markers.
 from __future__ import annotations
 
 import sys
-import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import cv2
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.msg import Forecast, Labels
+from dino_foresight_ros.msg import Forecast
 from dino_foresight_ros.nodes.overlay.captions import caption, caption_markers
 from dino_foresight_ros.nodes.overlay.parameters import OVERLAY_PARAMETERS
 from dino_foresight_ros.render.annotate import annotate_step
-from dino_foresight_ros.render.colors import ClassPalette, DepthScale, Picture
+from dino_foresight_ros.render.colors import DepthScale, Picture
 from dino_foresight_ros.render.mosaic import Mosaic
 from dino_foresight_ros.render.style import Style
 from dino_foresight_ros.render.tiles import fit
-from dino_foresight_ros.ros.camera_info import scale_camera_info
-from dino_foresight_ros.ros.clouds import depth_to_points, why_no_points
-from dino_foresight_ros.ros.forecast_views import read_palette, read_step
-from dino_foresight_ros.ros.image_subscription import ImageInput
+from dino_foresight_ros.ros.camera_feed import CameraFeed
+from dino_foresight_ros.ros.clouds import depth_to_points, depth_with_info
+from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.images import image_to_msg, msg_to_rgb
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import (
     advertise,
-    camera_info_input_qos,
     check_overrides,
-    latched_qos,
     output_qos,
-    subscribe,
     unused_overrides,
 )
 from dino_foresight_ros.ros.time import NS_PER_S, time_to_ns
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 NODE_NAME = "overlay_node"
-LOG_PERIOD_S = 10.0
 FOLLOW_PERIOD_S = 0.25
 _KEPT_IMAGES = 32
 _NEAREST_NS = NS_PER_S // 5
 # Beyond this the clocks of stamps and node have nothing to do with each other (a played bag).
 _BELIEVABLE_AGE_MS = 60_000.0
 _SMALL_WIDTH = 480
-_KEPT_REASONS = 64
-# What drawing from a malformed message raises.
-_BROKEN = (InputError, ValueError, TypeError, ArithmeticError, LookupError, cv2.error)
 
 
 class OverlayNode(Node):
@@ -72,9 +61,6 @@ class OverlayNode(Node):
         check_overrides(self)
         self.parameters = Parameters(self, OVERLAY_PARAMETERS, lambda: False)
         self._pictures: OrderedDict[int, Image | CompressedImage] = OrderedDict()
-        self._palette: ClassPalette | None = None
-        self._info: CameraInfo | None = None
-        self._said: dict[str, float] = {}
         steps = range(1, self.parameters["steps"] + 1)
 
         def draw(kind: type, name: str) -> Any:
@@ -86,10 +72,16 @@ class OverlayNode(Node):
         self._clouds = {k: draw(PointCloud2, f"step_{k}/points") for k in steps}
         self._mosaic = draw(Image, "mosaic/image_color")
         self._markers = draw(MarkerArray, "markers")
-        subscribe(self, CameraInfo, "camera_info", self._on_info, camera_info_input_qos())
-        subscribe(self, Labels, "foresight/labels", self._on_labels, latched_qos())
-        self._images: ImageInput | None = None
-        self._forecasts: Any = None
+        compressed = self.parameters["image_transport"] == "compressed"
+        self._feed = CameraFeed(
+            self,
+            ForecastSource("", "foresight", "image", "camera_info", compressed, ""),
+            self._on_image,
+            self._on_forecast,
+            reliability=self.parameters["image_reliability"],
+            queue_depth=1,
+        )
+        self._telling = self._feed.warnings.of_broken
         # Not the node's clock, which stands still while a recording is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(FOLLOW_PERIOD_S, self._follow_listeners, clock=steady)
@@ -101,20 +93,10 @@ class OverlayNode(Node):
         of_steps = (*self._overlays.values(), *self._depths.values(), *self._clouds.values())
         every = [*of_steps, self._now, self._mosaic, self._markers]
         wanted = any(publisher.get_subscription_count() for publisher in every)
-        if wanted and self._forecasts is None:
-            compressed = self.parameters["image_transport"] == "compressed"
-            kind = CompressedImage if compressed else Image
-            reliability = self.parameters["image_reliability"]
-            self._images = ImageInput(self, "image", kind, self._on_image, reliability)
-            self._forecasts = subscribe(
-                self, Forecast, "foresight/forecast", self._on_forecast, output_qos(1)
-            )
-        elif not wanted and self._forecasts is not None:
-            self.destroy_subscription(self._forecasts)
-            self._forecasts = None
-            if self._images is not None:
-                self._images.close()
-                self._images = None
+        if wanted and not self._feed.is_open:
+            self._feed.open()
+        elif not wanted and self._feed.is_open:
+            self._feed.close()
             self._pictures.clear()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
@@ -122,36 +104,8 @@ class OverlayNode(Node):
         while len(self._pictures) > _KEPT_IMAGES:
             self._pictures.popitem(last=False)
 
-    def _on_info(self, message: CameraInfo) -> None:
-        self._info = message
-
-    def _on_labels(self, message: Labels) -> None:
-        with self._telling("labels ignored"):
-            self._palette = read_palette(message)
-
-    @contextmanager
-    def _telling(self, lead: str) -> Iterator[None]:
-        """One broken output, or message, leaves the others alone."""
-        try:
-            yield
-        except _BROKEN as error:
-            self._say(f"{lead}: {' '.join(str(error).split())}")
-
-    def _say(self, text: str) -> None:
-        """Warn once of what lasts; again where it comes back after a while."""
-        now_s = time.monotonic()
-        last_s = self._said.pop(text, None)
-        self._said[text] = now_s
-        if len(self._said) > _KEPT_REASONS:
-            self._said.pop(next(iter(self._said)))
-        if last_s is None or now_s - last_s > LOG_PERIOD_S:
-            self.get_logger().warning(text)
-
     def _on_forecast(self, message: Forecast) -> None:
-        scenes: dict[int, Scene] = {}
-        for step in message.steps:
-            with self._telling(f"step {step.step} not drawn"):
-                scenes[step.step] = read_step(step)
+        scenes = self._feed.scenes(message)
         age_ms = self._age_ms(message)
         if self._markers.get_subscription_count():
             with self._telling("no captions"):
@@ -204,12 +158,13 @@ class OverlayNode(Node):
     def _publish_overlay(
         self, message: Forecast, image: Picture, scene: Scene, age_ms: float | None
     ) -> None:
-        if scene.segmentation is None or self._palette is None:
+        palette = self._feed.palette
+        if scene.segmentation is None or palette is None:
             return
         drawn = annotate_step(
             image,
             scene.segmentation,
-            self._palette,
+            palette,
             caption(scene, age_ms),
             alpha=self.parameters["alpha"],
             with_legend=self.parameters["legend"],
@@ -221,7 +176,7 @@ class OverlayNode(Node):
         depths = [scene for scene in scenes if scene.depth is not None]
         stamp_ns = time_to_ns(message.header.stamp)
         style = Style(
-            self._palette,
+            self._feed.palette,
             DepthScale.fixed(any(s.depth_is_metric for s in depths)) if depths else None,
             origin_ns=stamp_ns,
             trained=message.trained,
@@ -237,25 +192,19 @@ class OverlayNode(Node):
 
     def _publish_depth(self, message: Forecast, scene: Scene) -> None:
         if scene.depth is None:
-            self._say("no coloured depth: no depth is forecast")
-            return
+            raise InputError("no depth is forecast")
         colors = DepthScale.fixed(scene.depth_is_metric).colorize(scene.depth)
         self._depths[scene.step].publish(image_to_msg(colors, "rgb8", message.header))
 
     def _publish_cloud(self, message: Forecast, scene: Scene) -> None:
-        # The forecast is of the whole view, at the head's own aspect ratio.
-        why = why_no_points(scene, self._info, self._picture_size())
-        if why or scene.depth is None or self._info is None:
-            self._say(f"no point cloud: {why}")
-            return
-        size = (scene.depth.shape[0], scene.depth.shape[1])
-        ids, colors = scene.segmentation, None
-        if ids is not None and ids.shape == size and self._palette is not None:
-            colors = self._palette.colorize(ids)
+        depth, info = depth_with_info(scene, self._feed.info, self._picture_size())
+        ids, palette, colors = scene.segmentation, self._feed.palette, None
+        if ids is not None and ids.shape == depth.shape and palette is not None:
+            colors = palette.colorize(ids)
         cloud = depth_to_points(
-            scene.depth,
+            depth,
             colors,
-            scale_camera_info(self._info, size),
+            info,
             message.header,
             self.parameters["point_stride"],
             self.parameters["max_depth_m"],

@@ -6,31 +6,28 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.msg import Forecast, ForecastSkill, Labels
+from dino_foresight_ros.msg import Forecast, ForecastSkill
+from dino_foresight_ros.ros.camera_feed import CameraFeed
 from dino_foresight_ros.ros.camera_info import fits, scale_camera_info
-from dino_foresight_ros.ros.clouds import back_project, intrinsics_of, why_no_points
+from dino_foresight_ros.ros.clouds import back_project, depth_with_info, intrinsics_of
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
-from dino_foresight_ros.ros.forecast_views import read_palette, read_step
-from dino_foresight_ros.ros.image_subscription import ImageInput
 from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.parameters import Parameters
-from dino_foresight_ros.ros.qos import camera_info_input_qos, latched_qos, output_qos
+from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.rate_limit import RateLimit
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.view.layout import Shown
 from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 
-_LOG_PERIOD_S = 10.0
 _STEP_COLORS = ((255, 193, 7), (255, 111, 60), (233, 30, 99), (156, 39, 176), (63, 81, 181))
 _LINES = {
     "latency_ms": ("frame in to forecast out", (66, 165, 245)),
@@ -62,50 +59,27 @@ class ViewCamera:
         self,
         node: Node,
         source: ForecastSource,
-        scene: SceneLog,
+        log: SceneLog,
         parameters: Parameters,
         on_layout: Callable[[], None],
     ) -> None:
         """Subscribe; `on_layout` is called when there is something else to show than before."""
-        self.source, self._scene, self._node = source, scene, node
+        self.source, self._log = source, log
         self._parameters, self._on_layout = parameters, on_layout
-        self.shown = Shown(root=scene.root, name=scene.root.strip("/"))
+        self.shown = Shown(root=log.root, name=log.root.strip("/"))
         self.last_heard_s: float | None = None
         self._model = _Model()
-        self._info: CameraInfo | None = None
         self._picture_size: tuple[int, int] | None = None
         self._intrinsics: NDArray[np.float64] | None = None
         self._newest_ns: int | None = None
         self._why_no_points = ""
         self._picture_limit, self._forecast_limit = RateLimit(), RateLimit()
         self._named: set[str] = set()
-        scene.name_lines(_LINES)
-        self._subscribe()
-
-    def _subscribe(self) -> None:
-        source, subscribe = self.source, self._node.create_subscription
-        kind = CompressedImage if source.is_compressed else Image
-        self._images = ImageInput(self._node, source.image, kind, self._guarded(self._on_image))
-        if source.camera_info:
-            subscribe(CameraInfo, source.camera_info, self._on_info, camera_info_input_qos())
-        folder = source.folder
-        subscribe(Labels, f"{folder}/labels", self._guarded(self._on_labels), latched_qos())
-        subscribe(Forecast, f"{folder}/forecast", self._guarded(self._on_forecast), output_qos())
-        subscribe(ForecastSkill, f"{folder}/skill", self._guarded(self._on_skill), output_qos(20))
-
-    def _guarded(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
-        """The callback, broken messages only told."""
-
-        def guarded(message: Any) -> None:
-            try:
-                callback(message)
-            except (InputError, ValueError) as error:
-                text = " ".join(str(error).split())
-                self._node.get_logger().error(
-                    f"not shown: {text}", throttle_duration_sec=_LOG_PERIOD_S
-                )
-
-        return guarded
+        log.name_lines(_LINES)
+        self._feed = CameraFeed(node, source, self._on_image, self._on_forecast, log.set_classes)
+        self._feed.open()
+        topic = f"{source.folder}/skill"
+        node.create_subscription(ForecastSkill, topic, self._on_skill, output_qos(20))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         if not self._allows(self._picture_limit):
@@ -114,38 +88,30 @@ class ViewCamera:
         self._picture_size = (image.shape[0], image.shape[1])
         self._follow_camera_info()
         stamp_ns = time_to_ns(message.header.stamp)
-        self._scene.add_picture(stamp_ns, image)
+        self._log.add_picture(stamp_ns, image)
         self._newest_ns = stamp_ns
-
-    def _on_info(self, message: CameraInfo) -> None:
-        self._info = message
 
     def _follow_camera_info(self) -> None:
         """Tell the scene of new intrinsics, for pictures of the size that it shows."""
-        info, size = self._info, self._picture_size
+        info, size = self._feed.info, self._picture_size
         if info is None or size is None or not fits(info, size):
             return
-        scaled = scale_camera_info(info, self._scene.shown_size(*size))
+        scaled = scale_camera_info(info, self._log.shown_size(*size))
         matrix, known = intrinsics_of(scaled), self._intrinsics
         if matrix is not None and (known is None or not np.array_equal(known, matrix)):
             self._intrinsics = matrix
-            self._scene.set_camera(Intrinsics(matrix, (scaled.height, scaled.width)))
-
-    def _on_labels(self, message: Labels) -> None:
-        palette = read_palette(message)
-        if palette is not None:
-            self._scene.set_classes(palette)
+            self._log.set_camera(Intrinsics(matrix, (scaled.height, scaled.width)))
 
     def _on_forecast(self, message: Forecast) -> None:
         self.last_heard_s = time.monotonic()
         stamp_ns = time_to_ns(message.header.stamp)
-        self._scene.add_numbers(stamp_ns, {"latency_ms": message.latency * 1000.0})
+        self._log.add_numbers(stamp_ns, {"latency_ms": message.latency * 1000.0})
         if not self._allows(self._forecast_limit):
             return
         self._newest_ns = stamp_ns
-        scenes = [read_step(step) for step in message.steps if step.step > 0]
+        scenes = [scene for step, scene in self._feed.scenes(message).items() if step > 0]
         for scene in scenes:
-            self._scene.add_step(stamp_ns, scene)
+            self._log.add_step(stamp_ns, scene)
         has_points = bool(scenes) and self._add_points(stamp_ns, scenes[-1])
         self._model = _Model(message.model_name, message.trained, message.frame_interval)
         self._show(
@@ -161,18 +127,18 @@ class ViewCamera:
         )
 
     def _add_points(self, stamp_ns: int, scene: Scene) -> bool:
-        info, size = self._info, self._picture_size
-        self._why_no_points = why_no_points(scene, info, size)
-        if self._why_no_points or scene.depth is None or info is None:
+        try:
+            depth, info = depth_with_info(scene, self._feed.info, self._picture_size)
+        except InputError as error:
+            self._why_no_points = str(error)
             return False
-        height, width = scene.depth.shape
-        stride = max(1, math.ceil(math.sqrt(height * width / self._parameters["max_points"])))
-        scaled = scale_camera_info(info, (height, width))
-        points, known = back_project(scene.depth, scaled, stride, self._parameters["max_depth_m"])
+        self._why_no_points = ""
+        stride = max(1, math.ceil(math.sqrt(depth.size / self._parameters["max_points"])))
+        points, known = back_project(depth, info, stride, self._parameters["max_depth_m"])
         ids: NDArray[np.uint8] | None = None
-        if scene.segmentation is not None and scene.segmentation.shape == scene.depth.shape:
+        if scene.segmentation is not None and scene.segmentation.shape == depth.shape:
             ids = scene.segmentation[::stride, ::stride][known]
-        self._scene.add_points(stamp_ns, points, ids)
+        self._log.add_points(stamp_ns, points, ids)
         return True
 
     def _on_skill(self, message: ForecastSkill) -> None:
@@ -180,9 +146,9 @@ class ViewCamera:
         if name not in self._named:
             self._named.add(name)
             color = _STEP_COLORS[(message.step - 1) % len(_STEP_COLORS)]
-            self._scene.name_lines({name: (f"t+{message.horizon:.2f} s", color)})
+            self._log.name_lines({name: (f"t+{message.horizon:.2f} s", color)})
         stamp_ns = time_to_ns(message.header.stamp)
-        self._scene.add_numbers(stamp_ns, {name: message.running_skill})
+        self._log.add_numbers(stamp_ns, {name: message.running_skill})
         self._show(replace(self.shown, has_skill=True))
 
     def on_status(self, status: DiagnosticStatus) -> None:
@@ -202,7 +168,7 @@ class ViewCamera:
         dropped = [float(v) for k, v in values.items() if k.startswith(f"{lead}dropped.")]
         total = values.get(f"{lead}dropped_total")
         numbers["dropped"] = float(total) if total is not None else sum(dropped)
-        self._scene.add_numbers(self._newest_ns, numbers)
+        self._log.add_numbers(self._newest_ns, numbers)
 
     def _allows(self, limit: RateLimit) -> bool:
         limit.max_rate_hz = self._parameters["max_rate_hz"]
@@ -213,7 +179,7 @@ class ViewCamera:
         if shown != self.shown:
             self.shown = shown
             self._on_layout()
-        self._scene.set_about(self._about())
+        self._log.set_about(self._about())
 
     def _about(self) -> str:
         model, shown = self._model, self.shown

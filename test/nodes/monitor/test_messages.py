@@ -18,9 +18,10 @@ from std_msgs.msg import Header
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, Forecast, ForecastStep
 from dino_foresight_ros.nodes.monitor.assembly import Part
-from dino_foresight_ros.nodes.monitor.messages import read_forecast, read_map
-from dino_foresight_ros.ros.forecast_views import read_features
+from dino_foresight_ros.nodes.monitor.messages import read_forecast
+from dino_foresight_ros.outputs import BY_NAME
 from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.messages import read_features, read_image
 
 VALUES = np.array([[[1.5, -2.0], [0.0, 4.0], [3.25, 8.0]]], np.float32)
 
@@ -59,8 +60,9 @@ def test_features_that_make_no_sense_are_refused_by_name(message: FeatureMap, re
 
 def test_maps_are_read_and_absent_ones_are_none() -> None:
     depth = np.arange(6, dtype=np.float32).reshape(2, 3)
-    np.testing.assert_array_equal(read_map(image_to_msg(depth, "32FC1", Header()), "depth"), depth)
-    assert read_map(Image(), "segmentation") is None
+    message = image_to_msg(depth, "32FC1", Header())
+    np.testing.assert_array_equal(read_image(message, BY_NAME["depth"]), depth)
+    assert read_image(Image(), BY_NAME["segmentation"]) is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_broken_maps_are_refused_by_name(fields: dict[str, Any], reason: str) ->
     for name, value in fields.items():
         setattr(message, name, value)
     with pytest.raises(InputError, match=reason):
-        read_map(message, "depth")
+        read_image(message, BY_NAME["depth"])
 
 
 def test_a_forecast_becomes_a_frame_and_its_predictions() -> None:

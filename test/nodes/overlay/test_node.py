@@ -246,7 +246,7 @@ def test_a_broken_step_leaves_the_others_alone(scene: Scene):
     broken.steps[0].depth.step = 3
     scene.forecasts.publish(broken)
     assert scene.client.spin_until(lambda: len(kept) > drawn), scene.node.text
-    assert "step 1 not drawn: a forecast image of 40x24 pixels" in scene.node.text
+    assert "step 1 not drawn: depth of 40x24" in scene.node.text
 
 
 def test_the_picture_of_now_is_the_one_that_was_forecast_from(scene: Scene):
