@@ -62,7 +62,7 @@ class NoiseRecording(Recording):
         self.images = np.random.default_rng(seed).integers(0, 256, (FRAMES, *size, 3), np.uint8)
 
     def _read(self, index: int, labels: Collection[str]) -> Frame:
-        return Frame(self.images[index], int(self.stamps_ns[index]))
+        return Frame(int(self.stamps_ns[index]), image=self.images[index], index=index)
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield "noise"

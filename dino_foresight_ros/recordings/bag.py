@@ -123,7 +123,7 @@ class BagRecording(Recording):
             image, header = _decode(data, self._msgtype)
         except (OSError, ValueError, ImageDecodeError) as error:
             raise UnreadableFrame(self.frame_file(index), index, str(error)) from error
-        return Frame(image, stamp_ns, index=index, frame_id=header.frame_id)
+        return Frame(stamp_ns, image=image, index=index, frame_id=header.frame_id)
 
     def _in_order(self) -> Iterator[Frame]:
         if self._reader is None:
@@ -143,7 +143,7 @@ class BagRecording(Recording):
                     f"{self.name}: {self.topic} has no time in its headers; time of recording taken"
                 )
             stamp_ns = stamp_ns or message.log_time_ns
-            yield Frame(image, stamp_ns, index=index, frame_id=header.frame_id)
+            yield Frame(stamp_ns, image=image, index=index, frame_id=header.frame_id)
         expected = reader.expected_counts.get(self.topic)
         short = self.frame_count is not None and expected is not None and seen < expected
         if reader.damage or short:

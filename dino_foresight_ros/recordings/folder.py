@@ -17,7 +17,6 @@ from dino_foresight_ros.recordings.images import IMAGE_SUFFIXES, ImageDecodeErro
 from dino_foresight_ros.recordings.recording import (
     NS_PER_S,
     Frame,
-    FrameLabels,
     Recording,
     UnreadableFrame,
     Warn,
@@ -66,10 +65,11 @@ class PictureRecording(Recording):
         except OSError as error:
             raise UnreadableFrame(str(path), index, error.strerror or str(error)) from error
         found = self._labels(index, labels)
-        return Frame(image, int(self.stamps_ns[index]), found, index)
+        return Frame(int(self.stamps_ns[index]), image=image, index=index, **found)
 
-    def _labels(self, index: int, kinds: Collection[str]) -> FrameLabels:
-        return FrameLabels()
+    def _labels(self, index: int, kinds: Collection[str]) -> dict[str, Any]:
+        """Read the labels of a frame, by kind."""
+        return {}
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield "pictures"

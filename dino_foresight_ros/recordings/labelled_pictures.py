@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.folder import PictureRecording
 from dino_foresight_ros.recordings.label_tables import (
@@ -18,7 +20,7 @@ from dino_foresight_ros.recordings.label_tables import (
     read_class_ids,
     read_label_picture,
 )
-from dino_foresight_ros.recordings.recording import EgoMotion, FrameLabels, UnreadableFrame
+from dino_foresight_ros.recordings.recording import EgoMotion, UnreadableFrame
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class LabelledPictures(PictureRecording):
         ego: EgoMotion | None = None,
     ) -> None:
         labelled = {
-            "segmentation": np.array(sorted(files.segmentation), np.int64),
-            "depth": np.array(sorted(files.disparity), np.int64),
+            SEGMENTATION: np.array(sorted(files.segmentation), np.int64),
+            DEPTH: np.array(sorted(files.disparity), np.int64),
         }
         space = files.table.space if files.table else None
         super().__init__(
@@ -79,19 +81,18 @@ class LabelledPictures(PictureRecording):
         """How the vehicle moves, where that is known."""
         return self._ego
 
-    def _labels(self, index: int, kinds: Collection[str]) -> FrameLabels:
+    def _labels(self, index: int, kinds: Collection[str]) -> dict[str, Any]:
         files = self._files
-        ids: NDArray[np.uint8] | None = None
-        depth: NDArray[np.float32] | None = None
-        if "segmentation" in kinds and index in files.segmentation and files.table is not None:
+        found: dict[str, Any] = {}
+        if SEGMENTATION in kinds and index in files.segmentation and files.table is not None:
             path = files.segmentation[index]
-            ids = read_class_ids(path, index, files.table)
-            self._check_size(path, index, ids.shape)
-        if "depth" in kinds and index in files.disparity and files.camera is not None:
+            found[SEGMENTATION] = read_class_ids(path, index, files.table)
+            self._check_size(path, index, found[SEGMENTATION].shape)
+        if DEPTH in kinds and index in files.disparity and files.camera is not None:
             path = files.disparity[index]
-            depth = depth_from_disparity(read_label_picture(path, index), files.camera)
-            self._check_size(path, index, depth.shape)
-        return FrameLabels(segmentation=ids, depth=depth)
+            found[DEPTH] = depth_from_disparity(read_label_picture(path, index), files.camera)
+            self._check_size(path, index, found[DEPTH].shape)
+        return found
 
     def _check_size(self, path: Path, index: int, shape: tuple[int, ...]) -> None:
         if shape != self.size:

@@ -27,7 +27,6 @@ from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
     Frame,
-    FrameLabels,
     LabelSpace,
     Recording,
     UnreadableFrame,
@@ -75,10 +74,10 @@ class PixelRecording(Recording):
         try:
             file = _open(path)
             image = file.get_slice("images")[row : row + 1][0]
-            found = {kind: self._label(file, kind, index) for kind in labels}
+            found: dict[str, Any] = {kind: self._label(file, kind, index) for kind in labels}
         except (SafetensorError, OSError) as error:
             raise UnreadableFrame(str(path), index, str(error)) from error
-        return Frame(image, int(self.stamps_ns[index]), FrameLabels(**found))
+        return Frame(int(self.stamps_ns[index]), image=image, index=index, **found)
 
     def _label(self, file: Any, kind: str, index: int) -> NDArray[Any] | None:
         frames = self.labelled(kind)
@@ -196,7 +195,7 @@ def _write_shard(
         frame = recording.read([index], labels)[0]
         tensors["images"].append(_resize(frame.image, size, cv2.INTER_AREA))
         for kind in labels:
-            value = getattr(frame.labels, kind)
+            value = getattr(frame, kind)
             if value is not None:
                 nearest = _resize(value, size, cv2.INTER_NEAREST_EXACT)
                 tensors.setdefault(kind, []).append(_pack(kind, nearest))

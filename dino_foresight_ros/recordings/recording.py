@@ -10,16 +10,18 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.scene import Scene
 
-LABEL_KINDS = ("segmentation", "depth", "normals")
+LABEL_KINDS = (SEGMENTATION, DEPTH, NORMALS)
 NS_PER_S = 1_000_000_000
 MAX_BAD_FRAMES = 20
 """So many damaged frames are left out where a recording is read in order."""
@@ -43,22 +45,6 @@ class UnreadableFrame(InputError):  # noqa: N818 (what it is, not that it failed
 
 
 @dataclass(frozen=True)
-class FrameLabels:
-    """The labels of one frame; None: this frame has none of that kind, or it was not asked for.
-
-    Attributes:
-        segmentation: (H, W) uint8 class ids of the recording's `label_space`, 255 unlabelled.
-        depth: (H, W) float32 metres along the optical axis, NaN unknown.
-        normals: (H, W, 3) float32 unit vectors in the optical frame (x right, y down, z forward)
-            that face the camera, NaN unknown.
-    """
-
-    segmentation: NDArray[np.uint8] | None = None
-    depth: NDArray[np.float32] | None = None
-    normals: NDArray[np.float32] | None = None
-
-
-@dataclass(frozen=True)
 class LabelSpace:
     """What segmentation ids mean: position in `class_names`.
 
@@ -73,23 +59,28 @@ class LabelSpace:
     moving: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One frame.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Frame(Scene):
+    """One frame: its picture, and the labels that were asked for and are there.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        stamp_ns: its time; see `Recording.has_absolute_stamps`.
-        labels: those that were asked for.
+        segmentation: (H, W) class ids of the recording's `label_space`.
+        depth: (H, W) metres along the optical axis.
         index: its place in the recording, damaged frames counted.
         frame_id: the camera's optical frame as it was recorded, empty where it is not.
     """
 
     image: NDArray[np.uint8]
-    stamp_ns: int
-    labels: FrameLabels = field(default_factory=FrameLabels)
+    depth_is_metric: bool = True
     index: int = 0
     frame_id: str = ""
+
+    @property
+    def labels(self) -> Scene:
+        """The labels without the picture, which takes more memory."""
+        kinds = {kind: getattr(self, kind) for kind in LABEL_KINDS}
+        return Scene(self.stamp_ns, depth_is_metric=True, **kinds)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import numpy as np
 
 from dino_foresight_ros import synthetic
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.outputs import DEPTH, NORMALS
 from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
 from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
     NS_PER_S,
     EgoMotion,
     Frame,
-    FrameLabels,
     Recording,
 )
 from dino_foresight_ros.recordings.spec import Spec
@@ -85,15 +85,9 @@ class SyntheticRecording(Recording):
     def _read(self, index: int, labels: Collection[str]) -> Frame:
         stamp_ns = int(self.stamps_ns[index])
         frame = _world(self.config).render(stamp_ns / NS_PER_S)
-        return Frame(
-            frame.image,
-            stamp_ns,
-            FrameLabels(
-                segmentation=frame.segmentation if "segmentation" in labels else None,
-                depth=frame.depth.astype(np.float32) if "depth" in labels else None,
-                normals=frame.normals.astype(np.float32) if "normals" in labels else None,
-            ),
-        )
+        found = {kind: getattr(frame, kind) for kind in labels}
+        found |= {k: found[k].astype(np.float32) for k in (DEPTH, NORMALS) if k in found}
+        return Frame(stamp_ns, image=frame.image, index=index, **found)
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield f"synthetic {_code_version()} {sorted(asdict(self.config).items())}"

@@ -153,7 +153,7 @@ class VideoRecording(Recording):
                     found, image = capture.retrieve()
                     if found:
                         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                        yield Frame(rgb, stamp_ns, index=index)
+                        yield Frame(stamp_ns, image=rgb, index=index)
                 index += 1
         self._check_complete(index)
 
@@ -183,7 +183,7 @@ class VideoRecording(Recording):
         image = self._reader.read(index)
         if image is None:
             raise UnreadableFrame(str(self.path), index, "it cannot be decoded")
-        return Frame(image, int(self.stamps_ns[index]), index=index)
+        return Frame(int(self.stamps_ns[index]), image=image, index=index)
 
 
 class _VideoReader:

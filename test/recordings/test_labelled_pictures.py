@@ -36,10 +36,10 @@ def test_camvid_ids_and_their_world_classes(
     own = open_recordings([f"camvid:{root}"])[0]
     world = open_recordings([f"camvid:{root}?classes=world"])[0]
     stored = world_frames[1].segmentation % 12
-    found = own.read([1], ["segmentation"])[0].labels.segmentation
+    found = own.read([1], ["segmentation"])[0].segmentation
     assert np.array_equal(found, np.where(stored == 11, 255, stored))
     table = np.array([*CAMVID_AS_WORLD, 255])
-    assert np.array_equal(world.read([1], ["segmentation"])[0].labels.segmentation, table[stored])
+    assert np.array_equal(world.read([1], ["segmentation"])[0].segmentation, table[stored])
     assert own.label_space is not None
     assert own.label_space.class_names[8] == "Car"
     assert own.label_space.moving == (8, 9, 10)
@@ -63,7 +63,7 @@ def test_frames_without_labels_are_frames_all_the_same(make_camvid: Callable[...
     recording = open_recordings([str(root)])[0]
     assert len(recording) == 6
     assert recording.labelled("segmentation").tolist() == [0, 1, 3, 4, 5]
-    assert recording.read([2], ["segmentation"])[0].labels.segmentation is None
+    assert recording.read([2], ["segmentation"])[0].segmentation is None
 
 
 def test_ids_outside_the_list_are_named_or_ignored_on_demand(
@@ -83,7 +83,7 @@ def test_ids_outside_the_list_are_named_or_ignored_on_demand(
     assert "&unknown=ignore behind other options" in str(caught.value)
     recording.read([2])  # the picture is fine
     lenient = open_recordings([f"camvid:{root}?unknown=ignore"])[0]
-    found = lenient.read([2], ["segmentation"])[0].labels.segmentation
+    found = lenient.read([2], ["segmentation"])[0].segmentation
     assert found is not None
     assert found[0, :2].tolist() == [255, 255]
 
@@ -127,7 +127,7 @@ def test_the_real_camvid(shared_dir: Path) -> None:
         assert len(recording.labelled("segmentation")) == len(recording)
         assert recording.size == (360, 480)
         frames = recording.read([0, len(recording) // 2], ["segmentation"])
-        shares = [np.mean(frame.labels.segmentation == CLASS_IDS["road"]) for frame in frames]
+        shares = [np.mean(frame.segmentation == CLASS_IDS["road"]) for frame in frames]
         assert all(0.08 < share < 0.6 for share in shares)
 
 
@@ -157,7 +157,7 @@ def test_cityscapes_ids_and_their_world_classes(
     own = open_recordings([str(root)])[0]
     expected = (world_frames[19 % 12].segmentation % 19).astype(np.uint8)
     expected[0, 0] = 255
-    found = own.read([19], ["segmentation"])[0].labels.segmentation
+    found = own.read([19], ["segmentation"])[0].segmentation
     if not train_ids:  # 255 was written as label id 0, which is unlabelled
         assert found is not None
         assert found[0, 0] == 255
@@ -168,14 +168,14 @@ def test_cityscapes_ids_and_their_world_classes(
     to_world = {
         i: CLASS_IDS[CITYSCAPES_TO_WORLD[n][0]] for i, n in enumerate(names) if n != "train"
     }
-    ids = world.read([19], ["segmentation"])[0].labels.segmentation
+    ids = world.read([19], ["segmentation"])[0].segmentation
     for index in np.unique(expected[expected != 255]):
         assert set(ids[expected == index]) == {to_world[int(index)]}
 
 
 def test_cityscapes_depth_from_disparity(make_cityscapes: Callable[..., Path]) -> None:
     root = make_cityscapes()
-    depth = open_recordings([str(root)])[0].read([19], ["depth"])[0].labels.depth
+    depth = open_recordings([str(root)])[0].read([19], ["depth"])[0].depth
     assert depth is not None
     assert np.isnan(depth[0]).all()
     assert depth[1:] == pytest.approx(2.0 * 10.0 / 4.0)  # baseline x focal length / 4 px

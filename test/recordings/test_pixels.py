@@ -59,11 +59,11 @@ def test_frames_and_labels_are_those_of_the_recording(tmp_path: Path):
         kept.read(order, LABEL_KINDS), recording.read(order, LABEL_KINDS), strict=True
     ):
         np.testing.assert_array_equal(got.image, want.image)
-        np.testing.assert_array_equal(got.labels.segmentation, want.labels.segmentation)
-        np.testing.assert_allclose(got.labels.depth, want.labels.depth, rtol=1e-3)
-        known = np.isfinite(want.labels.normals).all(-1)
-        np.testing.assert_array_equal(np.isfinite(got.labels.normals).all(-1), known)
-        cosine = (got.labels.normals * want.labels.normals).sum(-1)[known]
+        np.testing.assert_array_equal(got.segmentation, want.segmentation)
+        np.testing.assert_allclose(got.depth, want.depth, rtol=1e-3)
+        known = np.isfinite(want.normals).all(-1)
+        np.testing.assert_array_equal(np.isfinite(got.normals).all(-1), known)
+        cosine = (got.normals * want.normals).sum(-1)[known]
         assert np.degrees(np.arccos(np.clip(cosine.min(), -1, 1))) < 0.7
 
 
@@ -79,13 +79,11 @@ def test_sparse_labels_stay_with_their_frames(tmp_path: Path):
     truth = whole.read(range(7), LABEL_KINDS)
     for index, frame in enumerate(kept.read(range(7), LABEL_KINDS)):
         if index in (1, 3, 5, 6):
-            np.testing.assert_array_equal(
-                frame.labels.segmentation, truth[index].labels.segmentation
-            )
+            np.testing.assert_array_equal(frame.segmentation, truth[index].segmentation)
         else:
-            assert frame.labels.segmentation is None
-        assert (frame.labels.depth is None) == (index != 4)
-        assert frame.labels.normals is None
+            assert frame.segmentation is None
+        assert (frame.depth is None) == (index != 4)
+        assert frame.normals is None
 
 
 @pytest.mark.usefixtures("short_shards")

@@ -68,7 +68,7 @@ def read_all(recording: Recording) -> list[Any]:
 
 
 def same(a: Any, b: Any) -> bool:
-    labels = [(getattr(a.labels, kind), getattr(b.labels, kind)) for kind in LABEL_KINDS]
+    labels = [(getattr(a, kind), getattr(b, kind)) for kind in LABEL_KINDS]
     return (
         a.stamp_ns == b.stamp_ns
         and np.array_equal(a.image, b.image)

@@ -109,7 +109,7 @@ def test_labels_stay_those_of_their_picture(bundle: Bundle, recordings):
     for index in (0, 5):
         frame = recordings[0].read([index], ["normals"])[0]
         label = training.samples[index]["label"]
-        np.testing.assert_allclose(label, frame.labels.normals, atol=1e-3)
+        np.testing.assert_allclose(label, frame.normals, atol=1e-3)
 
 
 def test_a_class_id_outside_the_list_is_named(bundle: Bundle, recordings):

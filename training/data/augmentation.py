@@ -123,7 +123,7 @@ def stack_labels(
     """Return each kind as one tensor over the frames (T, *size[, 3])."""
     found: dict[str, Tensor] = {}
     for kind in (kind for kind in LABEL_KINDS if kind in kinds):
-        labels = [getattr(frame.labels, kind) for frame in frames]
+        labels = [getattr(frame, kind) for frame in frames]
         found[kind] = torch.stack(
             [
                 empty_label(kind, size) if label is None else view_label(kind, label, view, size)

@@ -20,7 +20,7 @@ from dino_foresight_ros.compare.label_metrics import (
 )
 from dino_foresight_ros.compare.measures import closed_gap
 from dino_foresight_ros.model import Bundle, DepthTask
-from dino_foresight_ros.recordings import FrameLabels
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 
 
@@ -145,7 +145,7 @@ def align_inverse_depth(relative: Tensor, metres: Tensor) -> Tensor:
     return (1.0 / inverse.clamp_min(1.0 / metres[known].double().max())).float()
 
 
-def sizes_of(labels: FrameLabels, heads: Collection[str]) -> dict[str, tuple[int, int]]:
+def sizes_of(labels: Scene, heads: Collection[str]) -> dict[str, tuple[int, int]]:
     """Head -> size of its label, for the heads that this frame has labels for."""
     sizes: dict[str, tuple[int, int]] = {}
     for head in heads:
@@ -173,7 +173,7 @@ class LabelScorer:
             # One class more: what the head says where no scored class stands for it.
             self._segmentation = SegmentationMetrics(len(classes.names) + 1)
 
-    def update(self, maps: Mapping[str, Tensor], labels: FrameLabels) -> None:
+    def update(self, maps: Mapping[str, Tensor], labels: Scene) -> None:
         """Score one frame: maps (H, W) or (H, W, 3) of the labels' size."""
         if "segmentation" in maps and labels.segmentation is not None:
             self._update_segmentation(maps["segmentation"], labels.segmentation)

@@ -13,8 +13,9 @@ from torch import Tensor
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.recordings import FrameLabels, Recording
+from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import decode_maps
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
@@ -130,7 +131,7 @@ class MomentCollector:
             features={name: one[..., :3].float().cpu().numpy() for name, one in z.items()},
         )
 
-    def _label_maps(self, labels: FrameLabels) -> dict[str, NDArray[Any]]:
+    def _label_maps(self, labels: Scene) -> dict[str, NDArray[Any]]:
         maps: dict[str, NDArray[Any]] = {}
         if labels.segmentation is not None and self._to_head is not None:
             maps["segmentation"] = self._to_head[labels.segmentation]

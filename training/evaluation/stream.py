@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.recordings import Frame, FrameLabels, Recording, UnreadableFrame
+from dino_foresight_ros.recordings import Frame, Recording, UnreadableFrame
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.clips import Clip
 
 
@@ -53,7 +54,7 @@ class FrameWindow:
         self._batch = batch
         self._features: dict[int, Tensor] = {}
         self._raw_features: dict[int, Tensor] = {}
-        self.labels: dict[int, FrameLabels] = {}
+        self.labels: dict[int, Scene] = {}
         self.images: dict[int, np.ndarray] = {}
         self.bad: dict[int, UnreadableFrame] = {}
 

@@ -18,7 +18,6 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings import (
     BadFiles,
     Frame,
-    FrameLabels,
     LabelSpace,
     Recording,
     UnreadableFrame,
@@ -57,7 +56,7 @@ class Numbered(Recording):
         image = np.full((20, 30, 3), index, np.uint8)
         has = "segmentation" in labels and index in self.labelled("segmentation")
         ids = np.full((20, 30), index % 2, np.uint8) if has else None
-        return Frame(image, int(self.stamps_ns[index]), FrameLabels(ids))
+        return Frame(int(self.stamps_ns[index]), image=image, segmentation=ids)
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield self.name
@@ -249,7 +248,7 @@ def test_full_size_without_augmentation_leaves_pixels_alone(world: list[Recordin
     dataset = ClipDataset(world, [0.1], 2, 1, (40, 60), labels=["depth"])
     frame = world[0].read([2], ["depth"])[0]
     assert np.array_equal(dataset[0]["frames"][-1].numpy(), frame.image)
-    assert np.array_equal(dataset[0]["depth"][-1].numpy(), frame.labels.depth, equal_nan=True)
+    assert np.array_equal(dataset[0]["depth"][-1].numpy(), frame.depth, equal_nan=True)
 
 
 def test_damaged_picture_files_in_a_folder(

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.model import SegmentationTask
-from dino_foresight_ros.recordings import Frame, FrameLabels, LabelSpace, Recording, UnreadableFrame
+from dino_foresight_ros.recordings import Frame, LabelSpace, Recording, UnreadableFrame
 
 GRID = (2, 3)
 CHANNELS = 4
@@ -74,7 +74,7 @@ class ToyRecording(Recording):
         image = np.full((*SIZE, 3), number, np.uint8)
         wanted = "segmentation" in labels and index in self.labelled("segmentation")
         segmentation = label_of(number) if wanted else None
-        return Frame(image, int(self.stamps_ns[index]), FrameLabels(segmentation))
+        return Frame(int(self.stamps_ns[index]), image=image, segmentation=segmentation)
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield f"{self.name} {self.first} {len(self)}"
