@@ -28,9 +28,7 @@ from dino_foresight_ros.model.devices import resolve_device
 from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.recording import Frame
-from dino_foresight_ros.training.budget import Budget, Schedule
 from dino_foresight_ros.training.data import ClipDataset
-from dino_foresight_ros.training.distributed import Processes
 from dino_foresight_ros.training.feature_clips import FeatureClips, FeatureRecording
 from dino_foresight_ros.training.feature_store import (
     MANIFEST,
@@ -41,11 +39,12 @@ from dino_foresight_ros.training.feature_store import (
     shard_name,
 )
 from dino_foresight_ros.training.forecaster_objective import ForecasterObjective, ToFeatures
-from dino_foresight_ros.training.loop import LoopConfig, run_training
+from dino_foresight_ros.training.loop import run_training
 from dino_foresight_ros.training.parts import Origin
+from dino_foresight_ros.training.processes import alone
+from dino_foresight_ros.training.recipes import TrainingRecipe
 from dino_foresight_ros.training.run_log import read_history
 from dino_foresight_ros.training.sampling import Epochs
-from dino_foresight_ros.training.stepping import StepConfig
 
 from .measure import Timing, machine
 from .sizes import SIZES, build
@@ -112,7 +111,7 @@ def run_turn(
     clips: ClipDataset,
     to_features: ToFeatures,
     bundle: Bundle,
-    config: LoopConfig,
+    recipe: TrainingRecipe,
     device: torch.device,
     folder: Path,
 ) -> tuple[list[float], float, float]:
@@ -121,11 +120,12 @@ def run_turn(
     model = MaskedForecaster(bundle.forecaster.config)
     model.load_state_dict(bundle.forecaster.state_dict())
     objective = ForecasterObjective(model, to_features)
-    samples = Epochs(clips, config.seed)
-    result = run_training(objective, samples, config, folder, Processes(device), name=folder.name)
+    samples = Epochs(clips, recipe.seed)
+    fabric = alone(device, recipe.precision)
+    result = run_training(objective, samples, recipe, folder, fabric, name=folder.name)
     # The first step allocates and compiles.
     seconds = [row["step_s"] for row in read_history(folder, "train")][1:]
-    return seconds, result.wait_share, result.loss
+    return seconds, result.wait_fraction, result.loss
 
 
 def measure(
@@ -139,10 +139,10 @@ def measure(
     """
     bundle, where = build(size), resolve_device(device)
     recording = NoiseRecording(bundle.image_size)
-    config = LoopConfig(
-        Budget(steps=steps + 1),
-        Schedule(1e-4),
-        StepConfig(precision=precision),
+    recipe = TrainingRecipe(
+        steps=steps + 1,
+        lr=1e-4,
+        precision=precision,
         batch_size=batch_size,
         workers=workers,
         log_every=1,
@@ -162,7 +162,7 @@ def measure(
         for turn in range(turns):
             for name, (clips, to_features) in ways.items():
                 folder = root / f"{name} {turn}"
-                found[name].append(run_turn(clips, to_features, bundle, config, where, folder))
+                found[name].append(run_turn(clips, to_features, bundle, recipe, where, folder))
     results = {name: _way(turn_results) for name, turn_results in found.items()}
     case = {
         "size": size, "batch_size": batch_size, "precision": precision, "workers": workers,

@@ -14,18 +14,22 @@ from tqdm import tqdm
 class Progress:
     """A bar with the time left; in a log file a line every few seconds."""
 
-    def __init__(self, name: str, unit: str, total: int | None = None, shown: bool = True) -> None:
-        """Start at 0.
+    def __init__(
+        self, name: str, unit: str, total: int | None = None, shown: bool = True, done: int = 0
+    ) -> None:
+        """Start.
 
         Args:
             name: at the left of the bar.
             unit: what is counted, such as "frame".
             total: where the bar ends; None: not known (yet).
             shown: False counts without a bar.
+            done: where the bar starts.
         """
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=total,
+            initial=done,
             desc=name,
             unit=unit,
             file=sys.stderr,
@@ -56,6 +60,10 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
         self._bar.close()
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import torch
 
 from dino_foresight_ros.errors import BundleError, UsageError
 from dino_foresight_ros.model.bundle import Bundle
@@ -144,3 +147,23 @@ def _info(
         "licence": licence or "not stated",
         "assembled_with": code_version(),
     }
+
+
+def write_bundle(
+    out: Path,
+    *parts: Any,
+    overwrite: bool = False,
+    dtype: torch.dtype = torch.float32,
+    **choices: Any,
+) -> None:
+    """Assemble a bundle, write it, and tell what it holds; more arguments as of `assemble`.
+
+    Raises:
+        ForesightError: as there; the folder cannot be written.
+    """
+    bundle = assemble(*parts, **choices)
+    bundle.save(out, overwrite=overwrite, dtype=dtype)
+    print(
+        f"{out}: bundle {bundle.name}, frame interval {bundle.frame_interval_s:g} s, "
+        f"heads: {', '.join(bundle.heads) or 'none'}" + ("" if bundle.trained else "  (UNTRAINED)")
+    )

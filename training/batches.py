@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from dino_foresight_ros.errors import ForesightError
 
+from .objective import Batch
 from .sampling import Samples
 
-Batch = dict[str, Any]
 _DEPTH = 3
 
 

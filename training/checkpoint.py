@@ -13,8 +13,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dino_foresight_ros.errors import BundleError, ForesightError
+from dino_foresight_ros.model.weights import load_strict
 
 LAST = "last.safetensors"
 BEST = "best.safetensors"
@@ -84,60 +86,110 @@ def read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise BundleError(f"{path} is not a whole checkpoint ({reason})") from error
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """Gather a tensor of which each process holds a part; all of them call this, in one order."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def save_checkpoint(
-    path: Path,
+    path: Path | None,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    averaged: Mapping[str, Tensor] | None,
+    averaged: nn.Module | None,
     state: RunState,
 ) -> None:
-    """Write model, optimiser, averaged weights and state.
+    """Write model, optimiser, averaged model and state; every process calls it.
+
+    Args:
+        path: None where another process writes.
+        model, optimiser, averaged, state: what is kept.
 
     Raises:
         ForesightError: the disk is full or the folder read-only; the older checkpoint stays.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    names = {id(p): name for name, p in model.named_parameters()}
-    for parameter, values in optimiser.state.items():
-        for key, value in values.items():
-            tensors[f"optimiser.{key}.{names[id(parameter)]}"] = torch.as_tensor(value)
-    for name, tensor in (averaged or {}).items():
+    tensors = {f"model.{name}": whole(tensor) for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser.{key}.{name}"] = whole(torch.as_tensor(value))
+    if path is None:
+        return
+    for name, tensor in averaged.state_dict().items() if averaged is not None else ():
         tensors[f"averaged.{name}"] = tensor
     # Tensors of one memory (tied weights, views) are refused by the format.
     tensors = {name: t.detach().to("cpu", copy=True) for name, t in tensors.items()}
     write_file(path, tensors, {"schema": str(_SCHEMA), _STATE: json.dumps(asdict(state))})
 
 
-def load_checkpoint(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], RunState]:
-    """Restore model and optimiser in place.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `save_checkpoint` wrote.
 
-    Returns:
-        The averaged weights (empty without any) and the state.
+    Attributes:
+        path: of the file.
+        tensors: by name; "model.", "optimiser." and "averaged." stand before the names.
+        state: of the run.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    state: RunState
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin so, without that."""
+        return {n.removeprefix(prefix): t for n, t in self.tensors.items() if n.startswith(prefix)}
+
+    def load_model(self, model: nn.Module) -> None:
+        """Give the model its weights.
+
+        Raises:
+            BundleError: they are another model's.
+        """
+        load_strict(model, self.part("model."), str(self.path))
+
+    def load_averaged(self, model: nn.Module) -> None:
+        """Give the averaged model its weights.
+
+        Raises:
+            BundleError: there are none, or others.
+        """
+        averaged = self.part("averaged.")
+        if set(averaged) != set(model.state_dict()):
+            raise BundleError("the checkpoint was made without (or with other) averaged weights")
+        model.load_state_dict(averaged)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
 
     Raises:
-        BundleError: no checkpoint, a damaged one, or one of another model.
+        BundleError: there is none, it is damaged, or another version wrote it.
     """
-    from dino_foresight_ros.model.weights import load_strict
-
     tensors, metadata = read_file(path)
     if metadata.get("schema") != str(_SCHEMA):
         raise BundleError(
             f"{path} has checkpoint schema {metadata.get('schema')}, this version reads {_SCHEMA}"
         )
-    load_strict(model, _part(tensors, "model."), str(path))
+    return Checkpoint(path, tensors, RunState(**json.loads(metadata[_STATE])))
+
+
+def restore_optimiser(
+    checkpoint: Checkpoint, model: nn.Module, optimiser: torch.optim.Optimizer
+) -> None:
+    """Give the optimiser its state.
+
+    Raises:
+        BundleError: it is of weights that the model lacks.
+    """
     parameters = dict(model.named_parameters())
-    for name, tensor in _part(tensors, "optimiser.").items():
+    for name, tensor in checkpoint.part("optimiser.").items():
         key, _, parameter = name.partition(".")
         if parameter not in parameters:
-            raise BundleError(f"{path}: optimiser state of {parameter}, which the model lacks")
+            raise BundleError(
+                f"{checkpoint.path}: optimiser state of {parameter}, which the model lacks"
+            )
         target = parameters[parameter]
         # Adam keeps its step counters on the CPU.
-        device = torch.device("cpu") if key == "step" else target.device
-        optimiser.state[target][key] = tensor.to(device)
-    return _part(tensors, "averaged."), RunState(**json.loads(metadata[_STATE]))
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        tensor = tensor.to("cpu" if key == "step" else target.device)
+        if isinstance(target, DTensor) and tensor.shape == target.shape:
+            tensor = distribute_tensor(tensor, target.device_mesh, target.placements)
+        optimiser.state[target][key] = tensor

@@ -18,8 +18,7 @@ from torch.nn import functional
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.model.encoder import EncoderConfig, build_vit
 
-from .batches import Batch
-from .stepping import Loss, Objective
+from .objective import Batch, Loss, Objective
 
 PIXELS_PER_SIDE = 7
 """Values decoded per patch and side: half the resolution of 14-pixel patches."""

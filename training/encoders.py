@@ -11,7 +11,7 @@ import torch
 
 from dino_foresight_ros.errors import BundleError, ForesightError
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.devices import resolve_device
+from dino_foresight_ros.model.devices import DTYPES, resolve_device
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
 from dino_foresight_ros.model.weights import load_strict
@@ -74,6 +74,24 @@ def load_encoder(
     if not trained:
         _untrained.add(encoder)
     return encoder.to(device=device, dtype=dtype)
+
+
+def open_encoder(
+    text: str,
+    image_size: tuple[int, ...] | None = None,
+    layers: tuple[int, ...] | None = None,
+    device: str | torch.device = "auto",
+    dtype: str = "auto",
+) -> Encoder:
+    """Load an encoder in a number format that suits the device: float16 on a GPU, else float32.
+
+    Args and errors as of `load_encoder`; `dtype` is "auto" or the name of a format.
+    """
+    device = resolve_device(device) if isinstance(device, str) else device
+    # Not bfloat16: some values have means many times their deviation, which eight bits would drown.
+    on_gpu = torch.float16 if device.type == "cuda" else torch.float32
+    size = None if image_size is None else (image_size[0], image_size[1])
+    return load_encoder(text, size, layers, device, DTYPES.get(dtype, on_gpu))
 
 
 def encoder_origin(encoder: Encoder) -> Origin:

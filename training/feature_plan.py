@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.recordings import Recording
@@ -21,36 +21,7 @@ from .encoders import encoder_origin
 from .feature_store import RECORDING, StoreInfo, is_store, read_info, read_yaml, shard_name
 from .parts import Origin
 from .reading import cut, pick_frames
-
-SHARD_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class FeatureRecipe:
-    """How features are made.
-
-    Attributes:
-        stride_s: seconds between the frames that are taken; None: every frame.
-        batch: frames encoded together.
-        workers: reading processes.
-        rank, world: which of how many processes this is; each encodes its share of the shards.
-        shard_bytes: about what a new store's shards hold, and what a killed run does again.
-    """
-
-    stride_s: float | None = None
-    batch: int = 8
-    workers: int = 2
-    rank: int = 0
-    world: int = 1
-    shard_bytes: int = SHARD_BYTES
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.world:
-            raise UsageError(f"rank {self.rank} of {self.world}: it must be 0 to {self.world - 1}")
-        if self.batch < 1 or self.workers < 0:
-            raise UsageError(
-                f"batch is {self.batch} and workers {self.workers}; they must be >= 1 and >= 0"
-            )
+from .recipes import FeatureRecipe
 
 
 class Shard(NamedTuple):
@@ -141,7 +112,7 @@ def plan_store(
         channels=channels,
         image_size=encoder.config.image_size,
         stride_s=recipe.stride_s,
-        shard_frames=max(1, min(4096, recipe.shard_bytes // frame_bytes)),
+        shard_frames=max(1, min(4096, int(recipe.shard_mb * 2**20) // frame_bytes)),
     )
     if is_store(out):
         found = read_info(out)

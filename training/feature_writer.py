@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -20,22 +20,61 @@ from torch import Tensor
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
-from dino_foresight_ros.recordings import BadFiles
+from dino_foresight_ros.progress import Progress, warn
+from dino_foresight_ros.recordings import BadFiles, open_recordings
 
+from .encoders import encoder_origin
 from .feature_plan import (
-    FeatureRecipe,
     Plan,
     Shard,
     about_recording,
     free_bytes,
     gigabytes,
+    plan_store,
     recording_folder,
 )
 from .feature_store import MANIFEST, RECORDING, info_to_dict, is_store, read_yaml
+from .model_parts import load_pca
 from .reading import Chunk, cut, encode_ahead
+from .recipes import FeatureRecipe
 
 _WAITING = 2
 """Shards that may wait to be written while the encoder goes on."""
+
+
+def make_features(
+    out: Path, data: Sequence[str], encoder: Encoder, pca: str | None, recipe: FeatureRecipe
+) -> None:
+    """Encode what is missing of recordings in a store, and tell how far it is.
+
+    Args:
+        out: folder of the store.
+        data: what `open_recordings` understands.
+        encoder: on its device.
+        pca: folder of a PCA, whose channels are kept; None keeps raw features.
+        recipe: how.
+
+    Raises:
+        ForesightError: as `plan_store` and `write_features`.
+    """
+    recordings = open_recordings(data, warn)
+    fitted = None
+    if pca is not None:
+        module, part = load_pca(pca)
+        part.check_made_with("encoder", encoder_origin(encoder))
+        fitted = (module.to(next(encoder.parameters()).device), part.origin)
+    plan = plan_store(recordings, encoder, fitted, recipe, out)
+    print(plan.size(), flush=True)
+    if recipe.rank == 0 and (warning := plan.warning()) is not None:
+        warn(warning)
+    bad = BadFiles(plan.frames, on_warning=warn)
+    with Progress("features", "frame") as progress:
+        missing = write_features(plan, encoder, fitted and fitted[0], recipe, bad, progress.show)
+    which = f"rank {recipe.rank} of {recipe.world}: " if recipe.world > 1 else ""
+    if missing:
+        print(f"{which}done; {missing} shards of other processes are missing in {out}")
+    else:
+        print(f"{which}{out} is complete")
 
 
 @torch.inference_mode()

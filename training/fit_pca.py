@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA
-from dino_foresight_ros.recordings import BadFiles, Recording
+from dino_foresight_ros.progress import Progress, warn
+from dino_foresight_ros.recordings import BadFiles, Recording, open_recordings
 
+from .encoders import encoder_origin
+from .model_parts import write_pca
 from .pca_fit import Spectrum, StreamingPCA
 from .reading import Chunk, cut, encode_ahead, pick_frames, spread
+from .recipes import PCARecipe
 
-
-@dataclass(frozen=True)
-class PCARecipe:
-    """How a PCA is fitted.
-
-    Attributes:
-        channels: components to keep; None: as many as `keep` takes.
-        keep: share of the standardised variance to keep (the paper's 1152 of 3072 keep 98 %).
-        stride_s: seconds between the frames that are taken; None: every frame.
-        max_tokens: about how many tokens at most, from frames spread evenly; None: all.
-        batch: frames encoded together.
-        workers: reading processes.
-    """
-
-    channels: int | None = None
-    keep: float = 0.98
-    stride_s: float | None = None
-    max_tokens: int | None = None
-    batch: int = 8
-    workers: int = 2
-
-    def __post_init__(self) -> None:
-        if self.channels is not None and self.channels < 1:
-            raise UsageError(f"channels is {self.channels}; it must be >= 1")
-        if not 0 < self.keep <= 1:
-            raise UsageError(f"the share of variance to keep is {self.keep}; it must be in (0, 1]")
-        if self.max_tokens is not None and self.max_tokens < 2:
-            raise UsageError(f"max_tokens is {self.max_tokens}; it must be >= 2")
-        if self.batch < 1 or self.workers < 0:
-            raise UsageError(
-                f"batch is {self.batch} and workers {self.workers}; they must be >= 1 and >= 0"
-            )
+SCREE = "scree.png"
 
 
 def choose_frames(
@@ -110,6 +84,66 @@ def fit_pca(
         done += len(chunks[encoded.chunk].frames)
         on_frames(done, total)
     return fit.fit(recipe.channels, recipe.keep if recipe.channels is None else None)
+
+
+def make_pca(
+    out: Path,
+    data: Sequence[str],
+    encoder: Encoder,
+    recipe: PCARecipe,
+    name: str | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Fit a PCA to recordings, write it into a new folder, and tell how much it keeps.
+
+    Args:
+        out: the folder.
+        data: what `open_recordings` understands.
+        encoder: on its device.
+        recipe: how.
+        name: of the PCA; the folder's.
+        about: more to remember beside the recipe.
+
+    Raises:
+        ForesightError: as `fit_pca`; the folder cannot be written.
+    """
+    recordings = open_recordings(data, warn)
+    bad = BadFiles(sum(map(len, recordings)), on_warning=warn)
+    with Progress("pca", "frame") as progress:
+        pca, spectrum = fit_pca(recordings, encoder, recipe, bad, progress.show)
+    name = name or out.name
+    kept = spectrum.kept(pca.channels)
+    constant = int(spectrum.constant.sum())
+    with whole_folder(out) as folder:
+        write_pca(
+            folder,
+            name,
+            pca,
+            made_with={"encoder": encoder_origin(encoder)},
+            recipe={
+                **recipe.to_dict(),
+                "data": list(data),
+                "image_size": encoder.config.image_size,
+                "layers": encoder.config.layers,
+                **(about or {}),
+            },
+            scores={
+                "variance_kept": round(kept, 6),
+                "tokens": spectrum.tokens,
+                "constant_values": constant,
+                "unreadable_frames": len(bad),
+            },
+        )
+        draw_scree(spectrum, pca.channels, f"{name}: {spectrum.tokens:,} tokens", folder / SCREE)
+    if constant:
+        warn(
+            f"{constant} of {pca.features} feature values never vary in these frames; they take "
+            "no part in the PCA"
+        )
+    print(
+        f"{out}: {pca.features} -> {pca.channels} channels keep {100 * kept:.2f} % of the "
+        f"standardised variance of {spectrum.tokens:,} tokens; {SCREE} shows it"
+    )
 
 
 def draw_scree(spectrum: Spectrum, channels: int, title: str, path: Path) -> None:

@@ -9,10 +9,9 @@ from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
-from .batches import Batch
 from .losses import masked_loss
 from .masking import FULL, frame_mask
-from .stepping import Loss, Objective
+from .objective import Batch, Loss, Objective
 
 
 class ToFeatures(nn.Module):

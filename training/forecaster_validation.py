@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -13,8 +14,8 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.spread import spread
 
 from .data import ClipDataset
-from .distributed import Processes
-from .loop_config import Evaluation
+from .objective import Evaluation
+from .processes import sum_over
 
 STEPS = 3
 """The paper's mid term; a rollout this long is scored where recordings are long enough."""
@@ -28,7 +29,7 @@ class Validation:
         clips: ClipDataset,
         to_features: nn.Module,
         context_frames: int,
-        processes: Processes,
+        fabric: Fabric,
         most: int = 256,
         batch_size: int = 16,
         metric: str = "smooth_l1",
@@ -40,13 +41,13 @@ class Validation:
                 steps.
             to_features: frames of a clip -> (B, T, h, w, C).
             context_frames: N_c.
-            processes: share the clips between them.
+            fabric: its processes share the clips between them.
             most: how many clips, evenly spread.
             batch_size: clips at a time.
             metric: the error that decides which weights are best, at the first step.
         """
         self.clips, self.to_features, self.context_frames = clips, to_features, context_frames
-        self.processes, self.batch_size = processes, batch_size
+        self.fabric, self.batch_size = fabric, batch_size
         self.metric = METRICS.index(metric)
         self.indices = spread(len(clips), most)
         self.steps = clips.frames - context_frames
@@ -63,19 +64,19 @@ class Validation:
             forecast += clip_errors(predicted, true).sum(0)
             if self._copy_last is None:
                 copied += clip_errors(context[:, -1:].expand_as(true), true).sum(0)
-        forecast = self.processes.sum(forecast) / len(self.indices)
+        forecast = sum_over(self.fabric, forecast) / len(self.indices)
         if self._copy_last is None:
-            self._copy_last = self.processes.sum(copied) / len(self.indices)
+            self._copy_last = sum_over(self.fabric, copied) / len(self.indices)
         return self._evaluation(forecast, self._copy_last)
 
     def _batches(self) -> Iterator[Tensor]:
-        mine = self.indices[self.processes.rank :: self.processes.world]
+        mine = self.indices[self.fabric.global_rank :: self.fabric.world_size]
         for start in range(0, len(mine), self.batch_size):
             items = [self.clips[i] for i in mine[start : start + self.batch_size]]
             # On a CPU, autocast to bfloat16 refuses the float16 of features from disk.
-            with torch.autocast(self.processes.device.type, enabled=False):
+            with torch.autocast(self.fabric.device.type, enabled=False):
                 batch = default_collate(items)
-            yield self.to_features(batch["frames"].to(self.processes.device))
+            yield self.to_features(batch["frames"].to(self.fabric.device))
 
     def _evaluation(self, forecast: Tensor, copied: Tensor) -> Evaluation:
         skill = 100 * (1 - forecast / copied)

@@ -17,7 +17,7 @@ from dino_foresight_ros.model.tasks import (
     upsample,
 )
 
-from .stepping import Loss
+from .objective import Loss
 
 SILOG_VARIANCE = 0.85
 """How much of a common scale error is forgiven (Eigen et al. 2014 with AdaBins' weight)."""

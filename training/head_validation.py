@@ -21,7 +21,7 @@ from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationT
 from .head_inputs import HeadInputs
 from .head_losses import relative_inverse
 from .head_samples import KeptFeatures, LabelledImages, batches_of
-from .loop_config import Evaluation
+from .objective import Evaluation
 
 
 class HeadValidation:

@@ -12,7 +12,8 @@ from typing import Any
 
 from dino_foresight_ros.errors import ForesightError
 
-from .stepping import STOP_SIGNALS
+STOP_SIGNALS = (int(signal.SIGINT), int(signal.SIGTERM))
+"""What asks a run to stop after the step it is in."""
 
 
 class StoppedBySignalError(ForesightError):

@@ -1,4 +1,4 @@
-"""What a run of `foresight train forecaster` is made of, and the presets that state it.
+"""What a training run is made of: one dataclass per trainer, from flags, a file and a preset.
 
 A value comes from the command line, else from a file of the user's (--config), else from the
 preset, else from the default here. Without torch: the command line's --help reads this.
@@ -7,159 +7,500 @@ preset, else from the default here. Without torch: the command line's --help rea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, cast, get_type_hints
 
 import yaml
 
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.outputs import DEPTH_KINDS, METRIC
 
 PRESETS_DIR = Path(__file__).parent / "presets"
-DEFAULT_PRESET = "paper-lowres"
 BUDGETS = ("steps", "minutes")
-PIXELS_ONLY = ("horizontal_flip", "crop_scale")
-FEATURES_ONLY = ("grid_flip",)
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def option(
+    default: Any,
+    text: str,
+    *,
+    choices: Sequence[str] = (),
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    is_free: bool = False,
+    separator: str | None = ",",
+) -> Any:
+    """Declare a field of a recipe.
+
+    Args:
+        default: its value where nobody gives one.
+        text: what it is, for --help.
+        choices: the only valid texts.
+        least, above, most, below: bounds of a number, or of every number of a list.
+        is_free: whether a run that is gone on with may have another value.
+        separator: between the values of a list in one word of the command line; None: each value
+            is a word of its own.
+    """
+    bounds = {">=": least, ">": above, "<=": most, "<": below}
+    metadata = {
+        "help": text,
+        "choices": tuple(choices),
+        "bounds": {sign: limit for sign, limit in bounds.items() if limit is not None},
+        "is_free": is_free,
+        "separator": separator,
+    }
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
-class ForecasterRecipe:
-    """Everything that decides what a forecaster becomes; each field says what it is."""
+class Recipe:
+    """Values that decide what comes out of a stage; each field says what it is."""
 
-    width: int = _option(1152, "hidden size; a multiple of 3 and of the heads")
-    layers: int = _option(12, "transformer blocks")
-    heads: int = _option(8, "attention heads")
-    context_frames: int = _option(4, "frames seen")
-    attention: str = _option("factorised", "factorised (time, then space) or full")
-    window: int = _option(1, "k of the k x k windows of temporal attention")
-    mlp_ratio: float = _option(4.0, "feed-forward width over width")
-    dropout: float = _option(0.1, "in training only")
-    predict: str = _option(
-        "features", "features (the paper's), or residual: their change since the newest frame, "
-        "which starts as good as copying it; for short trainings",
-    )  # fmt: skip
-    intervals_s: tuple[float, ...] | None = _option(
-        None, "seconds between frames, of which each clip draws one; none: 2, 3 and 4 frames of "
-        "17 Hz (the paper's), moved to the nearest whole number of the recordings' own frames",
-    )  # fmt: skip
-    frame_interval_s: float | None = _option(
-        None, "the nominal interval, which is validated on and which the bundle states; none: the "
-        "middle one of intervals_s",
-    )  # fmt: skip
-    tolerance: float = _option(0.25, "share of the interval that a frame may lie off its instant")
-    time_flip: float = _option(0.0, "probability of playing a clip backwards")
-    horizontal_flip: float = _option(0.0, "probability of mirroring pictures (pixels only)")
-    crop_scale: float = _option(
-        1.0, "a random crop keeps at least this share of height and width (pixels only)"
-    )
-    grid_flip: float = _option(
-        0.0, "probability of mirroring the patch grid of features from disk; an approximation: the "
-        "features of a mirrored picture are not the mirrored features",
-    )  # fmt: skip
-    mask_schedule: str = _option("full", "full, linear, cosine, arccos or square")
-    loss: str = _option("smooth_l1", "smooth_l1, mse or l1")
-    beta: float = _option(0.1, "error at which smooth L1 becomes linear")
-    steps: int | None = _option(None, "optimiser steps")
-    minutes: float | None = _option(None, "wall-clock minutes")
-    batch_size: int = _option(64, "clips per step, over all processes and accumulated parts")
-    accumulate: int = _option(1, "parts that a process's clips of a step are computed in")
-    lr: float = _option(6.4e-4, "highest learning rate")
-    schedule: str = _option("cosine", "cosine or constant")
-    warmup: float = _option(0.0, "share of the budget over which the learning rate rises")
-    clip: float | None = _option(1.0, "largest norm of the gradient; none: any")
-    betas: tuple[float, ...] = _option((0.9, 0.999), "of Adam")
-    weight_decay: float = _option(0.0, "decoupled, as AdamW's")
-    precision: str = _option("auto", "auto, float32, bfloat16 or float16")
-    ema: float = _option(0.0, "decay of averaged weights, which are then kept; 0: none")
-    workers: int = _option(0, "loading processes per training process; 0: a thread")
-    evaluations: int = _option(20, "validations over the budget")
-    validation_clips: int = _option(256, "clips of a validation, spread evenly")
-    checkpoint_every_s: float = _option(300.0, "seconds between checkpoints")
-    log_every: int = _option(10, "steps between logged values")
-    seed: int = _option(0, "of everything random")
+    KIND: ClassVar[str] = ""
+    """Names the folder of its presets."""
+    DEFAULT_PRESET: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
-        for name, kind in recipe_types().items():
-            object.__setattr__(self, name, _convert(name, getattr(self, name), kind))
-        if self.steps is None and self.minutes is None:
-            raise UsageError("a run needs a budget: give --steps or --minutes")
-        for interval in (*(self.intervals_s or ()), self.frame_interval_s or 1.0):
-            if not 0 < interval < math.inf:
-                raise UsageError(f"interval {interval} s: give a positive time")
-        if self.intervals_s == ():
-            raise UsageError("intervals_s is empty: give at least one, or none for the default")
-        if self.validation_clips < 1:
-            raise UsageError(f"validation_clips is {self.validation_clips}; it must be >= 1")
-        for name in ("time_flip", "horizontal_flip", "grid_flip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; a probability is 0 to 1")
-        if not 0 < self.crop_scale <= 1:
-            raise UsageError(f"crop_scale is {self.crop_scale}; a share is above 0, at most 1")
+        for one in fields(self):
+            _check(one, getattr(self, one.name))
 
-    def changed(self, flags: Mapping[str, Any]) -> ForecasterRecipe:
-        """Return this with other values; a budget among them replaces this one's as a whole.
+    @classmethod
+    def preset_names(cls) -> list[str]:
+        """Presets that come with the package."""
+        return sorted(path.stem for path in (PRESETS_DIR / cls.KIND).glob("*.yaml"))
 
-        Raises:
-            UsageError: an unknown field, or a value that makes no sense.
-        """
-        return ForecasterRecipe(**_laid_over(asdict(self), "the command line", flags))
+    @classmethod
+    def free_on_resume(cls) -> list[str]:
+        """Fields that may change when a run is gone on with."""
+        return [one.name for one in fields(cls) if one.metadata["is_free"]]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
-@lru_cache(maxsize=1)
-def recipe_types() -> dict[str, Any]:
-    """Field name -> its type."""
-    hints = get_type_hints(ForecasterRecipe)
-    return {f.name: hints[f.name] for f in fields(ForecasterRecipe)}
+def _check(one: Field[Any], value: Any) -> None:
+    """Check a value against what its field declares.
+
+    Raises:
+        UsageError: it is none of the choices, not finite, or out of bounds.
+    """
+    choices = one.metadata["choices"]
+    for item in value if isinstance(value, tuple) else (value,):
+        if choices and item not in choices:
+            raise UsageError(f"{one.name} '{item}' is unknown; valid: {', '.join(choices)}")
+        if isinstance(item, str) or item is None:
+            continue
+        if not math.isfinite(item):
+            raise UsageError(f"{one.name} is {item}; it must be finite")
+        for sign, limit in one.metadata["bounds"].items():
+            is_good = {
+                ">=": item >= limit, ">": item > limit, "<=": item <= limit, "<": item < limit
+            }[sign]  # fmt: skip
+            if not is_good:
+                wanted = "positive" if (sign, limit) == (">", 0) else f"{sign} {limit}"
+                raise UsageError(f"{one.name} is {item}; it must be {wanted}")
 
 
-def preset_names() -> list[str]:
-    """Presets that come with the package."""
-    return sorted(path.stem for path in PRESETS_DIR.glob("*.yaml"))
+@dataclass(frozen=True)
+class TrainingRecipe(Recipe):
+    """What every training has: a budget, an optimiser, and a course."""
+
+    steps: int | None = option(None, "optimiser steps", least=1, is_free=True)
+    minutes: float | None = option(
+        None, "wall-clock minutes, validations included, over all resumed parts", above=0,
+        is_free=True,
+    )  # fmt: skip
+    batch_size: int = option(
+        64, "samples per step, over all processes and accumulated parts", least=1
+    )
+    accumulate: int = option(
+        1, "parts that a process's samples of a step are computed in", least=1, is_free=True
+    )
+    lr: float = option(1e-3, "highest learning rate", above=0)
+    schedule: str = option(
+        "cosine", "cosine (down to 0 at the end of the budget) or constant",
+        choices=("cosine", "constant"),
+    )  # fmt: skip
+    warmup: float = option(
+        0.0, "fraction of the budget over which the learning rate rises, from a hundredth", least=0,
+        below=1,
+    )  # fmt: skip
+    clip: float | None = option(1.0, "largest norm of the gradient; none: any", above=0)
+    betas: tuple[float, float] = option((0.9, 0.999), "of Adam", least=0, below=1)
+    weight_decay: float = option(0.0, "decoupled, as AdamW's", least=0)
+    precision: str = option(
+        "auto", f"{', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}, under autocast",
+        choices=PRECISIONS, is_free=True,
+    )  # fmt: skip
+    ema: float = option(
+        0.0, "decay of averaged weights, which are then kept; 0: none", least=0, below=1
+    )
+    strategy: str = option(
+        "ddp", "of several processes: ddp (a copy of the model each) or fsdp (a part of it each)",
+        choices=("ddp", "fsdp"), is_free=True,
+    )  # fmt: skip
+    workers: int = option(
+        0, "loading processes per training process; 0: a thread", least=0, is_free=True
+    )
+    evaluations: int = option(20, "validations over the budget", least=1, is_free=True)
+    checkpoint_every_s: float = option(300.0, "seconds between checkpoints", least=0, is_free=True)
+    log_every: int = option(10, "steps between logged values", least=1, is_free=True)
+    loggers: tuple[str, ...] = option(
+        ("tensorboard",), "besides history.jsonl: tensorboard, csv, wandb, or none",
+        choices=("tensorboard", "csv", "wandb"), is_free=True,
+    )  # fmt: skip
+    seed: int = option(0, "of everything random", least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps is None and self.minutes is None:
+            raise UsageError("a run needs a budget: give --steps or --minutes")
+
+    def used(self, steps: int, elapsed_s: float) -> float:
+        """Return how much of the budget is used, 0 to 1; the one that is used up first counts."""
+        by_steps = 0.0 if self.steps is None else steps / self.steps
+        by_time = 0.0 if self.minutes is None else elapsed_s / (60 * self.minutes)
+        return min(1.0, max(by_steps, by_time))
+
+    def learning_rate(self, used: float) -> float:
+        """Return the learning rate where a fraction of the budget is used.
+
+        A schedule over the budget, not over steps, ends where the budget ends: also one of minutes,
+        whose number of steps nobody knows.
+        """
+        if used < self.warmup:
+            return self.lr * max(used / self.warmup, 0.01)
+        if self.schedule == "constant":
+            return self.lr
+        rest = (used - self.warmup) / (1 - self.warmup)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * rest))
+
+
+@dataclass(frozen=True)
+class ForecasterRecipe(TrainingRecipe):
+    """Everything that decides what a forecaster becomes."""
+
+    KIND: ClassVar[str] = "forecaster"
+    DEFAULT_PRESET: ClassVar[str | None] = "paper-lowres"
+
+    width: int = option(1152, "hidden size; a multiple of 3 and of the heads")
+    layers: int = option(12, "transformer blocks")
+    heads: int = option(8, "attention heads")
+    context_frames: int = option(4, "frames seen")
+    attention: str = option("factorised", "factorised (time, then space) or full")
+    window: int = option(1, "k of the k x k windows of temporal attention")
+    mlp_ratio: float = option(4.0, "feed-forward width over width")
+    dropout: float = option(0.1, "in training only")
+    predict: str = option(
+        "features", "features (the paper's), or residual: their change since the newest frame, "
+        "which starts as good as copying it; for short trainings",
+    )  # fmt: skip
+    intervals_s: tuple[float, ...] | None = option(
+        None, "seconds between frames, of which each clip draws one; none: 2, 3 and 4 frames of "
+        "17 Hz (the paper's), moved to the nearest whole number of the recordings' own frames",
+        above=0,
+    )  # fmt: skip
+    frame_interval_s: float | None = option(
+        None, "the nominal interval, which is validated on and which the bundle states; none: the "
+        "middle one of intervals_s", above=0,
+    )  # fmt: skip
+    tolerance: float = option(0.25, "fraction of the interval that a frame may lie off its instant")
+    time_flip: float = option(0.0, "probability of playing a clip backwards", least=0, most=1)
+    horizontal_flip: float = option(
+        0.0, "probability of mirroring pictures (pixels only)", least=0, most=1
+    )
+    crop_scale: float = option(
+        1.0, "a random crop keeps at least this fraction of height and width (pixels only)",
+        above=0, most=1,
+    )  # fmt: skip
+    grid_flip: float = option(
+        0.0, "probability of mirroring the patch grid of features from disk; an approximation: the "
+        "features of a mirrored picture are not the mirrored features", least=0, most=1,
+    )  # fmt: skip
+    mask_schedule: str = option("full", "full, linear, cosine, arccos or square")
+    loss: str = option("smooth_l1", "smooth_l1, mse or l1")
+    beta: float = option(0.1, "error at which smooth L1 becomes linear")
+    lr: float = option(6.4e-4, "highest learning rate", above=0)
+    validation_clips: int = option(
+        256, "clips of a validation, spread evenly", least=1, is_free=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.intervals_s == ():
+            raise UsageError("intervals_s is empty: give at least one, or none for the default")
+
+
+PIXELS_ONLY = ("horizontal_flip", "crop_scale")
+FEATURES_ONLY = ("grid_flip",)
+"""Fields of a forecaster's recipe that only one of the two kinds of data can follow."""
+
+
+@dataclass(frozen=True)
+class HeadRecipe(TrainingRecipe):
+    """Everything that decides what a head becomes."""
+
+    KIND: ClassVar[str] = "head"
+    DEFAULT_PRESET: ClassVar[str | None] = "paper"
+
+    kind: str = option("dpt", "dpt or linear", choices=("dpt", "linear"))
+    channels: tuple[int, int, int, int] = option(
+        (128, 256, 512, 512), "of a DPT head's four levels", least=1
+    )
+    width: int = option(256, "of a DPT head's fusion", least=1)
+    batch_norm: bool = option(True, "whether a DPT head's fusion has batch norm")
+    depth: str = option(
+        METRIC, "metric (metres) or relative (inverse depth 0 to 255, the authors')",
+        choices=DEPTH_KINDS,
+    )  # fmt: skip
+    bins: int = option(256, "depth classes", least=2)
+    min_m: float = option(1.0, "least depth of a metric head", above=0)
+    max_m: float = option(80.0, "most depth of a metric head")
+    class_weights: str = option(
+        "none", "none, median-frequency (Eigen and Fergus 2015) or inverse-sqrt (of the class's "
+        "fraction of the pixels)", choices=("none", "median-frequency", "inverse-sqrt"),
+    )  # fmt: skip
+    loss_size: str = option(
+        "image", "image: raw output is upsampled to the labels, as the authors train; output: "
+        "labels are taken at the head's output size, a third of the work",
+        choices=("image", "output"),
+    )  # fmt: skip
+    crop_scale: float = option(
+        1.0, "a random crop keeps at least this fraction of height and width", above=0, most=1
+    )
+    horizontal_flip: float = option(
+        0.0, "probability of mirroring; 0, with crop_scale 1: encode once", least=0, most=1
+    )
+    batch_size: int = option(
+        128, "pictures per step, over all processes and accumulated parts", least=1
+    )
+    lr: float = option(1.6e-3, "highest learning rate", above=0)
+    warmup: float = option(
+        0.1, "fraction of the budget over which the learning rate rises", least=0, below=1
+    )
+    weight_decay: float = option(1e-4, "decoupled, as AdamW's", least=0)
+    clip: float | None = option(None, "largest norm of the gradient; none: any", above=0)
+    evaluations: int = option(10, "validations over the budget", least=1, is_free=True)
+    validation_images: int = option(256, "held-out pictures at most", least=1, is_free=True)
+    cache_gb: float = option(
+        4.0, "memory for features that are encoded once, per process", least=0, is_free=True
+    )
+    workers: int = option(2, "reading processes", least=0, is_free=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.min_m < self.max_m:
+            raise UsageError(f"depth range {self.min_m} to {self.max_m} m: give 0 < least < most")
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether pictures differ from epoch to epoch."""
+        return self.crop_scale < 1 or self.horizontal_flip > 0
+
+
+@dataclass(frozen=True)
+class EncoderRecipe(TrainingRecipe):
+    """Everything that decides what an encoder becomes."""
+
+    KIND: ClassVar[str] = "encoder"
+
+    data: tuple[str, ...] = option(
+        (), "labelled recordings; each text is a group, which may lack kinds of labels",
+        separator=None,
+    )  # fmt: skip
+    shares: tuple[float, ...] = option(
+        (), "how often each group is drawn, against the others (default: all alike)", above=0,
+        separator=None,
+    )  # fmt: skip
+    image_size: tuple[int, int] = option(
+        (154, 280), "height and width in pixels, multiples of 14, such as 154x280", least=14,
+        separator="x",
+    )  # fmt: skip
+    width: int = option(256, "hidden size", least=1)
+    depth: int = option(8, "transformer blocks, a multiple of 4", least=4)
+    heads: int = option(4, "attention heads", least=1)
+    segmentation: float = option(1.0, "weight of the loss of segmentation", least=0)
+    depth_weight: float = option(1.0, "weight of the loss of depth", least=0)
+    normals: float = option(0.5, "weight of the loss of normals", least=0)
+    crop: float = option(
+        0.7, "least fraction of height and width that a random crop keeps", above=0, most=1
+    )
+    validation_share: float = option(
+        0.05, "fraction of each group that is only validated on", above=0, below=1
+    )
+    batch_size: int = option(24, "pictures per step, over all processes", least=1)
+    weight_decay: float = option(0.02, "decoupled, as AdamW's", least=0)
+    warmup: float = option(
+        0.03, "fraction of the budget over which the learning rate rises", least=0, below=1
+    )
+    ema: float = option(
+        0.999, "decay of averaged weights, which are then kept; 0: none", least=0, below=1
+    )
+    workers: int = option(1, "processes that read", least=0, is_free=True)
+    evaluations: int = option(10, "validations over the budget", least=1, is_free=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.data:
+            raise UsageError("an encoder needs data: give at least one --data")
+        if self.shares and len(self.shares) != len(self.data):
+            raise UsageError(f"{len(self.shares)} shares for {len(self.data)} groups of data")
+        if self.width % self.heads or self.depth % 4:
+            raise UsageError(
+                f"width {self.width} must split into {self.heads} heads, and depth {self.depth} "
+                "into four quarters"
+            )
+
+
+@dataclass(frozen=True)
+class PCARecipe(Recipe):
+    """How a PCA is fitted."""
+
+    KIND: ClassVar[str] = "pca"
+
+    channels: int | None = option(
+        None, "components to keep; none: as many as --keep takes", least=1
+    )
+    keep: float = option(
+        0.98, "fraction of the standardised variance to keep (what the paper's 1152 of 3072 keep)",
+        above=0, most=1,
+    )  # fmt: skip
+    stride_s: float | None = option(None, "seconds between frames; none: every frame", above=0)
+    max_tokens: int | None = option(
+        1_000_000, "patches to fit on at most, from frames spread evenly; none: all", least=2
+    )
+    batch: int = option(8, "frames encoded together", least=1)
+    workers: int = option(2, "processes that read", least=0)
+
+
+@dataclass(frozen=True)
+class FeatureRecipe(Recipe):
+    """How features are made."""
+
+    KIND: ClassVar[str] = "features"
+
+    stride_s: float | None = option(None, "seconds between frames; none: every frame", above=0)
+    batch: int = option(8, "frames encoded together", least=1)
+    workers: int = option(2, "processes that read", least=0)
+    shard_mb: float = option(
+        64.0, "size of a new store's files in MB, which is also what a killed run does again",
+        above=0,
+    )  # fmt: skip
+    rank: int = option(0, "which of several processes that share the work this is", least=0)
+    world: int = option(1, "how many processes", least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rank >= self.world:
+            raise UsageError(f"rank {self.rank} of {self.world}: it must be 0 to {self.world - 1}")
+
+
+R = TypeVar("R", bound=Recipe)
 
 
 def resolve_recipe(
-    preset: str | None, file: Path | None, flags: Mapping[str, Any]
-) -> ForecasterRecipe:
+    kind: type[R],
+    preset: str | None = None,
+    file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> R:
     """Put a recipe together: defaults < preset < file < flags.
 
     A later one that states a budget replaces the earlier budget as a whole: who asks for minutes
     does not get a preset's steps besides.
 
     Args:
-        preset: a name of `preset_names()`; None for DEFAULT_PRESET.
+        kind: of recipe.
+        preset: a name of its `preset_names()`; None for its default, if it has one.
         file: YAML with any of the fields.
         flags: fields that the command line gave.
 
     Raises:
         UsageError: no such preset or file, an unknown field, or a value that makes no sense.
     """
-    name = preset or DEFAULT_PRESET
-    if name not in preset_names():
-        raise UsageError(f"preset '{name}' is unknown; valid: {', '.join(preset_names())}")
-    values: dict[str, Any] = {}
-    layers = [(f"preset {name}", _read_yaml(PRESETS_DIR / f"{name}.yaml"))]
+    name = preset or kind.DEFAULT_PRESET
+    layers: list[tuple[str, Mapping[str, Any]]] = []
+    if name is not None:
+        if name not in kind.preset_names():
+            raise UsageError(
+                f"preset '{name}' is unknown; valid: {', '.join(kind.preset_names()) or 'none'}"
+            )
+        layers.append((f"preset {name}", _read_yaml(PRESETS_DIR / kind.KIND / f"{name}.yaml")))
     if file is not None:
         layers.append((str(file), _read_yaml(file)))
-    for source, layer in [*layers, ("the command line", dict(flags))]:
-        values = _laid_over(values, source, layer)
-    return ForecasterRecipe(**values)
+    values: dict[str, Any] = {}
+    for source, layer in [*layers, ("the command line", flags or {})]:
+        values = _laid_over(kind, values, source, layer)
+    return make_recipe(kind, values)
 
 
-def _laid_over(values: Mapping[str, Any], source: str, layer: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = sorted(set(layer) - set(recipe_types()))
+def changed(recipe: R, flags: Mapping[str, Any]) -> R:
+    """Return a recipe with other values; a budget among them replaces its own as a whole.
+
+    Raises:
+        UsageError: an unknown field, or a value that makes no sense.
+    """
+    values = _laid_over(type(recipe), recipe.to_dict(), "the command line", flags)
+    return make_recipe(type(recipe), values)
+
+
+def make_recipe(kind: type[R], values: Mapping[str, Any]) -> R:
+    """Make a recipe of values as YAML and the command line give them.
+
+    Raises:
+        UsageError: a value is not of its field's type, or makes no sense.
+    """
+    from argparse import ArgumentError
+
+    try:
+        parsed = _parser(cast(Any, kind)).parse_object(
+            {name: _whole_number(kind, name, value) for name, value in values.items()}
+        )
+    except ArgumentError as error:
+        text = str(error)
+        named = re.search(r'key "(\w+)', text)
+        if named is None or named[1] not in values:
+            raise UsageError(" ".join(text.split())) from error
+        hint = str(get_type_hints(kind)[named[1]])
+        numbers = "numbers" if "float" in hint or "int" in hint else "texts"
+        wanted = numbers if "tuple" in hint else re.findall(r"float|int|str|bool", hint)[0]
+        raise UsageError(f"{named[1]} is {values[named[1]]!r}; it takes {wanted}") from error
+    return kind(**parsed.as_dict())
+
+
+@lru_cache
+def _parser(kind: Any) -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind)
+    return parser
+
+
+def _whole_number(kind: type[Recipe], name: str, value: Any) -> Any:
+    """Let 1e4 be a whole number where one is wanted."""
+    if isinstance(value, str | float) and "int" in str(get_type_hints(kind).get(name)):
+        try:
+            return int(float(value)) if float(value) == int(float(value)) else value
+        except (ValueError, OverflowError):
+            pass
+    return value
+
+
+def _laid_over(
+    kind: type[Recipe], values: Mapping[str, Any], source: str, layer: Mapping[str, Any]
+) -> dict[str, Any]:
+    names = [one.name for one in fields(kind)]
+    unknown = sorted(set(layer) - set(names))
     if unknown:
-        raise UsageError(f"{source}: '{unknown[0]}' is unknown; valid: {', '.join(recipe_types())}")
+        raise UsageError(f"{source}: '{unknown[0]}' is unknown; valid: {', '.join(names)}")
     has_budget = any(layer.get(budget) is not None for budget in BUDGETS)
     return {**values, **(dict.fromkeys(BUDGETS) if has_budget else {}), **layer}
 
@@ -174,40 +515,3 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not a mapping of names to values")
     return values
-
-
-def _convert(name: str, value: Any, kind: Any) -> Any:
-    """Check and convert a value to a field's type.
-
-    Raises:
-        UsageError: it does not fit.
-    """
-    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    if value is None and type(None) in options:
-        return None
-    base = next(option for option in options if option is not type(None))
-    try:
-        return _as(base, value)
-    except (TypeError, ValueError, OverflowError) as error:
-        wanted = "numbers" if get_origin(base) is tuple else base.__name__
-        raise UsageError(f"{name} is {value!r}; it takes {wanted}") from error
-
-
-def _as(base: Any, value: Any) -> Any:
-    if get_origin(base) is tuple:
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(_as(float, part) for part in parts)
-    if base is str:
-        if not isinstance(value, str):
-            raise TypeError(value)
-        return value
-    if isinstance(value, bool):
-        raise TypeError(value)
-    number = float(value)  # YAML reads 6.4e-4 as text: its exponents want a dot and a sign
-    if base is float:
-        if not math.isfinite(number):
-            raise ValueError(value)
-        return number
-    if number != int(number):
-        raise ValueError(value)
-    return int(number)

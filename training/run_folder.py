@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import yaml
 
@@ -12,6 +13,7 @@ from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 
 from .checkpoint import LAST
 from .parts import code_version
+from .recipes import R, changed, make_recipe, resolve_recipe
 
 CONFIG = "config.yaml"
 
@@ -29,6 +31,78 @@ def check_folder(folder: Path, resume: bool) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "holds a run" if (folder / CONFIG).is_file() else "exists and is not empty"
         raise InputError(f"{folder} {what}; go on with --resume, or choose another --out")
+
+
+@dataclass(frozen=True)
+class RunPlan(Generic[R]):
+    """What a run is made from.
+
+    Attributes:
+        folder: of the run.
+        inputs: what it reads, by name.
+        recipe: how it goes.
+        saved: config.yaml of the run that is gone on with; None for a new one.
+    """
+
+    folder: Path
+    inputs: dict[str, Any]
+    recipe: R
+    saved: dict[str, Any] | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether there is a checkpoint to go on from; a run that died early has none."""
+        return self.saved is not None and has_checkpoint(self.folder)
+
+
+def plan_run(
+    kind: type[R],
+    folder: Path,
+    inputs: Mapping[str, Any],
+    flags: Mapping[str, Any],
+    *,
+    preset: str | None = None,
+    file: Path | None = None,
+    resume: bool = False,
+    defaults: Mapping[str, Any] | None = None,
+) -> RunPlan[R]:
+    """Put a run together, or find out how the one in the folder was.
+
+    Args:
+        kind: of recipe.
+        folder: of the run.
+        inputs: those that were given.
+        flags: values of the recipe that were given.
+        preset, file: see `resolve_recipe`.
+        resume: go on with the run in the folder, which has to stay the same run.
+        defaults: every input, with its value where it is not given.
+
+    Raises:
+        ForesightError: the folder does not fit, or what is given makes no sense or another run.
+    """
+    check_folder(folder, resume)
+    given = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in inputs.items()
+        if value is not None
+    }
+    whole = dict(defaults or {})
+    if not resume:
+        return RunPlan(folder, {**whole, **given}, resolve_recipe(kind, preset, file, flags))
+    saved = read_config(folder)
+    try:
+        if saved["kind"] != kind.KIND:
+            raise InputError(f"{folder} holds a run of {saved['kind']}, not of {kind.KIND}")
+        before, old = {**whole, **saved["inputs"]}, make_recipe(kind, saved["recipe"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{folder} holds no run of {kind.KIND}: config.yaml lacks {error}"
+        ) from error
+    is_whole = preset is not None or file is not None
+    recipe = resolve_recipe(kind, preset, file, flags) if is_whole else changed(old, flags)
+    check_unchanged(old.to_dict(), recipe.to_dict(), kind.free_on_resume())
+    check_unchanged(before, given)
+    return RunPlan(folder, before, recipe, saved)
 
 
 def has_checkpoint(folder: Path) -> bool:

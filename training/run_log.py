@@ -1,24 +1,29 @@
-"""What a run tells while it goes on: a bar or lines, TensorBoard, and a file of numbers."""
+"""What a run tells while it goes on: progress, a file of numbers, and Lightning's loggers."""
 
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.progress import Progress
 
 HISTORY = "history.jsonl"
-LINE_EVERY_S = 30.0
 
 
 class RunLog:
     """Reports of the main process; silent in the others."""
 
-    def __init__(self, folder: Path, name: str, is_main: bool, first_step: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        is_main: bool,
+        first_step: int = 0,
+        loggers: Collection[str] = (),
+    ) -> None:
         """Open the logs; what an interrupted run wrote from `first_step` on is dropped.
 
         Args:
@@ -26,34 +31,24 @@ class RunLog:
             name: what the bar is called.
             is_main: whether to report at all.
             first_step: number of the first step that will be reported.
+            loggers: besides history.jsonl; of "tensorboard", "csv" and "wandb".
 
         Raises:
+            UsageError: a logger that is not installed.
             ForesightError: the folder cannot be written.
         """
         self.folder, self.is_main = folder, is_main
-        self._bar: Any = None
-        self._tensorboard: Any = None
-        self._next_line = 0.0
-        self._start = time.monotonic()
-        self._first_share: float | None = None
-        self._note = ""
+        self._name, self._note = name, ""
+        self._progress: Progress | None = None
         if not is_main:
             return
-        from torch.utils.tensorboard import SummaryWriter
-
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _drop_from(folder / HISTORY, first_step)
             self._history = (folder / HISTORY).open("a")
-            self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+            self._loggers = [_open_logger(kind, folder, name, first_step) for kind in loggers]
         except OSError as error:
             raise ForesightError(f"{folder} cannot be written: {error}") from error
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=100.0, desc=name, bar_format="{desc} {percentage:5.1f} %|{bar}|{postfix}"
-            )
 
     def values(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Keep numbers of one step; `kind` is "train" or "validation".
@@ -66,56 +61,71 @@ class RunLog:
         try:
             self._history.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
             self._history.flush()
-            for name, value in values.items():
-                self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
+            for logger in self._loggers:
+                logger.log_metrics({f"{kind}/{name}": v for name, v in values.items()}, step)
         except OSError as error:
             raise ForesightError(f"{self.folder} cannot be written: {error}") from error
 
-    def progress(self, share: float, step: int, loss: float, step_s: float) -> None:
-        """Show how far the run is, 0 to 1, and when it will end; cheap enough for every step."""
+    def progress(self, used: float, step: int, loss: float, step_s: float) -> None:
+        """Show how much of the budget is used, 0 to 1; cheap enough for every step."""
         if not self.is_main:
             return
-        now = time.monotonic()
-        if self._first_share is None:
+        percent = int(100 * used)
+        if self._progress is None:
             # The first step warms up; its pace says little.
-            self._first_share, self._start = share, now
-        if self._bar is None and now < self._next_line and share < 1:
-            return
-        done = share - self._first_share
-        left = _clock((now - self._start) * (1 - share) / done) if done > 0 else "?"
-        text = f"step {step}, loss {loss:.4f}{self._note}, {step_s:.2f} s/step, {left} left"
-        if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.n = 100 * share
-            self._bar.update(0)
-        else:
-            self._next_line = now + LINE_EVERY_S
-            print(f"{100 * share:5.1f} %  {text}", file=sys.stderr, flush=True)
+            self._progress = Progress(self._name, "%", 100, done=percent)
+        note = f"step {step}, loss {loss:.4f}{self._note}, {step_s:.2f} s/step"
+        self._progress.show(percent, note=note)
 
     def note(self, text: str) -> None:
         """Set what the bar shows beside the loss (the newest validation)."""
         self._note = f", {text}"
 
-    def say(self, text: str) -> None:
-        """Print a line without breaking the bar."""
-        if not self.is_main:
-            return
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
     def close(self) -> None:
         """Finish bar and files; a disk that is full by now has been reported already."""
         if not self.is_main:
             return
-        if self._bar is not None:
-            self._bar.close()
-        for file in (self._history, self._tensorboard):
+        if self._progress is not None:
+            self._progress.close()
+        closing = [self._history.close, *(logger.finalize for logger in self._loggers)]
+        for close, words in zip(closing, [(), *[("success",)] * len(self._loggers)], strict=True):
             try:
-                file.close()
+                close(*words)
             except OSError:
                 continue
+
+
+def _open_logger(kind: str, folder: Path, name: str, first_step: int) -> Any:
+    from lightning_fabric.loggers.csv_logs import CSVLogger
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+    if kind == "tensorboard":
+        return TensorBoardLogger(folder, "tensorboard", version="", purge_step=first_step)
+    if kind == "csv":
+        return CSVLogger(folder, "csv")
+    return WandbLogger(folder, name)
+
+
+class WandbLogger:
+    """Weights & Biases, with the same methods as Lightning's loggers; the run keeps its id."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise UsageError("--loggers wandb needs `pip install wandb`") from error
+        self._run = wandb.init(
+            project="dino_foresight_ros", name=f"{name} {folder.name}", dir=folder,
+            id=f"{folder.name}-{abs(hash(str(folder.resolve()))):x}"[:64], resume="allow",
+        )  # fmt: skip
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keep numbers of one step."""
+        self._run.log(dict(metrics), step=step)
+
+    def finalize(self, status: str) -> None:
+        """End the run."""
+        self._run.finish()
 
 
 def _drop_from(path: Path, step: int) -> None:
@@ -138,9 +148,3 @@ def read_history(folder: Path, kind: str) -> list[dict[str, Any]]:
     """Numbers that a run kept, in order; `kind` as in `RunLog.values`."""
     lines = (folder / HISTORY).read_text().splitlines()
     return [row for row in map(json.loads, lines) if row["kind"] == kind]
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

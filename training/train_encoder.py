@@ -3,115 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from dino_foresight_ros.classes import MOVING_CLASS_IDS, UNLABELLED, WORLD_CLASSES
 from dino_foresight_ros.compare.label_metrics import DepthMetrics, SegmentationMetrics
-from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.encoder import EncoderConfig
 from dino_foresight_ros.recordings.opening import open_recordings
 from dino_foresight_ros.recordings.recording import LABEL_KINDS
 
-from .batches import Batch
-from .budget import Budget, Schedule
 from .checkpoint import RunState
 from .data.augmentation import ClipAugmentation
 from .data.split import split_recordings
-from .distributed import Processes
 from .encoder_objective import DenseEncoder, EncoderObjective
 from .encoder_samples import Group, MixedSamples
-from .loop import LoopConfig, RunResult, run_training
-from .loop_config import Evaluation
+from .loop import run_training
+from .objective import Batch, Evaluation, RunResult
 from .parts import write_part
-from .stepping import StepConfig
+from .processes import agree, joined
+from .recipes import EncoderRecipe
+from .run_folder import RunPlan, write_config
 
-PATCH = 14
 
-
-@dataclass(frozen=True)
-class EncoderRecipe:
-    """Everything that decides what an encoder becomes.
-
-    Attributes:
-        data: what `open_recordings` understands, one text per group of recordings.
-        shares: how often each group is drawn, against the others; all alike when empty.
-        image_size: (H, W) pixels, multiples of 14.
-        width, depth, heads: of the ViT; four layers, the last of each quarter, are its features.
-        minutes, steps: budget; whichever is used up first.
-        batch_size, lr, weight_decay, warmup, ema, precision: see `LoopConfig` and `StepConfig`.
-        segmentation, depth_weight, normals: weights of the losses.
-        crop: least share of height and width that a random crop keeps.
-        validation_share: part of each group that is only validated on.
-        workers: processes that read.
-        evaluations: validations over the budget.
-        seed: of everything random.
-    """
-
-    data: tuple[str, ...]
-    shares: tuple[float, ...] = ()
-    image_size: tuple[int, int] = (154, 280)
-    width: int = 256
-    depth: int = 8
-    heads: int = 4
-    minutes: float | None = None
-    steps: int | None = None
-    batch_size: int = 24
-    lr: float = 1e-3
-    weight_decay: float = 0.02
-    warmup: float = 0.03
-    ema: float = 0.999
-    precision: str = "auto"
-    segmentation: float = 1.0
-    depth_weight: float = 1.0
-    normals: float = 0.5
-    crop: float = 0.6
-    validation_share: float = 0.05
-    workers: int = 1
-    evaluations: int = 10
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.data:
-            raise UsageError("an encoder needs data: give at least one --data")
-        if self.shares and len(self.shares) != len(self.data):
-            raise UsageError(f"{len(self.shares)} shares for {len(self.data)} groups of data")
-        if self.width % self.heads or self.depth % 4 or self.depth < 4:
-            raise UsageError(
-                f"width {self.width} must split into {self.heads} heads, and depth {self.depth} "
-                "into four quarters"
-            )
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The last block of each quarter, counted from 0."""
-        quarter = self.depth // 4
-        return tuple(quarter * (i + 1) - 1 for i in range(4))
-
-    def config(self) -> EncoderConfig:
-        """Configuration of the encoder that comes out."""
-        return EncoderConfig(
-            model="vit_small_patch14_reg4_dinov2",
-            image_size=self.image_size,
-            layers=self.layers,
-            native_image_size=self.image_size,
-            # DINOv2's layer scale starts at 1e-5, for networks many times as deep.
-            overrides={
-                "embed_dim": self.width,
-                "depth": self.depth,
-                "num_heads": self.heads,
-                "init_values": 1.0,
-            },
-        )
+def encoder_config(recipe: EncoderRecipe) -> EncoderConfig:
+    """Configuration of the encoder that comes out."""
+    quarter = recipe.depth // 4
+    return EncoderConfig(
+        model="vit_small_patch14_reg4_dinov2",
+        image_size=recipe.image_size,
+        # The last block of each quarter, counted from 0.
+        layers=tuple(quarter * (i + 1) - 1 for i in range(4)),
+        native_image_size=recipe.image_size,
+        # DINOv2's layer scale starts at 1e-5, for networks many times as deep.
+        overrides={
+            "embed_dim": recipe.width,
+            "depth": recipe.depth,
+            "num_heads": recipe.heads,
+            "init_values": 1.0,
+        },
+    )
 
 
 def train_encoder(
-    recipe: EncoderRecipe, folder: Path, processes: Processes, resume: bool = False
+    recipe: EncoderRecipe, folder: Path, fabric: Fabric, resume: bool = False
 ) -> RunResult:
     """Train, and write an encoder part into the run's folder.
 
@@ -123,23 +63,14 @@ def train_encoder(
     augmentation = ClipAugmentation(crop_scale=(recipe.crop, 1.0), horizontal_flip=0.5)
     samples = MixedSamples(train, recipe.image_size, augmentation, True, recipe.seed)
     torch.manual_seed(recipe.seed)
-    model = DenseEncoder(recipe.config(), len(WORLD_CLASSES))
+    model = DenseEncoder(encoder_config(recipe), len(WORLD_CLASSES))
     weights = {
         "segmentation": recipe.segmentation,
         "depth": recipe.depth_weight,
         "normals": recipe.normals,
     }
     objective = EncoderObjective(model, weights, _class_weights(samples))
-    config = LoopConfig(
-        Budget(recipe.steps, recipe.minutes),
-        Schedule(recipe.lr, warmup=recipe.warmup),
-        StepConfig(weight_decay=recipe.weight_decay, ema=recipe.ema, precision=recipe.precision),
-        batch_size=recipe.batch_size,
-        workers=recipe.workers,
-        evaluations=recipe.evaluations,
-        seed=recipe.seed,
-    )
-    judge = _Judge(validation, recipe)
+    validate = EncoderValidation(validation, recipe)
 
     def publish(state: Mapping[str, Tensor], run: RunState, found: Evaluation | None) -> None:
         tensors = {k.removeprefix("vit."): v for k, v in state.items() if k.startswith("vit.")}
@@ -147,9 +78,9 @@ def train_encoder(
             folder,
             "encoder",
             folder.name,
-            recipe.config().to_dict(),
+            encoder_config(recipe).to_dict(),
             tensors,
-            recipe=asdict(recipe),
+            recipe=recipe.to_dict(),
             seed=recipe.seed,
             scores={} if found is None else dict(found.values),
         )
@@ -157,14 +88,31 @@ def train_encoder(
     return run_training(
         objective,
         samples,
-        config,
+        recipe,
         folder,
-        processes,
-        evaluate=judge,
+        fabric,
+        evaluate=validate,
         publish=publish,
         resume=resume,
         name="encoder",
     )
+
+
+def run_encoder(plan: RunPlan[EncoderRecipe], device: str = "auto") -> None:
+    """Do a whole run, and tell what came out.
+
+    Raises:
+        ForesightError: as `train_encoder`.
+    """
+    recipe = plan.recipe
+    with joined(device, recipe.precision, recipe.strategy) as fabric:
+        resume = plan.resumes
+        config = {"kind": "encoder", "inputs": plan.inputs, "recipe": recipe.to_dict()}
+        agree(fabric, lambda: write_config(plan.folder, config) if fabric.is_global_zero else None)
+        done = train_encoder(recipe, plan.folder, fabric, resume)
+        if fabric.is_global_zero:
+            best = "" if done.best is None else f"; best: {done.best.summary}"
+            print(f"{plan.folder}: {done.steps} steps in {done.elapsed_s / 60:.1f} minutes{best}")
 
 
 def _groups(recipe: EncoderRecipe) -> tuple[list[Group], list[Group]]:
@@ -203,7 +151,7 @@ def _class_weights(samples: MixedSamples, count: int = 200) -> Tensor:
     return torch.from_numpy(np.minimum(weights, 8.0)).float()
 
 
-class _Judge:
+class EncoderValidation:
     """Scores the decoders on each group's held-out frames."""
 
     def __init__(self, groups: Sequence[Group], recipe: EncoderRecipe, most: int = 96) -> None:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
-from dino_foresight_ros.errors import BundleError, InputError
+from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 
-from .budget import Budget, Schedule
 from .checkpoint import RunState
 from .data import ClipAugmentation, ClipDataset
-from .distributed import Processes
-from .forecaster_data import ForecasterData
+from .forecaster_data import ForecasterData, data_from_pictures, data_from_store
 from .forecaster_objective import ForecasterObjective
 from .forecaster_validation import Validation, validation_clips
 from .intervals import middle, nearest_intervals_s
 from .loop import run_training
-from .loop_config import Evaluation, LoopConfig, Publish, RunResult
 from .model_parts import load_forecaster
+from .objective import Evaluation, Publish, RunResult
 from .parts import write_part
-from .recipes import ForecasterRecipe
+from .processes import agree, joined
+from .recipes import FEATURES_ONLY, PIXELS_ONLY, ForecasterRecipe
+from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
-from .stepping import StepConfig
 
 
 def resolve_intervals(recipe: ForecasterRecipe, data: ForecasterData) -> ForecasterRecipe:
@@ -41,33 +42,6 @@ def resolve_intervals(recipe: ForecasterRecipe, data: ForecasterData) -> Forecas
         recipe,
         intervals_s=intervals,
         frame_interval_s=recipe.frame_interval_s or middle(intervals),
-    )
-
-
-def loop_config(recipe: ForecasterRecipe) -> LoopConfig:
-    """The loop's share of a recipe.
-
-    Raises:
-        UsageError: values that make no sense.
-    """
-    betas = recipe.betas
-    return LoopConfig(
-        budget=Budget(recipe.steps, recipe.minutes),
-        schedule=Schedule(recipe.lr, recipe.schedule, recipe.warmup),
-        stepping=StepConfig(
-            accumulate=recipe.accumulate,
-            clip=recipe.clip,
-            betas=betas,  # type: ignore[arg-type]  # checked there
-            weight_decay=recipe.weight_decay,
-            precision=recipe.precision,
-            ema=recipe.ema,
-        ),
-        batch_size=recipe.batch_size,
-        workers=recipe.workers,
-        evaluations=recipe.evaluations,
-        checkpoint_every_s=recipe.checkpoint_every_s,
-        log_every=recipe.log_every,
-        seed=recipe.seed,
     )
 
 
@@ -174,9 +148,7 @@ def make_clips(recipe: ForecasterRecipe, data: ForecasterData) -> ClipDataset:
     )  # fmt: skip
 
 
-def make_validation(
-    recipe: ForecasterRecipe, data: ForecasterData, processes: Processes
-) -> Validation:
+def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabric) -> Validation:
     """Validation on the nominal interval.
 
     Raises:
@@ -201,7 +173,7 @@ def make_validation(
         clips,
         data.to_features,
         recipe.context_frames,
-        processes,
+        fabric,
         recipe.validation_clips,
         metric="mse" if recipe.loss == "mse" else "smooth_l1",
     )
@@ -212,7 +184,7 @@ def train_forecaster(
     data: ForecasterData,
     recipe: ForecasterRecipe,
     folder: Path,
-    processes: Processes,
+    fabric: Fabric,
     *,
     resume: bool = False,
     on_ready: Callable[[], None] = lambda: None,
@@ -225,7 +197,7 @@ def train_forecaster(
         data: from `data_from_store` or `data_from_pictures`.
         recipe: with intervals resolved (`resolve_intervals`).
         folder: of the run; the best forecaster becomes the part in it.
-        processes: from `distributed.joined`.
+        fabric: from `processes.joined`.
         resume: go on from the folder's checkpoint.
         on_ready: called in every process once the data is found good, before anything is written.
         say: is told in a line what is trained on what.
@@ -233,10 +205,10 @@ def train_forecaster(
     Raises:
         ForesightError: data too short for a clip, or as `run_training`.
     """
-    clips, validation = processes.agree(
-        lambda: (make_clips(recipe, data), make_validation(recipe, data, processes))
+    clips, validation = agree(
+        fabric, lambda: (make_clips(recipe, data), make_validation(recipe, data, fabric))
     )
-    processes.agree(on_ready)
+    agree(fabric, on_ready)
     parameters = sum(p.numel() for p in model.parameters())
     say(
         f"{parameters / 1e6:.1f} M parameters; {len(clips)} clips of {len(data.train)} recordings, "
@@ -248,9 +220,9 @@ def train_forecaster(
     return run_training(
         objective,
         Epochs(clips, recipe.seed),
-        loop_config(recipe),
+        recipe,
         folder,
-        processes,
+        fabric,
         evaluate=validation,
         publish=_publisher(model, data, recipe, folder),
         resume=resume,
@@ -281,3 +253,120 @@ def _publisher(
         )
 
     return publish
+
+
+INPUTS: dict[str, Any] = {
+    "features": None, "data": None, "validation": None, "validation_share": 0.1, "pca": None,
+    "start": None, "encoder": None, "image_size": None, "layers_taken": None,
+    "pixel_augmentation": False,
+}  # fmt: skip
+"""What a run is made from -> default."""
+
+
+def plan_forecaster(
+    folder: Path, inputs: Mapping[str, Any], flags: Mapping[str, Any], **choices: Any
+) -> RunPlan[ForecasterRecipe]:
+    """Put a run together; arguments as of `run_folder.plan_run`, with `INPUTS`.
+
+    Raises:
+        ForesightError: as there; inputs that do not belong together.
+    """
+    if not choices.get("resume"):
+        _check_inputs({k: v for k, v in inputs.items() if v is not None}, flags)
+    return plan_run(ForecasterRecipe, folder, inputs, flags, defaults=INPUTS, **choices)
+
+
+def _check_inputs(inputs: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    if ("features" in inputs) == ("data" in inputs):
+        raise UsageError("give --features STORE, or --data SPEC --pixel-augmentation")
+    refused: tuple[str, ...] = FEATURES_ONLY
+    if "data" in inputs:
+        if not inputs.get("pixel_augmentation"):
+            raise UsageError(
+                "--data encodes every picture in every step, which only --pixel-augmentation "
+                "needs; add it, or make features once with `foresight train features`"
+            )
+        missing = [name for name in ("encoder", "pca") if name not in inputs]
+        if missing:
+            raise UsageError(f"--data needs --{missing[0]}")
+    else:
+        refused = PIXELS_ONLY
+        for name, flag in (
+            ("encoder", "--encoder"), ("image_size", "--image-size"),
+            ("layers_taken", "--encoder-layers"), ("pixel_augmentation", "--pixel-augmentation"),
+        ):  # fmt: skip
+            if inputs.get(name):
+                raise UsageError(f"{flag} is for --data")
+        if len(inputs.get("validation", [""])) != 1:
+            raise UsageError("--validation takes one store with --features")
+    for name in refused:
+        if name in flags:
+            kind = "--data" if name in PIXELS_ONLY else "--features"
+            raise UsageError(f"--{name.replace('_', '-')} is for {kind}")
+
+
+def run_forecaster(plan: RunPlan[ForecasterRecipe], device: str = "auto") -> None:
+    """Do a whole run: open the data, train, and tell what came out.
+
+    Raises:
+        ForesightError: as `train_forecaster`; data or parts that do not fit.
+    """
+    with joined(device, plan.recipe.precision, plan.recipe.strategy) as fabric:
+
+        def say(text: str) -> None:
+            if fabric.is_global_zero:
+                print(text, file=sys.stderr, flush=True)
+
+        data = agree(fabric, lambda: _open(plan, say))
+        recipe = agree(fabric, lambda: resolve_intervals(plan.recipe, data))
+        model = agree(
+            fabric, lambda: make_forecaster(recipe, data, plan.inputs["start"], plan.saved)
+        )
+        resume = plan.resumes
+        if plan.saved is not None and not resume:
+            say(f"{plan.folder} has no checkpoint yet: starting from the beginning")
+        config = {
+            "kind": "forecaster",
+            "inputs": plan.inputs,
+            "made_with": {kind: str(origin) for kind, origin in data.made_with.items()},
+            "model": model.config.to_dict(),
+            "recipe": recipe.to_dict(),
+        }
+
+        def keep_config() -> None:
+            if fabric.is_global_zero:
+                write_config(plan.folder, config)
+
+        result = train_forecaster(
+            model, data, recipe, plan.folder, fabric, resume=resume, on_ready=keep_config, say=say
+        )
+        if fabric.is_global_zero:
+            print(_summary(plan.folder, result))
+
+
+def _open(plan: RunPlan[ForecasterRecipe], say: Callable[[str], None]) -> ForecasterData:
+    inputs, recipe = plan.inputs, plan.recipe
+    validation, share = inputs["validation"], inputs["validation_share"]
+    pca = None if inputs["pca"] is None else Path(inputs["pca"])
+    if inputs["features"] is not None:
+        if recipe.crop_scale < 1 or recipe.horizontal_flip > 0:
+            say("features from disk: the recipe's crops and flips need pictures, and are left out")
+        other = None if validation is None else Path(validation[0])
+        return data_from_store(Path(inputs["features"]), other, share, pca, recipe)
+    assert pca is not None
+    size, layers = (
+        None if inputs[name] is None else tuple(inputs[name])
+        for name in ("image_size", "layers_taken")
+    )
+    return data_from_pictures(
+        inputs["data"], validation, share, (inputs["encoder"], size, layers), pca, recipe, say
+    )
+
+
+def _summary(folder: Path, result: RunResult) -> str:
+    best = "" if result.best is None else f"; best after step {result.best_step}"
+    last = "" if result.best is None else f" ({result.best.summary})"
+    return (
+        f"{folder}: {result.steps} steps in {result.elapsed_s / 60:.1f} min, "
+        f"{100 * result.wait_fraction:.1f} % of the steps' time spent waiting for data{best}{last}"
+    )

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
-from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model.heads import Head, HeadConfig, build_head
+from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
+from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
+from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.progress import Progress
-from dino_foresight_ros.recordings import BadFiles, Recording
+from dino_foresight_ros.recordings import BadFiles, Recording, open_recordings
 
-from .batches import Batch
-from .budget import Budget, Schedule
 from .checkpoint import RunState
-from .data import ClipAugmentation, ClipDataset, ImageDataset, common_label_space
-from .distributed import Processes
+from .data import (
+    ClipAugmentation,
+    ClipDataset,
+    ImageDataset,
+    check_disjoint,
+    common_label_space,
+    split_recordings,
+)
+from .encoders import encoder_origin, load_encoder, open_encoder
 from .head_inputs import HeadInputs
 from .head_losses import HeadLoss, class_weights, make_loss
-from .head_recipe import HeadRecipe
 from .head_samples import (
     KeptFeatures,
     LabelledImages,
@@ -34,12 +42,15 @@ from .head_samples import (
 )
 from .head_validation import HeadValidation
 from .loop import run_training
-from .loop_config import Evaluation, LoopConfig, RunResult
-from .model_parts import TrainedHead, write_head
+from .model_parts import TrainedHead, load_forecaster, load_head, load_pca, write_head
+from .objective import Batch, Evaluation, Loss, Objective, RunResult
 from .parts import Origin
+from .pca_fit import pca_origin
+from .processes import agree, joined
 from .reading import spread
+from .recipes import HeadRecipe
+from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
-from .stepping import Loss, Objective, StepConfig
 
 _WEIGHED = 500
 """Pictures whose labels tell how often classes occur."""
@@ -118,7 +129,7 @@ class HeadTraining:
         data: HeadData,
         task: Task,
         recipe: HeadRecipe,
-        processes: Processes,
+        fabric: Fabric,
         say: Callable[[str], None] = lambda text: None,
         bad: BadFiles | None = None,
     ) -> None:
@@ -127,9 +138,9 @@ class HeadTraining:
         Raises:
             InputError: no labelled picture, class ids outside the list, or no clip.
         """
-        self.inputs = inputs.to(processes.device)
+        self.inputs = inputs.to(fabric.device)
         self.data, self.task, self.recipe, self.say = data, task, recipe, say
-        self.processes = processes
+        self.fabric = fabric
         self._bad = BadFiles(sum(map(len, data.train)), on_warning=say) if bad is None else bad
         thinned = output_size(inputs) if recipe.loss_size == "output" else None
         augmentation = ClipAugmentation(
@@ -204,7 +215,7 @@ class HeadTraining:
     def _validate_on(self, dataset: LabelledImages | KeptFeatures, oracle: bool) -> HeadValidation:
         is_kept = isinstance(dataset, KeptFeatures)
         indices = range(len(dataset)) if is_kept else self.held_out_indices
-        device, workers = self.processes.device, self.recipe.workers
+        device, workers = self.fabric.device, self.recipe.workers
         return HeadValidation(self.inputs, dataset, indices, self.task, device, workers, oracle)
 
     def _kept(
@@ -218,14 +229,14 @@ class HeadTraining:
                 f"than cache_gb {self.recipe.cache_gb:g}: they are encoded again and again"
             )
             return images
-        if not self.processes.is_main:
+        if not self.fabric.is_global_zero:
             return keep_features(
-                images, self.inputs, indices, self.recipe.workers, self.processes.device,
+                images, self.inputs, indices, self.recipe.workers, self.fabric.device,
                 oracle=oracle,
             )  # fmt: skip
         with Progress(name, "picture") as progress:
             return keep_features(
-                images, self.inputs, indices, self.recipe.workers, self.processes.device,
+                images, self.inputs, indices, self.recipe.workers, self.fabric.device,
                 progress.show, oracle,
             )  # fmt: skip
 
@@ -236,22 +247,8 @@ class HeadTraining:
             ForesightError: as `run_training`.
         """
         recipe = self.recipe
+        # Features in memory are there at once.
         workers = 0 if isinstance(self.samples, KeptFeatures) else recipe.workers
-        config = LoopConfig(
-            budget=Budget(recipe.steps, recipe.minutes),
-            schedule=Schedule(recipe.lr, recipe.schedule, recipe.warmup),
-            stepping=StepConfig(
-                accumulate=recipe.accumulate,
-                clip=recipe.clip,
-                weight_decay=recipe.weight_decay,
-                precision=recipe.precision,
-                ema=recipe.ema,
-            ),
-            batch_size=recipe.batch_size,
-            workers=workers,
-            evaluations=recipe.evaluations,
-            seed=recipe.seed,
-        )
         trained = TrainedHead(model, self.task, self.inputs.reads)
 
         def publish(
@@ -277,9 +274,9 @@ class HeadTraining:
         return run_training(
             HeadObjective(model, self.inputs, make_loss(self.task, self.weights)),
             Epochs(self.samples, recipe.seed),
-            config,
+            replace(recipe, workers=workers),
             folder,
-            self.processes,
+            self.fabric,
             evaluate=self.validation,
             publish=publish,
             resume=resume,
@@ -299,4 +296,132 @@ class HeadTraining:
         if self.inputs.forecaster is None or self.inputs.reads.layers:
             return None
         dataset = self._kept(self.held_out, self.held_out_indices, "true features", oracle=True)
-        return self._validate_on(dataset, oracle=True)(model.eval().to(self.processes.device))
+        return self._validate_on(dataset, oracle=True)(model.eval().to(self.fabric.device))
+
+
+INPUTS: dict[str, Any] = {
+    "task": None, "data": None, "validation": None, "validation_share": 0.1, "encoder": None,
+    "image_size": None, "layers": None, "dtype": "auto", "pca": None, "forecaster": None,
+    "forecaster_layers": None, "steps_ahead": 1, "interval": None,
+}  # fmt: skip
+"""What a run is made from -> default."""
+
+
+def plan_head(
+    folder: Path, inputs: Mapping[str, Any], flags: Mapping[str, Any], **choices: Any
+) -> RunPlan[HeadRecipe]:
+    """Put a run together; arguments as of `run_folder.plan_run`, with `INPUTS`.
+
+    Raises:
+        ForesightError: as there; inputs that do not belong together.
+    """
+    if not choices.get("resume"):
+        missing = [name for name in ("task", "data", "encoder") if inputs.get(name) is None]
+        if missing:
+            raise UsageError(f"give --{missing[0]}, or --resume to go on with a run")
+    plan = plan_run(HeadRecipe, folder, inputs, flags, defaults=INPUTS, **choices)
+    found = plan.inputs
+    for name in ("forecaster_layers", "interval"):
+        if found[name] is not None and found["forecaster"] is None:
+            raise UsageError(f"--{name.replace('_', '-')} needs --forecaster")
+    if found["steps_ahead"] != 1 and found["forecaster"] is None:
+        raise UsageError("--steps-ahead needs --forecaster")
+    if not 1 <= found["steps_ahead"] <= MAX_STEPS:
+        raise UsageError(f"--steps-ahead is {found['steps_ahead']}; it must be 1 to {MAX_STEPS}")
+    if found["interval"] is not None and not found["interval"] > 0:
+        raise UsageError(f"--interval is {found['interval']}; it must be positive")
+    return plan
+
+
+def run_head(plan: RunPlan[HeadRecipe], device: str = "auto", name: str | None = None) -> None:
+    """Do a whole run: open data and parts, train, and tell what came out.
+
+    Args:
+        plan: from `plan_head`.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        name: of the head; the folder's, or what the run that is gone on with calls it.
+
+    Raises:
+        ForesightError: as `run_training`; data or parts that do not fit.
+    """
+    recipe, folder = plan.recipe, plan.folder
+    name = name or str((plan.saved or {}).get("name", folder.name))
+    with joined(device, recipe.precision, recipe.strategy) as fabric:
+
+        def say(text: str) -> None:
+            if fabric.is_global_zero:
+                print(text, file=sys.stderr, flush=True)
+
+        inputs, data = agree(fabric, lambda: _open(plan, fabric.device, say))
+        task = agree(fabric, lambda: make_task(plan.inputs["task"], data.train, recipe))
+        model = agree(fabric, lambda: make_model(inputs, task, recipe))
+        training = agree(fabric, lambda: HeadTraining(inputs, data, task, recipe, fabric, say))
+        resume = plan.resumes
+        config = {
+            "kind": "head", "name": name, "inputs": plan.inputs, "recipe": recipe.to_dict()
+        }  # fmt: skip
+        agree(fabric, lambda: write_config(folder, config) if fabric.is_global_zero else None)
+        result = training.run(model, folder, name, resume)
+        if fabric.is_global_zero:
+            _report(folder, training, result)
+
+
+def _open(
+    plan: RunPlan[HeadRecipe], device: torch.device, say: Callable[[str], None]
+) -> tuple[HeadInputs, HeadData]:
+    """Open data and parts, and check that these were made with one another."""
+    inputs = plan.inputs
+    size, layers, reads_layers = (
+        None if inputs[name] is None else tuple(inputs[name])
+        for name in ("image_size", "layers", "forecaster_layers")
+    )
+    recordings = open_recordings(inputs["data"], say)
+    forecaster, forecaster_part = None, None
+    if inputs["forecaster"] is not None:
+        forecaster, forecaster_part = load_forecaster(inputs["forecaster"])
+        if size is None:  # the one that gives the forecaster's patch grid
+            patch = load_encoder(inputs["encoder"]).config.patch_size
+            size = tuple(side * patch for side in forecaster.config.grid)
+    encoder = open_encoder(inputs["encoder"], size, layers, device, inputs["dtype"])
+    made_with = {"encoder": encoder_origin(encoder)}
+    pca: PCA | IdentityPCA = IdentityPCA(encoder.feature_size)
+    made_with["pca"] = pca_origin(pca, "")
+    if inputs["pca"] is not None:
+        pca, part = load_pca(inputs["pca"])
+        part.check_made_with("encoder", made_with["encoder"])
+        made_with["pca"] = part.origin
+    interval_s = inputs["interval"]
+    if forecaster_part is not None:
+        for kind in ("encoder", "pca"):
+            forecaster_part.check_made_with(kind, made_with[kind])
+        made_with["forecaster"] = forecaster_part.origin
+        interval_s = interval_s or forecaster_part.frame_interval_s
+        if interval_s is None:
+            raise UsageError(
+                f"{inputs['forecaster']} does not state its frame interval; give --interval"
+            )
+    reads = HeadInput()
+    if reads_layers is not None:
+        reads = HeadInput("forecaster_layers", reads_layers)
+    read = HeadInputs(encoder, pca, forecaster, reads, inputs["steps_ahead"])
+    if inputs["validation"] is not None:
+        train, held_out = recordings, open_recordings(inputs["validation"], say)
+        check_disjoint(train, held_out, "trained on and validated on")
+    else:
+        gap_s = (read.steps + 4) * (interval_s or 0.4)
+        share = inputs["validation_share"]
+        train, held_out = split_recordings(recordings, share, plan.recipe.seed, gap_s)
+    return read, HeadData(train, held_out, interval_s, made_with)
+
+
+def _report(folder: Path, training: HeadTraining, result: RunResult) -> None:
+    best = "no evaluation in this part of the run"
+    if result.best is not None:
+        best = f"best {result.best.summary} after step {result.best_step}"
+    print(
+        f"{folder}: {training.task.name} head, {result.steps} steps in "
+        f"{result.elapsed_s / 60:.1f} min; on {training.features}: {best}"
+    )
+    true = training.score_on_true_features(load_head(folder)[0].head)
+    if true is not None:
+        print(f"the same head on the labelled picture's own features: {true.summary}")

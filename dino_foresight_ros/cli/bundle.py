@@ -93,7 +93,7 @@ def _assemble(args: argparse.Namespace) -> int:
 
     from dino_foresight_ros.cli.train.arguments import refuse_existing
     from dino_foresight_ros.errors import UsageError
-    from dino_foresight_ros.training.assemble import assemble
+    from dino_foresight_ros.training.assemble import write_bundle
 
     heads = dict(args.head)
     if len(heads) < len(args.head):
@@ -101,22 +101,19 @@ def _assemble(args: argparse.Namespace) -> int:
     if args.interval is not None and not args.interval > 0:
         raise UsageError(f"--interval is {args.interval}; it must be positive")
     refuse_existing(args.out, args.force)
-    bundle = assemble(
+    write_bundle(
+        args.out,
         args.encoder,
         args.pca,
         args.forecaster,
         heads,
+        overwrite=args.force,
+        dtype=getattr(torch, args.dtype),
         name=args.name or args.out.name,
         image_size=args.image_size,
         layers=args.layers,
         frame_interval_s=args.interval,
         licence=args.licence,
-    )
-    bundle.save(args.out, overwrite=args.force, dtype=getattr(torch, args.dtype))
-    names = ", ".join(bundle.heads) or "none"
-    print(
-        f"{args.out}: bundle {bundle.name}, frame interval {bundle.frame_interval_s:g} s, "
-        f"heads: {names}" + ("" if bundle.trained else "  (UNTRAINED)")
     )
     return 0
 

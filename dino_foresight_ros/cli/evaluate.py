@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
     from dino_foresight_ros.progress import warn
     from dino_foresight_ros.recordings import open_recordings
-    from dino_foresight_ros.training.evaluation import check_output, evaluate, write_report
+    from dino_foresight_ros.training.evaluation import check_output, evaluate
 
     config = _config(args)
     evaluate_lidar.check(args)
@@ -96,14 +96,21 @@ def run(args: argparse.Namespace) -> int:
     lidar = evaluate_lidar.open_lidar(args, bundle, recordings, warn) if args.bag else None
     fit_recordings = open_recordings(args.fit_data, on_warning=warn) if args.fit_data else []
     report = evaluate(bundle, recordings, config, fit_recordings, warn, True, lidar)
-    paths = write_report(report, out, overwrite=args.force)
+    write_and_tell(report, out, args.force)
+    return 0
+
+
+def write_and_tell(report: Any, out: Path, overwrite: bool = False) -> None:
+    """Write a report, and print what it says in short and where it is."""
+    from dino_foresight_ros.training.evaluation import write_report
+
+    paths = write_report(report, out, overwrite=overwrite)
     for note in report.notes:
         print(f"note: {note}")
     for line in summary(report):
         print(line)
     for path in paths:
         print(f"  {path}")
-    return 0
 
 
 def summary(report: Any) -> list[str]:

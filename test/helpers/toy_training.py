@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.training.budget import Budget, Schedule
-from dino_foresight_ros.training.distributed import joined
-from dino_foresight_ros.training.loop import Evaluation, LoopConfig, run_training
-from dino_foresight_ros.training.stepping import Loss, Objective, StepConfig
+from dino_foresight_ros.training.loop import run_training
+from dino_foresight_ros.training.objective import Evaluation, Loss, Objective
+from dino_foresight_ros.training.processes import joined
+from dino_foresight_ros.training.recipes import TrainingRecipe
 
 
 class ToySamples:
@@ -36,7 +36,9 @@ class ToySamples:
 
 
 class ToyObjective(Objective):
-    def __init__(self, dropout: float = 0.0, seed: int = 0, batch_norm: bool = False) -> None:
+    def __init__(
+        self, dropout: float = 0.0, seed: int = 0, batch_norm: bool = False, unused: bool = False
+    ) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -47,6 +49,8 @@ class ToyObjective(Objective):
                 nn.Dropout(dropout),
                 nn.Linear(16, 8),
             )
+            if unused:
+                self.model[0].unused = nn.Linear(3, 3)
 
     def forward(self, batch: dict[str, Any]) -> Loss:
         terms = batch["terms"]
@@ -54,16 +58,16 @@ class ToyObjective(Objective):
         return Loss(error.mean(), terms.float().mean())
 
 
-def toy_config(steps: int, **changes: Any) -> LoopConfig:
+def toy_recipe(steps: int | None = None, **changes: Any) -> TrainingRecipe:
     values: dict[str, Any] = {
-        "budget": Budget(steps=steps),
-        "schedule": Schedule(1e-3),
-        "stepping": StepConfig(precision="float32"),
+        "steps": steps,
+        "lr": 1e-3,
+        "precision": "float32",
         "batch_size": 16,
         "evaluations": 4,
         "log_every": 1,
     }
-    return LoopConfig(**{**values, **changes})
+    return TrainingRecipe(**{**values, **changes})
 
 
 def toy_evaluation(model: nn.Module) -> Evaluation:
@@ -84,6 +88,8 @@ def main() -> int:
     parser.add_argument("--ema", type=float, default=0.0)
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--strategy", default="ddp")
+    parser.add_argument("--unused", action="store_true", help="of the weights, some do nothing")
     parser.add_argument("--broken", type=int, nargs="*", default=[])
     parser.add_argument("--largest-file", type=int, help="bytes; larger writes fail")
     args = parser.parse_args()
@@ -91,16 +97,18 @@ def main() -> int:
         import resource
 
         resource.setrlimit(resource.RLIMIT_FSIZE, (args.largest_file, args.largest_file))
-    stepping = StepConfig(precision="float32", ema=args.ema, accumulate=args.accumulate)
-    config = toy_config(args.steps, stepping=stepping, workers=args.workers, checkpoint_every_s=0.0)
+    recipe = toy_recipe(
+        args.steps, ema=args.ema, accumulate=args.accumulate, workers=args.workers,
+        strategy=args.strategy, checkpoint_every_s=0.0,
+    )  # fmt: skip
     try:
-        with joined("cpu") as processes:
+        with joined("cpu", strategy=args.strategy) as fabric:
             run_training(
-                ToyObjective(args.dropout),
+                ToyObjective(args.dropout, unused=args.unused),
                 ToySamples(tuple(args.broken), args.delay),
-                config,
+                recipe,
                 args.folder,
-                processes,
+                fabric,
                 evaluate=toy_evaluation,
                 resume=args.resume,
             )

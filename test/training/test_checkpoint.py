@@ -9,8 +9,9 @@ from torch import nn
 from dino_foresight_ros.errors import BundleError, ForesightError
 from dino_foresight_ros.training.checkpoint import (
     RunState,
-    load_checkpoint,
+    read_checkpoint,
     read_file,
+    restore_optimiser,
     save_checkpoint,
     write_file,
 )
@@ -30,12 +31,17 @@ def trained(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
 def test_model_optimiser_averages_and_state_come_back(tmp_path: Path) -> None:
     model, optimiser = trained(0)
     state = RunState(7, 1.5, -0.25, 5, {"scale": 2.0}, "abc")
-    save_checkpoint(tmp_path / "c", model, optimiser, {"0.weight": torch.ones(4, 3)}, state)
+    averages, _ = trained(2)
+    save_checkpoint(tmp_path / "c", model, optimiser, averages, state)
 
     other, fresh = trained(1)
-    averaged, found = load_checkpoint(tmp_path / "c", other, fresh)
-    assert found == state
-    assert torch.equal(averaged["0.weight"], torch.ones(4, 3))
+    found = read_checkpoint(tmp_path / "c")
+    found.load_model(other)
+    restore_optimiser(found, other, fresh)
+    restored, _ = trained(3)
+    found.load_averaged(restored)
+    assert found.state == state
+    assert torch.equal(restored[0].weight, averages[0].weight)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name])
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
@@ -69,11 +75,11 @@ def test_damaged_and_missing_files_are_told_apart_from_good_ones(tmp_path: Path)
     model, optimiser = trained(0)
     path = tmp_path / "c"
     with pytest.raises(BundleError, match="is missing"):
-        load_checkpoint(path, model, optimiser)
+        read_checkpoint(path)
     save_checkpoint(path, model, optimiser, None, RunState())
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(BundleError, match="not a whole checkpoint"):
-        load_checkpoint(path, model, optimiser)
+        read_checkpoint(path)
     write_file(path, model.state_dict(), {"schema": "99"})
     with pytest.raises(BundleError, match="schema 99"):
-        load_checkpoint(path, model, optimiser)
+        read_checkpoint(path)

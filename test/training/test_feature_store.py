@@ -17,13 +17,13 @@ from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.model import PCA, Bundle, Encoder
 from dino_foresight_ros.recordings import BadFiles, Recording, UnreadableFrame, open_recordings
 from dino_foresight_ros.training.encoders import encoder_origin
-from dino_foresight_ros.training.feature_plan import FeatureRecipe, plan_store
+from dino_foresight_ros.training.feature_plan import plan_store
 from dino_foresight_ros.training.feature_store import FeatureStore
 from dino_foresight_ros.training.feature_writer import remove_store, write_features, write_shard
 from dino_foresight_ros.training.forecaster_data import ForecasterData, data_from_store
 from dino_foresight_ros.training.pca_fit import pca_origin
 from dino_foresight_ros.training.reading import pick_frames, spread
-from dino_foresight_ros.training.recipes import ForecasterRecipe
+from dino_foresight_ros.training.recipes import FeatureRecipe, ForecasterRecipe
 
 FRAME_BYTES = 4 * 6 * 30 * 2
 
@@ -47,7 +47,9 @@ def keep(
     **recipe: object,
 ) -> int:
     """Encode into shards of three frames."""
-    made = FeatureRecipe(**{"workers": 0, "batch": 2, "shard_bytes": 3 * FRAME_BYTES, **recipe})
+    made = FeatureRecipe(
+        **{"workers": 0, "batch": 2, "shard_mb": 3 * FRAME_BYTES / 2**20, **recipe}
+    )
     pca = None if raw else (bundle.pca, pca_origin(bundle.pca, "micro"))
     plan = plan_store(recordings, bundle.encoder, pca, made, out)
     module = None if raw else bundle.pca

@@ -7,16 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from toy_training import ToyObjective, ToySamples, toy_config, toy_evaluation
+from toy_training import ToyObjective, ToySamples, toy_evaluation, toy_recipe
 
 from dino_foresight_ros.errors import BundleError, ForesightError, InputError
-from dino_foresight_ros.training.budget import Budget, Schedule
-from dino_foresight_ros.training.distributed import Processes
-from dino_foresight_ros.training.loop import Evaluation, run_training
+from dino_foresight_ros.training.loop import averaged_copy, run_training
+from dino_foresight_ros.training.objective import Evaluation
+from dino_foresight_ros.training.processes import alone
 from dino_foresight_ros.training.run_log import read_history
-from dino_foresight_ros.training.stepping import Averaged, StepConfig
 
-ALONE = Processes(torch.device("cpu"))
+ALONE = alone()
 
 
 def losses(folder: Path) -> list[float]:
@@ -29,7 +28,7 @@ def weights(objective: ToyObjective) -> torch.Tensor:
 
 def test_losses_and_weights_are_those_of_a_plain_loop(tmp_path: Path) -> None:
     objective, plain = ToyObjective(), ToyObjective()
-    run_training(objective, ToySamples(), toy_config(12), tmp_path, ALONE)
+    run_training(objective, ToySamples(), toy_recipe(12), tmp_path, ALONE)
 
     samples, expected = ToySamples(), []
     adam = torch.optim.Adam(plain.model.parameters(), lr=1e-3)
@@ -53,11 +52,10 @@ def test_accumulated_parts_with_unequal_numbers_of_terms_give_the_whole_batch_lo
     tmp_path: Path,
 ) -> None:
     for accumulate in (1, 8):
-        stepping = StepConfig(precision="float32", accumulate=accumulate)
         run_training(
             ToyObjective(),
             ToySamples(),
-            toy_config(10, stepping=stepping),
+            toy_recipe(10, accumulate=accumulate),
             tmp_path / str(accumulate),
             ALONE,
         )
@@ -73,8 +71,7 @@ class KilledError(Exception):
 def test_a_resumed_run_has_the_losses_of_one_that_was_never_interrupted(
     tmp_path: Path, precision: str
 ) -> None:
-    stepping = StepConfig(precision=precision, ema=0.9, accumulate=2)
-    config = toy_config(20, stepping=stepping, checkpoint_every_s=0)
+    config = toy_recipe(20, precision=precision, ema=0.9, accumulate=2, checkpoint_every_s=0)
     calls = 0
 
     def dies_at_the_second(model: nn.Module) -> Evaluation:
@@ -86,18 +83,29 @@ def test_a_resumed_run_has_the_losses_of_one_that_was_never_interrupted(
 
     straight = ToyObjective(dropout=0.5)
     whole = run_training(
-        straight, ToySamples(), config, tmp_path / "a", ALONE, evaluate=toy_evaluation
+        straight,
+        ToySamples(),
+        config,
+        tmp_path / "a",
+        alone(precision=precision),
+        evaluate=toy_evaluation,
     )
     with pytest.raises(KilledError):
         run_training(
-            ToyObjective(dropout=0.5), ToySamples(), config, tmp_path / "b", ALONE,
-            evaluate=dies_at_the_second,
+            ToyObjective(dropout=0.5), ToySamples(), config, tmp_path / "b",
+            alone(precision=precision), evaluate=dies_at_the_second,
         )  # fmt: skip
     # Other numbers come out of the global generator now, and other weights are there at first.
     torch.rand(7)
     resumed = ToyObjective(dropout=0.5, seed=99)
     rest = run_training(
-        resumed, ToySamples(), config, tmp_path / "b", ALONE, evaluate=toy_evaluation, resume=True
+        resumed,
+        ToySamples(),
+        config,
+        tmp_path / "b",
+        alone(precision=precision),
+        evaluate=toy_evaluation,
+        resume=True,
     )
 
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
@@ -110,11 +118,11 @@ def test_a_resumed_run_has_the_losses_of_one_that_was_never_interrupted(
 
 
 def test_validations_of_a_resumed_run_are_listed_once(tmp_path: Path) -> None:
-    config = toy_config(8, checkpoint_every_s=0)
+    config = toy_recipe(8, checkpoint_every_s=0)
     run_training(ToyObjective(), ToySamples(), config, tmp_path, ALONE, evaluate=toy_evaluation)
     with (tmp_path / "history.jsonl").open("a") as file:
         file.write('{"step": 9, "kind": "train", "los')  # as a killed process leaves it
-    longer = toy_config(16, checkpoint_every_s=0)
+    longer = toy_recipe(16, checkpoint_every_s=0)
     run_training(
         ToyObjective(), ToySamples(), longer, tmp_path, ALONE, evaluate=toy_evaluation, resume=True
     )
@@ -134,7 +142,7 @@ def test_best_weights_are_those_of_the_highest_score(tmp_path: Path) -> None:
         return Evaluation(next(scores), {}, "")
 
     result = run_training(
-        ToyObjective(), ToySamples(), toy_config(8), tmp_path, ALONE,
+        ToyObjective(), ToySamples(), toy_recipe(8), tmp_path, ALONE,
         evaluate=evaluate, publish=lambda weights, state, found: published.append(state.step),
     )  # fmt: skip
 
@@ -150,7 +158,7 @@ def test_averaged_weights_are_evaluated_and_kept_while_the_model_trains_on(tmp_p
         seen.append(model.state_dict()["0.weight"].clone())
         return Evaluation(0.0, {}, "")
 
-    averaged = toy_config(1, stepping=StepConfig(precision="float32", ema=0.9), evaluations=1)
+    averaged = toy_recipe(1, ema=0.9, evaluations=1)
     objective, start = ToyObjective(), ToyObjective().model.state_dict()["0.weight"]
     run_training(objective, ToySamples(), averaged, tmp_path, ALONE, evaluate=evaluate)
 
@@ -162,17 +170,18 @@ def test_averaged_weights_are_evaluated_and_kept_while_the_model_trains_on(tmp_p
 
 def test_average_of_constant_weights_is_constant_and_integers_are_copied() -> None:
     model = nn.BatchNorm1d(4)
-    averaged = Averaged(model, 0.99)
+    averaged = averaged_copy(model, 0.99)
     model.num_batches_tracked += 5
     for step in range(10):
-        averaged.update(model, step)
+        averaged.n_averaged.fill_(step + 1)
+        averaged.update_parameters(model)
 
-    assert torch.equal(averaged.state["weight"], model.weight)
-    assert int(averaged.state["num_batches_tracked"]) == 5
+    assert torch.equal(averaged.module.weight, model.weight)
+    assert int(averaged.module.num_batches_tracked) == 5
 
 
 def test_a_budget_of_minutes_ends_in_time_with_the_learning_rate_near_zero(tmp_path: Path) -> None:
-    config = toy_config(1, budget=Budget(minutes=0.02), schedule=Schedule(1.0))
+    config = toy_recipe(minutes=0.02, lr=1.0)
     result = run_training(ToyObjective(), ToySamples(delay_s=0.0005), config, tmp_path, ALONE)
 
     rates = [row["lr"] for row in read_history(tmp_path, "train")]
@@ -185,7 +194,7 @@ def test_a_budget_of_minutes_ends_in_time_with_the_learning_rate_near_zero(tmp_p
 def test_nan_stops_after_three_steps_names_rows_and_keeps_good_weights(tmp_path: Path) -> None:
     broken = tuple(range(5 * 16 + 3, 8 * 16, 16))
     with pytest.raises(ForesightError, match="steps 6 to 8") as caught:
-        run_training(ToyObjective(), ToySamples(broken), toy_config(20), tmp_path, ALONE)
+        run_training(ToyObjective(), ToySamples(broken), toy_recipe(20), tmp_path, ALONE)
 
     assert "row 115 (holds NaN or infinity)" in str(caught.value)
     assert "row 116" not in str(caught.value)
@@ -193,15 +202,15 @@ def test_nan_stops_after_three_steps_names_rows_and_keeps_good_weights(tmp_path:
     tensors = load_file(tmp_path / "last.safetensors")
     assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
     # The rows are mended: the run goes on as if nothing had been wrong with them.
-    run_training(ToyObjective(), ToySamples(), toy_config(20), tmp_path, ALONE, resume=True)
-    run_training(ToyObjective(), ToySamples(), toy_config(20), tmp_path / "whole", ALONE)
+    run_training(ToyObjective(), ToySamples(), toy_recipe(20), tmp_path, ALONE, resume=True)
+    run_training(ToyObjective(), ToySamples(), toy_recipe(20), tmp_path / "whole", ALONE)
     assert losses(tmp_path) == losses(tmp_path / "whole")
 
 
 def test_two_bad_steps_in_a_row_are_skipped_and_spoil_nothing(tmp_path: Path) -> None:
     objective = ToyObjective(batch_norm=True)
     samples = ToySamples(broken=(16 * 3, 16 * 4, 16 * 6))
-    result = run_training(objective, samples, toy_config(10), tmp_path, ALONE)
+    result = run_training(objective, samples, toy_recipe(10), tmp_path, ALONE)
 
     assert result.steps == 10
     state = objective.model.state_dict()
@@ -209,10 +218,10 @@ def test_two_bad_steps_in_a_row_are_skipped_and_spoil_nothing(tmp_path: Path) ->
 
 
 def test_a_run_that_diverges_keeps_its_older_checkpoint(tmp_path: Path) -> None:
-    run_training(ToyObjective(), ToySamples(), toy_config(6), tmp_path, ALONE)
+    run_training(ToyObjective(), ToySamples(), toy_recipe(6), tmp_path, ALONE)
     good = load_file(tmp_path / "last.safetensors")
     # One step of that length, and every loss after it is infinite.
-    far = toy_config(50, checkpoint_every_s=0, schedule=Schedule(1e25, "constant"))
+    far = toy_recipe(50, checkpoint_every_s=0, lr=1e25, schedule="constant")
     with pytest.raises(ForesightError, match="good weights of step 6"):
         run_training(ToyObjective(), ToySamples(), far, tmp_path, ALONE, resume=True)
 
@@ -223,7 +232,7 @@ def test_a_run_that_diverges_keeps_its_older_checkpoint(tmp_path: Path) -> None:
 
 def test_the_initial_weights_are_kept_where_the_first_steps_are_bad(tmp_path: Path) -> None:
     with pytest.raises(ForesightError, match="good weights of step 0"):
-        run_training(ToyObjective(), ToySamples(tuple(range(1000))), toy_config(9), tmp_path, ALONE)
+        run_training(ToyObjective(), ToySamples(tuple(range(1000))), toy_recipe(9), tmp_path, ALONE)
 
     tensors = load_file(tmp_path / "last.safetensors")
     assert torch.equal(tensors["model.0.weight"], ToyObjective().model.state_dict()["0.weight"])
@@ -238,7 +247,7 @@ def test_an_error_of_the_data_is_raised_as_it_is(tmp_path: Path) -> None:
 
     for workers in (0, 1):
         folder = tmp_path / str(workers)
-        config = toy_config(9, workers=workers)
+        config = toy_recipe(9, workers=workers)
         with pytest.raises(InputError) as caught:
             run_training(ToyObjective(), Broken(), config, folder, ALONE)
         assert str(caught.value) == "drive.mp4: frame 40 cannot be read"
@@ -247,7 +256,7 @@ def test_an_error_of_the_data_is_raised_as_it_is(tmp_path: Path) -> None:
 def test_loading_workers_change_nothing(tmp_path: Path) -> None:
     for workers in (0, 2):
         run_training(
-            ToyObjective(dropout=0.3), ToySamples(), toy_config(6, workers=workers),
+            ToyObjective(dropout=0.3), ToySamples(), toy_recipe(6, workers=workers),
             tmp_path / str(workers), ALONE,
         )  # fmt: skip
 
@@ -256,15 +265,15 @@ def test_loading_workers_change_nothing(tmp_path: Path) -> None:
 
 def test_waiting_for_slow_data_is_measured(tmp_path: Path) -> None:
     slow = run_training(
-        ToyObjective(), ToySamples(delay_s=0.002), toy_config(10), tmp_path / "slow", ALONE
+        ToyObjective(), ToySamples(delay_s=0.002), toy_recipe(10), tmp_path / "slow", ALONE
     )
 
-    assert slow.wait_share > 0.5
-    assert read_history(tmp_path / "slow", "train")[-1]["wait_share"] > 0.5
+    assert slow.wait_fraction > 0.5
+    assert read_history(tmp_path / "slow", "train")[-1]["wait_fraction"] > 0.5
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    run_training(ToyObjective(), ToySamples(), toy_config(2), tmp_path, ALONE)
+    run_training(ToyObjective(), ToySamples(), toy_recipe(2), tmp_path, ALONE)
     other = ToyObjective(batch_norm=True)
     with pytest.raises(BundleError, match=r"is missing|expects"):
-        run_training(other, ToySamples(), toy_config(4), tmp_path, ALONE, resume=True)
+        run_training(other, ToySamples(), toy_recipe(4), tmp_path, ALONE, resume=True)

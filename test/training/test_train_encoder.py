@@ -118,7 +118,8 @@ def test_other_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_data_without_labels_is_refused(tmp_path: Path):
-    from dino_foresight_ros.training.train_encoder import EncoderRecipe, _groups
+    from dino_foresight_ros.training.recipes import EncoderRecipe
+    from dino_foresight_ros.training.train_encoder import _groups
 
     video = tmp_path / "folder"
     video.mkdir()

@@ -15,7 +15,6 @@ from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.training.data import ClipAugmentation, split_recordings
-from dino_foresight_ros.training.distributed import Processes
 from dino_foresight_ros.training.feature_clips import (
     FeatureClips,
     FeatureRecording,
@@ -29,6 +28,7 @@ from dino_foresight_ros.training.losses import masked_loss
 from dino_foresight_ros.training.masking import frame_mask
 from dino_foresight_ros.training.model_parts import load_forecaster
 from dino_foresight_ros.training.parts import Origin
+from dino_foresight_ros.training.processes import alone
 from dino_foresight_ros.training.recipes import ForecasterRecipe
 from dino_foresight_ros.training.run_log import read_history
 from dino_foresight_ros.training.train_forecaster import (
@@ -37,7 +37,7 @@ from dino_foresight_ros.training.train_forecaster import (
     train_forecaster,
 )
 
-ALONE = Processes(torch.device("cpu"))
+ALONE = alone()
 GRID, CHANNELS = (3, 4), 6
 MADE_WITH = {"encoder": Origin("dino", "e" * 16), "pca": Origin("fit", "a" * 16)}
 

@@ -14,10 +14,10 @@ from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model import Bundle, HeadInput
 from dino_foresight_ros.recordings import LabelSpace, Recording, open_recordings
 from dino_foresight_ros.training.data import ImageDataset
-from dino_foresight_ros.training.distributed import Processes
 from dino_foresight_ros.training.head_inputs import HeadInputs
-from dino_foresight_ros.training.head_recipe import head_recipe
 from dino_foresight_ros.training.head_samples import KeptFeatures, LabelledImages, keep_features
+from dino_foresight_ros.training.processes import alone
+from dino_foresight_ros.training.recipes import HeadRecipe, resolve_recipe
 from dino_foresight_ros.training.train_head import (
     HeadData,
     HeadObjective,
@@ -26,7 +26,7 @@ from dino_foresight_ros.training.train_head import (
     make_task,
 )
 
-CPU = Processes(torch.device("cpu"))
+CPU = alone()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ def recordings() -> list[Recording]:
 
 
 def prepare(bundle: Bundle, recordings: list[Recording], task: str = "depth", **flags: object):
-    recipe = head_recipe("linear", {"steps": 2, "workers": 0, "bins": 16, **flags})
+    recipe = resolve_recipe(
+        HeadRecipe, "linear", None, {"steps": 2, "workers": 0, "bins": 16, **flags}
+    )
     inputs = HeadInputs(bundle.encoder, bundle.pca)
     meaning = make_task(task, recordings, recipe)
     return HeadTraining(inputs, HeadData(recordings, recordings), meaning, recipe, CPU)
@@ -125,7 +127,7 @@ def test_frames_without_labels_are_counted_and_left_out(bundle: Bundle):
     recording = open_recordings([synthetic("0", 7)])[0]
     recording._labelled["depth"] = np.array([1, 4, 6])
     said: list[str] = []
-    recipe = head_recipe("linear", {"steps": 2, "workers": 0, "bins": 16})
+    recipe = resolve_recipe(HeadRecipe, "linear", None, {"steps": 2, "workers": 0, "bins": 16})
     task = make_task("depth", [recording], recipe)
     inputs = HeadInputs(bundle.encoder, bundle.pca)
     training = HeadTraining(
@@ -136,15 +138,15 @@ def test_frames_without_labels_are_counted_and_left_out(bundle: Bundle):
 
 
 def test_segmentation_takes_its_classes_from_the_recordings(recordings):
-    task = make_task("segmentation", recordings, head_recipe("light", {}))
+    task = make_task("segmentation", recordings, resolve_recipe(HeadRecipe, "light"))
     assert task.class_names[0] == "road"
     bare = open_recordings([synthetic("1", 2)])[0]
     bare.label_space = None
     with pytest.raises(InputError, match="no segmentation labels in synthetic-1"):
-        make_task("segmentation", [bare], head_recipe("light", {}))
+        make_task("segmentation", [bare], resolve_recipe(HeadRecipe, "light"))
     bare.label_space = LabelSpace(("other",), ((0, 0, 0),), ())
     with pytest.raises(InputError, match="have different classes"):
-        make_task("segmentation", [*recordings, bare], head_recipe("light", {}))
+        make_task("segmentation", [*recordings, bare], resolve_recipe(HeadRecipe, "light"))
 
 
 def test_parts_that_do_not_fit_are_refused(bundle: Bundle):

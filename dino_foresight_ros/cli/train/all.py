@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.cli.train.arguments import add_data, add_encoder
-from dino_foresight_ros.cli.train.pipeline import TASKS, Pipeline, say
+from dino_foresight_ros.cli.train.pipeline import Pipeline, say
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.outputs import HEADS
+from dino_foresight_ros.training.recipes import ForecasterRecipe, HeadRecipe, resolve_recipe
 
 _HEAD_PRESET = "light"
 
@@ -31,7 +33,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--labels", nargs="+", default=[], metavar="SPEC",
         help="labelled data: trains a head for every kind of label in it",
     )  # fmt: skip
-    add("--tasks", nargs="+", choices=TASKS, help="only these heads")
+    add("--tasks", nargs="+", choices=HEADS, help="only these heads")
     add(
         "--test", nargs="+", metavar="SPEC",
         help="what to measure on (default: the last fifth of every recording of --data and "
@@ -74,10 +76,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    from dino_foresight_ros.training.budget import Budget
-    from dino_foresight_ros.training.head_recipe import head_recipe
-    from dino_foresight_ros.training.recipes import resolve_recipe
-
     for one, other in (("minutes", "steps"), ("head_minutes", "head_steps")):
         if getattr(args, one) is not None and getattr(args, other) is not None:
             flags = [f"--{name.replace('_', '-')}" for name in (one, other)]
@@ -98,11 +96,10 @@ def _check(args: argparse.Namespace) -> None:
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be positive")
     # What makes no sense is said before hours are spent.
-    forecaster = resolve_recipe(args.preset, None, _given(args, minutes="minutes", steps="steps"))
-    preset = args.head_preset or _HEAD_PRESET
-    head = head_recipe(preset, _given(args, minutes="head_minutes", steps="head_steps"))
-    for recipe in (forecaster, head):
-        Budget(recipe.steps, recipe.minutes)
+    given = _given(args, minutes="minutes", steps="steps", seed="seed")
+    resolve_recipe(ForecasterRecipe, args.preset, None, given)
+    given = _given(args, minutes="head_minutes", steps="head_steps", seed="seed")
+    resolve_recipe(HeadRecipe, args.head_preset or _HEAD_PRESET, None, given)
 
 
 def _given(args: argparse.Namespace, **names: str) -> dict[str, Any]:

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.training.recipes import Recipe
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -54,14 +62,85 @@ def add_encoder(parser: argparse.ArgumentParser, required: bool = True) -> None:
     )  # fmt: skip
 
 
-def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Add how frames are read."""
+def add_recipe(
+    parser: argparse.ArgumentParser, kind: type[Recipe], skip: Collection[str] = ()
+) -> None:
+    """Add a flag for every field of a recipe, --preset where it has any, and --config."""
+    presets = kind.preset_names()
+    if presets:
+        parser.add_argument(
+            "--preset", metavar="NAME",
+            help=f"one of {', '.join(presets)} (default: {kind.DEFAULT_PRESET})",
+        )  # fmt: skip
     parser.add_argument(
-        "--batch", type=int, default=8, metavar="N", help="frames encoded together (default: 8)"
+        "--config", type=Path, metavar="YAML", help="values of one's own, named as in config.yaml"
     )
-    parser.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="processes that read (default: 2)"
+    group = parser.add_argument_group(
+        "recipe (the flags, else --config, else " + ("the preset)" if presets else "the default)")
     )
+    for one in fields(kind):
+        if one.name in skip:
+            continue
+        names = dict.fromkeys(
+            name.replace("_", "-") for name in (one.name.removesuffix("_s"), one.name)
+        )
+        default = one.default
+        if isinstance(default, tuple):
+            default = (one.metadata["separator"] or " ").join(map(str, default))
+        shown = "" if presets or default in (None, "") else f" (default: {default})"
+        group.add_argument(
+            *(f"--{name.replace('_', '-')}" for name in names),
+            dest=one.name,
+            default=argparse.SUPPRESS,
+            metavar="X",
+            nargs=None if one.metadata["separator"] else "+",
+            help=(one.metadata["help"] + shown).replace("%", "%%"),
+        )
+
+
+def recipe_flags(args: argparse.Namespace, kind: type[Recipe]) -> dict[str, Any]:
+    """Return the fields of a recipe that the command line gives; "none" is none."""
+    given: dict[str, Any] = {}
+    for one in fields(kind):
+        value = getattr(args, one.name, None)
+        if value is None:
+            continue
+        is_list = isinstance(one.default, tuple) or "tuple" in str(one.type)
+        if value == "none":
+            value = () if isinstance(one.default, tuple) else None
+        elif is_list and isinstance(value, str):
+            value = tuple(part.strip() for part in value.split(one.metadata["separator"]))
+        given[one.name] = tuple(value) if isinstance(value, list) else value
+    return given
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Let one of torchrun's processes of a machine say what is wrong with what all were given."""
+    try:
+        yield
+    except ForesightError as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            sys.exit(error.exit_code)
+        raise
+
+
+def run_in_processes(processes: int, function: Callable[..., None], *arguments: object) -> None:
+    """Call a function here, or in several processes that train together.
+
+    Raises:
+        UsageError: no number of processes, or torchrun has started some already.
+    """
+    if processes < 1:
+        raise UsageError(f"--processes is {processes}; it must be >= 1")
+    if processes == 1:
+        function(*arguments)
+        return
+    from dino_foresight_ros.training.launch import launch, processes_from_environment
+
+    if processes_from_environment()[1] > 1:
+        raise UsageError("--processes is for a command without torchrun; give one of the two")
+    launch(processes, function, *arguments)
 
 
 def refuse_existing(out: Path, force: bool) -> None:
@@ -70,32 +149,5 @@ def refuse_existing(out: Path, force: bool) -> None:
     Raises:
         ForesightError: it exists.
     """
-    from dino_foresight_ros.errors import ForesightError
-
     if out.exists() and not force:
         raise ForesightError(f"{out} exists; choose another --out or add --force")
-
-
-def open_encoder(args: argparse.Namespace, device: Any = None) -> Any:
-    """Load the encoder that the arguments name.
-
-    Raises:
-        ForesightError: there is none, or it cannot be had.
-    """
-    import torch
-
-    from dino_foresight_ros.model.devices import DTYPES, resolve_device
-    from dino_foresight_ros.training.encoders import load_encoder
-
-    device = resolve_device(args.device) if device is None else device
-    # Not bfloat16: some values have means many times their deviation, which eight bits would drown.
-    on_gpu = torch.float16 if device.type == "cuda" else torch.float32
-    dtype = DTYPES.get(args.dtype, on_gpu)
-    return load_encoder(args.encoder, args.image_size, args.layers, device, dtype)
-
-
-def warn(text: str) -> None:
-    """Print a warning of one line."""
-    import sys
-
-    print(f"foresight: {text}", file=sys.stderr)

@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.cli.train.arguments import add_data, add_encoder, add_reading
+from dino_foresight_ros.cli.train.arguments import (
+    add_data,
+    add_encoder,
+    add_recipe,
+    recipe_flags,
+    refuse_existing,
+)
+from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.training.recipes import PCARecipe, resolve_recipe
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -19,81 +27,24 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     add_data(parser)
     add_encoder(parser)
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--channels", type=int, metavar="N", help="components to keep")
-    size.add_argument(
-        "--keep", type=float, default=0.98, metavar="SHARE",
-        help="instead: share of the standardised variance to keep (default: %(default)s, what the "
-        "paper's 1152 of 3072 keep)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--stride-s", type=float, metavar="S", help="seconds between frames (default: every frame)"
-    )
-    parser.add_argument(
-        "--max-tokens", type=int, default=1_000_000, metavar="N",
-        help="patches to fit on at most, from frames spread evenly (default: %(default)s)",
-    )  # fmt: skip
-    add_reading(parser)
     parser.add_argument("--name", help="of the PCA (default: the folder's)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--force", action="store_true", help="replace an existing folder")
+    add_recipe(parser, PCARecipe)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit and write."""
-    from dino_foresight_ros.cli.train.arguments import open_encoder, refuse_existing, warn
-    from dino_foresight_ros.files import whole_folder
-    from dino_foresight_ros.progress import Progress
-    from dino_foresight_ros.recordings import BadFiles, open_recordings
-    from dino_foresight_ros.training.encoders import encoder_origin
-    from dino_foresight_ros.training.fit_pca import PCARecipe, draw_scree, fit_pca
-    from dino_foresight_ros.training.model_parts import write_pca
-
+    flags = recipe_flags(args, PCARecipe)
+    if flags.get("channels") is not None and "keep" in flags:
+        raise UsageError("--channels and --keep both say how much to keep; give one")
+    recipe = resolve_recipe(PCARecipe, None, args.config, flags)
     refuse_existing(args.out, args.force)
-    recipe = PCARecipe(
-        args.channels, args.keep, args.stride_s, args.max_tokens, args.batch, args.workers
-    )
-    recordings = open_recordings(args.data, warn)
-    encoder = open_encoder(args)
-    bad = BadFiles(sum(map(len, recordings)), on_warning=warn)
-    with Progress("pca", "frame") as progress:
-        pca, spectrum = fit_pca(recordings, encoder, recipe, bad, progress.show)
-    name = args.name or args.out.name
-    kept = spectrum.kept(pca.channels)
-    constant = int(spectrum.constant.sum())
-    with whole_folder(args.out) as folder:
-        write_pca(
-            folder,
-            name,
-            pca,
-            made_with={"encoder": encoder_origin(encoder)},
-            recipe={
-                **vars(recipe),
-                "data": args.data,
-                "encoder": args.encoder,
-                "image_size": encoder.config.image_size,
-                "layers": encoder.config.layers,
-                "dtype": args.dtype,
-            },
-            scores={
-                "variance_kept": round(kept, 6),
-                "tokens": spectrum.tokens,
-                "constant_values": constant,
-                "unreadable_frames": len(bad),
-            },
-        )
-        draw_scree(spectrum, pca.channels, f"{name}: {spectrum.tokens:,} tokens", folder / SCREE)
-    if constant:
-        warn(
-            f"{constant} of {pca.features} feature values never vary in these frames; they take "
-            "no part in the PCA"
-        )
-    print(
-        f"{args.out}: {pca.features} -> {pca.channels} channels keep {100 * kept:.2f} % of the "
-        f"standardised variance of {spectrum.tokens:,} tokens; {SCREE} shows it"
-    )
+    from dino_foresight_ros.training.encoders import open_encoder
+    from dino_foresight_ros.training.fit_pca import make_pca
+
+    encoder = open_encoder(args.encoder, args.image_size, args.layers, args.device, args.dtype)
+    about = {"encoder": args.encoder, "dtype": args.dtype}
+    make_pca(args.out, args.data, encoder, recipe, args.name, about)
     return 0
-
-
-SCREE = "scree.png"

@@ -1,4 +1,4 @@
-"""The stages of `foresight train all`: their commands, and what each is made from."""
+"""The stages of `foresight train all`, and what each is made from."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from dino_foresight_ros.cli.train.arguments import run_in_processes
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.outputs import HEADS
 
 if TYPE_CHECKING:
+    from dino_foresight_ros.model.encoder import Encoder
     from dino_foresight_ros.recordings import Recording
-    from dino_foresight_ros.training.stages import Stage, StageRunner
+    from dino_foresight_ros.training.stages import StageRunner
 
-TASKS = ("segmentation", "depth", "normals")
+Words: TypeAlias = "Sequence[str]"
+"""Of a command line."""
+Work: TypeAlias = "Callable[[Path, bool], None]"
+"""What a stage does: into which folder, and whether it goes on with what is there."""
 TEST_SHARE = 0.2
 _GAP_SHARE = 0.02
 """Of a recording, between what is trained on and what is measured on."""
@@ -65,26 +72,31 @@ class Pipeline:
         self._check_tests()
         tasks = self._tasks()
         encoder = self._encoder()
-        pca = self._run("pca", self._pca_words(), {"data": self._data, "encoder": encoder})
+        pca = self._run(
+            "pca", self._pca_words(), {"data": self._data, "encoder": encoder}, self._fit_pca
+        )
         features = self._run(
             "features", self._feature_words(), {"data": self._data, "encoder": encoder, "pca": pca},
-            resumes=Path.exists,
+            self._keep_features, Path.exists,
         )  # fmt: skip
         forecaster = self._run(
-            "forecaster", self._forecaster_words(), {"features": features},
-            resumes=_has_config, resume_words=self._resume_words(),
+            "forecaster", self._forecaster_words(), {"features": features}, self._train_forecaster,
+            _has_config,
         )  # fmt: skip
         heads = {}
         for task in tasks:
             inputs = {"data": self._labels, "encoder": encoder, "pca": pca}
             heads[task] = self._run(
-                f"head_{task}", self._head_words(task), inputs, resumes=_has_config
-            )
+                f"head_{task}", self._head_words(task), inputs, partial(self._train_head, task),
+                _has_config,
+            )  # fmt: skip
         made = {"encoder": encoder, "pca": pca, "forecaster": forecaster, **heads}
-        bundle = self._run("bundle", self._bundle_words(tasks), made)
+        bundle = self._run(
+            "bundle", self._bundle_words(tasks), made, partial(self._assemble, tasks)
+        )
         for name, specs in self._tests.items():
             inputs = {"data": specs, "fit": self._data, "bundle": bundle}
-            self._run(name, self._evaluation_words(specs), inputs)
+            self._run(name, self._evaluation_words(specs), inputs, partial(self._evaluate, specs))
         print(f"{self._out / 'bundle'}: the bundle; how good it is:")
         for name in self._tests:
             print(f"  {self._out / name / 'report.md'}")
@@ -92,23 +104,30 @@ class Pipeline:
     def _run(
         self,
         name: str,
-        words: Sequence[str],
+        words: Words,
         inputs: dict[str, Any],
+        work: Work,
         resumes: Callable[[Path], bool] = lambda folder: False,
-        resume_words: Sequence[str] | None = None,
     ) -> str:
+        """Do a stage unless it is done.
+
+        Args:
+            name: of the stage and its folder.
+            words: the command that does the same; it is printed, and tells whether the stage
+                would give what it gave before.
+            inputs: what it reads, by name: data to open, or fingerprints of earlier stages.
+            work: does it, into a folder; told whether to go on with what is there.
+            resumes: whether a folder can be gone on with.
+        """
         from dino_foresight_ros.training.stages import Stage
 
-        def command(folder: Path, go_on: bool) -> None:
-            chosen = list(words)
-            if go_on and name != "features":  # which goes on by itself
-                chosen = [*(words if resume_words is None else resume_words), "--resume"]
-            call([*chosen, "--out", str(folder)])
+        def run(folder: Path, go_on: bool) -> None:
+            more = ["--resume"] if go_on and name != "features" else []  # which goes on by itself
+            say(f"$ foresight {shlex.join([*words, *more, '--out', str(folder)])}")
+            perform(name, work, folder, go_on)
 
-        stage: Stage = Stage(
-            name, {"words": _settings(words)}, self._fingerprints(inputs), command, resumes
-        )
-        return self._runner.run(stage)
+        settings = {"words": _settings(words)}
+        return self._runner.run(Stage(name, settings, self._fingerprints(inputs), run, resumes))
 
     def _fingerprints(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -119,7 +138,7 @@ class Pipeline:
         }
 
     def _open(self, specs: Sequence[str]) -> list[Recording]:
-        from dino_foresight_ros.cli.train.arguments import warn
+        from dino_foresight_ros.progress import warn
         from dino_foresight_ros.recordings import open_recordings
 
         if tuple(specs) not in self._opened:
@@ -147,7 +166,7 @@ class Pipeline:
     def _tasks(self) -> list[str]:
         """The heads that there are labels for."""
         recordings = self._open(self._labels)
-        have = [task for task in TASKS if any(r.labelled(task).size for r in recordings)]
+        have = [task for task in HEADS if any(r.labelled(task).size for r in recordings)]
         missing = [task for task in self._args.tasks or () if task not in have]
         if missing or (self._labels and not have):
             raise InputError(
@@ -198,12 +217,6 @@ class Pipeline:
             words += [] if value is None else [flag, f"{value:g}"]
         return [*words, "--processes", str(args.processes)]
 
-    def _resume_words(self) -> list[str]:
-        """A run knows its own recipe."""
-        args = self._args
-        words = ["train", "forecaster", "--device", args.device]
-        return [*words, "--processes", str(args.processes)]
-
     def _head_words(self, task: str) -> list[str]:
         args = self._args
         words = ["train", "head", "--task", task, "--data", *self._labels, *self._encoder_words()]
@@ -231,6 +244,107 @@ class Pipeline:
         words += ["--fit-data", *self._data, "--device", args.device, "--seed", str(args.seed)]
         return words + ([] if args.max_clips is None else ["--max-clips", str(args.max_clips)])
 
+    def _open_encoder(self) -> Encoder:
+        from dino_foresight_ros.training.encoders import open_encoder
+
+        args = self._args
+        return open_encoder(args.encoder, args.image_size, args.layers, args.device, args.dtype)
+
+    def _given(self, **names: str) -> dict[str, Any]:
+        """Recipe fields by the arguments that give them, without those that were not given."""
+        return {
+            field: value
+            for field, name in names.items()
+            if (value := getattr(self._args, name)) is not None
+        }
+
+    def _fit_pca(self, out: Path, go_on: bool) -> None:
+        from dino_foresight_ros.training.fit_pca import make_pca
+        from dino_foresight_ros.training.recipes import PCARecipe, resolve_recipe
+
+        flags = self._given(channels="channels", stride_s="stride_s", workers="workers")
+        recipe = resolve_recipe(PCARecipe, flags=flags)
+        about = {"encoder": self._args.encoder, "dtype": self._args.dtype}
+        make_pca(out, self._data, self._open_encoder(), recipe, about=about)
+
+    def _keep_features(self, out: Path, go_on: bool) -> None:
+        from dino_foresight_ros.training.feature_writer import make_features
+        from dino_foresight_ros.training.recipes import FeatureRecipe, resolve_recipe
+
+        flags = self._given(stride_s="stride_s", workers="workers")
+        recipe = resolve_recipe(FeatureRecipe, flags=flags)
+        make_features(out, self._data, self._open_encoder(), str(self._out / "pca"), recipe)
+
+    def _train_forecaster(self, out: Path, go_on: bool) -> None:
+        from dino_foresight_ros.training.train_forecaster import plan_forecaster, run_forecaster
+
+        args = self._args
+        inputs: dict[str, Any] = {}
+        flags, preset = {}, None
+        if not go_on:  # a run knows its own recipe
+            inputs = {"features": str(self._out / "features"),
+                      "validation_share": args.validation_share}  # fmt: skip
+            flags = self._given(
+                minutes="minutes", steps="steps", frame_interval_s="interval", seed="seed"
+            )
+            preset = args.preset
+        plan = plan_forecaster(out, inputs, flags, preset=preset, resume=go_on)
+        run_in_processes(args.processes, run_forecaster, plan, args.device)
+
+    def _train_head(self, task: str, out: Path, go_on: bool) -> None:
+        from dino_foresight_ros.training.train_head import plan_head, run_head
+
+        args = self._args
+        inputs: dict[str, Any] = {}
+        flags, preset = self._given(workers="workers"), None
+        if not go_on:
+            inputs = {
+                "task": task,
+                "data": self._labels,
+                "encoder": args.encoder,
+                "image_size": args.image_size,
+                "layers": args.layers,
+                "dtype": args.dtype,
+                "pca": str(self._out / "pca"),
+                "validation_share": args.validation_share,
+            }
+            flags |= self._given(minutes="head_minutes", steps="head_steps", seed="seed")
+            preset = args.head_preset
+        run_head(plan_head(out, inputs, flags, preset=preset, resume=go_on), args.device)
+
+    def _assemble(self, tasks: Sequence[str], out: Path, go_on: bool) -> None:
+        from dino_foresight_ros.training.assemble import write_bundle
+
+        args = self._args
+        write_bundle(
+            out,
+            args.encoder,
+            str(self._out / "pca"),
+            str(self._out / "forecaster"),
+            {task: str(self._out / f"head_{task}") for task in tasks},
+            name=args.name or args.out.resolve().name,
+            image_size=args.image_size,
+            layers=args.layers,
+            frame_interval_s=args.interval,
+        )
+
+    def _evaluate(self, specs: Sequence[str], out: Path, go_on: bool) -> None:
+        from dino_foresight_ros.cli.evaluate import write_and_tell
+        from dino_foresight_ros.model import Bundle
+        from dino_foresight_ros.model.devices import resolve_device
+        from dino_foresight_ros.progress import warn
+        from dino_foresight_ros.training.evaluation import EvaluationConfig, evaluate
+
+        config = EvaluationConfig(**self._given(max_clips="max_clips", seed="seed"))
+        bundle = Bundle.load(str(self._out / "bundle"), resolve_device(self._args.device))
+        report = evaluate(bundle, self._open(specs), config, self._open(self._data), warn, True)
+        write_and_tell(report, out)
+
+
+def perform(stage: str, work: Work, folder: Path, go_on: bool) -> None:
+    """Do the work of a stage; a place for tests to stand in."""
+    work(folder, go_on)
+
 
 _PLACES = frozenset({"--data", "--fit-data", "--features", "--pca", "--forecaster", "--bundle",
                      "--encoder", "--head"})  # fmt: skip
@@ -250,14 +364,3 @@ def _settings(words: Sequence[str]) -> list[str]:
 
 def _has_config(folder: Path) -> bool:
     return (folder / "config.yaml").is_file()
-
-
-def call(words: Sequence[str]) -> None:
-    """Run another subcommand of `foresight` in this process, after printing it."""
-    from dino_foresight_ros.cli.main import build_parser
-
-    say(f"$ foresight {shlex.join(words)}")
-    args = build_parser().parse_args(list(words))
-    code = int(args.run(args))
-    if code:
-        raise InputError(f"foresight {' '.join(words[:2])} ended with {code}; see above")

@@ -180,7 +180,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.long  # four processes import torch; training/test_distributed.py has two that do not
+@pytest.mark.long  # four processes import torch; training/test_processes.py has two that do not
 def test_two_processes_started_by_one_command_have_one_s_losses(
     store: Path,
     tmp_path: Path,

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from training_processes import run_toy, start_toys
 
@@ -30,6 +31,27 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     one, two = (load_file(tmp_path / name / "last.safetensors") for name in ("one", "two"))
     for name in one:
         assert two[name].double().sub(one[name].double()).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "more", [("--unused",), ("--strategy", "fsdp")], ids=["unused weights", "fsdp"]
+)
+def test_other_models_and_strategies_have_the_losses_of_one_process(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    both = start_toys(2, tmp_path / "two", "--steps", 6, *more)
+    assert [process.end().code for process in both] == [0, 0]
+    both = start_toys(2, tmp_path / "two", "--steps", 10, "--resume", *more)
+    ends = [process.end() for process in both]
+    assert [end.code for end in ends] == [0, 0]
+    assert "Warning" not in ends[0].errors + ends[1].errors
+
+    # The learning rate of the first six steps was that of a run of six.
+    assert run_toy(tmp_path / "short", "--steps", 6, *more).code == 0
+    assert run_toy(tmp_path / "short", "--steps", 10, "--resume", *more).code == 0
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "short"), rel=1e-5)
+    two, short = (load_file(tmp_path / name / "best.safetensors") for name in ("two", "short"))
+    assert all(torch.allclose(two[name], short[name], atol=1e-5) for name in short)
 
 
 def test_trouble_of_all_is_told_once_and_one_process_can_go_on_alone(tmp_path: Path) -> None:
