@@ -92,17 +92,21 @@ def plan_run(
     saved = read_config(folder)
     try:
         if saved["kind"] != kind.KIND:
-            raise InputError(f"{folder} holds a run of {saved['kind']}, not of {kind.KIND}")
-        before, old = {**whole, **saved["inputs"]}, make_recipe(kind, saved["recipe"])
+            raise InputError(f"{folder} holds a run of {_a(saved['kind'])}, not of {_a(kind.KIND)}")
+        old, before = make_recipe(kind, saved["recipe"]), {**whole, **saved["inputs"]}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{folder} holds no run of {kind.KIND}: config.yaml lacks {error}"
+            f"{folder} holds no {kind.KIND}'s run: config.yaml lacks {error}"
         ) from error
     is_whole = preset is not None or file is not None
     recipe = resolve_recipe(kind, preset, file, flags) if is_whole else changed(old, flags)
     check_unchanged(old.to_dict(), recipe.to_dict(), kind.free_on_resume())
     check_unchanged(before, given)
     return RunPlan(folder, before, recipe, saved)
+
+
+def _a(kind: object) -> str:
+    return f"an {kind}" if str(kind)[:1] in "aeiou" else f"a {kind}"
 
 
 def has_checkpoint(folder: Path) -> bool:

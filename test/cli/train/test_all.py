@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from training_data import keep_rendered
 
-from dino_foresight_ros.cli.main import main
+from dino_foresight_ros.cli.main import build_parser, main
 from dino_foresight_ros.cli.train import pipeline as command
 from dino_foresight_ros.errors import UsageError
 
@@ -19,39 +20,39 @@ STAGES = [
 
 
 class Calls:
-    """Stands in for the stages' own commands: notes their words and leaves a file."""
+    """Stands in for the work of the stages: notes which were done, and leaves a file."""
 
     def __init__(self) -> None:
-        self.words: list[list[str]] = []
+        self.done: list[tuple[str, bool]] = []
         self.fails_in: str | None = None
 
-    def __call__(self, words: Sequence[str]) -> None:
-        self.words.append(list(words))
-        out = Path(words[words.index("--out") + 1])
+    def __call__(self, stage: str, work: object, out: Path, go_on: bool) -> None:
+        self.done.append((stage, go_on))
         out.mkdir(exist_ok=True)
         (out / "config.yaml").write_text("begun")
-        if out.name == self.fails_in:
+        if stage == self.fails_in:
             raise KeyboardInterrupt
-        (out / "made").write_text(" ".join(words))
+        (out / "made").write_text(str(len(self.done)))
 
     def take(self) -> list[str]:
-        """Names of the stages that were run since the last time."""
-        names = [Path(words[words.index("--out") + 1]).name for words in self.words]
-        self.words.clear()
+        """Names of the stages that were done since the last time."""
+        names = [stage for stage, _ in self.done]
+        self.done.clear()
         return names
-
-    def of(self, stage: str) -> list[str]:
-        """The words of a stage."""
-        found = [w for w in self.words if Path(w[w.index("--out") + 1]).name == stage]
-        assert len(found) == 1
-        return found[0]
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
-    monkeypatch.setattr(command, "call", calls)
+    monkeypatch.setattr(command, "perform", calls)
     return calls
+
+
+def commands(capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
+    """The words of the commands that were printed, by the folder that they write."""
+    told = capsys.readouterr().err.splitlines()
+    lines = [shlex.split(line) for line in told if line.startswith("$ foresight ")]
+    return {Path(words[words.index("--out") + 1]).name: words[2:] for words in lines}
 
 
 @pytest.fixture
@@ -71,22 +72,34 @@ def test_runs_every_stage_and_then_none(calls: Calls, train_all: Callable[..., i
     assert calls.take() == []
 
 
-def test_what_is_measured_on_is_not_trained_on(calls: Calls, train_all: Callable[..., int]) -> None:
+def test_what_is_measured_on_is_not_trained_on(
+    calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
     train_all()
+    told = commands(capsys)
+    assert list(told) == STAGES
     for stage in STAGES[:6]:
         if stage != "forecaster":
-            words = calls.of(stage)
+            words = told[stage]
             assert words[words.index("--data") + 1] == f"{DATA}&part=0-0.8"
-    words = calls.of("evaluation")
+    words = told["evaluation"]
     assert words[words.index("--data") + 1] == f"{DATA}&part=0.82-1"
     assert words[words.index("--fit-data") + 1] == f"{DATA}&part=0-0.8"
 
 
+def test_the_commands_that_it_tells_are_taken_by_the_command_line(
+    calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_all("--steps", "7", "--head-minutes", "2", "--interval", "0.1", "--channels", "8")
+    for words in commands(capsys).values():
+        build_parser().parse_args(words)
+
+
 def test_test_data_of_its_own_leaves_all_for_training(
-    calls: Calls, train_all: Callable[..., int]
+    calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     train_all("--test", "synthetic:?seeds=9&frames=30&size=42x56", labels=None)
-    words = calls.of("pca")
+    words = commands(capsys)["pca"]
     assert words[words.index("--data") + 1] == DATA
     assert calls.take() == ["pca", "features", "forecaster", "bundle", "evaluation"]
 
@@ -130,10 +143,10 @@ def test_kill_at_any_stage_is_gone_on_from(
     calls.take()
     calls.fails_in = None
     assert train_all("--steps", "7") == 0
-    resumed = "--resume" in calls.of(stage)
-    assert resumed is (stage == "forecaster" or stage.startswith("head_"))
-    if stage == "forecaster":
-        assert "--preset" not in calls.of(stage)
+    assert calls.done[0] == (
+        stage,
+        stage == "forecaster" or stage.startswith(("head_", "features")),
+    )
     assert calls.take() == STAGES[STAGES.index(stage) :]
 
 

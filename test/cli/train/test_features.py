@@ -356,7 +356,7 @@ def test_a_head_is_gone_on_with_by_naming_its_folder_alone(
         (("--steps-ahead", 2), "started with steps_ahead 1, not 2"),
         (("--dtype", "float16"), "started with dtype auto, not float16"),
         (("--lr", 0.5), "started with lr 0.001, not 0.5"),
-        (("--preset", "tiny"), "started with kind linear, not dpt"),
+        (("--preset", "tiny"), "the run was started with batch_size 8, not 16"),
         (("--min-m", 90), "depth range 90.0 to 80.0 m"),
     ],
 )

@@ -71,7 +71,7 @@ def test_an_existing_run_is_neither_overwritten_nor_gone_on_with_unasked(
     assert train(run, "--resume", "--lr", "1") == 2
     assert "started with lr 0.002, not 1.0" in error_of(capsys)
     assert train(run, "--resume", "--preset", "small") == 2
-    assert "no --preset" in error_of(capsys)
+    assert "the run was started with batch_size 4, not 16" in error_of(capsys)
     assert train(tmp_path / "none", "--resume") == 1
     assert "no run to go on with" in error_of(capsys)
     assert (run / "last.safetensors").read_bytes() == before
