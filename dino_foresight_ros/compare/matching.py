@@ -158,6 +158,10 @@ class Matcher(Generic[F]):
             self.dropped[UnmatchedReason.MEMORY] += 1
         return settled
 
+    def discard(self, origin: F) -> None:
+        """Wait no longer for what was predicted from a frame."""
+        self._waiting = [one for one in self._waiting if one.origin is not origin]
+
     def flush(self) -> list[Match[F]]:
         """The stream ended: settle everything with the frames that came."""
         return self._settle(None)

@@ -17,8 +17,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.classes import WORLD_CLASSES
-from dino_foresight_ros.demo.moments import KEPT_WIDTH, MomentTracker
 from dino_foresight_ros.demo.run_statistics import CameraStatistics, RunStatistics
+from dino_foresight_ros.demo.tracker import KEPT_WIDTH, ForecastTracker
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.outputs import BY_NAME, DEPTH, SEGMENTATION
@@ -46,7 +46,7 @@ _GRID_SCALE = 8
 # True labels are kept at about the size of the pictures they are compared with.
 _TRUTH_WIDTH = 320
 
-OnMoment = Callable[[str, ComparedForecast], None]
+OnCompared = Callable[[str, ComparedForecast], None]
 
 
 class CameraWatch:
@@ -57,7 +57,7 @@ class CameraWatch:
         node: Node,
         topics: CameraTopics,
         statistics: RunStatistics,
-        tracker: MomentTracker,
+        tracker: ForecastTracker,
         compressed: bool,
         with_truth: bool,
     ) -> None:
@@ -163,7 +163,7 @@ class DemoClient:
         self,
         domain_id: int,
         cameras: Sequence[CameraTopics],
-        on_moment: OnMoment,
+        on_compared: OnCompared,
         spacing_s: float,
         compressed: bool = False,
         with_truth: bool = False,
@@ -173,8 +173,8 @@ class DemoClient:
         Args:
             domain_id: the ROS domain.
             cameras: the topics of each; the only one may be unnamed.
-            on_moment: called in the background thread with a camera's name and its moment.
-            spacing_s: least time between two moments of a camera, in the input's time.
+            on_compared: called in the background thread with a camera's name and its forecast.
+            spacing_s: least time between two forecasts of a camera, in the input's time.
             compressed: whether images are CompressedImage.
             with_truth: whether the synthetic world plays, which publishes ground_truth/*.
         """
@@ -193,8 +193,8 @@ class DemoClient:
         )
         kept = _KEPT_FRAMES if len(cameras) == 1 else _KEPT_OF_SEVERAL
 
-        def tracker(camera: str) -> MomentTracker:
-            return MomentTracker(lambda moment: on_moment(camera, moment), spacing_s, kept)
+        def tracker(camera: str) -> ForecastTracker:
+            return ForecastTracker(lambda forecast: on_compared(camera, forecast), spacing_s, kept)
 
         self._watches = [
             CameraWatch(
@@ -229,7 +229,7 @@ class DemoClient:
         return labels is not None and bool(labels.depth_is_metric)
 
     def close(self) -> None:
-        """Stop listening, and hand out the moments that are still pending."""
+        """Stop listening, and hand out the forecasts that are still pending."""
         self._executor.shutdown(timeout_sec=2.0)
         self._thread.join(timeout=2.0)
         for watch in self._watches:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dino_foresight_ros.demo.keeper import Keeper, Round, Rounds, is_whole
+from dino_foresight_ros.demo.sampler import CameraSet, CameraSets, ReservoirSampler, is_whole
 from dino_foresight_ros.demo.skill import Model, tables
 from dino_foresight_ros.demo.video import TimedVideo
 from dino_foresight_ros.render import (
@@ -22,9 +22,9 @@ from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.scene import ComparedForecast
 
 VIDEO_RATE_HZ = 10.0
-SHEET_MOMENTS = 3
+SHEET_FORECASTS = 3
 # Of all cameras together: each costs a few passes of the encoder.
-_JUDGED_MOMENTS, _LEAST_JUDGED = 24, 6
+_KEPT_FORECASTS, _LEAST_KEPT = 24, 6
 
 
 class Setting(NamedTuple):
@@ -42,9 +42,9 @@ class Setting(NamedTuple):
     origin_ns: int
     trained: bool
 
-    def style(self, moments: Sequence[ComparedForecast], fixed_scale: bool) -> Style:
-        """Colours for pictures of these moments; a stream has a fixed scale of depth."""
-        scenes = [scene for moment in moments for scene in moment.scenes()]
+    def style(self, forecasts: Sequence[ComparedForecast], fixed_scale: bool) -> Style:
+        """Colours for pictures of these forecasts; a stream has a fixed scale of depth."""
+        scenes = [scene for forecast in forecasts for scene in forecast.scenes()]
         depths = [scene.depth for scene in scenes if scene.depth is not None]
         scale = None
         if depths:
@@ -65,7 +65,7 @@ class Setting(NamedTuple):
 
 
 class Pictures:
-    """Turns moments into the video, and keeps a few of them for the sheets."""
+    """Turns forecasts into the video, and keeps a few of them for the sheets."""
 
     def __init__(self, video_path: Path, cameras: Sequence[str]) -> None:
         """Prepare.
@@ -76,43 +76,45 @@ class Pictures:
         """
         self._video_path = video_path
         self._cameras = list(cameras)
-        capacity = max(_LEAST_JUDGED, _JUDGED_MOMENTS // len(self._cameras))
-        self._keepers = {name: Keeper(is_whole, capacity) for name in self._cameras}
-        self._rounds = Rounds(len(self._cameras))
-        self._round_keeper: Keeper[Round] = Keeper(self._is_whole_round, 6)
+        capacity = max(_LEAST_KEPT, _KEPT_FORECASTS // len(self._cameras))
+        self._samplers = {name: ReservoirSampler(is_whole, capacity) for name in self._cameras}
+        self._sets = CameraSets(len(self._cameras))
+        self._set_sampler: ReservoirSampler[CameraSet] = ReservoirSampler(self._is_whole_set, 6)
         self._video: TimedVideo | None = None
         self._mosaic: Mosaic | SurroundMosaic | None = None
 
-    def add(self, camera: str, moment: ComparedForecast, setting: Setting) -> None:
-        """Show a moment in the video; the first one fixes its layout."""
-        self._keepers[camera].add(moment)
+    def add(self, camera: str, forecast: ComparedForecast, setting: Setting) -> None:
+        """Show a forecast in the video; the first one fixes its layout."""
+        self._samplers[camera].add(forecast)
         if len(self._cameras) == 1:
-            mosaic, video = self._opened([moment], setting)
+            mosaic, video = self._opened([forecast], setting)
             assert isinstance(mosaic, Mosaic)
-            video.show(mosaic.draw(moment), moment.seen.stamp_ns)
+            video.show(mosaic.draw(forecast), forecast.seen.stamp_ns)
             return
-        self._show_round(self._rounds.add(camera, moment), setting)
+        self._show_set(self._sets.add(camera, forecast), setting)
 
     def flush(self, setting: Setting) -> None:
         """Show what waits for cameras that will not come any more."""
-        self._show_round(self._rounds.rest(), setting)
+        self._show_set(self._sets.rest(), setting)
 
-    def _show_round(self, together: Round | None, setting: Setting) -> None:
+    def _show_set(self, together: CameraSet | None, setting: Setting) -> None:
         if together is None:
             return
-        self._round_keeper.add(together)
+        self._set_sampler.add(together)
         mosaic, video = self._opened(list(together.values()), setting)
         assert isinstance(mosaic, SurroundMosaic)
-        video.show(mosaic.draw(together), min(moment.seen.stamp_ns for moment in together.values()))
+        video.show(
+            mosaic.draw(together), min(forecast.seen.stamp_ns for forecast in together.values())
+        )
 
     def _opened(
-        self, moments: Sequence[ComparedForecast], setting: Setting
+        self, forecasts: Sequence[ComparedForecast], setting: Setting
     ) -> tuple[Mosaic | SurroundMosaic, TimedVideo]:
         if self._mosaic is None or self._video is None:
-            image = moments[0].seen.image
+            image = forecasts[0].seen.image
             assert image is not None
             height, width = image.shape[:2]
-            style, steps = setting.style(moments, fixed_scale=True), columns_of(moments)
+            style, steps = setting.style(forecasts, fixed_scale=True), columns_of(forecasts)
             self._mosaic = (
                 Mosaic(style, steps, width / height)
                 if len(self._cameras) == 1
@@ -121,7 +123,7 @@ class Pictures:
             self._video = TimedVideo(self._video_path, VIDEO_RATE_HZ, self._mosaic.size)
         return self._mosaic, self._video
 
-    def _is_whole_round(self, together: Round) -> bool:
+    def _is_whole_set(self, together: CameraSet) -> bool:
         return len(together) == len(self._cameras) and all(map(is_whole, together.values()))
 
     @property
@@ -148,21 +150,21 @@ class Pictures:
             self._video.close()
 
     def kept(self, camera: str) -> tuple[list[ComparedForecast], list[int]]:
-        """Moments of a camera that are worth judging, and the places of those for its sheet."""
-        keeper = self._keepers[camera]
-        return keeper.kept(), keeper.choose(SHEET_MOMENTS)
+        """Forecasts of a camera that were kept, and the places of those for its sheet."""
+        sampler = self._samplers[camera]
+        return sampler.kept(), sampler.choose(SHEET_FORECASTS)
 
     def write_mosaic(self, path: Path) -> None:
-        """Write one moment of all cameras as PNG."""
+        """Write one forecast of all cameras as PNG."""
         assert isinstance(self._mosaic, SurroundMosaic)
-        rounds = self._round_keeper.kept()
-        (place,) = self._round_keeper.choose(1)
-        write_png(path, self._mosaic.draw(rounds[place]))
+        sets = self._set_sampler.kept()
+        (place,) = self._set_sampler.choose(1)
+        write_png(path, self._mosaic.draw(sets[place]))
 
 
 def write_sheet(
     path: Path,
-    moments: Sequence[ComparedForecast],
+    forecasts: Sequence[ComparedForecast],
     setting: Setting,
     numbers: Mapping[str, Any],
     camera: str = "",
@@ -171,15 +173,15 @@ def write_sheet(
 
     Args:
         path: file to write.
-        moments: judged ones, of one camera.
+        forecasts: described ones, of one camera.
         setting: what all pictures share.
         numbers: of the run, and of this camera.
         camera: its name; empty for the only one.
     """
     title = f"Forecasts of {numbers['input']['name']}" + (f", {camera}" if camera else "")
-    numbers_of = [tables(moment, setting.model) for moment in moments]
-    style = setting.style(moments, fixed_scale=False)
-    write_png(path, contact_sheet(moments, style, title, facts(numbers), tables=numbers_of))
+    numbers_of = [tables(forecast, setting.model) for forecast in forecasts]
+    style = setting.style(forecasts, fixed_scale=False)
+    write_png(path, contact_sheet(forecasts, style, title, facts(numbers), tables=numbers_of))
 
 
 def facts(numbers: Mapping[str, Any]) -> list[str]:

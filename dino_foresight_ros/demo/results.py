@@ -1,21 +1,94 @@
-"""What the demo makes of a finished run: judged moments, sheets, the chart, the mosaic."""
+"""What the demo leaves: a folder with all of its results, or with none."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from dino_foresight_ros.demo.folder import MOSAIC, SKILL, ResultFolder, sheet_of
-from dino_foresight_ros.demo.judge import Judge, judge_moments
+from dino_foresight_ros.demo.oracle import Oracle, describe_forecasts
 from dino_foresight_ros.demo.pictures import Pictures, Setting, facts, write_sheet
 from dino_foresight_ros.demo.skill import SkillScorer
-from dino_foresight_ros.demo.skill_chart import write_skill_chart
-from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.progress import warn
 from dino_foresight_ros.scene import ComparedForecast
 
-# Of all cameras together, besides the moments on the sheets.
-_JUDGE_LIMIT_S = 60.0
+SHEET, SKILL, MOSAIC = "contact_sheet.png", "skill.png", "mosaic.png"
+VIDEO, METRICS = "forecast.mp4", "metrics.json"
+# Of several cameras, each has a sheet; all of these are replaced by the next run.
+_RESULTS = (SHEET, "contact_sheet_*.png", SKILL, MOSAIC, VIDEO, METRICS)
+_PARTIAL_PREFIX = ".unfinished-"
+# Of all cameras together, besides the forecasts on the sheets.
+_ORACLE_LIMIT_S = 60.0
+
+
+class ResultFolder:
+    """Results are written in a hidden folder beside their place, and moved there together.
+
+    Entering removes the results of an earlier run, so that they cannot be taken for new ones.
+    Leaving without `publish` removes what was written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder where it does not exist.
+
+        Raises:
+            InputError: it cannot be written to.
+        """
+        self.path = path.expanduser().absolute()
+        self.log_dir = self.path / "log"
+        try:
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+            self._partial: Path | None = None
+        except OSError as error:
+            raise InputError(f"--out {path} cannot be made a folder: {error.strerror}") from error
+
+    def __enter__(self) -> ResultFolder:
+        try:
+            for leftover in self.path.glob(f"{_PARTIAL_PREFIX}*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            for pattern in _RESULTS:
+                for old in self.path.glob(pattern):
+                    old.unlink()
+            for old in self.log_dir.glob("*.log"):
+                old.unlink()
+            self._partial = Path(tempfile.mkdtemp(prefix=_PARTIAL_PREFIX, dir=self.path))
+        except OSError as error:
+            raise InputError(f"--out {self.path} cannot be written: {error.strerror}") from error
+        return self
+
+    def partial(self, name: str) -> Path:
+        """Where to write a result until it is complete."""
+        assert self._partial is not None
+        return self._partial / name
+
+    def publish(self) -> list[Path]:
+        """Move the complete results to their place, the numbers last, and return the paths."""
+        assert self._partial is not None
+        names = sorted(path.name for path in self._partial.iterdir() if path.name != METRICS)
+        names.append(METRICS)
+        for name in names:
+            os.replace(self.partial(name), self.path / name)
+        return [self.path / name for name in names]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._partial is not None:
+            shutil.rmtree(self._partial, ignore_errors=True)
+            self._partial = None
+
+
+def sheet_of(camera: str) -> str:
+    """File name of a camera's sheet; that of the only, unnamed one too."""
+    return f"contact_sheet_{camera}.png" if camera else SHEET
 
 
 def write_pictures(
@@ -25,7 +98,7 @@ def write_pictures(
     numbers: Mapping[str, Any],
     bundle: str,
 ) -> dict[str, Any]:
-    """Judge what was kept, write every picture but the video, and return the skill.
+    """Describe what was kept, write every picture but the video, and return the skill.
 
     Args:
         folder: where results go.
@@ -40,20 +113,23 @@ def write_pictures(
     Raises:
         ForesightError: a picture cannot be written.
     """
-    judge = _load_judge(bundle, str(numbers["device"]), str(numbers["dtype"]))
+    # Matplotlib takes a second to import, and the nodes are to start at once.
+    from dino_foresight_ros.demo.skill_chart import write_skill_chart
+
+    oracle = _load_oracle(bundle, str(numbers["device"]), str(numbers["dtype"]))
     every, by_camera = SkillScorer(setting.model), {}
     cameras = numbers.get("cameras") or {"": {}}
     for camera, own in cameras.items():
-        moments, chosen = pictures.kept(camera)
-        if not moments:
+        forecasts, chosen = pictures.kept(camera)
+        if not forecasts:
             continue
-        judged = _judged(judge, moments, chosen, _JUDGE_LIMIT_S / len(cameras))
+        described = _described(oracle, forecasts, chosen, _ORACLE_LIMIT_S / len(cameras))
         scorer = SkillScorer(setting.model)
-        for moment in judged:
-            scorer.add(moment)
-            every.add(moment)
+        for forecast in described:
+            scorer.add(forecast)
+            every.add(forecast)
         by_camera[camera] = scorer.numbers()
-        shown = [judged[place] for place in chosen]
+        shown = [described[place] for place in chosen]
         path = folder.partial(sheet_of(camera))
         write_sheet(path, shown, setting, {**numbers, **own}, camera)
     skill = every.numbers()
@@ -66,28 +142,31 @@ def write_pictures(
     return skill
 
 
-def _load_judge(bundle: str, device: str, dtype: str) -> Judge | None:
+def _load_oracle(bundle: str, device: str, dtype: str) -> Oracle | None:
     """The model once more; None where it cannot be had, which the user is told."""
     try:
-        return Judge.load(bundle, device, dtype)
+        return Oracle.load(bundle, device, dtype)
     except (ForesightError, RuntimeError) as error:  # torch: no memory
-        _warn_unjudged(error)
+        _warn_undescribed(error)
         return None
 
 
-def _judged(
-    judge: Judge | None, moments: Sequence[ComparedForecast], chosen: Sequence[int], limit_s: float
+def _described(
+    oracle: Oracle | None,
+    forecasts: Sequence[ComparedForecast],
+    chosen: Sequence[int],
+    limit_s: float,
 ) -> list[ComparedForecast]:
-    """The moments, judged if that can be done: what was forecast is worth showing without."""
-    if judge is None:
-        return list(moments)
+    """The forecasts, described if that can be done: what was forecast is worth showing without."""
+    if oracle is None:
+        return list(forecasts)
     try:
-        return judge_moments(judge, moments, chosen, limit_s)
+        return describe_forecasts(oracle, forecasts, chosen, limit_s)
     except (ForesightError, RuntimeError) as error:
-        _warn_unjudged(error)
-        return list(moments)
+        _warn_undescribed(error)
+        return list(forecasts)
 
 
-def _warn_unjudged(error: Exception) -> None:
+def _warn_undescribed(error: Exception) -> None:
     text = " ".join(str(error).split())
     warn(f"forecasts are shown without what the model says of the frames that came: {text}")

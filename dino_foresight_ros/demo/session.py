@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dino_foresight_ros.demo.dds import choose_domain, frame_transport, private_environment
-from dino_foresight_ros.demo.folder import METRICS, VIDEO, ResultFolder
 from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input
 from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures, Setting
 from dino_foresight_ros.demo.processes import LogLine, NodeFailedError, NodeGroup, NodeProcess
-from dino_foresight_ros.demo.results import write_pictures
+from dino_foresight_ros.demo.results import METRICS, VIDEO, ResultFolder, write_pictures
 from dino_foresight_ros.demo.run_statistics import RunStatistics, summarize, write_metrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.progress import Progress, timed, warn
@@ -37,7 +36,7 @@ SILENCE_LIMIT_S = 120.0
 DRAIN_LIMIT_S = 60.0
 DELIVERY_LIMIT_S = 3.0
 _POLL_S = 0.1
-_WAITING_MOMENTS = 64
+_WAITING_FORECASTS = 64
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class _Run:
         self._input = demo_input
         self._folder = folder
         self._frames_played: int | None = None
-        self._moments: queue.Queue[tuple[str, ComparedForecast]] = queue.Queue(_WAITING_MOMENTS)
+        self._compared: queue.Queue[tuple[str, ComparedForecast]] = queue.Queue(_WAITING_FORECASTS)
         cameras = [topics.camera for topics in demo_input.topics]
         self.pictures = Pictures(folder.partial(VIDEO), cameras)
 
@@ -152,7 +151,7 @@ class _Run:
             with DemoClient(
                 domain_id,
                 played.topics,
-                self._on_moment,
+                self._on_compared,
                 1.0 / VIDEO_RATE_HZ,
                 played.compressed,
                 with_truth=played.kind == "synthetic",
@@ -168,10 +167,10 @@ class _Run:
                 warn(f"{name} ended with exit code {code} (log: {self._folder.log_dir})")
         return self._write_results(client, exit_codes)
 
-    def _on_moment(self, camera: str, moment: ComparedForecast) -> None:
-        # Full only when drawing cannot keep up; the video shows the moment before for longer.
+    def _on_compared(self, camera: str, forecast: ComparedForecast) -> None:
+        # Full only when drawing cannot keep up; the video shows the forecast before for longer.
         with suppress(queue.Full):
-            self._moments.put_nowait((camera, moment))
+            self._compared.put_nowait((camera, forecast))
 
     def _wait_until_ready(self, nodes: NodeGroup, client: DemoClient) -> None:
         """The labels are latched, and published when the forecast node becomes active."""
@@ -225,15 +224,15 @@ class _Run:
             )
 
     def _draw(self, client: DemoClient, wait_s: float = 0.0) -> None:
-        """Draw the moments that are waiting; wait for the first one so long at most."""
+        """Draw the forecasts that are waiting; wait for the first one so long at most."""
         deadline_s = time.monotonic() + wait_s
         while True:
             left_s = max(0.001, deadline_s - time.monotonic())
             try:
-                camera, moment = self._moments.get(timeout=left_s)
+                camera, forecast = self._compared.get(timeout=left_s)
             except queue.Empty:
                 return
-            self.pictures.add(camera, moment, self._setting(client))
+            self.pictures.add(camera, forecast, self._setting(client))
 
     def _setting(self, client: DemoClient) -> Setting:
         statistics = client.statistics

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,6 +22,9 @@ from dino_foresight_ros.compare.measures import (
 )
 from dino_foresight_ros.render.contact_sheet import Table
 from dino_foresight_ros.scene import ComparedForecast, Scene
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.compare.label_metrics import SegmentationMetrics
 
 FEATURES = "feature_error"
 CLASSES = "segmentation_agreement"
@@ -39,22 +42,6 @@ MEASURES: dict[str, str] = {
 }
 """What each number in metrics.json is."""
 HIGHER_IS_BETTER = frozenset({CLASSES, TRUE_CLASSES})
-
-
-def confusion(ids: NDArray[np.uint8], true: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    """(classes, classes) counts of pixels by (true, predicted) class; ids beyond are left out."""
-    known = (true < classes) & (ids < classes)
-    pairs = true[known].astype(np.int64) * classes + ids[known]
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-
-
-def mean_iou(counts: NDArray[np.int64]) -> float | None:
-    """Mean intersection over union of the classes that truly occur; None where none does."""
-    hits, true, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
-    occurs = true > 0
-    if not occurs.any():
-        return None
-    return float(np.mean(hits[occurs] / (true + predicted - hits)[occurs]))
 
 
 def resized(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -104,29 +91,29 @@ class _Step:
 
     horizon_s: float
     values: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
-    counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    labels: dict[str, SegmentationMetrics] = field(default_factory=dict)
 
 
 class SkillScorer:
-    """Averages forecast, copy-last and (against truth) oracle over moments, by step."""
+    """Averages forecast, copy-last and (against truth) oracle over forecasts, by step."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._steps: dict[int, _Step] = {}
-        self.moments = 0
+        self.forecasts = 0
 
-    def add(self, moment: ComparedForecast) -> None:
-        """Score a judged moment; one that was not judged counts for nothing."""
-        newest = moment.seen
+    def add(self, forecast: ComparedForecast) -> None:
+        """Score a described forecast; one that was not described counts for nothing."""
+        newest = forecast.seen
         if newest.features is None:
             return
         scored = False
-        for compared in moment.steps:
+        for compared in forecast.steps:
             predicted, arrived = compared.predicted, compared.arrived
             if arrived is None or arrived.features is None:
                 continue
             step = self._steps.setdefault(predicted.step, _Step(predicted.horizon_s))
-            # Only where both are known: the same moments for each, or they do not compare.
+            # Only where both are known: the same forecasts for each, or they do not compare.
             pair = [measure(scene, arrived, self._model) for scene in (predicted, newest)]
             for name in pair[0].keys() & pair[1].keys():
                 step.values[name, FORECAST].append(pair[0][name])
@@ -134,7 +121,7 @@ class SkillScorer:
             scenes = {FORECAST: predicted, COPY_LAST: newest, ORACLE: arrived}
             self._add_true(step, scenes, compared.truth)
             scored = True
-        self.moments += scored
+        self.forecasts += scored
 
     def _add_true(self, step: _Step, scenes: Mapping[str, Scene], truth: Scene | None) -> None:
         depths = {name: true_depth(scene, truth, self._model) for name, scene in scenes.items()}
@@ -145,19 +132,32 @@ class SkillScorer:
             return
         if any(scene.segmentation is None for scene in scenes.values()):
             return
-        classes = self._model.classes
         for name, scene in scenes.items():
             assert scene.segmentation is not None
             true = resized(truth.segmentation, scene.segmentation.shape[:2])
-            counts = confusion(scene.segmentation, true, classes)
-            step.counts[name] = step.counts.get(name, np.zeros_like(counts)) + counts
+            self._add_labels(step, name, scene.segmentation, true)
+
+    def _add_labels(
+        self, step: _Step, name: str, ids: NDArray[np.uint8], true: NDArray[np.uint8]
+    ) -> None:
+        """Score class ids against labels; ids beyond the model's classes are left out."""
+        import torch
+
+        from dino_foresight_ros.compare.label_metrics import SegmentationMetrics
+
+        classes = max(2, self._model.classes)
+        known = (true < classes) & (ids < classes)
+        if not known.any():
+            return
+        metrics = step.labels.setdefault(name, SegmentationMetrics(classes))
+        metrics.update(*(torch.as_tensor(values[known][None, None]) for values in (ids, true)))
 
     def numbers(self) -> dict[str, Any]:
         """For metrics.json: each measure with one value per horizon, None where there is none."""
         order = sorted(self._steps)
         steps = [self._steps[k] for k in order]
         found: dict[str, Any] = {
-            "moments": self.moments,
+            "moments": self.forecasts,
             "steps": order,
             "horizons_ms": [round(step.horizon_s * 1000.0, 3) for step in steps],
         }
@@ -176,7 +176,8 @@ class SkillScorer:
 
 def _mean(step: _Step, name: str, predictor: str) -> float | None:
     if name == TRUE_CLASSES:
-        value = mean_iou(step.counts[predictor]) if predictor in step.counts else None
+        labels = step.labels.get(predictor)
+        value = None if labels is None else labels.compute().mean_over(range(labels.classes))
     else:
         values = step.values.get((name, predictor))
         value = float(np.mean(values)) if values else None
@@ -189,14 +190,14 @@ def _skill(errors: Mapping[str, Any]) -> list[float | None]:
     return [None if a is None or not b else round(skill_of(a, b), 6) for a, b in pairs]
 
 
-def tables(moment: ComparedForecast, model: Model) -> dict[int, Table]:
-    """Step -> a small table of one moment's numbers, for its sheet."""
-    if moment.seen.features is None:
+def tables(forecast: ComparedForecast, model: Model) -> dict[int, Table]:
+    """Step -> a small table of one forecast's numbers, for its sheet."""
+    if forecast.seen.features is None:
         return {}
     found: dict[int, Table] = {}
-    for step in moment.steps:
+    for step in forecast.steps:
         ours = measure(step.predicted, step.arrived, model)
-        copied = measure(moment.seen, step.arrived, model)
+        copied = measure(forecast.seen, step.arrived, model)
         rows = [
             (title, style(ours[name]), style(copied[name]))
             for name, title, style in _TABLE
@@ -217,11 +218,3 @@ _TABLE: Sequence[tuple[str, str, Any]] = (
     (DEPTH, "depth off by", _percent),
     (NORMALS, "normals off by", lambda value: f"{value:.1f}\N{DEGREE SIGN}"),
 )
-
-
-def score(moments: Iterable[ComparedForecast], model: Model) -> SkillScorer:
-    """Score some moments."""
-    scorer = SkillScorer(model)
-    for moment in moments:
-        scorer.add(moment)
-    return scorer

@@ -1,4 +1,4 @@
-"""The pictures of a finished run, for one camera and for several, judged or not."""
+"""The pictures of a finished run, for one camera and for several, described or not."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.demo import results
-from dino_foresight_ros.demo.folder import ResultFolder
 from dino_foresight_ros.demo.pictures import Pictures, Setting
-from dino_foresight_ros.demo.results import write_pictures
+from dino_foresight_ros.demo.results import ResultFolder, write_pictures
 from dino_foresight_ros.render import ClassPalette
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
@@ -28,7 +27,7 @@ def maps(value: int) -> dict[str, Any]:
     }
 
 
-def moment(index: int) -> ComparedForecast:
+def forecast(index: int) -> ComparedForecast:
     def picture(value: int) -> np.ndarray:
         return np.full((36, 64, 3), value, np.uint8)
 
@@ -58,7 +57,7 @@ def play(folder: ResultFolder, cameras: list[str]) -> Pictures:
     pictures = Pictures(folder.partial("forecast.mp4"), cameras)
     for index in range(5):
         for camera in cameras:
-            pictures.add(camera, moment(index), SETTING)
+            pictures.add(camera, forecast(index), SETTING)
     pictures.finish_video()
     return pictures
 
@@ -74,7 +73,7 @@ class Knowing:
 def test_each_camera_has_a_sheet_and_its_own_skill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cameras: list[str]
 ) -> None:
-    monkeypatch.setattr(results, "_load_judge", lambda *words: Knowing())
+    monkeypatch.setattr(results, "_load_oracle", lambda *words: Knowing())
     with ResultFolder(tmp_path) as folder:
         pictures = play(folder, cameras)
         skill = write_pictures(folder, pictures, SETTING, numbers(cameras), "bundle")
@@ -108,10 +107,10 @@ def test_a_run_is_shown_also_where_the_model_cannot_be_loaded_again(
     assert "/no/such/bundle is not a bundle" in line
 
 
-def test_a_single_round_that_lacks_a_camera_is_shown_all_the_same(tmp_path: Path) -> None:
+def test_a_single_set_that_lacks_a_camera_is_shown_all_the_same(tmp_path: Path) -> None:
     pictures = Pictures(tmp_path / "forecast.mp4", ["left", "right", "dead"])
     for camera in ("left", "right"):
-        pictures.add(camera, moment(0), SETTING)
+        pictures.add(camera, forecast(0), SETTING)
     assert not pictures.has_any
     pictures.flush(SETTING)
     assert pictures.has_any
@@ -123,12 +122,12 @@ def test_a_single_round_that_lacks_a_camera_is_shown_all_the_same(tmp_path: Path
 def test_a_camera_without_a_forecast_has_no_sheet_and_the_others_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_load_judge", lambda *words: Knowing())
+    monkeypatch.setattr(results, "_load_oracle", lambda *words: Knowing())
     with ResultFolder(tmp_path) as folder:
         pictures = Pictures(folder.partial("forecast.mp4"), ["left", "right", "dead"])
         for index in range(5):
             for camera in ("left", "right"):
-                pictures.add(camera, replace(moment(index)), SETTING)
+                pictures.add(camera, replace(forecast(index)), SETTING)
         pictures.finish_video()
         cameras = ["left", "right", "dead"]
         skill = write_pictures(folder, pictures, SETTING, numbers(cameras), "bundle")

@@ -13,8 +13,6 @@ from sklearn.metrics import jaccard_score
 from dino_foresight_ros.demo.skill import (
     Model,
     SkillScorer,
-    confusion,
-    mean_iou,
     tables,
 )
 from dino_foresight_ros.demo.skill_chart import write_skill_chart
@@ -34,26 +32,26 @@ def scene(feature: float, class_id: int, depth: float) -> Scene:
     )
 
 
-def moment(
-    forecast: Scene, now: Scene, came: Scene, truth: Scene | None = None
+def forecast(
+    predicted: Scene, now: Scene, came: Scene, truth: Scene | None = None
 ) -> ComparedForecast:
     step = ComparedStep(
-        replace(forecast, step=1, horizon_s=0.2), replace(came, image=PICTURE), truth
+        replace(predicted, step=1, horizon_s=0.2), replace(came, image=PICTURE), truth
     )
     return ComparedForecast(replace(now, image=PICTURE), (step,), 1.0)
 
 
-def numbers(*moments: ComparedForecast) -> dict:
+def numbers(*forecasts: ComparedForecast) -> dict:
     scorer = SkillScorer(MODEL)
-    for one in moments:
+    for one in forecasts:
         scorer.add(one)
     return scorer.numbers()
 
 
 def test_forecast_and_copy_last_are_measured_against_what_came() -> None:
     found = numbers(
-        moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0)),
-        moment(scene(2.0, 0, 9.0), scene(2.0, 0, 20.0), scene(0.0, 0, 10.0)),
+        forecast(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0)),
+        forecast(scene(2.0, 0, 9.0), scene(2.0, 0, 20.0), scene(0.0, 0, 10.0)),
     )
     assert found["moments"] == 2
     assert found["horizons_ms"] == [200.0]
@@ -73,7 +71,7 @@ def test_truth_is_scored_for_forecast_copy_last_and_oracle() -> None:
     truth = Scene(
         0, segmentation=np.full((40, 60), 2, np.uint8), depth=np.full((40, 60), 20.0, np.float32)
     )
-    found = numbers(moment(scene(0, 2, 22.0), scene(0, 1, 10.0), scene(0, 2, 19.0), truth=truth))
+    found = numbers(forecast(scene(0, 2, 22.0), scene(0, 1, 10.0), scene(0, 2, 19.0), truth=truth))
     miou, depth = found["true_segmentation_miou"], found["true_depth_error"]
     assert [miou[name] for name in ("forecast", "copy_last", "oracle")] == [[1.0], [0.0], [1.0]]
     assert depth["forecast"] == [pytest.approx(0.1)]
@@ -83,17 +81,29 @@ def test_truth_is_scored_for_forecast_copy_last_and_oracle() -> None:
 
 def test_mean_iou_is_that_of_scikit_learn_over_the_classes_that_occur() -> None:
     random = np.random.default_rng(0)
-    true = random.choice([0, 2, 3, 255], (30, 40), p=[0.5, 0.2, 0.2, 0.1]).astype(np.uint8)
-    ids = np.where(random.random(true.shape) < 0.6, true, random.integers(0, 4, true.shape))
-    known = true != 255
-    ids = np.where(known, ids, 1).astype(np.uint8)
-    expected = jaccard_score(true[known], ids[known], labels=[0, 2, 3], average="macro")
-    assert mean_iou(confusion(ids, true, 4)) == pytest.approx(expected)
-    assert mean_iou(confusion(ids[:0], true[:0], 4)) is None
+    forecasts, expected = [], []
+    for _ in range(2):
+        true = random.choice([0, 2, 3, 255], (30, 40), p=[0.5, 0.2, 0.2, 0.1]).astype(np.uint8)
+        ids = np.where(random.random(true.shape) < 0.6, true, random.integers(0, 4, true.shape))
+        ids = np.where(true != 255, ids, 1).astype(np.uint8)
+        predicted = replace(scene(0, 0, 1.0), segmentation=ids, depth=None)
+        truth = Scene(0, segmentation=true)
+        forecasts.append(forecast(predicted, predicted, predicted, truth=truth))
+        expected.append((true[true != 255], ids[true != 255]))
+    true, ids = (np.concatenate(side) for side in zip(*expected, strict=True))
+    want = jaccard_score(true, ids, labels=[0, 2, 3], average="macro")
+    found = numbers(*forecasts)["true_segmentation_miou"]["forecast"]
+    assert found == [pytest.approx(want, abs=1e-6)]
 
 
-def test_a_moment_that_was_not_judged_counts_for_nothing() -> None:
-    whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
+def test_without_a_labelled_pixel_there_is_no_mean_iou() -> None:
+    one = scene(0, 1, 1.0)
+    nothing = Scene(0, segmentation=np.full((4, 6), 255, np.uint8))
+    assert "true_segmentation_miou" not in numbers(forecast(one, one, one, truth=nothing))
+
+
+def test_a_forecast_that_was_not_described_counts_for_nothing() -> None:
+    whole = forecast(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
     step = whole.steps[0]
     came = Scene(0, image=PICTURE)
     unseen = replace(whole, steps=(replace(step, arrived=came),))
@@ -103,8 +113,8 @@ def test_a_moment_that_was_not_judged_counts_for_nothing() -> None:
     assert tables(unjudged, MODEL) == {}
 
 
-def test_features_that_came_for_some_moments_only_are_averaged_over_those() -> None:
-    whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
+def test_features_that_came_for_some_forecasts_only_are_averaged_over_those() -> None:
+    whole = forecast(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
     step = whole.steps[0]
     without = replace(step, predicted=replace(step.predicted, features=None))
     lost = replace(whole, steps=(without,))
@@ -121,7 +131,7 @@ def drawn(path: Path, skill: dict, trained: bool = True) -> np.ndarray:
 
 
 def test_the_picture_has_a_chart_per_measure_and_the_warning(tmp_path: Path) -> None:
-    whole = moment(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
+    whole = forecast(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
     found, path = numbers(whole), tmp_path / "skill.png"
     trained, untrained = drawn(path, found), drawn(path, found, False)
     fewer = drawn(path, {k: v for k, v in found.items() if "depth" not in k})

@@ -56,7 +56,3 @@ def test_layer_heads_read_the_step_that_they_are_of(bundle: Bundle, context: tor
         read = torch.cat([tokens[layer][:, step - 1] for layer in range(4)], dim=-1)
         want = bundle.tasks["depth"].decode(bundle.heads["depth"](read), SIZE)["depth"]
         torch.testing.assert_close(depth, want)
-
-
-def test_bundle_without_layer_heads_rolls_out_no_layers(toy_bundle: object) -> None:
-    assert rollout_layers(toy_bundle(), torch.zeros(1, 4, 2, 3, 4), (1,)) == {}  # type: ignore[operator]

@@ -15,7 +15,7 @@ from dino_foresight_ros.training.evaluation.fitted_predictors import (
     to_maps,
     to_rows,
 )
-from dino_foresight_ros.training.evaluation.predictors import CopyLast, Rollout
+from dino_foresight_ros.training.evaluation.predictors import CopyLast, Rollout, rollout_layers
 
 Rows = tuple[np.ndarray, np.ndarray]
 
@@ -126,3 +126,7 @@ def test_mlp_that_only_harms_stays_copy_last() -> None:
     assert torch.equal(model(x), torch.zeros(50, 2))
     predicted = TokenPredictor(model)(torch.randn(1, 3, 2, 2, 1))
     assert predicted.shape == (1, 2, 2, 2, 1)
+
+
+def test_bundle_without_layer_heads_rolls_out_no_layers(toy_bundle: object) -> None:
+    assert rollout_layers(toy_bundle(), torch.zeros(1, 4, 2, 3, 4), (1,)) == {}  # type: ignore[operator]

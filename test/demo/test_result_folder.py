@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dino_foresight_ros.demo.folder import (
+from dino_foresight_ros.demo.results import (
     METRICS,
     MOSAIC,
     SHEET,

@@ -1,8 +1,8 @@
-"""From streams of frames and forecasts to moments: a forecast beside what then really came."""
+"""Joins a camera's forecasts with the frames that then came, as both come over the topics."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.compare import Match, Matcher
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.render.colors import Picture
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
@@ -19,6 +20,7 @@ from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 KEPT_WIDTH = 640
 _KEPT_FRAMES = 96
 _MAX_PENDING = 64
+_MAX_BYTES = 2**30
 # A frame counts as the predicted instant's when it is at most so many frame intervals off.
 _TOLERANCE = 0.4
 
@@ -34,7 +36,7 @@ def shrink(image: Picture, most_width: int = KEPT_WIDTH) -> Picture:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-class SeenFrame:
+class CameraFrame:
     """A frame that came. Its picture is decoded when it is first needed, which few are."""
 
     def __init__(self, stamp_ns: int, load: Callable[[], Picture], most_width: int) -> None:
@@ -42,6 +44,11 @@ class SeenFrame:
         self._load: Callable[[], Picture] | None = load
         self._most_width = most_width
         self._picture: Picture | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the picture, once it is decoded."""
+        return 0 if self._picture is None else self._picture.nbytes
 
     def picture(self) -> Picture | None:
         """(H, W, 3) uint8, small; None if it cannot be decoded."""
@@ -69,69 +76,54 @@ class _Recent(OrderedDict[Any, Value], Generic[Value]):
 
 @dataclass
 class _Pending:
-    """A forecast whose instants have not all come."""
+    """A forecast whose instants have not all passed; `arrived` is by step."""
 
     forecast: ComparedForecast
-    tolerance_ns: int
-    arrived: dict[int, tuple[int, SeenFrame]] = field(default_factory=dict)
-
-    def see(self, frame: SeenFrame) -> None:
-        """Keep the frame for each step whose instant it is nearest to so far."""
-        for step in self.forecast.steps:
-            scene = step.predicted
-            off_ns = abs(frame.stamp_ns - scene.stamp_ns)
-            best = self.arrived.get(scene.step)
-            if off_ns <= self.tolerance_ns and (best is None or off_ns < best[0]):
-                self.arrived[scene.step] = (off_ns, frame)
-
-    def is_over(self, stamp_ns: int) -> bool:
-        """Whether frames from `stamp_ns` on are too late for every step."""
-        last = max(step.predicted.stamp_ns for step in self.forecast.steps)
-        return stamp_ns > last + self.tolerance_ns
+    origin: CameraFrame
+    last_ns: int
+    arrived: dict[int, CameraFrame] = field(default_factory=dict)
 
 
-class MomentTracker:
+class ForecastTracker:
     """Joins forecasts with the frames of their instants. Memory is bounded.
 
     Forecasts nearer to each other than `spacing_s` (in the input's time) are passed over. Each
-    moment is handed to `on_moment`, in order of time, once its last instant has passed.
+    forecast is handed to `on_compared`, in order of time, once its last instant has passed.
     """
 
     def __init__(
         self,
-        on_moment: Callable[[ComparedForecast], None],
+        on_compared: Callable[[ComparedForecast], None],
         spacing_s: float,
         kept_frames: int = _KEPT_FRAMES,
     ) -> None:
-        self._on_moment = on_moment
-        self._spacing_ns = round(spacing_s * 1e9)
-        self._frames: deque[SeenFrame] = deque(maxlen=kept_frames)
-        self._truth: _Recent[Scene] = _Recent(kept_frames)
-        self._features: _Recent[NDArray[Any]] = _Recent(kept_frames)
-        self._pending: deque[_Pending] = deque()
-        self._last_taken_ns: int | None = None
         self.most_width = KEPT_WIDTH
         """How wide frames are kept, in pixels."""
+        self._on_compared = on_compared
+        self._spacing_ns = round(spacing_s * 1e9)
+        self._matcher: Matcher[CameraFrame] = Matcher(
+            _TOLERANCE, _MAX_BYTES, kept_frames, jitter_ns=self._spacing_ns
+        )
+        self._truth: _Recent[Scene] = _Recent(kept_frames)
+        self._features: _Recent[NDArray[Any]] = _Recent(kept_frames)
+        self._pending: dict[int, _Pending] = {}
+        self._last_taken_ns: int | None = None
 
     def add_frame(self, stamp_ns: int, image: Picture | Callable[[], Picture]) -> None:
         """A camera frame came, (H, W, 3) uint8, or what decodes it when it is needed."""
-        if self._frames and stamp_ns < self._frames[-1].stamp_ns - self._spacing_ns:
+        if self._matcher.is_jump_back(stamp_ns):
             # The input started again: what was pending will never come.
             self.flush()
-            self._frames.clear()
             self._truth.clear()
             self._features.clear()
             self._last_taken_ns = None
         if callable(image):
-            frame = SeenFrame(stamp_ns, image, self.most_width)
+            frame = CameraFrame(stamp_ns, image, self.most_width)
         else:
             small = shrink(image, self.most_width)
-            frame = SeenFrame(stamp_ns, lambda: small, self.most_width)
-        self._frames.append(frame)
-        for pending in self._pending:
-            pending.see(frame)
-        while self._pending and self._pending[0].is_over(stamp_ns):
-            self._emit()
+            frame = CameraFrame(stamp_ns, lambda: small, self.most_width)
+        self._note(self._matcher.add_frame(frame))
+        self._emit_over()
 
     def add_truth(self, stamp_ns: int, **maps: Any) -> None:
         """What was really there in the frame with this stamp, by names of `Scene`."""
@@ -148,7 +140,7 @@ class MomentTracker:
         # A little early is in time: stamps jitter.
         if last_ns is not None and 0 <= stamp_ns - last_ns < self._spacing_ns * 0.95:
             return False
-        return any(frame.stamp_ns == stamp_ns for frame in self._frames)
+        return self._matcher.frame_at(stamp_ns) is not None
 
     def add_forecast(
         self,
@@ -158,43 +150,55 @@ class MomentTracker:
         latency_ms: float | None,
     ) -> None:
         """A forecast came; call only where `wants` says so."""
-        frame = next((frame for frame in self._frames if frame.stamp_ns == stamp_ns), None)
+        frame = self._matcher.frame_at(stamp_ns)
         image = None if frame is None else frame.picture()
-        if image is None or not steps:
+        if frame is None or image is None or not steps:
             return
         self._last_taken_ns = stamp_ns
-        newest = Scene(stamp_ns, image=image)
-        forecast = ComparedForecast(newest, tuple(map(ComparedStep, steps)), latency_ms)
-        pending = _Pending(forecast, round(frame_interval_s * _TOLERANCE * 1e9))
-        for seen in self._frames:
-            pending.see(seen)
-        self._pending.append(pending)
-        if len(self._pending) > _MAX_PENDING or pending.is_over(self._frames[-1].stamp_ns):
+        forecast = ComparedForecast(
+            Scene(stamp_ns, image=image), tuple(map(ComparedStep, steps)), latency_ms
+        )
+        # Truth of the last instant may come a little after its frame.
+        interval_ns = round(frame_interval_s * 1e9)
+        last_ns = max(scene.stamp_ns for scene in steps) + round(interval_ns * _TOLERANCE)
+        self._pending[stamp_ns] = _Pending(forecast, frame, last_ns)
+        self._note(self._matcher.add_forecast(frame, steps, interval_ns))
+        if len(self._pending) > _MAX_PENDING:
             self._emit()
+        self._emit_over()
 
     def flush(self) -> None:
         """The stream ended: hand out what is pending, with the frames that came."""
+        self._note(self._matcher.flush())
         while self._pending:
             self._emit()
 
-    def _emit(self) -> None:
-        pending = self._pending.popleft()
-        forecast = pending.forecast
-        steps = tuple(self._finished(forecast, s, pending.arrived) for s in forecast.steps)
-        self._on_moment(replace(forecast, steps=steps))
+    def _note(self, matches: Sequence[Match[CameraFrame]]) -> None:
+        for match in matches:
+            pending = self._pending.get(match.origin.stamp_ns)
+            if pending is not None and match.arrived is not None:
+                pending.arrived[match.predicted.step] = match.arrived
 
-    def _finished(
-        self,
-        forecast: ComparedForecast,
-        step: ComparedStep,
-        arrived: dict[int, tuple[int, SeenFrame]],
-    ) -> ComparedStep:
+    def _emit_over(self) -> None:
+        """Hand out the forecasts whose instants have all passed."""
+        newest_ns = self._matcher.newest_ns
+        while self._pending and newest_ns is not None:
+            if next(iter(self._pending.values())).last_ns >= newest_ns:
+                return
+            self._emit()
+
+    def _emit(self) -> None:
+        pending = self._pending.pop(next(iter(self._pending)))
+        self._matcher.discard(pending.origin)
+        steps = tuple(self._finished(pending, step.predicted) for step in pending.forecast.steps)
+        self._on_compared(replace(pending.forecast, steps=steps))
+
+    def _finished(self, pending: _Pending, scene: Scene) -> ComparedStep:
         """A step with everything that came about it."""
-        scene = step.predicted
-        features = self._features.get((forecast.seen.stamp_ns, scene.step))
-        step = replace(step, predicted=replace(scene, features=features))
-        if scene.step not in arrived:
-            return step
-        frame = arrived[scene.step][1]
+        features = self._features.get((pending.origin.stamp_ns, scene.step))
+        scene = replace(scene, features=features)
+        frame = pending.arrived.get(scene.step)
+        if frame is None:
+            return ComparedStep(scene)
         came = Scene(frame.stamp_ns, image=frame.picture())
-        return replace(step, arrived=came, truth=self._truth.get(frame.stamp_ns))
+        return ComparedStep(scene, came, self._truth.get(frame.stamp_ns))

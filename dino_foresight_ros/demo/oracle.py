@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MAPS = tuple(output.name for output in IMAGES if output.topics)
 
 
-class Judge:
+class Oracle:
     """Runs a bundle's encoder and heads on single frames, as the live node runs them.
 
     The heads see features that went through the PCA and back, as forecasts do. Heads that read the
@@ -27,12 +27,15 @@ class Judge:
     """
 
     def __init__(self, bundle: Bundle, decoder: Decoder) -> None:
+        from dino_foresight_ros.runtime.decoder import layers_read
+
         self._bundle, self._decoder = bundle, decoder
-        layered = {name for name, read in bundle.inputs.items() if read.layers}
-        self._wanted = frozenset(n for n in _MAPS if n in bundle.heads and n not in layered)
+        self._outputs = frozenset(
+            n for n in _MAPS if n in bundle.heads and not layers_read(bundle, n)
+        )
 
     @classmethod
-    def load(cls, bundle: str, device: str, dtype: str) -> Judge:
+    def load(cls, bundle: str, device: str, dtype: str) -> Oracle:
         """Load the model again.
 
         Args:
@@ -58,48 +61,49 @@ class Judge:
         with torch.inference_mode():
             pixels = bundle.encoder.preprocess(np.ascontiguousarray(frame.image)[None])
             z = bundle.pca.transform(bundle.encoder(pixels))
-            outputs = self._decoder.decode(z, [dict.fromkeys(self._wanted)])
+            outputs = self._decoder.decode(z, [dict.fromkeys(self._outputs)])
             features = z[0].float().cpu().numpy()
         maps: dict[str, Any] = {o.name: o.values[0].cpu().numpy() for o in outputs}
         return replace(frame, features=features, **maps)
 
 
-def judge_moments(
-    judge: Judge, moments: Sequence[ComparedForecast], first: Sequence[int], limit_s: float
+def describe_forecasts(
+    oracle: Oracle, forecasts: Sequence[ComparedForecast], first: Sequence[int], limit_s: float
 ) -> list[ComparedForecast]:
-    """Describe the newest known frame of each moment, and those that came.
+    """Describe the newest frame that each forecast knew, and the frames that then came.
 
     Args:
-        judge: who looks.
-        moments: of one run.
-        first: places of those that must be judged; the others are while there is time.
+        oracle: what describes a frame.
+        forecasts: of one run.
+        first: places of those that must be described; the others are while there is time.
         limit_s: how long it may take.
 
     Returns:
-        The moments in their order; those that were not judged are as they were.
+        The forecasts in their order; those that were not described are as they were.
     """
     deadline_s = time.monotonic() + limit_s
-    judged = list(moments)
-    # A frame that came in one moment may be the newest known one of another.
+    described = list(forecasts)
+    # A frame that came after one forecast may be the newest that another knew.
     known: dict[int, Scene] = {}
 
-    def described(frame: Scene | None) -> Scene | None:
-        if frame is None or frame.image is None:
+    def describe(frame: Scene) -> Scene:
+        if frame.image is None:
             return frame
         if id(frame.image) not in known:
-            known[id(frame.image)] = judge.describe(frame)
+            known[id(frame.image)] = oracle.describe(frame)
         return known[id(frame.image)]
 
-    rest = [place for place in range(len(moments)) if place not in set(first)]
+    rest = [place for place in range(len(forecasts)) if place not in set(first)]
     for place in [*first, *_far_apart(rest)]:
         if place not in first and time.monotonic() > deadline_s:
             break
-        forecast = moments[place]
-        steps = tuple(replace(step, arrived=described(step.arrived)) for step in forecast.steps)
-        judged[place] = replace(
-            forecast, seen=described(forecast.seen) or forecast.seen, steps=steps
+        one = forecasts[place]
+        steps = tuple(
+            step if step.arrived is None else replace(step, arrived=describe(step.arrived))
+            for step in one.steps
         )
-    return judged
+        described[place] = replace(one, seen=describe(one.seen), steps=steps)
+    return described
 
 
 def _far_apart(places: list[int]) -> list[int]:

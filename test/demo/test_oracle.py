@@ -1,4 +1,4 @@
-"""The demo's judge says of a frame what the bundle's own parts say, one after the other."""
+"""The demo's oracle says of a frame what the bundle's own parts say, one after the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.demo.judge import Judge, _far_apart, judge_moments
+from dino_foresight_ros.demo.oracle import Oracle, _far_apart, describe_forecasts
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.heads import HeadInput
 from dino_foresight_ros.runtime.decoder import Decoder
@@ -22,8 +22,8 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def judge(bundle: Bundle) -> Judge:
-    return Judge(bundle, Decoder(bundle))
+def oracle(bundle: Bundle) -> Oracle:
+    return Oracle(bundle, Decoder(bundle))
 
 
 def picture(seed: int) -> np.ndarray:
@@ -31,10 +31,10 @@ def picture(seed: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def test_a_frame_is_described_through_the_pca_by_every_head(bundle: Bundle, judge: Judge) -> None:
+def test_a_frame_is_described_through_the_pca_by_every_head(bundle: Bundle, oracle: Oracle) -> None:
     image = picture(0)
     z = bundle.pca.transform(bundle.encoder(bundle.encoder.preprocess(image[None])))
-    seen = judge.describe(Scene(0, image=image))
+    seen = oracle.describe(Scene(0, image=image))
     assert seen.features is not None
     np.testing.assert_allclose(seen.features, z[0].numpy(), atol=1e-5)
     features = bundle.pca.inverse(z)
@@ -48,7 +48,7 @@ def test_a_frame_is_described_through_the_pca_by_every_head(bundle: Bundle, judg
 def test_a_head_that_reads_the_forecaster_says_nothing_of_what_came() -> None:
     bundle = make_micro_bundle()
     bundle.inputs["depth"] = HeadInput("forecaster_layers", (0, 1))
-    seen = Judge(bundle, Decoder(bundle)).describe(Scene(0, image=picture(0)))
+    seen = Oracle(bundle, Decoder(bundle)).describe(Scene(0, image=picture(0)))
     assert seen.depth is None
     assert seen.segmentation is not None
 
@@ -65,7 +65,7 @@ class Slow:
         return replace(frame, features=np.full((1, 1, 1), frame.image[0, 0, 0]))
 
 
-def moments(count: int) -> list[ComparedForecast]:
+def forecasts(count: int) -> list[ComparedForecast]:
     """Each frame is the one that came a step after the one before it."""
     frames = [np.full((2, 2, 3), i, np.uint8) for i in range(count + 1)]
 
@@ -80,22 +80,22 @@ def moments(count: int) -> list[ComparedForecast]:
 
 def test_each_frame_is_looked_at_once_and_put_where_it_belongs() -> None:
     slow = Slow()
-    judged = judge_moments(slow, moments(5), [2], limit_s=60.0)  # type: ignore[arg-type]
+    described = describe_forecasts(slow, forecasts(5), [2], limit_s=60.0)  # type: ignore[arg-type]
     assert sorted(slow.seen) == [0, 1, 2, 3, 4, 5]
-    for number, moment in enumerate(judged):
-        assert moment.seen.stamp_ns == number
-        assert moment.seen.features is not None
-        assert moment.seen.features.item() == number
-        came, never = moment.steps
+    for number, forecast in enumerate(described):
+        assert forecast.seen.stamp_ns == number
+        assert forecast.seen.features is not None
+        assert forecast.seen.features.item() == number
+        came, never = forecast.steps
         assert came.arrived is not None
         assert came.arrived.features is not None
         assert came.arrived.features.item() == number + 1
         assert never.arrived is None
 
 
-def test_without_time_only_the_moments_on_the_sheet_are_judged() -> None:
-    judged = judge_moments(Slow(), moments(9), [1, 5], limit_s=-1.0)  # type: ignore[arg-type]
-    assert [moment.seen.features is not None for moment in judged] == [
+def test_without_time_only_the_forecasts_on_the_sheet_are_described() -> None:
+    described = describe_forecasts(Slow(), forecasts(9), [1, 5], limit_s=-1.0)  # type: ignore[arg-type]
+    assert [forecast.seen.features is not None for forecast in described] == [
         i in (1, 5) for i in range(9)
     ]
 

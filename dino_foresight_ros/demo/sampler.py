@@ -8,17 +8,17 @@ from typing import Generic, TypeVar
 from dino_foresight_ros.scene import ComparedForecast
 
 T = TypeVar("T")
-Round = Mapping[str, ComparedForecast]
-"""Moments of several cameras that belong together, by camera."""
+CameraSet = Mapping[str, ComparedForecast]
+"""Forecasts of several cameras that belong together, by camera."""
 
 
-def is_whole(moment: ComparedForecast) -> bool:
+def is_whole(forecast: ComparedForecast) -> bool:
     """Whether a frame came at every predicted instant."""
-    return all(s.arrived is not None and s.arrived.image is not None for s in moment.steps)
+    return all(s.arrived is not None and s.arrived.image is not None for s in forecast.steps)
 
 
-class Keeper(Generic[T]):
-    """Keeps at most `capacity` things."""
+class ReservoirSampler(Generic[T]):
+    """Keeps at most `capacity` of the things that are offered, spread evenly over them."""
 
     def __init__(self, whole: Callable[[T], bool], capacity: int = 12) -> None:
         """Start empty.
@@ -52,29 +52,29 @@ class Keeper(Generic[T]):
         candidates = whole if len(whole) >= count else list(range(len(self._kept)))
         if len(candidates) <= count:
             return candidates
-        # The middles of equal parts: the first and the last moments of a run show the least.
+        # The middles of equal parts: the first and the last forecasts of a run show the least.
         return [candidates[int((i + 0.5) * len(candidates) / count)] for i in range(count)]
 
 
-class Rounds:
-    """Brings moments of several cameras together, one of each, as far as they come."""
+class CameraSets:
+    """Brings forecasts of several cameras together, one of each, as far as they come."""
 
     def __init__(self, cameras: int) -> None:
         self._cameras = cameras
         self._gathered: dict[str, ComparedForecast] = {}
 
-    def add(self, camera: str, moment: ComparedForecast) -> Round | None:
-        """Take a moment; the round that it completes, or that it shows to be as complete as it
-        will be, since a camera's next moment begins the next round."""
-        done: Round | None = None
+    def add(self, camera: str, forecast: ComparedForecast) -> CameraSet | None:
+        """Take a forecast; the set that it completes, or that it shows to be as complete as it
+        will be, since a camera's next forecast begins the next set."""
+        done: CameraSet | None = None
         if camera in self._gathered:
             done, self._gathered = self._gathered, {}
-        self._gathered[camera] = moment
+        self._gathered[camera] = forecast
         if done is None and len(self._gathered) == self._cameras:
             done, self._gathered = self._gathered, {}
         return done
 
-    def rest(self) -> Round | None:
+    def rest(self) -> CameraSet | None:
         """What is left at the end."""
         left, self._gathered = self._gathered, {}
         return left or None

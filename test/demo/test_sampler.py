@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_foresight_ros.demo.keeper import Keeper, Rounds, is_whole
+from dino_foresight_ros.demo.sampler import CameraSets, ReservoirSampler, is_whole
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 PICTURE = np.zeros((4, 8, 3), np.uint8)
 
 
-def moment(stamp_ns: int, arrived: bool = True) -> ComparedForecast:
+def forecast(stamp_ns: int, arrived: bool = True) -> ComparedForecast:
     came = Scene(0, image=PICTURE) if arrived else None
     step = ComparedStep(Scene(0, step=1, horizon_s=0.2), came)
     return ComparedForecast(Scene(stamp_ns, image=PICTURE), (step,))
@@ -18,13 +18,13 @@ def moment(stamp_ns: int, arrived: bool = True) -> ComparedForecast:
 
 @settings(deadline=None)
 @given(count=st.integers(0, 3000), wanted=st.integers(1, 5))
-def test_kept_moments_are_few_and_spread_over_the_run(count: int, wanted: int) -> None:
-    keeper = Keeper(is_whole, capacity=12)
+def test_kept_forecasts_are_few_and_spread_over_the_run(count: int, wanted: int) -> None:
+    sampler = ReservoirSampler(is_whole, capacity=12)
     for index in range(count):
-        keeper.add(moment(index))
-    assert len(keeper._kept) <= 12
-    kept = keeper.kept()
-    chosen = [kept[place].seen.stamp_ns for place in keeper.choose(wanted)]
+        sampler.add(forecast(index))
+    assert len(sampler._kept) <= 12
+    kept = sampler.kept()
+    chosen = [kept[place].seen.stamp_ns for place in sampler.choose(wanted)]
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, wanted)
     if count > 100 and wanted > 1:
@@ -32,17 +32,17 @@ def test_kept_moments_are_few_and_spread_over_the_run(count: int, wanted: int) -
         assert gaps.min() > 0.3 * count / wanted
 
 
-def test_moments_whose_instants_all_came_are_preferred() -> None:
-    keeper = Keeper(is_whole, capacity=12)
+def test_forecasts_whose_instants_all_came_are_preferred() -> None:
+    sampler = ReservoirSampler(is_whole, capacity=12)
     for index in range(8):
-        keeper.add(moment(index, arrived=index < 4))
-    assert keeper.choose(3) == [0, 2, 3]
-    assert len(keeper.choose(6)) == 6
+        sampler.add(forecast(index, arrived=index < 4))
+    assert sampler.choose(3) == [0, 2, 3]
+    assert len(sampler.choose(6)) == 6
 
 
-def test_a_round_has_one_moment_of_each_camera() -> None:
-    rounds = Rounds(3)
-    made = [rounds.add(name, moment(i)) for i in range(4) for name in ("left", "front", "right")]
+def test_a_set_has_one_forecast_of_each_camera() -> None:
+    sets = CameraSets(3)
+    made = [sets.add(name, forecast(i)) for i in range(4) for name in ("left", "front", "right")]
     whole = [one for one in made if one is not None]
     assert len(whole) == 4
     for number, one in enumerate(whole):
@@ -52,8 +52,8 @@ def test_a_round_has_one_moment_of_each_camera() -> None:
 
 
 def test_a_camera_that_is_missing_does_not_hold_up_the_others() -> None:
-    rounds = Rounds(3)
-    made = [rounds.add(name, moment(i)) for i in range(4) for name in ("left", "front")]
+    sets = CameraSets(3)
+    made = [sets.add(name, forecast(i)) for i in range(4) for name in ("left", "front")]
     whole = [one for one in made if one is not None]
     assert len(whole) == 3
     assert all(set(one) == {"left", "front"} for one in whole)
