@@ -100,20 +100,21 @@ def measure_overhead(case: Case, frames: int = 100) -> Overhead:
 def _measure(node: Any, case: Case, frames: int) -> Overhead:
     from rclpy.node import Node
 
-    (camera,), worker, engine = node._cameras.values(), node._worker, node._loaded.engine
+    pipeline = node.pipeline
+    (camera,), statistics = pipeline.cameras.values(), pipeline.scheduler.statistics
     reader = Node("bench_reader")
     try:
         _subscribe(reader, camera, case)
         callback = next(s.callback for s in node.subscriptions if s.topic_name == camera.topic_name)
         clocks = [
-            _Clocked(engine, "update_cameras"),
-            _Clocked(camera, "decode"),
-            _Clocked(camera.topics, "publish"),
+            _Clocked(pipeline.loaded.engine, "update_cameras"),
+            _Clocked(pipeline, "decode"),
+            _Clocked(camera.publishers, "publish"),
         ]
-        rows = [_one_frame(callback, worker, clocks, i) for i in range(frames + WARM_UP)]
+        rows = [_one_frame(callback, statistics, clocks, i) for i in range(frames + WARM_UP)]
     finally:
         reader.destroy_node()
-    counts = worker.counter.counts()
+    counts = statistics.counts()
     if counts.forecasts < frames:
         raise ForesightError(f"only {counts.forecasts} of {frames} frames were forecast: {counts}")
     whole, engine_s, decode, publish = np.array(rows[WARM_UP:]).T
@@ -143,14 +144,14 @@ def _subscribe(reader: Any, camera: Any, case: Case) -> None:
             reader.create_subscription(Image, topic, lambda _: None, QoSProfile(depth=1))
     deadline = time.monotonic() + TIMEOUT_S
     wanted = set(case.outputs)
-    while not all(wanted <= names for names in camera.topics.wanted().values()):
+    while not all(wanted <= names for names in camera.publishers.subscribed().values()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"no subscriber of {sorted(wanted)} was matched")
         time.sleep(0.05)
 
 
 def _one_frame(
-    callback: Callable[[Any], None], worker: Any, clocks: list[_Clocked], index: int
+    callback: Callable[[Any], None], statistics: Any, clocks: list[_Clocked], index: int
 ) -> tuple[float, ...]:
     from sensor_msgs.msg import Image
 
@@ -162,9 +163,9 @@ def _one_frame(
     before = time.perf_counter()
     callback(message)
     handed_over = time.perf_counter() - before
-    while worker.counter.counts().in_flight:
+    while statistics.counts().in_flight:
         time.sleep(0.0005)
-    latency_s = worker.latency.last_s or 0.0  # ends where the last publish returned
+    latency_s = statistics.latency.last_s or 0.0  # ends where the last publish returned
     return max(latency_s, handed_over), *(clock.take() for clock in clocks)
 
 

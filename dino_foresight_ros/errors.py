@@ -23,3 +23,9 @@ class UsageError(ForesightError):
     """An argument that makes no sense; the command line exits with 2."""
 
     exit_code = 2
+
+
+def describe(error: BaseException) -> str:
+    """What an error says, in one line; with its kind where it is none of this package's."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ForesightError) else f"{type(error).__name__}: {text}"

@@ -197,7 +197,7 @@ class _Reason(str, Enum):
 
     description: str
 
-    def __new__(cls, value: str, description: str) -> _Reason:
+    def __new__(cls, value: str, description: str = "") -> _Reason:
         member = str.__new__(cls, value)
         member._value_ = value
         member.description = description

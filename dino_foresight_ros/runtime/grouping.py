@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
-from dino_foresight_ros.runtime.mailbox import Frame
+from dino_foresight_ros.runtime.frame import Frame
 
 MIN_WAIT_S = 0.05
 """Frames taken at the very same instant still arrive this far apart (transport, decoding)."""
@@ -15,18 +16,66 @@ MAX_PENDING = 8
 Group = list[Frame]
 """At most one frame of each camera."""
 
-Choose = Callable[[int, Sequence[Sequence[int]], int], "list[int] | None"]
-"""(stamp of a frame, other cameras' stamps, tolerance) -> an index for each of those cameras.
 
-All stamps are nanoseconds. The chosen ones and the frame's own lie within the tolerance; None
-where no choice does.
-"""
+class Synchronizer(Protocol):
+    """Finds the frames that belong together, one of each camera."""
+
+    def add(self, frame: Frame, cameras: Collection[str]) -> list[Group]:
+        """Take a frame that just came in.
+
+        Args:
+            frame: of one of the cameras.
+            cameras: those that a group needs a frame of now.
+
+        Returns:
+            Groups that are complete now; their frames are forgotten.
+        """
+
+    def remove(self, frame: Frame) -> None:
+        """Forget a frame that goes on without a group, if it is known."""
+
+
+class ClosestStamps:
+    """Groups the frames whose stamps lie closest together."""
+
+    def __init__(self, tolerance_ns: int) -> None:
+        """Prepare; stamps of one group lie within the tolerance."""
+        self._tolerance_ns = tolerance_ns
+        self._waiting: dict[str, list[Frame]] = {}
+
+    def add(self, frame: Frame, cameras: Collection[str]) -> list[Group]:
+        """See `Synchronizer`."""
+        self._waiting.setdefault(frame.camera, []).append(frame)
+        others = [self._waiting.get(camera, []) for camera in cameras if camera != frame.camera]
+        stamps = [[f.stamp_ns for f in frames] for frames in others]
+        chosen = smallest_spread(frame.stamp_ns, stamps, self._tolerance_ns)
+        if chosen is None:
+            return []
+        group = [frame, *(frames[k] for frames, k in zip(others, chosen, strict=True))]
+        for one in group:
+            self.remove(one)
+        return [group]
+
+    def remove(self, frame: Frame) -> None:
+        """See `Synchronizer`."""
+        frames = self._waiting.get(frame.camera, [])
+        if frame in frames:
+            frames.remove(frame)
 
 
 def smallest_spread(
     stamp_ns: int, others_ns: Sequence[Sequence[int]], tolerance_ns: int
 ) -> list[int] | None:
-    """Choose the stamps that lie closest together around a frame's; see `Choose`."""
+    """Choose the stamps that lie closest together around a frame's.
+
+    Args:
+        stamp_ns: the frame's.
+        others_ns: those of other cameras' frames.
+        tolerance_ns: how far apart the chosen ones and the frame's own may lie.
+
+    Returns:
+        An index for each of the other cameras; None where no choice lies within the tolerance.
+    """
     lowest = {s for stamps in others_ns for s in stamps if s <= stamp_ns} | {stamp_ns}
     best: tuple[int, list[int]] | None = None
     for low in sorted(lowest, reverse=True):
@@ -55,20 +104,20 @@ class Grouper:
     """
 
     def __init__(
-        self, tolerance_ns: int, silent_s: float, choose: Choose = smallest_spread
+        self, tolerance_ns: int, silent_s: float, synchronizer: Synchronizer | None = None
     ) -> None:
         """Prepare.
 
         Args:
-            tolerance_ns: how far stamps of one group may lie apart; as long (and `MIN_WAIT_S`
-                at least) does a frame wait for the others.
+            tolerance_ns: how far apart the stamps of one group may lie. A frame waits for the
+                others for the same time, and for `MIN_WAIT_S` at least.
             silent_s: a camera without a frame for longer is not waited for; may be changed.
-            choose: picks among the waiting frames.
+            synchronizer: finds whole groups, within the same tolerance; `ClosestStamps` when None.
         """
         self.silent_s = silent_s
         self._tolerance_ns = tolerance_ns
         self._wait_s = max(tolerance_ns / 1e9, MIN_WAIT_S)
-        self._choose = choose
+        self._synchronizer = synchronizer or ClosestStamps(tolerance_ns)
         self._pending: dict[str, list[Frame]] = {}
         self._heard_s: dict[str, float] = {}
 
@@ -80,13 +129,9 @@ class Grouper:
         done: list[Group] = []
         if len(waiting) > MAX_PENDING:
             done += self._release([waiting[0]])
-        live = self._live(frame.received_s)
-        near = [self._near(camera, frame.stamp_ns) for camera in live if camera != frame.camera]
-        stamps = [[f.stamp_ns for f in frames] for frames in near]
-        chosen = self._choose(frame.stamp_ns, stamps, self._tolerance_ns) if all(near) else None
-        if chosen is not None:
-            others = [frames[index] for frames, index in zip(near, chosen, strict=True)]
-            done += self._release([frame, *others])
+        for group in self._synchronizer.add(frame, self._live(frame.received_s)):
+            # A group before may have overtaken some of its frames.
+            done += self._release([f for f in group if f in self._pending.get(f.camera, ())])
         return done
 
     def due(self, now_s: float) -> list[Group]:
@@ -104,6 +149,8 @@ class Grouper:
     def clear(self) -> list[Frame]:
         """Take everything out and forget which cameras live."""
         left = [frame for frames in self._pending.values() for frame in frames]
+        for frame in left:
+            self._synchronizer.remove(frame)
         self._pending.clear()
         self._heard_s.clear()
         return left
@@ -137,7 +184,9 @@ class Grouper:
         overtaken: list[Group] = []
         for frame in group:
             frames = self._pending[frame.camera]
-            index = next(i for i, f in enumerate(frames) if f is frame)
+            index = frames.index(frame)
+            for one in frames[: index + 1]:
+                self._synchronizer.remove(one)
             overtaken += [[f] for f in frames[:index]]
             del frames[: index + 1]
             if not frames:

@@ -1,28 +1,89 @@
-"""Where the frames of all cameras wait for the engine."""
+"""Where frames wait for the engine: each camera's newest one, and those its context may need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dino_foresight_ros.runtime.context import ContextRule
+from dino_foresight_ros.runtime.frame import Frame
 from dino_foresight_ros.runtime.grouping import Group, Grouper
-from dino_foresight_ros.runtime.mailbox import Frame, Mailbox, Rule
 
 
-class Batch(NamedTuple):
-    """What the engine is to work at next.
+class Waiting(NamedTuple):
+    """What waited of one camera.
 
     Attributes:
-        newest: the newest frame of each camera that has one, to be forecast together.
-        fill: frames that fill holes of their contexts, to be encoded before, in this order; each
-            group holds at most one frame of a camera.
-        useless: frames that serve nothing any more.
+        newest: the frame to forecast.
+        older: frames that newer ones replaced or that were held back, by rising stamp; all of them
+            older than the newest.
     """
 
-    newest: Group
-    fill: list[Group]
-    useless: list[Frame]
+    newest: Frame
+    older: list[Frame]
+
+
+@dataclass
+class Mailbox:
+    """A place for one camera's newest frame; a newer one replaces it.
+
+    A model that is slower than its frame interval would never see frames close enough together
+    to fill a context. So replaced frames are kept for a while, at most two per interval and none
+    older than a context. Memory is bounded. Not safe from several threads by itself.
+    """
+
+    rule: ContextRule
+    newest: Frame | None = None
+    _kept: list[Frame] = field(default_factory=list)
+
+    def put(self, frame: Frame) -> list[Frame]:
+        """Put in a newer frame.
+
+        Returns:
+            Frames that are of no use any more.
+        """
+        replaced, self.newest = self.newest, frame
+        useless = [] if replaced is None else self._append(replaced)
+        return useless + self._forget(frame.stamp_ns)
+
+    def keep(self, frame: Frame) -> list[Frame]:
+        """Put in a frame that is not to be forecast, only for the context of those to come.
+
+        Returns:
+            Frames that are of no use any more.
+        """
+        return self._forget(frame.stamp_ns) + self._append(frame)
+
+    def take(self) -> Waiting | None:
+        """Take the newest frame out, with those before it; None where there is none."""
+        newest, self.newest = self.newest, None
+        if newest is None:
+            return None
+        older = [frame for frame in self._kept if frame.stamp_ns < newest.stamp_ns]
+        self._kept = [frame for frame in self._kept if frame.stamp_ns >= newest.stamp_ns]
+        return Waiting(newest, older)
+
+    def clear(self) -> list[Frame]:
+        """Take everything out."""
+        left = [*self._kept, *([self.newest] if self.newest is not None else [])]
+        self.newest, self._kept = None, []
+        return left
+
+    def _append(self, frame: Frame) -> list[Frame]:
+        """Keep a frame, if it is not too close to the last one."""
+        spacing_ns = self.rule.interval_ns // 2
+        if self._kept and frame.stamp_ns - self._kept[-1].stamp_ns < spacing_ns:
+            return [frame]
+        self._kept.append(frame)
+        return []
+
+    def _forget(self, newest_ns: int) -> list[Frame]:
+        """Take out what can be in no context of a frame with this stamp."""
+        oldest_ns = newest_ns - self.rule.span_ns
+        useless = [f for f in self._kept if not oldest_ns <= f.stamp_ns < newest_ns]
+        self._kept = [f for f in self._kept if oldest_ns <= f.stamp_ns < newest_ns]
+        return useless
 
 
 class Inbox:
@@ -30,59 +91,47 @@ class Inbox:
 
     So the engine gets whole groups where it keeps up. Where it does not, the newest group
     replaces the one that waits, and a camera that is not part of it keeps its own newest frame: a
-    slow camera beside a fast one is not starved. Bounded memory. Not safe from several threads by
-    itself.
+    slow camera beside a fast one is not starved. Memory is bounded. Not safe from several threads
+    by itself.
     """
 
-    def __init__(self, rule: Rule, grouper: Grouper | None = None) -> None:
+    def __init__(self, rule: ContextRule, grouper: Grouper | None = None) -> None:
         """Prepare; without a grouper no frame waits for another."""
         self.grouper = grouper
         self._rule = rule
         self._mailboxes: dict[str, Mailbox] = {}
 
     def put(self, frame: Frame) -> list[Frame]:
-        """Take a frame that just came in; frames that are of no use any more."""
-        groups = [[frame]] if self.grouper is None else self.grouper.put(frame)
-        return self._pass_on(groups)
+        """Take a frame that just came in.
 
-    def keep(self, frame: Frame) -> list[Frame]:
-        """Take a frame for the context only; frames that are of no use any more."""
-        return self._mailbox(frame).keep(frame)
+        Returns:
+            Frames that are of no use any more.
+        """
+        if frame.held_back is not None:
+            return self._mailbox(frame).keep(frame)
+        return self._pass_on([[frame]] if self.grouper is None else self.grouper.put(frame))
 
     def due(self, now_s: float) -> list[Frame]:
-        """Pass on what waited long enough; frames that are of no use any more."""
+        """Pass on the frames that waited long enough for those of other cameras.
+
+        Returns:
+            Frames that are of no use any more.
+        """
         return [] if self.grouper is None else self._pass_on(self.grouper.due(now_s))
 
     @property
     def next_due_s(self) -> float | None:
-        """When to call `due`, in seconds of `time.monotonic`; None while nothing waits for it."""
+        """When to call `due`, by the clock of `received_s`; None while nothing waits for it."""
         return None if self.grouper is None else self.grouper.next_due_s
 
     @property
     def has_work(self) -> bool:
-        """Whether a batch can be taken."""
+        """Whether there is a frame to forecast."""
         return any(mailbox.newest is not None for mailbox in self._mailboxes.values())
 
-    def take(self, needed: Callable[[str, int, Sequence[int]], list[int]]) -> Batch:
-        """Take the newest frame of each camera, with what its context needs.
-
-        Args:
-            needed: chooses among waiting frames, as `Foresight.needed` does.
-        """
-        newest: Group = []
-        useless: list[Frame] = []
-        fills: list[list[Frame]] = []
-        for camera, mailbox in self._mailboxes.items():
-            if mailbox.newest is None:
-                continue
-            frame, fill, left = mailbox.take(partial(needed, camera))
-            newest.append(frame)
-            fills.append(fill)
-            useless += left
-        rounds = range(max(map(len, fills), default=0))
-        # Counted from the newest, so that each context is complete as soon as its turn comes.
-        fill_groups = [[fill[-1 - i] for fill in fills if i < len(fill)] for i in reversed(rounds)]
-        return Batch(newest, fill_groups, useless)
+    def take(self) -> list[Waiting]:
+        """Take out each camera's newest frame, with those before it."""
+        return [w for m in self._mailboxes.values() if (w := m.take()) is not None]
 
     def clear(self) -> list[Frame]:
         """Take everything out."""

@@ -1,13 +1,15 @@
-"""What became of every frame, and how long it took. Bounded memory, safe from any thread."""
+"""What became of every frame, and how fast. Bounded memory, safe from any thread."""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+
+from dino_foresight_ros.outputs import DropReason
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class FrameCounter:
             self._in_flight[camera] -= 1
             self._forecasts[camera] += 1
 
-    def drop(self, reason: str, camera: str = "") -> None:
+    def drop(self, reason: DropReason, camera: str = "") -> None:
         """A frame in flight was given up for the named reason."""
         with self._lock:
             self._in_flight[camera] -= 1
@@ -117,3 +119,55 @@ class RateMeter:
             return 0.0
         # Measured up to now, so that the rate falls as soon as events stay away.
         return (len(times) - 1) / max(times[-1] - times[0], now_s - times[0] - 1.0)
+
+
+class Statistics:
+    """Counts, latency and rates of the frames of all cameras."""
+
+    def __init__(self, counter: FrameCounter | None = None) -> None:
+        """Start anew, but for frames counted before if a counter is given."""
+        self.counter = counter or FrameCounter()
+        self.latency = LatencyWindow()
+        self._lock = threading.Lock()
+        self._input: defaultdict[str | None, RateMeter] = defaultdict(
+            RateMeter
+        )  # None: all cameras
+        self._output: defaultdict[str | None, RateMeter] = defaultdict(RateMeter)
+
+    def received(self, camera: str, now_s: float) -> None:
+        """A frame came in."""
+        self.counter.receive(camera)
+        self._tick(self._input, camera, now_s)
+
+    def dropped(self, camera: str, reason: DropReason) -> None:
+        """A frame was given up."""
+        self.counter.drop(reason, camera)
+
+    def forecast(self, camera: str, received_s: float, now_s: float) -> None:
+        """The forecast of a frame that came in at `received_s` was handed on."""
+        self.latency.add(now_s - received_s)
+        self._tick(self._output, camera, now_s)
+        self.counter.forecast(camera)
+
+    def counts(self, camera: str | None = None) -> FrameCounts:
+        """All numbers of one camera, or of all (None)."""
+        return self.counter.counts(camera)
+
+    def input_rate_hz(self, now_s: float, camera: str | None = None) -> float:
+        """Frames per second of one camera, or of all (None)."""
+        return self._rate_hz(self._input, now_s, camera)
+
+    def output_rate_hz(self, now_s: float, camera: str | None = None) -> float:
+        """Forecasts per second of one camera, or of all (None)."""
+        return self._rate_hz(self._output, now_s, camera)
+
+    def _tick(self, meters: defaultdict[str | None, RateMeter], camera: str, now_s: float) -> None:
+        with self._lock:
+            for meter in (meters[camera], meters[None]):
+                meter.tick(now_s)
+
+    def _rate_hz(
+        self, meters: defaultdict[str | None, RateMeter], now_s: float, camera: str | None
+    ) -> float:
+        with self._lock:
+            return meters[camera].rate_hz(now_s)

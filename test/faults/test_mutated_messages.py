@@ -143,7 +143,8 @@ def test_mutated_messages_are_forecast_or_dropped_by_name(
     is_raw = "raw" in request.node.name
     mutator = Mutator(seed=int(is_raw))
     callback = next(s.callback for s in node.subscriptions if s.topic_name == "/image")
-    counter = node._worker.counter
+    assert node.pipeline is not None
+    counter = node.pipeline.scheduler.statistics
     now_ns, count = time.time_ns(), COUNT // 2
     expected: Counter[str] = Counter()
     for index in range(count):

@@ -40,7 +40,7 @@ class NodeProcess:
     ) -> None:
         """Start it: a main function at once, in a fork; a command as a user would."""
         words = [program.__module__] if callable(program) else program
-        if any("forecast_node" in word for word in words):
+        if any("forecast" in word for word in words):
             # Quick to load; what is given goes over it.
             parameters = ("bundle:=untrained-tiny", *parameters)
         arguments = ["--ros-args", *(w for p in parameters for w in ("-p", p))]

@@ -26,7 +26,7 @@ context.set_forkserver_preload(
         "dino_foresight_ros.training.loop",
         "torch.utils.tensorboard",
         "dino_foresight_ros.nodes.forecast.node",
-        "dino_foresight_ros.nodes.forecast.load_engine",
+        "dino_foresight_ros.nodes.forecast.pipeline",
     ]
 )
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dino_foresight_ros.nodes.forecast import load_engine as forecast_engine
 from dino_foresight_ros.nodes.forecast import node as forecast_node
+from dino_foresight_ros.nodes.forecast import pipeline
 
 NAN = (200, 0, 0)
 NO_MEMORY_ONCE = (0, 200, 0)
@@ -24,7 +24,7 @@ SLOW_S = 4.0
 
 
 class FailingEncoder:
-    """Hooks around the encoder's pass."""
+    """Stands around the encoder's pass."""
 
     def __init__(self, encoder: Any) -> None:
         mean, std = encoder.config.mean, encoder.config.std
@@ -55,12 +55,12 @@ class FailingEncoder:
 
 
 def main(arguments: Sequence[str]) -> int:
-    load_engine = forecast_engine.load_engine
+    load_engine = pipeline.load_engine
 
     def load_and_hook(parameters: Any) -> Any:
         loaded = load_engine(parameters)
         FailingEncoder(loaded.engine.bundle.encoder)
         return loaded
 
-    forecast_engine.load_engine = load_and_hook
+    pipeline.load_engine = load_and_hook
     return forecast_node.main(arguments)

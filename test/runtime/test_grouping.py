@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dino_foresight_ros.runtime.frame import Frame
 from dino_foresight_ros.runtime.grouping import (
     MAX_PENDING,
     MIN_WAIT_S,
@@ -16,7 +17,6 @@ from dino_foresight_ros.runtime.grouping import (
     Grouper,
     smallest_spread,
 )
-from dino_foresight_ros.runtime.mailbox import Frame
 
 MS = 1_000_000
 TOLERANCE = 60 * MS

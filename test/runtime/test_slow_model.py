@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from dino_foresight_ros.runtime.context import ContextRule
-from dino_foresight_ros.runtime.mailbox import Frame, Mailbox
+from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.inbox import Mailbox
 
 MS = 1_000_000
 RULE = ContextRule.for_interval(frames=4, interval_s=0.2)
@@ -29,8 +28,11 @@ def simulate(period_ms: float, pass_ms: float, encode_ms: float) -> tuple[list[b
         mailbox.put(Frame(None, 10**18 + round(now_ms * MS), now_ms / 1e3))
         if now_ms < free_at_ms:
             continue
-        newest, needed, _ = mailbox.take(partial(RULE.needed, held_ns=encoded))
-        encoded += [frame.stamp_ns for frame in needed] + [newest.stamp_ns]
+        waiting = mailbox.take()
+        assert waiting is not None
+        newest_ns, older_ns = waiting.newest.stamp_ns, [f.stamp_ns for f in waiting.older]
+        needed = [older_ns[k] for k in RULE.needed(newest_ns, older_ns, encoded)]
+        encoded += [*needed, newest_ns]
         assert encoded == sorted(set(encoded))
         if now_ms > 1200:
             complete.append(RULE.choose(encoded) is not None)

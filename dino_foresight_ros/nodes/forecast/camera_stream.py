@@ -6,29 +6,25 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from dino_foresight_ros.nodes.forecast.topics import ForecastTopics, ModelInfo
-from dino_foresight_ros.recordings.images import Converter, convert_with_rosbags
+from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers, ModelInfo
 from dino_foresight_ros.ros.camera_info import fits
 from dino_foresight_ros.ros.image_subscription import ImageInput
-from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.names import CameraTopics
 from dino_foresight_ros.ros.qos import camera_info_input_qos, subscribe
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.forecast import Forecast
-    from dino_foresight_ros.runtime.mailbox import Frame
 
 
 class CameraStream:
     """Subscriptions, publishers and what is known of one camera.
 
-    Publishers exist from here to `destroy`, subscriptions from `open` to `close`. `decode` and
-    `publish` are called in the worker's thread, everything else in the executor's.
+    Publishers exist from here to `destroy`, subscriptions from `open` to `close`. `publish` is
+    called in the worker's thread, everything else in the executor's.
     """
 
     def __init__(
@@ -37,7 +33,6 @@ class CameraStream:
         names: CameraTopics,
         model: ModelInfo,
         parameters: Mapping[str, Any],
-        convert: Converter = convert_with_rosbags,
     ) -> None:
         """Create the publishers.
 
@@ -46,20 +41,17 @@ class CameraStream:
             names: the camera's name and its topics.
             model: what the model predicts.
             parameters: the node's, by name.
-            convert: changes the colours of raw images.
         """
         self.names = names
         self.watch: StreamWatch | None = None
-        self.topics = ForecastTopics(
+        self.publishers = ForecastPublishers(
             node, model, parameters["steps"], parameters["publish_features"], names.outputs
         )
         self._node = node
         self._model_size = model.image_size
-        self._convert = convert
         self._images: ImageInput | None = None
         self._calibration: Any = None
         self._camera_info: CameraInfo | None = None
-        self._image_size: tuple[int, int] | None = None
         self._said: set[str] = set()
         self._unheard: set[str] = set()
 
@@ -76,7 +68,7 @@ class CameraStream:
     def destroy(self) -> None:
         """Take subscriptions and publishers down."""
         self.close()
-        self.topics.destroy()
+        self.publishers.destroy()
 
     def open(
         self,
@@ -84,7 +76,7 @@ class CameraStream:
         on_image: Callable[[CameraStream, Image | CompressedImage], None],
     ) -> None:
         """Subscribe to images, which go to `on_image`, and to their calibration."""
-        self.topics.publish_labels("")
+        self.publishers.publish_labels("")
         self._camera_info = None
         self.watch = StreamWatch(parameters["stream_timeout_s"], time.monotonic())
         kind = Image if parameters["image_transport"] == "raw" else CompressedImage
@@ -144,31 +136,31 @@ class CameraStream:
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
 
-    def decode(self, message: Image | CompressedImage) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of an image message.
+    def publish(
+        self, forecast: Forecast, frame_id: str, image_size: tuple[int, int], received_s: float
+    ) -> None:
+        """Publish a forecast.
 
-        Raises:
-            InputError: a broken one.
+        Args:
+            forecast: the engine's result.
+            frame_id: of the newest frame.
+            image_size: (height, width) of its image.
+            received_s: when it came in, seconds of `time.monotonic`.
         """
-        image = msg_to_rgb(message, self._convert)
-        self._image_size = size = (image.shape[0], image.shape[1])
-        if size != self._model_size:
+        if image_size != self._model_size:
+            (height, width), (model_height, model_width) = image_size, self._model_size
             self.warn_once(
                 "resize",
-                f"images are {size[1]}x{size[0]}; each is resized to the model's "
-                f"{self._model_size[1]}x{self._model_size[0]}",
+                f"images are {width}x{height}; each is resized to the model's "
+                f"{model_width}x{model_height}",
             )
-        return image
+        self.publishers.publish_labels(frame_id)
+        info = self._fitting_camera_info(image_size)
+        self.publishers.publish(forecast, frame_id, info, received_s)
 
-    def publish(self, forecast: Forecast, frame: Frame) -> None:
-        """Publish the forecast that was made from a frame."""
-        frame_id = frame.payload.header.frame_id
-        self.topics.publish_labels(frame_id)
-        self.topics.publish(forecast, frame_id, self._fitting_camera_info(), frame.received_s)
-
-    def _fitting_camera_info(self) -> CameraInfo | None:
-        info, size = self._camera_info, self._image_size
-        if info is None or size is None or fits(info, size):
+    def _fitting_camera_info(self, size: tuple[int, int]) -> CameraInfo | None:
+        info = self._camera_info
+        if info is None or fits(info, size):
             return info
         self.warn_once(
             "camera_info",

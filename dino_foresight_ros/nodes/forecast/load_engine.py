@@ -12,7 +12,7 @@ import torch
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
-from dino_foresight_ros.nodes.forecast.topics import ModelInfo
+from dino_foresight_ros.nodes.forecast.publishers import ModelInfo
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION, outputs_of_heads
 from dino_foresight_ros.runtime import Foresight
 from dino_foresight_ros.runtime.request import OutputRequest, OutputSize

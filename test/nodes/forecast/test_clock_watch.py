@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 from ros_bench import Bench
 from rosgraph_msgs.msg import Clock
 
-from dino_foresight_ros.nodes.forecast.clock_watch import ClockWatch
+from dino_foresight_ros.nodes.forecast.control import ClockWatch
 from dino_foresight_ros.ros.time import ns_to_time
 
 

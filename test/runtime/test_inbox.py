@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dino_foresight_ros.runtime.context import ContextRule
-from dino_foresight_ros.runtime.mailbox import Frame, Mailbox
+from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.inbox import Mailbox
 
 RULE = ContextRule(frames=4, interval_ns=100, tolerance_ns=45, max_gap_ns=200)
 
@@ -18,8 +17,12 @@ def put(mailbox: Mailbox, *stamps: int) -> list[int]:
 
 
 def take(mailbox: Mailbox, encoded: list[int]) -> tuple[int, list[int], list[int]]:
-    newest, needed, useless = mailbox.take(partial(RULE.needed, held_ns=encoded))
-    return newest.stamp_ns, [f.stamp_ns for f in needed], [f.stamp_ns for f in useless]
+    """Stamps of the newest frame, of those that its context needs, and of the others."""
+    waiting = mailbox.take()
+    assert waiting is not None
+    older = [f.stamp_ns for f in waiting.older]
+    needed = [older[k] for k in RULE.needed(waiting.newest.stamp_ns, older, encoded)]
+    return waiting.newest.stamp_ns, needed, [s for s in older if s not in needed]
 
 
 def test_first_frame_replaces_nothing() -> None:
@@ -94,12 +97,13 @@ def test_no_frame_is_lost_and_memory_is_bounded(
         assert held <= 2 + 2 * RULE.frames
         out += [f.payload for f in useless]
         if index % taken_after == taken_after - 1:
-            newest, needed, useless = mailbox.take(partial(RULE.needed, held_ns=encoded))
-            assert newest is frame
-            assert [f.stamp_ns for f in needed] == sorted({f.stamp_ns for f in needed})
-            assert all(f.stamp_ns < newest.stamp_ns for f in needed)
-            assert len(needed) < RULE.frames
-            out += [f.payload for f in (newest, *needed, *useless)]
+            waiting = mailbox.take()
+            assert waiting is not None
+            assert waiting.newest is frame
+            older = [f.stamp_ns for f in waiting.older]
+            assert older == sorted({s for s in older if s < frame.stamp_ns})
+            assert len(RULE.needed(frame.stamp_ns, older, encoded)) < RULE.frames
+            out += [f.payload for f in (frame, *waiting.older)]
             held = 0
     out += [f.payload for f in mailbox.clear()]
     assert sorted(out) == [f.payload for f in frames]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,6 @@ from std_msgs.msg import Header
 
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
-from dino_foresight_ros.nodes.forecast.label_info import build_label_info, label_info_class
 from dino_foresight_ros.outputs import DEPTH, FEATURES, MAX_STEPS, Topic, step_topics
 from dino_foresight_ros.ros.camera_info import scale_camera_info
 from dino_foresight_ros.ros.images import image_to_msg
@@ -66,11 +66,11 @@ class ModelInfo:
         return ", ".join(names) or "none"
 
 
-class ForecastTopics:
+class ForecastPublishers:
     """Publishers about one camera: built at configure, destroyed at cleanup.
 
-    `wanted` and `publish` are called in the worker's thread, the rest in the executor's; the lock
-    keeps publishers from going away while they publish.
+    `publish` is called in the worker's thread, the rest in the executor's; the lock keeps
+    publishers from going away while they publish.
     """
 
     def __init__(
@@ -136,15 +136,13 @@ class ForecastTopics:
                 if publisher is not None:
                     self._node.destroy_lifecycle_publisher(publisher)
 
-    def wanted(self) -> Mapping[int, frozenset[str]]:
+    def subscribed(self) -> Mapping[int, frozenset[str]]:
         """Step -> names of the outputs that somebody subscribes to now.
 
         Steps count from 1; 0, the newest context frame itself, is left out where nobody wants it.
         """
-        with self._lock:
-            return {} if self._is_destroyed else self._subscribed()
-
-    def _subscribed(self) -> Mapping[int, frozenset[str]]:
+        if self._is_destroyed:
+            return {}
         everywhere: set[str] = set()
         if self._features is not None and self._features.get_subscription_count():
             everywhere.add(FEATURES)
@@ -263,3 +261,26 @@ def _step_camera_info(info: CameraInfo, made: dict[str, Image], header: Header) 
     scaled = scale_camera_info(info, (image.height, image.width))
     scaled.header = header
     return scaled
+
+
+def label_info_class() -> type[Any] | None:
+    """vision_msgs/LabelInfo; None where it is not installed, or too old to have it."""
+    try:
+        messages = importlib.import_module("vision_msgs.msg")
+    except ImportError:
+        return None
+    kind: type[Any] | None = getattr(messages, "LabelInfo", None)
+    return kind if hasattr(messages, "VisionClass") else None
+
+
+def build_label_info(names: Sequence[str], header: Header) -> Any:
+    """The LabelInfo of these classes; `label_info_class` must have found it.
+
+    The id of pixels without a class, 255, is not listed: the message reserves it. The threshold
+    is 0, since every pixel has its likeliest class, however sure that is.
+    """
+    messages = importlib.import_module("vision_msgs.msg")
+    classes = [
+        messages.VisionClass(class_id=index, class_name=name) for index, name in enumerate(names)
+    ]
+    return messages.LabelInfo(header=header, class_map=classes, threshold=0.0)

@@ -19,8 +19,8 @@ from ros_bench import TIMEOUT_S, Bench, published_topics
 from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros import msg as messages
-from dino_foresight_ros.nodes.forecast import topics as forecast_topics
-from dino_foresight_ros.nodes.forecast.topics import ForecastTopics, ModelInfo
+from dino_foresight_ros.nodes.forecast import publishers
+from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers, ModelInfo
 from dino_foresight_ros.ros.qos import latched_qos
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.runtime.forecast import Forecast
@@ -79,10 +79,10 @@ def world(ros_domain: dict[str, str]) -> Iterator[World]:
 
 
 def test_relative_depth_has_a_topic_of_its_own(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 2, False)
+    topics = ForecastPublishers(world.node, RELATIVE, 2, False)
     world.activate()
     depth = world.listen(Image, "foresight/step_2/depth_relative")
-    assert world.spin_until(lambda: topics.wanted() == {1: set(), 2: {"depth"}})
+    assert world.spin_until(lambda: topics.subscribed() == {1: set(), 2: {"depth"}})
     made = forecast(2)
     topics.publish(made, "cam", None, 0.0)
     assert world.spin_until(lambda: bool(depth))
@@ -96,10 +96,10 @@ def test_relative_depth_has_a_topic_of_its_own(world: World) -> None:
 
 
 def test_forecast_of_a_relative_head_says_so(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 3, False)
+    topics = ForecastPublishers(world.node, RELATIVE, 3, False)
     world.activate()
     received = world.listen(messages.Forecast, "foresight/forecast")
-    assert world.spin_until(lambda: topics.wanted() == dict.fromkeys((1, 2, 3), BOTH))
+    assert world.spin_until(lambda: topics.subscribed() == dict.fromkeys((1, 2, 3), BOTH))
     topics.publish(forecast(3), "cam", None, time.monotonic() - 0.5)
     assert world.spin_until(lambda: bool(received))
     assert [step.depth_is_metric for step in received[0].steps] == [False] * 3
@@ -109,10 +109,10 @@ def test_forecast_of_a_relative_head_says_so(world: World) -> None:
 
 
 def test_features_are_published_when_asked(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 2, True)
+    topics = ForecastPublishers(world.node, RELATIVE, 2, True)
     world.activate()
     received = world.listen(messages.FeatureMap, "foresight/features")
-    assert world.spin_until(lambda: topics.wanted() == {k: {"features"} for k in range(3)})
+    assert world.spin_until(lambda: topics.subscribed() == {k: {"features"} for k in range(3)})
     made = with_seen(forecast(2, features=True))
     topics.publish(made, "cam", None, 0.0)
     assert world.spin_until(lambda: len(received) == 3)
@@ -125,12 +125,12 @@ def test_features_are_published_when_asked(world: World) -> None:
 
 
 def test_the_newest_frame_itself_is_step_0_of_who_asks_for_it(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 2, False)
+    topics = ForecastPublishers(world.node, RELATIVE, 2, False)
     world.activate()
     forecasts = world.listen(messages.Forecast, "foresight/forecast")
-    assert world.spin_until(lambda: topics.wanted() == dict.fromkeys((1, 2), BOTH))
+    assert world.spin_until(lambda: topics.subscribed() == dict.fromkeys((1, 2), BOTH))
     depth = world.listen(Image, "foresight/step_0/depth_relative")
-    assert world.spin_until(lambda: topics.wanted().get(0) == {"depth"})
+    assert world.spin_until(lambda: topics.subscribed().get(0) == {"depth"})
     made = with_seen(forecast(2))
     topics.publish(made, "cam", None, 0.0)
     assert world.spin_until(lambda: bool(depth) and bool(forecasts))
@@ -144,10 +144,12 @@ def test_the_newest_frame_itself_is_step_0_of_who_asks_for_it(world: World) -> N
 
 
 def test_the_newest_frame_alone_makes_no_forecast_message(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 2, False)
+    topics = ForecastPublishers(world.node, RELATIVE, 2, False)
     world.activate()
     segmentation = world.listen(Image, "foresight/step_0/segmentation")
-    assert world.spin_until(lambda: topics.wanted() == {0: {"segmentation"}, 1: set(), 2: set()})
+    assert world.spin_until(
+        lambda: topics.subscribed() == {0: {"segmentation"}, 1: set(), 2: set()}
+    )
     forecasts = world.listen(messages.Forecast, "foresight/forecast")  # came a moment too late
     topics.publish(replace(with_seen(forecast(2)), steps=()), "cam", None, 0.0)
     assert world.spin_until(lambda: bool(segmentation))
@@ -156,7 +158,7 @@ def test_the_newest_frame_alone_makes_no_forecast_message(world: World) -> None:
 
 def test_an_output_of_predictions_only_has_no_topic_of_step_0(world: World) -> None:
     model = replace(RELATIVE, only_predicted=frozenset({"depth"}))
-    topics = ForecastTopics(world.node, model, 1, False)
+    topics = ForecastPublishers(world.node, model, 1, False)
     names = {topic.removeprefix("/foresight/") for topic in published_by(world)}
     assert {"step_0/segmentation", "step_1/depth_relative"} <= names
     assert "step_0/depth_relative" not in names
@@ -169,7 +171,7 @@ def published_by(world: World) -> set[str]:
 
 
 def test_labels_reach_who_comes_late_and_follow_the_camera_frame(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 1, False)
+    topics = ForecastPublishers(world.node, RELATIVE, 1, False)
     world.activate()
     for _ in range(3):
         topics.publish_labels("cam")
@@ -186,7 +188,7 @@ def test_labels_reach_who_comes_late_and_follow_the_camera_frame(world: World) -
 
 
 def test_nothing_leaves_while_inactive_or_after_destroy(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 1, False)
+    topics = ForecastPublishers(world.node, RELATIVE, 1, False)
     world.activate()
     received = world.listen(messages.Forecast, "foresight/forecast")
     infos = world.listen(CameraInfo, "foresight/step_1/camera_info")
@@ -206,7 +208,7 @@ def topics_of(world: World) -> set[str]:
 
 
 def test_steps_and_outputs_change_while_active(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 1, False)
+    topics = ForecastPublishers(world.node, RELATIVE, 1, False)
     world.activate()
     kept = world.listen(Image, "foresight/step_1/depth_relative")
     names = ("segmentation", "segmentation_color", "depth_relative", "camera_info")
@@ -218,17 +220,17 @@ def test_steps_and_outputs_change_while_active(world: World) -> None:
     second |= {"forecast", "labels", "features"}
     assert world.spin_until(lambda: topics_of(world) == second)
     third = world.listen(Image, "foresight/step_3/depth_relative")
-    assert world.spin_until(lambda: topics.wanted() == {1: {"depth"}, 2: set(), 3: {"depth"}})
+    assert world.spin_until(lambda: topics.subscribed() == {1: {"depth"}, 2: set(), 3: {"depth"}})
     topics.publish(forecast(3), "cam", None, 0.0)
     # The first topic's publisher stayed; the third one's was born active.
     assert world.spin_until(lambda: len(kept) == 1 and len(third) == 1)
     topics.change(BOTH, 1, False)
     assert world.spin_until(lambda: topics_of(world) == first)
-    assert set(topics.wanted()) == {1}
+    assert set(topics.subscribed()) == {1}
 
 
 def test_changing_to_and_fro_leaves_no_publisher_behind(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 2, False)
+    topics = ForecastPublishers(world.node, RELATIVE, 2, False)
     world.activate()
 
     def held() -> tuple[int, int]:
@@ -244,7 +246,7 @@ def test_changing_to_and_fro_leaves_no_publisher_behind(world: World) -> None:
 
 
 def test_publishers_that_change_in_mid_stream_disturb_no_publication(world: World) -> None:
-    topics = ForecastTopics(world.node, RELATIVE, 3, True)
+    topics = ForecastPublishers(world.node, RELATIVE, 3, True)
     world.activate()
     world.listen(Image, "foresight/step_1/depth_relative")
     errors: list[Exception] = []
@@ -254,7 +256,6 @@ def test_publishers_that_change_in_mid_stream_disturb_no_publication(world: Worl
         made = forecast(3, features=True)
         while not stop.is_set():
             try:
-                topics.wanted()
                 topics.publish(made, "cam", None, 0.0)
             except Exception as error:  # noqa: BLE001 - from any thread, whatever it is
                 errors.append(error)
@@ -273,13 +274,13 @@ def test_label_info_is_latched_beside_the_labels_where_it_is_known(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A message of ours stands in for vision_msgs', which the middleware would have to know.
-    monkeypatch.setattr(forecast_topics, "label_info_class", lambda: messages.Labels)
+    monkeypatch.setattr(publishers, "label_info_class", lambda: messages.Labels)
     monkeypatch.setattr(
-        forecast_topics,
+        publishers,
         "build_label_info",
         lambda names, header: messages.Labels(names=list(names), header=header),
     )
-    topics = ForecastTopics(world.node, RELATIVE, 1, False)
+    topics = ForecastPublishers(world.node, RELATIVE, 1, False)
     world.activate()
     topics.publish_labels("cam")
     infos = world.listen(messages.Labels, "foresight/label_info", latched_qos())

@@ -1,0 +1,212 @@
+"""The way of an image through forecast_node: from its callback to the engine, and its forecast out.
+
+Brings torch, which takes seconds: imported only while the node is configured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CompressedImage, Image
+
+from dino_foresight_ros.errors import describe
+from dino_foresight_ros.nodes.forecast.camera_stream import CameraStream
+from dino_foresight_ros.nodes.forecast.control import FrameGate
+from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
+from dino_foresight_ros.nodes.forecast.load_engine import load_engine, output_size
+from dino_foresight_ros.nodes.forecast.synchronizer import build_grouper
+from dino_foresight_ros.outputs import DropReason, outputs_of_heads
+from dino_foresight_ros.ros.images import msg_to_rgb
+from dino_foresight_ros.ros.names import camera_topics
+from dino_foresight_ros.ros.parameters import Parameters
+from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
+from dino_foresight_ros.runtime.forecast import Forecast
+from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.request import OutputRequest
+from dino_foresight_ros.runtime.scheduler import Scheduler
+from dino_foresight_ros.runtime.statistics import FrameCounter, Statistics
+from dino_foresight_ros.runtime.worker import Worker
+
+LOG_PERIOD_S = 10.0
+# No stream is that late; a recording played without its clock is.
+_RECORDING_AGE_S = 3600.0
+
+# What a dropped frame is worth saying, once for each reason.
+_DROP_WARNINGS = {
+    DropReason.DUPLICATE_STAMP: "a frame came twice (same time stamp); such frames are dropped",
+    DropReason.OUT_OF_ORDER: "a frame came after a newer one; such frames are dropped",
+    DropReason.NO_STAMP: "images carry no time stamp (0); such frames are dropped: set "
+    "header.stamp",
+    DropReason.BAD_STAMP: "images carry impossible time stamps (not of 1970 to 2038, or 1e9 or "
+    "more ns); such frames are dropped: check the camera driver's clock",
+}
+
+
+class Pipeline:
+    """A loaded engine, the cameras that it serves, and what happens between them.
+
+    Built at configure and destroyed at cleanup. It is the scheduler's `Sink`: `forecast`, `failed`
+    and `dropped` are called in the worker's thread (`dropped` in the executor's as well), all else
+    in the executor's.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parameters: Parameters,
+        gate: FrameGate,
+        report_failure: Callable[[str], None],
+        counter: FrameCounter | None = None,
+    ) -> None:
+        """Load the model and create the publishers.
+
+        Args:
+            node: the node that all of it belongs to.
+            parameters: the node's.
+            gate: says what a frame that comes in is good for.
+            report_failure: is told of each frame that failed, in words; from any thread.
+            counter: where frames were counted so far.
+
+        Raises:
+            ForesightError: the model cannot be used.
+        """
+        values, log = parameters.as_dict(), node.get_logger()
+        self._node, self._parameters, self._gate = node, parameters, gate
+        self._report_failure = report_failure
+        self.loaded = load_engine(values)
+        self.decode = partial(msg_to_rgb, convert=choose_converter(log.info, log.warning))
+        self.scheduler = Scheduler(
+            self.loaded.engine,
+            self,
+            Statistics(counter),
+            build_grouper(values, log.warning),
+            now_ns=self._now_ns,
+        )
+        self.scheduler.fill_context = values["fill_context"]
+        self._worker = Worker(self.scheduler)
+        self._silent_until_s: dict[DropReason, float] = {}
+        self.cameras: dict[str, CameraStream] = {}
+        try:
+            for names in camera_topics(values["cameras"], values["camera_topic"]):
+                stream = CameraStream(node, names, self.loaded.model, values)
+                self.cameras[names.camera] = stream
+        except Exception:
+            self.destroy()
+            raise
+
+    def describe(self) -> str:
+        """What was configured, in words."""
+        loaded, model = self.loaded, self.loaded.model
+        named = ", ".join(filter(None, self.cameras))
+        return (
+            f"{model.name} on {loaded.device} ({loaded.dtype}), {self._parameters['steps']} steps "
+            f"of {loaded.engine.bundle.frame_interval_s:g} s, outputs {model.describe_outputs()}"
+            + (f"; cameras {named}" if named else "")
+        )
+
+    def start(self) -> None:
+        """Start the worker and subscribe."""
+        self._worker.start()
+        values = self._parameters.as_dict()
+        for camera in self.cameras.values():
+            camera.open(values, self.receive)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Unsubscribe and stop the worker; False where a forward pass outlasts the timeout."""
+        for camera in self.cameras.values():
+            camera.close()
+        return self._worker.stop(timeout_s)
+
+    def destroy(self) -> None:
+        """Take the publishers down."""
+        for camera in self.cameras.values():
+            camera.destroy()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether images are subscribed to."""
+        return any(camera.watch is not None for camera in self.cameras.values())
+
+    def apply(self, names: frozenset[str]) -> None:
+        """Some parameters were set: apply those that a running engine can."""
+        values = self._parameters.as_dict()
+        self.scheduler.fill_context = values["fill_context"]
+        if self.scheduler.grouper is not None:
+            self.scheduler.grouper.silent_s = values["stream_timeout_s"]
+        if names & {"steps", "outputs", "publish_features"}:
+            heads = tuple(self.loaded.engine.bundle.heads)
+            outputs = outputs_of_heads(heads) & set(values["outputs"])
+            for camera in self.cameras.values():
+                camera.publishers.change(outputs, values["steps"], values["publish_features"])
+
+    # In: the executor's thread
+
+    def receive(self, camera: CameraStream, message: Image | CompressedImage) -> None:
+        """Hand an image that came in to the scheduler, with all that is to be known of it."""
+        stamp, now_s = message.header.stamp, time.monotonic()
+        stamp_ns, name = time_to_ns(stamp), camera.camera
+        refusal = stamp_problem(stamp) if self._gate.is_enabled else DropReason.DISABLED
+        if refusal is not None:
+            self.scheduler.refuse(Frame(message, stamp_ns, now_s, name), refusal)
+            return
+        is_held_back = self._gate.holds_back(name, stamp_ns, now_s)
+        size = output_size(self._parameters["output_size"])
+        frame = Frame(
+            payload=message,
+            stamp_ns=stamp_ns,
+            received_s=now_s,
+            camera=name,
+            decode=self.decode,
+            request=OutputRequest(camera.publishers.subscribed(), size),
+            max_age_ns=round(self._parameters["max_age_ms"] * 1e6) or None,
+            held_back=DropReason.RATE_LIMITED if is_held_back else None,
+        )
+        self.scheduler.submit(frame)
+
+    # Out: the worker's thread
+
+    def forecast(self, frame: Frame, forecast: Forecast, image_size: tuple[int, int]) -> None:
+        """Publish a frame's forecast."""
+        frame_id = frame.payload.header.frame_id
+        self.cameras[frame.camera].publish(forecast, frame_id, image_size, frame.received_s)
+
+    def dropped(self, frame: Frame, reason: DropReason) -> None:
+        """Say why a frame was given up, where that is worth it."""
+        camera, log = self.cameras[frame.camera], self._node.get_logger()
+        if reason in _DROP_WARNINGS:
+            camera.warn_once(reason, _DROP_WARNINGS[reason])
+        elif reason is DropReason.TIME_JUMP:
+            log.warning(
+                camera.say("time jumped back (a bag that loops?); the context starts anew"),
+                throttle_duration_sec=LOG_PERIOD_S,
+            )
+        elif reason is DropReason.TOO_OLD:
+            log.warning(self._describe_age(frame), throttle_duration_sec=LOG_PERIOD_S)
+
+    def failed(self, frame: Frame, reason: DropReason, error: Exception) -> None:
+        """Say what a frame failed for."""
+        text = self.cameras[frame.camera].say(describe(error))
+        self._report_failure(text)
+        now_s = time.monotonic()
+        if now_s >= self._silent_until_s.get(reason, 0.0):  # one reason must not hide another
+            self._silent_until_s[reason] = now_s + LOG_PERIOD_S
+            self._node.get_logger().error(f"frame dropped ({reason}): {text}")
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
+
+    def _describe_age(self, frame: Frame) -> str:
+        age_s = (self._now_ns() - frame.stamp_ns) / 1e9
+        hint = (
+            "; if this is a recording, play it with its clock (ros2 bag play --clock) and set "
+            "use_sim_time to true"
+            if age_s > _RECORDING_AGE_S
+            else ""
+        )
+        return (
+            f"a frame was {age_s:.3g} s old when its turn came, more than max_age_ms allows "
+            f"({(frame.max_age_ns or 0) / 1e6:g} ms); such frames are not forecast{hint}"
+        )

@@ -1,0 +1,324 @@
+"""Which frames the engine works at, and when: the newest first, and every frame accounted for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.outputs import DropReason
+from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult
+from dino_foresight_ros.runtime.context import Arrival, ContextRule
+from dino_foresight_ros.runtime.forecast import Forecast
+from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.grouping import Grouper
+from dino_foresight_ros.runtime.inbox import Inbox
+from dino_foresight_ros.runtime.request import OutputRequest
+from dino_foresight_ros.runtime.statistics import Statistics
+
+CONTEXT_ONLY = OutputRequest(frozenset())
+"""Of a frame that is encoded and not forecast."""
+
+
+class Engine(Protocol):
+    """What is needed of `Foresight`."""
+
+    def update_cameras(self, frames: Mapping[str, CameraFrame]) -> Mapping[str, CameraResult]: ...
+
+    def needed(self, camera: str, newest_ns: int, waiting_ns: Sequence[int]) -> list[int]: ...
+
+    def reset(self) -> None: ...
+
+    def context_of(self, camera: str) -> str: ...
+
+    @property
+    def context_state(self) -> str: ...
+
+    @property
+    def rule(self) -> ContextRule: ...
+
+
+class Sink(Protocol):
+    """Takes each frame's result, in the engine's thread (`dropped` also in the sender's)."""
+
+    def forecast(self, frame: Frame, forecast: Forecast, image_size: tuple[int, int]) -> None:
+        """Take a forecast; `image_size` is (height, width) of the frame's image."""
+
+    def dropped(self, frame: Frame, reason: DropReason) -> None:
+        """Take note of a frame that was given up."""
+
+    def failed(self, frame: Frame, reason: DropReason, error: Exception) -> None:
+        """Take note of a frame that was given up for an error."""
+
+
+class _Task(NamedTuple):
+    """A frame, what is requested of it, and what it counts as when that is nothing."""
+
+    frame: Frame
+    request: OutputRequest | None
+    reason_of_nothing: DropReason
+
+    @property
+    def is_empty(self) -> bool:
+        return self.request is not None and self.request.is_empty
+
+
+class Scheduler:
+    """Hands frames to the engine and each result to the sink.
+
+    A frame that arrives while another of its camera waits replaces it, so memory and delay stay
+    bounded however slow the model is. Frames of several cameras go to the engine together; see
+    `Inbox` and `Grouper`. Replaced frames that the engine needs for a context are encoded before
+    the newest one, unless `fill_context` is set to false, at any time.
+
+    `run` or `work` is called in one thread, which the engine belongs to; all else from any thread.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        sink: Sink,
+        statistics: Statistics | None = None,
+        grouper: Grouper | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            engine: belongs to the scheduler from now on.
+            sink: takes the results.
+            statistics: where frames are counted; of its own when None.
+            grouper: brings the frames of several cameras together; without one, none waits.
+            now_ns: the clock of the frames' stamps, which tells their age; nanoseconds.
+            now_s: a clock that runs whatever stamps do, seconds.
+        """
+        self.statistics = statistics or Statistics()
+        self.fill_context = True
+        self.grouper = grouper
+        self._engine, self._sink = engine, sink
+        self._now_ns, self._now_s = now_ns, now_s
+        self._condition = threading.Condition()
+        self._inbox = Inbox(engine.rule, grouper)
+        self._contexts: dict[str, str] = {}
+        self._context_state = engine.context_state
+        self._session: int | None = None  # None while stopped; a result belongs to one session
+        self._sessions = 0
+        self._reset_asked = False
+
+    # From any thread
+
+    @property
+    def is_running(self) -> bool:
+        """Whether frames are taken."""
+        return self._session is not None
+
+    @property
+    def context_state(self) -> str:
+        """Filling of the fullest context, such as "2/4 frames"."""
+        return self._context_state
+
+    @property
+    def contexts(self) -> Mapping[str, str]:
+        """Filling of each camera's context, as it was after its last frame."""
+        with self._condition:
+            return dict(self._contexts)
+
+    def start(self) -> None:
+        """Take frames from now on, with an empty context; also again after `stop`."""
+        with self._condition:
+            self._sessions += 1
+            self._session = self._sessions
+            self._reset_asked = True
+            self._condition.notify_all()
+
+    def stop(self) -> None:
+        """Give up the waiting frames and the one in work, and take none any more."""
+        with self._condition:
+            self._session = None
+            left = self._inbox.clear()
+            self._condition.notify_all()
+        self._drop(left, DropReason.INACTIVE)
+
+    def submit(self, frame: Frame) -> None:
+        """Hand over a frame; never blocks on the model."""
+        self.statistics.received(frame.camera, frame.received_s)
+        with self._condition:
+            is_running = self.is_running
+            useless = self._inbox.put(frame) if is_running else []
+            self._condition.notify_all()
+        if not is_running:
+            self._drop([frame], DropReason.INACTIVE)
+        self._drop(useless)
+
+    def refuse(self, frame: Frame, reason: DropReason) -> None:
+        """Account for a frame that is not worth handing over."""
+        self.statistics.received(frame.camera, frame.received_s)
+        self._drop([frame], reason)
+
+    def reset(self) -> int:
+        """Drop the waiting frames, and the context as soon as no pass runs.
+
+        Returns:
+            How many frames waited.
+        """
+        with self._condition:
+            self._reset_asked = True
+            self._condition.notify_all()
+        return self.discard(DropReason.RESET)
+
+    def discard(self, reason: DropReason) -> int:
+        """Drop the waiting frames for a reason and return how many; the context stays."""
+        with self._condition:
+            left = self._inbox.clear()
+        self._drop(left, reason)
+        return len(left)
+
+    # In the engine's thread
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        while self._wait():
+            self.work()
+
+    def _wait(self) -> bool:
+        """Wait for something to do; False once stopped."""
+        with self._condition:
+            while self.is_running:
+                due_s = self._inbox.next_due_s
+                left_s = None if due_s is None else due_s - self._now_s()
+                is_due = left_s is not None and left_s <= 0.0
+                if self._reset_asked or self._inbox.has_work or is_due:
+                    return True
+                self._condition.wait(left_s)
+            return False
+
+    def work(self) -> None:
+        """Work once at all that waits now: the newest frame of each camera, in one batch."""
+        with self._condition:
+            session = self._session
+            if session is None:
+                return
+            useless = self._inbox.due(self._now_s())
+            is_reset, self._reset_asked = self._reset_asked, False
+            waiting = self._inbox.take()
+        self._drop(useless)
+        if is_reset:
+            self._engine.reset()
+        tasks = {newest.camera: self._task(newest) for newest, _ in waiting}
+        for group in _by_turns([self._choose(tasks[w.newest.camera], w.older) for w in waiting]):
+            fill = [_Task(frame, CONTEXT_ONLY, DropReason.CONTEXT_ONLY) for frame in group]
+            self._process(session, fill)
+        self._process(session, list(tasks.values()))
+        self._note_contexts(set(tasks), is_reset)
+
+    def _task(self, frame: Frame) -> _Task:
+        limit_ns = frame.max_age_ns
+        if limit_ns is not None and self._now_ns() - frame.stamp_ns > limit_ns:
+            return _Task(frame, CONTEXT_ONLY, DropReason.TOO_OLD)
+        return _Task(frame, frame.request, DropReason.UNWANTED)
+
+    def _choose(self, newest: _Task, older: list[Frame]) -> list[Frame]:
+        """The frames to encode before the newest one of their camera; the others are dropped."""
+        asked = [f for f in older if self.fill_context or f.held_back is not None]
+        if newest.is_empty:
+            asked = []
+        stamps = [frame.stamp_ns for frame in asked]
+        chosen = self._engine.needed(newest.frame.camera, newest.frame.stamp_ns, stamps)
+        needed = [asked[index] for index in chosen]
+        self._drop([frame for frame in older if frame not in needed])
+        return needed
+
+    def _process(self, session: int, tasks: list[_Task]) -> None:
+        """Give a frame of each camera to the engine in one batch, and its results to the sink."""
+        decoded = {t.frame.camera: image for t in tasks if (image := self._decode(t, session))}
+        if not decoded:
+            return
+        going = [task for task in tasks if task.frame.camera in decoded]
+        try:
+            results = self._engine.update_cameras(decoded)
+        except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
+            for task in going:
+                self._fail(task.frame, error)
+            return
+        for task in going:
+            height, width = decoded[task.frame.camera].image.shape[:2]
+            self._finish(task, results[task.frame.camera], (height, width), session)
+
+    def _decode(self, task: _Task, session: int) -> CameraFrame | None:
+        """The engine's input, or None for a frame that is not to be worked at."""
+        frame = task.frame
+        if session != self._session:
+            self._drop([frame], DropReason.INACTIVE)
+            return None
+        is_unwanted = task.is_empty and task.reason_of_nothing is DropReason.UNWANTED
+        if is_unwanted and self.grouper is not None:
+            # Of several cameras, one that nobody listens to must not slow down the others.
+            self._drop([frame], DropReason.UNWANTED)
+            return None
+        try:
+            return CameraFrame(frame.decode(frame.payload), frame.stamp_ns, task.request)
+        except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
+            self._fail(frame, error)
+        return None
+
+    def _finish(
+        self, task: _Task, result: CameraResult, image_size: tuple[int, int], session: int
+    ) -> None:
+        """Hand on a frame's forecast, or say why there is none."""
+        frame = task.frame
+        if result.error is not None:
+            self._fail(frame, result.error)
+        elif result.forecast is None:
+            self._drop([frame], _reason(task, result))
+        elif session != self._session:
+            self._drop([frame], DropReason.INACTIVE)
+        else:
+            try:
+                self._sink.forecast(frame, result.forecast, image_size)
+            except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
+                self._fail(frame, error)
+                return
+            self.statistics.forecast(frame.camera, frame.received_s, self._now_s())
+
+    def _note_contexts(self, cameras: set[str], is_reset: bool) -> None:
+        # Copied here, since the engine belongs to this thread.
+        with self._condition:
+            self._context_state = self._engine.context_state
+            for camera in cameras | (self._contexts.keys() if is_reset else set()):
+                self._contexts[camera] = self._engine.context_of(camera)
+
+    def _fail(self, frame: Frame, error: Exception) -> None:
+        reason = DropReason(getattr(error, "drop_reason", DropReason.ERROR))
+        if isinstance(error, InputError):
+            reason = DropReason.BAD_IMAGE
+        self._sink.failed(frame, reason, error)
+        self.statistics.dropped(frame.camera, reason)
+
+    def _drop(self, frames: Sequence[Frame], reason: DropReason | None = None) -> None:
+        """Give frames up, each for its own reason when None."""
+        for frame in frames:
+            why = reason or frame.reason_unused
+            self._sink.dropped(frame, why)
+            self.statistics.dropped(frame.camera, why)
+
+
+def _by_turns(fills: list[list[Frame]]) -> list[list[Frame]]:
+    """Groups of at most one frame of each camera, in the order to encode them.
+
+    Counted from the newest, so that each context is complete as soon as its turn comes.
+    """
+    turns = range(max(map(len, fills), default=0))
+    return [[fill[-1 - i] for fill in fills if i < len(fill)] for i in reversed(turns)]
+
+
+def _reason(task: _Task, result: CameraResult) -> DropReason:
+    """Why a frame that the engine took has no forecast."""
+    arrival = result.arrival
+    if arrival in (Arrival.DUPLICATE, Arrival.OUT_OF_ORDER, Arrival.TIME_JUMP):
+        return DropReason(arrival.value)  # it broke the context, or is not in it
+    if task.is_empty:
+        return task.reason_of_nothing
+    return DropReason(result.drop or DropReason.CONTEXT_FILLING)
