@@ -33,6 +33,7 @@ PACKAGE = "dino_foresight_ros"
 LOG_LEVELS = ["debug", "info", "warn", "error", "fatal"]
 PRESETS = ["tiny-cpu", "base-lowres", "base-highres", "six-cameras"]
 YES_NO = ["true", "false"]
+RVIZ_VIEWS = {"camera": "forecast.rviz", "map": "map_view.rviz"}
 RESPAWN_DELAY_S = 2.0
 # Arguments that set the parameter of the same name, when given; else the files decide.
 PARAMETER_ARGUMENTS = ("bundle", "device", "camera_topic", "image_transport")
@@ -94,15 +95,20 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
         _argument("log_level", "The least severe log messages to show.", "info", LOG_LEVELS),
         _argument(
             "rviz",
-            "Whether to start rviz2 with config/forecast.rviz, and overlay_node for its pictures "
-            "and clouds. Of several cameras, RViz shows the first.",
+            "Whether to start rviz2, and overlay_node for its pictures and clouds. Of several "
+            "cameras, RViz shows the first.",
             "false",
             YES_NO,
         ),
         _argument(
             "fixed_frame",
-            "The frame that RViz shows everything in, such as map. "
-            "Empty: as config/forecast.rviz says (camera).",
+            "The frame that RViz shows everything in, such as map. Empty: as the view says.",
+        ),
+        _argument(
+            "rviz_view",
+            "What RViz looks like: camera (config/forecast.rviz, along the camera's axis), map "
+            "(config/map_view.rviz, behind base_link), or a file of your own. "
+            "Empty: map where fixed_frame is given, else camera.",
         ),
         _argument(
             "monitor",
@@ -260,7 +266,7 @@ def start_monitor(context: LaunchContext) -> list[Action]:
 
 def rviz_remappings(config: Path, camera: CameraTopics, namespace: str) -> list[tuple[str, str]]:
     """From each topic of the RViz file, which knows of one camera only, to this camera's."""
-    topics = set(re.findall(r"(?:Value|Topic): (/\S+)", config.read_text()))
+    topics = set(re.findall(r"(?:Value|Topic): (/foresight/\S+)", config.read_text()))
     # A DepthCloud finds the calibration by itself, beside the depth.
     topics |= {camera_info_beside(topic) for topic in topics if topic.endswith("/depth")}
     own = {topic: camera.outputs + topic.removeprefix("/foresight") for topic in topics}
@@ -275,8 +281,10 @@ def start_rviz(context: LaunchContext) -> list[Action]:
         get_package_prefix("rviz2")
     except PackageNotFoundError:
         return [LogInfo(msg="rviz2 is not installed (package rviz2); going on without it")]
-    config = Path(get_package_share_directory(PACKAGE), "config", "forecast.rviz")
     frame, namespace = _value(context, "fixed_frame"), _value(context, "namespace")
+    view = _value(context, "rviz_view") or ("map" if frame else "camera")
+    file = RVIZ_VIEWS.get(view)
+    config = Path(get_package_share_directory(PACKAGE), "config", file) if file else Path(view)
     return [
         Node(
             package="rviz2",

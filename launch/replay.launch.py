@@ -121,6 +121,7 @@ def prepare(context: LaunchContext) -> list[Action]:
         image_topic, settings["image_transport"] = _bag_topic(context)
     if _value(context, "rviz") == "true" and not _value(context, "fixed_frame"):
         settings["fixed_frame"] = _image_frame(context, path, image_topic)
+        settings["rviz_view"] = _value(context, "rviz_view") or "camera"
     return [SetLaunchConfiguration(name, value) for name, value in settings.items()]
 
 

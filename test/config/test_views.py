@@ -1,4 +1,4 @@
-"""config/forecast.rviz and forecast_foxglove.json: every topic is one that the nodes publish."""
+"""The views in config/ (RViz and Foxglove): every topic is one that the nodes publish."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ CLASSES = {
     "rviz_default_plugins/MarkerArray": "visualization_msgs/msg/MarkerArray",
     "rviz_default_plugins/DepthCloud": "sensor_msgs/msg/Image",
     "rviz_default_plugins/TF": "",
+    "rviz_default_plugins/Grid": "",
 }
 # The keys that they save, those of groups as group/key. RViz passes over keys it does not know.
 EVERY_DISPLAY = {"Class", "Enabled", "Name", "Value"}
@@ -69,6 +70,20 @@ POINTS = {
     "Use rainbow",
 }
 KEYS = {
+    "Grid": {
+        "Alpha",
+        "Cell Size",
+        "Color",
+        "Line Style/Line Width",
+        "Line Style/Value",
+        "Normal Cell Count",
+        "Offset/X",
+        "Offset/Y",
+        "Offset/Z",
+        "Plane",
+        "Plane Cell Count",
+        "Reference Frame",
+    },
     "Image": TOPIC | {"Max Value", "Median window", "Min Value", "Normalize Range"},
     "PointCloud2": TOPIC | POINTS | {"Topic/Filter size", "Size (m)"},
     "MarkerArray": TOPIC | {"Namespaces"},
@@ -110,6 +125,8 @@ DURABILITY = {
 }
 HISTORY = {"Keep Last": HistoryPolicy.KEEP_LAST, "Keep All": HistoryPolicy.KEEP_ALL}
 ALL_STEPS = {1, 2, 3}
+LIDAR = "/lidar_top"
+"""Of a nuScenes recording; no node of ours publishes it."""
 SURPRISE = "/foresight/surprise/image_color"
 MAINS = {
     "forecast_node": forecast_node.main,
@@ -145,9 +162,9 @@ def graph(ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         node.kill()
 
 
-@pytest.fixture(scope="module")
-def rviz(project_root: Path) -> dict[str, Any]:
-    return yaml.safe_load((project_root / "config" / "forecast.rviz").read_text())
+@pytest.fixture(scope="module", params=["forecast.rviz", "map_view.rviz"])
+def rviz(project_root: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    return yaml.safe_load((project_root / "config" / request.param).read_text())
 
 
 def displays(rviz: dict[str, Any]) -> list[dict[str, Any]]:
@@ -179,6 +196,8 @@ def test_every_display_shows_a_topic_that_is_published(graph: Client, rviz: dict
         if not kind or "Topic" not in display:
             continue
         topic = display["Topic"]
+        if topic["Value"] == LIDAR:
+            continue
         qos = QoSProfile(
             depth=topic["Depth"],
             reliability=RELIABILITY[topic["Reliability Policy"]],
@@ -207,7 +226,7 @@ def test_there_is_everything_for_steps_one_to_three(rviz: dict[str, Any]):
         found = re.findall(rf"/foresight/step_(\d)/{ending}\b", "\n".join(values))
         assert {int(k) for k in found} == ALL_STEPS | now
     kinds = {display["Class"].rpartition("/")[2] for display in displays(rviz)}
-    assert kinds == {"Image", "PointCloud2", "DepthCloud", "MarkerArray", "TF"}
+    assert kinds - {"Grid"} == {"Image", "PointCloud2", "DepthCloud", "MarkerArray", "TF"}
     names = [display["Name"] for display in displays(rviz)]
     assert len(set(names)) == len(names)
 
@@ -234,7 +253,7 @@ def test_the_file_has_what_rviz_writes(rviz: dict[str, Any]):
     manager = rviz["Visualization Manager"]
     for key in ("Displays", "Global Options", "Tools", "Transformation", "Views"):
         assert key in manager
-    assert manager["Global Options"]["Fixed Frame"] == "camera"  # the synthetic camera's
+    assert manager["Global Options"]["Fixed Frame"] in ("camera", "map")
     assert manager["Views"]["Current"]["Class"].startswith("rviz_default_plugins/")
     assert {panel["Class"].split("/")[0] for panel in rviz["Panels"]} == {"rviz_common"}
     for display in displays(rviz):
@@ -286,3 +305,29 @@ def test_the_foxglove_layout_subscribes_to_surprise_only_in_a_tab_of_its_own(pro
     shown = [layout["layout"], tab["tabs"][tab["activeTabIdx"]]]
     assert "Image!surprise" not in json.dumps(shown)
     assert "Image!surprise" in json.dumps(tab["tabs"])
+
+
+def docked(rviz: dict[str, Any]) -> set[str]:
+    """Names of the panels that the window's saved state gives a place.
+
+    Qt saves each dock widget's name in UTF-16 after the length in bytes, and a byte before both
+    that says what comes (0xfb).
+    """
+    state = bytes.fromhex(rviz["Window Geometry"]["QMainWindow State"])
+    names = set()
+    for at in range(len(state) - 5):
+        length = int.from_bytes(state[at + 1 : at + 5], "big")
+        if state[at] == 0xFB and length % 2 == 0 and 0 < length <= len(state) - at - 5:
+            names.add(state[at + 5 : at + 5 + length].decode("utf-16-be"))
+    return names
+
+
+def test_every_picture_has_its_place_in_the_window(rviz: dict[str, Any]):
+    """RViz stacks panels that the state does not name as stamps of 55x31 pixels."""
+    pictures = {d["Name"] for d in displays(rviz) if d["Class"].endswith("/Image")}
+    assert docked(rviz) == pictures | {panel["Name"] for panel in rviz["Panels"]}
+
+
+def test_the_window_fits_a_small_screen(rviz: dict[str, Any]):
+    window = rviz["Window Geometry"]
+    assert (window["Width"], window["Height"]) == (1500, 900)

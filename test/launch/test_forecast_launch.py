@@ -38,6 +38,7 @@ ARGUMENTS = {
     "log_level",
     "rviz",
     "fixed_frame",
+    "rviz_view",
     "monitor",
     "monitor_params_file",
 }

@@ -224,6 +224,9 @@ def test_fixed_frame_is_that_of_the_first_images_unless_given(
     for action in module.prepare(context):
         action.execute(context)
     assert context.launch_configurations.get("fixed_frame", "") == frame
+    # A frame that was found, not given, is the camera's.
+    is_found = frame and not any("fixed_frame" in word for word in arguments)
+    assert context.launch_configurations.get("rviz_view", "") == ("camera" if is_found else "")
 
 
 def test_a_camera_that_the_bag_lacks_ends_the_launch_with_those_it_has(

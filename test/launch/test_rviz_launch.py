@@ -77,18 +77,25 @@ def published_topics(client: Client, wanted: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "outputs"),
+    ("arguments", "outputs", "shown"),
     [
-        (["namespace:=robot1", "image:=cam/image_raw"], "/robot1"),
-        (["image:=/cam/image_raw"], ""),
+        (
+            ["namespace:=robot1", "image:=cam/image_raw", "fixed_frame:=map"],
+            "/robot1",
+            "map_view.rviz -f map",
+        ),
+        (["image:=/cam/image_raw"], "", "forecast.rviz"),
         (
             [
                 "namespace:=robot1",
                 "cameras:=left,right",
                 "camera_topic:={camera}/image_rect/compressed",
                 "image_transport:=compressed",
+                "fixed_frame:=left",
+                "rviz_view:=camera",
             ],
             "/robot1/left",
+            "forecast.rviz -f left",
         ),
     ],
 )
@@ -97,14 +104,17 @@ def test_rviz_shows_what_the_nodes_publish(
     environment: dict[str, str],
     arguments: list[str],
     outputs: str,
+    shown: str,
 ) -> None:
     file = project_root / "launch" / "forecast.launch.py"
-    extra = ["preset:=tiny-cpu", "rviz:=true", "monitor:=true", "fixed_frame:=map"]
+    extra = ["preset:=tiny-cpu", "rviz:=true", "monitor:=true"]
     launched = run_launch(file, environment, *extra, *arguments)
     client = Client("rviz_launch_client")
     try:
         said, topics = shown_topics(launched)
-        assert re.search(r"-d \S+/forecast\.rviz -f map", said)
+        assert f"/config/{shown}\n" in f"{said.rstrip()}\n"
+        lidar = topics.pop("/lidar_top", "/lidar_top")  # the recording's, whichever camera is shown
+        assert lidar == "/lidar_top"
         # Whatever transport the camera's own pictures have.
         now = "/foresight/step_0/image_color"
         assert topics[now] == f"{outputs}{now}"
