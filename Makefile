@@ -17,28 +17,40 @@ TINY ?= out/tiny
 VIEW ?=
 # More words for pytest: make test ARGS="-k forecast"
 ARGS ?=
+# How many processes run the tests: make test WORKERS=8, or WORKERS=0 for one after the other
+WORKERS ?= 2
+PYTEST := $(WITH_ENV) python -m pytest
+# The tests of a file share its nodes, so a worker takes a whole file.
+PARALLEL := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
-.PHONY: help demo test test-env test-long train-tiny soak lint format tables lock clean
+.PHONY: help demo test test-unit test-long test-env test-launch train-tiny soak lint format \
+    tables lock clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo:  ## forecast a video, a folder of images or a rosbag2: INPUT= OUT= BUNDLE=, of a bag TOPIC= or CAMERAS=
 	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") \
 	    $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(TOPIC),--topic "$(TOPIC)") $(if $(VIEW),--view "$(VIEW)") \
 	    $(if $(CAMERAS),--cameras "$(CAMERAS)")
 
-test:  ## run the tests
-	@$(WITH_ENV) python -m pytest $(ARGS)
+test:  ## run the tests (minutes): WORKERS= ARGS=
+	@$(PYTEST) $(PARALLEL) $(ARGS)
+
+test-unit:  ## run the tests that start no process and no ROS node (about a minute)
+	@$(PYTEST) $(PARALLEL) -m "not process and not bootstrap and not long" $(ARGS)
+
+test-long:  ## run the tests that take longest, each a longer edition of one in `make test`
+	@$(PYTEST) -m long $(ARGS)
 
 test-env:  ## run the tests that prepare environments from nothing (minutes)
-	@$(WITH_ENV) python -m pytest test/scripts -m bootstrap $(ARGS)
+	@$(PYTEST) test/scripts -m bootstrap $(ARGS)
+
+test-launch:  ## run the tests of launch files with the launch_ros of a sourced ROS, or FORESIGHT_LAUNCH_PATH=folders
+	@FORESIGHT_LAUNCH_PATH="$(FORESIGHT_LAUNCH_PATH)" $(PYTEST) test/launch $(ARGS)
 
 train-tiny:  ## make the bundle in assets/tiny from data (hours; goes on where it was): DATA=folder TINY=folder
 	@DATA="$(DATA)" scripts/train_tiny.sh "$(TINY)"
-
-test-long:  ## run the tests that take longest, each a longer edition of one in `make test`
-	@$(WITH_ENV) python -m pytest -m long $(ARGS)
 
 soak:  ## 20 minutes or 20,000 frames with faults against a running node; ARGS="--minutes 2"
 	@$(WITH_ENV) python test/faults/soak.py $(ARGS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,56 @@ from dds_domains import claimed_domain
 # Before torch loads: threads that spin while they wait take the cores that other processes, such as
 # the nodes under test, need; a pass can then take fifty times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Work as small as that of tests is done no sooner by several threads, and the cores are for the
+# other worker of the tests (`make test`).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell has its background jobs ignore SIGINT, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
+# Fixtures that start processes or ROS nodes.
+PROCESS_FIXTURES = {"ros_domain", "checkout"}
+# What Python tells about processes that it starts.
+PROCESS_EVENTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
+
+may_start_processes = True
+is_test_running = False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests that `-m` chose as starting no process start none."""
+    global may_start_processes
+    may_start_processes = "not process" not in config.option.markexpr
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests whose fixtures start processes or ROS nodes as such."""
+    for item in items:
+        if PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.process)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Watch for processes while a test runs."""
+    global is_test_running
+    is_test_running = True
+    try:
+        return (yield)
+    finally:
+        is_test_running = False
+
+
+def refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
+    is_process = event in PROCESS_EVENTS and arguments[:1] != ("git",)  # which is quick
+    if is_process and is_test_running and not may_start_processes:
+        raise RuntimeError(f"this test starts {arguments}: it needs the mark `process`")
+
+
+sys.addaudithook(refuse_processes)
 
 
 @pytest.fixture(scope="session")

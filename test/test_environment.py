@@ -67,6 +67,7 @@ def required_distributions(root: Path) -> set[str]:
     return {re.split(r"[<>=]", line)[0].replace("_", "-") for line in lines}
 
 
+@pytest.mark.process
 def test_version_is_the_same_everywhere(project_root: Path) -> None:
     version = str(manifest(project_root).version)
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)
@@ -80,6 +81,7 @@ def test_version_is_the_same_everywhere(project_root: Path) -> None:
     assert said.split() == ["foresight", version]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("installed_as", ["copied tree", "ament prefix"])
 def test_installed_copy_knows_its_version(
     project_root: Path, tmp_path: Path, installed_as: str
@@ -169,6 +171,7 @@ def test_every_python_file_is_installed_beside_the_messages(project_root: Path) 
             assert (installed / part / path.relative_to(project_root / folder)).exists(), path
 
 
+@pytest.mark.process
 def test_training_is_a_part_of_the_package() -> None:
     code = f"import {PACKAGE}.training as t, {PACKAGE}.msg; print(t.__name__)"
     # From a folder without the sources: the installed package alone.
@@ -178,6 +181,7 @@ def test_training_is_a_part_of_the_package() -> None:
     assert said.stdout.strip() == f"{PACKAGE}.training"
 
 
+@pytest.mark.process
 def test_model_imports_without_ros(tmp_path: Path) -> None:
     for name in ("rclpy", "sensor_msgs", "std_msgs", "builtin_interfaces"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('no ROS here')\n")
@@ -186,6 +190,7 @@ def test_model_imports_without_ros(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
+@pytest.mark.process
 def test_nothing_names_a_place_of_this_machine(project_root: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=project_root, capture_output=True, text=True

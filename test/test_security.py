@@ -91,6 +91,7 @@ def test_the_reader_of_pickles_uses_the_restricted_unpickler(project_root: Path)
     assert restricted["weights_only"] is True
 
 
+@pytest.mark.process
 def test_running_a_model_does_not_come_near_the_reader_of_pickles(tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = ForkedProcess(run_model.main, ["untrained-tiny"], os.environ, output)

@@ -77,6 +77,7 @@ def test_horizons_that_are_no_range_are_refused(
     assert "is not like 1-8 or 1,3,5" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_help_does_not_load_torch() -> None:
     code = (
         "import sys\nfrom dino_foresight_ros.cli.main import build_parser\n"

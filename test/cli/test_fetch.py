@@ -58,6 +58,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1]
 
 
+@pytest.mark.process
 def test_a_new_process_fetches_and_converts_what_the_environment_names(
     golden_dir: Path, published: dict[str, bytes], tmp_path: Path
 ):

@@ -66,6 +66,7 @@ def test_a_missing_sdk_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.process
 def test_the_command_line_does_not_wait_for_the_sdk() -> None:
     code = (
         "import sys; from dino_foresight_ros.cli.main import build_parser; build_parser(); "

@@ -3,7 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.process
 def test_measuring_needs_neither_torch_nor_ros() -> None:
     code = (
         "import sys, dino_foresight_ros.compare; "

@@ -22,6 +22,8 @@ from nuscenes_set import NuScenesSet
 
 from dino_foresight_ros.cli.main import main
 
+pytestmark = pytest.mark.process
+
 pytest.importorskip("rclpy", reason="ROS 2 is not there (run through scripts/with_env)")
 pytest.importorskip("dino_foresight_ros.msg", reason="the messages are not built")
 

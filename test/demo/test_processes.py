@@ -15,6 +15,8 @@ from dino_foresight_ros.demo.processes import NodeFailedError, NodeProcess, node
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.process import die_with_parent
 
+pytestmark = pytest.mark.process
+
 Start = Callable[[str], NodeProcess]
 
 

@@ -14,6 +14,8 @@ from dino_foresight_ros.demo.viewer import DemoViewer
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.view.server import free_port
 
+pytestmark = pytest.mark.process
+
 
 def test_the_page_is_there_within_the_block_and_gone_after_it() -> None:
     port = free_port()

@@ -73,5 +73,5 @@ def _run(main: Main, arguments: list[str], environment: dict[str, str], output: 
     os.environ.clear()
     os.environ.update(environment)
     faulthandler.register(signal.SIGUSR1)
-    sys.argv = [main.__module__.rpartition(".")[2], *arguments]
+    sys.argv = [str(sys.modules[main.__module__].__file__), *arguments]
     sys.exit(main(arguments))

@@ -64,8 +64,9 @@ def _become(module: str, arguments: list[str], log: IO[bytes], env: Mapping[str,
             signal.signal(number, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(env)
-        sys.argv = [f"{module.rpartition('.')[2]}.py", *arguments]
-        code = importlib.import_module(module).main(arguments)
+        program = importlib.import_module(module)
+        sys.argv = [str(program.__file__), *arguments]
+        code = program.main(arguments)
     finally:
         sys.stderr.flush()
         os._exit(code)

@@ -153,6 +153,7 @@ def test_pickling_keeps_everything(recordings: list[Recording]) -> None:
         assert all(map(same, copy.read([2, 0], LABEL_KINDS), before))
 
 
+@pytest.mark.process
 def test_a_forked_process_reads_on_its_own(recordings: list[Recording]) -> None:
     """The parent reads while the child does: neither may move the other's place in the file."""
     recording = recordings[0]

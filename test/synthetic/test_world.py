@@ -149,20 +149,20 @@ def test_speed_and_yaw_rate_are_those_of_the_poses(street: World) -> None:
 def test_ego_brakes_turns_and_goes_on(street: World) -> None:
     speeds, yaws = [], []
     for t_s in np.arange(0.0, 60.0, 0.5):
-        _, ego = street._camera_at(float(t_s))
-        speeds.append(ego.speed_mps)
-        yaws.append(ego.yaw_rad)
+        world_from_camera, speed_mps = street.ego(float(t_s))
+        speeds.append(speed_mps)
+        yaws.append(np.arctan2(world_from_camera[1, 2], world_from_camera[0, 2]))
     assert max(speeds) > 6.0
     assert min(speeds) < 2.0
     assert speeds[-1] > 2.0 or max(speeds[60:]) > 6.0
-    assert np.ptp(yaws) > 0.5
+    assert np.ptp(np.unwrap(yaws)) > 0.5
 
 
 def test_any_instant_equals_the_frame_of_the_sequence() -> None:
     config = WorldConfig(seed=11, **SMALL)
-    in_order = list(World(config).frames(31))
+    in_order = list(World(config).frames(13))
     alone = World(config)
-    for index in (30, 4, 17):
+    for index in (12, 4, 9):
         one, other = in_order[index], alone.render(index / config.frame_rate_hz)
         assert other.index == index
         assert other.stamp_s == one.stamp_s
@@ -170,35 +170,33 @@ def test_any_instant_equals_the_frame_of_the_sequence() -> None:
             assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True), name
 
 
-def test_two_processes_make_the_same_bytes() -> None:
+@pytest.mark.process
+def test_another_process_makes_the_same_bytes() -> None:
     code = (
         "import hashlib; from dino_foresight_ros.synthetic import World, WorldConfig;"
         "f = World(WorldConfig(seed=3, width=192, height=108, view_distance_m=90)).render(1.25);"
         "print(hashlib.sha256(f.image.tobytes() + f.segmentation.tobytes() + f.depth.tobytes()"
         " + f.normals.tobytes()).hexdigest())"
     )
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     f = World(WorldConfig(seed=3, **SMALL)).render(1.25)
     parts = (f.image, f.segmentation, f.depth, f.normals)
     here = hashlib.sha256(b"".join(p.tobytes() for p in parts)).hexdigest()
-    assert runs[0].stdout.strip() == runs[1].stdout.strip() == here
+    assert there.stdout.strip() == here
 
 
 def test_seeds_differ_and_together_show_every_class() -> None:
     found: dict[int, int] = {}
     pictures = set()
-    for seed, scene in enumerate([*SCENES, "urban", "suburban", "urban"]):
+    for seed, scene in enumerate([*SCENES, "urban"]):
         world = World(WorldConfig(seed=seed, scene=scene, traffic=1.0, pedestrians=1.0, **SMALL))
-        for t_s in (0.0, 6.0, 12.0):
+        for t_s in (0.0, 6.0):
             frame = world.render(t_s)
             pictures.add(frame.image.tobytes())
             ids, counts = np.unique(frame.segmentation, return_counts=True)
             for class_id, count in zip(ids.tolist(), counts.tolist(), strict=True):
                 found[class_id] = found.get(class_id, 0) + count
-    assert len(pictures) == 21
+    assert len(pictures) == 10
     missing = [c.name for i, c in enumerate(WORLD_CLASSES) if found.get(i, 0) < 30]
     assert not missing
 
@@ -294,10 +292,10 @@ def test_fixing_one_choice_leaves_the_others() -> None:
             assert getattr(fixed, name) == value
 
 
-def test_a_world_that_nobody_has_frees_its_textures():
+def test_a_world_that_nobody_has_is_freed() -> None:
     world = World(WorldConfig(seed=5, width=64, height=36))
     world.render(0.5)
-    textures = weakref.ref(world._materials)
+    gone = weakref.ref(world)
     del world
     gc.collect()
-    assert textures() is None
+    assert gone() is None

@@ -11,6 +11,8 @@ from training_processes import ToyProcess, run_toy
 
 from dino_foresight_ros.training.run_log import read_history
 
+pytestmark = pytest.mark.process
+
 SLOW = ("--steps", 40, "--delay", 0.002, "--dropout", 0.3, "--ema", 0.9)
 FAST = ("--steps", 40, "--dropout", 0.3, "--ema", 0.9)
 

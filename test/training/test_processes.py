@@ -13,6 +13,8 @@ from training_processes import run_toy, start_toys
 
 from dino_foresight_ros.training.run_log import read_history
 
+pytestmark = pytest.mark.process
+
 
 def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in read_history(folder, "train")]

@@ -25,6 +25,8 @@ from dino_foresight_ros.view.recording import Recording
 from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 from dino_foresight_ros.view.server import ViewerServer, free_port
 
+pytestmark = pytest.mark.process
+
 # A software rasteriser on a busy machine takes its time.
 LIMIT_S = 240.0
 STAMP_NS = 1_700_000_000_000_000_000

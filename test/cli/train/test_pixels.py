@@ -17,6 +17,7 @@ PYTHON_SCRIPTS = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "start", [[str(REPOSITORY / "scripts" / "foresight")], ["-m", "dino_foresight_ros.cli"]],
     ids=["script", "module"],
