@@ -12,6 +12,7 @@ import torch
 
 from dino_foresight_ros.model import FrameMemory
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
+from dino_foresight_ros.outputs import BY_NAME, outputs_of_heads
 from dino_foresight_ros.runtime import ContextBuffer, Foresight
 
 from .measure import (
@@ -33,7 +34,6 @@ try:
 except ImportError:  # without ROS there are no messages to fill
     image_to_msg = None  # type: ignore[assignment]
 
-ENCODINGS = {"segmentation": "mono8", "confidence": "32FC1", "depth": "32FC1", "normals": "32FC3"}
 CAMERA = (540, 960)
 """(H, W) of the camera's images."""
 COMPUTE = ("encode", "forecast")
@@ -160,7 +160,7 @@ class Stages:
 
     def _message(self) -> None:
         for name, array in self.arrays.items():
-            image_to_msg(array, ENCODINGS[name], Header())
+            image_to_msg(array, BY_NAME[name].encoding or "", Header())
 
 
 @torch.inference_mode()
@@ -169,18 +169,13 @@ def run(case: Case) -> Result:
     device = resolve_device(case.device)
     dtype = resolve_dtype(case.dtype, device)
     bundle = build(case.size).to(device, dtype)
-    engine = Foresight(bundle, steps=case.steps, outputs=_wanted(case.outputs))
+    engine = Foresight(bundle, steps=case.steps, outputs=outputs_of_heads(case.outputs))
     result = Result(case, machine(device))
     plain = PlainWay(build(case.size).to(device), case.steps, case.outputs) if case.plain else None
     _alternate(engine, plain, case, result)
     _time_stages(Stages(engine, case), case, device, dtype, result)
     result.peak_mb = peak_mb(device)
     return result
-
-
-def _wanted(outputs: tuple[str, ...]) -> frozenset[str]:
-    extra = {"confidence"} if "segmentation" in outputs else set()
-    return frozenset(outputs) | extra
 
 
 def _alternate(engine: Foresight, plain: PlainWay | None, case: Case, result: Result) -> None:

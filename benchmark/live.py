@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 
 WARM_UP_S = 5.0
 START_S = 180.0
@@ -43,7 +44,7 @@ class LiveCase:
     rate_hz: float = 20.0
     size: tuple[int, int] = (360, 640)
     steps: int = 3
-    outputs: tuple[str, ...] = ("segmentation", "depth")
+    outputs: tuple[str, ...] = (SEGMENTATION, DEPTH)
     device: str = "cpu"
     dtype: str = "auto"
 

@@ -92,11 +92,8 @@ def _build(name: str, size: Size) -> Bundle:
         )
     )
     torch.nn.init.xavier_uniform_(forecaster.out.weight)
-    tasks: dict[str, Task] = {
-        "segmentation": cityscapes_segmentation(),
-        "depth": DepthTask(),
-        "normals": NormalsTask(),
-    }
+    every: tuple[Task, ...] = (cityscapes_segmentation(), DepthTask(), NormalsTask())
+    tasks = {task.name: task for task in every}
     heads = {
         key: build_head(
             HeadConfig(task.outputs, channels=size.head_channels, width=size.head_width),

@@ -21,8 +21,8 @@ NORMALS = "normals"
 FEATURES = "features"
 
 METRIC, RELATIVE = "metric", "relative"
-DEPTH_KINDS = (METRIC, RELATIVE)
-"""What a depth head gives: metres, or inverse depth without a scale."""
+DEPTH_KINDS = (RELATIVE, METRIC)
+"""What a depth head gives: inverse depth without a scale, or metres."""
 
 
 class StepZero(Enum):

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+
 BEGIN, END = "<!-- tables: scripts/skill_page.py -->", "<!-- end of tables -->"
 TITLES = {
     "synthetic": "Synthetic world, 20 seeds never trained on",
@@ -29,11 +31,11 @@ PREDICTORS = (
     ("oracle", "oracle"),
 )
 SCORES = (
-    ("segmentation", "miou", "mIoU", "{:.3f}"),
-    ("segmentation", "moving_miou", "moving mIoU", "{:.3f}"),
-    ("depth", "delta1", "depth delta1", "{:.3f}"),
-    ("depth", "abs_rel", "depth AbsRel", "{:.3f}"),
-    ("normals", "mean_deg", "normals", "{:.1f}°"),
+    (SEGMENTATION, "miou", "mIoU", "{:.3f}"),
+    (SEGMENTATION, "moving_miou", "moving mIoU", "{:.3f}"),
+    (DEPTH, "delta1", "depth delta1", "{:.3f}"),
+    (DEPTH, "abs_rel", "depth AbsRel", "{:.3f}"),
+    (NORMALS, "mean_deg", "normals", "{:.1f}°"),
 )
 
 
@@ -103,7 +105,7 @@ def label_table(report: dict[str, Any]) -> str:
         closed = {
             c["predictor"]: c["share"]
             for c in result["closed"]
-            if (c["head"], c["score"]) == ("segmentation", "miou")
+            if (c["head"], c["score"]) == (SEGMENTATION, "miou")
         }
         for name, title in PREDICTORS:
             row = result["rows"].get(name)

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.outputs import DEPTH, HEADS, SEGMENTATION
+
 SIZES = ("tiny", "small", "base", "base-highres")
-OUTPUTS = ("segmentation", "depth", "normals")
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -25,7 +26,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--dtype", nargs="+", choices=("float32", "bfloat16", "float16"), default=["float32"]
     )
     parser.add_argument("--steps", type=int, default=1, help="forecast steps (default: 1)")
-    parser.add_argument("--outputs", nargs="*", choices=OUTPUTS, default=["segmentation", "depth"])
+    parser.add_argument("--outputs", nargs="*", choices=HEADS, default=[SEGMENTATION, DEPTH])
     parser.add_argument(
         "--seconds", type=float, default=10.0, help="per part of each case (default: 10)"
     )

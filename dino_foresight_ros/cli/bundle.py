@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.cli.train.arguments import image_size, layer_list
-
-TASKS = ("segmentation", "depth", "normals")
+from dino_foresight_ros.outputs import HEADS
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -44,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _head(text: str) -> tuple[str, str]:
     task, separator, path = text.partition("=")
-    if not separator or task not in TASKS or not path:
+    if not separator or task not in HEADS or not path:
         raise argparse.ArgumentTypeError(
-            f"'{text}' is not TASK=DIR with TASK one of {', '.join(TASKS)}"
+            f"'{text}' is not TASK=DIR with TASK one of {', '.join(HEADS)}"
         )
     return task, path
 
@@ -72,7 +71,7 @@ def _add_assemble(actions: Any) -> None:
     parser.add_argument("--forecaster", required=True, metavar="DIR", help="a run or a bundle")
     parser.add_argument(
         "--head", type=_head, action="append", default=[], metavar="TASK=DIR",
-        help=f"a trained head; TASK is one of {', '.join(TASKS)}; may be repeated",
+        help=f"a trained head; TASK is one of {', '.join(HEADS)}; may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--interval", type=float, metavar="S",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-HEADS = ("segmentation", "depth", "normals")
+from dino_foresight_ros.outputs import HEADS
 
 
 def _head(text: str) -> tuple[str, Path]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.files import whole_folder
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 
 if TYPE_CHECKING:
     from dino_foresight_ros.model.hub_files import HubFile
@@ -20,9 +21,9 @@ FORECASTERS = {"lowres": "dinof_lowres.ckpt", "highres": "dinof_highres.ckpt"}
 """Trained on images of 224x448 and 448x896 pixels."""
 PCA_FILE = "dinov2_pca_448_l[2_5_8_11]_1152.pth"
 HEADS = {
-    "segmentation": "head_segm_pca1152.ckpt",
-    "depth": "head_depth_pca1152.ckpt",
-    "normals": "head_normals_pca1152.ckpt",
+    SEGMENTATION: "head_segm_pca1152.ckpt",
+    DEPTH: "head_depth_pca1152.ckpt",
+    NORMALS: "head_normals_pca1152.ckpt",
 }
 BUNDLES = Path("bundles")
 _OPTIONS_OF_PUBLISHED = {"variant": "--variant", "encoder_heads": "--encoder-heads"}

@@ -20,6 +20,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,12 @@ class SegmentationMetrics:
         Raises:
             InputError: other shapes or types, no labelled pixel, or an id that is no class.
         """
-        _check_shapes("segmentation", predicted, true)
+        _check_shapes(SEGMENTATION, predicted, true)
         for name, ids in (("predicted", predicted), ("true", true)):
             if ids.is_floating_point() or ids.dtype == torch.bool:
                 raise InputError(f"segmentation: {name} is {ids.dtype}; class ids are integers")
         scored = true != UNLABELLED
-        _check_scored("segmentation", scored, f"every pixel is unlabelled ({UNLABELLED})")
+        _check_scored(SEGMENTATION, scored, f"every pixel is unlabelled ({UNLABELLED})")
         predicted, true = predicted[scored].long(), true[scored].long()
         for name, ids in (("predicted", predicted), ("true", true)):
             lowest, highest = int(ids.min()), int(ids.max())
@@ -171,7 +172,7 @@ class DepthMetrics:
     """
 
     def __init__(self) -> None:
-        self._means = _Means("depth")
+        self._means = _Means(DEPTH)
 
     @torch.no_grad()
     def update(self, predicted: Tensor, true: Tensor) -> None:
@@ -185,9 +186,9 @@ class DepthMetrics:
             InputError: other shapes, no pixel of known depth, or predictions that are negative or
                 not finite.
         """
-        _check_shapes("depth", predicted, true)
+        _check_shapes(DEPTH, predicted, true)
         scored = (true > 0) & torch.isfinite(true)
-        _check_scored("depth", scored, "no pixel has a true depth > 0")
+        _check_scored(DEPTH, scored, "no pixel has a true depth > 0")
         p, t = predicted[scored].double(), true[scored].double()
         if not bool((torch.isfinite(p) & (p >= 0)).all()):
             raise InputError("depth: predicted has negative or non-finite values")
@@ -221,7 +222,7 @@ class NormalsMetrics:
     """Scores surface normals of any length. Pixels whose true normal is 0 or NaN are left out."""
 
     def __init__(self) -> None:
-        self._means = _Means("normals")
+        self._means = _Means(NORMALS)
 
     @torch.no_grad()
     def update(self, predicted: Tensor, true: Tensor) -> None:
@@ -237,9 +238,9 @@ class NormalsMetrics:
         Raises:
             InputError: other shapes, no pixel of known normal, or non-finite predictions.
         """
-        _check_shapes("normals", predicted, true, channels=3)
+        _check_shapes(NORMALS, predicted, true, channels=3)
         scored = torch.isfinite(true).all(dim=-1) & (true != 0).any(dim=-1)
-        _check_scored("normals", scored, "no pixel has a true normal")
+        _check_scored(NORMALS, scored, "no pixel has a true normal")
         p, t = predicted[scored].double(), true[scored].double()
         if not bool(torch.isfinite(p).all()):
             raise InputError("normals: predicted has non-finite values")

@@ -9,6 +9,7 @@ from typing import Any
 
 from dino_foresight_ros.demo.processes import ParameterValue
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.outputs import HEADS
 from dino_foresight_ros.ros.names import CAMERA_FIELD, CameraTopics, camera_topics
 from dino_foresight_ros.shipped import (
     MANIFEST,
@@ -89,11 +90,10 @@ class DemoOptions:
 
     def forecast_parameters(self, played: DemoInput) -> dict[str, ParameterValue]:
         """What to set on the forecast node."""
-        # What the pictures show; the other outputs would only cost time.
-        outputs = ["segmentation", "depth", "normals"]
         parameters: dict[str, ParameterValue] = {
             "bundle": self.chosen_bundle,
-            "outputs": outputs,
+            # What the pictures show; the other outputs would only cost time.
+            "outputs": list(HEADS),
             "publish_features": True,
         }
         if played.cameras:

@@ -39,7 +39,7 @@ class Bundle:
     Attributes:
         name: what diagnostics and messages call the model.
         encoder, pca, forecaster: the parts.
-        heads: task name ("segmentation", "depth", "normals") -> module, (B,h,w,L*D) -> (B,K,8h,8w).
+        heads: task name -> module, (B,h,w,L*D) -> (B,K,8h,8w).
         tasks: task name -> what that output means.
         frame_interval_s: nominal seconds between context frames and between predicted steps.
         trained: False when the weights are random.

@@ -14,6 +14,7 @@ from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedFore
 from dino_foresight_ros.model.heads import DPTHead, HeadConfig, build_head
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
+from dino_foresight_ros.outputs import METRIC
 from dino_foresight_ros.shipped import UNTRAINED_TINY
 
 
@@ -61,11 +62,9 @@ def _untrained_tiny(seed: int) -> Bundle:
     forecaster = MaskedForecaster(config)
     # The output layer starts at zero, which would make every forecast the same constant.
     torch.nn.init.xavier_uniform_(forecaster.out.weight)
-    tasks: dict[str, Task] = {
-        "segmentation": world_segmentation(),
-        "depth": DepthTask(kind="metric", bins=64, min_m=1.0, max_m=80.0),
-        "normals": NormalsTask(),
-    }
+    depth = DepthTask(kind=METRIC, bins=64, min_m=1.0, max_m=80.0)
+    every: tuple[Task, ...] = (world_segmentation(), depth, NormalsTask())
+    tasks = {task.name: task for task in every}
     heads = {
         name: build_head(
             HeadConfig(outputs=task.outputs, channels=(24, 48, 96, 96), width=48),

@@ -15,6 +15,15 @@ from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.outputs import (
+    CONFIDENCE,
+    DEPTH,
+    DEPTH_KINDS,
+    METRIC,
+    NORMALS,
+    RELATIVE,
+    SEGMENTATION,
+)
 
 Size = tuple[int, int]
 
@@ -36,7 +45,7 @@ class SegmentationTask:
         moving: ids of moving objects (Cityscapes: 11 to 18).
     """
 
-    name: ClassVar[str] = "segmentation"
+    name: ClassVar[str] = SEGMENTATION
     class_names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     moving: tuple[int, ...] = ()
@@ -67,7 +76,7 @@ class SegmentationTask:
         logits = upsample(raw, size).float()
         best, ids = logits.max(dim=1)
         confidence = (best - logits.logsumexp(dim=1)).exp()
-        return {"segmentation": ids.to(torch.uint8), "confidence": confidence}
+        return {SEGMENTATION: ids.to(torch.uint8), CONFIDENCE: confidence}
 
 
 @dataclass(frozen=True)
@@ -79,15 +88,17 @@ class DepthTask:
     as the expectation, in metres along the optical axis.
     """
 
-    name: ClassVar[str] = "depth"
-    kind: str = "relative"
+    name: ClassVar[str] = DEPTH
+    kind: str = RELATIVE
     bins: int = 256
     min_m: float | None = None
     max_m: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("relative", "metric"):
-            raise BundleError(f"depth kind '{self.kind}' is unknown; valid: relative, metric")
+        if self.kind not in DEPTH_KINDS:
+            raise BundleError(
+                f"depth kind '{self.kind}' is unknown; valid: {', '.join(DEPTH_KINDS)}"
+            )
         if self.bins < 2:
             raise BundleError(f"depth bins is {self.bins}; it must be >= 2")
         if self.is_metric and not (
@@ -100,7 +111,7 @@ class DepthTask:
     @property
     def is_metric(self) -> bool:
         """Whether a value is metres."""
-        return self.kind == "metric"
+        return self.kind == METRIC
 
     @property
     def outputs(self) -> int:
@@ -117,21 +128,21 @@ class DepthTask:
     def decode(self, raw: Tensor, size: Size | None = None) -> dict[str, Tensor]:
         """Depth (B, H, W) float32, metres or relative inverse depth."""
         if not self.is_metric:
-            return {"depth": upsample(raw, size).argmax(dim=1).float()}
+            return {DEPTH: upsample(raw, size).argmax(dim=1).float()}
         # The expectation is a smooth map of its own: upsampling it costs 1/bins of upsampling
         # the raw output, and stays within the range after clamping.
         # Bins last: that is how channels-last output lies in memory, and softmax is fast along it.
         probabilities = raw.permute(0, 2, 3, 1).float().softmax(dim=-1)
         metres = probabilities @ self.centres(raw.device)
         metres = upsample(metres[:, None], size)[:, 0]
-        return {"depth": metres.clamp(self.min_m, self.max_m)}
+        return {DEPTH: metres.clamp(self.min_m, self.max_m)}
 
 
 @dataclass(frozen=True)
 class NormalsTask:
     """Unit surface normals in the camera's optical frame (x right, y down, z forward)."""
 
-    name: ClassVar[str] = "normals"
+    name: ClassVar[str] = NORMALS
 
     @property
     def outputs(self) -> int:
@@ -141,7 +152,7 @@ class NormalsTask:
     def decode(self, raw: Tensor, size: Size | None = None) -> dict[str, Tensor]:
         """Unit normals (B, H, W, 3) float32."""
         normals = functional.normalize(upsample(raw, size).float(), dim=1)
-        return {"normals": normals.permute(0, 2, 3, 1)}
+        return {NORMALS: normals.permute(0, 2, 3, 1)}
 
 
 Task = SegmentationTask | DepthTask | NormalsTask

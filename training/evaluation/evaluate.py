@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dino_foresight_ros.compare import COPY_LAST, FORECAST
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, SegmentationTask
+from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import LABEL_KINDS, BadFiles, Recording, UnreadableFrame
 from dino_foresight_ros.training.data import check_disjoint, common_label_space, split_recordings
@@ -160,11 +161,11 @@ class _Evaluation:
         return tuple(k for k in LABEL_KINDS if k in have and k in self._bundle.heads)
 
     def _class_space(self) -> ClassSpace | None:
-        if "segmentation" not in self._kinds:
+        if SEGMENTATION not in self._kinds:
             return None
-        labelled = [r for r in self._recordings if r.labelled("segmentation").size]
+        labelled = [r for r in self._recordings if r.labelled(SEGMENTATION).size]
         space = common_label_space(labelled)
-        task = self._bundle.tasks["segmentation"]
+        task = self._bundle.tasks[SEGMENTATION]
         assert isinstance(task, SegmentationTask)
         return None if space is None else common_classes(task, space)
 

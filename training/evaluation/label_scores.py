@@ -20,6 +20,7 @@ from dino_foresight_ros.compare.label_metrics import (
 )
 from dino_foresight_ros.compare.measures import closed_gap
 from dino_foresight_ros.model import Bundle, DepthTask
+from dino_foresight_ros.outputs import DEPTH, HEADS, NORMALS, SEGMENTATION
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 
@@ -59,11 +60,11 @@ class ClosedMetric(NamedTuple):
 
 
 CLOSED_METRICS = (
-    ClosedMetric("segmentation", "miou", 1, 0.01),
-    ClosedMetric("segmentation", "moving_miou", 1, 0.01),
-    ClosedMetric("depth", "delta1", 1, 0.01),
-    ClosedMetric("depth", "abs_rel", -1, 0.01),
-    ClosedMetric("normals", "mean_deg", -1, 0.5),
+    ClosedMetric(SEGMENTATION, "miou", 1, 0.01),
+    ClosedMetric(SEGMENTATION, "moving_miou", 1, 0.01),
+    ClosedMetric(DEPTH, "delta1", 1, 0.01),
+    ClosedMetric(DEPTH, "abs_rel", -1, 0.01),
+    ClosedMetric(NORMALS, "mean_deg", -1, 0.5),
 )
 """`least_gap` is in the score's own unit; below it a share would be noise over noise."""
 
@@ -166,8 +167,8 @@ class LabelScorer:
             classes: in which a segmentation is scored; None: it is not.
         """
         self._classes = classes
-        self._depth_task = bundle.tasks.get("depth")
-        self._frames = dict.fromkeys(("segmentation", "depth", "normals"), 0)
+        self._depth_task = bundle.tasks.get(DEPTH)
+        self._frames = dict.fromkeys(HEADS, 0)
         self._depth, self._normals = DepthMetrics(), NormalsMetrics()
         if classes is not None:
             # One class more: what the head says where no scored class stands for it.
@@ -175,15 +176,15 @@ class LabelScorer:
 
     def update(self, maps: Mapping[str, Tensor], labels: Scene) -> None:
         """Score one frame: maps (H, W) or (H, W, 3) of the labels' size."""
-        if "segmentation" in maps and labels.segmentation is not None:
-            self._update_segmentation(maps["segmentation"], labels.segmentation)
-        if "depth" in maps and labels.depth is not None:
-            self._update_depth(maps["depth"].float().cpu(), torch.as_tensor(labels.depth))
-        if "normals" in maps and labels.normals is not None:
+        if SEGMENTATION in maps and labels.segmentation is not None:
+            self._update_segmentation(maps[SEGMENTATION], labels.segmentation)
+        if DEPTH in maps and labels.depth is not None:
+            self._update_depth(maps[DEPTH].float().cpu(), torch.as_tensor(labels.depth))
+        if NORMALS in maps and labels.normals is not None:
             true = torch.as_tensor(labels.normals)
             if bool((torch.isfinite(true).all(-1) & (true != 0).any(-1)).any()):
-                self._normals.update(maps["normals"].float().cpu()[None], true[None])
-                self._frames["normals"] += 1
+                self._normals.update(maps[NORMALS].float().cpu()[None], true[None])
+                self._frames[NORMALS] += 1
 
     def _update_segmentation(self, ids: Tensor, label: np.ndarray) -> None:
         if self._classes is None:
@@ -194,7 +195,7 @@ class LabelScorer:
         predicted = self._classes.from_head[ids.cpu().numpy()]
         predicted[predicted == UNLABELLED] = len(self._classes.names)
         self._segmentation.update(torch.as_tensor(predicted)[None], torch.as_tensor(true)[None])
-        self._frames["segmentation"] += 1
+        self._frames[SEGMENTATION] += 1
 
     def _update_depth(self, depth: Tensor, true: Tensor) -> None:
         task = self._depth_task
@@ -209,15 +210,15 @@ class LabelScorer:
         if not task.is_metric:
             depth = align_inverse_depth(depth, true)
         self._depth.update(depth[None], true[None])
-        self._frames["depth"] += 1
+        self._frames[DEPTH] += 1
 
     def row(self, predictor: str) -> LabelRow:
         """Everything so far."""
         return LabelRow(
             predictor,
-            self._segmentation_result() if self._frames["segmentation"] else None,
-            self._depth.compute() if self._frames["depth"] else None,
-            self._normals.compute() if self._frames["normals"] else None,
+            self._segmentation_result() if self._frames[SEGMENTATION] else None,
+            self._depth.compute() if self._frames[DEPTH] else None,
+            self._normals.compute() if self._frames[NORMALS] else None,
         )
 
     @property

@@ -13,6 +13,7 @@ from torch import Tensor
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import decode_maps
 from dino_foresight_ros.scene import Scene
@@ -134,11 +135,11 @@ class MomentCollector:
     def _label_maps(self, labels: Scene) -> dict[str, NDArray[Any]]:
         maps: dict[str, NDArray[Any]] = {}
         if labels.segmentation is not None and self._to_head is not None:
-            maps["segmentation"] = self._to_head[labels.segmentation]
+            maps[SEGMENTATION] = self._to_head[labels.segmentation]
         if labels.depth is not None:
-            maps["depth"] = labels.depth
+            maps[DEPTH] = labels.depth
         if labels.normals is not None:
-            maps["normals"] = labels.normals
+            maps[NORMALS] = labels.normals
         return maps
 
     def moments(self) -> tuple[SheetMoment, ...]:

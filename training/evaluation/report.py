@@ -9,6 +9,7 @@ from pathlib import Path
 from dino_foresight_ros.compare import COPY_LAST, ORACLE
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.files import whole_folder
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
 from dino_foresight_ros.training.evaluation.lidar.page import lidar_section
@@ -232,13 +233,13 @@ def _label_table(result: LabelResult) -> str:
 
 
 _COLUMNS = (
-    ("segmentation", "miou", "mIoU", "{:.3f}"),
-    ("segmentation", "moving_miou", "moving mIoU", "{:.3f}"),
-    ("depth", "delta1", "delta1", "{:.3f}"),
-    ("depth", "abs_rel", "AbsRel", "{:.3f}"),
-    ("depth", "rmse", "RMSE", "{:.2f}"),
-    ("normals", "mean_deg", "normals mean", "{:.1f}°"),
-    ("normals", "within_11_25_deg", "within 11.25°", "{:.1f} %"),
+    (SEGMENTATION, "miou", "mIoU", "{:.3f}"),
+    (SEGMENTATION, "moving_miou", "moving mIoU", "{:.3f}"),
+    (DEPTH, "delta1", "delta1", "{:.3f}"),
+    (DEPTH, "abs_rel", "AbsRel", "{:.3f}"),
+    (DEPTH, "rmse", "RMSE", "{:.2f}"),
+    (NORMALS, "mean_deg", "normals mean", "{:.1f}°"),
+    (NORMALS, "within_11_25_deg", "within 11.25°", "{:.1f} %"),
 )
 
 

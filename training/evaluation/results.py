@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.compare.feature_errors import MeanErrors
 from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import LABEL_KINDS, Recording
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
@@ -307,7 +308,7 @@ def _shallow(value: Any) -> dict[str, Any]:
 
 def bundle_facts(bundle: Bundle) -> BundleFacts:
     """What the report says about a bundle."""
-    segmentation, depth = bundle.tasks.get("segmentation"), bundle.tasks.get("depth")
+    segmentation, depth = bundle.tasks.get(SEGMENTATION), bundle.tasks.get(DEPTH)
     is_segmentation = isinstance(segmentation, SegmentationTask)
     return BundleFacts(
         name=bundle.name,

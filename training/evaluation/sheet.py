@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.compare import FORECAST
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.render import style
 from dino_foresight_ros.render.colors import (
     ClassPalette,
@@ -84,17 +85,17 @@ class _Sheet:
         maps = [step.maps[name][self._kind] for step in steps for name in step.maps
                 if self._kind in step.maps[name]]  # fmt: skip
         self._key: Picture | None = None
-        if self._kind == "segmentation":
+        if self._kind == SEGMENTATION:
             palette = ClassPalette(bundle.class_names, bundle.palette)
             seen = set().union(*(set(np.unique(one).tolist()) for one in maps))
             self._key = legend_panel(legend_entries(palette, seen), *size)
             return palette.colorize
-        if self._kind == "depth":
+        if self._kind == DEPTH:
             floats = [np.asarray(one, np.float32) for one in maps]
             scale = DepthScale.spanning(floats, bundle.depth_is_metric)
             self._key = scale_panel(scale, *size)
             return scale.colorize
-        if self._kind == "normals":
+        if self._kind == NORMALS:
             return colorize_normals
         return _FeatureColors([one for step in steps for one in step.features.values()])
 
@@ -152,7 +153,7 @@ class _Sheet:
         colors = self._color(values)
         enlarged = cv2.resize(colors, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
         tile = np.ascontiguousarray(enlarged, np.uint8)
-        if self._kind == "segmentation":
+        if self._kind == SEGMENTATION:
             tile = overlay(fit(step.image, size), tile, 0.6)
         self._tag(tile, _NAMES[name])
         if not self._report.bundle.trained and name != LABELS:

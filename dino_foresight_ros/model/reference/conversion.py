@@ -28,6 +28,7 @@ from dino_foresight_ros.model.reference.tensors import (
 )
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
 from dino_foresight_ros.model.weights import empty, load_strict, read_tensors
+from dino_foresight_ros.outputs import DEPTH, HEADS, NORMALS, SEGMENTATION
 
 FRAME_INTERVAL_S = 3 / 17
 """Every third frame of Cityscapes' 17 Hz, which the published model was trained on."""
@@ -54,7 +55,7 @@ def convert_reference(
             holds no PCA.
         encoder: safetensors with the DINOv2 weights in their original naming; needed where the
             forecaster file holds none.
-        heads: "segmentation", "depth" or "normals" -> head checkpoint.
+        heads: name -> head checkpoint.
         encoder_heads: attention heads of the encoder; 64 channels per head when None.
         name: of the bundle; the forecaster file's stem when None.
         frame_interval_s: seconds between the frames that the forecaster was trained on.
@@ -305,12 +306,12 @@ def _build_heads(
 
 def _task(name: str, outputs: int) -> Task:
     """What a published head's output means."""
-    if name == "depth":
+    if name == DEPTH:
         return DepthTask(kind="relative", bins=outputs)
-    if name == "normals":
+    if name == NORMALS:
         return NormalsTask()
-    if name != "segmentation":
-        raise InputError(f"head '{name}' is unknown; valid: segmentation, depth, normals")
+    if name != SEGMENTATION:
+        raise InputError(f"head '{name}' is unknown; valid: {', '.join(HEADS)}")
     if outputs == 19:
         return cityscapes_segmentation()
     names = tuple(f"class {i}" for i in range(outputs))

@@ -23,8 +23,9 @@ from dino_foresight_ros.model.reference.tensors import (
     forecaster_to_reference,
     head_to_reference,
 )
+from dino_foresight_ros.outputs import SEGMENTATION
 
-_MODALITY = {"segmentation": "segm", "depth": "depth", "normals": "normals"}
+_MODALITY = {SEGMENTATION: "segm"}
 
 
 def reference_state_dict(bundle: Bundle) -> dict[str, Tensor]:
@@ -126,7 +127,7 @@ def export_reference(bundle: Bundle, out: Path) -> list[Path]:
                     f"head '{name}' reads the forecaster's layers; the reference's read features"
                 )
             arguments = {
-                "modality": _MODALITY[name],
+                "modality": _MODALITY.get(name, name),
                 "num_classes": head.config.outputs,
                 "nfeats": head.config.width,
                 "use_bn": head.config.batch_norm,

@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Sequence
 
-import numpy as np
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from dino_foresight_ros.outputs import BY_NAME, HEADS
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.ros.camera_info import camera_info_msg
 from dino_foresight_ros.ros.images import image_to_msg
@@ -93,7 +93,7 @@ class SyntheticCameraNode(Node):
         self._info = self.create_publisher(CameraInfo, "camera_info", output_qos())
         self._truth = {
             name: self.create_publisher(Image, f"ground_truth/{name}", output_qos())
-            for name in ("segmentation", "depth", "normals")
+            for name in HEADS
         }
         self._clock = (
             self.create_publisher(Clock, "/clock", output_qos(10))
@@ -164,14 +164,11 @@ class SyntheticCameraNode(Node):
         k = tuple(float(value) for value in frame.k.ravel())
         model = CameraModel(width=width, height=height, k=k, frame_id=header.frame_id)
         self._info.publish(camera_info_msg(model, header))
-        truths: dict[str, tuple[np.ndarray, str]] = {
-            "segmentation": (frame.segmentation, "mono8"),
-            "depth": (frame.depth, "32FC1"),
-            "normals": (frame.normals, "32FC3"),
-        }
-        for name, (values, encoding) in truths.items():
-            if self._truth[name].get_subscription_count():
-                self._truth[name].publish(image_to_msg(values, encoding, header))
+        for name, publisher in self._truth.items():
+            if publisher.get_subscription_count():
+                encoding = BY_NAME[name].encoding
+                assert encoding is not None
+                publisher.publish(image_to_msg(getattr(frame, name), encoding, header))
         self._image.publish(image_to_msg(frame.image, "rgb8", header))
 
     def destroy_node(self) -> None:

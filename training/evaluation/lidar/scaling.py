@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
+from dino_foresight_ros.outputs import SEGMENTATION
 
 AS_IT_IS, MEDIAN, AFFINE, CAMERA_HEIGHT = "as it is", "median", "affine", "camera-height"
 SCALINGS = (MEDIAN, AFFINE, CAMERA_HEIGHT)
@@ -137,7 +138,7 @@ def road_ids(bundle: Bundle) -> tuple[int, ...]:
     Raises:
         InputError: the bundle has no such classes.
     """
-    task = bundle.tasks.get("segmentation")
+    task = bundle.tasks.get(SEGMENTATION)
     names: Sequence[str] = task.class_names if isinstance(task, SegmentationTask) else ()
     found = tuple(i for i, name in enumerate(names) if name.lower().split("_")[0] == "road")
     if not found:

@@ -15,6 +15,7 @@ from dino_foresight_ros.compare.label_metrics import DepthMetrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.model.heads import UPSCALE
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.bag import bag_of
 from dino_foresight_ros.runtime.decoder import decode_maps, layers_read
@@ -70,19 +71,19 @@ class LidarDepth:
         Raises:
             InputError: no depth head, or something is missing in a bag; names it.
         """
-        task = bundle.tasks.get("depth")
+        task = bundle.tasks.get(DEPTH)
         if not isinstance(task, DepthTask):
             raise InputError(f"{bundle.name} has no depth head; there is nothing to compare")
         self.task, self.choice, self.options = task, choice, options
         self.methods = choice.methods(task)
-        self.has_layers = bool(layers_read(bundle, "depth"))
+        self.has_layers = bool(layers_read(bundle, DEPTH))
         if self.has_layers and self.methods != (AS_IT_IS,):
             raise InputError(
                 f"{bundle.name}: its depth head reads the forecaster's layers and says nothing of "
                 "a frame that is there, so it cannot be put to scale before the forecast"
             )
         self.road = road_ids(bundle) if CAMERA_HEIGHT in self.methods else ()
-        if self.road and layers_read(bundle, "segmentation"):
+        if self.road and layers_read(bundle, SEGMENTATION):
             raise InputError(
                 f"{bundle.name}: its segmentation head reads the forecaster's layers and cannot "
                 "tell where the road is now, which --scale camera-height needs"
@@ -206,18 +207,18 @@ class LidarScorer:
                 continue
             if self._lidar.has_layers:
                 tokens = {layer: values[:, position] for layer, values in layered.items()}
-                maps = decode_maps(self._bundle, {"depth": self._lidar.cells}, hidden=tokens)
-                depths = {FORECAST: _plain(maps["depth"][0])}
+                maps = decode_maps(self._bundle, {DEPTH: self._lidar.cells}, hidden=tokens)
+                depths = {FORECAST: _plain(maps[DEPTH][0])}
             else:
                 stacked = torch.stack([one[position] for one in z.values()])
-                decoded = self._maps(stacked, ("depth",))
-                depths = {name: one["depth"] for name, one in zip(z, decoded, strict=True)}
-                depths[COPY_LAST] = newest["depth"]
+                decoded = self._maps(stacked, (DEPTH,))
+                depths = {name: one[DEPTH] for name, one in zip(z, decoded, strict=True)}
+                depths[COPY_LAST] = newest[DEPTH]
             self._score(clip, position, depths, scales, true_m)
 
     def _maps(self, z: Tensor, heads: tuple[str, ...] | None = None) -> list[dict[str, Map]]:
         """(B, h, w, C) -> per row the maps that are needed, of the cells' size."""
-        wanted = heads or ("depth", *(("segmentation",) if self._lidar.road else ()))
+        wanted = heads or (DEPTH, *((SEGMENTATION,) if self._lidar.road else ()))
         maps = decode_maps(self._bundle, dict.fromkeys(wanted, self._lidar.cells), z)
         return [{name: _plain(one[i]) for name, one in maps.items()} for i in range(len(z))]
 
@@ -236,8 +237,8 @@ class LidarScorer:
     ) -> dict[str, Scale | None]:
         """From the newest frame of the context alone: what comes later is not known yet."""
         true_m = self._true(truth, self._stamp(clip, clip.context[-1]))
-        inverse = inverse_depth(self._lidar.task, newest["depth"])
-        road = np.isin(newest["segmentation"], self._lidar.road) if self._lidar.road else None
+        inverse = inverse_depth(self._lidar.task, newest[DEPTH])
+        road = np.isin(newest[SEGMENTATION], self._lidar.road) if self._lidar.road else None
         if truth not in self._rays:
             self._rays[truth] = truth.rays()
         scales: dict[str, Scale | None] = {}
