@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 
+from .batch_norm import share_batch_norms
 from .batches import Batches, sources
 from .checkpoint import (
     BEST,
@@ -138,6 +139,8 @@ class _Run:
         self.averaged = averaged_copy(self.model, recipe.ema) if recipe.ema else None
         if saved is not None and self.averaged is not None:
             saved.load_averaged(self.averaged.module)
+        if fabric.world_size > 1:
+            share_batch_norms(self.model)
         self.module = fabric.setup_module(self.objective)
         if self.averaged is not None:
             self.averaged.to(fabric.device)

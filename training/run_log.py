@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -107,16 +108,17 @@ def _open_logger(kind: str, folder: Path, name: str, first_step: int) -> Any:
 
 
 class WandbLogger:
-    """Weights & Biases, with the same methods as Lightning's loggers; the run keeps its id."""
+    """Weights & Biases, with the methods of Lightning's loggers; a resumed run goes on there."""
 
     def __init__(self, folder: Path, name: str) -> None:
         try:
             import wandb
         except ImportError as error:
             raise UsageError("--loggers wandb needs `pip install wandb`") from error
+        place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
         self._run = wandb.init(
-            project="dino_foresight_ros", name=f"{name} {folder.name}", dir=folder,
-            id=f"{folder.name}-{abs(hash(str(folder.resolve()))):x}"[:64], resume="allow",
+            project="dino_foresight_ros", name=f"{name} {folder.name}", dir=folder, id=place,
+            resume="allow",
         )  # fmt: skip
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -13,10 +13,16 @@ import torch
 from torch import nn
 
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
+from dino_foresight_ros.model.heads import HeadConfig, build_head
+from dino_foresight_ros.training.forecaster_objective import ForecasterObjective, ToFeatures
+from dino_foresight_ros.training.head_losses import segmentation_loss
 from dino_foresight_ros.training.loop import run_training
 from dino_foresight_ros.training.objective import Evaluation, Loss, Objective
 from dino_foresight_ros.training.processes import joined
 from dino_foresight_ros.training.recipes import TrainingRecipe
+from dino_foresight_ros.training.sampling import Samples
+from dino_foresight_ros.training.train_head import HeadObjective
 
 
 class ToySamples:
@@ -58,6 +64,44 @@ class ToyObjective(Objective):
         return Loss(error.mean(), terms.float().mean())
 
 
+class HeadSamples:
+    """Random features, and class ids that depend on them."""
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        features = torch.randn(2, 3, 4 * 8, generator=torch.Generator().manual_seed(number))
+        label = features[..., :3].argmax(-1).repeat_interleave(8, 0).repeat_interleave(8, 1)
+        return {"compact": features, "label": label.byte(), "source": f"picture {number}"}
+
+
+class ClipSamples:
+    """Random features that drift by the same step from frame to frame."""
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        first = torch.randn(1, 2, 3, 6, generator=torch.Generator().manual_seed(number))
+        frames = first + torch.arange(5).reshape(5, 1, 1, 1) * torch.linspace(-0.5, 0.5, 6)
+        return {"frames": frames, "source": f"clip {number}"}
+
+
+class AsTheyAre(nn.Module):
+    """Stands in for the frozen parts before a head."""
+
+    def expand(self, compact: torch.Tensor) -> torch.Tensor:
+        return compact
+
+
+def product_parts(kind: str) -> tuple[Objective, Samples]:
+    """The product's own objective of a small "dpt" head or "forecaster", with samples for it."""
+    torch.manual_seed(0)
+    if kind == "dpt":
+        head = build_head(HeadConfig(3, "dpt", (8, 8, 8, 8), 8, batch_norm=False), 8, 4)
+        for module in head.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # masks differ from process to process
+        return HeadObjective(head, AsTheyAre(), segmentation_loss), HeadSamples()
+    config = MaskedConfig(6, (2, 3), width=24, layers=2, heads=2, dropout=0.0)
+    return ForecasterObjective(MaskedForecaster(config), ToFeatures()), ClipSamples()
+
+
 def toy_recipe(steps: int | None = None, **changes: Any) -> TrainingRecipe:
     values: dict[str, Any] = {
         "steps": steps,
@@ -89,6 +133,7 @@ def main() -> int:
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--strategy", default="ddp")
+    parser.add_argument("--model", choices=("toy", "dpt", "forecaster"), default="toy")
     parser.add_argument("--unused", action="store_true", help="of the weights, some do nothing")
     parser.add_argument("--broken", type=int, nargs="*", default=[])
     parser.add_argument("--largest-file", type=int, help="bytes; larger writes fail")
@@ -101,15 +146,19 @@ def main() -> int:
         args.steps, ema=args.ema, accumulate=args.accumulate, workers=args.workers,
         strategy=args.strategy, checkpoint_every_s=0.0,
     )  # fmt: skip
+    objective: Objective = ToyObjective(args.dropout, unused=args.unused)
+    samples: Samples = ToySamples(tuple(args.broken), args.delay)
+    if args.model != "toy":
+        objective, samples = product_parts(args.model)
     try:
         with joined("cpu", strategy=args.strategy) as fabric:
             run_training(
-                ToyObjective(args.dropout, unused=args.unused),
-                ToySamples(tuple(args.broken), args.delay),
+                objective,
+                samples,
                 recipe,
                 args.folder,
                 fabric,
-                evaluate=toy_evaluation,
+                evaluate=toy_evaluation if args.model == "toy" else None,
                 resume=args.resume,
             )
     except ForesightError as error:

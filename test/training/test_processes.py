@@ -56,6 +56,23 @@ def test_other_models_and_strategies_have_the_losses_of_one_process(
     assert all(torch.allclose(two[name], short[name], atol=1e-5) for name in short)
 
 
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("model", ["dpt", "forecaster"])
+def test_two_processes_train_a_head_and_a_forecaster_to_the_losses_of_one(
+    tmp_path: Path, model: str, strategy: str
+) -> None:
+    # A DPT head has weights that its forward pass never uses.
+    arguments = ("--model", model, "--strategy", strategy, "--steps", 6)
+    assert run_toy(tmp_path / "one", *arguments).code == 0
+    both = start_toys(2, tmp_path / "two", *arguments)
+    assert [process.end().code for process in both] == [0, 0]
+
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == 6
+    assert one[-1] < one[0]
+    assert two == pytest.approx(one, rel=1e-4)
+
+
 def test_trouble_of_all_is_told_once_and_one_process_can_go_on_alone(tmp_path: Path) -> None:
     both = start_toys(2, tmp_path / "a", "--steps", 12, "--broken", 96, 112, 128)
     ends = [process.end() for process in both]
