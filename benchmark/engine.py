@@ -12,7 +12,7 @@ import torch
 
 from dino_foresight_ros.model import FrameMemory
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
-from dino_foresight_ros.outputs import BY_NAME, outputs_of_heads
+from dino_foresight_ros.outputs import BY_NAME, DEPTH, SEGMENTATION, outputs_of_heads
 from dino_foresight_ros.runtime import ContextBuffer, Foresight
 
 from .measure import (
@@ -57,7 +57,7 @@ class Case:
     device: str = "cpu"
     dtype: str = "float32"
     steps: int = 1
-    outputs: tuple[str, ...] = ("segmentation", "depth")
+    outputs: tuple[str, ...] = (SEGMENTATION, DEPTH)
     seconds: float = 10.0
     plain: bool = True
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.model.encoder import EncoderConfig, build_vit
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 
 from .objective import Batch, Loss, Objective
 
@@ -51,9 +52,9 @@ class DenseEncoder(nn.Module):
         features = self.vit.embed_dim * len(config.layers)
         self.decoders = nn.ModuleDict(
             {
-                "segmentation": PatchDecoder(features, classes),
-                "depth": PatchDecoder(features, 1),
-                "normals": PatchDecoder(features, 3),
+                SEGMENTATION: PatchDecoder(features, classes),
+                DEPTH: PatchDecoder(features, 1),
+                NORMALS: PatchDecoder(features, 3),
             }
         )
         self.register_buffer("scale", torch.tensor(config.std)[:, None, None])
@@ -104,9 +105,9 @@ class EncoderObjective(Objective):
         """Loss of a batch of `MixedSamples`."""
         raw = self.model(batch["image"])
         losses = {
-            "segmentation": self._segmentation(raw["segmentation"], batch["segmentation"]),
-            "depth": _log_depth(raw["depth"], batch["depth"]),
-            "normals": _angle(raw["normals"], batch["normals"]),
+            SEGMENTATION: self._segmentation(raw[SEGMENTATION], batch[SEGMENTATION]),
+            DEPTH: _log_depth(raw[DEPTH], batch[DEPTH]),
+            NORMALS: _angle(raw[NORMALS], batch[NORMALS]),
         }
         total = sum(self.weights[name] * loss for name, loss in losses.items())
         assert isinstance(total, Tensor)

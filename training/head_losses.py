@@ -16,6 +16,7 @@ from dino_foresight_ros.model.tasks import (
     Task,
     upsample,
 )
+from dino_foresight_ros.outputs import DEPTH
 
 from .objective import Loss
 
@@ -98,7 +99,7 @@ def metric_depth_loss(raw: Tensor, label: Tensor, task: DepthTask) -> Loss:
     assert task.max_m is not None
     known = torch.isfinite(label) & (label >= task.min_m) & (label <= task.max_m)
     share = known.float().mean()
-    predicted = task.decode(raw, _size(label))["depth"]
+    predicted = task.decode(raw, _size(label))[DEPTH]
     true = torch.where(known, label.float(), 1.0)
     error = torch.where(known, predicted.clamp(min=1e-3).log() - true.log(), 0.0)
     count = known.sum().clamp(min=1)

@@ -12,13 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.model.heads import UPSCALE
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 
 from .batches import Guarded, collate, leave_interrupts_to_parent
 from .data import ClipDataset, ImageDataset
 from .head_inputs import HeadInputs
 from .head_losses import shrink
 
-_BYTES = {"segmentation": 1, "depth": 4, "normals": 6}
+_BYTES = {SEGMENTATION: 1, DEPTH: 4, NORMALS: 6}
 
 
 class LabelledImages(Dataset[dict[str, Any]]):
@@ -124,7 +125,7 @@ def keep_features(
     sources: list[str] = []
     for item in batches_of(images, indices, workers, batch):
         compact.append(inputs.compact(item["images"].to(device), oracle).half().cpu())
-        labels.append(item["label"].half() if images.task == "normals" else item["label"])
+        labels.append(item["label"].half() if images.task == NORMALS else item["label"])
         sources += item["source"]
         on_items(len(sources), len(indices))
     if not all(bool(torch.isfinite(part).all()) for part in compact):

@@ -15,6 +15,7 @@ from dino_foresight_ros.classes import MOVING_CLASS_IDS, UNLABELLED, WORLD_CLASS
 from dino_foresight_ros.compare.label_metrics import DepthMetrics, SegmentationMetrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.encoder import EncoderConfig
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.opening import open_recordings
 from dino_foresight_ros.recordings.recording import LABEL_KINDS
 
@@ -65,9 +66,9 @@ def train_encoder(
     torch.manual_seed(recipe.seed)
     model = DenseEncoder(encoder_config(recipe), len(WORLD_CLASSES))
     weights = {
-        "segmentation": recipe.segmentation,
-        "depth": recipe.depth_weight,
-        "normals": recipe.normals,
+        SEGMENTATION: recipe.segmentation,
+        DEPTH: recipe.depth_weight,
+        NORMALS: recipe.normals,
     }
     objective = EncoderObjective(model, weights, _class_weights(samples))
     validate = EncoderValidation(validation, recipe)
@@ -143,7 +144,7 @@ def _class_weights(samples: MixedSamples, count: int = 200) -> Tensor:
     """Square root of the inverse frequency, at most 4 times the mean."""
     pixels = np.ones(len(WORLD_CLASSES))
     for number in range(count):
-        ids = samples[number]["segmentation"].numpy()
+        ids = samples[number][SEGMENTATION].numpy()
         pixels += np.bincount(ids[ids != UNLABELLED], minlength=len(pixels))
     share = pixels / pixels.sum()
     weights = 1 / np.sqrt(share)
@@ -184,13 +185,13 @@ def _scores(model: nn.Module, items: list[dict[str, Any]]) -> dict[str, float]:
         }
         raw = model(batch["image"])
         size = batch["image"].shape[1:3]
-        if bool((batch["segmentation"] != UNLABELLED).any()):
-            logits = nn.functional.interpolate(raw["segmentation"], size=size, mode="bilinear")
-            classes.update(logits.argmax(dim=1), batch["segmentation"])
+        if bool((batch[SEGMENTATION] != UNLABELLED).any()):
+            logits = nn.functional.interpolate(raw[SEGMENTATION], size=size, mode="bilinear")
+            classes.update(logits.argmax(dim=1), batch[SEGMENTATION])
             has_classes = True
-        if bool(torch.isfinite(batch["depth"]).any()):
-            metres = nn.functional.interpolate(raw["depth"], size=size, mode="bilinear")
-            depth.update(metres[:, 0].exp(), batch["depth"])
+        if bool(torch.isfinite(batch[DEPTH]).any()):
+            metres = nn.functional.interpolate(raw[DEPTH], size=size, mode="bilinear")
+            depth.update(metres[:, 0].exp(), batch[DEPTH])
             has_depth = True
     found: dict[str, float] = {}
     if has_classes:

@@ -16,7 +16,7 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
-from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, NORMALS
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import BadFiles, Recording, open_recordings
 
@@ -93,9 +93,9 @@ def make_task(name: str, recordings: Sequence[Recording], recipe: HeadRecipe) ->
     Raises:
         InputError: the recordings have no class list, or several.
     """
-    if name == "normals":
+    if name == NORMALS:
         return NormalsTask()
-    if name == "depth":
+    if name == DEPTH:
         if recipe.depth == "relative":
             return DepthTask("relative", recipe.bins)
         return DepthTask("metric", recipe.bins, recipe.min_m, recipe.max_m)

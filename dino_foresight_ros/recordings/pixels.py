@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dino_foresight_ros.errors import ForesightError, InputError
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
@@ -35,7 +36,7 @@ from dino_foresight_ros.recordings.recording import (
 MANIFEST = "recording.yaml"
 SHARD_FRAMES = 256
 _SCHEMA = 1
-_BYTES_PER_PIXEL = {"segmentation": 1, "depth": 2, "normals": 3}
+_BYTES_PER_PIXEL = {SEGMENTATION: 1, DEPTH: 2, NORMALS: 3}
 _MAX_DEPTH_M = 65000.0  # of float16
 _NORMAL_SCALE = 127.0
 _OPEN_FILES = 64
@@ -86,9 +87,9 @@ class PixelRecording(Recording):
             return None
         first = int(np.searchsorted(frames, index - index % SHARD_FRAMES))
         stored = file.get_slice(kind)[place - first : place - first + 1][0]
-        if kind == "depth":
+        if kind == DEPTH:
             return np.asarray(stored, np.float32)
-        return _unpack_normals(stored) if kind == "normals" else np.asarray(stored)
+        return _unpack_normals(stored) if kind == NORMALS else np.asarray(stored)
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield from files_identity(sorted(self.folder.iterdir()), self.folder)
@@ -247,9 +248,9 @@ def _resize(array: NDArray[Any], size: tuple[int, int], how: int) -> NDArray[Any
 
 
 def _pack(kind: str, value: NDArray[Any]) -> NDArray[Any]:
-    if kind == "depth":
+    if kind == DEPTH:
         return np.minimum(value, _MAX_DEPTH_M).astype(np.float16)  # NaN stays NaN
-    if kind == "normals":  # a unit vector is never 0, so 0 stands for NaN
+    if kind == NORMALS:  # a unit vector is never 0, so 0 stands for NaN
         return np.round(np.nan_to_num(value, nan=0.0) * _NORMAL_SCALE).astype(np.int8)
     return np.asarray(value, np.uint8)
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.outputs import NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.recording import LABEL_KINDS, Frame
 
 Size = tuple[int, int]
@@ -104,16 +105,16 @@ def view_label(kind: str, label: np.ndarray, view: View, size: Size) -> Tensor:
     if view.mirrored:
         picked = picked[:, ::-1]
     found = torch.from_numpy(np.ascontiguousarray(picked))
-    if view.mirrored and kind == "normals":
+    if view.mirrored and kind == NORMALS:
         found = found * torch.tensor([-1.0, 1.0, 1.0])
     return found
 
 
 def empty_label(kind: str, size: Size) -> Tensor:
     """Return the label of a frame without one: 255 or NaN everywhere."""
-    if kind == "segmentation":
+    if kind == SEGMENTATION:
         return torch.full(size, UNLABELLED, dtype=torch.uint8)
-    shape = (*size, 3) if kind == "normals" else size
+    shape = (*size, 3) if kind == NORMALS else size
     return torch.full(shape, math.nan)
 
 

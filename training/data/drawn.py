@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.recording import (
     LabelSpace,
@@ -45,7 +46,7 @@ class DrawnDataset(Dataset[dict[str, Any]]):
         self.size = size
         self.augmentation = augmentation or ClipAugmentation()
         self.labels = tuple(labels)
-        self.label_space = common_label_space(recordings) if "segmentation" in labels else None
+        self.label_space = common_label_space(recordings) if SEGMENTATION in labels else None
         if bad is None:
             bad = BadFiles(sum(len(recording) for recording in recordings))
         self.bad = bad

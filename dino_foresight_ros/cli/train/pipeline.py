@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dino_foresight_ros.cli.train.arguments import run_in_processes
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.outputs import HEADS
+from dino_foresight_ros.outputs import HEADS, SEGMENTATION
 
 if TYPE_CHECKING:
     from dino_foresight_ros.model.encoder import Encoder
@@ -152,7 +152,7 @@ class Pipeline:
         used = [*self._open(self._data), *self._open(self._labels)]
         for specs in self._tests.values():
             check_disjoint(used, self._open(specs), "trained on and measured on")
-            common_label_space([r for r in self._open(specs) if r.labelled("segmentation").size])
+            common_label_space([r for r in self._open(specs) if r.labelled(SEGMENTATION).size])
         interval_s = self._args.interval or 0.2
         test = self._open(self._tests["evaluation"])
         longest = max(test, key=lambda recording: recording.duration_s)
