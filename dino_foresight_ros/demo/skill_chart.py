@@ -90,7 +90,10 @@ def _draw(axes: Axes, name: str, skill: Mapping[str, Any]) -> None:
     _annotate(axes, horizons_ms, measured, unit, is_higher_better)
     low, high = axes.get_ylim()
     # Errors begin at 0; percentages lie close together.
-    axes.set_ylim(max(0.0, low) if is_higher_better else 0.0, high)
+    if is_higher_better:
+        axes.set_ylim(max(0.0, low), high)
+    else:
+        axes.set_ylim(0.0, 1.2 * axes.dataLim.y1 or 1.0)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=3)
 
 

@@ -88,7 +88,8 @@ class ForecastTracker:
     """Joins forecasts with the frames of their instants. Memory is bounded.
 
     Forecasts nearer to each other than `spacing_s` (in the input's time) are passed over. Each
-    forecast is handed to `on_compared`, in order of time, once its last instant has passed.
+    forecast is handed to `on_compared`, in order of time, when a frame comes after its last
+    instant: its features, and the truth, may come later than the forecast itself.
     """
 
     def __init__(
@@ -165,7 +166,6 @@ class ForecastTracker:
         self._note(self._matcher.add_forecast(frame, steps, interval_ns))
         if len(self._pending) > _MAX_PENDING:
             self._emit()
-        self._emit_over()
 
     def flush(self) -> None:
         """The stream ended: hand out what is pending, with the frames that came."""

@@ -23,7 +23,6 @@ from dino_foresight_ros.training.evaluation.clips import (
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.fitted_predictors import Fitted, start_fits
 from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth, LidarScorer
-from dino_foresight_ros.training.evaluation.moments import MomentCollector
 from dino_foresight_ros.training.evaluation.predictors import CopyLast, Predictor, Rollout
 from dino_foresight_ros.training.evaluation.results import (
     Report,
@@ -32,6 +31,7 @@ from dino_foresight_ros.training.evaluation.results import (
 )
 from dino_foresight_ros.training.evaluation.scoring import SeriesScorer, StillScorer
 from dino_foresight_ros.training.evaluation.series import make_series
+from dino_foresight_ros.training.evaluation.sheet_samples import SheetCollector
 from dino_foresight_ros.training.evaluation.stream import stream_clips
 from dino_foresight_ros.version import __version__
 
@@ -121,10 +121,8 @@ class _Evaluation:
         )  # fmt: skip
         if self._fit_recordings and any(clip.scored for clip in clips):
             self._fit(clips)
-        moments = MomentCollector(
-            self._bundle, self._recordings, self._series, clips, self._classes
-        )
-        scorers, still_scorer = self._score(clips, stills, moments, lidar)
+        sheet = SheetCollector(self._bundle, self._recordings, self._series, clips, self._classes)
+        scorers, still_scorer = self._score(clips, stills, sheet, lidar)
         if len(self._bad):
             self._notes.append(f"{len(self._bad)} frames cannot be read: {self._bad.summary()}")
         names = self._classes.names if self._classes else ()
@@ -148,7 +146,7 @@ class _Evaluation:
             version=__version__,
             seconds=time.monotonic() - started,
             lidar=None if lidar is None else lidar.report(),
-            moments=moments.moments(),
+            samples=sheet.samples(),
         )
 
     def _label_kinds(self) -> tuple[str, ...]:
@@ -269,7 +267,7 @@ class _Evaluation:
         self,
         clips: Sequence[Clip],
         stills: Sequence[Clip],
-        moments: MomentCollector,
+        sheet: SheetCollector,
         lidar: LidarScorer | None,
     ) -> tuple[list[SeriesScorer], StillScorer]:
         scorers = [
@@ -283,7 +281,7 @@ class _Evaluation:
         with self._bar("scoring", len(together), "clip") as bar:
             for batch in stream_clips(
                 self._bundle, self._recordings, together, batch=self._config.batch,
-                label_kinds=self._kinds, raw=self._config.raw, keep_images=moments.frames_of,
+                label_kinds=self._kinds, raw=self._config.raw, keep_images=sheet.frames_of,
                 on_clips=bar.add, on_bad=self._note_bad,
             ):  # fmt: skip
                 number = batch.clips[0].series
@@ -291,7 +289,7 @@ class _Evaluation:
                     still_scorer.update(batch)
                     continue
                 predicted = scorers[number].update(batch)
-                moments.add(batch, predicted)
+                sheet.add(batch, predicted)
                 if lidar is not None:
                     lidar.add(batch, predicted)
         return scorers, still_scorer

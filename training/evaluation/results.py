@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dino_foresight_ros.compare.feature_errors import MeanErrors
 from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import LABEL_KINDS, Recording
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.fitted_predictors import FitFacts
@@ -166,26 +166,20 @@ class SheetStep:
     """One forecast instant of the qualitative sheet.
 
     Attributes:
-        step, lead_s: the step, and seconds after the moment.
-        image: (H, W, 3) uint8, the frame that really came.
-        maps: predictor (or "labels") -> head -> map; see `label_scores.decode`.
-        features: predictor -> (h, w, 3) float32, three channels for colours.
+        arrived: the frame that really came: its image, its step and how far ahead it lies.
+        scenes: predictor (or "labels") -> what it says of that instant.
     """
 
-    step: int
-    lead_s: float
-    image: NDArray[np.uint8]
-    maps: Mapping[str, Mapping[str, NDArray[Any]]]
-    features: Mapping[str, NDArray[np.float32]]
+    arrived: Scene
+    scenes: Mapping[str, Scene]
 
 
 @dataclass(frozen=True)
-class SheetMoment:
+class SheetSample:
     """One clip of the qualitative sheet: where from, the newest frame it knew, its steps."""
 
     recording: str
-    stamp_ns: int
-    image: NDArray[np.uint8]
+    newest: Scene
     steps: tuple[SheetStep, ...]
 
 
@@ -251,7 +245,7 @@ class Report:
         notes: what was left out and why; what a reader has to know.
         device, dtype, version, seconds: of the run.
         lidar: depth against lidar; None without lidar.
-        moments: for the qualitative sheet; not part of report.json.
+        samples: for the qualitative sheet; not part of report.json.
     """
 
     bundle: BundleFacts
@@ -270,11 +264,11 @@ class Report:
     version: str
     seconds: float
     lidar: LidarReport | None = None
-    moments: tuple[SheetMoment, ...] = field(default=(), repr=False)
+    samples: tuple[SheetSample, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, pictures aside; infinite numbers become None."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "moments"}
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "samples"}
         return {name: _plain(value) for name, value in kept.items()}
 
     def at_horizon(self, step: int, space: str = PCA_SPACE) -> FeatureResult:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.compare import FORECAST
-from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, FEATURES, NORMALS, SEGMENTATION
 from dino_foresight_ros.render import style
 from dino_foresight_ros.render.colors import (
     ClassPalette,
@@ -25,12 +25,12 @@ from dino_foresight_ros.render.panels import empty_panel, legend_entries, legend
 from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.render.text import draw_tag, draw_text, shortened, untrained_banner
 from dino_foresight_ros.render.tiles import fit
-from dino_foresight_ros.training.evaluation.moments import LABELS, SHOWN
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.predictors import TITLES
-from dino_foresight_ros.training.evaluation.results import Report, SheetMoment, SheetStep
+from dino_foresight_ros.training.evaluation.results import Report, SheetSample, SheetStep
+from dino_foresight_ros.training.evaluation.sheet_samples import LABELS, SHOWN
 
 WIDTH = 1600
-FEATURES = "features"
 _COLUMNS = 4
 _NAMES = {LABELS: "labels", **TITLES}
 _NOTE = (
@@ -41,9 +41,9 @@ _NOTE = (
 
 def draw_sheet(report: Report, folder: Path) -> list[Path]:
     """Draw one sheet per head (of features where there are no heads); return the files."""
-    if not report.moments:
+    if not report.samples:
         return []
-    kinds = [kind for kind in report.bundle.heads if _shown(report.moments, kind)]
+    kinds = [kind for kind in report.bundle.heads if _shown(report.samples, kind)]
     paths = []
     for kind in kinds or [FEATURES]:
         path = folder / f"sheet_{kind}.png"
@@ -52,38 +52,41 @@ def draw_sheet(report: Report, folder: Path) -> list[Path]:
     return paths
 
 
-def _shown(moments: Sequence[SheetMoment], kind: str) -> bool:
-    return any(kind in step.maps[FORECAST] for moment in moments for step in moment.steps)
+def _shown(samples: Sequence[SheetSample], kind: str) -> bool:
+    steps = (step for sample in samples for step in sample.steps)
+    return any(getattr(step.scenes[FORECAST], kind) is not None for step in steps)
 
 
 class _Sheet:
-    """One sheet: a block per moment, columns t and the steps, rows what came and each source."""
+    """One sheet: a block per sample, columns t and the steps, rows what came and each source."""
 
     def __init__(self, report: Report, kind: str) -> None:
-        self._report, self._kind, self._moments = report, kind, report.moments
+        self._report, self._kind, self._samples = report, kind, report.samples
         self._margin = round(WIDTH * 0.02)
-        steps = [step for moment in self._moments for step in moment.steps]
+        steps = [step for sample in self._samples for step in sample.steps]
         present = {
-            name for step in steps for name in (*step.maps, FORECAST) if self._has(step, name)
+            name for step in steps for name in step.scenes if self._values(step, name) is not None
         }
         self._rows = [name for name in (FORECAST, LABELS, *SHOWN[1:]) if name in present]
-        image = self._moments[0].image
+        image = self._samples[0].newest.image
+        assert image is not None
         # With few steps tiles would be as large as the screen.
-        columns = max(_COLUMNS, 1 + max(len(moment.steps) for moment in self._moments))
+        columns = max(_COLUMNS, 1 + max(len(sample.steps) for sample in self._samples))
         aspect = image.shape[1] / image.shape[0]
         self._grid = Grid.even(WIDTH - 2 * self._margin, columns, aspect)
         self._color = self._colors(steps)
 
-    def _has(self, step: SheetStep, name: str) -> bool:
-        if self._kind == FEATURES:
-            return name in step.features
-        return self._kind in step.maps.get(name, {})
+    def _values(self, step: SheetStep, name: str) -> NDArray[Any] | None:
+        """What is shown of a predictor; None where it says nothing."""
+        scene = step.scenes.get(name)
+        values: NDArray[Any] | None = None if scene is None else getattr(scene, self._kind)
+        return values
 
     def _colors(self, steps: Sequence[SheetStep]) -> Callable[[NDArray[Any]], Picture]:
         """How a map becomes a picture; sets the key to the colours."""
         bundle, size = self._report.bundle, self._grid.tile_size
-        maps = [step.maps[name][self._kind] for step in steps for name in step.maps
-                if self._kind in step.maps[name]]  # fmt: skip
+        every = (self._values(step, name) for step in steps for name in step.scenes)
+        maps = [values for values in every if values is not None]
         self._key: Picture | None = None
         if self._kind == SEGMENTATION:
             palette = ClassPalette(bundle.class_names, bundle.palette)
@@ -97,15 +100,15 @@ class _Sheet:
             return scale.colorize
         if self._kind == NORMALS:
             return colorize_normals
-        return _FeatureColors([one for step in steps for one in step.features.values()])
+        return _FeatureColors(maps)
 
     def draw(self) -> Picture:
         """(H, WIDTH, 3) uint8."""
         pieces = [self._header()]
         if not self._report.bundle.trained:
             pieces += [untrained_banner(WIDTH, round(WIDTH * 0.026)), _space(self._margin // 2)]
-        for moment in self._moments:
-            pieces += [self._block(moment), _space(self._margin)]
+        for sample in self._samples:
+            pieces += [self._block(sample), _space(self._margin)]
         footer = _space(self._margin)
         size = round(WIDTH * 0.0105)
         room = WIDTH - 2 * self._margin
@@ -127,18 +130,23 @@ class _Sheet:
         draw_text(header, at, facts, small, style.DIM)
         return header
 
-    def _block(self, moment: SheetMoment) -> Picture:
+    def _block(self, sample: SheetSample) -> Picture:
         grid = self._grid
         rows = 1 + len(self._rows)
         block = _space(grid.height(rows))
         inner = block[:, self._margin :]
-        self._heading(inner, 0, "now", moment.recording)
-        self._paste(inner, 0, 0, fit(moment.image, grid.tile_size))
+        self._heading(inner, 0, "now", sample.recording)
+        self._paste(inner, 0, 0, fit(_image(sample.newest), grid.tile_size))
         if self._key is not None:
             self._paste(inner, 1, 0, self._key)
-        for column, step in enumerate(moment.steps, 1):
-            self._heading(inner, column, f"+{1000 * step.lead_s:.0f} ms", f"step {step.step}")
-            came = fit(step.image, grid.tile_size).copy()
+        for column, step in enumerate(sample.steps, 1):
+            self._heading(
+                inner,
+                column,
+                f"+{1000 * step.arrived.horizon_s:.0f} ms",
+                f"step {step.arrived.step}",
+            )
+            came = fit(_image(step.arrived), grid.tile_size).copy()
             self._tag(came, "what then came")
             self._paste(inner, 0, column, came)
             for row, name in enumerate(self._rows, 1):
@@ -147,14 +155,14 @@ class _Sheet:
 
     def _tile(self, step: SheetStep, name: str) -> Picture:
         size = self._grid.tile_size
-        if not self._has(step, name):
+        values = self._values(step, name)
+        if values is None:
             return empty_panel(*size, f"no {_NAMES[name]}")
-        values = step.features[name] if self._kind == FEATURES else step.maps[name][self._kind]
         colors = self._color(values)
         enlarged = cv2.resize(colors, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
         tile = np.ascontiguousarray(enlarged, np.uint8)
         if self._kind == SEGMENTATION:
-            tile = overlay(fit(step.image, size), tile, 0.6)
+            tile = overlay(fit(_image(step.arrived), size), tile, 0.6)
         self._tag(tile, _NAMES[name])
         if not self._report.bundle.trained and name != LABELS:
             at = (size[1], size[0])
@@ -180,6 +188,11 @@ class _Sheet:
     def _paste(self, inner: Picture, row: int, column: int, tile: Picture) -> None:
         x, y = self._grid.corner(row, column)
         inner[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+
+
+def _image(scene: Scene) -> Picture:
+    assert scene.image is not None
+    return scene.image
 
 
 class _FeatureColors:

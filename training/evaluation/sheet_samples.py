@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ from torch import Tensor
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import decode_maps
 from dino_foresight_ros.scene import Scene
@@ -21,11 +21,11 @@ from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.predictors import rollout_layers
-from dino_foresight_ros.training.evaluation.results import SheetMoment, SheetStep
+from dino_foresight_ros.training.evaluation.results import SheetSample, SheetStep
 from dino_foresight_ros.training.evaluation.series import HORIZONS, Series
 from dino_foresight_ros.training.evaluation.stream import ClipBatch
 
-MOMENTS = 3
+SAMPLES = 3
 COLUMNS = 3
 LABELS = "labels"
 SHOWN = (FORECAST, ORACLE, COPY_LAST)
@@ -33,7 +33,7 @@ _MAP_SIDE = 8
 """Pixels of a map per patch side: what the heads give."""
 
 
-class MomentCollector:
+class SheetCollector:
     """Chooses clips beforehand and keeps what the sheet shows of them."""
 
     def __init__(
@@ -57,9 +57,9 @@ class MomentCollector:
         shown = next((n for n, one in enumerate(series) if one.kind == HORIZONS), 0)
         usable = [clip for clip in scored if clip.series == shown] or scored
         # The middle of each third rather than the ends, where recordings often stand still.
-        places = [(2 * i + 1) * len(usable) // (2 * MOMENTS) for i in range(MOMENTS)]
+        places = [(2 * i + 1) * len(usable) // (2 * SAMPLES) for i in range(SAMPLES)]
         self._clips = list(dict.fromkeys(usable[i] for i in places)) if usable else []
-        self._moments: dict[Clip, SheetMoment] = {}
+        self._samples: dict[Clip, SheetSample] = {}
         self._to_head = None if classes is None else _to_head(classes)
 
     def _columns(self, clip: Clip) -> list[int]:
@@ -84,10 +84,9 @@ class MomentCollector:
             steps = self._series[clip.series].steps
             hidden = rollout_layers(self._bundle, batch.context[row : row + 1], steps)
             newest = clip.context[-1]
-            self._moments[clip] = SheetMoment(
+            self._samples[clip] = SheetSample(
                 recording.name,
-                int(recording.stamps_ns[newest]),
-                batch.window.images[newest],
+                Scene(int(recording.stamps_ns[newest]), image=batch.window.images[newest]),
                 tuple(
                     self._step(
                         batch,
@@ -110,41 +109,40 @@ class MomentCollector:
     ) -> SheetStep:
         stamps = self._recordings[clip.recording].stamps_ns
         target = clip.targets[position]
-        stacked = torch.stack(list(z.values()))
+        empty = Scene(
+            int(stamps[target]),
+            step=self._series[clip.series].steps[position],
+            horizon_s=float(stamps[target] - stamps[clip.context[-1]]) / 1e9,
+        )
         height, width = self._bundle.grid
         size = (_MAP_SIDE * height, _MAP_SIDE * width)
         sizes = dict.fromkeys(self._bundle.heads, size)
-        maps = decode_maps(self._bundle, sizes, stacked)
-        by_name = {
-            name: {head: one[place].cpu().numpy() for head, one in maps.items()}
-            for place, name in enumerate(z)
-        }
+        maps = decode_maps(self._bundle, sizes, torch.stack(list(z.values())))
         layered = decode_maps(self._bundle, sizes, hidden=hidden)
-        by_name[FORECAST].update({head: one[0].cpu().numpy() for head, one in layered.items()})
+        scenes = {}
+        for place, (name, features) in enumerate(z.items()):
+            found: dict[str, Any] = {head: one[place] for head, one in maps.items()}
+            if name == FORECAST:
+                found |= {head: one[0] for head, one in layered.items()}
+            arrays = {head: one.cpu().numpy() for head, one in found.items()}
+            scenes[name] = replace(
+                empty, features=features[..., :3].float().cpu().numpy(), **arrays
+            )
         labels = batch.window.labels.get(target)
         if labels is not None:
-            by_name[LABELS] = self._label_maps(labels)
-        return SheetStep(
-            step=self._series[clip.series].steps[position],
-            lead_s=float(stamps[target] - stamps[clip.context[-1]]) / 1e9,
-            image=batch.window.images[target],
-            maps=by_name,
-            features={name: one[..., :3].float().cpu().numpy() for name, one in z.items()},
-        )
+            scenes[LABELS] = self._in_head_classes(labels)
+        return SheetStep(replace(empty, image=batch.window.images[target]), scenes)
 
-    def _label_maps(self, labels: Scene) -> dict[str, NDArray[Any]]:
-        maps: dict[str, NDArray[Any]] = {}
-        if labels.segmentation is not None and self._to_head is not None:
-            maps[SEGMENTATION] = self._to_head[labels.segmentation]
-        if labels.depth is not None:
-            maps[DEPTH] = labels.depth
-        if labels.normals is not None:
-            maps[NORMALS] = labels.normals
-        return maps
+    def _in_head_classes(self, labels: Scene) -> Scene:
+        """Labels with the class ids of the head, where they go together."""
+        if labels.segmentation is None:
+            return labels
+        ids = None if self._to_head is None else self._to_head[labels.segmentation]
+        return replace(labels, segmentation=ids)
 
-    def moments(self) -> tuple[SheetMoment, ...]:
+    def samples(self) -> tuple[SheetSample, ...]:
         """What was kept, in the order of the clips."""
-        return tuple(self._moments[clip] for clip in self._clips if clip in self._moments)
+        return tuple(self._samples[clip] for clip in self._clips if clip in self._samples)
 
 
 def _to_head(classes: ClassSpace) -> NDArray[np.uint8]:
