@@ -77,7 +77,8 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "dtype",
         "auto",
-        "Number format of the model: auto is 16 bits where the hardware is fast at it (GPU, AMX).",
+        "Number format of the model; auto: 16 bits where the hardware computes fast in them (GPU, "
+        "AMX), else float32.",
         choices=("auto", "float32", "bfloat16", "float16"),
     ),
     ParameterSpec(
@@ -123,14 +124,14 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "camera_topic",
         "{camera}/image",
-        "Image topic of each of the cameras, {camera} being its name; camera_info is beside it.",
+        "Image topic of each of the cameras, with {camera} for its name; camera_info is beside it.",
         check=_check_camera_topic,
     ),
     ParameterSpec(
         "sync_tolerance_s",
         0.05,
-        "How far apart, in seconds, the stamps of the cameras' frames may lie in one batch; about "
-        "as long does a frame wait for those of the others.",
+        "How far apart, in seconds, the stamps of different cameras' frames in one batch may lie. "
+        "A frame waits about that long for the frames of the other cameras.",
         limits=(0.0, 1.0),
     ),
     ParameterSpec(
@@ -149,54 +150,54 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "stream_timeout_s",
         5.0,
-        "Seconds without a frame after which the stream counts as stopped, and diagnostics are "
-        "STALE.",
+        "After how many seconds without a frame a stream counts as stopped; diagnostics are STALE "
+        "then.",
         Change.ANY_TIME,
         limits=(0.2, 3600.0),
     ),
     ParameterSpec(
         "fill_context",
         True,
-        "Whether a model slower than its camera also encodes frames that newer ones replaced, so "
-        "that no context lacks one. Without it, such a model seldom forecasts.",
+        "Whether a model that is slower than its camera also encodes frames that were superseded, "
+        "to fill its context. Without them, such a model seldom forecasts.",
         Change.ANY_TIME,
     ),
     ParameterSpec(
         "max_rate_hz",
         0.0,
-        "Most forecasts per second (of each camera); further frames serve the context only. 0 "
-        "sets no limit.",
+        "Most forecasts per second and camera; frames beyond that only fill the context. 0 sets no "
+        "limit.",
         Change.ANY_TIME,
         limits=(0.0, 1000.0),
     ),
     ParameterSpec(
         "max_age_ms",
         0.0,
-        "A frame whose stamp is older than this by the node's clock, when its turn comes, is not "
-        "forecast. 0 sets no limit.",
+        "Highest age of a frame, by its stamp and the node's clock, when its turn comes; an older "
+        "one is not forecast. 0 sets no limit.",
         Change.ANY_TIME,
         limits=(0.0, 3_600_000.0),
     ),
     ParameterSpec(
         "latency_warn_ms",
         500.0,
-        "Latency, from the frame's arrival to the forecast's publication, beyond which diagnostics "
-        "are WARN. 0 is never.",
+        "Diagnostics are WARN when the latency, from the frame's arrival to the forecast's "
+        "publication, is above this. 0: never.",
         Change.ANY_TIME,
         limits=(0.0, 3_600_000.0),
     ),
     ParameterSpec(
         "latency_error_ms",
         2000.0,
-        "Latency beyond which diagnostics are ERROR. 0 is never.",
+        "Diagnostics are ERROR when the latency is above this. 0: never.",
         Change.ANY_TIME,
         limits=(0.0, 3_600_000.0),
     ),
     ParameterSpec(
         "min_rate_hz",
         0.0,
-        "Forecasts per second, all cameras together, below which diagnostics are WARN while "
-        "frames come and somebody subscribes. 0 is never.",
+        "Diagnostics are WARN when there are fewer forecasts per second, of all cameras together, "
+        "although frames come and somebody subscribes. 0: never.",
         Change.ANY_TIME,
         limits=(0.0, 1000.0),
     ),

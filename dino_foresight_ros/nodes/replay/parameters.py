@@ -71,5 +71,5 @@ REPLAY_PARAMETERS: tuple[ParameterSpec, ...] = (
         check=_check_fov,
     ),
     _spec("publish_clock", True, "Publish the time of the recording on /clock."),
-    _spec("wait_for_subscriber_s", 0.0, "Wait for the first subscriber, so many seconds at most."),
+    _spec("wait_for_subscriber_s", 0.0, "Wait up to this many seconds for the first subscriber."),
 )
