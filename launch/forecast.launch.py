@@ -16,6 +16,7 @@ from ament_index_python.packages import (
     get_package_prefix,
     get_package_share_directory,
 )
+from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -27,7 +28,6 @@ from dino_foresight_ros.ros.names import (
     camera_topics,
     full_name,
 )
-from launch import Action, LaunchContext, LaunchDescription
 
 PACKAGE = "dino_foresight_ros"
 LOG_LEVELS = ["debug", "info", "warn", "error", "fatal"]

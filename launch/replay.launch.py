@@ -17,6 +17,7 @@ from ament_index_python.packages import (
     get_package_prefix,
     get_package_share_directory,
 )
+from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -38,7 +39,6 @@ from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS
 from dino_foresight_ros.ros.bag_play import first_frame_id, play_command, with_transforms
 from dino_foresight_ros.ros.names import camera_info_beside, full_name
-from launch import Action, LaunchContext, LaunchDescription
 
 PACKAGE = "dino_foresight_ros"
 # Loading a model takes a while; without waiting, the first frames would be played to nobody.
