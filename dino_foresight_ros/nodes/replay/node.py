@@ -8,15 +8,17 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
-from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.errors import describe
 from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS
+from dino_foresight_ros.nodes.replay.player import Player
 from dino_foresight_ros.nodes.replay.tracks import (
     FrameOptions,
     FrameTrack,
@@ -28,13 +30,11 @@ from dino_foresight_ros.nodes.replay.tracks import (
 )
 from dino_foresight_ros.recordings import Window, open_recording
 from dino_foresight_ros.recordings.opening import check_exists, is_bag
-from dino_foresight_ros.recordings.playback import Pacer, ReadAhead
 from dino_foresight_ros.ros.node_main import finish, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.time import ns_to_time
 
-_CLOCK_PERIOD_S = 0.025
 # Discovery is not symmetric: the subscriber may know of the publisher a little later.
 _SETTLE_S = 0.3
 _DELIVERY_S = 2.0
@@ -47,8 +47,9 @@ class ReplayNode(Node):
         super().__init__("replay_node")
         self._settings = Parameters(self, REPLAY_PARAMETERS, lambda: False)
         self._stop = threading.Event()
-        self._pacer = Pacer(self._settings["rate"])
-        self._published = 0
+        self._player = Player(
+            self._settings["rate"], self._stop.wait, self._publish_clock, self.get_logger().warning
+        )
         self._track = self._open()
         self._clock_publisher = (
             self.create_publisher(Clock, "/clock", output_qos(10))
@@ -97,13 +98,12 @@ class ReplayNode(Node):
             self._wait_for_subscriber()
             if not self._stop.is_set():
                 self.get_logger().info(f"playing {self._track.description}")
-                self._play()
-        except ForesightError as error:
-            self._end(1, str(error))
+                with closing(self._track):
+                    self._player.play(self._rounds())
         except Exception as error:  # noqa: BLE001 - the last resort
-            self._end(1, f"{type(error).__name__}: {' '.join(str(error).split())}")
+            self._end(1, describe(error))
         else:
-            self._end(0, f"end of input after {self._published} images")
+            self._end(0, f"end of input after {self._player.images} images")
 
     def _end(self, exit_code: int, text: str) -> None:
         if self._stop.is_set():
@@ -139,42 +139,11 @@ class ReplayNode(Node):
             left_s = max(0.0, deadline_s - time.monotonic())
             publisher.wait_for_all_acked(Duration(seconds=left_s))
 
-    def _rounds(self) -> Iterator[Item | None]:
-        """Yield the items of each round, None before each."""
+    def _rounds(self) -> Iterator[Iterable[Item]]:
         while not self._stop.is_set():
-            yield None
-            yield from self._track.items()
+            yield self._track.items()
             if not self._settings["loop"]:
                 return
-
-    def _play(self) -> None:
-        ahead = ReadAhead(self._rounds())
-        try:
-            for item in ahead:
-                if item is None:
-                    self._pacer.rewind()
-                    continue
-                if not self._wait_until_due(item.time_ns):
-                    return
-                item.publish()
-                self._published += item.is_image
-        finally:
-            ahead.close()
-            self._track.close()
-
-    def _wait_until_due(self, time_ns: int) -> bool:
-        """Wait, keeping /clock running; False when the node is to end."""
-        restarts = self._pacer.restarts
-        while (wait_s := self._pacer.wait_s(time_ns)) > 0.0:
-            self._publish_clock(self._pacer.media_time_ns(time_ns, wait_s))
-            if self._stop.wait(min(wait_s, _CLOCK_PERIOD_S)):
-                return False
-        if self._pacer.restarts > restarts == 0:
-            self.get_logger().warning(
-                "playing slower than asked: the input or this machine does not keep up"
-            )
-        self._publish_clock(time_ns)
-        return not self._stop.is_set()
 
     def _publish_clock(self, time_ns: int) -> None:
         if self._clock_publisher is not None:

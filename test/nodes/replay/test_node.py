@@ -65,23 +65,17 @@ def bag(tmp_path: Path) -> Path:
 
 
 class Listener(Bench):
-    """A node of the test's that keeps what it receives, with the time of arrival."""
+    """A node of the test's that keeps what it receives."""
 
     def __init__(self) -> None:
         super().__init__()
         self.node = self.make("listener")
         self.received: dict[str, list[Any]] = {}
-        self.arrivals_s: dict[str, list[float]] = {}
         self.thread = threading.Thread(target=self.executor.spin, daemon=True)
 
     def listen(self, kind: type, topic: str, qos: QoSProfile | int = 50) -> None:
-        self.received[topic], self.arrivals_s[topic] = [], []
-
-        def keep(message: Any) -> None:
-            self.received[topic].append(message)
-            self.arrivals_s[topic].append(time.monotonic())
-
-        self.node.create_subscription(kind, topic, keep, qos)
+        self.received[topic] = []
+        self.node.create_subscription(kind, topic, self.received[topic].append, qos)
 
     def stamps_ns(self, topic: str) -> list[int]:
         stamps = [message.header.stamp for message in self.received[topic]]
@@ -128,9 +122,7 @@ def receive(listener: Listener, start: Start, *parameters: str, **options: Any) 
     return node.text
 
 
-def test_folder_arrives_whole_exact_and_in_time(
-    listener: Listener, start: Start, folder: Path
-) -> None:
+def test_folder_arrives_whole_and_exact(listener: Listener, start: Start, folder: Path) -> None:
     listener.listen(Image, "/image")
     listener.listen(CameraInfo, "/camera_info")
     before_ns = time.time_ns()
@@ -144,17 +136,7 @@ def test_folder_arrives_whole_exact_and_in_time(
     stamps_ns = listener.stamps_ns("/image")
     assert before_ns < stamps_ns[0] < time.time_ns()
     assert np.diff(stamps_ns).tolist() == [50_000_000] * 11
-    span_s = listener.arrivals_s["/image"][-1] - listener.arrivals_s["/image"][0]
-    assert span_s > 0.4  # of 0.55; how much later all is on a busy machine is not its own doing
     assert listener.received["/camera_info"] == []
-
-
-def test_rate_makes_playing_faster(listener: Listener, start: Start, folder: Path) -> None:
-    listener.listen(Image, "/image")
-    receive(listener, start, f"input:={folder}", "frame_rate_hz:=5.0", "rate:=8.0")
-    arrivals_s = listener.arrivals_s["/image"]
-    assert np.diff(listener.stamps_ns("/image")).tolist() == [200_000_000] * 11
-    assert 0.15 < arrivals_s[-1] - arrivals_s[0] < 11 * 0.2 / 1.2  # 0.275 s of 2.2 s
 
 
 def test_bag_keeps_its_stamps_frame_and_calibration(
@@ -176,8 +158,6 @@ def test_bag_keeps_its_stamps_frame_and_calibration(
     assert clock_ns == sorted(clock_ns)
     assert clock_ns[0] == expected_ns[0]
     assert clock_ns[-1] == expected_ns[-1]
-    # Between the frames too: they come 80 ms apart, and the clock ticks every 25 ms.
-    assert len(set(clock_ns)) > 15
 
 
 def test_several_image_topics_ask_for_a_choice(start: Start, bag: Path) -> None:
