@@ -1,6 +1,7 @@
 """The table of what a forecast can hold, with the limits and drop reasons that all rooms share.
 
-Adding an output takes a row here, a head, and the head's decoding in `model/tasks.py`.
+Adding an output takes a row here and a field of `Scene`, a head, and the head's decoding in
+`model/tasks.py`. Parameters, topics, messages and the documentation's tables follow the row.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import fields
 
 import pytest
 
@@ -16,6 +17,7 @@ from dino_foresight_ros.outputs import (
     outputs_of_step_0,
     step_topics,
 )
+from dino_foresight_ros.scene import Scene
 
 
 def test_every_topic_names_the_output_it_stands_with() -> None:
@@ -46,10 +48,20 @@ def test_depth_goes_to_the_topic_of_its_kind(is_metric: bool, depth: str) -> Non
     assert names == ["segmentation", "segmentation_color", depth]
 
 
-def test_messages_carry_every_image() -> None:
+def test_message_fields_are_images_of_a_forecast_step() -> None:
     messages = pytest.importorskip("dino_foresight_ros.msg")
-    fields = messages.ForecastStep.get_fields_and_field_types()
-    assert {fields[output.message_field] for output in IMAGES} == {"sensor_msgs/Image"}
+    kinds = messages.ForecastStep.get_fields_and_field_types()
+    named = [output.message_field for output in OUTPUTS if output.message_field]
+    assert {kinds[name] for name in named} == {"sensor_msgs/Image"}
+
+
+def test_a_scene_has_a_field_for_every_output() -> None:
+    assert {output.name for output in OUTPUTS} < {field.name for field in fields(Scene)}
+
+
+def test_every_head_has_a_task() -> None:
+    tasks = pytest.importorskip("dino_foresight_ros.model.tasks")
+    assert set(tasks.TASKS) == set(HEADS)
 
 
 def test_encodings_hold_the_values() -> None:

@@ -64,7 +64,11 @@ def build_forecast(
             horizon=float(step.horizon_s),
             step=step.step,
             depth_is_metric=step.depth_is_metric,
-            **step_images,
+            **{
+                field: step_images[output.name]
+                for output in IMAGES
+                if (field := output.message_field) and output.name in step_images
+            },
         )
         for step, target, step_images in zip(forecast.steps, targets, images, strict=True)
     ]

@@ -14,13 +14,16 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.outputs import DEPTH, OUTPUTS
 from dino_foresight_ros.recordings.bag_writer import create_mcap
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.message_types import define, message_class
 
 _COMMON = ("/diagnostics", "/tf", "/tf_static")
+# Of each step what can be looked at: colours, and depth, which the tools colour by themselves.
+_OF_STEP = [t.name for o in OUTPUTS for t in o.topics if t.is_colored or t.output == DEPTH]
 _IN_FOLDER = re.compile(
-    r"(forecast|labels|label_info|skill|step_\d+/(segmentation_color|depth|depth_relative|camera_info))"
+    rf"(forecast|labels|label_info|skill|step_\d+/({'|'.join(_OF_STEP)}|camera_info))"
 )
 _QUEUE_DEPTH = 20
 
