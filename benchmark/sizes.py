@@ -19,8 +19,7 @@ from dino_foresight_ros.model import (
     NormalsTask,
     build_head,
 )
-from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
-from dino_foresight_ros.model.presets import untrained_tiny
+from dino_foresight_ros.model.class_lists import cityscapes_segmentation
 from dino_foresight_ros.model.tasks import Task
 
 
@@ -70,7 +69,7 @@ def build(name: str, seed: int = 0) -> Bundle:
     size = SIZES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return untrained_tiny(seed) if size is None else _build(name, size)
+        return Bundle.untrained(seed) if size is None else _build(name, size)
 
 
 def _build(name: str, size: Size) -> Bundle:

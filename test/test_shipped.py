@@ -10,13 +10,12 @@ import pytest
 from dino_foresight_ros import shipped
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.presets import write_untrained_tiny
 from dino_foresight_ros.shipped import find_shipped, names_bundle, shipped_bundle
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_untrained_tiny(tmp_path_factory.mktemp("bundles") / "seed7", seed=7)
+    return Bundle.untrained(7).save(tmp_path_factory.mktemp("bundles") / "seed7")
 
 
 @pytest.fixture
@@ -76,12 +75,17 @@ def test_an_installation_without_the_bundle_says_so_in_one_line(site: Path) -> N
         shipped_bundle("other")
 
 
-def test_a_bundle_of_that_name_in_the_working_directory_goes_first(
-    site: Path, tmp_path: Path, written: Path
+def test_a_folder_of_that_name_in_the_working_directory_is_named_by_its_path(
+    site: Path, tmp_path: Path, written: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(written, tmp_path / "here" / "tiny")
-    (tmp_path / "tiny").symlink_to(tmp_path / "here" / "tiny")
-    assert Bundle.load("tiny").info["seed"] == 7
+    with pytest.raises(BundleError, match="did not come with this installation"):
+        Bundle.load("tiny")
+    (tmp_path / "tiny").symlink_to(written)
+    with pytest.raises(BundleError, match="did not come with this installation"):
+        Bundle.load("tiny")
+    assert "yours here is ./tiny" in caplog.text
+    assert Bundle.load("./tiny").info["seed"] == 7
+    assert Bundle.load(Path("tiny")).info["seed"] == 7
 
 
 @pytest.mark.parametrize("text", ["tiny", "untrained-tiny", "hub:owner/name"])

@@ -31,9 +31,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Run the chosen action."""
     if args.action == "untrained-tiny":
-        from dino_foresight_ros.model.presets import write_untrained_tiny
+        from dino_foresight_ros.model import Bundle
 
-        out = write_untrained_tiny(args.out, seed=args.seed, overwrite=args.force)
+        out = Bundle.untrained(args.seed).save(args.out, args.force)
         print(f"{out}: untrained bundle (seed {args.seed}); its predictions mean nothing")
         return 0
     if args.action == "assemble":

@@ -27,7 +27,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     source.add_argument("--forecaster", type=Path, metavar="CKPT", help="Lightning checkpoint")
     source.add_argument(
         "--to-reference",
-        type=Path,
         metavar="BUNDLE",
         help="write this bundle in the authors' formats",
     )

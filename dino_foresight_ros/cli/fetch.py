@@ -6,14 +6,11 @@ import argparse
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
-
-if TYPE_CHECKING:
-    from dino_foresight_ros.model.hub_files import HubFile
 
 PUBLISHED = "dino-foresight"
 REPOSITORY = "Sta8is/DINO-Foresight"
@@ -85,7 +82,7 @@ def _fetch_published(args: argparse.Namespace) -> int:
     targets = {v: (args.out or BUNDLES) / f"{PUBLISHED}-{v}" for v in variants}
     for target in targets.values():
         _refuse_existing(target, args, ", a --variant" if len(targets) > 1 else "")
-    from dino_foresight_ros.model.hub_files import HubError
+    from dino_foresight_ros.model.hub import HubError
 
     try:
         folder = _download_published([FORECASTERS[v] for v in variants])
@@ -99,28 +96,23 @@ def _fetch_published(args: argparse.Namespace) -> int:
 
 def _download_published(forecasters: list[str]) -> Path:
     """Download the files, the size told first; return their folder."""
-    from dino_foresight_ros.model.hub_files import (
-        HubError,
-        HubRepo,
-        download,
-        find,
-        readable_size,
-    )
+    from dino_foresight_ros.model.hub import HubRepo, download_sizes, fetch_files
 
     repo = HubRepo(REPOSITORY)
-    files: list[HubFile] = []
-    for name in (*forecasters, PCA_FILE, *HEADS.values()):
-        files.append(find(repo, name))
-    if len({file.commit for file in files}) > 1:
-        raise HubError(f"{REPOSITORY} was changed while it was being read; run this again")
-    missing = sum(file.size for file in files if file.path is None)
-    total = sum(file.size for file in files)
-    print(
-        f"{REPOSITORY}: {len(files)} files, {readable_size(total)}; "
-        + (f"{readable_size(missing)} to download" if missing else "all in the cache"),
-        flush=True,
-    )
-    return download(files)[0].parent
+    names = [*forecasters, PCA_FILE, *HEADS.values()]
+    if (sizes := download_sizes(repo, names)) is not None:
+        total, missing = map(_readable_size, sizes)
+        rest = f"{missing} to download" if sizes[1] else "all in the cache"
+        print(f"{REPOSITORY}: {len(names)} files, {total}; {rest}", flush=True)
+    return fetch_files(repo, names)
+
+
+def _readable_size(size: int) -> str:
+    """A number of bytes as people write it: "1.27 GB"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size} bytes"
 
 
 def _convert(folder: Path, variant: str, target: Path, args: argparse.Namespace) -> None:
@@ -163,13 +155,12 @@ def _by_hand(targets: dict[str, Path], encoder_heads: int | None) -> str:
 
 
 def _fetch_bundle(args: argparse.Namespace) -> int:
-    from dino_foresight_ros.model.hub import resolve_hub
-    from dino_foresight_ros.model.hub_files import HubRepo
+    from dino_foresight_ros.model.hub import HubRepo, fetch_bundle
 
     repo = HubRepo.parse(args.what)
     target = args.out or BUNDLES / repo.id.partition("/")[2]
     _refuse_existing(target, args)
-    source = resolve_hub(args.what, documents=True)
+    source = fetch_bundle(args.what, documents=True)
     _copy(source, target)
     print(f"{target}: bundle of {repo.id}, revision {repo.revision}, commit {source.name}")
     return 0

@@ -12,7 +12,6 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import HEADS
 from dino_foresight_ros.ros.names import CAMERA_FIELD, CameraTopics, camera_topics
 from dino_foresight_ros.shipped import (
-    MANIFEST,
     TINY,
     UNTRAINED_TINY,
     find_shipped,
@@ -84,8 +83,8 @@ class DemoOptions:
         """The bundle to run: as asked for, else the trained one that came with the package."""
         if self.bundle is not None:
             folder = Path(self.bundle).expanduser()
-            is_name = names_bundle(self.bundle) and not (folder / MANIFEST).is_file()
-            return str(folder.absolute()) if folder.exists() and not is_name else self.bundle
+            is_folder = folder.exists() and not names_bundle(self.bundle)
+            return str(folder.absolute()) if is_folder else self.bundle
         return UNTRAINED_TINY if find_shipped(TINY) is None else TINY
 
     def forecast_parameters(self, played: DemoInput) -> dict[str, ParameterValue]:

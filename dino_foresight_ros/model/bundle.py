@@ -1,35 +1,25 @@
-"""A model on disk: a folder with bundle.yaml and one safetensors file per part."""
+"""Bundle: encoder, PCA, forecaster and heads that belong together, loaded and saved as one."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-import yaml
-from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.files import whole_folder
+from dino_foresight_ros.model.bundle_files import BundleParts, read_parts, write_parts
+from dino_foresight_ros.model.catalog import find_bundle
 from dino_foresight_ros.model.devices import resolve_device
-from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
-from dino_foresight_ros.model.forecasters import (
-    Forecaster,
-    build_forecaster,
-    describe_forecaster,
-)
-from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
+from dino_foresight_ros.model.encoder import Encoder
+from dino_foresight_ros.model.forecasters import Forecaster
+from dino_foresight_ros.model.heads import Head, HeadInput
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
-from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
-from dino_foresight_ros.model.weights import empty, load_strict, read_tensors, write_tensors
-from dino_foresight_ros.shipped import MANIFEST, TINY, UNTRAINED_TINY, shipped_bundle
-
-SCHEMA = 1
-PRETRAINED = "timm"
-"""Value of `encoder.weights` for an encoder whose weights timm fetches by name."""
+from dino_foresight_ros.model.tasks import Task
+from dino_foresight_ros.model.untrained import untrained_parts
 
 
 @dataclass
@@ -111,10 +101,10 @@ class Bundle:
         """Load a bundle.
 
         Args:
-            path: a folder with bundle.yaml; "hub:owner/name[@revision]", which is downloaded unless
-                huggingface_hub's cache has it; "tiny", which comes with the package (a bundle of
-                that name in the working directory goes first); or "untrained-tiny", which is made
-                in memory.
+            path: a folder with bundle.yaml, or a name, as a text: "tiny", which comes with the
+                package; "untrained-tiny", which is made in memory; "hub:owner/name[@revision]",
+                which is downloaded unless huggingface_hub's cache has it. A folder that is called
+                like a name is "./tiny".
             device: where the weights go; "auto", "cpu", "cuda" or "cuda:N".
             dtype: number format of weights and activations.
 
@@ -126,17 +116,14 @@ class Bundle:
         """
         if isinstance(device, str):
             device = resolve_device(device)
-        if str(path).startswith("hub:"):
-            from dino_foresight_ros.model.hub import resolve_hub
+        folder = find_bundle(path)
+        bundle = cls.untrained() if folder is None else cls(**read_parts(folder))
+        return bundle.to(device, dtype)
 
-            path = resolve_hub(str(path))
-        if str(path) == TINY and not (Path(path) / MANIFEST).is_file():
-            path = shipped_bundle(TINY)
-        if str(path) == UNTRAINED_TINY:
-            from dino_foresight_ros.model.presets import untrained_tiny
-
-            return untrained_tiny().to(device, dtype)
-        return _read(Path(path)).to(device, dtype)
+    @classmethod
+    def untrained(cls, seed: int = 0) -> Bundle:
+        """Make "untrained-tiny": the paper's shapes at a small size, with random weights."""
+        return cls(**untrained_parts(seed))
 
     def save(
         self, path: str | Path, overwrite: bool = False, dtype: torch.dtype = torch.float32
@@ -156,68 +143,10 @@ class Bundle:
         target = Path(path)
         if target.exists() and not overwrite:
             raise BundleError(f"{target} exists; choose another folder or pass overwrite")
+        parts = cast("BundleParts", {f.name: getattr(self, f.name) for f in fields(self)})
         with whole_folder(target) as scratch:
-            self._write(scratch, dtype)
+            write_parts(parts, scratch, dtype)
         return target
-
-    def _write(self, folder: Path, dtype: torch.dtype) -> None:
-        parts: dict[str, dict[str, Tensor]] = {
-            "encoder": self.encoder.native_state_dict(),
-            "forecaster": self.forecaster.part.state_dict(),
-        }
-        manifest: dict[str, Any] = {
-            "schema": SCHEMA,
-            "name": self.name,
-            "trained": self.trained,
-            "frame_interval_s": self.frame_interval_s,
-            "encoder": {**self.encoder.config.to_dict(), "weights": "encoder.safetensors"},
-            "pca": {"kind": "identity"},
-            "forecaster": {
-                **describe_forecaster(self.forecaster),
-                "weights": "forecaster.safetensors",
-            },
-            "heads": {},
-            "info": self.info,
-        }
-        if isinstance(self.pca, PCA):
-            parts["pca"] = self.pca.state_dict()
-            manifest["pca"] = {
-                "kind": "pca",
-                "channels": self.pca.channels,
-                "weights": "pca.safetensors",
-            }
-        for name, head in self.heads.items():
-            part = f"head_{name}"
-            parts[part] = head.state_dict()
-            manifest["heads"][name] = {
-                "head": head.config.to_dict(),
-                "task": task_to_dict(self.tasks[name]),
-                "weights": f"{part}.safetensors",
-            }
-            if name in self.inputs:
-                manifest["heads"][name]["input"] = self.inputs[name].to_dict()
-        for part, tensors in parts.items():
-            write_tensors(folder / f"{part}.safetensors", _rounded(part, tensors, dtype))
-        with (folder / MANIFEST).open("w") as file:
-            yaml.safe_dump(manifest, file, sort_keys=False, width=100, default_flow_style=None)
-
-
-_STANDARDISATION = ("mean", "std", "centre", "explained_variance_ratio")
-"""Of a PCA; see `PCA.set_dtype`."""
-
-
-def _rounded(part: str, tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Floating-point weights in another format."""
-    rounded = dict(tensors)
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point() or (part == "pca" and name in _STANDARDISATION):
-            continue
-        rounded[name] = tensor.to(dtype)
-        if not bool(torch.isfinite(rounded[name]).all()):
-            raise BundleError(
-                f"{part} tensor {name} does not fit into {dtype}; write the bundle in float32"
-            )
-    return rounded
 
 
 def _check_fit(bundle: Bundle) -> None:
@@ -251,123 +180,3 @@ def _check_fit(bundle: Bundle) -> None:
             )
     if not 0 < bundle.frame_interval_s < math.inf:
         raise BundleError(f"frame_interval_s is {bundle.frame_interval_s}; it must be positive")
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read bundle.yaml.
-
-    Raises:
-        BundleError: no such folder or file, not YAML, or another schema.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(
-            f"{folder} is not a bundle: it has no {MANIFEST}; make one with 'foresight convert' "
-            f"or use the word {TINY} or {UNTRAINED_TINY}"
-        )
-    try:
-        manifest = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(manifest, dict):
-        raise BundleError(f"{path} is not a mapping")
-    if manifest.get("schema") != SCHEMA:
-        raise BundleError(
-            f"{path} has schema {manifest.get('schema')}, this version reads {SCHEMA}"
-        )
-    missing = [
-        k for k in ("name", "frame_interval_s", "encoder", "pca", "forecaster") if k not in manifest
-    ]
-    if missing:
-        raise BundleError(f"{path} lacks {', '.join(missing)}")
-    return manifest
-
-
-def _weights_of(section: dict[str, Any], folder: Path) -> Path:
-    """The section's weights file, taken out of it; never outside the folder."""
-    name = section.pop("weights", None)
-    if not isinstance(name, str) or Path(name).name != name:
-        raise BundleError(
-            f"{folder / MANIFEST}: weights must name a file in the bundle, not {name!r}"
-        )
-    return folder / name
-
-
-_UNFITTING = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RuntimeError)
-"""What a value of the wrong kind or size raises where it is first used."""
-
-
-def _read(folder: Path) -> Bundle:
-    manifest = read_manifest(folder)
-    try:
-        encoder = _read_encoder(dict(manifest["encoder"]), folder)
-        sections = manifest.get("heads") or {}
-        inputs = {n: HeadInput(**s["input"]) for n, s in sections.items() if "input" in s}
-        forecaster = _read_forecaster(dict(manifest["forecaster"]), folder)
-        heads, tasks = _read_heads(sections, folder, encoder, inputs, forecaster.width)
-        return Bundle(
-            name=str(manifest["name"]),
-            encoder=encoder,
-            pca=_read_pca(dict(manifest["pca"]), folder, encoder.feature_size),
-            forecaster=forecaster,
-            heads=heads,
-            tasks=tasks,
-            frame_interval_s=float(manifest["frame_interval_s"]),
-            trained=bool(manifest.get("trained", True)),
-            info=dict(manifest.get("info") or {}),
-            inputs=inputs,
-        )
-    except _UNFITTING as error:
-        reason = " ".join(str(error).split())
-        raise BundleError(f"{folder / MANIFEST} has a value that does not fit: {reason}") from error
-
-
-def _read_encoder(section: dict[str, Any], folder: Path) -> Encoder:
-    if section.get("weights") == PRETRAINED:
-        section.pop("weights")
-        config = EncoderConfig.from_dict(section)
-        return Encoder(config, build_vit(config, pretrained=True))
-    path = _weights_of(section, folder)
-    config = EncoderConfig.from_dict(section)
-    vit = build_vit(config)
-    load_strict(vit, read_tensors(path), f"{folder.name}/encoder")
-    return Encoder(config, vit)
-
-
-def _read_pca(section: dict[str, Any], folder: Path, features: int) -> PCA | IdentityPCA:
-    kind = section.get("kind")
-    if kind == "identity":
-        return IdentityPCA(features)
-    if kind != "pca":
-        raise BundleError(f"pca kind '{kind}' is unknown; valid: pca, identity")
-    pca = PCA(features, int(section["channels"]))
-    load_strict(pca, read_tensors(_weights_of(section, folder)), f"{folder.name}/pca")
-    return pca
-
-
-def _read_forecaster(section: dict[str, Any], folder: Path) -> Forecaster:
-    path = _weights_of(section, folder)
-    forecaster = empty(lambda: build_forecaster(section))
-    load_strict(forecaster.part, read_tensors(path), f"{folder.name}/forecaster")
-    return forecaster
-
-
-def _read_heads(
-    sections: dict[str, Any],
-    folder: Path,
-    encoder: Encoder,
-    inputs: dict[str, HeadInput],
-    width: int,
-) -> tuple[dict[str, Head], dict[str, Task]]:
-    heads: dict[str, Head] = {}
-    tasks: dict[str, Task] = {}
-    for name, section in sections.items():
-        tasks[name] = task_from_dict(name, dict(section["task"]))
-        config = HeadConfig.from_dict(dict(section["head"]))
-        shape = encoder.embed_dim, len(encoder.config.layers)
-        if name in inputs and inputs[name].layers:
-            shape = width, len(inputs[name].layers)
-        heads[name] = empty(partial(build_head, config, *shape))
-        path = _weights_of(dict(section), folder)
-        load_strict(heads[name], read_tensors(path), f"{folder.name}/head_{name}")
-    return heads, tasks

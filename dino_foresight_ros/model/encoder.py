@@ -7,7 +7,8 @@ stands in `EncoderConfig`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dino_foresight_ros.errors import BundleError, InputError
+from dino_foresight_ros.model.config import from_plain, to_plain
 
 TOKEN_FORMATS = ("NLC", "NCHW")
 
@@ -83,25 +85,16 @@ class EncoderConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML."""
-        values = asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return to_plain(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> EncoderConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> EncoderConfig:
         """Build from YAML values.
 
         Raises:
             BundleError: an unknown or missing key, or a value out of range.
         """
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        missing = sorted({"model", "image_size", "layers"} - set(values))
-        if unknown or missing:
-            raise BundleError(
-                f"encoder has unknown keys {unknown} and lacks {missing}; "
-                f"valid: {', '.join(sorted(known))}"
-            )
-        return cls(**values)
+        return from_plain(cls, values, "encoder")
 
 
 def build_vit(config: EncoderConfig, pretrained: bool = False) -> Any:

@@ -68,6 +68,17 @@ def encoder_config(family: str, image_size: tuple[int, int], **overrides: Any) -
     return EncoderConfig(image_size=image_size, **fields)
 
 
+def tiny_encoder_config(image_size: tuple[int, int] = (126, 224)) -> EncoderConfig:
+    """A ViT of the DINOv2 shape (14-pixel patches, 4 registers) at width 192, 12 blocks."""
+    return EncoderConfig(
+        model="vit_small_patch14_reg4_dinov2",
+        image_size=image_size,
+        layers=(2, 5, 8, 11),
+        native_image_size=image_size,
+        overrides={"embed_dim": 192, "depth": 12, "num_heads": 3},
+    )
+
+
 def _patch_size(model: str) -> int:
     for part in model.split(".")[0].split("_"):
         if part.startswith("patch") and part[5:].isdigit():

@@ -6,7 +6,8 @@ convolution with batch norm); the linear head is DINO-world's evaluation protoco
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model.config import from_plain, to_plain
 
 HEAD_KINDS = ("dpt", "linear")
 UPSCALE = 8
@@ -87,23 +89,16 @@ class HeadConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML."""
-        return {**asdict(self), "channels": list(self.channels)}
+        return to_plain(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> HeadConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> HeadConfig:
         """Build from YAML values.
 
         Raises:
-            BundleError: an unknown key, or a value out of range.
+            BundleError: an unknown or missing key, or a value out of range.
         """
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown or "outputs" not in values:
-            raise BundleError(
-                f"head has unknown keys {unknown} or lacks outputs; "
-                f"valid: {', '.join(sorted(known))}"
-            )
-        return cls(**values)
+        return from_plain(cls, values, "head")
 
 
 class ResidualUnit(nn.Module):

@@ -6,7 +6,7 @@ first and decided afterwards, bicubic, as the reference evaluates.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model.config import to_plain
 from dino_foresight_ros.outputs import (
     CONFIDENCE,
     DEPTH,
@@ -163,11 +164,7 @@ TASKS: dict[str, type[SegmentationTask] | type[DepthTask] | type[NormalsTask]] =
 
 def task_to_dict(task: Task) -> dict[str, Any]:
     """Plain values for YAML."""
-
-    def plain(value: Any) -> Any:
-        return [plain(v) for v in value] if isinstance(value, tuple) else value
-
-    return {key: plain(value) for key, value in asdict(task).items() if value is not None}
+    return {key: value for key, value in to_plain(task).items() if value is not None}
 
 
 def task_from_dict(name: str, values: dict[str, Any]) -> Task:

@@ -14,13 +14,13 @@ from dino_foresight_ros.benchmark.engine import FRAMES, Case, image_to_msg, imag
 from dino_foresight_ros.benchmark.measure import count_flops
 from dino_foresight_ros.benchmark.plain import PlainWay
 from dino_foresight_ros.cli.main import main
-from dino_foresight_ros.model.presets import untrained_tiny
+from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.process.memory import resident_mb
 from dino_foresight_ros.runtime import Foresight
 
 
 def test_the_plain_way_forecasts_what_the_engine_does():
-    bundle = untrained_tiny()
+    bundle = Bundle.untrained()
     engine = Foresight(bundle, steps=2)
     clip = images(FRAMES)
     forecast = None

@@ -1,4 +1,4 @@
-"""A model hub on loopback: as much of it as downloads by name need, and ways to misbehave.
+"""A model hub on loopback: as much of it as downloads need, and ways to misbehave.
 
 Like the real one it answers for large files with a redirect to another host (here: localhost
 instead of 127.0.0.1), whose headers carry the sha256 and the size; small files come from the hub
@@ -8,6 +8,7 @@ itself with git's hash of them.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -74,12 +76,15 @@ class HubServer:
         return None
 
     def asked(self, method: str) -> list[str]:
-        """Files asked of the hub itself, in order; huggingface_hub has questions of its own too."""
-        return [r.name for r in self.requests if r.method == method and r.name and not r.from_cdn]
+        """Files asked about (HEAD) or downloaded (GET), in order, wherever they lie."""
+        here = [r for r in self.requests if r.method == method and r.name]
+        return [r.name for r in here if (r.from_cdn or r.name.endswith(SMALL)) == (method == "GET")]
 
     def starts(self, name: str) -> list[int]:
         """First bytes of the downloads of a large file, in order."""
-        return [r.start for r in self.requests if r.method == "GET" and r.name == name][1::2]
+        return [
+            r.start for r in self.requests if (r.method, r.name, r.from_cdn) == ("GET", name, True)
+        ]
 
 
 @cache
@@ -87,6 +92,15 @@ def etag_of(name: str, content: bytes) -> str:
     if name.endswith(SMALL):
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     return hashlib.sha256(content).hexdigest()
+
+
+def _described(name: str, content: bytes) -> dict[str, Any]:
+    about: dict[str, Any] = {"type": "file", "path": name, "size": len(content)}
+    about["oid"] = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    if not name.endswith(SMALL):
+        etag = etag_of(name, content)
+        about["lfs"] = {"oid": etag, "sha256": etag, "size": len(content), "pointerSize": 130}
+    return about
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -112,6 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(Request(self.command, name, from_cdn, start, token))
         if not self.hub.is_hub:
             self._send(200, {}, b"<html>Log in to the guest network</html>")
+        elif path.startswith("/api/models/"):
+            self._answer_api(*path.partition("?")[0].removeprefix("/api/models/").split("/"))
         elif repo in self.hub.gated:
             self._send(403, {"X-Error-Code": "GatedRepo"})
         elif repo not in self.hub.repos:
@@ -124,6 +140,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(key, name, start)
         else:
             self._redirect(key, name)
+
+    def _answer_api(self, owner: str, name: str, what: str = "", revision: str = "main") -> None:
+        repo = f"{owner}/{name}"
+        if repo in self.hub.gated:
+            self._send(403, {"X-Error-Code": "GatedRepo"})
+        elif not any(key.partition("@")[0] == repo for key in self.hub.repos):
+            self._send(404, {"X-Error-Code": "RepoNotFound"})
+        elif (key := self.hub.find(repo, revision)) is None:
+            self._send(404, {"X-Error-Code": "RevisionNotFound"})
+        else:
+            files = [_described(n, content) for n, content in self.hub.repos[key].items()]
+            siblings = [{"rfilename": f["path"], **f} for f in files]
+            about = {"id": repo, "sha": self.hub.commit(key), "siblings": siblings}
+            body = json.dumps(files if what == "tree" else about).encode()
+            self._send(200, {"Content-Type": "application/json"}, body)
 
     def _redirect(self, key: str, name: str) -> None:
         content = self.hub.repos[key][name]

@@ -16,7 +16,7 @@ from dino_foresight_ros.model import (
     NormalsTask,
     build_head,
 )
-from dino_foresight_ros.model.presets import world_segmentation
+from dino_foresight_ros.model.class_lists import world_segmentation
 
 
 def make_micro_bundle() -> Bundle:

@@ -25,12 +25,11 @@ from dino_foresight_ros.model import (
     NormalsTask,
     build_head,
 )
-from dino_foresight_ros.model.presets import untrained_tiny, write_untrained_tiny
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_untrained_tiny(tmp_path_factory.mktemp("bundles") / "tiny")
+    return Bundle.untrained().save(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def edit_manifest(folder: Path, change) -> None:
 
 
 def test_what_is_saved_is_what_is_loaded(written: Path):
-    original, loaded = untrained_tiny(), Bundle.load(written)
+    original, loaded = Bundle.untrained(), Bundle.load(written)
     for part in ("encoder", "pca", "forecaster"):
         expected, got = (getattr(b, part).state_dict() for b in (original, loaded))
         assert expected.keys() == got.keys()
@@ -57,7 +56,7 @@ def test_what_is_saved_is_what_is_loaded(written: Path):
 
 
 def test_half_precision_on_disk_rounds_each_weight_once(written: Path, tmp_path: Path):
-    original = untrained_tiny()
+    original = Bundle.untrained()
     half = original.save(tmp_path / "half", dtype=torch.float16)
     loaded = Bundle.load(half)
     for part in ("encoder", "forecaster"):
@@ -70,7 +69,7 @@ def test_half_precision_on_disk_rounds_each_weight_once(written: Path, tmp_path:
 
 
 def test_a_weight_that_half_precision_cannot_hold_is_named(tmp_path: Path):
-    bundle = untrained_tiny()
+    bundle = Bundle.untrained()
     next(bundle.forecaster.parameters()).view(-1)[0] = 1e6
     with pytest.raises(BundleError, match=r"forecaster tensor \S+ does not fit into torch.float16"):
         bundle.save(tmp_path / "half", dtype=torch.float16)
@@ -86,7 +85,7 @@ def test_seeds_differ_and_the_caller_s_random_state_is_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    first, second = untrained_tiny(1), untrained_tiny(2)
+    first, second = Bundle.untrained(1), Bundle.untrained(2)
     assert torch.equal(torch.rand(1), expected)
     assert not torch.equal(first.forecaster.embed.weight, second.forecaster.embed.weight)
 
@@ -97,17 +96,17 @@ def test_no_pickle_is_in_a_bundle(written: Path):
 
 def test_an_existing_folder_is_not_overwritten_unasked(folder: Path):
     with pytest.raises(BundleError, match="exists"):
-        untrained_tiny().save(folder)
-    untrained_tiny().save(folder, overwrite=True)
+        Bundle.untrained().save(folder)
+    Bundle.untrained().save(folder, overwrite=True)
 
 
 def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("dino_foresight_ros.model.bundle.write_tensors", fail)
+    monkeypatch.setattr("dino_foresight_ros.model.bundle_files.write_tensors", fail)
     with pytest.raises(ForesightError, match="cannot be written: disk full"):
-        untrained_tiny().save(tmp_path / "tiny")
+        Bundle.untrained().save(tmp_path / "tiny")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ import torch
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import DepthTask, NormalsTask, SegmentationTask
-from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
+from dino_foresight_ros.model.class_lists import cityscapes_segmentation
 from dino_foresight_ros.model.tasks import task_from_dict, task_to_dict
 
 TWO = SegmentationTask(class_names=("a", "b", "c"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)))

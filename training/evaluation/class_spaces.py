@@ -16,7 +16,7 @@ from dino_foresight_ros.classes import (
 )
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import SegmentationTask
-from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
+from dino_foresight_ros.model.class_lists import cityscapes_segmentation
 from dino_foresight_ros.recordings import LabelSpace
 
 _CITYSCAPES = cityscapes_segmentation().class_names

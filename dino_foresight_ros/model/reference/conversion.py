@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
+from dino_foresight_ros.model.class_lists import cityscapes_segmentation
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.encoders import dinov2_config
 from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model import MaskedConfig, MaskedForecaster, Prediction
-from dino_foresight_ros.model.presets import untrained_tiny
+from dino_foresight_ros.model import Bundle, MaskedConfig, MaskedForecaster, Prediction
 from dino_foresight_ros.model.reference.export import reference_state_dict
 
 
@@ -61,7 +60,7 @@ def test_rollout_equals_feeding_predictions_back_by_hand() -> None:
 
 
 def test_the_reference_format_has_no_such_forecaster() -> None:
-    bundle = untrained_tiny()
+    bundle = Bundle.untrained()
     config = {**bundle.forecaster.config.to_dict(), "predict": "residual"}
     bundle.forecaster = MaskedForecaster(MaskedConfig.from_dict(config))
     with pytest.raises(BundleError, match="residual"):

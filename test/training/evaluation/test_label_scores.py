@@ -7,8 +7,7 @@ import torch
 from dino_foresight_ros.classes import CAMVID_TO_WORLD, CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import SegmentationTask
-from dino_foresight_ros.model.cityscapes import cityscapes_segmentation
-from dino_foresight_ros.model.presets import world_segmentation
+from dino_foresight_ros.model.class_lists import cityscapes_segmentation, world_segmentation
 from dino_foresight_ros.recordings import LabelSpace
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
 from dino_foresight_ros.training.evaluation.label_scores import (

@@ -1,54 +1,34 @@
-"""Ready-made configurations, and the untrained bundle that stands in for a trained one."""
+"""The untrained bundle, which stands in for a trained one: the paper's shapes at a small size."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from dino_foresight_ros.classes import MOVING_CLASS_IDS, WORLD_CLASSES
-from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
+from dino_foresight_ros.model.bundle_files import BundleParts
+from dino_foresight_ros.model.class_lists import world_segmentation
+from dino_foresight_ros.model.encoder import Encoder
+from dino_foresight_ros.model.encoders import tiny_encoder_config
 from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.heads import DPTHead, HeadConfig, build_head
 from dino_foresight_ros.model.pca import PCA
-from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
+from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, Task
 from dino_foresight_ros.outputs import METRIC
 from dino_foresight_ros.shipped import UNTRAINED_TINY
 
 
-def world_segmentation() -> SegmentationTask:
-    """Segmentation into the synthetic world's classes."""
-    return SegmentationTask(
-        class_names=tuple(info.name for info in WORLD_CLASSES),
-        palette=tuple(info.color for info in WORLD_CLASSES),
-        moving=MOVING_CLASS_IDS,
-    )
-
-
-def tiny_encoder_config(image_size: tuple[int, int] = (126, 224)) -> EncoderConfig:
-    """A ViT of the DINOv2 shape (14-pixel patches, 4 registers) at width 192, 12 blocks."""
-    return EncoderConfig(
-        model="vit_small_patch14_reg4_dinov2",
-        image_size=image_size,
-        layers=(2, 5, 8, 11),
-        native_image_size=image_size,
-        overrides={"embed_dim": 192, "depth": 12, "num_heads": 3},
-    )
-
-
-def untrained_tiny(seed: int = 0) -> Bundle:
-    """The paper's shapes at a small size, with random weights: predictions mean nothing.
+def untrained_parts(seed: int = 0) -> BundleParts:
+    """Parts with random weights: predictions mean nothing.
 
     The same seed gives the same weights. The caller's random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _untrained_tiny(seed)
+        return _parts(seed)
 
 
-def _untrained_tiny(seed: int) -> Bundle:
+def _parts(seed: int) -> BundleParts:
     channels = 192
     encoder = Encoder(tiny_encoder_config())
     components, _ = torch.linalg.qr(torch.randn(encoder.feature_size, channels))
@@ -78,7 +58,7 @@ def _untrained_tiny(seed: int) -> Bundle:
         assert isinstance(head, DPTHead)
         last: Any = head.output[4]
         last.weight.data.mul_(20)
-    return Bundle(
+    return BundleParts(
         name=UNTRAINED_TINY,
         encoder=encoder,
         pca=pca,
@@ -89,12 +69,3 @@ def _untrained_tiny(seed: int) -> Bundle:
         trained=False,
         info={"note": "random weights; predictions mean nothing", "seed": seed},
     )
-
-
-def write_untrained_tiny(out: Path, seed: int = 0, overwrite: bool = False) -> Path:
-    """Write the untrained bundle to a folder.
-
-    Raises:
-        BundleError: the folder exists and `overwrite` is False.
-    """
-    return untrained_tiny(seed).save(out, overwrite=overwrite)
