@@ -24,7 +24,7 @@ from dino_foresight_ros.nodes.forecast.node import ForecastNode
 from dino_foresight_ros.recordings.images import SUPPORTED_ENCODINGS
 from dino_foresight_ros.ros.images import msg_to_rgb
 
-COUNT = int(os.environ.get("FORESIGHT_MUTATIONS", "20000"))
+COUNT = int(os.environ.get("FORESIGHT_MUTATIONS", "5000"))
 """Messages in all; FORESIGHT_MUTATIONS=1000000 for a night."""
 SECONDS = 10**9
 U32 = (0, 1, 2, 3, 7, 8, 9, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1)

@@ -30,6 +30,8 @@ def node(
     try:
         running.wait_for_text("active: listening")
         yield running
+        assert running.end() == 0, running.text
+        assert "Traceback" not in running.text
     finally:
         running.kill()
 

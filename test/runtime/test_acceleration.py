@@ -91,6 +91,8 @@ def test_cuda_graphs_need_a_gpu():
         Accelerator("cudagraphs")
 
 
+@pytest.mark.long
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_torch_compile_itself_gives_the_same_values():
     accelerator = Accelerator("compile")

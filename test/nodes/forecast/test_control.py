@@ -290,7 +290,7 @@ def test_refusal_says_what_is_valid(bench: Bench, name: str, value: Any, reason:
 def test_cleanup_says_what_it_gave_back_and_a_failed_configure_can_be_retried(
     bench: Bench,
 ) -> None:
-    """The last of the shared node: bad bundle, bad device, and back to work."""
+    """Bad bundle, bad device, and back to work."""
     forecasts = bench.client.subscribe(messages.Forecast, "foresight/forecast")
     assert bench.change("deactivate")
     bench.wait_until(lambda: bench.says(DiagnosticStatus.OK, "inactive"))
