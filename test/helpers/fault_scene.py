@@ -147,6 +147,13 @@ class Scene:
         newest_first = reversed(self.forecasts)
         return next((f for f in newest_first if stamp_of(f.header.stamp) == stamp_ns), None)
 
+    def next_forecast(self, size: tuple[int, int] = (120, 200)) -> Any:
+        """The forecast of the very next frame, however long it takes; the context must be whole."""
+        forecast = self.forecast_of(self.send_good(size, TIMEOUT_S))
+        assert forecast is not None, self._no_forecast([self.clock_ns])
+        self.check_forecasts()
+        return forecast
+
     def recovers(self, count: int = 2, size: tuple[int, int] = (120, 200)) -> list[Any]:
         """Send good frames until `count` of them were forecast; check every forecast so far.
 

@@ -301,14 +301,14 @@ class NuScenesSet:
         elif lidar:
             self._files[file] = lidar_points(frame)
         else:
-            self._files[file] = self._picture(name, channel, index)
+            self._files[file] = self.picture_of(name, channel, index)
 
     def _rotation(self, channel: str) -> list[float]:
         if not self.surround:
             return list(OPTICAL)
         return quaternion(_about_up(YAWS[channel]) @ matrix((0, 0, 0), OPTICAL)[:3, :3])
 
-    def _picture(self, name: str, channel: str, index: int) -> np.ndarray:
+    def picture_of(self, name: str, channel: str, index: int) -> np.ndarray:
         if not self.surround:
             return np.roll(self.frames[name][index].image, CAMERAS.index(channel), axis=2)
         seed = 40 + list(self.frames).index(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 import zlib
 from typing import Any
 
@@ -42,7 +41,8 @@ def test_a_blank_picture_packs_as_tightly_as_any_and_is_taken() -> None:
         assert decode_picture(data).shape == (6000, 8000, 3)
 
 
-def test_a_huge_claim_is_refused_at_once() -> None:
+def test_a_huge_claim_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("this allocates it"))
     small = np.zeros((6, 9, 3), np.uint8)
     png = bytearray(encode(".png", small))
     png[16:24] = struct.pack(">II", 30_000, 30_000)
@@ -50,11 +50,9 @@ def test_a_huge_claim_is_refused_at_once() -> None:
     jpeg = bytearray(encode(".jpg", small))
     frame = jpeg.index(b"\xff\xc0")
     jpeg[frame + 5 : frame + 9] = struct.pack(">HH", 65_000, 65_000)
-    started = time.monotonic()
     for data, side in ((bytes(png), 30_000), (bytes(jpeg), 65_000)):
         with pytest.raises(ImageDecodeError, match=f"header says {side}x{side}, which"):
             decode_picture(data)
-    assert time.monotonic() - started < 1.0
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ def test_cameras_look_where_their_calibration_says(tmp_path: Path) -> None:
     # The front camera is the world's own.
     np.testing.assert_allclose(np.abs(rotations["scene-0061-CAM_FRONT"]), np.abs(OPTICAL))
     front = made.frames["scene-0061"][1].image
-    np.testing.assert_array_equal(made._picture("scene-0061", "CAM_FRONT", 1), front)
-    pictures = [made._picture("scene-0061", channel, 1) for channel in CAMERAS]
+    np.testing.assert_array_equal(made.picture_of("scene-0061", "CAM_FRONT", 1), front)
+    pictures = [made.picture_of("scene-0061", channel, 1) for channel in CAMERAS]
     for place, picture in enumerate(pictures):
         for other in pictures[:place]:
             assert np.mean(np.abs(picture.astype(int) - other)) > 5
