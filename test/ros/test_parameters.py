@@ -158,7 +158,7 @@ def test_unknown_name_is_warned_of_with_the_nearest(make: Maker, capfd: Any) -> 
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("grid", None), ("input", None), ("640x360", (360, 640)), ("8192x1", (1, 8192))],
+    [("grid", None), ("input", "input"), ("640x360", (360, 640)), ("8192x1", (1, 8192))],
 )
 def test_output_size_is_read_as_width_by_height(text: str, size: Any) -> None:
     assert parse_output_size(text) == size

@@ -15,7 +15,7 @@ from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.publishers import ModelInfo
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION, outputs_of_heads
 from dino_foresight_ros.runtime import Foresight
-from dino_foresight_ros.runtime.request import OutputRequest, OutputSize
+from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.shipped import names_bundle
 
 SMALL_PASS = 10**10
@@ -58,7 +58,7 @@ def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
         overlap_decoding=is_small,
     )
     outputs = dict.fromkeys(range(1, parameters["steps"] + 1), engine.available)
-    size = output_size(parameters["output_size"])
+    size = parse_output_size(parameters["output_size"])
     engine.warm_up(len(cameras), OutputRequest(outputs, size))
     return LoadedEngine(
         engine=engine,
@@ -83,11 +83,6 @@ def _usable_threads() -> int:
     cores = len(os.sched_getaffinity(0))
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(cores, int(limit)) if limit.isdigit() and int(limit) else cores
-
-
-def output_size(text: str) -> OutputSize:
-    """The size of maps that the parameter's text means."""
-    return "input" if text == "input" else parse_output_size(text)
 
 
 def _model_info(engine: Foresight, allowed: list[str]) -> ModelInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from dino_foresight_ros.outputs import IMAGE_NAMES, MAX_OUTPUT_SIDE, MAX_STEPS
 from dino_foresight_ros.ros.names import CAMERA_FIELD
@@ -23,13 +24,15 @@ def _check_output_size(text: str) -> str | None:
     return None
 
 
-def parse_output_size(text: str) -> tuple[int, int] | None:
-    """(height, width) of "WxH"; None for "grid" and "input".
+def parse_output_size(text: str) -> tuple[int, int] | Literal["input"] | None:
+    """(height, width) of "WxH"; "input" as it is; None for "grid".
 
     Raises:
         ValueError: anything else, or a side of 0 or beyond `MAX_OUTPUT_SIDE`.
     """
-    if text in ("grid", "input"):
+    if text == "input":
+        return "input"
+    if text == "grid":
         return None
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if match is None:

@@ -1,4 +1,4 @@
-"""The way of an image through forecast_node: from its callback to the engine, and its forecast out.
+"""An image in forecast_node: from its callback to the engine, and its forecast to the publishers.
 
 Brings torch, which takes seconds: imported only while the node is configured.
 """
@@ -16,7 +16,8 @@ from dino_foresight_ros.errors import describe
 from dino_foresight_ros.nodes.forecast.camera_stream import CameraStream
 from dino_foresight_ros.nodes.forecast.control import FrameGate
 from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
-from dino_foresight_ros.nodes.forecast.load_engine import load_engine, output_size
+from dino_foresight_ros.nodes.forecast.load_engine import load_engine
+from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.synchronizer import build_grouper
 from dino_foresight_ros.outputs import DropReason, outputs_of_heads
 from dino_foresight_ros.ros.images import msg_to_rgb
@@ -153,7 +154,7 @@ class Pipeline:
             self.scheduler.refuse(Frame(message, stamp_ns, now_s, name), refusal)
             return
         is_held_back = self._gate.holds_back(name, stamp_ns, now_s)
-        size = output_size(self._parameters["output_size"])
+        size = parse_output_size(self._parameters["output_size"])
         frame = Frame(
             payload=message,
             stamp_ns=stamp_ns,
