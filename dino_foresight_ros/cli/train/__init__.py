@@ -10,6 +10,8 @@ import argparse
 import importlib
 from typing import Any
 
+from dino_foresight_ros.errors import ForesightError
+
 STAGES: tuple[str, ...] = ("pixels", "encoder", "pca", "features", "forecaster", "head", "all")
 """In the order that --help lists them."""
 
@@ -34,4 +36,11 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.process.cpu import set_up_cpu
 
     set_up_cpu()
-    return int(args.run_stage(args))
+    try:
+        return int(args.run_stage(args))
+    except ModuleNotFoundError as error:
+        if error.name not in ("jsonargparse", "lightning_fabric", "tensorboard"):
+            raise
+        raise ForesightError(
+            f"training needs {error.name}: pip install 'dino_foresight_ros[training]'"
+        ) from error
