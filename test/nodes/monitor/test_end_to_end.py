@@ -34,7 +34,7 @@ def processes(ros_domain: dict[str, str], tmp_path: Path) -> Iterator[list[NodeP
     with contextlib.ExitStack() as stack:
         started = []
         for name, given in parameters.items():
-            program = [sys.executable, "-m", f"dino_foresight_ros.nodes.{name}_node"]
+            program = [sys.executable, "-m", f"dino_foresight_ros.nodes.{name}.node"]
             node = NodeProcess(ros_domain, tmp_path / name, *given, program=program)
             stack.callback(node.kill)
             started.append(node)
