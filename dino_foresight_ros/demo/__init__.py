@@ -1,1 +1,1 @@
-"""`foresight demo`: an input played through the real nodes, pictures and numbers left in a folder."""
+"""`foresight demo`: an input played through the real nodes, with pictures and numbers left over."""

@@ -76,11 +76,11 @@ class _Recent(OrderedDict[Any, Value], Generic[Value]):
 
 @dataclass
 class _Pending:
-    """A forecast whose instants have not all passed; `arrived` is by step."""
+    """A forecast that is handed out after `over_ns`; `arrived` is by step."""
 
     forecast: ComparedForecast
     origin: CameraFrame
-    last_ns: int
+    over_ns: int
     arrived: dict[int, CameraFrame] = field(default_factory=dict)
 
 
@@ -159,10 +159,11 @@ class ForecastTracker:
         forecast = ComparedForecast(
             Scene(stamp_ns, image=image), tuple(map(ComparedStep, steps)), latency_ms
         )
-        # Truth of the last instant may come a little after its frame.
         interval_ns = round(frame_interval_s * 1e9)
-        last_ns = max(scene.stamp_ns for scene in steps) + round(interval_ns * _TOLERANCE)
-        self._pending[stamp_ns] = _Pending(forecast, frame, last_ns)
+        over_ns = max(scene.stamp_ns for scene in steps) + round(interval_ns * _TOLERANCE)
+        # On a busy machine a forecast comes after its instants, and its features a little later.
+        over_ns = max(over_ns, (self._matcher.newest_ns or 0) + interval_ns)
+        self._pending[stamp_ns] = _Pending(forecast, frame, over_ns)
         self._note(self._matcher.add_forecast(frame, steps, interval_ns))
         if len(self._pending) > _MAX_PENDING:
             self._emit()
@@ -183,7 +184,7 @@ class ForecastTracker:
         """Hand out the forecasts whose instants have all passed."""
         newest_ns = self._matcher.newest_ns
         while self._pending and newest_ns is not None:
-            if next(iter(self._pending.values())).last_ns >= newest_ns:
+            if next(iter(self._pending.values())).over_ns >= newest_ns:
                 return
             self._emit()
 
