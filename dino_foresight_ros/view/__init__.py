@@ -1,4 +1,4 @@
 """Forecasts shown in a browser, and recorded, by the rerun SDK. Plain arrays: no torch, no ROS.
 
-rerun is imported only by `sdk.load`, when somebody wants to look.
+rerun is imported only by `rerun_sdk.load`, when somebody wants to look.
 """

@@ -1,4 +1,4 @@
-"""What the viewer shows of one camera, written into a recording."""
+"""Pictures, forecasts and numbers of one camera, written into a rerun recording."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.render.colors import UNLABELLED_COLOR, ClassPalette, DepthScale, Picture
 from dino_foresight_ros.render.panels import legend_entries, legend_panel
 from dino_foresight_ros.scene import Scene
-from dino_foresight_ros.view import sdk
+from dino_foresight_ros.view import rerun_sdk
 
 TIMELINE = "stamp"
 """The timeline of image stamps; rerun adds log_time, when a thing was seen."""
@@ -49,7 +49,7 @@ class SceneLog:
             root: path above the entities: empty, or / and a name for one of several cameras.
             max_width: wider pictures are shrunk, wider predicted images thinned out.
         """
-        self._rr = sdk.load()
+        self._rr = rerun_sdk.load()
         self._stream = stream
         self.root = root
         self._max_width = max_width

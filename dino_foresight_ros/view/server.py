@@ -15,7 +15,7 @@ from types import TracebackType
 
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.process import die_with_parent
-from dino_foresight_ros.view import sdk
+from dino_foresight_ros.view import rerun_sdk
 
 START_LIMIT_S = 30.0
 _END_LIMIT_S = 5.0
@@ -90,7 +90,7 @@ class ViewerServer:
         problem = check_memory_limit(memory_limit)
         if problem is not None:
             raise UsageError(f"memory limit {problem}")
-        program = sdk.viewer_program()
+        program = rerun_sdk.viewer_program()
         check_port(address, port)
         self._address, self._port = address, port
         self.data_url = f"rerun+http://{_reachable(address)}:{port}/proxy"

@@ -12,7 +12,7 @@ import yaml
 
 from dino_foresight_ros.cli import view
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.view import sdk
+from dino_foresight_ros.view import rerun_sdk
 
 
 def parameters_of(*words: str) -> dict[str, object]:
@@ -62,7 +62,7 @@ def test_every_option_is_a_parameter_of_the_node() -> None:
 def test_a_missing_sdk_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)  # as if it were not installed
     with pytest.raises(ForesightError, match=r"pip install 'rerun-sdk>=0\.39'$") as caught:
-        sdk.load()
+        rerun_sdk.load()
     assert "\n" not in str(caught.value)
 
 
@@ -70,7 +70,7 @@ def test_a_missing_sdk_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPa
 def test_the_command_line_does_not_wait_for_the_sdk() -> None:
     code = (
         "import sys; from dino_foresight_ros.cli.main import build_parser; build_parser(); "
-        "import dino_foresight_ros.view.server, dino_foresight_ros.view.layout; "
+        "import dino_foresight_ros.view.server, dino_foresight_ros.view.blueprint; "
         "print([m for m in ('rerun', 'rclpy', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

@@ -19,9 +19,9 @@ from chromium import PROGRAMS, Page, find_browser
 
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.scene import Scene
-from dino_foresight_ros.view import page as view_page
-from dino_foresight_ros.view.layout import Shown
-from dino_foresight_ros.view.recording import Recording
+from dino_foresight_ros.view import web_page as view_page
+from dino_foresight_ros.view.blueprint import ShownCamera
+from dino_foresight_ros.view.rerun_stream import RerunStream
 from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 from dino_foresight_ros.view.server import ViewerServer, free_port
 
@@ -55,13 +55,13 @@ def browser() -> Iterator[Page]:
 
 
 @pytest.fixture
-def recording(data_and_page: tuple[ViewerServer, view_page.Page]) -> Iterator[Recording]:
-    recording = Recording(data_and_page[0].data_url)
+def recording(data_and_page: tuple[ViewerServer, view_page.Page]) -> Iterator[RerunStream]:
+    recording = RerunStream(data_and_page[0].data_url)
     yield recording
     recording.close()
 
 
-def show(recording: Recording, stamp_ns: int) -> None:
+def show(recording: RerunStream, stamp_ns: int) -> None:
     """One moment: a picture of one colour, two classes side by side, a slope of depth."""
     log = SceneLog(recording.stream)
     log.set_classes(ClassPalette(("road", "car"), (ROAD, CAR)))
@@ -74,7 +74,7 @@ def show(recording: Recording, stamp_ns: int) -> None:
     log.add_step(stamp_ns, scene)
     log.add_points(stamp_ns, np.array([[0, 0, 10]], np.float32), np.array([1], np.uint8))
     log.add_numbers(stamp_ns, {"latency_ms": 20.0})
-    recording.lay_out([Shown(steps=((1, 0.2),), has_segmentation=True, has_depth=True)])
+    recording.lay_out([ShownCamera(steps=((1, 0.2),), has_segmentation=True, has_depth=True)])
     recording.stream.flush(timeout_sec=10.0)
 
 
@@ -87,7 +87,7 @@ def share(png: bytes, color: tuple[int, int, int]) -> float:
 
 
 def test_what_is_shown_appears_in_the_page_and_nothing_goes_elsewhere(
-    data_and_page: tuple[ViewerServer, view_page.Page], recording: Recording, browser: Page
+    data_and_page: tuple[ViewerServer, view_page.Page], recording: RerunStream, browser: Page
 ) -> None:
     server, page = data_and_page
     show(recording, STAMP_NS)
@@ -111,7 +111,7 @@ def test_what_is_shown_appears_in_the_page_and_nothing_goes_elsewhere(
 
 
 def test_time_goes_on_as_data_comes(
-    data_and_page: tuple[ViewerServer, view_page.Page], recording: Recording, browser: Page
+    data_and_page: tuple[ViewerServer, view_page.Page], recording: RerunStream, browser: Page
 ) -> None:
     _, page = data_and_page
     show(recording, STAMP_NS)

@@ -15,8 +15,8 @@ from rrd_files import Row, read_rrd
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.scene import Scene
-from dino_foresight_ros.view.layout import Shown
-from dino_foresight_ros.view.recording import Recording
+from dino_foresight_ros.view.blueprint import ShownCamera
+from dino_foresight_ros.view.rerun_stream import RerunStream
 from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 from dino_foresight_ros.view.server import ViewerServer, free_port
 
@@ -42,7 +42,7 @@ def ramp() -> np.ndarray:
 @pytest.fixture(scope="module")
 def entities(tmp_path_factory: pytest.TempPathFactory) -> Entities:
     path = tmp_path_factory.mktemp("scene") / "drive.rrd"
-    recording = Recording(None, path)
+    recording = RerunStream(None, path)
     log = SceneLog(recording.stream)
     log.set_classes(PALETTE)
     log.set_camera(Intrinsics(K, SIZE))
@@ -60,7 +60,7 @@ def entities(tmp_path_factory: pytest.TempPathFactory) -> Entities:
         log.add_step(stamp_ns, scene)
         log.add_points(stamp_ns, POINTS, POINT_IDS)
         log.add_numbers(stamp_ns, {"latency_ms": 10.0 + index, "skill/step_2": np.nan})
-    recording.lay_out([Shown(steps=((2, 0.4),), has_segmentation=True, has_depth=True)])
+    recording.lay_out([ShownCamera(steps=((2, 0.4),), has_segmentation=True, has_depth=True)])
     assert not path.exists()  # until it is complete
     recording.close()
     return read_rrd(path)
@@ -135,7 +135,7 @@ def test_numbers_are_plotted_and_missing_ones_left_out(entities: Entities) -> No
 
 def test_wide_pictures_are_shrunk_and_wide_predictions_thinned_out(tmp_path: Path) -> None:
     path = tmp_path / "wide.rrd"
-    recording = Recording(None, path)
+    recording = RerunStream(None, path)
     log = SceneLog(recording.stream, "/cam_front", max_width=64)
     log.add_picture(STAMP_NS, np.zeros((90, 160, 3), np.uint8))
     ids = RNG.integers(0, 9, (90, 160)).astype(np.uint8)
@@ -152,23 +152,23 @@ def test_an_existing_recording_is_replaced_only_when_asked(tmp_path: Path) -> No
     path = tmp_path / "old.rrd"
     path.write_bytes(b"old")
     with pytest.raises(InputError, match=r"old\.rrd exists already; .* --force"):
-        Recording(None, path)
+        RerunStream(None, path)
     assert path.read_bytes() == b"old"
-    Recording(None, path, force=True).close()
+    RerunStream(None, path, force=True).close()
     assert "/__properties" in read_rrd(path)
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be written"):
-        Recording(None, tmp_path / "file" / "x.rrd")
+        RerunStream(None, tmp_path / "file" / "x.rrd")
 
 
 def test_a_page_whose_server_has_ended_does_not_spoil_the_file(tmp_path: Path) -> None:
     path = tmp_path / "drive.rrd"
     with ViewerServer("127.0.0.1", free_port(), "50MB") as server:
-        recording = Recording(server.data_url, path)
-    Scene(recording.stream).add_picture(STAMP_NS, ramp())
+        recording = RerunStream(server.data_url, path)
+    SceneLog(recording.stream).add_picture(STAMP_NS, ramp())
     recording.close()
     assert "/world/camera" in read_rrd(path)
     assert not path.with_name("drive.rrd.part").exists()

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -31,6 +32,7 @@ _SETTLE_S = 0.3
 _DELIVERY_S = 2.0
 _MAX_COUNT = 2**31 - 1
 _ANY = "any"
+_TRUTHS = [name for name in HEADS if name in {field.name for field in fields(Frame)}]
 
 
 def _spec(
@@ -93,7 +95,7 @@ class SyntheticCameraNode(Node):
         self._info = self.create_publisher(CameraInfo, "camera_info", output_qos())
         self._truth = {
             name: self.create_publisher(Image, f"ground_truth/{name}", output_qos())
-            for name in HEADS
+            for name in _TRUTHS
         }
         self._clock = (
             self.create_publisher(Clock, "/clock", output_qos(10))

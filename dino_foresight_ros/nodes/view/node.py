@@ -22,7 +22,7 @@ from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.nodes.view.camera import ViewCamera
+from dino_foresight_ros.nodes.view.camera_display import CameraDisplay
 from dino_foresight_ros.nodes.view.parameters import MCAP, RRD, VIEW_PARAMETERS
 from dino_foresight_ros.nodes.view.topic_recorder import TopicRecorder
 from dino_foresight_ros.ros.forecast_sources import ForecastSource, find_sources
@@ -30,10 +30,10 @@ from dino_foresight_ros.ros.names import camera_info_beside
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import output_qos
-from dino_foresight_ros.view.page import Page
-from dino_foresight_ros.view.recording import Recording
+from dino_foresight_ros.view.rerun_stream import RerunStream
 from dino_foresight_ros.view.scene_log import SceneLog
 from dino_foresight_ros.view.server import ViewerServer, check_port
+from dino_foresight_ros.view.web_page import Page
 
 NODE_NAME = "view_node"
 FOLLOW_PERIOD_S = 0.5
@@ -55,9 +55,9 @@ class ViewNode(Node):
 
     def _start(self) -> None:
         parameters = self.parameters = Parameters(self, VIEW_PARAMETERS, lambda: False)
-        self._cameras: dict[str, ViewCamera] = {}
+        self._cameras: dict[str, CameraDisplay] = {}
         self._server: ViewerServer | None = None
-        self._recording: Recording | None = None
+        self._recording: RerunStream | None = None
         self._recorders: list[TopicRecorder] = []
         self._hint_due_s = time.monotonic() + FIRST_HINT_S
         files = [Path(name).expanduser().absolute() for name in parameters["record"]]
@@ -84,7 +84,7 @@ class ViewNode(Node):
             return
         page = self._serve() if serve else None
         data_url = None if self._server is None else self._server.data_url
-        self._recording = Recording(data_url, path, self.parameters["force"])
+        self._recording = RerunStream(data_url, path, self.parameters["force"])
         self._closing.callback(self._close_recording, self._recording, path)
         if page is not None:
             self.get_logger().info(f"the page is at {page.url}")
@@ -134,12 +134,12 @@ class ViewNode(Node):
             node="",
         )
 
-    def _add(self, source: ForecastSource, recording: Recording) -> None:
+    def _add(self, source: ForecastSource, recording: RerunStream) -> None:
         # A second camera without a name, of another node, is told apart by its topics' folder.
         name = source.name or ("" if not self._cameras else source.folder)
         root = f"/{name.strip('/').replace('/', '_')}" if name else ""
         scene = SceneLog(recording.stream, root, self.parameters["max_width"])
-        camera = ViewCamera(self, source, scene, self.parameters, self._lay_out)
+        camera = CameraDisplay(self, source, scene, self.parameters, self._lay_out)
         self._cameras[source.folder] = camera
         self.get_logger().info(f"showing {source.image} and {source.folder}/forecast")
 
@@ -173,7 +173,7 @@ class ViewNode(Node):
                 "with image_topic set"
             )
 
-    def _close_recording(self, recording: Recording, path: Path | None) -> None:
+    def _close_recording(self, recording: RerunStream, path: Path | None) -> None:
         recording.close()
         if path is not None:
             self.get_logger().info(f"recorded {path}")

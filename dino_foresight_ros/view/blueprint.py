@@ -1,4 +1,4 @@
-"""Where everything is in the viewer: cameras as tabs; of each, pictures above, plots below."""
+"""The viewer's layout: cameras as tabs; of each, pictures above, plots below."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.render.style import UNTRAINED_TAG
-from dino_foresight_ros.view import sdk
+from dino_foresight_ros.view import rerun_sdk
 from dino_foresight_ros.view.scene_log import TIMELINE
 
 _MOST_COLUMNS = 4
@@ -16,7 +16,7 @@ _WINDOW_S = 60.0
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownCamera:
     """What there is to show of one camera.
 
     Attributes:
@@ -39,9 +39,9 @@ class Shown:
     trained: bool = True
 
 
-def blueprint(cameras: Sequence[Shown]) -> Any:
+def blueprint(cameras: Sequence[ShownCamera]) -> Any:
     """The layout as a rerun Blueprint: panels beside the views are folded, time runs along."""
-    sdk.load()
+    rerun_sdk.load()
     import rerun.blueprint as rrb
 
     boards = [_board(rrb, shown) for shown in cameras]
@@ -53,7 +53,7 @@ def blueprint(cameras: Sequence[Shown]) -> Any:
     )
 
 
-def _board(rrb: Any, shown: Shown) -> Any:
+def _board(rrb: Any, shown: ShownCamera) -> Any:
     steps = _chosen(shown.steps, _MOST_COLUMNS - 1)
     rows = []
     pictures = [_camera(rrb, shown)]
@@ -79,12 +79,12 @@ def _chosen(steps: Sequence[tuple[int, float]], most: int) -> list[tuple[int, fl
     return [steps[round(i * (len(steps) - 1) / (most - 1))] for i in range(most)]
 
 
-def _camera(rrb: Any, shown: Shown) -> Any:
+def _camera(rrb: Any, shown: ShownCamera) -> Any:
     path = f"{shown.root}/world/camera"
     return rrb.Spatial2DView(origin=path, contents=[f"+ {path}"], name="camera, now")
 
 
-def _step(rrb: Any, shown: Shown, step: tuple[int, float], kind: str) -> Any:
+def _step(rrb: Any, shown: ShownCamera, step: tuple[int, float], kind: str) -> Any:
     number, horizon_s = step
     what = kind
     if kind == DEPTH:
@@ -94,11 +94,11 @@ def _step(rrb: Any, shown: Shown, step: tuple[int, float], kind: str) -> Any:
     return rrb.Spatial2DView(origin=path, contents=[f"+ {path}"], name=name)
 
 
-def _untrained(shown: Shown) -> str:
+def _untrained(shown: ShownCamera) -> str:
     return "" if shown.trained else f"{UNTRAINED_TAG.upper()} "
 
 
-def _about(rrb: Any, shown: Shown) -> Any:
+def _about(rrb: Any, shown: ShownCamera) -> Any:
     text = rrb.TextDocumentView(origin=f"{shown.root}/about", name="about")
     if not shown.has_segmentation:
         return text
@@ -106,7 +106,7 @@ def _about(rrb: Any, shown: Shown) -> Any:
     return rrb.Tabs(legend, text) if shown.trained else rrb.Vertical(text, legend)
 
 
-def _below(rrb: Any, shown: Shown) -> Any:
+def _below(rrb: Any, shown: ShownCamera) -> Any:
     views = []
     if shown.has_points:
         _, horizon_s = shown.steps[-1]
@@ -133,7 +133,7 @@ def _below(rrb: Any, shown: Shown) -> Any:
     return rrb.Horizontal(*views, column_shares=shares)
 
 
-def _plot(rrb: Any, shown: Shown, name: str, entities: Sequence[str]) -> Any:
+def _plot(rrb: Any, shown: ShownCamera, name: str, entities: Sequence[str]) -> Any:
     import rerun as rr
 
     recent = rr.VisibleTimeRange(

@@ -18,8 +18,8 @@ import pytest
 pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.view.page import Page
 from dino_foresight_ros.view.server import ViewerServer, check_port, free_port
+from dino_foresight_ros.view.web_page import Page
 
 
 @pytest.fixture(scope="module")

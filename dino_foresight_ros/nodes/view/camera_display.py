@@ -1,4 +1,4 @@
-"""One camera's topics, written into the viewer's scene."""
+"""One camera's topics, written into the viewer's recording."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.rate_limit import RateLimit
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.scene import Scene
-from dino_foresight_ros.view.layout import Shown
+from dino_foresight_ros.view.blueprint import ShownCamera
 from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 
 _STEP_COLORS = ((255, 193, 7), (255, 111, 60), (233, 30, 99), (156, 39, 176), (63, 81, 181))
@@ -46,7 +46,7 @@ class _Model:
     interval_s: float = 0.0
 
 
-class ViewCamera:
+class CameraDisplay:
     """Listens to one camera and to what is forecast of it.
 
     Attributes:
@@ -66,7 +66,7 @@ class ViewCamera:
         """Subscribe; `on_layout` is called when there is something else to show than before."""
         self.source, self._log = source, log
         self._parameters, self._on_layout = parameters, on_layout
-        self.shown = Shown(root=log.root, name=log.root.strip("/"))
+        self.shown = ShownCamera(root=log.root, name=log.root.strip("/"))
         self.last_heard_s: float | None = None
         self._model = _Model()
         self._picture_size: tuple[int, int] | None = None
@@ -175,7 +175,7 @@ class ViewCamera:
         # A little early is as good: a 10 Hz stream with jitter stays one of 10 Hz.
         return limit.allows(time.monotonic(), early=0.3)
 
-    def _show(self, shown: Shown) -> None:
+    def _show(self, shown: ShownCamera) -> None:
         if shown != self.shown:
             self.shown = shown
             self._on_layout()

@@ -1,4 +1,4 @@
-"""Where what is shown goes: to the page's server, to a file, or to both."""
+"""The rerun recording of what is shown: sent to the page's server, to a file, or to both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.recordings.bag_writer import check_file
-from dino_foresight_ros.view import sdk
-from dino_foresight_ros.view.layout import Shown, blueprint
+from dino_foresight_ros.view import rerun_sdk
+from dino_foresight_ros.view.blueprint import ShownCamera, blueprint
 
 APPLICATION = "dino_foresight"
 _FLUSH_LIMIT_S = 5.0
@@ -20,7 +20,7 @@ _PARTIAL_SUFFIX = ".part"
 _FOOTER_WORD, _FOOTER_PLACE = b"FOOT", -8
 
 
-class Recording:
+class RerunStream:
     """A rerun recording that is written as it comes.
 
     Attributes:
@@ -38,7 +38,7 @@ class Recording:
         Raises:
             InputError: the file exists, or cannot be written.
         """
-        rerun = sdk.load()
+        rerun = rerun_sdk.load()
         self._path = path
         self._partial = path and path.with_name(path.name + _PARTIAL_SUFFIX)
         self.stream = rerun.RecordingStream(APPLICATION, recording_id=uuid.uuid4())
@@ -49,7 +49,7 @@ class Recording:
             sinks.append(rerun.FileSink(self._partial))
         self.stream.set_sinks(*sinks)
 
-    def lay_out(self, cameras: Sequence[Shown]) -> None:
+    def lay_out(self, cameras: Sequence[ShownCamera]) -> None:
         """Arrange the viewer for these cameras."""
         self.stream.send_blueprint(blueprint(cameras))
 
