@@ -130,9 +130,9 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[di
 
     Returns launch configurations to set, and the first camera's image topic.
     """
+    from dino_foresight_ros.recordings.bag_cameras import choose_cameras
     from dino_foresight_ros.recordings.bag_reader import BagReader
     from dino_foresight_ros.recordings.opening import check_exists, is_bag
-    from dino_foresight_ros.ros.bag_cameras import choose_cameras
 
     wanted = [name for part in names.strip("[]").split(",") if (name := part.strip())]
     try:

@@ -40,12 +40,12 @@ def add_parser(below: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the bags."""
     from dino_foresight_ros.recordings.bag_writer import check_output
-    from dino_foresight_ros.recordings.nuscenes.bag import Wishes, scene_rows
+    from dino_foresight_ros.recordings.nuscenes.bag import BagContent, scene_rows
     from dino_foresight_ros.recordings.nuscenes.tables import Tables
 
-    tables = Tables(args.dataroot.expanduser(), args.version, _watch)
+    tables = Tables(args.dataroot.expanduser(), args.version, _progress)
     names = tables.scene_names(args.scene)
-    wishes = Wishes(
+    content = BagContent(
         cameras=_cameras(args.cameras, tables.channels("camera")),
         sweeps=not args.keyframes_only,
         lidar=args.lidar,
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.force:  # known now rather than after minutes of reading
         for path in outs.values():
             check_output(path, force=True)
-    _write_all(scene_rows(tables, names, wishes), wishes.storage, outs, args.force)
+    _write_all(scene_rows(tables, names, content), content.storage, outs, args.force)
     return 0
 
 
@@ -93,7 +93,7 @@ def _write_all(rows: Any, storage: Any, outs: dict[str, Path], force: bool) -> N
         )
 
 
-def _watch(table: str, rows: Iterable[Any]) -> Iterable[Any]:
+def _progress(table: str, rows: Iterable[Any]) -> Iterable[Any]:
     """Show how many rows of a large table were read."""
     from tqdm import tqdm
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dino_foresight_ros.errors import InputError
 
 MIN_BAD = 20
-BAD_SHARE = 0.01
+BAD_FRACTION = 0.01
 _LISTED = 3
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class BadFiles:
         limit: int | None = None,
         on_warning: Callable[[str], None] | None = None,
     ) -> None:
-        self.limit = max(MIN_BAD, int(BAD_SHARE * total)) if limit is None else limit
+        self.limit = max(MIN_BAD, int(BAD_FRACTION * total)) if limit is None else limit
         self.reasons: dict[str, str] = {}
         self._on_warning = on_warning
 

@@ -49,8 +49,8 @@ class CameraView:
         return "pinhole"
 
     @property
-    def focal_shares(self) -> tuple[float, float]:
-        """Focal length as a share of the picture's width, and of its height."""
+    def focal_fractions(self) -> tuple[float, float]:
+        """Focal length as a fraction of the picture's width, and of its height."""
         return float(self.matrix[0, 0]) / self.window[2], float(self.matrix[1, 1]) / self.window[3]
 
     def project(self, points: Array) -> tuple[Array, Array]:
@@ -60,9 +60,9 @@ class CameraView:
             points: (N, 3) metres in the optical frame (x right, y down, z forward).
 
         Returns:
-            Places (N, 2), shares of the picture's width and height, 0 to 1 inside, NaN for points
-            behind the camera or beyond what the lens model holds for; and depths (N,) in metres
-            along the view's optical axis.
+            Places (N, 2), fractions of the picture's width and height, 0 to 1 inside, NaN for
+            points behind the camera or beyond what the lens model holds for; and depths (N,) in
+            metres along the view's optical axis.
         """
         turned = points @ self.rotation.T
         depth = turned[:, 2].copy()

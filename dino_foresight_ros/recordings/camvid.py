@@ -76,19 +76,19 @@ def _open_split(
     folder: Path, table: LabelTable, on_warning: Callable[[str], None]
 ) -> list[Recording]:
     sequences: dict[str, dict[int, Path]] = defaultdict(dict)
-    strange: list[str] = []
+    unexpected: list[str] = []
     for picture in sorted((folder / "images").iterdir()):
         if picture.suffix.lower() not in IMAGE_SUFFIXES or picture.name.startswith("."):
             continue
         name = _NAME.fullmatch(picture.stem)
         if name is None or int(name[2]) in sequences[name[1]]:
-            strange.append(picture.name)
+            unexpected.append(picture.name)
             continue
         sequences[name[1]][int(name[2])] = picture
-    if strange:
+    if unexpected:
         on_warning(
-            f"{folder}/images: {len(strange)} pictures left out whose names do not tell sequence "
-            f"and frame, or tell them again, such as {strange[0]}"
+            f"{folder}/images: {len(unexpected)} pictures left out whose names do not tell "
+            f"sequence and frame, or tell them again, such as {unexpected[0]}"
         )
     found: list[Recording] = [
         _sequence(folder, name, frames, table) for name, frames in sequences.items() if frames

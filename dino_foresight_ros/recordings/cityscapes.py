@@ -115,15 +115,15 @@ class _Reader:
         self.label_ids, self.train_ids = _tables(spec)
         self.with_depth = spec.choice("depth", ("yes", "no"), "yes") == "yes"
         self._on_warning = on_warning
-        self._strange: list[str] = []
+        self._unexpected: list[str] = []
         self._without_camera: list[str] = []
 
     def warn(self) -> None:
         """Tell what was left out."""
-        if self._strange:
+        if self._unexpected:
             self._on_warning(
-                f"{self.root}: {len(self._strange)} pictures left out whose names are not "
-                f"CITY_SEQUENCE_FRAME_leftImg8bit.png, such as {self._strange[0]}"
+                f"{self.root}: {len(self._unexpected)} pictures left out whose names are not "
+                f"CITY_SEQUENCE_FRAME_leftImg8bit.png, such as {self._unexpected[0]}"
             )
         if self._without_camera:
             self._on_warning(
@@ -138,7 +138,7 @@ class _Reader:
             name = _NAME.fullmatch(picture.name)
             if name is None:
                 if picture.suffix.lower() in (".png", ".jpg"):
-                    self._strange.append(picture.name)
+                    self._unexpected.append(picture.name)
                 continue
             sequences[name[1]][int(name[3])] = picture
         labels = self._files(self.root / "gtFine" / split / folder.name)

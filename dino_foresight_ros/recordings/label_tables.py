@@ -59,9 +59,9 @@ class LabelTable:
         """
         if not self._ignore_unknown:
             present = np.bincount(stored.reshape(-1), minlength=256) > 0
-            strange = np.flatnonzero(present & ~self._known)
-            if strange.size:
-                some = ", ".join(str(value) for value in strange[:8])
+            unexpected = np.flatnonzero(present & ~self._known)
+            if unexpected.size:
+                some = ", ".join(str(value) for value in unexpected[:8])
                 raise InputError(
                     f"{file} holds class ids outside the list: {some}; mend the labels, or take "
                     "such pixels as unlabelled with the option unknown=ignore "

@@ -259,8 +259,8 @@ def _parts(recordings: list[Recording], part: Part, warn: Warn) -> list[Recordin
 
 
 def _cut(recording: Recording, part: Part, warn: Warn) -> Recording | None:
-    """Cut by time from the first frame, or by shares of the number of frames."""
-    if part.is_share:
+    """Cut by time from the first frame, or by fractions of the number of frames."""
+    if part.is_fraction:
         where = np.arange(len(recording)) / len(recording)
     else:
         where = (recording.stamps_ns - recording.stamps_ns[0]) / NS_PER_S

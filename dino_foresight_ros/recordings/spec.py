@@ -141,18 +141,18 @@ def check_keys(spec: Spec) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of a recording is wanted: seconds from its start, or shares of its length."""
+    """Which part of a recording is wanted: seconds from its start, or fractions of its length."""
 
     low: float = 0.0
     high: float = math.inf
-    is_share: bool = False
+    is_fraction: bool = False
 
     @property
     def label(self) -> str:
         """Suffix for the recording's name; empty for all of it."""
         if self == Part():
             return ""
-        unit = "" if self.is_share else "s"
+        unit = "" if self.is_fraction else "s"
         high = "" if math.isinf(self.high) else f"{self.high:g}{unit}"
         return f"@{self.low:g}{unit}-{high}"
 
@@ -164,7 +164,7 @@ def part_of(spec: Spec) -> Part:
             raise UsageError(f"{spec.text}: give part, or start and end, not both")
         found = re.fullmatch(r"(\d*\.?\d+)-(\d*\.?\d+)", spec.options["part"])
         if not found or not 0 <= float(found[1]) < float(found[2]) <= 1:
-            raise spec.error("part", "two shares from 0 to 1, such as 0-0.7")
+            raise spec.error("part", "two fractions from 0 to 1, such as 0-0.7")
         return Part(float(found[1]), float(found[2]), True)
     low = spec.number("start", 0.0, low=-1e-9) or 0.0
     high = spec.number("end", math.inf)

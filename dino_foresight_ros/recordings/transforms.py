@@ -58,9 +58,10 @@ class Track:
         if before >= 0 and after <= last:
             gap_ns = int(self.stamps_ns[after] - self.stamps_ns[before])
             if gap_ns <= MAX_GAP_NS:
-                share = int(stamp_ns - self.stamps_ns[before]) / gap_ns
-                place = (1 - share) * self.translations[before] + share * self.translations[after]
-                turn = slerp(self.rotations[before], self.rotations[after], share)
+                fraction = int(stamp_ns - self.stamps_ns[before]) / gap_ns
+                earlier, later = self.translations[before], self.translations[after]
+                place = (1 - fraction) * earlier + fraction * later
+                turn = slerp(self.rotations[before], self.rotations[after], fraction)
                 return pose_matrix(place, turn)
         near = min(
             (i for i in (before, after) if 0 <= i <= last),

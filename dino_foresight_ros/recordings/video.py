@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.containers import describe_cut, is_text
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.recordings.recording import (
@@ -29,6 +28,7 @@ from dino_foresight_ros.recordings.recording import (
     Warn,
     Window,
 )
+from dino_foresight_ros.recordings.video_container import describe_cut, is_text
 
 FALLBACK_RATE_HZ = 25.0
 _PROBE_FRAMES = 12

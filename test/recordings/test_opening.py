@@ -47,7 +47,7 @@ def test_an_existing_path_wins_over_the_grammar(
         ("video:{d}/a.mp4?start=1&start=2", "start is given twice"),
         ("video:{d}/a.mp4?start=soon", "start=soon is wrong; give a number"),
         ("video:{d}/a.mp4?start=2&end=1", "end=1 is wrong; give seconds after start"),
-        ("video:{d}/a.mp4?part=0.5-0.5", "part=0.5-0.5 is wrong; give two shares"),
+        ("video:{d}/a.mp4?part=0.5-0.5", "part=0.5-0.5 is wrong; give two fractions"),
         ("video:{d}/a.mp4?part=0-0.5&start=1", "give part, or start and end, not both"),
         ("synthetic:?seeds=3-1", "seeds=3-1 is wrong; give numbers and ranges"),
         ("synthetic:?size=180", "size=180 is wrong; give height x width"),

@@ -3,7 +3,7 @@
 from .augmentation import PAPER_AUGMENTATION, ClipAugmentation
 from .clips import clip_indices, clip_tolerance_s
 from .datasets import ClipDataset, ImageDataset
-from .drawn import common_label_space
+from .seeded_dataset import common_label_space
 from .split import check_disjoint, split_recordings
 
 __all__ = [

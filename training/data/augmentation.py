@@ -28,7 +28,7 @@ class ClipAugmentation:
     """What may be done to a clip at random. The default does nothing.
 
     Attributes:
-        crop_scale: (least, most) share of height and width that a crop keeps, drawn uniformly;
+        crop_scale: (least, most) fraction of height and width that a crop keeps, drawn uniformly;
             the crop has the frame's aspect ratio and lies anywhere in it.
         horizontal_flip: probability of mirroring left and right.
         time_flip: probability of playing a clip backwards.
@@ -51,7 +51,7 @@ PAPER_AUGMENTATION = ClipAugmentation(crop_scale=(0.5, 1.0), horizontal_flip=0.5
 
 
 class View(NamedTuple):
-    """One draw: where the crop lies, as shares of height and width, and whether to mirror."""
+    """One draw: where the crop lies, as fractions of height and width, and whether to mirror."""
 
     top: float = 0.0
     left: float = 0.0
@@ -135,7 +135,7 @@ def stack_labels(
 
 
 def _cut(array: np.ndarray, view: View) -> np.ndarray:
-    """Cut by shares, so that labels of another resolution than their image fit it."""
+    """Cut by fractions, so that labels of another resolution than their image fit it."""
     height, width = array.shape[:2]
     tall, wide = max(1, round(height * view.scale)), max(1, round(width * view.scale))
     top = min(round(height * view.top), height - tall)

@@ -12,7 +12,7 @@ from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
 TOLERANCE = 0.45
-_SPACING_SHARE = 0.75
+_SPACING_FRACTION = 0.75
 
 
 def clip_indices(
@@ -40,18 +40,18 @@ def clip_indices(
 
 
 def clip_tolerance_s(
-    stamps_ns: NDArray[np.int64], interval_s: float, share: float = TOLERANCE
+    stamps_ns: NDArray[np.int64], interval_s: float, fraction: float = TOLERANCE
 ) -> float:
     """Return how far a frame of a clip may lie off its instant, in seconds.
 
-    A share of the interval, as the live node's context has it, but less than the usual spacing of
-    the recording's frames: there is always a frame within half of that, except beside a gap and at
+    A fraction of the interval, as the live node's context has it, but less than the usual spacing
+    of the recording's frames: there is always a frame within half of that, except beside a gap and at
     the ends, where the next one would be a clip with uneven steps.
     """
     if len(stamps_ns) < 2:
-        return share * interval_s
+        return fraction * interval_s
     spacing_s = float(np.median(np.diff(stamps_ns))) / NS_PER_S
-    return min(share * interval_s, _SPACING_SHARE * spacing_s)
+    return min(fraction * interval_s, _SPACING_FRACTION * spacing_s)
 
 
 def nearest_frames(

@@ -24,10 +24,10 @@ from .augmentation import (
     view_images,
 )
 from .clips import TOLERANCE, clip_tolerance_s, nearest_frames
-from .drawn import DrawnDataset
+from .seeded_dataset import SeededDataset
 
 
-class ClipDataset(DrawnDataset):
+class ClipDataset(SeededDataset):
     """Clips of `context_frames` + `target_frames` frames at a random interval.
 
     There is one item per frame that can end a clip, or as many as the recording's `times`. Its
@@ -70,7 +70,7 @@ class ClipDataset(DrawnDataset):
             augmentation: none by default.
             seed: of all random choices.
             labels: kinds of labels that are wanted.
-            tolerance: share of the interval that a frame may lie off its instant, under 0.5; see
+            tolerance: fraction of the interval that a frame may lie off its instant, under 0.5; see
                 `clip_tolerance_s`.
             bad: counts damaged frames; a new one by default.
             on_warning: is told of recordings that hold no clip.
@@ -87,12 +87,12 @@ class ClipDataset(DrawnDataset):
                 f"{context_frames} context and {target_frames} target frames: give at least 1 and 0"
             )
         if not 0 <= tolerance < 0.5:
-            raise UsageError(f"tolerance {tolerance:g}: give a share of the interval, 0 to 0.5")
+            raise UsageError(f"tolerance {tolerance:g}: give a fraction of the interval, 0 to 0.5")
         self.intervals_s = tuple(float(interval) for interval in intervals_s)
         self.frames = context_frames + target_frames
         self.tolerance = tolerance
         tables = [self._clips_of(number, on_warning) for number in range(len(self.recordings))]
-        # (items, 3): recording, last frame, and one bit per way of playing that is possible.
+        # (items, 3): recording, last frame, and one bit per possible variant.
         self._items = np.concatenate(tables) if tables else np.empty((0, 3), np.int64)
         if not len(self._items):
             raise InputError(self._nothing())
@@ -100,20 +100,23 @@ class ClipDataset(DrawnDataset):
     def __len__(self) -> int:
         return len(self._items)
 
-    def offsets_s(self, way: int) -> NDArray[np.float64]:
-        """Return seconds from the last frame of a clip; ways beyond the intervals are backwards."""
-        backwards, interval = divmod(way, len(self.intervals_s))
+    def offsets_s(self, variant: int) -> NDArray[np.float64]:
+        """Return seconds from the last frame of a clip.
+
+        A variant is an interval and a direction: first all intervals forwards, then backwards.
+        """
+        backwards, interval = divmod(variant, len(self.intervals_s))
         steps = np.arange(self.frames - 1, -1, -1, dtype=np.float64) * self.intervals_s[interval]
         return steps if backwards else -steps
 
     def _rows(
-        self, recording: Recording, anchors: NDArray[np.int64], way: int
+        self, recording: Recording, anchors: NDArray[np.int64], variant: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        interval_s = self.intervals_s[way % len(self.intervals_s)]
+        interval_s = self.intervals_s[variant % len(self.intervals_s)]
         tolerance_s = clip_tolerance_s(recording.stamps_ns, interval_s, self.tolerance)
-        return nearest_frames(recording.stamps_ns, anchors, self.offsets_s(way), tolerance_s)
+        return nearest_frames(recording.stamps_ns, anchors, self.offsets_s(variant), tolerance_s)
 
-    def _ways(self) -> list[int]:
+    def _variants(self) -> list[int]:
         count = len(self.intervals_s)
         forward = range(count if self.augmentation.time_flip < 1 else 0)
         backward = range(count, 2 * count if self.augmentation.time_flip > 0 else count)
@@ -124,13 +127,13 @@ class ClipDataset(DrawnDataset):
         anchors = np.arange(len(recording), dtype=np.int64)
         for kind in self.labels:
             anchors = anchors[np.isin(anchors, recording.labelled(kind))]
-        ways = np.zeros(len(anchors), np.int64)
-        for way in self._ways():
-            ways |= self._rows(recording, anchors, way)[1].astype(np.int64) << way
-        if not ways.any() and on_warning is not None:
+        variants = np.zeros(len(anchors), np.int64)
+        for variant in self._variants():
+            variants |= self._rows(recording, anchors, variant)[1].astype(np.int64) << variant
+        if not variants.any() and on_warning is not None:
             on_warning(f"{recording.name} left out: {self._why_none(recording, len(anchors))}")
-        table = np.stack([np.full_like(anchors, number), anchors, ways], axis=1)
-        return np.repeat(table[ways > 0], recording.times, axis=0)
+        table = np.stack([np.full_like(anchors, number), anchors, variants], axis=1)
+        return np.repeat(table[variants > 0], recording.times, axis=0)
 
     def _why_none(self, recording: Recording, labelled: int) -> str:
         if not labelled:
@@ -155,27 +158,27 @@ class ClipDataset(DrawnDataset):
         )
 
     def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        number, anchor, ways = (int(value) for value in self._items[index])
+        number, anchor, variants = (int(value) for value in self._items[index])
         recording = self.recordings[number]
-        way = self._draw_way(ways, rng)
+        variant = self._draw_variant(variants, rng)
         view = draw_view(self.augmentation, rng)
-        row = self._rows(recording, np.array([anchor]), way)[0][0]
+        row = self._rows(recording, np.array([anchor]), variant)[0][0]
         frames = recording.read(row, self.labels)
         stamps = np.array([frame.stamp_ns for frame in frames], np.int64)
         return {
             "frames": view_images([frame.image for frame in frames], view, self.size),
             "stamps_ns": torch.from_numpy(stamps[-1] - np.abs(stamps[-1] - stamps)),
-            "interval_s": self.intervals_s[way % len(self.intervals_s)],
+            "interval_s": self.intervals_s[variant % len(self.intervals_s)],
             "source": f"{recording.name} frames {', '.join(str(i) for i in row)}",
             **stack_labels(frames, self.labels, view, self.size),
         }
 
-    def _draw_way(self, ways: int, rng: np.random.Generator) -> int:
-        """Draw the direction first; a clip that exists only the other way is played that way."""
+    def _draw_variant(self, variants: int, rng: np.random.Generator) -> int:
+        """Draw the direction first; a clip that exists only the other way round is played so."""
         backwards, interval = rng.random(2)
         count = len(self.intervals_s)
-        forward = [way for way in range(count) if ways >> way & 1]
-        backward = [way for way in range(count, 2 * count) if ways >> way & 1]
+        forward = [variant for variant in range(count) if variants >> variant & 1]
+        backward = [variant for variant in range(count, 2 * count) if variants >> variant & 1]
         wanted, other = forward, backward
         if backwards < self.augmentation.time_flip:
             wanted, other = backward, forward
@@ -183,7 +186,7 @@ class ClipDataset(DrawnDataset):
         return valid[int(interval * len(valid))]
 
 
-class ImageDataset(DrawnDataset):
+class ImageDataset(SeededDataset):
     """Single labelled images, for training heads.
 
     An item is a dict: `image` (H, W, 3) uint8 RGB, `stamp_ns`, `source`, and each kind of `labels`

@@ -26,7 +26,7 @@ LIDAR = "LIDAR_TOP"
 
 
 @dataclass(frozen=True)
-class Wishes:
+class BagContent:
     """What a bag shall hold.
 
     Attributes:
@@ -54,11 +54,11 @@ class Item(NamedTuple):
     latched: bool = False
 
 
-def scene_rows(tables: Tables, names: Collection[str], wishes: Wishes) -> SceneRows:
+def scene_rows(tables: Tables, names: Collection[str], content: BagContent) -> SceneRows:
     """Collect what the bags of some scenes are made of; errors as of `SceneRows`."""
-    cameras = wishes.cameras or tables.channels("camera")
-    channels = (*cameras, LIDAR) if wishes.lidar else cameras
-    return SceneRows(tables, names, channels, wishes.sweeps, wishes.annotations)
+    cameras = content.cameras or tables.channels("camera")
+    channels = (*cameras, LIDAR) if content.lidar else cameras
+    return SceneRows(tables, names, channels, content.sweeps, content.annotations)
 
 
 def write_scene(

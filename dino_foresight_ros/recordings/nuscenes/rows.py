@@ -11,7 +11,8 @@ from dino_foresight_ros.recordings.nuscenes.json_tables import table_rows
 
 NS_PER_US = 1000
 Row = Mapping[str, Any]
-Watch = Callable[[str, Iterable[Row]], Iterable[Row]]  # passes a table's rows on, to show progress
+TableProgress = Callable[[str, Iterable[Row]], Iterable[Row]]
+"""Passes the rows of the table of that name on, to show progress."""
 
 
 class Transform(NamedTuple):
@@ -24,9 +25,9 @@ class Transform(NamedTuple):
 class TableFolder:
     """The tables of one version of the data set."""
 
-    def __init__(self, path: Path, watch: Watch = lambda name, rows: rows) -> None:
+    def __init__(self, path: Path, progress: TableProgress = lambda name, rows: rows) -> None:
         self.path = path
-        self._watch = watch
+        self._progress = progress
 
     def file(self, table: str) -> Path:
         """Where a table lies."""
@@ -39,7 +40,7 @@ class TableFolder:
             InputError: the table is missing or damaged, or a row lacks a field.
         """
         path = self.file(table)
-        for row in self._watch(table, table_rows(path)):
+        for row in self._progress(table, table_rows(path)):
             for field in ("token", *fields):
                 if field not in row:
                     raise InputError(

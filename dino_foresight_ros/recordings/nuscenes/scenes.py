@@ -62,7 +62,7 @@ class SceneError(InputError):
     """A scene that is not all there; others may be."""
 
 
-class _Shot(NamedTuple):
+class _DataRow(NamedTuple):
     """What is needed of a row of sample_data; tens of thousands make up a scene with sweeps."""
 
     token: str
@@ -102,7 +102,7 @@ class SceneRows:
         self._tables = tables
         self._scene_of, self._stamps = self._read_samples(names)
         self._samples = Counter(self._scene_of.values())
-        self._shots = self._read_shots(set(channels), sweeps)
+        self._data = self._read_data(set(channels), sweeps)
         self._poses = self._read_poses() if poses else None
         self._boxes = self._read_boxes() if boxes else {}
 
@@ -131,17 +131,17 @@ class SceneRows:
 
     def readings(self, name: str) -> list[Reading]:
         """The wanted files of a scene by time; InputError where a pose is missing."""
-        readings = [self._reading(shot) for shot in self._shots.get(name, ())]
+        readings = [self._reading(row) for row in self._data.get(name, ())]
         return sorted(readings, key=lambda reading: (reading.stamp_ns, reading.file))
 
-    def _reading(self, shot: _Shot) -> Reading:
-        row = {"token": shot.token, "ego_pose_token": shot.pose}
+    def _reading(self, data: _DataRow) -> Reading:
+        row = {"token": data.token, "ego_pose_token": data.pose}
         rows, poses = self._tables.rows, self._poses
         ego = None
         if poses is not None:
             ego = rows.look_up(poses, row, "ego_pose_token", "sample_data", "ego_pose")
-        file = self._tables.dataroot / shot.filename
-        return Reading(shot.stamp_ns, shot.sensor, file, shot.size, shot.is_keyframe, ego)
+        file = self._tables.dataroot / data.filename
+        return Reading(data.stamp_ns, data.sensor, file, data.size, data.is_keyframe, ego)
 
     def _read_samples(self, names: Collection[str]) -> tuple[dict[str, str | None], dict[str, int]]:
         """Scene's name of each sample (None: not wanted), and the time (us) of the wanted ones."""
@@ -154,7 +154,7 @@ class SceneRows:
                 stamps[row["token"]] = microseconds(row, rows.file("sample"))
         return scene_of, stamps
 
-    def _read_shots(self, channels: set[str], sweeps: bool) -> dict[str, list[_Shot]]:
+    def _read_data(self, channels: set[str], sweeps: bool) -> dict[str, list[_DataRow]]:
         fields = ("sample_token", "timestamp", "filename", "is_key_frame", "ego_pose_token")
         rows, found = self._tables.rows, defaultdict(list)
         sensors, path = self._tables.sensors, rows.file("sample_data")
@@ -166,7 +166,7 @@ class SceneRows:
             scene = rows.look_up(self._scene_of, row, "sample_token", "sample_data", "sample")
             if scene is not None:
                 found[scene].append(
-                    _Shot(
+                    _DataRow(
                         row["token"],
                         sensor,
                         microseconds(row, path) * NS_PER_US,
@@ -179,7 +179,7 @@ class SceneRows:
         return found
 
     def _read_poses(self) -> dict[str, Transform]:
-        wanted = {shot.pose for shots in self._shots.values() for shot in shots}
+        wanted = {row.pose for rows in self._data.values() for row in rows}
         path = self._tables.rows.file("ego_pose")
         return {
             row["token"]: transform(row, path)

@@ -16,8 +16,8 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.nuscenes.rows import (
     Row,
     TableFolder,
+    TableProgress,
     Transform,
-    Watch,
     transform,
 )
 
@@ -55,9 +55,9 @@ class Tables:
     """
 
     def __init__(
-        self, dataroot: Path, version: str, watch: Watch = lambda name, rows: rows
+        self, dataroot: Path, version: str, progress: TableProgress = lambda name, rows: rows
     ) -> None:
-        """Read the small tables; `watch` sees the rows of every table pass.
+        """Read the small tables; `progress` sees the rows of every table pass.
 
         Raises:
             InputError: a table is missing, damaged, or names what is not there.
@@ -69,7 +69,7 @@ class Tables:
             hint = f"versions there: {', '.join(found)}" if found else "no version is there"
             raise UsageError(f"{folder} has no nuScenes tables (scene.json); {hint}")
         self.dataroot = dataroot
-        self.rows = TableFolder(folder, watch)
+        self.rows = TableFolder(folder, progress)
         self.scenes = {row["name"]: row for row in self.rows.rows("scene", "name")}
         self.sensors = self._read_sensors()
 

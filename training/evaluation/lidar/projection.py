@@ -45,10 +45,10 @@ def nearest_in_cells(
     return found.reshape(cells).astype(np.float32)
 
 
-def reach_cells(angle_deg: float, focal_shares: tuple[float, float], cells: Size) -> Size:
+def reach_cells(angle_deg: float, focal_fractions: tuple[float, float], cells: Size) -> Size:
     """Cells, down and across, that an angle spans in the middle of the picture; at least 1."""
     span = math.tan(math.radians(angle_deg))
-    across, down = focal_shares
+    across, down = focal_fractions
     return max(math.ceil(span * down * cells[0]), 1), max(math.ceil(span * across * cells[1]), 1)
 
 

@@ -96,7 +96,7 @@ class CameraTruth:
         self.fixed_frame = frame_name(options.fixed_frame or tree.root(self.frame, lidar.frame))
         tree.root(self.frame, lidar.frame, self.fixed_frame)
         self.moves = not tree.is_rigid(self.fixed_frame, self.frame)
-        self._reach = reach_cells(options.occlusion_deg, self.view.focal_shares, cells)
+        self._reach = reach_cells(options.occlusion_deg, self.view.focal_fractions, cells)
         self._check_times(recording)
         self._maps: OrderedDict[int, DepthMap | None] = OrderedDict()
         self._without: dict[int, str] = {}

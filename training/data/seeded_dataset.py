@@ -23,7 +23,7 @@ from .augmentation import ClipAugmentation, Size
 _ATTEMPTS = 100
 
 
-class DrawnDataset(Dataset[dict[str, Any]]):
+class SeededDataset(Dataset[dict[str, Any]]):
     """Items drawn at random in a way that depends on (seed, epoch, index) alone.
 
     An item whose files are damaged is replaced by another one, drawn the same way; `bad` counts
