@@ -40,7 +40,7 @@ def add_parser(below: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the bags."""
     from dino_foresight_ros.recordings.bag_writer import check_output
-    from dino_foresight_ros.recordings.nuscenes.bag import BagContent, scene_rows
+    from dino_foresight_ros.recordings.nuscenes.scene_bag import BagContent, scene_rows
     from dino_foresight_ros.recordings.nuscenes.tables import Tables
 
     tables = Tables(args.dataroot.expanduser(), args.version, _progress)
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_all(rows: Any, storage: Any, outs: dict[str, Path], force: bool) -> None:
     """Write the scenes that are not there yet; of several, a bad one does not stop the others."""
-    from dino_foresight_ros.recordings.nuscenes.bag import check_finished
+    from dino_foresight_ros.recordings.nuscenes.scene_bag import check_finished
     from dino_foresight_ros.recordings.nuscenes.scenes import SceneError
 
     done = [name for name, out in outs.items() if out.exists() and not force]
@@ -112,7 +112,7 @@ def _cameras(text: str | None, valid: tuple[str, ...]) -> tuple[str, ...]:
 
 def _write(scene: Any, storage: Any, out: Path, force: bool) -> None:
     from dino_foresight_ros.progress import Progress
-    from dino_foresight_ros.recordings.nuscenes.bag import write_scene
+    from dino_foresight_ros.recordings.nuscenes.scene_bag import write_scene
 
     with Progress(scene.name, "message") as progress:
         counts = write_scene(scene, out, storage, force, progress.show)

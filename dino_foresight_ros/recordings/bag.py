@@ -22,7 +22,7 @@ from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic, typest
 from dino_foresight_ros.recordings.bag_storage import StoredMessage
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.file_identity import files_identity
-from dino_foresight_ros.recordings.images import ImageDecodeError, decode_message
+from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, decode_message
 from dino_foresight_ros.recordings.recording import (
     MAX_BAD_FRAMES,
     NS_PER_S,

@@ -22,14 +22,13 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings import bag_messages
 from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, COMPRESSED_TYPE, RAW_TYPE
 from dino_foresight_ros.recordings.bag_reader import typestore
 from dino_foresight_ros.recordings.camera import CameraModel
-from dino_foresight_ros.recordings.opencv import cv2
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.recordings.image_decoding import Compression, encode_picture
 
 Storage = Literal["mcap", "sqlite3"]
-Compression = Literal["jpeg", "png"]
 STORAGES: tuple[Storage, ...] = ("mcap", "sqlite3")
 COMPRESSIONS: tuple[Compression, ...] = ("jpeg", "png")
 
@@ -56,23 +55,12 @@ class BagWriter:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._connections: dict[str, Any] = {}
-        self._types: Any = typestore().types
 
     def write_image(
         self, topic: str, image: NDArray[np.uint8], stamp_ns: int, frame_id: str
     ) -> None:
         """Write (H, W, 3) uint8 RGB as sensor_msgs/Image, encoding rgb8."""
-        height, width = image.shape[:2]
-        message = self._types[RAW_TYPE](
-            header=self._header(stamp_ns, frame_id),
-            height=height,
-            width=width,
-            encoding="rgb8",
-            is_bigendian=0,
-            step=width * 3,
-            data=np.ascontiguousarray(image).reshape(-1),
-        )
-        self.write(topic, RAW_TYPE, stamp_ns, message)
+        self.write(topic, RAW_TYPE, stamp_ns, bag_messages.image(image, stamp_ns, frame_id))
 
     def write_compressed(
         self,
@@ -84,38 +72,16 @@ class BagWriter:
         quality: int = 95,
     ) -> None:
         """Write (H, W, 3) uint8 RGB as sensor_msgs/CompressedImage; `quality` is for JPEG."""
-        message = self._types[COMPRESSED_TYPE](
-            header=self._header(stamp_ns, frame_id),
-            format=compressed_format(compression),
-            data=encode_picture(image, compression, quality),
-        )
+        data = encode_picture(image, compression, quality)
+        message = bag_messages.compressed_image(data, compression, stamp_ns, frame_id)
         self.write(topic, COMPRESSED_TYPE, stamp_ns, message)
 
     def write_camera_info(
         self, topic: str, camera: CameraModel, stamp_ns: int, frame_id: str
     ) -> None:
         """Write the intrinsics as sensor_msgs/CameraInfo of an unrectified single camera."""
-        k = np.array(camera.k, np.float64)
-        roi = self._types["sensor_msgs/msg/RegionOfInterest"]
-        message = self._types[CAMERA_INFO_TYPE](
-            header=self._header(stamp_ns, frame_id),
-            height=camera.height,
-            width=camera.width,
-            distortion_model=camera.distortion_model,
-            d=np.array(camera.d, np.float64),
-            k=k,
-            r=np.eye(3).reshape(-1),
-            p=np.hstack((k.reshape(3, 3), np.zeros((3, 1)))).reshape(-1),
-            binning_x=0,
-            binning_y=0,
-            roi=roi(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False),
-        )
+        message = bag_messages.camera_info(camera, stamp_ns, frame_id)
         self.write(topic, CAMERA_INFO_TYPE, stamp_ns, message)
-
-    def _header(self, stamp_ns: int, frame_id: str) -> Any:
-        sec, nanosec = divmod(stamp_ns, NS_PER_S)
-        stamp = self._types["builtin_interfaces/msg/Time"](sec=sec, nanosec=nanosec)
-        return self._types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
 
     def write(
         self, topic: str, msgtype: str, log_time_ns: int, message: Any, *, latched: bool = False
@@ -147,23 +113,6 @@ class BagWriter:
         self._writer.write(connection, log_time_ns, data)
 
 
-def encode_picture(
-    image: NDArray[np.uint8], compression: Compression, quality: int = 95
-) -> NDArray[np.uint8]:
-    """Compress (H, W, 3) uint8 RGB to the bytes of a picture file."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if compression == "jpeg" else []
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode("." + compression.replace("jpeg", "jpg"), bgr, options)
-    if not done:
-        raise InputError(f"a {image.shape[1]}x{image.shape[0]} picture does not fit {compression}")
-    return data.reshape(-1)
-
-
-def compressed_format(compression: Compression) -> str:
-    """Return what compressed_image_transport writes into CompressedImage.format."""
-    return f"rgb8; {compression} compressed bgr8"
-
-
 @contextmanager
 def create_bag(
     out: Path,
@@ -180,12 +129,7 @@ def create_bag(
     """
     check_output(out, force)
     plugin = StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror}") from error
-    try:
+    with _scratch_folder(out) as scratch:
         # Named like the final folder, because the storage file is named after it.
         unfinished = scratch / out.name
         with Writer(unfinished, version=_BAG_VERSION, storage_plugin=plugin) as writer:
@@ -194,10 +138,6 @@ def create_bag(
         if out.exists():
             out.rename(scratch / "replaced")
         unfinished.rename(out)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
@@ -207,19 +147,25 @@ def create_mcap(out: Path, *, force: bool = False) -> Iterator[BagWriter]:
     Raises InputError when `out` exists (unless `force`, which replaces a file) or cannot be made.
     """
     check_file(out, force)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror}") from error
-    try:
+    with _scratch_folder(out) as scratch:
         with create_bag(scratch / "bag") as writer:
             yield writer
         (scratch / "bag" / "bag.mcap").replace(out)
+
+
+@contextmanager
+def _scratch_folder(out: Path) -> Iterator[Path]:
+    """Make a folder beside `out` for the time of writing."""
+    scratch: Path | None = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        yield scratch
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}") from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_file(out: Path, force: bool) -> None:

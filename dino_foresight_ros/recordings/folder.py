@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.file_identity import files_identity
-from dino_foresight_ros.recordings.images import IMAGE_SUFFIXES, ImageDecodeError, decode_picture
+from dino_foresight_ros.recordings.image_decoding import (
+    IMAGE_SUFFIXES,
+    ImageDecodeError,
+    decode_picture,
+)
 from dino_foresight_ros.recordings.recording import (
     NS_PER_S,
     Frame,

@@ -14,7 +14,7 @@ from dino_foresight_ros.recordings.bag_storage import BAG_SUFFIXES
 from dino_foresight_ros.recordings.camvid import is_camvid, open_camvid
 from dino_foresight_ros.recordings.cityscapes import is_cityscapes, open_cityscapes
 from dino_foresight_ros.recordings.folder import FolderRecording, natural_key
-from dino_foresight_ros.recordings.images import IMAGE_SUFFIXES
+from dino_foresight_ros.recordings.image_decoding import IMAGE_SUFFIXES
 from dino_foresight_ros.recordings.nuscenes.recordings import is_nuscenes, open_nuscenes
 from dino_foresight_ros.recordings.recording import (
     NS_PER_S,

@@ -9,7 +9,11 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from dino_foresight_ros.recordings.images import Converter, convert_with_rosbags, decode_message
+from dino_foresight_ros.recordings.image_decoding import (
+    Converter,
+    convert_with_rosbags,
+    decode_message,
+)
 
 _OUTPUT_ENCODINGS: dict[str, tuple[type[np.generic], int]] = {
     "mono8": (np.uint8, 1),

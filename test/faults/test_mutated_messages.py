@@ -21,7 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.nodes.forecast import load_engine as forecast_engine
 from dino_foresight_ros.nodes.forecast.node import ForecastNode
-from dino_foresight_ros.recordings.images import SUPPORTED_ENCODINGS
+from dino_foresight_ros.recordings.image_decoding import SUPPORTED_ENCODINGS
 from dino_foresight_ros.ros.images import msg_to_rgb
 
 COUNT = int(os.environ.get("FORESIGHT_MUTATIONS", "5000"))

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.recordings.images import ImageDecodeError, decode_picture
+from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, decode_picture
 from dino_foresight_ros.recordings.picture_size import declared_size, implausible_size
 
 SIZES = [(1, 1), (7, 3000), (480, 640), (300, 9)]

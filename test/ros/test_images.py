@@ -17,7 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.images import SUPPORTED_ENCODINGS
+from dino_foresight_ros.recordings.image_decoding import SUPPORTED_ENCODINGS
 from dino_foresight_ros.ros.images import image_to_msg, msg_to_rgb
 
 RGB_KINDS = ("rgb", "bgr", "rgba", "bgra")

@@ -45,8 +45,8 @@ def clip_tolerance_s(
     """Return how far a frame of a clip may lie off its instant, in seconds.
 
     A fraction of the interval, as the live node's context has it, but less than the usual spacing
-    of the recording's frames: there is always a frame within half of that, except beside a gap and at
-    the ends, where the next one would be a clip with uneven steps.
+    of the recording's frames: there is always a frame within half of that, except beside a gap and
+    at the ends, where the next one would be a clip with uneven steps.
     """
     if len(stamps_ns) < 2:
         return fraction * interval_s

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.recordings.images import (
+from dino_foresight_ros.recordings.image_decoding import (
     SUPPORTED_ENCODINGS,
     Converter,
     PackedImage,

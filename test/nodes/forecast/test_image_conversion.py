@@ -12,7 +12,7 @@ import pytest
 
 from dino_foresight_ros.nodes.forecast import image_conversion
 from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
-from dino_foresight_ros.recordings.images import (
+from dino_foresight_ros.recordings.image_decoding import (
     SUPPORTED_ENCODINGS,
     convert_with_rosbags,
     decode_raw,

@@ -26,7 +26,7 @@ from dino_foresight_ros.nodes.replay.node import main  # noqa: E402
 from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS  # noqa: E402
 from dino_foresight_ros.recordings import CameraModel  # noqa: E402
 from dino_foresight_ros.recordings import bag_writer as bags  # noqa: E402
-from dino_foresight_ros.recordings.images import decode_picture  # noqa: E402
+from dino_foresight_ros.recordings.image_decoding import decode_picture  # noqa: E402
 
 TIMEOUT_S = 60.0
 START_NS = 1_600_000_000_000_000_000

@@ -6,7 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.recordings.images import ImageDecodeError, decode_picture, decode_raw
+from dino_foresight_ros.recordings.image_decoding import (
+    ImageDecodeError,
+    decode_picture,
+    decode_raw,
+)
 
 RED, GREEN, BLUE = 200, 120, 30
 

@@ -1,4 +1,4 @@
-"""Pictures from bytes: files, compressed messages and raw message buffers, all to RGB.
+"""The one decoder of pictures: files, compressed messages and raw message buffers, all to RGB.
 
 Messages are told by their fields, so that those of rclpy and of rosbags serve alike. What a driver
 may do to the buffer (padded rows, either byte order, odd sizes, missing bytes) is handled here;
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from dino_foresight_ros.recordings.picture_size import implausible_size
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 MIN_BAYER_SIDE = 4
+Compression = Literal["jpeg", "png"]
 
 # encoding -> (bytes a sample, samples a pixel of its first plane)
 _LAYOUTS: dict[str, tuple[int, int]] = {
@@ -140,6 +141,18 @@ def decode_picture(
     if image is None:
         raise ImageDecodeError("not a picture that OpenCV can decode")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def encode_picture(
+    image: NDArray[np.uint8], compression: Compression, quality: int = 95
+) -> NDArray[np.uint8]:
+    """Compress (H, W, 3) uint8 RGB to the bytes of a picture file."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if compression == "jpeg" else []
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode("." + compression.replace("jpeg", "jpg"), bgr, options)
+    if not done:
+        raise InputError(f"a {image.shape[1]}x{image.shape[0]} picture does not fit {compression}")
+    return data.reshape(-1)
 
 
 def _is_cut(head: bytes, buffer: NDArray[np.uint8]) -> bool:

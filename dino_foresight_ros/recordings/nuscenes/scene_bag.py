@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_writer import Storage, create_bag
-from dino_foresight_ros.recordings.nuscenes import messages
+from dino_foresight_ros.recordings.nuscenes import scene_messages as messages
 from dino_foresight_ros.recordings.nuscenes.rows import Transform
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading, Scene, SceneError, SceneRows
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor, Tables

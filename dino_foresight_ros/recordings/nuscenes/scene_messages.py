@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import CLASS_IDS, WORLD_CLASSES
-from dino_foresight_ros.recordings.bag_reader import typestore
+from dino_foresight_ros.recordings import bag_messages
+from dino_foresight_ros.recordings.bag_messages import compressed_image, header, make
+from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.nuscenes.rows import Transform
 from dino_foresight_ros.recordings.nuscenes.scenes import Box, Reading, SceneError
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor
@@ -33,21 +35,16 @@ _COLOURS = {
 }
 
 
-def header(stamp_ns: int, frame_id: str) -> Any:
-    """std_msgs/Header."""
-    return _make("std_msgs/msg/Header", stamp=_time(stamp_ns), frame_id=frame_id)
-
-
 def transforms(items: Sequence[tuple[int, str, str, Transform]]) -> Any:
     """tf2_msgs/TFMessage of (stamp, parent, child, parent_from_child)."""
-    return _make(
+    return make(
         "tf2_msgs/msg/TFMessage",
         transforms=[
-            _make(
+            make(
                 "geometry_msgs/msg/TransformStamped",
                 header=header(stamp_ns, parent),
                 child_frame_id=child,
-                transform=_make(
+                transform=make(
                     "geometry_msgs/msg/Transform",
                     translation=_vector(pose.translation),
                     rotation=_quaternion(pose.rotation),
@@ -61,16 +58,14 @@ def transforms(items: Sequence[tuple[int, str, str, Transform]]) -> Any:
 def odometry(stamp_ns: int, pose: Transform, linear: Any, angular: Any) -> Any:
     """nav_msgs/Odometry: pose in the map; `linear` m/s and `angular` rad/s (3,) in base_link."""
     unknown = np.zeros(36)
-    return _make(
+    return make(
         "nav_msgs/msg/Odometry",
         header=header(stamp_ns, MAP_FRAME),
         child_frame_id=BASE_FRAME,
-        pose=_make("geometry_msgs/msg/PoseWithCovariance", pose=_pose(pose), covariance=unknown),
-        twist=_make(
+        pose=make("geometry_msgs/msg/PoseWithCovariance", pose=_pose(pose), covariance=unknown),
+        twist=make(
             "geometry_msgs/msg/TwistWithCovariance",
-            twist=_make(
-                "geometry_msgs/msg/Twist", linear=_vector(linear), angular=_vector(angular)
-            ),
+            twist=make("geometry_msgs/msg/Twist", linear=_vector(linear), angular=_vector(angular)),
             covariance=unknown,
         ),
     )
@@ -81,39 +76,14 @@ def picture(reading: Reading) -> Any:
     data = _content(reading.file, np.uint8)
     if data[:3].tobytes() != b"\xff\xd8\xff":
         raise SceneError(f"{reading.file} is no JPEG file; download it again")
-    return _make(
-        "sensor_msgs/msg/CompressedImage",
-        header=header(reading.stamp_ns, reading.sensor.frame_id),
-        format="rgb8; jpeg compressed bgr8",
-        data=data,
-    )
+    return compressed_image(data, "jpeg", reading.stamp_ns, reading.sensor.frame_id)
 
 
 def camera_info(reading: Reading) -> Any:
-    """sensor_msgs/CameraInfo of a rectified camera: no distortion, R identity, P = [K | 0]."""
-    k = np.array(reading.sensor.intrinsics, np.float64)
+    """sensor_msgs/CameraInfo of a rectified camera, without distortion."""
     width, height = reading.size
-    return _make(
-        "sensor_msgs/msg/CameraInfo",
-        header=header(reading.stamp_ns, reading.sensor.frame_id),
-        height=height,
-        width=width,
-        distortion_model="plumb_bob",
-        d=np.zeros(5),
-        k=k,
-        r=np.eye(3).reshape(-1),
-        p=np.hstack((k.reshape(3, 3), np.zeros((3, 1)))).reshape(-1),
-        binning_x=0,
-        binning_y=0,
-        roi=_make(
-            "sensor_msgs/msg/RegionOfInterest",
-            x_offset=0,
-            y_offset=0,
-            height=0,
-            width=0,
-            do_rectify=False,
-        ),
-    )
+    camera = CameraModel(width, height, reading.sensor.intrinsics, (0.0,) * 5)
+    return bag_messages.camera_info(camera, reading.stamp_ns, reading.sensor.frame_id)
 
 
 def points(reading: Reading) -> Any:
@@ -123,10 +93,10 @@ def points(reading: Reading) -> Any:
         raise SceneError(f"{reading.file} is no lidar sweep of 5 values a point; download it again")
     count = values.size // _FILE_VALUES
     fields = [
-        _make("sensor_msgs/msg/PointField", name=name, offset=4 * i, datatype=_FLOAT32, count=1)
+        make("sensor_msgs/msg/PointField", name=name, offset=4 * i, datatype=_FLOAT32, count=1)
         for i, name in enumerate(_LIDAR_FIELDS)
     ]
-    return _make(
+    return make(
         "sensor_msgs/msg/PointCloud2",
         header=header(reading.stamp_ns, reading.sensor.frame_id),
         height=1,
@@ -147,7 +117,7 @@ def markers(boxes: Sequence[Box]) -> Any:
         width, length, height = box.size_m
         found.append(_marker(box, "boxes", kind=1, scale=(length, width, height)))
         found.append(_marker(box, "names", kind=9, scale=(0.0, 0.0, 0.6)))
-    return _make("visualization_msgs/msg/MarkerArray", markers=found)
+    return make("visualization_msgs/msg/MarkerArray", markers=found)
 
 
 def _marker(box: Box, group: str, kind: int, scale: tuple[float, float, float]) -> Any:
@@ -161,7 +131,7 @@ def _marker(box: Box, group: str, kind: int, scale: tuple[float, float, float]) 
     details = [*box.attributes, *([f"visible {box.visibility}"] if box.visibility else [])]
     text = f"{box.category} ({', '.join(details)})" if details else box.category
     seconds = math.floor(_BOX_LIFETIME_S)
-    return _make(
+    return make(
         "visualization_msgs/msg/Marker",
         header=header(box.stamp_ns, MAP_FRAME),
         ns=f"{group}/{box.category}",
@@ -170,14 +140,14 @@ def _marker(box: Box, group: str, kind: int, scale: tuple[float, float, float]) 
         action=0,
         pose=_pose(placed),
         scale=_vector(scale),
-        color=_make(
+        color=make(
             "std_msgs/msg/ColorRGBA",
             r=red / 255,
             g=green / 255,
             b=blue / 255,
             a=0.4 if group == "boxes" else 1.0,
         ),
-        lifetime=_make(
+        lifetime=make(
             "builtin_interfaces/msg/Duration",
             sec=seconds,
             nanosec=round((_BOX_LIFETIME_S - seconds) * NS_PER_S),
@@ -186,7 +156,7 @@ def _marker(box: Box, group: str, kind: int, scale: tuple[float, float, float]) 
         points=[],
         colors=[],
         texture_resource="",
-        texture=_make(
+        texture=make(
             "sensor_msgs/msg/CompressedImage",
             header=header(0, ""),
             format="",
@@ -195,7 +165,7 @@ def _marker(box: Box, group: str, kind: int, scale: tuple[float, float, float]) 
         uv_coordinates=[],
         text=text,
         mesh_resource="",
-        mesh_file=_make("visualization_msgs/msg/MeshFile", filename="", data=np.zeros(0, np.uint8)),
+        mesh_file=make("visualization_msgs/msg/MeshFile", filename="", data=np.zeros(0, np.uint8)),
         mesh_use_embedded_materials=False,
     )
 
@@ -214,29 +184,20 @@ def _content(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
         raise SceneError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _make(kind: str, **fields: Any) -> Any:
-    return typestore().types[kind](**fields)
-
-
-def _time(stamp_ns: int) -> Any:
-    sec, nanosec = divmod(stamp_ns, NS_PER_S)
-    return _make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
-
-
 def _vector(values: Any) -> Any:
     x, y, z = (float(value) for value in values)
-    return _make("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
+    return make("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
 
 
 def _quaternion(rotation: tuple[float, float, float, float]) -> Any:
     w, x, y, z = rotation  # nuScenes' order; ROS has w last
-    return _make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
+    return make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
 
 
 def _pose(transform: Transform) -> Any:
     x, y, z = transform.translation
-    return _make(
+    return make(
         "geometry_msgs/msg/Pose",
-        position=_make("geometry_msgs/msg/Point", x=x, y=y, z=z),
+        position=make("geometry_msgs/msg/Point", x=x, y=y, z=z),
         orientation=_quaternion(transform.rotation),
     )

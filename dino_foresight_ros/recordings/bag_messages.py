@@ -1,0 +1,82 @@
+"""Messages of common types, made as rosbags has them, without ROS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.recordings.bag_reader import typestore
+from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.recording import NS_PER_S
+
+
+def make(msgtype: str, **fields: Any) -> Any:
+    """A message of a type such as std_msgs/msg/Header, from all of its fields."""
+    return typestore().types[msgtype](**fields)
+
+
+def header(stamp_ns: int, frame_id: str) -> Any:
+    """std_msgs/Header."""
+    sec, nanosec = divmod(stamp_ns, NS_PER_S)
+    stamp = make("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
+    return make("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
+
+
+def image(pixels: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Any:
+    """sensor_msgs/Image, encoding rgb8, from (H, W, 3) RGB."""
+    height, width = pixels.shape[:2]
+    return make(
+        "sensor_msgs/msg/Image",
+        header=header(stamp_ns, frame_id),
+        height=height,
+        width=width,
+        encoding="rgb8",
+        is_bigendian=0,
+        step=width * 3,
+        data=np.ascontiguousarray(pixels).reshape(-1),
+    )
+
+
+def compressed_image(
+    data: NDArray[np.uint8], compression: str, stamp_ns: int, frame_id: str
+) -> Any:
+    """sensor_msgs/CompressedImage from the bytes of a jpeg or png file."""
+    return make(
+        "sensor_msgs/msg/CompressedImage",
+        header=header(stamp_ns, frame_id),
+        format=compressed_format(compression),
+        data=data,
+    )
+
+
+def compressed_format(compression: str) -> str:
+    """Return what compressed_image_transport writes into CompressedImage.format."""
+    return f"rgb8; {compression} compressed bgr8"
+
+
+def camera_info(camera: CameraModel, stamp_ns: int, frame_id: str) -> Any:
+    """sensor_msgs/CameraInfo of a single camera: R identity, P = [K | 0]."""
+    k = np.array(camera.k, np.float64)
+    return make(
+        "sensor_msgs/msg/CameraInfo",
+        header=header(stamp_ns, frame_id),
+        height=camera.height,
+        width=camera.width,
+        distortion_model=camera.distortion_model,
+        d=np.array(camera.d, np.float64),
+        k=k,
+        r=np.eye(3).reshape(-1),
+        p=np.hstack((k.reshape(3, 3), np.zeros((3, 1)))).reshape(-1),
+        binning_x=0,
+        binning_y=0,
+        roi=make(
+            "sensor_msgs/msg/RegionOfInterest",
+            x_offset=0,
+            y_offset=0,
+            height=0,
+            width=0,
+            do_rectify=False,
+        ),
+    )
