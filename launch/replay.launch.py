@@ -130,9 +130,9 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[di
 
     Returns launch configurations to set, and the first camera's image topic.
     """
-    from dino_foresight_ros.recordings.bag_cameras import choose_cameras
     from dino_foresight_ros.recordings.bag_reader import BagReader
-    from dino_foresight_ros.recordings.opening import check_exists, is_bag
+    from dino_foresight_ros.recordings.file_kinds import check_exists, is_bag
+    from dino_foresight_ros.ros.bag_cameras import choose_cameras
 
     wanted = [name for part in names.strip("[]").split(",") if (name := part.strip())]
     try:
@@ -162,7 +162,7 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[di
 def _image_frame(context: LaunchContext, path: Path, image_topic: str) -> str:
     """Return the frame of the images that are going to be played; empty where it cannot be told."""
     from dino_foresight_ros.nodes.replay.tracks import DEFAULT_FRAME_ID
-    from dino_foresight_ros.recordings.opening import is_bag
+    from dino_foresight_ros.recordings.file_kinds import is_bag
 
     given = _value(context, "frame_id")
     if given and not _has_several_cameras(context):  # which are played as recorded

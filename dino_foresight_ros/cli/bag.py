@@ -154,7 +154,7 @@ def _write(
 
 def _run_info(args: argparse.Namespace) -> int:
     from dino_foresight_ros.recordings.bag_reader import BagReader
-    from dino_foresight_ros.recordings.opening import check_exists
+    from dino_foresight_ros.recordings.file_kinds import check_exists
 
     check_exists(args.bag)
     reader = BagReader(args.bag)

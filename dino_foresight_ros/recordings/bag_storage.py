@@ -24,9 +24,8 @@ from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, Schema
 from mcap.stream_reader import CRCValidationError, get_chunk_data_stream
 
-from dino_foresight_ros.recordings.folder import natural_key
+from dino_foresight_ros.recordings.file_kinds import BAG_SUFFIXES, natural_key
 
-BAG_SUFFIXES = (".mcap", ".db3")
 _MCAP_MAGIC = b"\x89MCAP0\r\n"
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _NO_CHUNK = -1

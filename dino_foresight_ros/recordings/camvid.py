@@ -15,7 +15,7 @@ import numpy as np
 
 from dino_foresight_ros.classes import CAMVID_TO_WORLD, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.image_decoding import IMAGE_SUFFIXES
+from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES
 from dino_foresight_ros.recordings.label_tables import LabelTable
 from dino_foresight_ros.recordings.labelled_pictures import (
     LabelFiles,

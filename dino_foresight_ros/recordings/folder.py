@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.file_identity import files_identity
-from dino_foresight_ros.recordings.image_decoding import (
-    IMAGE_SUFFIXES,
-    ImageDecodeError,
-    decode_picture,
-)
+from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES, natural_key
+from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, decode_picture
 from dino_foresight_ros.recordings.recording import (
     NS_PER_S,
     Frame,
@@ -162,16 +159,6 @@ def _pictures(folder: Path) -> list[Path]:
             f"and is no rosbag2; it holds {', '.join(names)}{more}"
         )
     return pictures
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Order digits by value and the rest by letter: img2 before img10, 1533151603.51 before .6."""
-    # Unix seconds are one number with a fraction, the only such in common use.
-    name = re.sub(
-        r"(?<!\d)(\d{10}\.)(\d{1,9})(?!\d)", lambda found: found[1] + found[2].ljust(9, "0"), name
-    )
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(0, int(p), p) if p.isdigit() else (1, 0, p) for p in parts if p] + [(2, 0, name)]
 
 
 def stamps_from_names(stems: list[str]) -> list[int] | None:

@@ -19,7 +19,6 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.recordings.picture_size import implausible_size
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 MIN_BAYER_SIDE = 4
 Compression = Literal["jpeg", "png"]
 

@@ -1,4 +1,7 @@
-"""Open recordings: one to play, or all that some texts name."""
+"""Open recordings: one to play, or all that some texts name.
+
+Readers are imported where they are used: a node that only decodes pictures starts without them.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ import numpy as np
 
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.recordings.bad_files import BadFiles
-from dino_foresight_ros.recordings.bag_storage import BAG_SUFFIXES
-from dino_foresight_ros.recordings.camvid import is_camvid, open_camvid
-from dino_foresight_ros.recordings.cityscapes import is_cityscapes, open_cityscapes
-from dino_foresight_ros.recordings.folder import FolderRecording, natural_key
-from dino_foresight_ros.recordings.image_decoding import IMAGE_SUFFIXES
-from dino_foresight_ros.recordings.nuscenes.recordings import is_nuscenes, open_nuscenes
+from dino_foresight_ros.recordings.file_kinds import (
+    BAG_SUFFIXES,
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    check_exists,
+    is_bag,
+    natural_key,
+)
+from dino_foresight_ros.recordings.folder import FolderRecording
 from dino_foresight_ros.recordings.recording import (
     NS_PER_S,
     PartOfRecording,
@@ -26,34 +32,7 @@ from dino_foresight_ros.recordings.recording import (
 from dino_foresight_ros.recordings.spec import Part, Spec, check_keys, parse_spec, part_of
 from dino_foresight_ros.recordings.video import VideoRecording
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv")
 MAX_BAD = 20
-
-
-def is_bag(path: Path) -> bool:
-    """Tell whether a path is a rosbag2: a folder of one, or a storage file."""
-    if path.is_dir():
-        return (path / "metadata.yaml").exists() or any(
-            entry.suffix in BAG_SUFFIXES for entry in path.iterdir()
-        )
-    return path.suffix in BAG_SUFFIXES
-
-
-def check_exists(path: Path) -> None:
-    """Raise InputError unless the path exists, is readable and is not empty."""
-    try:
-        if not path.exists():
-            raise InputError(f"{path} does not exist; give a video, a folder of pictures or a bag")
-        if path.is_dir():
-            next(path.iterdir(), None)
-            return
-        if not path.is_file():
-            raise InputError(f"{path} is neither a file nor a folder")
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise InputError(f"{path} is empty (0 bytes)")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def open_recording(
@@ -144,10 +123,16 @@ def _open_kind(kind: str, spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> 
     spec = Spec(spec.text, kind, path, spec.options)
     check_keys(spec)
     if kind == "camvid":
+        from dino_foresight_ros.recordings.camvid import open_camvid
+
         return open_camvid(spec, warn)
     if kind == "cityscapes":
+        from dino_foresight_ros.recordings.cityscapes import open_cityscapes
+
         return open_cityscapes(spec, warn)
     if kind == "nuscenes":
+        from dino_foresight_ros.recordings.nuscenes.recordings import open_nuscenes
+
         return open_nuscenes(spec, warn, bad)
     if kind == "pixels":
         from dino_foresight_ros.recordings.pixels import open_pixels
@@ -181,16 +166,22 @@ def _open_path(spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Record
     if path.is_file():
         _refuse_file(path)
         return _open_kind("bag" if path.suffix in BAG_SUFFIXES else "video", spec, path, warn, bad)
-    for kind, matches in (
-        ("nuscenes", is_nuscenes),
-        ("cityscapes", is_cityscapes),
-        ("camvid", is_camvid),
-    ):
-        if matches(path):
-            return _open_kind(kind, spec, path, warn, bad)
+    data_set = _data_set(path)
+    if data_set:
+        return _open_kind(data_set, spec, path, warn, bad)
     if (path / "metadata.yaml").is_file():
         return _open_kind("bag", spec, path, warn, bad)
     return _open_several(spec, path, warn, bad)
+
+
+def _data_set(folder: Path) -> str | None:
+    """The data set whose layout a folder has."""
+    from dino_foresight_ros.recordings.camvid import is_camvid
+    from dino_foresight_ros.recordings.cityscapes import is_cityscapes
+    from dino_foresight_ros.recordings.nuscenes.recordings import is_nuscenes
+
+    layouts = {"nuscenes": is_nuscenes, "cityscapes": is_cityscapes, "camvid": is_camvid}
+    return next((kind for kind, matches in layouts.items() if matches(folder)), None)
 
 
 def _refuse_file(path: Path) -> None:

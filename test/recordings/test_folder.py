@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings import open_recording
-from dino_foresight_ros.recordings.folder import natural_key
+from dino_foresight_ros.recordings.file_kinds import natural_key
 from dino_foresight_ros.recordings.recording import MAX_BAD_FRAMES
 
 MakeFolder = Callable[..., Path]

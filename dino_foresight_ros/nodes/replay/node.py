@@ -29,7 +29,7 @@ from dino_foresight_ros.nodes.replay.tracks import (
     require_bag,
 )
 from dino_foresight_ros.recordings import Window, open_recording
-from dino_foresight_ros.recordings.opening import check_exists, is_bag
+from dino_foresight_ros.recordings.file_kinds import check_exists, is_bag
 from dino_foresight_ros.ros.node_main import finish, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import output_qos

@@ -1,4 +1,4 @@
-"""Several cameras of one rosbag2, told apart by their topics' names. Imports no ROS."""
+"""Several cameras of one rosbag2, told apart by their topics' names."""
 
 from __future__ import annotations
 
