@@ -58,6 +58,7 @@ _STYLE: dict[Any, Any] = {
     "grid.color": "#454b57",
     "grid.linewidth": 0.7,
     "legend.frameon": False,
+    "legend.handlelength": 3.2,
     "legend.fontsize": 9,
     "legend.labelcolor": _TEXT,
     "lines.markersize": 5,
