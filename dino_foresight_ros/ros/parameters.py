@@ -127,6 +127,21 @@ class ParameterSpec:
         return descriptor
 
 
+IMAGE_TRANSPORT = ParameterSpec(
+    "image_transport",
+    "raw",
+    "What arrives on the image topic: raw (Image) or compressed (CompressedImage).",
+    choices=("raw", "compressed"),
+)
+IMAGE_RELIABILITY = ParameterSpec(
+    "image_reliability",
+    "auto",
+    "How images are subscribed to: auto (reliable while all publishers are), best_effort "
+    "or reliable.",
+    choices=("auto", "best_effort", "reliable"),
+)
+
+
 class Parameters:
     """The declared parameters of a node, checked whenever they are set."""
 

@@ -7,7 +7,13 @@ from typing import Literal
 
 from dino_foresight_ros.outputs import IMAGE_NAMES, MAX_OUTPUT_SIDE, MAX_STEPS
 from dino_foresight_ros.ros.names import CAMERA_FIELD
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec, path_problem
+from dino_foresight_ros.ros.parameters import (
+    IMAGE_RELIABILITY,
+    IMAGE_TRANSPORT,
+    Change,
+    ParameterSpec,
+    path_problem,
+)
 
 
 def _check_device(name: str) -> str | None:
@@ -137,19 +143,8 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "A frame waits about that long for the frames of the other cameras.",
         limits=(0.0, 1.0),
     ),
-    ParameterSpec(
-        "image_transport",
-        "raw",
-        "What arrives on the image topic: raw (Image) or compressed (CompressedImage).",
-        choices=("raw", "compressed"),
-    ),
-    ParameterSpec(
-        "image_reliability",
-        "auto",
-        "How images are subscribed to: auto (reliable while all publishers are), best_effort "
-        "or reliable.",
-        choices=("auto", "best_effort", "reliable"),
-    ),
+    IMAGE_TRANSPORT,
+    IMAGE_RELIABILITY,
     ParameterSpec(
         "stream_timeout_s",
         5.0,

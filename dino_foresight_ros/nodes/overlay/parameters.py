@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dino_foresight_ros.outputs import MAX_STEPS
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.ros.parameters import (
+    IMAGE_RELIABILITY,
+    IMAGE_TRANSPORT,
+    Change,
+    ParameterSpec,
+)
 
 OVERLAY_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
@@ -13,21 +20,8 @@ OVERLAY_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.NEVER,
         limits=(1, MAX_STEPS),
     ),
-    ParameterSpec(
-        "image_transport",
-        "raw",
-        "What arrives on the image topic: raw (Image) or compressed (CompressedImage).",
-        Change.NEVER,
-        choices=("raw", "compressed"),
-    ),
-    ParameterSpec(
-        "image_reliability",
-        "auto",
-        "How images are subscribed to: auto (reliable while all publishers are), best_effort "
-        "or reliable.",
-        Change.NEVER,
-        choices=("auto", "best_effort", "reliable"),
-    ),
+    replace(IMAGE_TRANSPORT, change=Change.NEVER),
+    replace(IMAGE_RELIABILITY, change=Change.NEVER),
     ParameterSpec(
         "alpha",
         0.5,

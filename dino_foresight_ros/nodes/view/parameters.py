@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dataclasses import replace
+
+from dino_foresight_ros.ros.parameters import IMAGE_TRANSPORT, Change, ParameterSpec
 from dino_foresight_ros.view.server import check_memory_limit
 
 RRD, MCAP = ".rrd", ".mcap"
@@ -54,12 +56,10 @@ VIEW_PARAMETERS: tuple[ParameterSpec, ...] = (
         "The camera's images; empty finds them by the node that forecasts.",
         Change.NEVER,
     ),
-    ParameterSpec(
-        "image_transport",
-        "raw",
-        "What arrives on image_topic: raw (Image) or compressed (CompressedImage).",
-        Change.NEVER,
-        choices=("raw", "compressed"),
+    replace(
+        IMAGE_TRANSPORT,
+        description="What arrives on image_topic: raw (Image) or compressed (CompressedImage).",
+        change=Change.NEVER,
     ),
     ParameterSpec(
         "camera_info_topic", "", "Goes with image_topic; empty takes the one beside.", Change.NEVER
