@@ -1,4 +1,4 @@
-"""Parts of the data, for training, validation and tests, that share no moment."""
+"""Parts of the data, for training, validation and tests, that share no frame."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""nuScenes drives as rosbag2, from the official JSON tables. No torch, no ROS."""
+"""nuScenes from its official JSON tables: recordings, and scenes as rosbag2."""
