@@ -31,8 +31,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "fetch",
         help="download the paper's published model, or another bundle, from a model hub",
-        description="Downloads into the cache of huggingface_hub (HF_HOME), going on where an "
-        "earlier download was cut off; HF_ENDPOINT and HF_HUB_OFFLINE are honoured.",
+        description="Downloads into the cache of huggingface_hub (HF_HOME) what it lacks of the "
+        "files; HF_ENDPOINT and HF_HUB_OFFLINE are honoured.",
     )
     add = parser.add_argument
     add(
