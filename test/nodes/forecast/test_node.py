@@ -141,12 +141,21 @@ def test_every_frame_is_accounted_and_bad_ones_are_named(client: Client, node: N
         (stamps[-1] + 3, {"encoding": "16UC1"}),
         (0, {}),
     ]
-    for stamp, changes in faults:
-        client.publish(stamp, **changes)
-        client.spin_for(0.3)
 
     def newest() -> dict[str, str]:
         return values_of(diagnostics[-1]) if diagnostics else {}
+
+    def is_done(received: int) -> bool:
+        values = newest()
+        return (values.get("frames_received"), values.get("in_flight")) == (str(received), "0")
+
+    assert client.spin_until(lambda: newest().get("in_flight") == "0")
+    client.spin_for(1.1)  # the next diagnostics know of every frame so far
+    received = int(newest()["frames_received"])
+    for count, (stamp, changes) in enumerate(faults, start=1):
+        client.publish(stamp, **changes)
+        # On a busy machine the next one would supersede it.
+        assert client.spin_until(lambda n=received + count: is_done(n)), newest()
 
     def counted() -> bool:
         names = {"duplicate_stamp": 1, "out_of_order": 1, "bad_image": 3, "no_stamp": 1}
