@@ -33,8 +33,8 @@ from dino_foresight_ros.runtime.context import NS, Arrival, ContextBuffer, Conte
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
-from dino_foresight_ros.runtime.pipeline import Maps, Pipeline
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
+from dino_foresight_ros.runtime.rollout import Maps, RolloutDecoder
 from dino_foresight_ros.scene import Scene
 
 
@@ -95,7 +95,7 @@ class Foresight:
         if accelerator.is_on:
             self._forecaster = bundle.forecaster.with_wrapped_core(accelerator.wrap)
         self._decoder = Decoder(bundle, accelerator)
-        self._pipeline = Pipeline(
+        self._rollout = RolloutDecoder(
             self._forecaster, self._decoder, accelerator.is_on, overlap_decoding
         )
         if accelerator.is_on:
@@ -294,7 +294,7 @@ class Foresight:
             contexts = [context for b in buffers if (context := b.context()) is not None]
             memories = tuple(torch.stack(parts) for parts in zip(*contexts, strict=True))
             stamps_s = torch.stack([_seconds(b.context_stamps() or ()) for b in buffers])
-            return self._pipeline.run(memories, stamps_s, newest, list(requests.values()), ahead_s)
+            return self._rollout.run(memories, stamps_s, newest, list(requests.values()), ahead_s)
 
         outcomes: dict[str, Forecast | ModelOutputError] = {}
         for name, maps, finite in zip(requests, *retry_out_of_memory(work), strict=True):

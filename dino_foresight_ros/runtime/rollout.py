@@ -56,7 +56,7 @@ class _Decoded(NamedTuple):
     finite: list[tuple[Sequence[int], Tensor]]
 
 
-class Pipeline:
+class RolloutDecoder:
     """Predicts step after step and decodes each as soon as it is there."""
 
     def __init__(
