@@ -22,6 +22,14 @@ def processes_from_environment() -> tuple[int, int, int]:
     return rank, world, local
 
 
+def quieten_torch() -> None:
+    """Keep PyTorch from telling each process that it looked for unused weights in vain.
+
+    To be called before torch is imported, in the process or the one that starts it.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def launch(processes: int, function: Callable[..., object], *arguments: object) -> None:
     """Call a function in several processes of this machine, as torchrun would.
 
@@ -38,6 +46,7 @@ def launch(processes: int, function: Callable[..., object], *arguments: object) 
 
     # Its log would bury the one line in which the failed process says what was wrong.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    quieten_torch()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     config = LaunchConfig(
         min_nodes=1,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -26,8 +25,6 @@ from .launch import processes_from_environment
 T = TypeVar("T")
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets every process
-# A head need not use all its weights; whether one of them is unused, PyTorch finds out itself.
-warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
 
 
 class _Autocast(MixedPrecision):
@@ -106,7 +103,7 @@ def _precision(name: str, device: torch.device) -> Precision:
 def _strategy(name: str, world: int) -> DDPStrategy | ModelParallelStrategy:
     if name == "fsdp":
         return ModelParallelStrategy(_shard, data_parallel_size=world, tensor_parallel_size=1)
-    return DDPStrategy(find_unused_parameters=True)
+    return DDPStrategy(find_unused_parameters=True)  # a head need not use all its weights
 
 
 def _shard(objective: nn.Module, mesh: Any) -> nn.Module:

@@ -34,8 +34,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Run the chosen stage."""
     from dino_foresight_ros.process.cpu import set_up_cpu
+    from dino_foresight_ros.training.launch import processes_from_environment, quieten_torch
 
     set_up_cpu()
+    if processes_from_environment()[1] > 1:
+        quieten_torch()
     try:
         return int(args.run_stage(args))
     except ModuleNotFoundError as error:
