@@ -238,6 +238,7 @@ def test_the_initial_weights_are_kept_where_the_first_steps_are_bad(tmp_path: Pa
     assert torch.equal(tensors["model.0.weight"], ToyObjective().model.state_dict()["0.weight"])
 
 
+@pytest.mark.process
 def test_an_error_of_the_data_is_raised_as_it_is(tmp_path: Path) -> None:
     class Broken(ToySamples):
         def __getitem__(self, number: int) -> dict[str, object]:
@@ -253,6 +254,7 @@ def test_an_error_of_the_data_is_raised_as_it_is(tmp_path: Path) -> None:
         assert str(caught.value) == "drive.mp4: frame 40 cannot be read"
 
 
+@pytest.mark.process
 def test_loading_workers_change_nothing(tmp_path: Path) -> None:
     for workers in (0, 2):
         run_training(

@@ -21,6 +21,8 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.view.server import ViewerServer, check_port, free_port
 from dino_foresight_ros.view.web_page import Page
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ViewerServer]:
@@ -104,7 +106,6 @@ def test_a_memory_limit_must_be_one() -> None:
         ViewerServer("127.0.0.1", free_port(), "1 pound")
 
 
-@pytest.mark.process
 def test_the_server_dies_with_the_process_that_started_it() -> None:
     code = (
         "import sys, time; from dino_foresight_ros.view.server import ViewerServer, free_port\n"

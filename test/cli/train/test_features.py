@@ -94,6 +94,7 @@ def test_an_existing_pca_is_refused_and_force_replaces_it(
     assert load_pca(out)[0].channels == 3
 
 
+@pytest.mark.process
 def test_features_go_on_after_a_kill(micro: Path, pca: Path, tmp_path: Path):
     out, data = tmp_path / "store", synthetic("0-1", 16)
     words = ["--encoder", micro, "--pca", pca, "--data", data, "--workers", 1, "--batch", 2]
@@ -119,6 +120,7 @@ def test_features_go_on_after_a_kill(micro: Path, pca: Path, tmp_path: Path):
         assert torch.equal(stored.read(range(16)), other.read(range(16)))
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_FSIZE as Linux has it")
 def test_a_disk_that_fills_up_stops_cleanly_and_the_same_command_goes_on(
     micro: Path, tmp_path: Path

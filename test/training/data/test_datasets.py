@@ -210,6 +210,7 @@ def test_items_depend_on_seed_epoch_and_index_alone(world: list[Recording]) -> N
     assert not same(clips_of(world, seed=4)[5], first[1])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("start", ["fork", forked.context], ids=["fork", "forkserver"])
 def test_workers_change_nothing(world: list[Recording], start: Any) -> None:
     dataset = clips_of(world)
