@@ -1,4 +1,4 @@
-"""Parameters: declared as the table says, checked, and the same in the YAML file."""
+"""Parameters: declared as the table says, and checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
@@ -36,13 +35,6 @@ def make(ros_domain: dict[str, str]) -> Iterator[Maker]:
     maker = Maker()
     yield maker
     maker.close()
-
-
-def test_yaml_file_states_every_parameter_with_its_default(project_root: Path) -> None:
-    text = (project_root / "config" / "forecast.yaml").read_text()
-    stated = yaml.safe_load(text)["/**"]["ros__parameters"]
-    assert stated == {spec.name: spec.default for spec in FORECAST_PARAMETERS}
-    assert list(stated) == [spec.name for spec in FORECAST_PARAMETERS]
 
 
 def test_every_parameter_is_described_with_type_and_limits(make: Maker) -> None:
