@@ -121,16 +121,15 @@ def _show(path: str) -> int:
     from dino_foresight_ros.model import Bundle
 
     bundle = Bundle.load(path)
-    encoder = bundle.encoder.config
+    encoder, forecaster = bundle.encoder.config, bundle.forecaster
     rows = {
         "name": bundle.name + ("" if bundle.trained else "  (UNTRAINED)"),
         "encoder": f"{encoder.model}, layers {list(encoder.layers)}, "
         f"image {encoder.image_size[0]}x{encoder.image_size[1]}",
         "pca": f"{bundle.pca.features} -> {bundle.pca.channels}",
-        "forecaster": ", ".join(
-            [bundle.forecaster.kind]
-            + [f"{key} {value}" for key, value in bundle.forecaster.to_dict().items()]
-        ),
+        "forecaster": f"{forecaster.kind}, {forecaster.layers} layers, width {forecaster.width}, "
+        f"{forecaster.context_frames} context frames, "
+        f"patch grid {forecaster.grid[0]}x{forecaster.grid[1]}",
         "frame interval": f"{bundle.frame_interval_s} s",
     }
     for name, head in bundle.heads.items():
