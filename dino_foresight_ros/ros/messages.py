@@ -24,7 +24,7 @@ from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
 from dino_foresight_ros.scene import Scene
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.runtime.forecast import Forecast
+    from dino_foresight_ros.runtime.frame import Forecast
 
 _FEATURE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 

@@ -23,15 +23,15 @@ from dino_foresight_ros.outputs import (
     outputs_of_step_0,
 )
 from dino_foresight_ros.runtime.acceleration import Accelerator
-from dino_foresight_ros.runtime.camera_frame import (
+from dino_foresight_ros.runtime.context import NS, Arrival, ContextBuffer, ContextRule
+from dino_foresight_ros.runtime.decoder import Decoder
+from dino_foresight_ros.runtime.frame import (
     CameraFrame,
     CameraResult,
+    Forecast,
     ModelOutputError,
     check_frame,
 )
-from dino_foresight_ros.runtime.context import NS, Arrival, ContextBuffer, ContextRule
-from dino_foresight_ros.runtime.decoder import Decoder
-from dino_foresight_ros.runtime.forecast import Forecast
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
 from dino_foresight_ros.runtime.rollout import Maps, RolloutDecoder

@@ -1,20 +1,23 @@
-"""A camera's frame on its way to the engine, with all that is needed to work at it."""
+"""A camera's frame on its way to the engine, and what becomes of it: plain arrays, no ROS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.outputs import DropReason
-from dino_foresight_ros.runtime.request import OutputRequest
+from dino_foresight_ros.runtime.context import Arrival
+from dino_foresight_ros.runtime.request import OutputRequest, is_whole
+from dino_foresight_ros.scene import Scene
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """A frame as it came, not decoded yet.
+class QueuedFrame:
+    """A frame as it came, not decoded yet, with all that is needed to work at it.
 
     Attributes:
         payload: the picture, as the sender has it.
@@ -41,3 +44,87 @@ class Frame:
     def reason_unused(self) -> DropReason:
         """What it is dropped for when it is used for nothing."""
         return self.held_back or DropReason.SUPERSEDED
+
+
+class CameraFrame(NamedTuple):
+    """A decoded frame, as the engine takes it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        stamp_ns: nanoseconds.
+        request: what to compute from it; the engine's own request when None.
+    """
+
+    image: np.ndarray
+    stamp_ns: int
+    request: OutputRequest | None = None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One forecast: every step predicted from one context.
+
+    Attributes:
+        stamp_ns: stamp of the newest context frame, nanoseconds.
+        context_stamps_ns: stamps of the context frames used, oldest first.
+        frame_interval_s: the bundle's nominal time between steps.
+        steps: predicted steps, step 1 first.
+        model_name: name of the bundle.
+        trained: False when the weights are random: the result means nothing then.
+        duration_s: wall time that the engine spent on this frame, seconds.
+        step_0: the newest context frame itself, as the heads describe it; None unless asked for.
+    """
+
+    stamp_ns: int
+    context_stamps_ns: tuple[int, ...]
+    frame_interval_s: float
+    steps: tuple[Scene, ...]
+    model_name: str
+    trained: bool
+    duration_s: float
+    step_0: Scene | None = None
+
+
+class CameraResult(NamedTuple):
+    """What became of one camera's frame.
+
+    Attributes:
+        forecast: None where there is none; then `drop` or `error` says why.
+        drop: "context_filling", "duplicate_stamp", "out_of_order" or "unwanted".
+        error: an `InputError` of a bad frame, which left the context as it was, or a
+            `ModelOutputError`, after which the camera's context is empty.
+        arrival: how the frame's stamp stood to those before it; None for a bad frame.
+    """
+
+    forecast: Forecast | None = None
+    drop: str | None = None
+    error: ForesightError | None = None
+    arrival: Arrival | None = None
+
+
+class ModelOutputError(ForesightError):
+    """The model gave NaN or infinity; nothing was forecast and the context was dropped."""
+
+    drop_reason = DropReason.BAD_OUTPUT
+
+
+def check_frame(frame: CameraFrame) -> None:
+    """Check types and shapes.
+
+    Raises:
+        InputError: naming what does not fit.
+    """
+    if not is_whole(frame.stamp_ns):
+        raise InputError(f"stamp_ns is {frame.stamp_ns!r}, expected a whole number of nanoseconds")
+    _check_image(frame.image)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"image is a {type(image).__name__}, expected (H, W, 3) uint8 RGB")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise InputError(
+            f"image has shape {image.shape} and type {image.dtype}, expected (H, W, 3) uint8 RGB"
+        )
+    if 0 in image.shape:
+        raise InputError(f"image is empty: shape {image.shape}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import QueuedFrame
 
 MIN_WAIT_S = 0.05
 """Frames taken at the very same instant still arrive this far apart (transport, decoding)."""
@@ -13,14 +13,14 @@ MIN_WAIT_S = 0.05
 MAX_PENDING = 8
 """Frames of one camera that may wait; beyond it the oldest go on alone."""
 
-Group = list[Frame]
+Group = list[QueuedFrame]
 """At most one frame of each camera."""
 
 
 class Synchronizer(Protocol):
     """Finds the frames that belong together, one of each camera."""
 
-    def add(self, frame: Frame, cameras: Collection[str]) -> list[Group]:
+    def add(self, frame: QueuedFrame, cameras: Collection[str]) -> list[Group]:
         """Take a frame that just came in.
 
         Args:
@@ -31,7 +31,7 @@ class Synchronizer(Protocol):
             Groups that are complete now; their frames are forgotten.
         """
 
-    def remove(self, frame: Frame) -> None:
+    def remove(self, frame: QueuedFrame) -> None:
         """Forget a frame that goes on without a group, if it is known."""
 
 
@@ -41,9 +41,9 @@ class ClosestStamps:
     def __init__(self, tolerance_ns: int) -> None:
         """Prepare; stamps of one group lie within the tolerance."""
         self._tolerance_ns = tolerance_ns
-        self._waiting: dict[str, list[Frame]] = {}
+        self._waiting: dict[str, list[QueuedFrame]] = {}
 
-    def add(self, frame: Frame, cameras: Collection[str]) -> list[Group]:
+    def add(self, frame: QueuedFrame, cameras: Collection[str]) -> list[Group]:
         """See `Synchronizer`."""
         self._waiting.setdefault(frame.camera, []).append(frame)
         others = [self._waiting.get(camera, []) for camera in cameras if camera != frame.camera]
@@ -56,7 +56,7 @@ class ClosestStamps:
             self.remove(one)
         return [group]
 
-    def remove(self, frame: Frame) -> None:
+    def remove(self, frame: QueuedFrame) -> None:
         """See `Synchronizer`."""
         frames = self._waiting.get(frame.camera, [])
         if frame in frames:
@@ -118,10 +118,10 @@ class Grouper:
         self._tolerance_ns = tolerance_ns
         self._wait_s = max(tolerance_ns / 1e9, MIN_WAIT_S)
         self._synchronizer = synchronizer or ClosestStamps(tolerance_ns)
-        self._pending: dict[str, list[Frame]] = {}
+        self._pending: dict[str, list[QueuedFrame]] = {}
         self._heard_s: dict[str, float] = {}
 
-    def put(self, frame: Frame) -> list[Group]:
+    def put(self, frame: QueuedFrame) -> list[Group]:
         """Take a frame that just came in; the groups that go on now, in order."""
         self._heard_s[frame.camera] = frame.received_s
         waiting = self._pending.setdefault(frame.camera, [])
@@ -146,7 +146,7 @@ class Grouper:
         """When `due` has something to give at the latest; None while nothing waits."""
         return self._oldest().received_s + self._wait_s if self._pending else None
 
-    def clear(self) -> list[Frame]:
+    def clear(self) -> list[QueuedFrame]:
         """Take everything out and forget which cameras live."""
         left = [frame for frames in self._pending.values() for frame in frames]
         for frame in left:
@@ -158,15 +158,15 @@ class Grouper:
     def _live(self, now_s: float) -> list[str]:
         return [c for c, heard_s in self._heard_s.items() if now_s - heard_s <= self.silent_s]
 
-    def _near(self, camera: str, stamp_ns: int) -> list[Frame]:
+    def _near(self, camera: str, stamp_ns: int) -> list[QueuedFrame]:
         """The camera's waiting frames that may be in one group with this stamp."""
         frames = self._pending.get(camera, [])
         return [f for f in frames if abs(f.stamp_ns - stamp_ns) <= self._tolerance_ns]
 
-    def _oldest(self) -> Frame:
+    def _oldest(self) -> QueuedFrame:
         return min((f[0] for f in self._pending.values()), key=lambda frame: frame.received_s)
 
-    def _partial(self, frame: Frame) -> Group:
+    def _partial(self, frame: QueuedFrame) -> Group:
         """The frame with whatever is there of its instant, the nearest first."""
         near = [
             f for c in self._pending if c != frame.camera for f in self._near(c, frame.stamp_ns)

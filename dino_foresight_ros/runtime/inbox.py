@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dino_foresight_ros.runtime.context import ContextRule
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.grouping import Group, Grouper
 
 
@@ -20,8 +20,8 @@ class Waiting(NamedTuple):
             older than the newest.
     """
 
-    newest: Frame
-    older: list[Frame]
+    newest: QueuedFrame
+    older: list[QueuedFrame]
 
 
 @dataclass
@@ -34,10 +34,10 @@ class Mailbox:
     """
 
     rule: ContextRule
-    newest: Frame | None = None
-    _kept: list[Frame] = field(default_factory=list)
+    newest: QueuedFrame | None = None
+    _kept: list[QueuedFrame] = field(default_factory=list)
 
-    def put(self, frame: Frame) -> list[Frame]:
+    def put(self, frame: QueuedFrame) -> list[QueuedFrame]:
         """Put in a newer frame.
 
         Returns:
@@ -47,7 +47,7 @@ class Mailbox:
         useless = [] if replaced is None else self._append(replaced)
         return useless + self._forget(frame.stamp_ns)
 
-    def keep(self, frame: Frame) -> list[Frame]:
+    def keep(self, frame: QueuedFrame) -> list[QueuedFrame]:
         """Put in a frame that is not to be forecast, only for the context of those to come.
 
         Returns:
@@ -64,13 +64,13 @@ class Mailbox:
         self._kept = [frame for frame in self._kept if frame.stamp_ns >= newest.stamp_ns]
         return Waiting(newest, older)
 
-    def clear(self) -> list[Frame]:
+    def clear(self) -> list[QueuedFrame]:
         """Take everything out."""
         left = [*self._kept, *([self.newest] if self.newest is not None else [])]
         self.newest, self._kept = None, []
         return left
 
-    def _append(self, frame: Frame) -> list[Frame]:
+    def _append(self, frame: QueuedFrame) -> list[QueuedFrame]:
         """Keep a frame, if it is not too close to the last one."""
         spacing_ns = self.rule.interval_ns // 2
         if self._kept and frame.stamp_ns - self._kept[-1].stamp_ns < spacing_ns:
@@ -78,7 +78,7 @@ class Mailbox:
         self._kept.append(frame)
         return []
 
-    def _forget(self, newest_ns: int) -> list[Frame]:
+    def _forget(self, newest_ns: int) -> list[QueuedFrame]:
         """Take out what can be in no context of a frame with this stamp."""
         oldest_ns = newest_ns - self.rule.span_ns
         useless = [f for f in self._kept if not oldest_ns <= f.stamp_ns < newest_ns]
@@ -101,7 +101,7 @@ class Inbox:
         self._rule = rule
         self._mailboxes: dict[str, Mailbox] = {}
 
-    def put(self, frame: Frame) -> list[Frame]:
+    def put(self, frame: QueuedFrame) -> list[QueuedFrame]:
         """Take a frame that just came in.
 
         Returns:
@@ -111,7 +111,7 @@ class Inbox:
             return self._mailbox(frame).keep(frame)
         return self._pass_on([[frame]] if self.grouper is None else self.grouper.put(frame))
 
-    def due(self, now_s: float) -> list[Frame]:
+    def due(self, now_s: float) -> list[QueuedFrame]:
         """Pass on the frames that waited long enough for those of other cameras.
 
         Returns:
@@ -133,15 +133,15 @@ class Inbox:
         """Take out each camera's newest frame, with those before it."""
         return [w for m in self._mailboxes.values() if (w := m.take()) is not None]
 
-    def clear(self) -> list[Frame]:
+    def clear(self) -> list[QueuedFrame]:
         """Take everything out."""
         left = [] if self.grouper is None else self.grouper.clear()
         for mailbox in self._mailboxes.values():
             left += mailbox.clear()
         return left
 
-    def _pass_on(self, groups: Iterable[Group]) -> list[Frame]:
+    def _pass_on(self, groups: Iterable[Group]) -> list[QueuedFrame]:
         return [old for group in groups for f in group for old in self._mailbox(f).put(f)]
 
-    def _mailbox(self, frame: Frame) -> Mailbox:
+    def _mailbox(self, frame: QueuedFrame) -> Mailbox:
         return self._mailboxes.setdefault(frame.camera, Mailbox(self._rule))

@@ -9,14 +9,14 @@ from typing import NamedTuple, Protocol
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DropReason
-from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult
 from dino_foresight_ros.runtime.context import Arrival, ContextRule
-from dino_foresight_ros.runtime.forecast import Forecast
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import CameraFrame, CameraResult, Forecast, QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.inbox import Inbox
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.statistics import Statistics
+
+THREAD_NAME = "foresight-worker"
 
 CONTEXT_ONLY = OutputRequest(frozenset())
 """Of a frame that is encoded and not forecast."""
@@ -43,20 +43,20 @@ class Engine(Protocol):
 class Sink(Protocol):
     """Takes each frame's result, in the engine's thread (`dropped` also in the sender's)."""
 
-    def forecast(self, frame: Frame, forecast: Forecast, image_size: tuple[int, int]) -> None:
+    def forecast(self, frame: QueuedFrame, forecast: Forecast, image_size: tuple[int, int]) -> None:
         """Take a forecast; `image_size` is (height, width) of the frame's image."""
 
-    def dropped(self, frame: Frame, reason: DropReason) -> None:
+    def dropped(self, frame: QueuedFrame, reason: DropReason) -> None:
         """Take note of a frame that was given up."""
 
-    def failed(self, frame: Frame, reason: DropReason, error: Exception) -> None:
+    def failed(self, frame: QueuedFrame, reason: DropReason, error: Exception) -> None:
         """Take note of a frame that was given up for an error."""
 
 
 class _Task(NamedTuple):
     """A frame, what is requested of it, and what it counts as when that is nothing."""
 
-    frame: Frame
+    frame: QueuedFrame
     request: OutputRequest | None
     reason_of_nothing: DropReason
 
@@ -142,7 +142,7 @@ class Scheduler:
             self._condition.notify_all()
         self._drop(left, DropReason.INACTIVE)
 
-    def submit(self, frame: Frame) -> None:
+    def submit(self, frame: QueuedFrame) -> None:
         """Hand over a frame; never blocks on the model."""
         self.statistics.received(frame.camera, frame.received_s)
         with self._condition:
@@ -153,7 +153,7 @@ class Scheduler:
             self._drop([frame], DropReason.INACTIVE)
         self._drop(useless)
 
-    def refuse(self, frame: Frame, reason: DropReason) -> None:
+    def refuse(self, frame: QueuedFrame, reason: DropReason) -> None:
         """Account for a frame that is not worth handing over."""
         self.statistics.received(frame.camera, frame.received_s)
         self._drop([frame], reason)
@@ -214,13 +214,13 @@ class Scheduler:
         self._process(session, list(tasks.values()))
         self._note_contexts(set(tasks), is_reset)
 
-    def _task(self, frame: Frame) -> _Task:
+    def _task(self, frame: QueuedFrame) -> _Task:
         limit_ns = frame.max_age_ns
         if limit_ns is not None and self._now_ns() - frame.stamp_ns > limit_ns:
             return _Task(frame, CONTEXT_ONLY, DropReason.TOO_OLD)
         return _Task(frame, frame.request, DropReason.UNWANTED)
 
-    def _choose(self, newest: _Task, older: list[Frame]) -> list[Frame]:
+    def _choose(self, newest: _Task, older: list[QueuedFrame]) -> list[QueuedFrame]:
         """The frames to encode before the newest one of their camera; the others are dropped."""
         asked = [f for f in older if self.fill_context or f.held_back is not None]
         if newest.is_empty:
@@ -290,14 +290,14 @@ class Scheduler:
             for camera in cameras | (self._contexts.keys() if is_reset else set()):
                 self._contexts[camera] = self._engine.context_of(camera)
 
-    def _fail(self, frame: Frame, error: Exception) -> None:
+    def _fail(self, frame: QueuedFrame, error: Exception) -> None:
         reason = DropReason(getattr(error, "drop_reason", DropReason.ERROR))
         if isinstance(error, InputError):
             reason = DropReason.BAD_IMAGE
         self._sink.failed(frame, reason, error)
         self.statistics.dropped(frame.camera, reason)
 
-    def _drop(self, frames: Sequence[Frame], reason: DropReason | None = None) -> None:
+    def _drop(self, frames: Sequence[QueuedFrame], reason: DropReason | None = None) -> None:
         """Give frames up, each for its own reason when None."""
         for frame in frames:
             why = reason or frame.reason_unused
@@ -305,7 +305,45 @@ class Scheduler:
             self.statistics.dropped(frame.camera, why)
 
 
-def _by_turns(fills: list[list[Frame]]) -> list[list[Frame]]:
+class Worker:
+    """Runs a scheduler in a thread of its own; may be started again after it was stopped."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start taking frames, with an empty context."""
+        with self._lock:
+            self._scheduler.start()
+            if self._thread is not None:  # still in a pass that outlasted `stop`: it goes on
+                return
+            self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout_s: float = 1.5) -> bool:
+        """Stop, giving up the waiting frames and the one in work.
+
+        Returns:
+            False when a forward pass outlasts the timeout; its thread ends after that pass.
+        """
+        thread = self._thread
+        self._scheduler.stop()
+        if thread is not None:
+            thread.join(timeout_s)
+        return thread is None or not thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            self._scheduler.run()
+            with self._lock:
+                if not self._scheduler.is_running:  # not started again meanwhile
+                    self._thread = None
+                    return
+
+
+def _by_turns(fills: list[list[QueuedFrame]]) -> list[list[QueuedFrame]]:
     """Groups of at most one frame of each camera, in the order to encode them.
 
     Counted from the newest, so that each context is complete as soon as its turn comes.

@@ -11,10 +11,8 @@ import torch
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DropReason
-from dino_foresight_ros.runtime.camera_frame import CameraFrame, CameraResult
 from dino_foresight_ros.runtime.context import Arrival, ContextBuffer, ContextRule
-from dino_foresight_ros.runtime.forecast import Forecast
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import CameraFrame, CameraResult, Forecast, QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs
 from dino_foresight_ros.runtime.scheduler import Scheduler
@@ -171,22 +169,22 @@ class Harness:
 
     # The sink
 
-    def forecast(self, frame: Frame, forecast: Forecast, image_size: tuple[int, int]) -> None:
+    def forecast(self, frame: QueuedFrame, forecast: Forecast, image_size: tuple[int, int]) -> None:
         if frame.payload == "unpublishable":
             raise RuntimeError("no publisher")
         self.published.append(forecast.stamp_ns)
         self.published_of.append((frame.camera, forecast.stamp_ns))
         self.sizes.append(image_size)
 
-    def dropped(self, frame: Frame, reason: DropReason) -> None:
+    def dropped(self, frame: QueuedFrame, reason: DropReason) -> None:
         self.drops.append((frame.stamp_ns, reason))
 
-    def failed(self, frame: Frame, reason: DropReason, error: Exception) -> None:
+    def failed(self, frame: QueuedFrame, reason: DropReason, error: Exception) -> None:
         self.errors.append((reason, str(error)))
 
     # The sender
 
-    def frame(self, payload: str, stamp_ns: int, camera: str = "", **more: Any) -> Frame:
+    def frame(self, payload: str, stamp_ns: int, camera: str = "", **more: Any) -> QueuedFrame:
         def decode(payload: str) -> np.ndarray:
             if payload == "broken":
                 raise InputError("broken picture")
@@ -194,7 +192,7 @@ class Harness:
 
         outputs = self.outputs_of.get(camera, self.outputs)
         request = None if outputs is None else OutputRequest(outputs)
-        return Frame(payload, stamp_ns, self.clock.now_s, camera, decode, request, **more)
+        return QueuedFrame(payload, stamp_ns, self.clock.now_s, camera, decode, request, **more)
 
     def submit(self, payload: str, stamp_ns: int, camera: str = "", **more: Any) -> None:
         self.scheduler.submit(self.frame(payload, stamp_ns, camera, **more))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.grouping import (
     MAX_PENDING,
     MIN_WAIT_S,
@@ -24,8 +24,8 @@ WAIT_S = 0.06
 SILENT_S = 2.0
 
 
-def frame(camera: str, stamp_ms: float, received_s: float) -> Frame:
-    return Frame(None, round(stamp_ms * MS), received_s, camera)
+def frame(camera: str, stamp_ms: float, received_s: float) -> QueuedFrame:
+    return QueuedFrame(None, round(stamp_ms * MS), received_s, camera)
 
 
 def names(groups: list[Group]) -> list[str]:
@@ -172,7 +172,7 @@ events = st.lists(
 @given(events)
 def test_every_frame_comes_out_once_in_time_and_in_order(sequence: Any) -> None:
     grouper = Grouper(TOLERANCE, SILENT_S)
-    put: list[Frame] = []
+    put: list[QueuedFrame] = []
     out: list[Group] = []
     now_ms = 0
     for camera, offset_ms, pause_ms, jump_ms in sequence:

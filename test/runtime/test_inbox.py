@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dino_foresight_ros.runtime.context import ContextRule
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.inbox import Mailbox
 
 RULE = ContextRule(frames=4, interval_ns=100, tolerance_ns=45, max_gap_ns=200)
 
 
 def put(mailbox: Mailbox, *stamps: int) -> list[int]:
-    return [f.stamp_ns for s in stamps for f in mailbox.put(Frame(None, s, 0.0))]
+    return [f.stamp_ns for s in stamps for f in mailbox.put(QueuedFrame(None, s, 0.0))]
 
 
 def take(mailbox: Mailbox, encoded: list[int]) -> tuple[int, list[int], list[int]]:
@@ -88,7 +88,7 @@ def test_no_frame_is_lost_and_memory_is_bounded(
     stamps: list[int], encoded: list[int], taken_after: int
 ) -> None:
     mailbox = Mailbox(RULE)
-    frames = [Frame(index, stamp, 0.0) for index, stamp in enumerate(stamps)]
+    frames = [QueuedFrame(index, stamp, 0.0) for index, stamp in enumerate(stamps)]
     out: list[int] = []
     held = 0
     for index, frame in enumerate(frames):
@@ -110,7 +110,7 @@ def test_no_frame_is_lost_and_memory_is_bounded(
 
 
 def keep(mailbox: Mailbox, *stamps: int) -> list[int]:
-    return [f.stamp_ns for s in stamps for f in mailbox.keep(Frame(None, s, 0.0))]
+    return [f.stamp_ns for s in stamps for f in mailbox.keep(QueuedFrame(None, s, 0.0))]
 
 
 def test_frames_kept_for_the_context_wake_nobody_and_fill_its_holes() -> None:

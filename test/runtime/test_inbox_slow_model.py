@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dino_foresight_ros.runtime.context import ContextRule
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.inbox import Mailbox
 
 MS = 1_000_000
@@ -25,7 +25,7 @@ def simulate(period_ms: float, pass_ms: float, encode_ms: float) -> tuple[list[b
     free_at_ms, count = 0.0, 200
     for i in range(count):
         now_ms = i * period_ms
-        mailbox.put(Frame(None, 10**18 + round(now_ms * MS), now_ms / 1e3))
+        mailbox.put(QueuedFrame(None, 10**18 + round(now_ms * MS), now_ms / 1e3))
         if now_ms < free_at_ms:
             continue
         waiting = mailbox.take()

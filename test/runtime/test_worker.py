@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from scheduler_harness import GatedEngine, Harness
 
-from dino_foresight_ros.runtime.worker import THREAD_NAME, Worker
+from dino_foresight_ros.runtime.scheduler import THREAD_NAME, Worker
 
 
 class Threaded(Harness):

@@ -17,7 +17,7 @@ from dino_foresight_ros.ros.qos import camera_info_input_qos, subscribe
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.runtime.forecast import Forecast
+    from dino_foresight_ros.runtime.frame import Forecast
 
 
 class CameraStream:

@@ -24,12 +24,10 @@ from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.names import camera_topics
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
-from dino_foresight_ros.runtime.forecast import Forecast
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import Forecast, QueuedFrame
 from dino_foresight_ros.runtime.request import OutputRequest
-from dino_foresight_ros.runtime.scheduler import Scheduler
+from dino_foresight_ros.runtime.scheduler import Scheduler, Worker
 from dino_foresight_ros.runtime.statistics import FrameCounter, Statistics
-from dino_foresight_ros.runtime.worker import Worker
 
 LOG_PERIOD_S = 10.0
 # No stream is that late; a recording played without its clock is.
@@ -151,11 +149,11 @@ class Pipeline:
         stamp_ns, name = time_to_ns(stamp), camera.camera
         refusal = stamp_problem(stamp) if self._gate.is_enabled else DropReason.DISABLED
         if refusal is not None:
-            self.scheduler.refuse(Frame(message, stamp_ns, now_s, name), refusal)
+            self.scheduler.refuse(QueuedFrame(message, stamp_ns, now_s, name), refusal)
             return
         is_held_back = self._gate.holds_back(name, stamp_ns, now_s)
         size = parse_output_size(self._parameters["output_size"])
-        frame = Frame(
+        frame = QueuedFrame(
             payload=message,
             stamp_ns=stamp_ns,
             received_s=now_s,
@@ -169,12 +167,12 @@ class Pipeline:
 
     # Out: the worker's thread
 
-    def forecast(self, frame: Frame, forecast: Forecast, image_size: tuple[int, int]) -> None:
+    def forecast(self, frame: QueuedFrame, forecast: Forecast, image_size: tuple[int, int]) -> None:
         """Publish a frame's forecast."""
         frame_id = frame.payload.header.frame_id
         self.cameras[frame.camera].publish(forecast, frame_id, image_size, frame.received_s)
 
-    def dropped(self, frame: Frame, reason: DropReason) -> None:
+    def dropped(self, frame: QueuedFrame, reason: DropReason) -> None:
         """Say why a frame was given up, where that is worth it."""
         camera, log = self.cameras[frame.camera], self._node.get_logger()
         if reason in _DROP_WARNINGS:
@@ -187,7 +185,7 @@ class Pipeline:
         elif reason is DropReason.TOO_OLD:
             log.warning(self._describe_age(frame), throttle_duration_sec=LOG_PERIOD_S)
 
-    def failed(self, frame: Frame, reason: DropReason, error: Exception) -> None:
+    def failed(self, frame: QueuedFrame, reason: DropReason, error: Exception) -> None:
         """Say what a frame failed for."""
         text = self.cameras[frame.camera].say(describe(error))
         self._report_failure(text)
@@ -199,7 +197,7 @@ class Pipeline:
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 
-    def _describe_age(self, frame: Frame) -> str:
+    def _describe_age(self, frame: QueuedFrame) -> str:
         age_s = (self._now_ns() - frame.stamp_ns) / 1e9
         hint = (
             "; if this is a recording, play it with its clock (ros2 bag play --clock) and set "

@@ -29,7 +29,7 @@ from dino_foresight_ros.ros.messages import (
 from dino_foresight_ros.ros.qos import latched_qos, output_qos, overrides
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.runtime.forecast import Forecast
+    from dino_foresight_ros.runtime.frame import Forecast
     from dino_foresight_ros.scene import Scene
 
 _CAMERA_INFO = "camera_info"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from rclpy.time import Time
 
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.grouping import (
     MAX_PENDING,
     ClosestStamps,
@@ -33,7 +33,7 @@ class _Message(NamedTuple):
     """As much of a message as the synchronizer looks at, and its frame."""
 
     header: _Header
-    frame: Frame
+    frame: QueuedFrame
 
 
 class ApproximateTime:
@@ -61,12 +61,12 @@ class ApproximateTime:
         self._try_out()
 
     def _try_out(self) -> None:
-        frames = [Frame(None, 10**18, 0.0, camera) for camera in "ab"]
+        frames = [QueuedFrame(None, 10**18, 0.0, camera) for camera in "ab"]
         found = [group for frame in frames for group in self.add(frame, "ab")]
         if found != [frames]:
             raise RuntimeError("it does not find two frames of one instant")
 
-    def add(self, frame: Frame, cameras: Collection[str]) -> list[Group]:
+    def add(self, frame: QueuedFrame, cameras: Collection[str]) -> list[Group]:
         """See `Synchronizer`."""
         if set(cameras) != self._filters.keys():
             self._connect(cameras)
@@ -74,7 +74,7 @@ class ApproximateTime:
         complete, self._complete = self._complete, []
         return complete
 
-    def remove(self, frame: Frame) -> None:
+    def remove(self, frame: QueuedFrame) -> None:
         """See `Synchronizer`."""
         for queue in self._synchronizer.queues:
             message = queue.get(frame.stamp_ns)

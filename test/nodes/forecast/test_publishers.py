@@ -23,7 +23,7 @@ from dino_foresight_ros.nodes.forecast import publishers
 from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers, ModelInfo
 from dino_foresight_ros.ros.qos import latched_qos
 from dino_foresight_ros.ros.time import time_to_ns
-from dino_foresight_ros.runtime.forecast import Forecast
+from dino_foresight_ros.runtime.frame import Forecast
 from dino_foresight_ros.scene import Scene
 
 BOTH = frozenset({"segmentation", "depth"})

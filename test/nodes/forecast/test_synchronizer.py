@@ -19,7 +19,7 @@ from dino_foresight_ros.nodes.forecast.synchronizer import (
     choose_synchronizer,
 )
 from dino_foresight_ros.ros.names import camera_topics
-from dino_foresight_ros.runtime.frame import Frame
+from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.grouping import ClosestStamps, Grouper
 
 MS = 1_000_000
@@ -81,23 +81,23 @@ needs_message_filters = pytest.mark.skipif(
 @pytest.mark.parametrize(("apart_ms", "groups"), [(0, 1), (50, 1), (51, 0)])
 def test_message_filters_keeps_to_the_tolerance(apart_ms: int, groups: int) -> None:
     one = ApproximateTime(50 * MS)
-    assert one.add(Frame(None, 10**18, 0.0, "a"), "ab") == []
-    assert len(one.add(Frame(None, 10**18 + apart_ms * MS, 0.0, "b"), "ab")) == groups
+    assert one.add(QueuedFrame(None, 10**18, 0.0, "a"), "ab") == []
+    assert len(one.add(QueuedFrame(None, 10**18 + apart_ms * MS, 0.0, "b"), "ab")) == groups
 
 
 @needs_message_filters
 def test_message_filters_forgets_a_frame_that_went_on_alone() -> None:
     one = ApproximateTime(50 * MS)
-    frame = Frame(None, 10**18, 0.0, "a")
+    frame = QueuedFrame(None, 10**18, 0.0, "a")
     one.add(frame, "ab")
     one.remove(frame)
-    assert one.add(Frame(None, 10**18, 0.0, "b"), "ab") == []
+    assert one.add(QueuedFrame(None, 10**18, 0.0, "b"), "ab") == []
 
 
 @needs_message_filters
 def test_camera_that_is_gone_is_not_waited_for_and_one_that_returns_is() -> None:
     one = ApproximateTime(50 * MS)
-    first, second, third = (Frame(None, 10**18, 0.0, camera) for camera in "abc")
+    first, second, third = (QueuedFrame(None, 10**18, 0.0, camera) for camera in "abc")
     assert one.add(first, "abc") == []
     assert one.add(second, "ab") == [[first, second]]
     assert one.add(first, "ab") == []
@@ -122,7 +122,9 @@ def test_every_frame_comes_out_once_in_order_with_message_filters(frames: Any) -
     for index, (camera, jitter_ms, pause_s) in enumerate(frames):
         now_s += pause_s
         groups += grouper.due(now_s)
-        put.append(Frame(index, 10**18 + (round(now_s * 1000) + jitter_ms) * MS, now_s, camera))
+        put.append(
+            QueuedFrame(index, 10**18 + (round(now_s * 1000) + jitter_ms) * MS, now_s, camera)
+        )
         groups += grouper.put(put[-1])
     groups += grouper.due(now_s + 1.0)
     for group in groups:
@@ -143,7 +145,7 @@ def test_cameras_in_step_form_whole_groups_with_message_filters() -> None:
         for place, camera in enumerate("abc"):
             received_s = 0.2 * k + 0.01 * place
             grouper.due(received_s)
-            frame = Frame(None, 10**18 + (200 * k + place) * MS, received_s, camera)
+            frame = QueuedFrame(None, 10**18 + (200 * k + place) * MS, received_s, camera)
             sizes += [len(group) for group in grouper.put(frame)]
     assert sizes[-9:] == [3] * 9
 
