@@ -80,19 +80,19 @@ class ComparedForecast:
     """One forecast beside what came.
 
     Attributes:
-        seen: the newest context frame, and what the same model says of it, which is also copy-last,
-            the forecast that nothing changes.
+        newest: the newest context frame, and what the same model says of it, which is also
+            copy-last, the forecast that nothing changes.
         steps: step 1 first.
         latency_ms: wall time from receiving the frame to publishing the forecast.
     """
 
-    seen: Scene
+    newest: Scene
     steps: tuple[ComparedStep, ...]
     latency_ms: float | None = None
 
     def scenes(self) -> Iterator[Scene]:
         """Everything that is known or predicted of any of its instants."""
-        yield self.seen
+        yield self.newest
         for step in self.steps:
             yield from step.scenes()
 

@@ -53,7 +53,8 @@ class DepthScores:
     """Depth errors, in the unit of the maps where they have one (metres for a metric head).
 
     Attributes:
-        delta1, delta2, delta3: share of pixels, 0 to 1, off by a factor below 1.25, 1.25^2, 1.25^3.
+        delta1, delta2, delta3: fraction of pixels, 0 to 1, off by a factor below 1.25, 1.25^2,
+            1.25^3.
         abs_rel: mean of |error| / true.
         sq_rel: mean of error^2 / true.
         rmse: root of the mean squared error.
@@ -198,9 +199,9 @@ class DepthMetrics:
         # Only a prediction of 0 gives NaN here: its log error lies infinitely far from the mean.
         variance = (log_error - log_error.mean()).square().mean().nan_to_num(nan=math.inf)
         self._means.update(
-            delta1=_share(factor < 1.25),
-            delta2=_share(factor < 1.25**2),
-            delta3=_share(factor < 1.25**3),
+            delta1=_fraction(factor < 1.25),
+            delta2=_fraction(factor < 1.25**2),
+            delta3=_fraction(factor < 1.25**3),
             abs_rel=(error.abs() / t).mean(),
             sq_rel=(error.square() / t).mean(),
             rmse=error.square().mean().sqrt(),
@@ -250,11 +251,11 @@ class NormalsMetrics:
             mean_deg=angle.mean(),
             median_deg=angle.median(),
             rmse_deg=angle.square().mean().sqrt(),
-            within_5_deg=100 * _share(angle < 5),
-            within_7_5_deg=100 * _share(angle < 7.5),
-            within_11_25_deg=100 * _share(angle < 11.25),
-            within_22_5_deg=100 * _share(angle < 22.5),
-            within_30_deg=100 * _share(angle < 30),
+            within_5_deg=100 * _fraction(angle < 5),
+            within_7_5_deg=100 * _fraction(angle < 7.5),
+            within_11_25_deg=100 * _fraction(angle < 11.25),
+            within_22_5_deg=100 * _fraction(angle < 22.5),
+            within_30_deg=100 * _fraction(angle < 30),
         )
 
     def compute(self) -> NormalsScores:
@@ -288,7 +289,7 @@ class _Means:
         return {name: float(mean.compute()) for name, mean in self._means.items()}
 
 
-def _share(hits: Tensor) -> Tensor:
+def _fraction(hits: Tensor) -> Tensor:
     return hits.double().mean()
 
 

@@ -30,7 +30,7 @@ def nearest_frames(stamps_ns: NDArray[np.int64], targets_ns: NDArray[np.int64]) 
     return np.where(is_before, before, after)
 
 
-class Frame(Protocol):
+class ArrivedFrame(Protocol):
     """A frame that came."""
 
     @property
@@ -44,7 +44,7 @@ class Frame(Protocol):
         ...
 
 
-F = TypeVar("F", bound=Frame)
+F = TypeVar("F", bound=ArrivedFrame)
 
 
 @dataclass(frozen=True)

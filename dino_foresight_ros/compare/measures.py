@@ -28,11 +28,13 @@ class Difference(NamedTuple):
         feature_error: mean squared error over patches and channels.
         segmentation_agreement: fraction of pixels with the class seen, 0 to 1.
         depth_error: mean absolute difference of depth, relative to the depth seen.
+        normals_error_deg: mean angle between the normals, degrees.
     """
 
     feature_error: float = math.nan
     segmentation_agreement: float = math.nan
     depth_error: float = math.nan
+    normals_error_deg: float = math.nan
 
 
 def skill_of(error: float, copy_error: float) -> float:
@@ -111,6 +113,7 @@ def compare(predicted: Scene, seen: Scene) -> tuple[Difference, FloatImage | Non
         math.nan if errors is None else float(errors.mean(dtype=np.float64)),
         agreement(predicted.segmentation, seen.segmentation),
         depth_difference(predicted.depth, seen.depth, seen.depth_is_metric),
+        angle_deg(predicted.normals, seen.normals),
     )
     return difference, errors
 

@@ -27,14 +27,14 @@ class AnalysedFrame:
     """A frame that came, as the model sees it.
 
     Attributes:
-        seen: what the model sees in it: the truth for earlier forecasts, copy-last for its own.
+        scene: what the model sees in it: the truth for earlier forecasts, copy-last for its own.
         frame_id: the camera's optical frame.
         interval_ns: nominal time between the model's steps.
         model_name: name of the bundle.
         trained: False with random weights.
     """
 
-    seen: Scene
+    scene: Scene
     frame_id: str
     interval_ns: int
     model_name: str = ""
@@ -43,17 +43,17 @@ class AnalysedFrame:
     @property
     def stamp_ns(self) -> int:
         """The frame's stamp, nanoseconds in the camera's time base."""
-        return self.seen.stamp_ns
+        return self.scene.stamp_ns
 
     @property
     def nbytes(self) -> int:
         """Memory of the arrays."""
-        return self.seen.nbytes
+        return self.scene.nbytes
 
     def is_of_model_of(self, other: AnalysedFrame) -> bool:
         """Whether both were described by the same model, as far as can be told."""
         return (
-            self.seen.depth_is_metric == other.seen.depth_is_metric
+            self.scene.depth_is_metric == other.scene.depth_is_metric
             and self.interval_ns == other.interval_ns
             and self.model_name == other.model_name
             and self.trained == other.trained
@@ -218,9 +218,9 @@ class SkillMonitor:
         return [self._compare(m, m.arrived) for m in matches if m.arrived is not None]
 
     def _compare(self, match: Match[AnalysedFrame], arrived: AnalysedFrame) -> Comparison:
-        predicted, origin, seen = match.predicted, match.origin, arrived.seen
+        predicted, origin, seen = match.predicted, match.origin, arrived.scene
         forecast, errors = compare(predicted, seen)
-        copy, _ = compare(origin.seen, seen)
+        copy, _ = compare(origin.scene, seen)
         self.counts["compared"] += 1
         self.counts["size_changed"] += sizes_differ(predicted, seen)
         running = self._running.setdefault(predicted.step, RunningSkill(self._window))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dino_foresight_ros.outputs import IMAGES
+from dino_foresight_ros.outputs import DEPTH, IMAGES
 from dino_foresight_ros.scene import ComparedForecast, Scene
 
 if TYPE_CHECKING:
@@ -27,8 +27,11 @@ class Oracle:
     """
 
     def __init__(self, bundle: Bundle, decoder: Decoder) -> None:
+        from dino_foresight_ros.model import DepthTask
         from dino_foresight_ros.runtime.decoder import layers_read
 
+        depth = bundle.tasks.get(DEPTH)
+        self._depth_is_metric = isinstance(depth, DepthTask) and depth.is_metric
         self._bundle, self._decoder = bundle, decoder
         self._outputs = frozenset(
             n for n in _MAPS if n in bundle.heads and not layers_read(bundle, n)
@@ -64,7 +67,8 @@ class Oracle:
             outputs = self._decoder.decode(z, [dict.fromkeys(self._outputs)])
             features = z[0].float().cpu().numpy()
         maps: dict[str, Any] = {o.name: o.values[0].cpu().numpy() for o in outputs}
-        return replace(frame, features=features, **maps)
+        is_metric = self._depth_is_metric
+        return replace(frame, features=features, depth_is_metric=is_metric, **maps)
 
 
 def describe_forecasts(
@@ -102,7 +106,7 @@ def describe_forecasts(
             step if step.arrived is None else replace(step, arrived=describe(step.arrived))
             for step in one.steps
         )
-        described[place] = replace(one, seen=describe(one.seen), steps=steps)
+        described[place] = replace(one, newest=describe(one.newest), steps=steps)
     return described
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dino_foresight_ros.demo.sampler import CameraSet, CameraSets, ReservoirSampler, is_whole
+from dino_foresight_ros.demo.sampler import CameraSet, CameraSets, EvenSampler, is_whole
 from dino_foresight_ros.demo.skill import Model, tables
 from dino_foresight_ros.demo.video import TimedVideo
 from dino_foresight_ros.render import (
@@ -77,9 +77,9 @@ class Pictures:
         self._video_path = video_path
         self._cameras = list(cameras)
         capacity = max(_LEAST_KEPT, _KEPT_FORECASTS // len(self._cameras))
-        self._samplers = {name: ReservoirSampler(is_whole, capacity) for name in self._cameras}
+        self._samplers = {name: EvenSampler(is_whole, capacity) for name in self._cameras}
         self._sets = CameraSets(len(self._cameras))
-        self._set_sampler: ReservoirSampler[CameraSet] = ReservoirSampler(self._is_whole_set, 6)
+        self._set_sampler: EvenSampler[CameraSet] = EvenSampler(self._is_whole_set, 6)
         self._video: TimedVideo | None = None
         self._mosaic: Mosaic | SurroundMosaic | None = None
 
@@ -89,7 +89,7 @@ class Pictures:
         if len(self._cameras) == 1:
             mosaic, video = self._opened([forecast], setting)
             assert isinstance(mosaic, Mosaic)
-            video.show(mosaic.draw(forecast), forecast.seen.stamp_ns)
+            video.show(mosaic.draw(forecast), forecast.newest.stamp_ns)
             return
         self._show_set(self._sets.add(camera, forecast), setting)
 
@@ -104,14 +104,14 @@ class Pictures:
         mosaic, video = self._opened(list(together.values()), setting)
         assert isinstance(mosaic, SurroundMosaic)
         video.show(
-            mosaic.draw(together), min(forecast.seen.stamp_ns for forecast in together.values())
+            mosaic.draw(together), min(forecast.newest.stamp_ns for forecast in together.values())
         )
 
     def _opened(
         self, forecasts: Sequence[ComparedForecast], setting: Setting
     ) -> tuple[Mosaic | SurroundMosaic, TimedVideo]:
         if self._mosaic is None or self._video is None:
-            image = forecasts[0].seen.image
+            image = forecasts[0].newest.image
             assert image is not None
             height, width = image.shape[:2]
             style, steps = setting.style(forecasts, fixed_scale=True), columns_of(forecasts)
@@ -179,7 +179,7 @@ def write_sheet(
         camera: its name; empty for the only one.
     """
     title = f"Forecasts of {numbers['input']['name']}" + (f", {camera}" if camera else "")
-    numbers_of = [tables(forecast, setting.model) for forecast in forecasts]
+    numbers_of = [tables(forecast) for forecast in forecasts]
     style = setting.style(forecasts, fixed_scale=False)
     write_png(path, contact_sheet(forecasts, style, title, facts(numbers), tables=numbers_of))
 

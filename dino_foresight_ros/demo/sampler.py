@@ -17,8 +17,12 @@ def is_whole(forecast: ComparedForecast) -> bool:
     return all(s.arrived is not None and s.arrived.image is not None for s in forecast.steps)
 
 
-class ReservoirSampler(Generic[T]):
-    """Keeps at most `capacity` of the things that are offered, spread evenly over them."""
+class EvenSampler(Generic[T]):
+    """Keeps at most `capacity` of the things that are offered, evenly spaced over the run so far.
+
+    It keeps every `stride`-th; when they become too many, it drops every second one and doubles
+    the stride.
+    """
 
     def __init__(self, whole: Callable[[T], bool], capacity: int = 12) -> None:
         """Start empty.
@@ -34,7 +38,7 @@ class ReservoirSampler(Generic[T]):
         self._seen = 0
 
     def add(self, thing: T) -> None:
-        """Offer a thing; keeps every first, second, fourth, ... as the run goes on."""
+        """Offer a thing."""
         if self._seen % self._stride == 0:
             self._kept.append(thing)
         self._seen += 1

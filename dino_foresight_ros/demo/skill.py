@@ -13,35 +13,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
-from dino_foresight_ros.compare.measures import (
-    agreement,
-    angle_deg,
-    depth_difference,
-    feature_error,
-    skill_of,
-)
+from dino_foresight_ros.compare.measures import compare, depth_difference, skill_of
 from dino_foresight_ros.render.contact_sheet import Table
 from dino_foresight_ros.scene import ComparedForecast, Scene
 
 if TYPE_CHECKING:
     from dino_foresight_ros.compare.label_metrics import SegmentationMetrics
 
-FEATURES = "feature_error"
-CLASSES = "segmentation_agreement"
-DEPTH = "depth_error"
-NORMALS = "normals_error_deg"
-TRUE_CLASSES = "true_segmentation_miou"
-TRUE_DEPTH = "true_depth_error"
+# Those of `compare.measures.Difference`, and two against the truth.
+FEATURE_ERROR = "feature_error"
+SEGMENTATION_AGREEMENT = "segmentation_agreement"
+DEPTH_ERROR = "depth_error"
+NORMALS_ERROR_DEG = "normals_error_deg"
+TRUE_SEGMENTATION_MIOU = "true_segmentation_miou"
+TRUE_DEPTH_ERROR = "true_depth_error"
 MEASURES: dict[str, str] = {
-    FEATURES: "mean squared error in PCA space, against the features of the frame that came",
-    CLASSES: "share of pixels with the class that the model's own head sees in the frame that came",
-    DEPTH: "mean absolute difference, relative to the depth that the head sees in that frame",
-    NORMALS: "mean angle to the normals that the head sees in that frame, degrees",
-    TRUE_CLASSES: "mean intersection over union with the true labels, over the classes there are",
-    TRUE_DEPTH: "mean absolute difference, relative to the true depth",
+    FEATURE_ERROR: "mean squared error in PCA space, against the features of the frame that came",
+    SEGMENTATION_AGREEMENT: (
+        "fraction of pixels with the class that the model's own head sees in the frame that came"
+    ),
+    DEPTH_ERROR: "mean absolute difference, relative to the depth that the head sees in that frame",
+    NORMALS_ERROR_DEG: "mean angle to the normals that the head sees in that frame, degrees",
+    TRUE_SEGMENTATION_MIOU: (
+        "mean intersection over union with the true labels, over the classes there are"
+    ),
+    TRUE_DEPTH_ERROR: "mean absolute difference, relative to the true depth",
 }
 """What each number in metrics.json is."""
-HIGHER_IS_BETTER = frozenset({CLASSES, TRUE_CLASSES})
+HIGHER_IS_BETTER = frozenset({SEGMENTATION_AGREEMENT, TRUE_SEGMENTATION_MIOU})
 
 
 def resized(values: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -64,17 +63,12 @@ class Model:
     depth_is_metric: bool = False
 
 
-def measure(scene: Scene, oracle: Scene | None, model: Model) -> dict[str, float]:
+def measure(scene: Scene, oracle: Scene | None) -> dict[str, float]:
     """Compare a prediction with what the model says of the frame that came; name -> number."""
     if oracle is None:
         return {}
-    found = {
-        FEATURES: feature_error(scene.features, oracle.features),
-        CLASSES: agreement(scene.segmentation, oracle.segmentation),
-        DEPTH: depth_difference(scene.depth, oracle.depth, model.depth_is_metric),
-        NORMALS: angle_deg(scene.normals, oracle.normals),
-    }
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    difference, _ = compare(scene, oracle)
+    return {name: value for name, value in difference._asdict().items() if math.isfinite(value)}
 
 
 def true_depth(scene: Scene, truth: Scene | None, model: Model) -> float:
@@ -104,7 +98,7 @@ class SkillScorer:
 
     def add(self, forecast: ComparedForecast) -> None:
         """Score a described forecast; one that was not described counts for nothing."""
-        newest = forecast.seen
+        newest = forecast.newest
         if newest.features is None:
             return
         scored = False
@@ -114,7 +108,7 @@ class SkillScorer:
                 continue
             step = self._steps.setdefault(predicted.step, _Step(predicted.horizon_s))
             # Only where both are known: the same forecasts for each, or they do not compare.
-            pair = [measure(scene, arrived, self._model) for scene in (predicted, newest)]
+            pair = [measure(scene, arrived) for scene in (predicted, newest)]
             for name in pair[0].keys() & pair[1].keys():
                 step.values[name, FORECAST].append(pair[0][name])
                 step.values[name, COPY_LAST].append(pair[1][name])
@@ -127,7 +121,7 @@ class SkillScorer:
         depths = {name: true_depth(scene, truth, self._model) for name, scene in scenes.items()}
         if all(map(math.isfinite, depths.values())):
             for name, error in depths.items():
-                step.values[TRUE_DEPTH, name].append(error)
+                step.values[TRUE_DEPTH_ERROR, name].append(error)
         if truth is None or truth.segmentation is None:
             return
         if any(scene.segmentation is None for scene in scenes.values()):
@@ -169,13 +163,13 @@ class SkillScorer:
             by_predictor = {p: v for p, v in by_predictor.items() if any(x is not None for x in v)}
             if by_predictor:
                 found[name] = {"meaning": meaning, **by_predictor}
-        if FEATURES in found:
-            found[FEATURES]["skill"] = _skill(found[FEATURES])
+        if FEATURE_ERROR in found:
+            found[FEATURE_ERROR]["skill"] = _skill(found[FEATURE_ERROR])
         return found
 
 
 def _mean(step: _Step, name: str, predictor: str) -> float | None:
-    if name == TRUE_CLASSES:
+    if name == TRUE_SEGMENTATION_MIOU:
         labels = step.labels.get(predictor)
         value = None if labels is None else labels.compute().mean_over(range(labels.classes))
     else:
@@ -190,14 +184,14 @@ def _skill(errors: Mapping[str, Any]) -> list[float | None]:
     return [None if a is None or not b else round(skill_of(a, b), 6) for a, b in pairs]
 
 
-def tables(forecast: ComparedForecast, model: Model) -> dict[int, Table]:
+def tables(forecast: ComparedForecast) -> dict[int, Table]:
     """Step -> a small table of one forecast's numbers, for its sheet."""
-    if forecast.seen.features is None:
+    if forecast.newest.features is None:
         return {}
     found: dict[int, Table] = {}
     for step in forecast.steps:
-        ours = measure(step.predicted, step.arrived, model)
-        copied = measure(forecast.seen, step.arrived, model)
+        ours = measure(step.predicted, step.arrived)
+        copied = measure(forecast.newest, step.arrived)
         rows = [
             (title, style(ours[name]), style(copied[name]))
             for name, title, style in _TABLE
@@ -213,8 +207,8 @@ def _percent(value: float) -> str:
 
 
 _TABLE: Sequence[tuple[str, str, Any]] = (
-    (FEATURES, "feature error", lambda value: f"{value:.3g}"),
-    (CLASSES, "same class", _percent),
-    (DEPTH, "depth off by", _percent),
-    (NORMALS, "normals off by", lambda value: f"{value:.1f}\N{DEGREE SIGN}"),
+    (FEATURE_ERROR, "feature error", lambda value: f"{value:.3g}"),
+    (SEGMENTATION_AGREEMENT, "same class", _percent),
+    (DEPTH_ERROR, "depth off by", _percent),
+    (NORMALS_ERROR_DEG, "normals off by", lambda value: f"{value:.1f}\N{DEGREE SIGN}"),
 )

@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.demo.skill import (
-    CLASSES,
-    DEPTH,
-    FEATURES,
+    DEPTH_ERROR,
+    FEATURE_ERROR,
     HIGHER_IS_BETTER,
-    NORMALS,
-    TRUE_CLASSES,
-    TRUE_DEPTH,
+    NORMALS_ERROR_DEG,
+    SEGMENTATION_AGREEMENT,
+    TRUE_DEPTH_ERROR,
+    TRUE_SEGMENTATION_MIOU,
 )
 from dino_foresight_ros.render import style
 from dino_foresight_ros.render.chart import COLORS, chart_file, hex_color, say_empty
@@ -32,12 +32,12 @@ _NAMES = {
 """Predictors for people, the one on top last."""
 # Measure -> title, and how much of the shown unit makes one.
 _TITLES: dict[str, tuple[str, float]] = {
-    FEATURES: ("Feature error (MSE in PCA space)", 1.0),
-    TRUE_CLASSES: ("Segmentation: mIoU with the true labels, %", 100.0),
-    CLASSES: ("Segmentation: pixels of the class seen later, %", 100.0),
-    TRUE_DEPTH: ("Depth: off from the true one, %", 100.0),
-    DEPTH: ("Depth: off from the one seen later, %", 100.0),
-    NORMALS: ("Normals: off from those seen later, degrees", 1.0),
+    FEATURE_ERROR: ("Feature error (MSE in PCA space)", 1.0),
+    TRUE_SEGMENTATION_MIOU: ("Segmentation: mIoU with the true labels, %", 100.0),
+    SEGMENTATION_AGREEMENT: ("Segmentation: pixels of the class seen later, %", 100.0),
+    TRUE_DEPTH_ERROR: ("Depth: off from the true one, %", 100.0),
+    DEPTH_ERROR: ("Depth: off from the one seen later, %", 100.0),
+    NORMALS_ERROR_DEG: ("Normals: off from those seen later, degrees", 1.0),
 }
 _NOTE = (
     "Copy-last takes what the model says of the newest frame for what will come: a forecast is "

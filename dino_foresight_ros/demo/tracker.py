@@ -36,7 +36,7 @@ def shrink(image: Picture, most_width: int = KEPT_WIDTH) -> Picture:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-class CameraFrame:
+class ReceivedFrame:
     """A frame that came. Its picture is decoded when it is first needed, which few are."""
 
     def __init__(self, stamp_ns: int, load: Callable[[], Picture], most_width: int) -> None:
@@ -79,9 +79,9 @@ class _Pending:
     """A forecast that is handed out after `over_ns`; `arrived` is by step."""
 
     forecast: ComparedForecast
-    origin: CameraFrame
+    origin: ReceivedFrame
     over_ns: int
-    arrived: dict[int, CameraFrame] = field(default_factory=dict)
+    arrived: dict[int, ReceivedFrame] = field(default_factory=dict)
 
 
 class ForecastTracker:
@@ -102,7 +102,7 @@ class ForecastTracker:
         """How wide frames are kept, in pixels."""
         self._on_compared = on_compared
         self._spacing_ns = round(spacing_s * 1e9)
-        self._matcher: Matcher[CameraFrame] = Matcher(
+        self._matcher: Matcher[ReceivedFrame] = Matcher(
             _TOLERANCE, _MAX_BYTES, kept_frames, jitter_ns=self._spacing_ns
         )
         self._truth: _Recent[Scene] = _Recent(kept_frames)
@@ -119,10 +119,10 @@ class ForecastTracker:
             self._features.clear()
             self._last_taken_ns = None
         if callable(image):
-            frame = CameraFrame(stamp_ns, image, self.most_width)
+            frame = ReceivedFrame(stamp_ns, image, self.most_width)
         else:
             small = shrink(image, self.most_width)
-            frame = CameraFrame(stamp_ns, lambda: small, self.most_width)
+            frame = ReceivedFrame(stamp_ns, lambda: small, self.most_width)
         self._note(self._matcher.add_frame(frame))
         self._emit_over()
 
@@ -174,7 +174,7 @@ class ForecastTracker:
         while self._pending:
             self._emit()
 
-    def _note(self, matches: Sequence[Match[CameraFrame]]) -> None:
+    def _note(self, matches: Sequence[Match[ReceivedFrame]]) -> None:
         for match in matches:
             pending = self._pending.get(match.origin.stamp_ns)
             if pending is not None and match.arrived is not None:

@@ -62,7 +62,7 @@ def contact_sheet(
     Returns:
         (H, width, 3) uint8; the height follows from the number of forecasts.
     """
-    image = picture_of(forecasts[0].seen) if forecasts else None
+    image = picture_of(forecasts[0].newest) if forecasts else None
     if image is None:
         raise ValueError("a contact sheet needs at least one forecast, and its picture")
     margin = round(width * 0.016)
@@ -107,7 +107,7 @@ def comparison_block(
     Returns:
         (grid.height(rows), grid.width, 3) uint8.
     """
-    rows, size, seen = row_names(style), grid.tile_size, forecast.seen
+    rows, size, seen = row_names(style), grid.tile_size, forecast.newest
     assert seen.image is not None
     block = grid.blank(rows)
     _head_now(block, grid, forecast, style)
@@ -207,7 +207,7 @@ def _sizes(grid: Grid) -> tuple[int, int, int, int]:
 def _head_now(block: Picture, grid: Grid, forecast: ComparedForecast, style: Style) -> None:
     latency = "" if forecast.latency_ms is None else f"latency {forecast.latency_ms:.0f} ms"
     x = grid.lefts[0]
-    stamp = style.time_text(forecast.seen.stamp_ns)
+    stamp = style.time_text(forecast.newest.stamp_ns)
     _first_line(block, grid, x, x + grid.tile_width, "now", "", stamp)
     _, small, _, low = _sizes(grid)
     draw_text(block, (x, low), latency, small, TEXT, anchor="ls")

@@ -65,7 +65,7 @@ class Mosaic:
     def _draw_block(self, forecast: ComparedForecast) -> Picture:
         grid, size = self._grid, self._grid.tile_size
         block = grid.blank(self._rows)
-        seen = forecast.seen
+        seen = forecast.newest
         assert seen.image is not None
         now = fit(seen.image, size)
         made = "" if forecast.latency_ms is None else f"forecast in {forecast.latency_ms:.0f} ms"

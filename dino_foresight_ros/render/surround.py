@@ -123,7 +123,7 @@ class SurroundMosaic:
         small, baseline = max(9, round(size * 0.85)), round(self._heading * 0.7)
         end = draw_text(cell, (0, baseline), name, size, anchor="ls", bold=True)[2]
         if forecast is not None:
-            stamp = self._style.time_text(forecast.seen.stamp_ns)
+            stamp = self._style.time_text(forecast.newest.stamp_ns)
             if forecast.latency_ms is not None:
                 stamp = f"latency {forecast.latency_ms:.0f} ms   {stamp}"
             left = self._cell[1] - text_size(stamp, small)[0] - 2
@@ -138,9 +138,9 @@ class SurroundMosaic:
 
     def _tiles(self, forecast: ComparedForecast | None) -> list[Picture]:
         step = None if forecast is None else self._step_of(forecast)
-        if forecast is None or step is None or forecast.seen.image is None:
+        if forecast is None or step is None or forecast.newest.image is None:
             return [empty_panel(*self._tile, "no forecast")] * (2 + len(self._maps))
-        now = beneath = fit(forecast.seen.image, self._tile)
+        now = beneath = fit(forecast.newest.image, self._tile)
         ahead = f"{step.predicted.horizon_s * 1000.0:.0f} ms"
         came = picture_of(step.arrived)
         if came is None:

@@ -22,7 +22,13 @@ def some(shape: tuple[int, ...] = (3, 4)) -> Scene:
     features = RNG.normal(size=(2, 3, 5)).astype(np.float32)
     segmentation = RNG.integers(0, 3, shape).astype(np.uint8)
     depth = RNG.uniform(1, 50, shape).astype(np.float32)
-    return scene(features=features, segmentation=segmentation, depth=depth, depth_is_metric=True)
+    return scene(
+        features=features,
+        segmentation=segmentation,
+        depth=depth,
+        normals=np.full((*shape, 3), (0.0, 0.6, 0.8)),
+        depth_is_metric=True,
+    )
 
 
 def test_feature_error_is_the_mean_square_over_patches_and_channels():
@@ -69,7 +75,7 @@ def test_relative_depth_may_be_zero_far_away():
 
 def test_what_equals_what_comes_has_no_error():
     same = some()
-    assert compare(same, same)[0] == Difference(0.0, 1.0, 0.0)
+    assert compare(same, same)[0] == Difference(0.0, 1.0, 0.0, 0.0)
 
 
 def test_other_sizes_and_missing_outputs_are_not_measured():

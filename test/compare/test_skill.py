@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dino_foresight_ros.compare import AnalysedFrame, Comparison, SkillMonitor
+from dino_foresight_ros.compare import AnalysedFrame, Comparison, Difference, SkillMonitor
 from dino_foresight_ros.scene import Scene
 
 INTERVAL = 200_000_000
@@ -50,7 +50,7 @@ def test_a_forecast_that_comes_true_has_no_error_and_skill_1():
     compared = play(monitor(), 6, lambda index, step: world(index + step))
     assert len(compared) == 5 + 4
     for comparison in compared:
-        assert comparison.forecast == (0.0, 1.0, 0.0)
+        assert comparison.forecast == Difference(0.0, 1.0, 0.0)
         assert comparison.skill == comparison.running.skill == 1.0
         assert comparison.copy.feature_error > 0.1
         assert not comparison.surprise().any()

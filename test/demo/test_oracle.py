@@ -83,9 +83,9 @@ def test_each_frame_is_looked_at_once_and_put_where_it_belongs() -> None:
     described = describe_forecasts(slow, forecasts(5), [2], limit_s=60.0)  # type: ignore[arg-type]
     assert sorted(slow.seen) == [0, 1, 2, 3, 4, 5]
     for number, forecast in enumerate(described):
-        assert forecast.seen.stamp_ns == number
-        assert forecast.seen.features is not None
-        assert forecast.seen.features.item() == number
+        assert forecast.newest.stamp_ns == number
+        assert forecast.newest.features is not None
+        assert forecast.newest.features.item() == number
         came, never = forecast.steps
         assert came.arrived is not None
         assert came.arrived.features is not None
@@ -95,7 +95,7 @@ def test_each_frame_is_looked_at_once_and_put_where_it_belongs() -> None:
 
 def test_without_time_only_the_forecasts_on_the_sheet_are_described() -> None:
     described = describe_forecasts(Slow(), forecasts(9), [1, 5], limit_s=-1.0)  # type: ignore[arg-type]
-    assert [forecast.seen.features is not None for forecast in described] == [
+    assert [forecast.newest.features is not None for forecast in described] == [
         i in (1, 5) for i in range(9)
     ]
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_foresight_ros.demo.sampler import CameraSets, ReservoirSampler, is_whole
+from dino_foresight_ros.demo.sampler import CameraSets, EvenSampler, is_whole
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 PICTURE = np.zeros((4, 8, 3), np.uint8)
@@ -19,12 +19,12 @@ def forecast(stamp_ns: int, arrived: bool = True) -> ComparedForecast:
 @settings(deadline=None)
 @given(count=st.integers(0, 3000), wanted=st.integers(1, 5))
 def test_kept_forecasts_are_few_and_spread_over_the_run(count: int, wanted: int) -> None:
-    sampler = ReservoirSampler(is_whole, capacity=12)
+    sampler = EvenSampler(is_whole, capacity=12)
     for index in range(count):
         sampler.add(forecast(index))
     assert len(sampler._kept) <= 12
     kept = sampler.kept()
-    chosen = [kept[place].seen.stamp_ns for place in sampler.choose(wanted)]
+    chosen = [kept[place].newest.stamp_ns for place in sampler.choose(wanted)]
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, wanted)
     if count > 100 and wanted > 1:
@@ -33,7 +33,7 @@ def test_kept_forecasts_are_few_and_spread_over_the_run(count: int, wanted: int)
 
 
 def test_forecasts_whose_instants_all_came_are_preferred() -> None:
-    sampler = ReservoirSampler(is_whole, capacity=12)
+    sampler = EvenSampler(is_whole, capacity=12)
     for index in range(8):
         sampler.add(forecast(index, arrived=index < 4))
     assert sampler.choose(3) == [0, 2, 3]
@@ -46,7 +46,7 @@ def test_a_set_has_one_forecast_of_each_camera() -> None:
     whole = [one for one in made if one is not None]
     assert len(whole) == 4
     for number, one in enumerate(whole):
-        assert {name: m.seen.stamp_ns for name, m in one.items()} == dict.fromkeys(
+        assert {name: m.newest.stamp_ns for name, m in one.items()} == dict.fromkeys(
             ("left", "front", "right"), number
         )
 
@@ -57,4 +57,4 @@ def test_a_camera_that_is_missing_does_not_hold_up_the_others() -> None:
     whole = [one for one in made if one is not None]
     assert len(whole) == 3
     assert all(set(one) == {"left", "front"} for one in whole)
-    assert [one["left"].seen.stamp_ns for one in whole] == [0, 1, 2]
+    assert [one["left"].newest.stamp_ns for one in whole] == [0, 1, 2]

@@ -10,11 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
 
-from dino_foresight_ros.demo.skill import (
-    Model,
-    SkillScorer,
-    tables,
-)
+from dino_foresight_ros.demo.skill import Model, SkillScorer, tables
 from dino_foresight_ros.demo.skill_chart import write_skill_chart
 from dino_foresight_ros.render import style
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
@@ -29,6 +25,7 @@ def scene(feature: float, class_id: int, depth: float) -> Scene:
         features=np.full((2, 3, 5), feature, np.float32),
         segmentation=np.full((4, 6), class_id, np.uint8),
         depth=np.full((4, 6), depth, np.float32),
+        depth_is_metric=True,
     )
 
 
@@ -107,10 +104,10 @@ def test_a_forecast_that_was_not_described_counts_for_nothing() -> None:
     step = whole.steps[0]
     came = Scene(0, image=PICTURE)
     unseen = replace(whole, steps=(replace(step, arrived=came),))
-    unjudged = replace(whole, seen=Scene(0, image=PICTURE))
+    unjudged = replace(whole, newest=Scene(0, image=PICTURE))
     assert numbers(whole, unjudged, unseen) == numbers(whole)
     assert numbers()["moments"] == 0
-    assert tables(unjudged, MODEL) == {}
+    assert tables(unjudged) == {}
 
 
 def test_features_that_came_for_some_forecasts_only_are_averaged_over_those() -> None:

@@ -57,7 +57,7 @@ def test_each_forecast_meets_the_frames_of_its_instants(delay: int) -> None:
     stream.tracker.flush()
     assert len(stream.forecasts) == 20
     for index, forecast in enumerate(stream.forecasts):
-        assert number_of(forecast.seen.image) == index
+        assert number_of(forecast.newest.image) == index
         expected = [index + 2 * k if index + 2 * k < 20 else None for k in (1, 2, 3)]
         assert [number_of(came(step)) for step in forecast.steps] == expected
 
@@ -66,7 +66,7 @@ def test_forecasts_come_as_soon_as_their_last_instant_has_passed() -> None:
     stream = Stream()
     stream.run(8)
     # The last instant of frame 0 is frame 6; frame 7 shows that nothing nearer can come.
-    assert [number_of(m.seen.image) for m in stream.forecasts] == [0]
+    assert [number_of(m.newest.image) for m in stream.forecasts] == [0]
 
 
 def test_a_frame_far_from_every_instant_is_not_taken_for_it() -> None:
@@ -96,7 +96,7 @@ def test_forecasts_are_thinned_to_the_spacing() -> None:
     stream = Stream(spacing_s=0.3)
     stream.run(30)
     stream.tracker.flush()
-    assert [number_of(m.seen.image) for m in stream.forecasts] == list(range(0, 30, 3))
+    assert [number_of(m.newest.image) for m in stream.forecasts] == list(range(0, 30, 3))
 
 
 def test_after_a_jump_back_nothing_is_mixed_with_what_came_before() -> None:
@@ -126,7 +126,7 @@ def test_frames_are_kept_small_and_forecasts_few() -> None:
         tracker.add_frame(ns(index * FRAME_S), large)
         tracker.add_forecast(ns(index * FRAME_S), views(ns(index * FRAME_S) + ns(1e6)), 0.2, 1.0)
     assert len(done) == 200 - 64
-    assert all(one.seen.image is not None and one.seen.image.shape[1] <= 640 for one in done)
+    assert all(one.newest.image is not None and one.newest.image.shape[1] <= 640 for one in done)
     assert not tracker.wants(0)
 
 
@@ -144,7 +144,7 @@ def test_pictures_are_decoded_only_when_a_forecast_needs_them_and_once() -> None
         if number in (2, 4):
             tracker.add_forecast(ns(number * FRAME_S), views(ns(number * FRAME_S), 1), STEP_S, 1.0)
     tracker.flush()
-    assert [number_of(m.seen.image) for m in forecasts] == [2, 4]
+    assert [number_of(m.newest.image) for m in forecasts] == [2, 4]
     assert [number_of(came(m.steps[0])) for m in forecasts] == [4, 6]
     assert sorted(decoded) == [2, 4, 6]
 

@@ -112,7 +112,7 @@ def test_frames_that_no_model_looked_at_are_drawn_alone(
 ) -> None:
     came = Scene(250_000_000, image=gray(200))
     step = replace(forecast.steps[0], arrived=came)
-    bare = replace(forecast, seen=Scene(0, image=gray(50)), steps=(step,))
+    bare = replace(forecast, newest=Scene(0, image=gray(50)), steps=(step,))
     drawn, full = Drawn(bare, make_style()), Drawn(forecast, make_style())
     assert drawn.at("camera", 1, came=True) == (200, 200, 200)
     assert drawn.at("segmentation", 1) == full.at("segmentation", 1)
@@ -173,14 +173,14 @@ def test_frames_that_came_are_shown_and_missing_ones_are_not(
     height, width = mosaic._grid.tile_size
     forecast = make_forecast(arrived=2, size=(height, width))
     frame = mosaic.draw(forecast)
-    assert forecast.seen.image is not None
-    assert contains(frame, forecast.seen.image)
+    assert forecast.newest.image is not None
+    assert contains(frame, forecast.newest.image)
     for step in forecast.steps[:2]:
         assert step.arrived is not None
         assert step.arrived.image is not None
         assert contains(frame, step.arrived.image[: height // 2])
     left, _ = mosaic._grid.corner(0, 3)
-    assert not contains(frame[:, left:], forecast.seen.image[: height // 2])
+    assert not contains(frame[:, left:], forecast.newest.image[: height // 2])
 
 
 def test_untrained_weights_are_announced_on_the_sheet_and_on_each_forecast(

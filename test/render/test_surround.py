@@ -70,7 +70,7 @@ def test_each_camera_is_drawn_in_its_own_cell(
         for column, name in enumerate(line):
             assert name is not None
             # The upper part: the lower carries a tag.
-            seen = forecasts[name].seen.image
+            seen = forecasts[name].newest.image
             assert seen is not None
             image = seen[: mosaic._tile[0] // 2]
             y, x = place_of(image, picture)

@@ -66,12 +66,12 @@ CLOSED_METRICS = (
     ClosedMetric(DEPTH, "abs_rel", -1, 0.01),
     ClosedMetric(NORMALS, "mean_deg", -1, 0.5),
 )
-"""`least_gap` is in the score's own unit; below it a share would be noise over noise."""
+"""`least_gap` is in the score's own unit; below it a fraction would be noise over noise."""
 
 
 @dataclass(frozen=True)
-class ClosedShare:
-    """Share of the gap between copy-last and oracle that a predictor closes.
+class ClosedFraction:
+    """The fraction of the gap between copy-last and oracle that a predictor closes.
 
     Attributes:
         predictor, head, score: what it is of.
@@ -89,10 +89,10 @@ class ClosedShare:
     reason: str | None = None
 
 
-def closed_share(
+def closed_fraction(
     predictor: str, metric: ClosedMetric, value: float, copy_last: float, oracle: float
-) -> ClosedShare:
-    """Compute one share; undefined where the gap is about 0 or the oracle is no better."""
+) -> ClosedFraction:
+    """Compute one fraction; undefined where the gap is about 0 or the oracle is no better."""
     gap = metric.sign * (oracle - copy_last)
     if gap < metric.least_gap:
         why = (
@@ -101,16 +101,16 @@ def closed_share(
             if gap > 0
             else "undefined: the oracle is no better than copy-last"
         )
-        return ClosedShare(predictor, metric.head, metric.score, None, gap, why)
-    share = closed_gap(value, copy_last, oracle)
-    return ClosedShare(predictor, metric.head, metric.score, share, gap)
+        return ClosedFraction(predictor, metric.head, metric.score, None, gap, why)
+    fraction = closed_gap(value, copy_last, oracle)
+    return ClosedFraction(predictor, metric.head, metric.score, fraction, gap)
 
 
-def closed_shares(
+def closed_fractions(
     rows: Mapping[str, LabelRow], copy_last: str, oracle: str
-) -> tuple[ClosedShare, ...]:
-    """Every share of every predictor between the two."""
-    shares = []
+) -> tuple[ClosedFraction, ...]:
+    """Every fraction of every predictor between the two."""
+    found = []
     for name, row in rows.items():
         if name in (copy_last, oracle):
             continue
@@ -120,8 +120,8 @@ def closed_shares(
                 for one in (row, rows[copy_last], rows[oracle])
             )
             if value is not None and low is not None and high is not None:
-                shares.append(closed_share(name, metric, value, low, high))
-    return tuple(shares)
+                found.append(closed_fraction(name, metric, value, low, high))
+    return tuple(found)
 
 
 def align_inverse_depth(relative: Tensor, metres: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
-from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
+from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
 from dino_foresight_ros.training.evaluation.lidar.page import lidar_section
 from dino_foresight_ros.training.evaluation.results import (
     PCA_SPACE,
@@ -227,7 +227,7 @@ def _label_table(result: LabelResult) -> str:
             value = _value(row, column)
             line.append(NONE if value is None else column[3].format(value))
             if any(key[1:] == column[:2] for key in closed):
-                line.append(_share(closed.get((row.predictor, *column[:2]))))
+                line.append(_fraction_text(closed.get((row.predictor, *column[:2]))))
         lines.append(line)
     return table(header, lines)
 
@@ -248,8 +248,8 @@ def _value(row: LabelRow, column: tuple[str, str, str, str]) -> float | None:
     return value
 
 
-def _share(share: ClosedShare | None) -> str:
-    return NONE if share is None or share.share is None else f"{share.share:.2f}"
+def _fraction_text(closed: ClosedFraction | None) -> str:
+    return NONE if closed is None or closed.share is None else f"{closed.share:.2f}"
 
 
 def _similarity(report: Report) -> list[str]:

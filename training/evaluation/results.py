@@ -17,7 +17,7 @@ from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.fitted_predictors import FitFacts
-from dino_foresight_ros.training.evaluation.label_scores import ClosedShare, LabelRow
+from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
 from dino_foresight_ros.training.evaluation.lidar.truth import LidarFacts
 from dino_foresight_ros.training.evaluation.series import Series
 from dino_foresight_ros.training.evaluation.similarity import SimilarityResult
@@ -92,13 +92,13 @@ class LabelResult:
         lead: how far ahead; None for heads on the true features of single frames.
         frames: kind of label -> frames scored.
         rows: predictor -> its scores.
-        closed: share of the gap between copy-last and oracle that each predictor closes.
+        closed: fraction of the gap between copy-last and oracle that each predictor closes.
     """
 
     lead: Lead | None
     frames: Mapping[str, int]
     rows: Mapping[str, LabelRow]
-    closed: tuple[ClosedShare, ...] = ()
+    closed: tuple[ClosedFraction, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,11 @@ from dino_foresight_ros.training.evaluation.bootstrap import blocks_of, improvem
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
-from dino_foresight_ros.training.evaluation.label_scores import LabelScorer, closed_shares, sizes_of
+from dino_foresight_ros.training.evaluation.label_scores import (
+    LabelScorer,
+    closed_fractions,
+    sizes_of,
+)
 from dino_foresight_ros.training.evaluation.predictors import Predictor, rollout_layers
 from dino_foresight_ros.training.evaluation.results import (
     PCA_SPACE,
@@ -210,7 +214,9 @@ class SeriesScorer:
                 continue
             rows = {name: scorer.row(name) for name, scorer in scorers.items()}
             lead = self._lead(step, float(np.mean(self._label_leads[step])))
-            results.append(LabelResult(lead, frames, rows, closed_shares(rows, COPY_LAST, ORACLE)))
+            results.append(
+                LabelResult(lead, frames, rows, closed_fractions(rows, COPY_LAST, ORACLE))
+            )
         return results
 
     def similarity_result(self, class_names: tuple[str, ...]) -> SimilarityResult | None:

@@ -23,8 +23,8 @@ Words: TypeAlias = "Sequence[str]"
 """Of a command line."""
 Work: TypeAlias = "Callable[[Path, bool], None]"
 """What a stage does: into which folder, and whether it goes on with what is there."""
-TEST_SHARE = 0.2
-_GAP_SHARE = 0.02
+TEST_FRACTION = 0.2
+_GAP_FRACTION = 0.02
 """Of a recording, between what is trained on and what is measured on."""
 
 
@@ -54,7 +54,7 @@ class Pipeline:
 
     def __init__(self, args: argparse.Namespace, runner: StageRunner) -> None:
         self._args, self._runner, self._out = args, runner, args.out
-        train, kept = 1 - TEST_SHARE, 1 - TEST_SHARE + _GAP_SHARE
+        train, kept = 1 - TEST_FRACTION, 1 - TEST_FRACTION + _GAP_FRACTION
         whole = args.test is not None
         self._data = args.data if whole else [cut(s, 0, train) for s in args.data]
         self._labels = args.labels if whole else [cut(s, 0, train) for s in args.labels]

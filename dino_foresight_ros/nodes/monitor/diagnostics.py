@@ -18,6 +18,8 @@ from dino_foresight_ros.ros.qos import advertise, output_qos
 
 MIN_COMPARED = 10
 """Of fewer forecasts (or of a shorter window) the mean skill is chance."""
+_MEANS = ("feature_error", "segmentation_agreement", "depth_error")
+"""Measures of ForecastSkill messages; normals are not among them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def is_worse(running: Running) -> bool:
     return forecast.depth_error > copy.depth_error
 
 
-def judge(reports: Mapping[str, CameraReport]) -> tuple[bytes, str]:
+def level_and_reason(reports: Mapping[str, CameraReport]) -> tuple[bytes, str]:
     """The level and, most important first, why."""
     silent = {name: r.silent_s for name, r in reports.items() if r.silent_s is not None}
     if len(silent) == len(reports):
@@ -101,7 +103,9 @@ class MonitorDiagnostics:
 
     def publish(self, streams: Mapping[str, MonitorStream]) -> None:
         """Publish the state now."""
-        level, message = judge({name: report_of(stream) for name, stream in streams.items()})
+        level, message = level_and_reason(
+            {name: report_of(stream) for name, stream in streams.items()}
+        )
         values: dict[str, object] = {}
         for camera, stream in streams.items():
             lead = f"camera.{camera}." if camera else ""
@@ -152,5 +156,5 @@ def values_of(stream: MonitorStream) -> dict[str, object]:
         lead = f"step_{step}."
         values |= {f"{lead}forecasts": running.forecasts, f"{lead}skill": running.skill}
         for prefix, means in (("", running.forecast), ("copy_", running.copy)):
-            values |= {f"{lead}{prefix}{key}": v for key, v in means._asdict().items()}
+            values |= {f"{lead}{prefix}{name}": getattr(means, name) for name in _MEANS}
     return values

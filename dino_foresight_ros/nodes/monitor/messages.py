@@ -84,7 +84,7 @@ def build_skill(comparison: Comparison) -> ForecastSkill:
         copy_segmentation_agreement=copy.segmentation_agreement,
         depth_error=_float(forecast.depth_error),
         copy_depth_error=_float(copy.depth_error),
-        depth_is_metric=origin.seen.depth_is_metric,
+        depth_is_metric=origin.scene.depth_is_metric,
         window_count=running.forecasts,
         running_feature_error=_float(running.forecast.feature_error),
         running_copy_feature_error=_float(running.copy.feature_error),

@@ -25,8 +25,8 @@ MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "tolerance",
         0.25,
-        "How far from the predicted instant the frame that it is compared with may lie, as a share "
-        "of the model's frame interval.",
+        "How far from the predicted instant the frame that it is compared with may lie, as a "
+        "fraction of the model's frame interval.",
         Change.ANY_TIME,
         limits=(0.0, 0.49),
     ),

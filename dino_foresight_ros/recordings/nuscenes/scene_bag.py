@@ -17,7 +17,12 @@ from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_writer import Storage, create_bag
 from dino_foresight_ros.recordings.nuscenes import scene_messages as messages
 from dino_foresight_ros.recordings.nuscenes.rows import Transform
-from dino_foresight_ros.recordings.nuscenes.scenes import Reading, Scene, SceneError, SceneRows
+from dino_foresight_ros.recordings.nuscenes.scenes import (
+    Reading,
+    SceneError,
+    SceneRows,
+    SceneTables,
+)
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor, Tables
 from dino_foresight_ros.recordings.poses import rotation_matrix
 from dino_foresight_ros.recordings.recording import NS_PER_S
@@ -62,7 +67,7 @@ def scene_rows(tables: Tables, names: Collection[str], content: BagContent) -> S
 
 
 def write_scene(
-    scene: Scene,
+    scene: SceneTables,
     out: Path,
     storage: Storage = "mcap",
     force: bool = False,
@@ -120,7 +125,7 @@ def check_counts(bag: Path, expected: dict[str, int], out: Path) -> None:
         )
 
 
-def check_finished(scene: Scene, storage: Storage, out: Path) -> None:
+def check_finished(scene: SceneTables, storage: Storage, out: Path) -> None:
     """Compare an existing bag with what would be written there, by its index.
 
     Raises:
@@ -163,7 +168,7 @@ def _differing(found: Mapping[str, int], expected: Mapping[str, int]) -> list[st
     return [topic for topic in topics if found.get(topic, 0) != expected.get(topic, 0)]
 
 
-def _check_files(scene: Scene) -> None:
+def _check_files(scene: SceneTables) -> None:
     missing = [reading.file for reading in scene.readings if not reading.file.is_file()]
     if missing:
         raise SceneError(
@@ -172,7 +177,7 @@ def _check_files(scene: Scene) -> None:
         )
 
 
-def _in_order(scene: Scene) -> list[Item]:
+def _in_order(scene: SceneTables) -> list[Item]:
     return sorted(_items(scene), key=lambda item: item.stamp_ns)
 
 
@@ -181,7 +186,7 @@ def camera_topic(sensor: Sensor) -> str:
     return f"/{sensor.frame_id}/image_rect/compressed"
 
 
-def _items(scene: Scene) -> Iterator[Item]:
+def _items(scene: SceneTables) -> Iterator[Item]:
     sensors = {reading.sensor.channel: reading.sensor for reading in scene.readings}
     poses = _poses(scene.readings)
     yield Item(

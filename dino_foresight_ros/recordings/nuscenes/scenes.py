@@ -48,7 +48,7 @@ class Box(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scene:
+class SceneTables:
     """Everything of one scene, readings and boxes by time."""
 
     name: str
@@ -106,7 +106,7 @@ class SceneRows:
         self._poses = self._read_poses() if poses else None
         self._boxes = self._read_boxes() if boxes else {}
 
-    def load(self, name: str) -> Scene:
+    def load(self, name: str) -> SceneTables:
         """Put a scene together; whether its files are there is not looked at.
 
         Raises:
@@ -127,7 +127,9 @@ class SceneRows:
         if not readings:
             raise SceneError(f"{rows.path}: {name} has no data of the wanted sensors")
         boxes = sorted(self._boxes.get(name, ()), key=lambda box: (box.stamp_ns, box.number))
-        return Scene(name, scene.get("description", ""), location, tuple(readings), tuple(boxes))
+        return SceneTables(
+            name, scene.get("description", ""), location, tuple(readings), tuple(boxes)
+        )
 
     def readings(self, name: str) -> list[Reading]:
         """The wanted files of a scene by time; InputError where a pose is missing."""

@@ -13,7 +13,7 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from dino_foresight_ros.compare import Difference, Running
-from dino_foresight_ros.nodes.monitor.diagnostics import CameraReport, is_worse, judge
+from dino_foresight_ros.nodes.monitor.diagnostics import CameraReport, is_worse, level_and_reason
 
 OK, WARN, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.STALE
 GOOD, BAD = Difference(1.0, 0.9, 0.1), Difference(2.0, 0.8, 0.2)
@@ -37,19 +37,19 @@ NAN = math.nan
     ],
 )
 def test_level_and_reason(change: dict[str, object], level: bytes, words: str) -> None:
-    found, message = judge({"": replace(WELL, **change)})  # type: ignore[arg-type]
+    found, message = level_and_reason({"": replace(WELL, **change)})  # type: ignore[arg-type]
     assert (found, words in message) == (level, True), message
 
 
 def test_one_silent_camera_of_two_is_a_warning_and_both_are_stale() -> None:
     silent = replace(WELL, silent_s=6.0)
-    assert judge({"left": WELL, "right": silent}) == (WARN, "no forecast from right")
-    assert judge({"left": silent, "right": silent})[0] == STALE
+    assert level_and_reason({"left": WELL, "right": silent}) == (WARN, "no forecast from right")
+    assert level_and_reason({"left": silent, "right": silent})[0] == STALE
 
 
 def test_the_camera_is_named_where_there_are_several() -> None:
     report = replace(WELL, running={1: WORSE})
-    assert "right: forecasts are worse" in judge({"left": WELL, "right": report})[1]
+    assert "right: forecasts are worse" in level_and_reason({"left": WELL, "right": report})[1]
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ def test_a_forecast_becomes_a_frame_and_its_predictions() -> None:
     assert (frame.stamp_ns, frame.frame_id, frame.model_name) == (7 * 10**9, "cam", "m")
     assert frame.interval_ns == pytest.approx(2e8, abs=10)
     assert frame.trained
-    assert frame.seen.features is VALUES
-    assert frame.seen.segmentation is None
+    assert frame.scene.features is VALUES
+    assert frame.scene.segmentation is None
     assert [p.step for p in predictions] == [1, 2]
     assert predictions[1].stamp_ns == 8 * 10**9
     assert predictions[0].features is None

@@ -13,7 +13,7 @@ from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, comm
 from dino_foresight_ros.training.evaluation.label_scores import (
     CLOSED_METRICS,
     align_inverse_depth,
-    closed_share,
+    closed_fraction,
 )
 
 MIOU, _, DELTA1, ABS_REL, ANGLE = CLOSED_METRICS
@@ -29,11 +29,11 @@ def camvid() -> LabelSpace:
 
 
 def test_share_of_the_gap_is_the_place_between_both_ends() -> None:
-    assert closed_share("forecast", MIOU, 0.71, 0.55, 0.77).share == pytest.approx(0.16 / 0.22)
-    assert closed_share("forecast", MIOU, 0.50, 0.55, 0.77).share == pytest.approx(-0.05 / 0.22)
+    assert closed_fraction("forecast", MIOU, 0.71, 0.55, 0.77).share == pytest.approx(0.16 / 0.22)
+    assert closed_fraction("forecast", MIOU, 0.50, 0.55, 0.77).share == pytest.approx(-0.05 / 0.22)
     # Lower is better.
-    assert closed_share("forecast", ABS_REL, 0.15, 0.2, 0.1).share == pytest.approx(0.5)
-    assert closed_share("forecast", ANGLE, 25.0, 30.0, 20.0).share == pytest.approx(0.5)
+    assert closed_fraction("forecast", ABS_REL, 0.15, 0.2, 0.1).share == pytest.approx(0.5)
+    assert closed_fraction("forecast", ANGLE, 25.0, 30.0, 20.0).share == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_share_of_the_gap_is_the_place_between_both_ends() -> None:
 def test_share_of_no_gap_is_undefined(
     metric: object, copy_last: float, oracle: float, reason: str
 ) -> None:
-    closed = closed_share("forecast", metric, 0.45, copy_last, oracle)  # type: ignore[arg-type]
+    closed = closed_fraction("forecast", metric, 0.45, copy_last, oracle)  # type: ignore[arg-type]
     assert closed.share is None
     assert closed.reason is not None
     assert reason in closed.reason
