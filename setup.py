@@ -72,6 +72,7 @@ setup(
     extras_require={
         "training": ["jsonargparse>=4.40", "lightning-fabric>=2.5", "tensorboard>=2.15"],
         "view": ["rerun-sdk>=0.39"],
+        "wandb": ["wandb>=0.16"],
     },
     entry_points={"console_scripts": ["foresight = dino_foresight_ros.cli.main:main"]},
     zip_safe=False,

@@ -15,7 +15,13 @@ class Progress:
     """A bar with the time left; in a log file a line every few seconds."""
 
     def __init__(
-        self, name: str, unit: str, total: int | None = None, shown: bool = True, done: int = 0
+        self,
+        name: str,
+        unit: str,
+        total: int | None = None,
+        shown: bool = True,
+        done: int = 0,
+        passing: bool = False,
     ) -> None:
         """Start.
 
@@ -25,6 +31,7 @@ class Progress:
             total: where the bar ends; None: not known (yet).
             shown: False counts without a bar.
             done: where the bar starts.
+            passing: show it after a second, and leave nothing of it behind.
         """
         on_terminal = sys.stderr.isatty()
         self._bar = tqdm(
@@ -34,6 +41,8 @@ class Progress:
             unit=unit,
             file=sys.stderr,
             disable=not shown,
+            leave=not passing,
+            delay=1 if passing else 0,
             dynamic_ncols=on_terminal,
             # In a log file each refresh is a line that stays.
             mininterval=0.2 if on_terminal else 5.0,

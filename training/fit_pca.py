@@ -16,11 +16,12 @@ from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.progress import Progress, warn
 from dino_foresight_ros.recordings import BadFiles, Recording, open_recordings
+from dino_foresight_ros.spread import spread
 
 from .encoders import encoder_origin
 from .model_parts import write_pca
 from .pca_fit import Spectrum, StreamingPCA
-from .reading import Chunk, cut, encode_ahead, pick_frames, spread
+from .reading import Chunk, cut, encode_ahead, pick_frames
 from .recipes import PCARecipe
 
 SCREE = "scree.png"

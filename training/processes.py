@@ -24,8 +24,6 @@ from .launch import processes_from_environment
 
 T = TypeVar("T")
 
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets every process
-
 
 class _Autocast(MixedPrecision):
     """Mixed precision that leaves batches alone: labels in metres keep their own format."""
@@ -79,6 +77,7 @@ def joined(
         strategy=_strategy(strategy, world),
         plugins=[_precision(precision, resolved), TorchElasticEnvironment()],
     )
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets every process
     try:
         fabric.launch()
         yield fabric

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dino_foresight_ros.compare import nearest_frames
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.recordings import BadFiles, Recording, UnreadableFrame
@@ -60,18 +61,8 @@ def pick_frames(stamps_ns: NDArray[np.int64], stride_s: float | None) -> NDArray
         raise UsageError(f"the stride is {stride_s} s; it must be positive")
     step_ns = max(1, round(stride_s * 1e9))
     instants = np.arange(stamps_ns[0], stamps_ns[-1] + 1, step_ns)
-    after = np.searchsorted(stamps_ns, instants).clip(1, len(stamps_ns) - 1)
-    if len(stamps_ns) == 1:
-        return np.zeros(1, np.int64)
-    before_is_nearer = instants - stamps_ns[after - 1] <= stamps_ns[after] - instants
-    return np.unique(after - before_is_nearer)
-
-
-def spread(count: int, wanted: int) -> NDArray[np.int64]:
-    """Choose `wanted` of `count` places, evenly from the first to the last; all if it is more."""
-    if wanted >= count:
-        return np.arange(count, dtype=np.int64)
-    return np.unique(np.linspace(0, count - 1, wanted).round().astype(np.int64))
+    # A nanosecond earlier: of two equally near frames the older is taken.
+    return np.unique(nearest_frames(stamps_ns, instants - 1)).astype(np.int64)
 
 
 def cut(recording: int, frames: NDArray[np.int64], size: int) -> list[Chunk]:

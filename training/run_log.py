@@ -114,7 +114,9 @@ class WandbLogger:
         try:
             import wandb
         except ImportError as error:
-            raise UsageError("--loggers wandb needs `pip install wandb`") from error
+            raise UsageError(
+                "--loggers wandb needs wandb: pip install 'dino_foresight_ros[wandb]'"
+            ) from error
         place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
         self._run = wandb.init(
             project="dino_foresight_ros", name=f"{name} {folder.name}", dir=folder, id=place,

@@ -19,6 +19,7 @@ from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationT
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, NORMALS
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import BadFiles, Recording, open_recordings
+from dino_foresight_ros.spread import spread
 
 from .checkpoint import RunState
 from .data import (
@@ -47,7 +48,6 @@ from .objective import Batch, Evaluation, Loss, Objective, RunResult
 from .parts import Origin
 from .pca_fit import pca_origin
 from .processes import agree, joined
-from .reading import spread
 from .recipes import HeadRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
@@ -149,7 +149,7 @@ class HeadTraining:
         self.images = self._open(data.train, augmentation, thinned)
         held_out = self._open(data.validation, ClipAugmentation(), None)
         self.held_out = held_out
-        self.held_out_indices = spread(len(held_out), recipe.validation_images).tolist()
+        self.held_out_indices = spread(len(held_out), recipe.validation_images)
         say(self._counts())
         self.weights = self._class_weights()
         self.samples = self._samples()
@@ -196,7 +196,7 @@ class HeadTraining:
     def _class_weights(self) -> Tensor | None:
         if not isinstance(self.task, SegmentationTask) or self.recipe.class_weights == "none":
             return None
-        chosen = spread(len(self.images), _WEIGHED).tolist()
+        chosen = spread(len(self.images), _WEIGHED)
         counts = count_classes(self.images, chosen, self.recipe.workers)
         never = [n for n, c in zip(self.task.class_names, counts.tolist(), strict=True) if not c]
         if never:

@@ -95,9 +95,12 @@ def _write_all(rows: Any, storage: Any, outs: dict[str, Path], force: bool) -> N
 
 def _progress(table: str, rows: Iterable[Any]) -> Iterable[Any]:
     """Show how many rows of a large table were read."""
-    from tqdm import tqdm
+    from dino_foresight_ros.progress import Progress
 
-    return tqdm(rows, desc=f"reading {table}.json", unit="row", leave=False, delay=1)
+    with Progress(f"reading {table}.json", "row", passing=True) as progress:
+        for row in rows:
+            progress.add()
+            yield row
 
 
 def _cameras(text: str | None, valid: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from dino_foresight_ros.training.feature_store import FeatureStore
 from dino_foresight_ros.training.feature_writer import remove_store, write_features, write_shard
 from dino_foresight_ros.training.forecaster_data import ForecasterData, data_from_store
 from dino_foresight_ros.training.pca_fit import pca_origin
-from dino_foresight_ros.training.reading import pick_frames, spread
+from dino_foresight_ros.training.reading import pick_frames
 from dino_foresight_ros.training.recipes import FeatureRecipe, ForecasterRecipe
 
 FRAME_BYTES = 4 * 6 * 30 * 2
@@ -395,9 +395,3 @@ def test_frames_nearest_to_the_stride_are_picked():
         nearest = {int(np.abs(stamps - instant).argmin()) for instant in instants}
         assert pick_frames(stamps, stride_s).tolist() == sorted(nearest)
     assert pick_frames(stamps[:1], 0.5).tolist() == [0]
-
-
-def test_places_are_spread_evenly():
-    assert spread(10, 3).tolist() == [0, 4, 9]
-    assert spread(3, 10).tolist() == [0, 1, 2]
-    assert spread(10, 1).tolist() == [0]

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
 from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.progress import Progress, warn
 from dino_foresight_ros.recordings.opening import open_recordings
 from dino_foresight_ros.recordings.pixels import bytes_needed, write_pixels
 from dino_foresight_ros.recordings.recording import LABEL_KINDS, Recording
@@ -37,7 +37,7 @@ def keep_pixels(
     """
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; it must be >= 1")
-    recordings = open_recordings(data, on_warning=lambda text: tqdm.write(f"warning: {text}"))
+    recordings = open_recordings(data, on_warning=warn)
     frames = sum(map(len, recordings))
     needed = bytes_needed(recordings, size, LABEL_KINDS)
     print(f"{len(recordings)} recordings, {frames} frames: {needed / 1e9:.2f} GB at most")
@@ -53,15 +53,15 @@ def keep_pixels(
             "free some, or choose a smaller size"
         )
     keep = partial(_keep, size=size, out=out)
-    with tqdm(total=frames, unit="frame", smoothing=0.05) as bar:
+    with Progress("pixels", "frame", frames) as progress:
         if jobs == 1:
             for recording in recordings:
-                bar.update(keep(recording))
+                progress.add(keep(recording))
         else:
             context = multiprocessing.get_context("spawn")
             with context.Pool(jobs, cv2.setNumThreads, (1,)) as pool:
                 for count in pool.imap_unordered(keep, recordings):
-                    bar.update(count)
+                    progress.add(count)
     return len(recordings), frames
 
 
