@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from dino_foresight_ros.runtime.frame import QueuedFrame
@@ -17,50 +17,33 @@ Group = list[QueuedFrame]
 """At most one frame of each camera."""
 
 
-class Synchronizer(Protocol):
+class FindGroup(Protocol):
     """Finds the frames that belong together, one of each camera."""
 
-    def add(self, frame: QueuedFrame, cameras: Collection[str]) -> list[Group]:
-        """Take a frame that just came in.
+    def __call__(
+        self, frame: QueuedFrame, others: Mapping[str, Sequence[QueuedFrame]], tolerance_ns: int
+    ) -> Group | None:
+        """Find the group of a frame that just came in.
 
         Args:
-            frame: of one of the cameras.
-            cameras: those that a group needs a frame of now.
+            frame: the frame.
+            others: what waits of each other camera that the group needs a frame of, as it came in.
+            tolerance_ns: how far apart the stamps of the group may lie.
 
         Returns:
-            Groups that are complete now; their frames are forgotten.
+            The group; None while it cannot be whole.
         """
 
-    def remove(self, frame: QueuedFrame) -> None:
-        """Forget a frame that goes on without a group, if it is known."""
 
-
-class ClosestStamps:
-    """Groups the frames whose stamps lie closest together."""
-
-    def __init__(self, tolerance_ns: int) -> None:
-        """Prepare; stamps of one group lie within the tolerance."""
-        self._tolerance_ns = tolerance_ns
-        self._waiting: dict[str, list[QueuedFrame]] = {}
-
-    def add(self, frame: QueuedFrame, cameras: Collection[str]) -> list[Group]:
-        """See `Synchronizer`."""
-        self._waiting.setdefault(frame.camera, []).append(frame)
-        others = [self._waiting.get(camera, []) for camera in cameras if camera != frame.camera]
-        stamps = [[f.stamp_ns for f in frames] for frames in others]
-        chosen = smallest_spread(frame.stamp_ns, stamps, self._tolerance_ns)
-        if chosen is None:
-            return []
-        group = [frame, *(frames[k] for frames, k in zip(others, chosen, strict=True))]
-        for one in group:
-            self.remove(one)
-        return [group]
-
-    def remove(self, frame: QueuedFrame) -> None:
-        """See `Synchronizer`."""
-        frames = self._waiting.get(frame.camera, [])
-        if frame in frames:
-            frames.remove(frame)
+def closest_stamps(
+    frame: QueuedFrame, others: Mapping[str, Sequence[QueuedFrame]], tolerance_ns: int
+) -> Group | None:
+    """`FindGroup` by the smallest difference between the first and the last stamp."""
+    stamps = [[f.stamp_ns for f in frames] for frames in others.values()]
+    chosen = smallest_spread(frame.stamp_ns, stamps, tolerance_ns)
+    if chosen is None:
+        return None
+    return [frame, *(frames[k] for frames, k in zip(others.values(), chosen, strict=True))]
 
 
 def smallest_spread(
@@ -104,7 +87,7 @@ class Grouper:
     """
 
     def __init__(
-        self, tolerance_ns: int, silent_s: float, synchronizer: Synchronizer | None = None
+        self, tolerance_ns: int, silent_s: float, find_group: FindGroup = closest_stamps
     ) -> None:
         """Prepare.
 
@@ -112,12 +95,12 @@ class Grouper:
             tolerance_ns: how far apart the stamps of one group may lie. A frame waits for the
                 others for the same time, and for `MIN_WAIT_S` at least.
             silent_s: a camera without a frame for longer is not waited for; may be changed.
-            synchronizer: finds whole groups, within the same tolerance; `ClosestStamps` when None.
+            find_group: finds whole groups.
         """
         self.silent_s = silent_s
         self._tolerance_ns = tolerance_ns
         self._wait_s = max(tolerance_ns / 1e9, MIN_WAIT_S)
-        self._synchronizer = synchronizer or ClosestStamps(tolerance_ns)
+        self._find_group = find_group
         self._pending: dict[str, list[QueuedFrame]] = {}
         self._heard_s: dict[str, float] = {}
 
@@ -129,10 +112,10 @@ class Grouper:
         done: list[Group] = []
         if len(waiting) > MAX_PENDING:
             done += self._release([waiting[0]])
-        for group in self._synchronizer.add(frame, self._live(frame.received_s)):
-            # A group before may have overtaken some of its frames.
-            done += self._release([f for f in group if f in self._pending.get(f.camera, ())])
-        return done
+        live = self._live(frame.received_s)
+        others = {c: tuple(self._pending.get(c, ())) for c in live if c != frame.camera}
+        group = self._find_group(frame, others, self._tolerance_ns)
+        return done if group is None else done + self._release(group)
 
     def due(self, now_s: float) -> list[Group]:
         """The groups whose time to wait is over, in order."""
@@ -149,8 +132,6 @@ class Grouper:
     def clear(self) -> list[QueuedFrame]:
         """Take everything out and forget which cameras live."""
         left = [frame for frames in self._pending.values() for frame in frames]
-        for frame in left:
-            self._synchronizer.remove(frame)
         self._pending.clear()
         self._heard_s.clear()
         return left
@@ -185,8 +166,6 @@ class Grouper:
         for frame in group:
             frames = self._pending[frame.camera]
             index = frames.index(frame)
-            for one in frames[: index + 1]:
-                self._synchronizer.remove(one)
             overtaken += [[f] for f in frames[:index]]
             del frames[: index + 1]
             if not frames:

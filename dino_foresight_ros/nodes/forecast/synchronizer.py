@@ -7,18 +7,19 @@ a word when its queue is full or a stamp comes twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rclpy.time import Time
 
+from dino_foresight_ros.errors import describe
 from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.grouping import (
     MAX_PENDING,
-    ClosestStamps,
+    FindGroup,
     Group,
     Grouper,
-    Synchronizer,
+    closest_stamps,
 )
 
 # The synchronizer's slop is exclusive, and a float of seconds cut to whole nanoseconds.
@@ -36,85 +37,46 @@ class _Message(NamedTuple):
     frame: QueuedFrame
 
 
-class ApproximateTime:
-    """One ApproximateTimeSynchronizer, connected to the cameras that are live."""
+def approximate_time(
+    frame: QueuedFrame, others: Mapping[str, Sequence[QueuedFrame]], tolerance_ns: int
+) -> Group | None:
+    """`FindGroup` by an ApproximateTimeSynchronizer, to which frames come as they came in.
 
-    def __init__(self, tolerance_ns: int) -> None:
-        """Prepare.
+    Raises:
+        ImportError: message_filters is not installed.
+    """
+    from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 
-        Args:
-            tolerance_ns: how far apart the stamps of one group may lie.
+    found: list[Group] = []
 
-        Raises:
-            ImportError: message_filters is not installed.
-            RuntimeError: it does not find two frames of one instant.
-        """
-        from message_filters import ApproximateTimeSynchronizer, SimpleFilter
+    def take(*messages: _Message) -> None:
+        found.append([message.frame for message in messages])
 
-        self._make_filter = SimpleFilter
-        self._filters: dict[str, Any] = {}
-        self._complete: list[Group] = []
-        slop_s = (tolerance_ns + _INCLUSIVE_NS) / 1e9
-        # The grouper takes frames out before any queue is full.
-        self._synchronizer = ApproximateTimeSynchronizer([], MAX_PENDING + 1, slop_s)
-        self._synchronizer.registerCallback(self._on_messages)
-        self._try_out()
-
-    def _try_out(self) -> None:
-        frames = [QueuedFrame(None, 10**18, 0.0, camera) for camera in "ab"]
-        found = [group for frame in frames for group in self.add(frame, "ab")]
-        if found != [frames]:
-            raise RuntimeError("it does not find two frames of one instant")
-
-    def add(self, frame: QueuedFrame, cameras: Collection[str]) -> list[Group]:
-        """See `Synchronizer`."""
-        if set(cameras) != self._filters.keys():
-            self._connect(cameras)
-        self._signal(_Message(_Header(Time(nanoseconds=frame.stamp_ns)), frame))
-        complete, self._complete = self._complete, []
-        return complete
-
-    def remove(self, frame: QueuedFrame) -> None:
-        """See `Synchronizer`."""
-        for queue in self._synchronizer.queues:
-            message = queue.get(frame.stamp_ns)
-            if message is not None and message.frame is frame:
-                del queue[frame.stamp_ns]
-
-    def _connect(self, cameras: Collection[str]) -> None:
-        """Listen to other cameras, with what waits of them."""
-        waiting = [message for queue in self._synchronizer.queues for message in queue.values()]
-        self._filters = {camera: self._make_filter() for camera in cameras}
-        self._synchronizer.connectInput(list(self._filters.values()))
-        for message in waiting:
-            self._signal(message)
-
-    def _signal(self, message: _Message) -> None:
-        if message.frame.camera in self._filters:
-            self._filters[message.frame.camera].signalMessage(message)
-
-    def _on_messages(self, *messages: _Message) -> None:
-        self._complete.append([message.frame for message in messages])
+    inputs = {camera: SimpleFilter() for camera in (*others, frame.camera)}
+    slop_s = (tolerance_ns + _INCLUSIVE_NS) / 1e9
+    synchronizer = ApproximateTimeSynchronizer(list(inputs.values()), MAX_PENDING, slop_s)
+    synchronizer.registerCallback(take)
+    for one in (*(f for frames in others.values() for f in frames), frame):
+        inputs[one.camera].signalMessage(_Message(_Header(Time(nanoseconds=one.stamp_ns)), one))
+    return found[0] if found else None
 
 
-def choose_synchronizer(tolerance_ns: int, warn: Callable[[str], object]) -> Synchronizer:
+def choose_synchronizer(warn: Callable[[str], object]) -> FindGroup:
     """message_filters' synchronizer, or the package's own where that cannot be used.
 
     Args:
-        tolerance_ns: how far apart the stamps of one group may lie.
         warn: is told in one line where message_filters is there, but does not work.
     """
+    pair = [QueuedFrame(None, 10**18, 0.0, camera) for camera in "ab"]
     try:
-        return ApproximateTime(tolerance_ns)
+        if approximate_time(pair[1], {"a": pair[:1]}, 0) != pair:
+            raise RuntimeError("it does not find two frames of one instant")
     except ImportError:
-        pass
+        return closest_stamps
     except Exception as error:  # noqa: BLE001 - whatever release of it is installed
-        text = " ".join(str(error).split())
-        warn(
-            f"message_filters failed ({type(error).__name__}: {text}); the node groups the "
-            "cameras' frames by itself"
-        )
-    return ClosestStamps(tolerance_ns)
+        warn(f"message_filters failed ({describe(error)}); the node groups frames by itself")
+        return closest_stamps
+    return approximate_time
 
 
 def build_grouper(parameters: Mapping[str, Any], warn: Callable[[str], object]) -> Grouper | None:
@@ -127,5 +89,4 @@ def build_grouper(parameters: Mapping[str, Any], warn: Callable[[str], object]) 
     if len(parameters["cameras"]) < 2:
         return None
     tolerance_ns = round(parameters["sync_tolerance_s"] * 1e9)
-    synchronizer = choose_synchronizer(tolerance_ns, warn)
-    return Grouper(tolerance_ns, parameters["stream_timeout_s"], synchronizer)
+    return Grouper(tolerance_ns, parameters["stream_timeout_s"], choose_synchronizer(warn))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import types
 from collections.abc import Iterator
@@ -14,13 +15,13 @@ from hypothesis import strategies as st
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from dino_foresight_ros.nodes.forecast.synchronizer import (
-    ApproximateTime,
+    approximate_time,
     build_grouper,
     choose_synchronizer,
 )
 from dino_foresight_ros.ros.names import camera_topics
 from dino_foresight_ros.runtime.frame import QueuedFrame
-from dino_foresight_ros.runtime.grouping import ClosestStamps, Grouper
+from dino_foresight_ros.runtime.grouping import Grouper, closest_stamps
 
 MS = 1_000_000
 PARAMETERS = {"cameras": ["a", "b"], "sync_tolerance_s": 0.05, "stream_timeout_s": 5.0}
@@ -48,7 +49,7 @@ def test_own_synchronizer_where_message_filters_is_absent(
     monkeypatch: pytest.MonkeyPatch, warnings: list[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "message_filters", None)
-    assert isinstance(choose_synchronizer(50 * MS, warnings.append), ClosestStamps)
+    assert choose_synchronizer(warnings.append) is closest_stamps
     assert build_grouper(PARAMETERS, warnings.append) is not None
     assert warnings == []
 
@@ -59,50 +60,45 @@ def test_broken_message_filters_is_said_and_replaced(installed: Any, warnings: l
 
     installed.SimpleFilter = object
     installed.ApproximateTimeSynchronizer = broken
-    assert isinstance(choose_synchronizer(50 * MS, warnings.append), ClosestStamps)
+    assert choose_synchronizer(warnings.append) is closest_stamps
     assert len(warnings) == 1
     assert "message_filters failed (TypeError: another signature)" in warnings[0]
 
 
-def has_message_filters() -> bool:
-    try:
-        ApproximateTime(0)
-    except ImportError:
-        return False
-    return True
+def frame(camera: str, after_ms: int = 0) -> QueuedFrame:
+    return QueuedFrame(None, 10**18 + after_ms * MS, 0.0, camera)
 
 
 needs_message_filters = pytest.mark.skipif(
-    not has_message_filters(), reason="needs ROS 2's message_filters"
+    importlib.util.find_spec("message_filters") is None, reason="needs ROS 2's message_filters"
 )
 
 
 @needs_message_filters
-@pytest.mark.parametrize(("apart_ms", "groups"), [(0, 1), (50, 1), (51, 0)])
-def test_message_filters_keeps_to_the_tolerance(apart_ms: int, groups: int) -> None:
-    one = ApproximateTime(50 * MS)
-    assert one.add(QueuedFrame(None, 10**18, 0.0, "a"), "ab") == []
-    assert len(one.add(QueuedFrame(None, 10**18 + apart_ms * MS, 0.0, "b"), "ab")) == groups
+def test_message_filters_are_used_where_they_are_installed(warnings: list[str]) -> None:
+    assert choose_synchronizer(warnings.append) is approximate_time
+    assert warnings == []
 
 
 @needs_message_filters
-def test_message_filters_forgets_a_frame_that_went_on_alone() -> None:
-    one = ApproximateTime(50 * MS)
-    frame = QueuedFrame(None, 10**18, 0.0, "a")
-    one.add(frame, "ab")
-    one.remove(frame)
-    assert one.add(QueuedFrame(None, 10**18, 0.0, "b"), "ab") == []
+@pytest.mark.parametrize(("apart_ms", "is_found"), [(0, True), (50, True), (51, False)])
+def test_message_filters_keeps_to_the_tolerance(apart_ms: int, is_found: bool) -> None:
+    first, second = frame("a"), frame("b", apart_ms)
+    found = approximate_time(second, {"a": [first]}, 50 * MS)
+    assert found == ([first, second] if is_found else None)
 
 
 @needs_message_filters
-def test_camera_that_is_gone_is_not_waited_for_and_one_that_returns_is() -> None:
-    one = ApproximateTime(50 * MS)
-    first, second, third = (QueuedFrame(None, 10**18, 0.0, camera) for camera in "abc")
-    assert one.add(first, "abc") == []
-    assert one.add(second, "ab") == [[first, second]]
-    assert one.add(first, "ab") == []
-    assert one.add(third, "abc") == []
-    assert one.add(second, "abc") == [[first, second, third]]
+def test_message_filters_takes_the_frames_nearest_to_the_newest_one() -> None:
+    early, near = frame("a", 0), frame("a", 40)
+    newest, other = frame("b", 30), frame("c", 25)
+    assert approximate_time(newest, {"a": [early, near], "c": [other]}, 50 * MS) == [
+        near,
+        other,
+        newest,
+    ]
+    # By itself a group without the newest frame is left to time.
+    assert approximate_time(newest, {"a": [early], "c": []}, 50 * MS) is None
 
 
 @needs_message_filters
@@ -117,7 +113,7 @@ def test_camera_that_is_gone_is_not_waited_for_and_one_that_returns_is() -> None
     )
 )
 def test_every_frame_comes_out_once_in_order_with_message_filters(frames: Any) -> None:
-    grouper = Grouper(50 * MS, 2.0, ApproximateTime(50 * MS))
+    grouper = Grouper(50 * MS, 2.0, approximate_time)
     now_s, put, groups = 0.0, [], []
     for index, (camera, jitter_ms, pause_s) in enumerate(frames):
         now_s += pause_s
@@ -139,7 +135,7 @@ def test_every_frame_comes_out_once_in_order_with_message_filters(frames: Any) -
 
 @needs_message_filters
 def test_cameras_in_step_form_whole_groups_with_message_filters() -> None:
-    grouper = Grouper(50 * MS, 2.0, ApproximateTime(50 * MS))
+    grouper = Grouper(50 * MS, 2.0, approximate_time)
     sizes = []
     for k in range(10):
         for place, camera in enumerate("abc"):
