@@ -78,10 +78,6 @@ class DenseEncoder(nn.Module):
         features = torch.cat(list(layers), dim=-1).unflatten(1, self.config.grid)
         return {name: decoder(features).float() for name, decoder in self.decoders.items()}
 
-    def encoder_tensors(self) -> dict[str, Tensor]:
-        """The ViT's tensors, as an encoder part keeps them; the image size is its native one."""
-        return dict(self.vit.state_dict())
-
 
 class EncoderObjective(Objective):
     """Cross-entropy, error of log depth and angle of normals, where there are labels."""

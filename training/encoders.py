@@ -105,12 +105,8 @@ def is_trained(encoder: Encoder) -> bool:
     return encoder not in _untrained
 
 
-def encoder_fingerprint(encoder: Encoder) -> str:
-    """Hash of the weights, the layers and the normalisation; the image size does not count."""
-    return encoder_origin(encoder).fingerprint
-
-
 def _fingerprint(encoder: Encoder) -> str:
+    """Hash of the weights, the layers and the normalisation; the image size does not count."""
     config = encoder.config.to_dict()
     for name in ("model", "image_size", "native_image_size", "overrides"):
         del config[name]  # the tensors tell the model; the others do not change features

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.classes import WORLD_CLASSES
+from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.demo.run_statistics import CameraStatistics, RunStatistics
 from dino_foresight_ros.demo.tracker import KEPT_WIDTH, ForecastTracker
 from dino_foresight_ros.msg import FeatureMap, Labels
@@ -153,7 +153,7 @@ class CameraWatch:
             )
 
 
-class DemoClient:
+class DemoClient(Closeable):
     """Subscribes to everything the demo shows, in a ROS context of its own.
 
     Messages are handled in one background thread, which alone writes `statistics`.
@@ -236,17 +236,6 @@ class DemoClient:
             watch.tracker.flush()
         self._node.destroy_node()
         rclpy.try_shutdown(context=self._context)
-
-    def __enter__(self) -> DemoClient:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _spin(self) -> None:
         try:

@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
+from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.process import die_with_parent
 
@@ -152,7 +152,7 @@ class NodeProcess:
         return self.failure(how)
 
 
-class NodeGroup:
+class NodeGroup(Closeable):
     """Nodes that live no longer than the `with` block."""
 
     def __init__(self, log_dir: Path, environment: Mapping[str, str]) -> None:
@@ -175,15 +175,8 @@ class NodeGroup:
                 time.sleep(0.1)
                 raise node.ended()
 
-    def __enter__(self) -> NodeGroup:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the nodes, the last one first."""
         for node in reversed(self._nodes):
             node.interrupt()
         for node in reversed(self._nodes):

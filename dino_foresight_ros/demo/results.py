@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.demo.oracle import Oracle, describe_forecasts
 from dino_foresight_ros.demo.pictures import Pictures, Setting, facts, write_sheet
 from dino_foresight_ros.demo.skill import SkillScorer
@@ -26,7 +26,7 @@ _PARTIAL_PREFIX = ".unfinished-"
 _ORACLE_LIMIT_S = 60.0
 
 
-class ResultFolder:
+class ResultFolder(Closeable):
     """Results are written in a hidden folder beside their place, and moved there together.
 
     Entering removes the results of an earlier run, so that they cannot be taken for new ones.
@@ -75,12 +75,8 @@ class ResultFolder:
             os.replace(self.partial(name), self.path / name)
         return [self.path / name for name in names]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Remove what was not published."""
         if self._partial is not None:
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial = None

@@ -12,8 +12,8 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
+from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.demo.dds import choose_domain, frame_transport, private_environment
 from dino_foresight_ros.demo.processes import (
     LogLine,
@@ -29,7 +29,7 @@ _POLL_S = 0.1
 _FRAME_BYTES = 8 * 2**20
 
 
-class DemoViewer:
+class DemoViewer(Closeable):
     """Shows what happens in one ROS domain of this machine, for as long as the `with` block.
 
     Attributes:
@@ -64,12 +64,8 @@ class DemoViewer:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it."""
         self._closing.close()
 
     def keep(self) -> None:

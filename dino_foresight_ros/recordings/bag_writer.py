@@ -29,8 +29,6 @@ from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.image_decoding import Compression, encode_picture
 
 Storage = Literal["mcap", "sqlite3"]
-STORAGES: tuple[Storage, ...] = ("mcap", "sqlite3")
-COMPRESSIONS: tuple[Compression, ...] = ("jpeg", "png")
 
 # Version 8 keeps QoS profiles as numbers in a text, which Humble, Iron, Jazzy and later all read;
 # version 9, Jazzy's own, is refused by Humble.

@@ -11,11 +11,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.camera import CameraModel
@@ -131,7 +131,7 @@ class EgoMotion:
         )
 
 
-class Recording(ABC):
+class Recording(Closeable, ABC):
     """One continuous sequence of one camera, with labels where it has them. Picklable.
 
     `read` gives frames at any place, `frames` all of them in order, which needs no look through a
@@ -194,20 +194,6 @@ class Recording(ABC):
     def __getstate__(self) -> dict[str, object]:
         # A callback is seldom picklable.
         return {**self.__dict__, "_on_warning": None}
-
-    def __enter__(self) -> Recording:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:  # noqa: B027 (only bags hold something open)
-        """Release what is held open."""
 
     @property
     def stamps_ns(self) -> NDArray[np.int64]:

@@ -79,15 +79,6 @@ class EgoPlan:
             self._extend()
         return self._legs[bisect.bisect_right(self._starts, max(t_s, 0.0)) - 1].at(t_s)
 
-    def time_at(self, s_m: float) -> float:
-        """When the ego gets to an arc length (seconds)."""
-        self.reach(s_m + 1.0)
-        low, high = 0.0, self._end_s()
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.at(middle)[0] < s_m else (low, middle)
-        return high
-
     def reach(self, s_m: float) -> None:
         """Extend the plan to at least an arc length; events up to there are then known."""
         if self._cruise <= 0.0:
@@ -168,7 +159,6 @@ class Road:
         self._rng = np.random.default_rng([seed, 3])
         self._plan = plan
         self._radius = _MIN_RADIUS_M[conditions.scene]
-        self._heading_end = 0.0
         self._s_end = 0.0
         self._state = np.zeros((1, 4))  # x, y, heading, curvature on the grid
         self._wiggle_until, self._wiggle = 80.0, 0.0

@@ -11,8 +11,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
+from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.process import die_with_parent
 from dino_foresight_ros.view import rerun_sdk
@@ -60,7 +60,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class ViewerServer:
+class ViewerServer(Closeable):
     """Keeps what is logged, up to a limit, for every viewer that connects.
 
     It sends no usage statistics: it runs with settings of its own, in which they are off.
@@ -132,17 +132,6 @@ class ViewerServer:
                 self._process.kill()
                 self._process.wait()
         self._folder.cleanup()
-
-    def __enter__(self) -> ViewerServer:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         environment = {

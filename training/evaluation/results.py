@@ -271,17 +271,6 @@ class Report:
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "samples"}
         return {name: _plain(value) for name, value in kept.items()}
 
-    def at_horizon(self, step: int, space: str = PCA_SPACE) -> FeatureResult:
-        """The feature errors at a horizon.
-
-        Raises:
-            KeyError: it was not scored.
-        """
-        for result in self.features:
-            if (result.lead.kind, result.lead.step, result.space) == ("horizons", step, space):
-                return result
-        raise KeyError(step)
-
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Improvement):

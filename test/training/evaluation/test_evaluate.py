@@ -10,12 +10,18 @@ import torch
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import LabelSpace, PartOfRecording
-from dino_foresight_ros.training.evaluation import EvaluationConfig, evaluate
+from dino_foresight_ros.training.evaluation import EvaluationConfig, Report, evaluate
+from dino_foresight_ros.training.evaluation.results import PCA_SPACE, FeatureResult
 
 Maker = Callable[..., Any]
 SHORT = EvaluationConfig(
     horizons=(1, 2, 3), gaps_s=(0.2, 0.6), max_clips=6, max_label_clips=4, fitted=False
 )
+
+
+def at_horizon(report: Report, step: int) -> FeatureResult:
+    wanted = ("horizons", step, PCA_SPACE)
+    return next(r for r in report.features if (r.lead.kind, r.lead.step, r.space) == wanted)
 
 
 def label(frame: float) -> np.ndarray:
@@ -60,13 +66,13 @@ def test_feature_errors_of_copy_last_are_the_textbook_ones(
     for step in (1, 2, 3):
         # The interval of 0.2 s is two frames; a step moves every value by twice its slope.
         change = 2 * step * slopes
-        errors = report.at_horizon(step).rows["copy_last"].errors
+        errors = at_horizon(report, step).rows["copy_last"].errors
         assert errors.mse == pytest.approx((change**2).mean(), rel=1e-6)
         smooth = np.where(change < 0.1, change**2 / 0.2, change - 0.05).mean()
         assert errors.smooth_l1 == pytest.approx(smooth, rel=1e-6)
         # Both point the same way.
         assert errors.cosine == pytest.approx(0, abs=1e-6)
-        assert report.at_horizon(step).rows["oracle"].errors.mse == 0
+        assert at_horizon(report, step).rows["oracle"].errors.mse == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -107,10 +113,10 @@ def test_linear_predictor_learns_a_linear_world(toy_bundle: Maker, toy_recording
     report = evaluate(toy_bundle(), [toy_recording()], config, [fit])
 
     for step in (1, 3):
-        gain = report.at_horizon(step).rows["linear"].improvements["mse"]
+        gain = at_horizon(report, step).rows["linear"].improvements["mse"]
         assert gain is not None
         assert gain.percent > 99
-        assert "mlp" in report.at_horizon(step).rows
+        assert "mlp" in at_horizon(report, step).rows
     assert [facts.name for facts in report.fit_data] == ["fit"]
 
 
@@ -156,7 +162,7 @@ def test_fitted_part_is_set_aside_and_not_scored(toy_bundle: Maker, toy_recordin
 
     assert report.fit_data[0].frames + report.data[0].frames <= 80
     assert report.data[0].frames == pytest.approx(0.6 * 80, abs=2)
-    assert "linear" in report.at_horizon(1).rows
+    assert "linear" in at_horizon(report, 1).rows
 
 
 def test_frames_fitted_on_and_scored_are_refused(toy_bundle: Maker, toy_recording: Maker) -> None:
@@ -173,7 +179,7 @@ def test_too_short_for_fitting_is_scored_without(toy_bundle: Maker, toy_recordin
     report = evaluate(
         toy_bundle(), [toy_recording(10)], EvaluationConfig(horizons=(1,), gaps_s=(), mlp_steps=1)
     )
-    assert "linear" not in report.at_horizon(1).rows
+    assert "linear" not in at_horizon(report, 1).rows
     assert "too short to set clips aside" in report.notes[0]
 
 
@@ -215,7 +221,7 @@ def test_labels_of_one_target_frame_are_scored(toy_bundle: Maker, toy_recording:
         assert result.frames == {"segmentation": 3}
         assert result.rows["forecast"].segmentation.miou == pytest.approx(1)
     # Features are scored on clips spread over everything all the same.
-    assert report.at_horizon(1).clips == 6
+    assert at_horizon(report, 1).clips == 6
 
 
 def test_still_scene_has_no_improvement_and_no_share(
@@ -244,8 +250,8 @@ def test_unreadable_frames_are_left_out_and_named(toy_bundle: Maker, toy_recordi
     # Whether frame 20 is needed depends on the spread; clips of 7 frames in 40 do need it.
     assert told == ["left out: toy.png: frame 20 cannot be read: it is damaged"]
     assert "1 frames cannot be read: toy.png: frame 20" in report.notes[-1]
-    assert report.at_horizon(1).clips < 6
-    gain = report.at_horizon(1).rows["forecast"].improvements["mse"]
+    assert at_horizon(report, 1).clips < 6
+    gain = at_horizon(report, 1).rows["forecast"].improvements["mse"]
     assert gain is not None
     assert gain.percent == pytest.approx(100)
 
@@ -320,4 +326,4 @@ def test_fitting_data_without_clips_is_noted(toy_bundle: Maker, toy_recording: M
         "gap 1 s, one step: the fitting data has no clips for linear and MLP",
         "gap 1 s, rollout: the fitting data has no clips for linear and MLP",
     )
-    assert "linear" in report.at_horizon(1).rows
+    assert "linear" in at_horizon(report, 1).rows

@@ -23,6 +23,7 @@ from dino_foresight_ros.training.evaluation import (
 )
 from dino_foresight_ros.training.evaluation.label_scores import LabelRow
 from dino_foresight_ros.training.evaluation.report import improvement_text, markdown
+from dino_foresight_ros.training.evaluation.results import PCA_SPACE
 
 Maker = Callable[..., Any]
 CONFIG = EvaluationConfig(
@@ -93,7 +94,11 @@ def test_infinite_scores_become_null(report: Report) -> None:
 
 def test_page_tells_numbers_with_their_intervals(report: Report) -> None:
     page = markdown(report, [])
-    forecast = report.at_horizon(3).rows["forecast"]
+    forecast = next(
+        result.rows["forecast"]
+        for result in report.features
+        if (result.lead.kind, result.lead.step, result.space) == ("horizons", 3, PCA_SPACE)
+    )
     row = next(line for line in page.splitlines() if line.startswith("| 3 steps, 0.60 s | **f"))
     assert f"{forecast.errors.mse:.4f}" in row
     assert "+75.0 % (75.0 to 75.0)" in row
