@@ -22,7 +22,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from dino_foresight_ros.ros.names import (
+from dino_foresight_ros.topic_names import (
     CameraTopics,
     camera_info_beside,
     camera_topics,

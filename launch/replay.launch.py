@@ -38,7 +38,7 @@ from rclpy.node import NodeNameNonExistentError
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS
 from dino_foresight_ros.ros.bag_play import first_frame_id, play_command, with_transforms
-from dino_foresight_ros.ros.names import camera_info_beside, full_name
+from dino_foresight_ros.topic_names import camera_info_beside, full_name
 
 PACKAGE = "dino_foresight_ros"
 # Loading a model takes a while; without waiting, the first frames would be played to nobody.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dino_foresight_ros.cli import bag_nuscenes
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.ros.names import camera_info_beside
+from dino_foresight_ros.topic_names import camera_info_beside
 
 if TYPE_CHECKING:
     from dino_foresight_ros.recordings import CameraModel, Frame, Recording

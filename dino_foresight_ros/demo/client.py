@@ -30,10 +30,10 @@ from dino_foresight_ros.ros.messages import (
     read_image,
     read_step,
 )
-from dino_foresight_ros.ros.names import CameraTopics
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.scene import ComparedForecast, Scene
+from dino_foresight_ros.topic_names import CameraTopics
 
 _QUEUE_DEPTH = 20
 _STATUS_NAME = "forecast_node: forecast"

@@ -10,13 +10,13 @@ from typing import Any
 from dino_foresight_ros.demo.processes import ParameterValue
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import HEADS
-from dino_foresight_ros.ros.names import CAMERA_FIELD, CameraTopics, camera_topics
 from dino_foresight_ros.shipped import (
     TINY,
     UNTRAINED_TINY,
     find_shipped,
     names_bundle,
 )
+from dino_foresight_ros.topic_names import CAMERA_FIELD, CameraTopics, camera_topics
 
 # A town in daylight, with traffic.
 DEFAULT_SEED = 20

@@ -33,6 +33,7 @@ from dino_foresight_ros.recordings.recording import (
     Warn,
     Window,
 )
+from dino_foresight_ros.topic_names import camera_info_names
 
 RAW_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -341,17 +342,6 @@ def choose_topic(path: Path, topics: dict[str, BagTopic], wanted: str | None) ->
 
 
 def camera_info_topic(image_topic: str, topics: dict[str, BagTopic]) -> str | None:
-    """Return the camera_info topic beside an image topic, by the convention of image_transport.
-
-    /camera/image_raw and /camera/image_raw/compressed both belong to /camera/camera_info.
-    """
-    parents = image_topic.split("/")[:-1]
-    while parents:
-        name = "/".join([*parents, "camera_info"])
-        known = topics.get(name)
-        if known is not None and known.msgtype == CAMERA_INFO_TYPE:
-            return name
-        if not image_topic.endswith(("/compressed", "/raw")) or len(parents) < 2:
-            return None
-        image_topic, parents = "", parents[:-1]
-    return None
+    """Return the topic with the camera_info of an image topic's camera, if there is one."""
+    infos = {name for name, topic in topics.items() if topic.msgtype == CAMERA_INFO_TYPE}
+    return next((name for name in camera_info_names(image_topic) if name in infos), None)

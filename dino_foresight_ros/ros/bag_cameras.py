@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag import COMPRESSED_TYPE, image_topics
 from dino_foresight_ros.recordings.bag_reader import BagTopic
-from dino_foresight_ros.ros.names import CAMERA_FIELD
+from dino_foresight_ros.topic_names import CAMERA_FIELD
 
 ALL = "all"
 

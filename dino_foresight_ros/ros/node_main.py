@@ -23,7 +23,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.errors import ForesightError, UsageError, describe
 from dino_foresight_ros.ros.environment import choose_transport, logging_arguments
 
 _run: _Run | None = None
@@ -121,7 +121,7 @@ def _other_arguments(arguments: list[str]) -> list[str]:
     try:
         others: list[str] = remove_ros_args([sys.argv[0], *arguments])[1:]
     except RuntimeError as error:  # rclpy's own errors are kinds of RuntimeError
-        raise UsageError(_one_line(error)) from error
+        raise UsageError(str(error)) from error
     unknown = [argument for argument in others if argument not in ("-h", "--help")]
     if unknown:
         raise UsageError(
@@ -137,7 +137,7 @@ def _init(arguments: list[str]) -> None:
     try:
         rclpy.init(args=every, signal_handler_options=SignalHandlerOptions.NO)
     except (RuntimeError, ValueError) as error:
-        raise UsageError(_one_line(error)) from error
+        raise UsageError(str(error)) from error
 
 
 def _spin(run: _Run, node: Node) -> None:
@@ -172,7 +172,7 @@ def _take_down(node: Node | None) -> int:
         rclpy.try_shutdown()
         return _report(error)
     except Exception as error:  # noqa: BLE001 - the process ends anyway
-        print(f"while ending: {_one_line(error)}", file=sys.stderr)
+        print(f"while ending: {describe(error)}", file=sys.stderr)
     return 0
 
 
@@ -201,19 +201,13 @@ def _report(error: BaseException) -> int:
         return 0
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else int(error.code is not None)
-    bad_parameter = isinstance(error, ParameterException)
-    kind = "" if isinstance(error, ForesightError) or bad_parameter else f"{type(error).__name__}: "
-    print(f"{_program()}: {kind}{_one_line(error)}", file=sys.stderr, flush=True)
-    if isinstance(error, ForesightError):
-        return error.exit_code
-    return UsageError.exit_code if bad_parameter else 1
+    if isinstance(error, ParameterException):
+        error = UsageError(str(error))
+    print(f"{_program()}: {describe(error)}", file=sys.stderr, flush=True)
+    return error.exit_code if isinstance(error, ForesightError) else 1
 
 
 def _program() -> str:
     folder, name = os.path.split(sys.argv[0])
     # `python -m dino_foresight_ros.nodes.forecast.node` is forecast_node.
     return f"{os.path.basename(folder)}_node" if name == "node.py" else name or "node"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

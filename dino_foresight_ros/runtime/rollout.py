@@ -91,7 +91,7 @@ class RolloutDecoder:
 
         Args:
             memories: (B, N_c, ...) of their context frames.
-            stamps_s: (B, N_c) float64, when those were taken.
+            stamps_s: (B, N_c) float64 on the CPU, when those were taken.
             newest: (B, h, w, C) features of the newest ones.
             requests: what is wanted of each camera, with a size in pixels or None.
             ahead_s: horizons of step 1, 2, ..., seconds.

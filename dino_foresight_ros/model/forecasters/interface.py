@@ -50,8 +50,8 @@ class Prediction(NamedTuple):
 class Forecaster(nn.Module, ABC):
     """Predicts the features of future frames from what it remembers of past ones.
 
-    Times are seconds in any one base. A forecaster works in the number format and on the device of
-    its weights.
+    Times are seconds in any one base, float64 on the CPU. Features and memories are in the number
+    format and on the device of the forecaster's weights.
 
     Attributes:
         kind: name of this kind of forecaster in bundle.yaml.
@@ -93,7 +93,7 @@ class Forecaster(nn.Module, ABC):
         Args:
             z: (..., h, w, C) features; (B, h, w, C) for a frame each of B cameras, or
                 (B, N, h, w, C) for whole contexts.
-            stamps_s: (...) float64, when the frames were taken.
+            stamps_s: (...) float64 on the CPU, when the frames were taken.
 
         Returns:
             Tensors with the same leading dimensions.
@@ -115,7 +115,7 @@ class Forecaster(nn.Module, ABC):
 
         Args:
             memories: (B, N_c, ...) of context frames, oldest first.
-            stamps_s: (B, N_c) float64, when those were taken.
+            stamps_s: (B, N_c) float64 on the CPU, when those were taken.
             ahead_s: S rising horizons, seconds from the newest context frame.
             motion: (B, S, 3) metres forward and to the left and radians to the left that the
                 camera's base moves until each horizon; None where it is not known.
@@ -174,7 +174,7 @@ class Forecaster(nn.Module, ABC):
         """
         if not 1 <= steps <= MAX_STEPS:
             raise ValueError(f"steps is {steps}; it must be 1 to {MAX_STEPS}")
-        frames = torch.arange(1 - context.shape[1], 1, dtype=torch.float64, device=context.device)
+        frames = torch.arange(1 - context.shape[1], 1, dtype=torch.float64)
         stamps_s = (frames * self.frame_interval_s).expand(len(context), -1)
         ahead_s = [step * self.frame_interval_s for step in range(1, steps + 1)]
         return self.remember(context, stamps_s), stamps_s, ahead_s

@@ -12,9 +12,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers, ModelInfo
 from dino_foresight_ros.ros.camera_info import fits
 from dino_foresight_ros.ros.image_subscription import ImageInput
-from dino_foresight_ros.ros.names import CameraTopics
 from dino_foresight_ros.ros.qos import camera_info_input_qos, subscribe
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
+from dino_foresight_ros.topic_names import CameraTopics
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.frame import Forecast

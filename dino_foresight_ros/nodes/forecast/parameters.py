@@ -6,7 +6,6 @@ import re
 from typing import Literal
 
 from dino_foresight_ros.outputs import IMAGE_NAMES, MAX_OUTPUT_SIDE, MAX_STEPS
-from dino_foresight_ros.ros.names import CAMERA_FIELD
 from dino_foresight_ros.ros.parameters import (
     IMAGE_RELIABILITY,
     IMAGE_TRANSPORT,
@@ -14,6 +13,7 @@ from dino_foresight_ros.ros.parameters import (
     ParameterSpec,
     path_problem,
 )
+from dino_foresight_ros.topic_names import CAMERA_FIELD
 
 
 def _check_device(name: str) -> str | None:

@@ -21,13 +21,13 @@ from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.synchronizer import build_grouper
 from dino_foresight_ros.outputs import DropReason, outputs_of_heads
 from dino_foresight_ros.ros.images import msg_to_rgb
-from dino_foresight_ros.ros.names import camera_topics
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
 from dino_foresight_ros.runtime.frame import Forecast, QueuedFrame
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.scheduler import Scheduler, Worker
 from dino_foresight_ros.runtime.statistics import FrameCounter, Statistics
+from dino_foresight_ros.topic_names import camera_topics
 
 LOG_PERIOD_S = 10.0
 # No stream is that late; a recording played without its clock is.

@@ -19,11 +19,11 @@ from rclpy.node import Node
 from dino_foresight_ros.nodes.monitor.diagnostics import MonitorDiagnostics
 from dino_foresight_ros.nodes.monitor.parameters import MONITOR_PARAMETERS
 from dino_foresight_ros.nodes.monitor.stream import MonitorStream
-from dino_foresight_ros.ros.names import CAMERA_FIELD, camera_topics
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import check_overrides, unused_overrides
 from dino_foresight_ros.ros.stream_watch import StreamChange
+from dino_foresight_ros.topic_names import CAMERA_FIELD, camera_topics
 
 NODE_NAME = "monitor_node"
 CHECK_PERIOD_S = 1.0

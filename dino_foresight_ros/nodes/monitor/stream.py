@@ -24,10 +24,10 @@ from dino_foresight_ros.render.colors import colorize_surprise
 from dino_foresight_ros.render.text import with_untrained_banner
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.messages import read_features, read_image
-from dino_foresight_ros.ros.names import CameraTopics
 from dino_foresight_ros.ros.qos import advertise, output_qos, subscribe
 from dino_foresight_ros.ros.stream_watch import StreamWatch
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
+from dino_foresight_ros.topic_names import CameraTopics
 
 MB = 1024 * 1024
 LOG_PERIOD_S = 10.0

@@ -26,10 +26,10 @@ from dino_foresight_ros.nodes.view.camera_display import CameraDisplay
 from dino_foresight_ros.nodes.view.parameters import MCAP, RRD, VIEW_PARAMETERS
 from dino_foresight_ros.nodes.view.topic_recorder import TopicRecorder
 from dino_foresight_ros.ros.forecast_sources import ForecastSource, find_sources
-from dino_foresight_ros.ros.names import camera_info_beside
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import output_qos
+from dino_foresight_ros.topic_names import camera_info_beside
 from dino_foresight_ros.view.rerun_stream import RerunStream
 from dino_foresight_ros.view.scene_log import SceneLog
 from dino_foresight_ros.view.server import ViewerServer, check_port

@@ -19,9 +19,9 @@ from dino_foresight_ros.nodes.forecast.synchronizer import (
     build_grouper,
     choose_synchronizer,
 )
-from dino_foresight_ros.ros.names import camera_topics
 from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper, closest_stamps
+from dino_foresight_ros.topic_names import camera_topics
 
 MS = 1_000_000
 PARAMETERS = {"cameras": ["a", "b"], "sync_tolerance_s": 0.05, "stream_timeout_s": 5.0}

@@ -34,12 +34,26 @@ def camera_topics(cameras: Sequence[str], template: str) -> list[CameraTopics]:
     return [CameraTopics.of(camera, template) for camera in cameras] or [CameraTopics()]
 
 
-def camera_info_beside(image_topic: str) -> str:
-    """Return where a camera's calibration is by convention.
+def camera_info_names(image_topic: str) -> list[str]:
+    """Where a camera's calibration may be by convention, the likeliest first.
 
     /camera/image_raw and /camera/image_raw/compressed both go with /camera/camera_info.
     """
-    folder, slash, _ = image_topic.removesuffix("/compressed").rpartition("/")
+    base, _, last = image_topic.rpartition("/")
+    if base and last == "compressed":
+        return [_beside(base), _beside(image_topic)]
+    if base and last == "raw":  # rather a name of its own than a transport
+        return [_beside(image_topic), _beside(base)]
+    return [_beside(image_topic)]
+
+
+def camera_info_beside(image_topic: str) -> str:
+    """The likeliest of `camera_info_names`."""
+    return camera_info_names(image_topic)[0]
+
+
+def _beside(topic: str) -> str:
+    folder, slash, _ = topic.rpartition("/")
     return f"{folder}{slash}camera_info"
 
 
