@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.cli.train.arguments import add_data, add_encoder
-from dino_foresight_ros.cli.train.pipeline import Pipeline, say
+from dino_foresight_ros.cli.train.stages import Stages, say
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import HEADS
 from dino_foresight_ros.training.recipes import ForecasterRecipe, HeadRecipe, resolve_recipe
@@ -24,8 +24,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description="Fits the PCA, keeps features, trains the forecaster and (with --labels) "
         "heads, assembles the bundle and evaluates it, each into a folder below --out. Run again, "
         "a stage is skipped when its output is there and its inputs are unchanged, gone on with "
-        "when it was interrupted, and done anew when they changed. Each stage's own command is "
-        "printed.",
+        "when it was interrupted, and done anew when they changed. Each stage is one command, "
+        "which is printed and then run.",
     )
     add_data(parser)
     add = parser.add_argument
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     args.out = args.out.expanduser()
     runner = StageRunner(args.out, say)
     with runner.locked():
-        Pipeline(args, runner).run()
+        Stages(args, runner).run()
     return 0
 
 

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import shlex
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from training_data import keep_rendered
 
-from dino_foresight_ros.cli.main import build_parser, main
-from dino_foresight_ros.cli.train import pipeline as command
+from dino_foresight_ros.cli import bundle, evaluate
+from dino_foresight_ros.cli.main import main
+from dino_foresight_ros.cli.train import features, forecaster, head, pca
+from dino_foresight_ros.cli.train.stages import cut
 from dino_foresight_ros.errors import UsageError
 
 DATA = "synthetic:?seeds=3&frames=60&interval=0.1&size=42x56"
@@ -20,19 +23,22 @@ STAGES = [
 
 
 class Calls:
-    """Stands in for the work of the stages: notes which were done, and leaves a file."""
+    """Stands in for the stages' commands: notes which were run, and leaves a file."""
 
     def __init__(self) -> None:
         self.done: list[tuple[str, bool]] = []
         self.fails_in: str | None = None
 
-    def __call__(self, stage: str, work: object, out: Path, go_on: bool) -> None:
-        self.done.append((stage, go_on))
+    def __call__(self, args: Namespace) -> int:
+        stage, out = args.out.name, args.out
+        self.done.append((stage, out.exists()))
+        assert getattr(args, "resume", out.exists()) == out.exists()
         out.mkdir(exist_ok=True)
         (out / "config.yaml").write_text("begun")
         if stage == self.fails_in:
             raise KeyboardInterrupt
         (out / "made").write_text(str(len(self.done)))
+        return 0
 
     def take(self) -> list[str]:
         """Names of the stages that were done since the last time."""
@@ -44,7 +50,8 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
-    monkeypatch.setattr(command, "perform", calls)
+    for command in (pca, features, forecaster, head, bundle, evaluate):
+        monkeypatch.setattr(command, "run", calls)
     return calls
 
 
@@ -85,14 +92,6 @@ def test_what_is_measured_on_is_not_trained_on(
     words = told["evaluation"]
     assert words[words.index("--data") + 1] == f"{DATA}&part=0.82-1"
     assert words[words.index("--fit-data") + 1] == f"{DATA}&part=0-0.8"
-
-
-def test_the_commands_that_it_tells_are_taken_by_the_command_line(
-    calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    train_all("--steps", "7", "--head-minutes", "2", "--interval", "0.1", "--channels", "8")
-    for words in commands(capsys).values():
-        build_parser().parse_args(words)
 
 
 def test_test_data_of_its_own_leaves_all_for_training(
@@ -209,9 +208,9 @@ def test_what_is_for_heads_is_refused_without_labels(
 
 
 def test_part_of_data_cannot_be_cut_again() -> None:
-    assert command.cut("bags/drive", 0, 0.8) == "bags/drive?part=0-0.8"
+    assert cut("bags/drive", 0, 0.8) == "bags/drive?part=0-0.8"
     with pytest.raises(UsageError, match="start is given, so what to measure on is not clear"):
-        command.cut("synthetic:?seeds=1&start=2", 0, 0.8)
+        cut("synthetic:?seeds=1&start=2", 0, 0.8)
 
 
 def test_record_names_no_time_and_no_place_of_data(
@@ -240,6 +239,20 @@ def test_trains_a_bundle_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert report["bundle"]["trained"] is False  # whatever was trained on random features
     assert report["features"][0]["clips"] >= 1
     assert report["labels"]
+
+    # Stopped before the run's end was noted, a run is gone on with by the command that is printed.
+    record = tmp_path / "out" / "stages.json"
+    stages = json.loads(record.read_text())
+    for stage in ("forecaster", "head_segmentation"):
+        stages[stage]["done"] = False
+    record.write_text(json.dumps(stages))
+    capsys.readouterr()
+    assert main(words) == 0
+    told = commands(capsys)
+    assert {"forecaster", "head_segmentation"} <= set(told)
+    for stage in ("forecaster", "head_segmentation"):
+        assert "--resume" in told[stage]
+        assert main(told[stage]) == 0
 
     capsys.readouterr()
     (tmp_path / "out" / "bundle" / "pca.safetensors").unlink()

@@ -1,0 +1,288 @@
+"""The stages of `foresight train all`: each is a command line, which is printed and run."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dino_foresight_ros.cli.main import build_parser
+from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.outputs import HEADS, SEGMENTATION
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.recordings import Recording
+    from dino_foresight_ros.training.stages import StageRunner
+
+Options: TypeAlias = "list[tuple[str, Any]]"
+"""Flags of a command and their values; None: not given, a list: several words."""
+TEST_FRACTION = 0.2
+_GAP_FRACTION = 0.02
+"""Of a recording, between what is trained on and what is measured on."""
+
+
+def say(text: str) -> None:
+    """Tell how it goes."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def cut(spec: str, low: float, high: float) -> str:
+    """The same data, but only a share of every recording.
+
+    Raises:
+        UsageError: the text names a part already.
+    """
+    from dino_foresight_ros.recordings.spec import parse_spec
+
+    options = parse_spec(spec).options
+    named = [key for key in ("start", "end", "part") if key in options]
+    if named:
+        raise UsageError(f"{spec}: {named[0]} is given, so what to measure on is not clear; "
+                         "give --test")  # fmt: skip
+    return f"{spec}{'&' if options else '?'}part={low:g}-{high:g}"
+
+
+class Stages:
+    """The stages of one call, and what each is made from."""
+
+    def __init__(self, args: argparse.Namespace, runner: StageRunner) -> None:
+        self._args, self._runner, self._out = args, runner, args.out
+        train, kept = 1 - TEST_FRACTION, 1 - TEST_FRACTION + _GAP_FRACTION
+        whole = args.test is not None
+        self._data = args.data if whole else [cut(s, 0, train) for s in args.data]
+        self._labels = args.labels if whole else [cut(s, 0, train) for s in args.labels]
+        # Apart, because classes may differ; each has its own report.
+        tests = {"evaluation": args.test or [cut(s, kept, 1) for s in args.data]}
+        if not whole and args.labels and sorted(args.labels) != sorted(args.data):
+            tests["evaluation_labels"] = [cut(s, kept, 1) for s in args.labels]
+        self._tests = tests
+        self._opened: dict[tuple[str, ...], list[Recording]] = {}
+
+    def run(self) -> None:
+        """Every stage in turn."""
+        for specs in (self._data, self._labels, *self._tests.values()):
+            self._open(specs)
+        self._check_tests()
+        tasks = self._tasks()
+        encoder = self._encoder()
+        pca = self._run(
+            "pca", "train pca", self._pca_options(), {"data": self._data, "encoder": encoder}
+        )
+        features = self._run(
+            "features", "train features", self._feature_options(),
+            {"data": self._data, "encoder": encoder, "pca": pca}, Path.exists,
+        )  # fmt: skip
+        forecaster = self._run(
+            "forecaster", "train forecaster", self._forecaster_options(), {"features": features},
+            _holds_run,
+        )  # fmt: skip
+        heads = {
+            task: self._run(
+                f"head_{task}", "train head", self._head_options(task),
+                {"data": self._labels, "encoder": encoder, "pca": pca}, _holds_run,
+            )
+            for task in tasks
+        }  # fmt: skip
+        made = {"encoder": encoder, "pca": pca, "forecaster": forecaster, **heads}
+        bundle = self._run("bundle", "bundle assemble", self._bundle_options(tasks), made)
+        for name, specs in self._tests.items():
+            inputs = {"data": specs, "fit": self._data, "bundle": bundle}
+            self._run(name, "evaluate", self._evaluation_options(specs), inputs)
+        print(f"{self._out / 'bundle'}: the bundle; how good it is:")
+        for name in self._tests:
+            print(f"  {self._out / name / 'report.md'}")
+
+    def _run(
+        self,
+        name: str,
+        command: str,
+        options: Options,
+        inputs: dict[str, Any],
+        resumes: Callable[[Path], bool] = lambda folder: False,
+    ) -> str:
+        """Do a stage unless it is done.
+
+        Args:
+            name: of the stage and its folder.
+            command: of `foresight`, which does it.
+            options: of the command, without --out.
+            inputs: what it reads, by name: data to open, or fingerprints of earlier stages.
+            resumes: whether a folder can be gone on with.
+
+        Returns:
+            A fingerprint of what it made.
+        """
+        from dino_foresight_ros.training.stages import Stage
+
+        def run(folder: Path, go_on: bool) -> None:
+            given = options
+            if go_on and resumes is _holds_run:  # a run knows all that decides what comes out
+                speed = [option for option in options if option[0] in _SPEED_ONLY]
+                given = [("--resume", []), *speed]
+            words = [*command.split(), *_words([*given, ("--out", folder)])]
+            say(f"$ foresight {shlex.join(words)}")
+            args = build_parser().parse_args(words)
+            args.run(args)
+
+        decisive = [option for option in options if option[0] not in _PLACES | _SPEED_ONLY]
+        settings = {"words": [*command.split(), *_words(decisive)]}
+        return self._runner.run(Stage(name, settings, self._fingerprints(inputs), run, resumes))
+
+    def _fingerprints(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: [[r.name, r.fingerprint] for r in self._open(value)]
+            if isinstance(value, list)
+            else value
+            for name, value in inputs.items()
+        }
+
+    def _open(self, specs: Sequence[str]) -> list[Recording]:
+        from dino_foresight_ros.progress import warn
+        from dino_foresight_ros.recordings import open_recordings
+
+        if tuple(specs) not in self._opened:
+            self._opened[tuple(specs)] = open_recordings(specs, warn) if specs else []
+        return self._opened[tuple(specs)]
+
+    def _check_tests(self) -> None:
+        """Refuse to train for hours for what cannot be measured then."""
+        from dino_foresight_ros.training.data import check_disjoint, common_label_space
+
+        used = [*self._open(self._data), *self._open(self._labels)]
+        for specs in self._tests.values():
+            check_disjoint(used, self._open(specs), "trained on and measured on")
+            common_label_space([r for r in self._open(specs) if r.labelled(SEGMENTATION).size])
+        interval_s = self._args.interval or 0.2
+        test = self._open(self._tests["evaluation"])
+        longest = max(test, key=lambda recording: recording.duration_s)
+        if longest.duration_s < 4 * interval_s:
+            raise InputError(
+                f"nothing to measure on: {longest.name} is the longest with "
+                f"{longest.duration_s:.1f} s, a clip of 5 frames takes {4 * interval_s:.1f} s; "
+                "give longer recordings, or --test"
+            )
+
+    def _tasks(self) -> list[str]:
+        """The heads that there are labels for."""
+        recordings = self._open(self._labels)
+        have = [task for task in HEADS if any(r.labelled(task).size for r in recordings)]
+        missing = [task for task in self._args.tasks or () if task not in have]
+        if missing or (self._labels and not have):
+            raise InputError(
+                f"--labels hold no {missing[0] if missing else 'labels'}; they hold "
+                + (", ".join(have) or "none")
+            )
+        return [task for task in have if not self._args.tasks or task in self._args.tasks]
+
+    def _encoder(self) -> str:
+        from dino_foresight_ros.training.encoders import encoder_origin, load_encoder
+
+        args = self._args
+        encoder = load_encoder(args.encoder, args.image_size, args.layers)
+        return f"{encoder_origin(encoder).fingerprint} {encoder.config.image_size}"
+
+    def _encoder_options(self) -> Options:
+        args = self._args
+        size, layers = args.image_size, args.layers
+        return [
+            ("--encoder", args.encoder),
+            ("--image-size", None if size is None else "x".join(map(str, size))),
+            ("--layers", None if layers is None else ",".join(map(str, layers))),
+        ]
+
+    def _encoding_options(self) -> Options:
+        """How recordings are encoded."""
+        args = self._args
+        return [
+            *self._encoder_options(),
+            ("--device", args.device),
+            ("--dtype", args.dtype),
+            ("--stride-s", args.stride_s),
+            ("--workers", args.workers),
+        ]
+
+    def _pca_options(self) -> Options:
+        size = ("--channels", self._args.channels)
+        return [("--data", self._data), *self._encoding_options(), size]
+
+    def _feature_options(self) -> Options:
+        return [("--data", self._data), *self._encoding_options(), ("--pca", self._out / "pca")]
+
+    def _forecaster_options(self) -> Options:
+        args = self._args
+        return [
+            ("--features", self._out / "features"),
+            ("--preset", args.preset),
+            ("--seed", args.seed),
+            ("--device", args.device),
+            ("--minutes", args.minutes),
+            ("--steps", args.steps),
+            ("--frame-interval", args.interval),
+            ("--validation-share", args.validation_share),
+            ("--processes", args.processes),
+        ]
+
+    def _head_options(self, task: str) -> Options:
+        args = self._args
+        return [
+            ("--task", task),
+            ("--data", self._labels),
+            *self._encoder_options(),
+            ("--pca", self._out / "pca"),
+            ("--preset", args.head_preset),
+            ("--device", args.device),
+            ("--dtype", args.dtype),
+            ("--seed", args.seed),
+            ("--minutes", args.head_minutes),
+            ("--steps", args.head_steps),
+            ("--validation-share", args.validation_share),
+            ("--workers", args.workers),
+        ]
+
+    def _bundle_options(self, tasks: Sequence[str]) -> Options:
+        args = self._args
+        return [
+            *self._encoder_options(),
+            ("--pca", self._out / "pca"),
+            ("--forecaster", self._out / "forecaster"),
+            *(("--head", f"{task}={self._out / f'head_{task}'}") for task in tasks),
+            ("--interval", args.interval),
+            ("--name", args.name or args.out.resolve().name),
+        ]
+
+    def _evaluation_options(self, specs: Sequence[str]) -> Options:
+        args = self._args
+        return [
+            ("--bundle", self._out / "bundle"),
+            ("--data", specs),
+            ("--fit-data", self._data),
+            ("--device", args.device),
+            ("--seed", args.seed),
+            ("--max-clips", args.max_clips),
+        ]
+
+
+_PLACES = frozenset({"--data", "--fit-data", "--features", "--pca", "--forecaster", "--bundle",
+                     "--encoder", "--head"})  # fmt: skip
+"""Flags of inputs, whose fingerprints say more."""
+_SPEED_ONLY = frozenset({"--device", "--workers", "--processes"})
+"""Flags that change nothing of what comes out."""
+
+
+def _words(options: Options) -> list[str]:
+    words: list[str] = []
+    for flag, value in options:
+        if isinstance(value, list):
+            words += [flag, *value]
+        elif isinstance(value, float):
+            words += [flag, repr(value).removesuffix(".0")]
+        elif value is not None:
+            words += [flag, str(value)]
+    return words
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file()
