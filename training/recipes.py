@@ -7,7 +7,6 @@ preset, else from the default here. Without torch: the command line's --help rea
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields
 from functools import lru_cache
@@ -459,19 +458,17 @@ def make_recipe(kind: type[R], values: Mapping[str, Any]) -> R:
     """
     from argparse import ArgumentError
 
+    parser = _parser(cast(Any, kind))
+    whole = {name: _whole_number(kind, name, value) for name, value in values.items()}
     try:
-        parsed = _parser(cast(Any, kind)).parse_object(
-            {name: _whole_number(kind, name, value) for name, value in values.items()}
-        )
+        parsed = parser.parse_object(whole)
     except ArgumentError as error:
-        text = str(error)
-        named = re.search(r'key "(\w+)', text)
-        if named is None or named[1] not in values:
-            raise UsageError(" ".join(text.split())) from error
-        hint = str(get_type_hints(kind)[named[1]])
-        numbers = "numbers" if "float" in hint or "int" in hint else "texts"
-        wanted = numbers if "tuple" in hint else re.findall(r"float|int|str|bool", hint)[0]
-        raise UsageError(f"{named[1]} is {values[named[1]]!r}; it takes {wanted}") from error
+        for one in fields(kind):
+            if one.name in whole and not _fits(parser, one.name, whole[one.name]):
+                raise UsageError(
+                    f"{one.name} is {values[one.name]!r}; it takes {one.type}"
+                ) from error
+        raise UsageError(" ".join(str(error).split())) from error
     return kind(**parsed.as_dict())
 
 
@@ -482,6 +479,16 @@ def _parser(kind: Any) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(kind)
     return parser
+
+
+def _fits(parser: Any, name: str, value: Any) -> bool:
+    from argparse import ArgumentError
+
+    try:
+        parser.parse_object({name: value})
+    except ArgumentError:
+        return False
+    return True
 
 
 def _whole_number(kind: type[Recipe], name: str, value: Any) -> Any:
