@@ -1,4 +1,4 @@
-"""Forecasts beside what came: one matcher, one set of measures, running skill. No ROS, no torch.
+"""Compares forecasts with the frames that came: matching, measures, skill. No ROS, no torch.
 
 `label_metrics` and `feature_errors`, which use torch, are imported by their own names.
 """

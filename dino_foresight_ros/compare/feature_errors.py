@@ -1,4 +1,4 @@
-"""How far predicted features are from the true ones, clip by clip."""
+"""Errors of predicted features against the true ones, clip by clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good predicted segmentation, depth and normals are, as the paper's authors measure it.
+"""Metrics of segmentation, depth and normals against labels, as the paper's authors measure them.
 
 Feed the maps that `model.tasks` decodes, one batch per `update`, and read `compute` at the end.
 A segmentation is scored over all pixels of all updates together. Depth and normals are scored per

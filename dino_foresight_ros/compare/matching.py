@@ -1,4 +1,4 @@
-"""Which frame came at an instant that was predicted."""
+"""Matches predictions with the frames that come at their instants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much what was predicted differs from what came, of one frame. NumPy alone, for live nodes.
+"""Differences between a prediction and the frame that came. NumPy alone, for live nodes.
 
 Scores against labels, over many frames, are in `label_metrics`.
 """

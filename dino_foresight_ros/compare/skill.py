@@ -1,4 +1,4 @@
-"""The skill of one camera's forecasts, as the instants that they were made for come."""
+"""The running skill of one camera's forecasts, measured as frames come at their instants."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""`foresight demo`: an input played through the real nodes, with pictures and numbers left over."""
+"""`foresight demo` plays an input through the real nodes and leaves pictures and numbers."""

@@ -1,4 +1,4 @@
-"""The demo's own ROS node: it watches the topics as any user's node would."""
+"""The demo's own ROS node, which watches the topics as any user's node would."""
 
 from __future__ import annotations
 

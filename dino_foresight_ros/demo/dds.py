@@ -1,4 +1,4 @@
-"""How the demo's nodes talk: a DDS domain where it is alone, with room for camera frames."""
+"""DDS settings of the demo's nodes: a domain of their own, with room for camera frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo was asked to do, and what it plays."""
+"""The options of a demo run, and the input that it plays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After the run: what the model itself says of the frames that came, beside its forecasts."""
+"""Runs the model on the frames that came, after the run, to judge the forecasts."""
 
 from __future__ import annotations
 

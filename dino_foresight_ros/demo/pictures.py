@@ -1,4 +1,4 @@
-"""The demo's pictures: the video while it runs, sheets and charts at its end."""
+"""The demo's pictures: a video while it runs, sheets and charts at its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's nodes as processes: started, watched, and ended whatever happens."""
+"""The demo's nodes as processes, which are started, watched and always ended."""
 
 from __future__ import annotations
 

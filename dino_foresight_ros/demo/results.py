@@ -1,4 +1,4 @@
-"""What the demo leaves: a folder with all of its results, or with none."""
+"""The demo's result folder, which holds all results of a run or none."""
 
 from __future__ import annotations
 

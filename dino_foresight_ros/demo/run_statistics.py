@@ -1,4 +1,4 @@
-"""What the demo counts and measures of a run: as messages come, and as metrics.json has it."""
+"""Counts and times of a demo run, gathered as messages come and written to metrics.json."""
 
 from __future__ import annotations
 

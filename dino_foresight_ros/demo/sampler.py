@@ -1,4 +1,4 @@
-"""A few of many things, spread evenly over a run of unknown length."""
+"""Samplers that keep a few forecasts, evenly spaced over a run of unknown length."""
 
 from __future__ import annotations
 

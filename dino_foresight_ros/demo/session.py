@@ -1,4 +1,4 @@
-"""One run of the demo: real nodes in processes of their own, real topics, results in a folder."""
+"""One run of the demo: real nodes in their own processes, real topics, a folder of results."""
 
 from __future__ import annotations
 

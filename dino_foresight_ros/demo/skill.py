@@ -1,4 +1,4 @@
-"""How good the demo's forecasts were: beside copy-last, against what then came."""
+"""The skill of the demo's forecasts: their errors beside those of copy-last."""
 
 from __future__ import annotations
 

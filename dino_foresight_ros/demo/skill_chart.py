@@ -1,4 +1,4 @@
-"""skill.png: forecast beside copy-last, by how far ahead."""
+"""skill.png, a chart of the errors of forecast and copy-last by horizon."""
 
 from __future__ import annotations
 

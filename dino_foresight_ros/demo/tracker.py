@@ -1,4 +1,4 @@
-"""Joins a camera's forecasts with the frames that then came, as both come over the topics."""
+"""Joins a camera's forecasts with the frames that come later on the topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo in a browser: a view_node beside the demo's nodes, which stays when they have ended.
+"""The demo in a browser: a view_node that runs beside the demo's nodes and outlives them.
 
 For its plot of skill a monitor_node runs as well.
 """

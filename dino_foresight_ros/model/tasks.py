@@ -1,4 +1,4 @@
-"""What a head's raw output means: one place for node, evaluation and training.
+"""Tasks, which decode a head's raw output, for the node, evaluation and training alike.
 
 Each task turns (B, K, h, w) raw output into named maps of a wanted size. Raw output is upsampled
 first and decided afterwards, bicubic, as the reference evaluates.

@@ -1,4 +1,4 @@
-"""Damaged files: counted and named, and too many of them an error."""
+"""Counts and names damaged files; too many of them are an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each message of a topic lies in a bag, for reading at any place.
+"""An index of where each message of a topic lies in a bag, for random access.
 
 Asking a bag for a moment scans the whole file where the recorder wrote no index: mcap without
 chunks, as it is written for speed, and every recording that was cut off. Here each file is walked

@@ -1,4 +1,4 @@
-"""Messages of common types, made as rosbags has them, without ROS."""
+"""Builds messages of common types as rosbags has them, without ROS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write frames as a rosbag2 that `ros2 bag play` reads."""
+"""Writes frames as a rosbag2 that `ros2 bag play` reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points of a camera's optical frame <-> places in its pictures, from sensor_msgs/CameraInfo."""
+"""Projects points of a camera's optical frame into its pictures and back, by its CameraInfo."""
 
 from __future__ import annotations
 

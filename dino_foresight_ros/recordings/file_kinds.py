@@ -1,4 +1,4 @@
-"""What kind of input a path is, by its name."""
+"""Tells what kind of input a path is, by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the numbers in label pictures mean, and label pictures themselves."""
+"""Label pictures, and tables that translate their numbers into class ids."""
 
 from __future__ import annotations
 

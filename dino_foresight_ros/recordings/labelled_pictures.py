@@ -1,4 +1,4 @@
-"""Pictures with label files beside them, and what finding them has in common."""
+"""Recordings of one picture per frame with label files beside them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.folder import PictureRecording
+from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, decode_picture
 from dino_foresight_ros.recordings.label_tables import (
     LabelTable,
     read_class_ids,
     read_label_picture,
 )
+from dino_foresight_ros.recordings.picture_size import declared_size
 from dino_foresight_ros.recordings.recording import EgoMotion, UnreadableFrame
 
 
@@ -117,15 +118,19 @@ def depth_from_disparity(
 
 
 def picture_size(pictures: Sequence[Path]) -> tuple[int, int]:
-    """Read (height, width) from the head of the first picture that has one.
+    """Read the (height, width) that the first readable picture declares.
 
     Raises:
         InputError: none of the first few is a picture.
     """
     for path in pictures[:20]:
         try:
-            with Image.open(path) as picture:
-                return (picture.height, picture.width)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            data = path.read_bytes()
+            height, width = (
+                declared_size(data) or decode_picture(data, apply_orientation=False).shape[:2]
+            )
+        except (OSError, ImageDecodeError):
             continue
+        if height and width:
+            return height, width
     raise InputError(f"{pictures[0]} and those after it are no pictures that can be read")

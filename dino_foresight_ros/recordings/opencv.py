@@ -1,4 +1,4 @@
-"""OpenCV, quiet: what it and libav print about damaged files is said here in one line instead.
+"""OpenCV without the lines that it and libav print about damaged files.
 
 The environment variables OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL bring the lines back.
 """

@@ -1,4 +1,4 @@
-"""Open recordings: one to play, or all that some texts name.
+"""Opens recordings: one to play, or all that several specs name.
 
 Readers are imported where they are used: a node that only decodes pictures starts without them.
 """

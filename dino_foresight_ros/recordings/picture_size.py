@@ -1,4 +1,4 @@
-"""The sizes that a JPEG or PNG claims, read before it is decoded.
+"""The sizes that JPEG and PNG files declare, read before they are decoded.
 
 A decoder takes memory and time for what is claimed: the picture's size, and a PNG chunk's length.
 One flipped bit in a 236-byte PNG cost five seconds and 3 GB so.

@@ -1,4 +1,4 @@
-"""Playing recorded things at their own pace."""
+"""Plays recorded items at their own pace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user writes to name data: a path, or `KIND:PATH?key=value&key=value`."""
+"""Specs that name data: a path, or `KIND:PATH?key=value&key=value`."""
 
 from __future__ import annotations
 

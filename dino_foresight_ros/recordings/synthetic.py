@@ -1,4 +1,4 @@
-"""The synthetic world, rendered when it is read, with every kind of label."""
+"""The synthetic world as a recording, rendered when it is read, with every kind of label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transforms of a recording, /tf and /tf_static, as a tree that is looked up at any instant.
+"""The transforms of a recording (/tf and /tf_static), as a tree that gives them at any instant.
 
 A transform takes points of the child frame to its parent: p_parent = T p_child.
 """

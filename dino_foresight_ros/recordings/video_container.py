@@ -1,4 +1,4 @@
-"""What the outermost bytes of a video file tell: whether it is one, and whether it is whole."""
+"""Tells from a file's outermost bytes whether it is a video, and whether it is whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One predicted step drawn over the newest picture."""
+"""Draws one predicted step over the newest picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts in the look of the other pictures, by matplotlib."""
+"""Charts in the look of the other pictures, drawn by matplotlib."""
 
 from __future__ import annotations
 

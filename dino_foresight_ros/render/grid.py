@@ -1,4 +1,4 @@
-"""Where the tiles of a picture lie: rows of maps, columns of instants."""
+"""The layout of a picture's tiles: rows of maps, columns of instants."""
 
 from __future__ import annotations
 

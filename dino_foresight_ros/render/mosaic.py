@@ -1,4 +1,4 @@
-"""One frame of the demo's video: now, side by side with the predicted steps."""
+"""One frame of the demo's video: the newest picture beside the predicted steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures to files."""
+"""Writes pictures as PNG files."""
 
 from __future__ import annotations
 

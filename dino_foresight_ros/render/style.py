@@ -1,4 +1,4 @@
-"""The look of all pictures of a set: shared colours, and what has which colour in them."""
+"""The style that all pictures of a set share: colours, and what they stand for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All cameras of a vehicle in one picture: what each sees, and what was forecast of it."""
+"""One picture of all cameras of a vehicle: what each sees, and what was forecast of it."""
 
 from __future__ import annotations
 

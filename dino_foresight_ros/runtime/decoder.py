@@ -127,7 +127,7 @@ class Decoder:
             z: (M, h, w, C) PCA features of M frames.
             requests: what is wanted of each.
             hidden: layer -> (M, h, w, D), the frames' tokens in the forecaster's layers that heads
-                read; frames that were not predicted have none, nor the outputs of those heads.
+                read. None for frames that were not predicted: heads that read them are skipped.
 
         Returns:
             What was asked for, in as many pieces as were computed at once.

@@ -1,4 +1,4 @@
-"""The rerun SDK, which is installed only where somebody looks."""
+"""Loads the rerun SDK, which is installed only where somebody looks."""
 
 from __future__ import annotations
 

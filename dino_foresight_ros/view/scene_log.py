@@ -1,4 +1,4 @@
-"""Pictures, forecasts and numbers of one camera, written into a rerun recording."""
+"""Writes one camera's pictures, forecasts and numbers into a rerun recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rerun program as a server of data and of the viewer's files, for as long as this process."""
+"""Runs the rerun program as a server of data and of the viewer's files."""
 
 from __future__ import annotations
 

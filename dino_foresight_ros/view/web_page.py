@@ -1,4 +1,4 @@
-"""The page: rerun's web viewer at a plain address, which talks to nobody but its own server.
+"""The web page: rerun's viewer at a plain address, which talks to its own server alone.
 
 rerun's page takes fonts from Google, asks GitHub for newer versions and sends usage statistics.
 Here its files go through a server that tells the browser to allow none of that (by a Content

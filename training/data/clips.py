@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros import compare
+from dino_foresight_ros.compare import nearest_frames
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
@@ -35,7 +35,7 @@ def clip_indices(
     Returns:
         (M, len(offsets_s)) int64 indices into `stamps_ns`, by rising anchor.
     """
-    rows, valid = nearest_frames(stamps_ns, np.arange(len(stamps_ns)), offsets_s, tolerance_s)
+    rows, valid = clip_rows(stamps_ns, np.arange(len(stamps_ns)), offsets_s, tolerance_s)
     return rows[valid]
 
 
@@ -54,7 +54,7 @@ def clip_tolerance_s(
     return min(fraction * interval_s, _SPACING_FRACTION * spacing_s)
 
 
-def nearest_frames(
+def clip_rows(
     stamps_ns: NDArray[np.int64],
     anchors: NDArray[np.int64],
     offsets_s: Sequence[float] | NDArray[np.float64],
@@ -74,7 +74,7 @@ def nearest_frames(
     if stamps.size == 0:
         return np.empty((0, offsets.size), np.int64), np.empty(0, np.bool_)
     targets = stamps[anchors][:, None] + np.round(offsets * NS_PER_S).astype(np.int64)
-    rows = compare.nearest_frames(stamps, targets)
+    rows = nearest_frames(stamps, targets)
     near = np.abs(stamps[rows] - targets) <= round(tolerance_s * NS_PER_S)
     ordered = np.sort(rows, axis=1)
     distinct = (np.diff(ordered, axis=1) > 0).all(axis=1)

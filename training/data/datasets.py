@@ -23,7 +23,7 @@ from .augmentation import (
     stack_labels,
     view_images,
 )
-from .clips import TOLERANCE, clip_tolerance_s, nearest_frames
+from .clips import TOLERANCE, clip_rows, clip_tolerance_s
 from .seeded_dataset import SeededDataset
 
 
@@ -114,7 +114,7 @@ class ClipDataset(SeededDataset):
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         interval_s = self.intervals_s[variant % len(self.intervals_s)]
         tolerance_s = clip_tolerance_s(recording.stamps_ns, interval_s, self.tolerance)
-        return nearest_frames(recording.stamps_ns, anchors, self.offsets_s(variant), tolerance_s)
+        return clip_rows(recording.stamps_ns, anchors, self.offsets_s(variant), tolerance_s)
 
     def _variants(self) -> list[int]:
         count = len(self.intervals_s)

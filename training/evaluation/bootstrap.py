@@ -1,4 +1,4 @@
-"""How sure an improvement is: bootstrap over clips, those that overlap kept together."""
+"""Bootstrap intervals of an improvement; clips that overlap are drawn together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scoring a head's classes against labels that name classes otherwise."""
+"""Scores a head's classes against labels that name classes otherwise."""
 
 from __future__ import annotations
 

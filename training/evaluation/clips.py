@@ -1,4 +1,4 @@
-"""Which clips are scored: chosen by time stamps alone, before any frame is read."""
+"""Chooses the clips that are scored, by time stamps alone, before any frame is read."""
 
 from __future__ import annotations
 

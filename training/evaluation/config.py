@@ -1,4 +1,4 @@
-"""What an evaluation does, checked when it is built."""
+"""The settings of an evaluation, checked when they are built."""
 
 from __future__ import annotations
 

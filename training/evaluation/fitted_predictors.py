@@ -1,5 +1,6 @@
-"""Predictors that are fitted on clips that are not scored: a linear map and an MLP, both from one
-patch's history to its change, so that they never look at other patches.
+"""Linear and MLP predictors, fitted on clips that are not scored.
+
+Both map one patch's history to its change, so they never look at other patches.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Heads on predicted features against labels, and how much of the gap to the oracle is closed."""
+"""Scores of heads against labels, and the fraction of the gap to the oracle that is closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is compared: the forecast, and copying the last frame."""
+"""The predictors that are compared: the forecast, and copying the last frame."""
 
 from __future__ import annotations
 

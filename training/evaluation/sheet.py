@@ -1,4 +1,4 @@
-"""The qualitative sheet: what was known, what was forecast, what then came."""
+"""Sheets of sample clips: what was known, what was forecast, what then came."""
 
 from __future__ import annotations
 

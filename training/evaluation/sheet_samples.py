@@ -1,4 +1,4 @@
-"""Keeps a few clips with pictures and maps for the qualitative sheet."""
+"""Keeps a few clips with pictures and maps for the sheets."""
 
 from __future__ import annotations
 

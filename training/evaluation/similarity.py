@@ -1,4 +1,4 @@
-"""How alike a patch is to itself some time later: what a forecast has to make up for."""
+"""Similarity of a patch to itself some time later: what a forecast has to make up for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tables of a report's page are made of."""
+"""Builds the tables of a report's page."""
 
 from __future__ import annotations
 

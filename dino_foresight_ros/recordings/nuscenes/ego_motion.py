@@ -1,4 +1,4 @@
-"""How the nuScenes vehicle moves: ego poses, and CAN bus messages where they were downloaded."""
+"""The motion of the nuScenes vehicle, from ego poses and from CAN bus messages where present."""
 
 from __future__ import annotations
 

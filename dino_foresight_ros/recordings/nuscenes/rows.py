@@ -1,4 +1,4 @@
-"""Rows of the nuScenes tables, one after the other however large a table is, and checked."""
+"""Reads and checks the rows of the nuScenes tables one by one, however large a table is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What single scenes of nuScenes are made of, collected in one pass over the large tables.
+"""Readings and boxes of single nuScenes scenes, collected in one pass over the large tables.
 
 DIR/VERSION/{sample,sample_data,ego_pose}.json
 DIR/VERSION/{sample_annotation,instance,category,attribute,visibility}.json
