@@ -7,7 +7,7 @@ first and decided afterwards, bicubic, as the reference evaluates.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
@@ -157,9 +157,7 @@ class NormalsTask:
 
 
 Task = SegmentationTask | DepthTask | NormalsTask
-TASKS: dict[str, type[SegmentationTask] | type[DepthTask] | type[NormalsTask]] = {
-    task.name: task for task in (SegmentationTask, DepthTask, NormalsTask)
-}
+TASKS: dict[str, type[Task]] = {task.name: task for task in get_args(Task)}
 
 
 def task_to_dict(task: Task) -> dict[str, Any]:
