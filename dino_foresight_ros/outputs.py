@@ -1,7 +1,8 @@
 """The table of what a forecast can hold, with the limits and drop reasons that all rooms share.
 
-Adding an output takes a row here and a field of `Scene`, a head, and the head's decoding in
-`model/tasks.py`. Parameters, topics, messages and the documentation's tables follow the row.
+Adding an output takes a row here, a field of `Scene`, the head's decoding in `model/tasks.py`, and
+its loss in `training/head_tasks.py`: docs/architecture.md shows one. Parameters, topics, messages
+and the documentation's tables follow the row.
 """
 
 from __future__ import annotations

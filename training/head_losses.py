@@ -1,21 +1,13 @@
-"""What heads are trained to lower, for each task."""
+"""What heads are trained to lower."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
-from dino_foresight_ros.model.tasks import (
-    DepthTask,
-    NormalsTask,
-    SegmentationTask,
-    Task,
-    upsample,
-)
+from dino_foresight_ros.model.tasks import DepthTask, upsample
 from dino_foresight_ros.outputs import DEPTH
 
 from .objective import Loss
@@ -23,20 +15,6 @@ from .objective import Loss
 SILOG_VARIANCE = 0.85
 """How much of a common scale error is forgiven (Eigen et al. 2014 with AdaBins' weight)."""
 _IGNORED = -100
-
-HeadLoss = Callable[[Tensor, Tensor], Loss]
-"""(B, K, 8h, 8w) raw output and (B, H, W[, 3]) labels -> loss over the labelled pixels."""
-
-
-def make_loss(task: Task, class_weights: Tensor | None = None) -> HeadLoss:
-    """The loss of a task; labels may be of any size, raw output is upsampled to it."""
-    if isinstance(task, SegmentationTask):
-        return lambda raw, label: segmentation_loss(raw, label, class_weights)
-    if isinstance(task, NormalsTask):
-        return normals_loss
-    if task.is_metric:
-        return lambda raw, label: metric_depth_loss(raw, label, task)
-    return lambda raw, label: relative_depth_loss(raw, label, task)
 
 
 def segmentation_loss(raw: Tensor, label: Tensor, weights: Tensor | None = None) -> Loss:

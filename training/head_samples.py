@@ -32,19 +32,19 @@ class LabelledImages(Dataset[dict[str, Any]]):
     def __init__(
         self,
         dataset: ImageDataset | ClipDataset,
-        task: str,
+        kind: str,
         classes: int | None = None,
         label_size: tuple[int, int] | None = None,
     ) -> None:
         """Wrap a data set.
 
         Args:
-            dataset: with labels of the task.
-            task: kind of label.
+            dataset: with labels of the kind.
+            kind: of label.
             classes: number of classes.
             label_size: (H, W) that labels are thinned to; their own size when None.
         """
-        self.dataset, self.task, self.classes = dataset, task, classes
+        self.dataset, self.kind, self.classes = dataset, kind, classes
         self.label_size = label_size
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.dataset[index]
-        label = torch.as_tensor(item[self.task])
+        label = torch.as_tensor(item[self.kind])
         if "frames" in item:
             images, label = item["frames"], label[-1]
         else:
@@ -101,7 +101,7 @@ def kept_bytes(images: LabelledImages, inputs: HeadInputs, count: int) -> int:
     height, width = inputs.encoder.config.grid
     label = images.label_size or inputs.encoder.config.image_size
     per_item = 2 * height * width * inputs.kept_channels
-    per_item += label[0] * label[1] * _BYTES[images.task]
+    per_item += label[0] * label[1] * _BYTES[images.kind]
     return count * per_item
 
 
@@ -125,7 +125,7 @@ def keep_features(
     sources: list[str] = []
     for item in batches_of(images, indices, workers, batch):
         compact.append(inputs.compact(item["images"].to(device), oracle).half().cpu())
-        labels.append(item["label"].half() if images.task == NORMALS else item["label"])
+        labels.append(item["label"].half() if images.kind == NORMALS else item["label"])
         sources += item["source"]
         on_items(len(sources), len(indices))
     if not all(bool(torch.isfinite(part).all()) for part in compact):

@@ -12,11 +12,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
-from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
-from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, NORMALS
+from dino_foresight_ros.model.tasks import SegmentationTask, Task
+from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import BadFiles, Recording, open_recordings
 from dino_foresight_ros.spread import spread
@@ -27,12 +27,11 @@ from .data import (
     ClipDataset,
     ImageDataset,
     check_disjoint,
-    common_label_space,
     split_recordings,
 )
 from .encoders import encoder_origin, load_encoder, open_encoder
 from .head_inputs import HeadInputs
-from .head_losses import HeadLoss, class_weights, make_loss
+from .head_losses import class_weights
 from .head_samples import (
     KeptFeatures,
     LabelledImages,
@@ -41,6 +40,7 @@ from .head_samples import (
     kept_bytes,
     output_size,
 )
+from .head_tasks import TRAINING, SegmentationTraining, training_of
 from .head_validation import HeadValidation
 from .loop import run_training
 from .model_parts import TrainedHead, load_forecaster, load_head, load_pca, write_head
@@ -75,7 +75,9 @@ class HeadData:
 class HeadObjective(Objective):
     """A head's loss on the labelled pixels."""
 
-    def __init__(self, model: Head, inputs: HeadInputs, loss: HeadLoss) -> None:
+    def __init__(
+        self, model: Head, inputs: HeadInputs, loss: Callable[[Tensor, Tensor], Loss]
+    ) -> None:
         super().__init__()
         self.model, self.inputs, self.loss = model, inputs, loss
 
@@ -93,17 +95,8 @@ def make_task(name: str, recordings: Sequence[Recording], recipe: HeadRecipe) ->
     Raises:
         InputError: the recordings have no class list, or several.
     """
-    if name == NORMALS:
-        return NormalsTask()
-    if name == DEPTH:
-        if recipe.depth == "relative":
-            return DepthTask("relative", recipe.bins)
-        return DepthTask("metric", recipe.bins, recipe.min_m, recipe.max_m)
-    space = common_label_space(recordings)
-    if space is None:
-        names = ", ".join(recording.name for recording in recordings[:5])
-        raise InputError(f"no segmentation labels in {names}")
-    return SegmentationTask(space.class_names, space.palette, space.moving)
+    task: Task = TRAINING[name].make_task(recordings, recipe)
+    return task
 
 
 def make_model(inputs: HeadInputs, task: Task, recipe: HeadRecipe) -> Head:
@@ -140,6 +133,7 @@ class HeadTraining:
         """
         self.inputs = inputs.to(fabric.device)
         self.data, self.task, self.recipe, self.say = data, task, recipe, say
+        self.task_training = training_of(task)
         self.fabric = fabric
         self._bad = BadFiles(sum(map(len, data.train)), on_warning=say) if bad is None else bad
         thinned = output_size(inputs) if recipe.loss_size == "output" else None
@@ -151,7 +145,8 @@ class HeadTraining:
         self.held_out = held_out
         self.held_out_indices = spread(len(held_out), recipe.validation_images)
         say(self._counts())
-        self.weights = self._class_weights()
+        if isinstance(self.task_training, SegmentationTraining):
+            self.task_training.class_weights = self._class_weights(self.task_training.task)
         self.samples = self._samples()
         self.validation = self._validation()
 
@@ -162,10 +157,10 @@ class HeadTraining:
         label_size: tuple[int, int] | None,
     ) -> LabelledImages:
         size = self.inputs.encoder.config.image_size
-        name, seed = self.task.name, self.recipe.seed
+        kind, seed = self.task_training.label, self.recipe.seed
         dataset: ImageDataset | ClipDataset
         if self.inputs.forecaster is None:
-            dataset = ImageDataset(recordings, name, size, augmentation, seed, bad=self._bad)
+            dataset = ImageDataset(recordings, kind, size, augmentation, seed, bad=self._bad)
         else:
             assert self.data.interval_s is not None
             dataset = ClipDataset(
@@ -176,16 +171,16 @@ class HeadTraining:
                 size,
                 augmentation,
                 seed,
-                labels=(name,),
+                labels=(kind,),
                 bad=self._bad,
                 on_warning=self.say,
             )
         classes = len(self.task.class_names) if isinstance(self.task, SegmentationTask) else None
-        return LabelledImages(dataset, name, classes, label_size)
+        return LabelledImages(dataset, kind, classes, label_size)
 
     def _counts(self) -> str:
         frames = sum(map(len, self.data.train))
-        labelled = sum(len(r.labelled(self.task.name)) for r in self.data.train)
+        labelled = sum(len(r.labelled(self.task_training.label)) for r in self.data.train)
         what = "clips" if self.inputs.forecaster is not None else "pictures"
         missing = f"; {frames - labelled:,} without are left out" if labelled < frames else ""
         return (
@@ -193,12 +188,12 @@ class HeadTraining:
             f"{frames:,} frames have labels{missing}), {len(self.held_out_indices):,} held out"
         )
 
-    def _class_weights(self) -> Tensor | None:
-        if not isinstance(self.task, SegmentationTask) or self.recipe.class_weights == "none":
+    def _class_weights(self, task: SegmentationTask) -> Tensor | None:
+        if self.recipe.class_weights == "none":
             return None
         chosen = spread(len(self.images), _WEIGHED)
         counts = count_classes(self.images, chosen, self.recipe.workers)
-        never = [n for n, c in zip(self.task.class_names, counts.tolist(), strict=True) if not c]
+        never = [n for n, c in zip(task.class_names, counts.tolist(), strict=True) if not c]
         if never:
             self.say(f"never seen in {len(chosen)} pictures, weight 0: {', '.join(never)}")
         return class_weights(counts, self.recipe.class_weights)
@@ -216,7 +211,9 @@ class HeadTraining:
         is_kept = isinstance(dataset, KeptFeatures)
         indices = range(len(dataset)) if is_kept else self.held_out_indices
         device, workers = self.fabric.device, self.recipe.workers
-        return HeadValidation(self.inputs, dataset, indices, self.task, device, workers, oracle)
+        return HeadValidation(
+            self.inputs, dataset, indices, self.task_training, device, workers, oracle
+        )
 
     def _kept(
         self, images: LabelledImages, indices: Sequence[int], name: str, oracle: bool
@@ -272,7 +269,7 @@ class HeadTraining:
             )
 
         return run_training(
-            HeadObjective(model, self.inputs, make_loss(self.task, self.weights)),
+            HeadObjective(model, self.inputs, self.task_training.loss),
             Epochs(self.samples, recipe.seed),
             replace(recipe, workers=workers),
             folder,

@@ -12,13 +12,13 @@ from torch.nn import functional
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask
 from dino_foresight_ros.training.head_losses import (
     class_weights,
-    make_loss,
     metric_depth_loss,
     normals_loss,
     relative_inverse,
     segmentation_loss,
     shrink,
 )
+from dino_foresight_ros.training.head_tasks import training_of
 
 METRIC = DepthTask("metric", bins=16, min_m=1.0, max_m=80.0)
 RELATIVE = DepthTask("relative", bins=256)
@@ -52,7 +52,7 @@ def test_pictures_without_labels_have_a_loss_and_a_gradient_of_0(task):
     label = torch.full(shape, torch.nan)
     if task.name == "segmentation":
         label = torch.full(shape, 255, dtype=torch.uint8)
-    loss = make_loss(task)(raw, label)
+    loss = training_of(task).loss(raw, label)
     loss.value.backward()
     assert float(loss.value.detach()) == 0.0
     assert float(loss.weight) == 0.0
@@ -74,7 +74,7 @@ def test_unknown_pixels_have_no_part(task):
     label[0, 2:] = unknown
     other = raw.clone()
     other[:, :, 2:] += torch.randn(1, task.outputs, 2, 6, generator=generator())
-    loss = make_loss(task)
+    loss = training_of(task).loss
     assert float(loss(raw, label).value) == pytest.approx(float(loss(other, label).value), rel=1e-6)
 
 

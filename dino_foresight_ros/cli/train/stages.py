@@ -167,8 +167,11 @@ class Stages:
 
     def _tasks(self) -> list[str]:
         """The heads that there are labels for."""
+        from dino_foresight_ros.training.head_tasks import TRAINING
+
         recordings = self._open(self._labels)
-        have = [task for task in HEADS if any(r.labelled(task).size for r in recordings)]
+        kinds = {task: TRAINING[task].label for task in HEADS}
+        have = [task for task in HEADS if any(r.labelled(kinds[task]).size for r in recordings)]
         missing = [task for task in self._args.tasks or () if task not in have]
         if missing or (self._labels and not have):
             raise InputError(

@@ -1,0 +1,207 @@
+"""How each task of heads is trained and scored: labels, loss and metrics, a class per task.
+
+A new task is a class here and a row in `TRAINING`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.compare.label_metrics import (
+    DepthMetrics,
+    NormalsMetrics,
+    SegmentationMetrics,
+)
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
+from dino_foresight_ros.outputs import DEPTH, METRIC, NORMALS, SEGMENTATION
+from dino_foresight_ros.recordings import Recording
+
+from .data import common_label_space
+from .head_losses import (
+    metric_depth_loss,
+    normals_loss,
+    relative_depth_loss,
+    relative_inverse,
+    segmentation_loss,
+)
+from .objective import Evaluation, Loss
+from .recipes import HeadRecipe
+
+T = TypeVar("T", bound=Task)
+
+
+@dataclass
+class TaskTraining(ABC, Generic[T]):
+    """How heads of one task are trained and scored.
+
+    Attributes:
+        label: the kind of a recording's labels that they learn from.
+        task: what the head's output means.
+    """
+
+    label: ClassVar[str]
+    task: T
+
+    @classmethod
+    @abstractmethod
+    def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> T:
+        """What the output of a head that learns from these recordings will mean.
+
+        Raises:
+            InputError: the recordings do not tell.
+        """
+
+    @abstractmethod
+    def loss(self, raw: Tensor, label: Tensor) -> Loss:
+        """Mean over the labelled pixels.
+
+        Args:
+            raw: (B, K, 8h, 8w), the head's output.
+            label: (B, H, W[, 3]) of any size; raw output is upsampled to it.
+        """
+
+    @abstractmethod
+    def truth(self, label: Tensor) -> tuple[Tensor, bool]:
+        """Labels as the metrics take them, and whether any pixel is known."""
+
+    @abstractmethod
+    def metrics(self) -> Any:
+        """New ones: `update(predicted, true)` for each batch, then `compute()`."""
+
+    @abstractmethod
+    def evaluation(self, scores: Any) -> Evaluation:
+        """What the metrics computed, for logs and for choosing the best weights."""
+
+
+@dataclass
+class SegmentationTraining(TaskTraining[SegmentationTask]):
+    """Cross-entropy, and mIoU.
+
+    Attributes:
+        class_weights: (K,) of the classes in the loss; equal when None.
+    """
+
+    label: ClassVar[str] = SEGMENTATION
+    class_weights: Tensor | None = None
+
+    @classmethod
+    def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> SegmentationTask:
+        """The recordings' classes."""
+        space = common_label_space(recordings)
+        if space is None:
+            names = ", ".join(recording.name for recording in recordings[:5])
+            raise InputError(f"no segmentation labels in {names}")
+        return SegmentationTask(space.class_names, space.palette, space.moving)
+
+    def loss(self, raw: Tensor, label: Tensor) -> Loss:
+        """Cross-entropy."""
+        return segmentation_loss(raw, label, self.class_weights)
+
+    def truth(self, label: Tensor) -> tuple[Tensor, bool]:
+        """Class ids."""
+        return label.long(), bool((label != UNLABELLED).any())
+
+    def metrics(self) -> SegmentationMetrics:
+        """Intersection over union."""
+        return SegmentationMetrics(len(self.task.class_names), self.task.moving)
+
+    def evaluation(self, scores: Any) -> Evaluation:
+        """By the mIoU of the classes that occur."""
+        present = [i for i, there in enumerate(scores.present) if there]
+        seen = sum(scores.per_class[i] for i in present) / len(present)
+        values = {"miou": scores.miou, "miou_of_present_classes": seen}
+        if scores.moving_miou is not None:
+            values["moving_miou"] = scores.moving_miou
+        names = self.task.class_names
+        values |= {f"iou/{names[i]}": scores.per_class[i] for i in present}
+        return Evaluation(seen, values, f"mIoU {100 * seen:.1f} %")
+
+
+@dataclass
+class DepthTraining(TaskTraining[DepthTask]):
+    """Metric or relative depth."""
+
+    label: ClassVar[str] = DEPTH
+
+    @classmethod
+    def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> DepthTask:
+        """The recipe's kind, bins and range."""
+        if recipe.depth == METRIC:
+            return DepthTask(METRIC, recipe.bins, recipe.min_m, recipe.max_m)
+        return DepthTask(recipe.depth, recipe.bins)
+
+    def loss(self, raw: Tensor, label: Tensor) -> Loss:
+        """The loss of the kind."""
+        loss = metric_depth_loss if self.task.is_metric else relative_depth_loss
+        return loss(raw, label, self.task)
+
+    def truth(self, label: Tensor) -> tuple[Tensor, bool]:
+        """Metres within the range, or bins above 0; NaN elsewhere."""
+        task = self.task
+        if task.is_metric:
+            assert task.min_m is not None
+            assert task.max_m is not None
+            inside = (label >= task.min_m) & (label <= task.max_m)
+            metres = torch.where(inside, label.float(), torch.nan)
+            return metres, bool(inside.any())
+        bins, known = relative_inverse(label.float(), task.bins)
+        # The authors score relative depth where it is above 0.
+        return torch.where(known, bins.float(), torch.nan), bool((known & (bins > 0)).any())
+
+    def metrics(self) -> DepthMetrics:
+        """The usual errors of depth."""
+        return DepthMetrics()
+
+    def evaluation(self, scores: Any) -> Evaluation:
+        """By the relative error."""
+        return Evaluation(-scores.abs_rel, asdict(scores), f"AbsRel {scores.abs_rel:.3f}")
+
+
+@dataclass
+class NormalsTraining(TaskTraining[NormalsTask]):
+    """Cosine and distance, and the angle."""
+
+    label: ClassVar[str] = NORMALS
+
+    @classmethod
+    def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> NormalsTask:
+        """There is one kind."""
+        return NormalsTask()
+
+    def loss(self, raw: Tensor, label: Tensor) -> Loss:
+        """Cosine and distance."""
+        return normals_loss(raw, label)
+
+    def truth(self, label: Tensor) -> tuple[Tensor, bool]:
+        """The vectors."""
+        return label.float(), bool(torch.isfinite(label).all(dim=-1).any())
+
+    def metrics(self) -> NormalsMetrics:
+        """The angle."""
+        return NormalsMetrics()
+
+    def evaluation(self, scores: Any) -> Evaluation:
+        """By the mean angle."""
+        mean = f"mean error {scores.mean_deg:.1f} deg"
+        return Evaluation(-scores.mean_deg, asdict(scores), mean)
+
+
+TRAINING: dict[str, type[TaskTraining[Any]]] = {
+    SegmentationTask.name: SegmentationTraining,
+    DepthTask.name: DepthTraining,
+    NormalsTask.name: NormalsTraining,
+}
+"""Name of a task -> how its heads are trained."""
+
+
+def training_of(task: Task) -> TaskTraining[Any]:
+    """How heads of this task are trained."""
+    return TRAINING[task.name](task)
