@@ -28,7 +28,7 @@ def test_every_family_gives_features_per_patch(family: str):
     overrides = dict(SMALL)
     if "giant" in family:
         overrides["mlp_ratio"] = 2.0
-    patch = 16 if family.startswith(("sam", "dinov3")) else 14
+    patch = 16 if "patch16" in FAMILIES[family]["model"] else 14
     size = (4 * patch, 6 * patch)
     encoder = small(family, size, overrides=overrides)
     assert encoder.config.patch_size == patch
