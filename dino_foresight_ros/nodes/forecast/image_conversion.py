@@ -11,11 +11,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.errors import ForesightError, describe
 from dino_foresight_ros.recordings.image_decoding import (
     SUPPORTED_ENCODINGS,
     Converter,
@@ -30,24 +31,6 @@ MAX_DIFFERENCE = 3
 _INSTEAD = "images are converted by rosbags-image instead"
 
 
-class _CvBridgeConverter:
-    """Converts the encodings that cv_bridge was found to convert rightly."""
-
-    def __init__(self, encodings: frozenset[str]) -> None:
-        from cv_bridge import CvBridge
-
-        self._bridge = CvBridge()
-        self._encodings = encodings
-
-    def __call__(self, image: PackedImage) -> NDArray[np.uint8]:
-        if image.encoding not in self._encodings:
-            return convert_with_rosbags(image)
-        try:
-            return np.asarray(self._bridge.imgmsg_to_cv2(image, "rgb8"), np.uint8)
-        except Exception:  # noqa: BLE001 - a foreign library; the other one says what is wrong
-            return convert_with_rosbags(image)
-
-
 def choose_converter(info: Callable[[str], object], warn: Callable[[str], object]) -> Converter:
     """Return the converter to use; says in one line when cv_bridge is there.
 
@@ -57,24 +40,15 @@ def choose_converter(info: Callable[[str], object], warn: Callable[[str], object
         info: logs that cv_bridge is used.
         warn: logs that cv_bridge is installed but broken, and how.
     """
-    try:
-        installed = importlib.util.find_spec("cv_bridge") is not None
-    except (ImportError, ValueError):
-        installed = False
-    if not installed:
+    if importlib.util.find_spec("cv_bridge") is None:
         return convert_with_rosbags
     try:
-        differences = _try_cv_bridge()
-        right = frozenset(
-            n for n, d in differences.items() if d is not None and d <= MAX_DIFFERENCE
-        )
-        wrong = sorted(n for n, d in differences.items() if d is not None and d > MAX_DIFFERENCE)
+        right, wrong = _try_cv_bridge()
         if not right:
-            raise RuntimeError("converts no encoding rightly")
-        converter = _CvBridgeConverter(right)
+            raise ForesightError("converts no encoding rightly")
+        converter = _cv_bridge_converter(right)
     except Exception as error:  # noqa: BLE001 - whatever it is, there is another converter
-        text = " ".join(str(error).split())
-        warn(f"cv_bridge does not work here ({text}); {_INSTEAD}")
+        warn(f"cv_bridge does not work here ({describe(error)}); {_INSTEAD}")
         return convert_with_rosbags
     if wrong:
         warn(f"cv_bridge gives wrong colours for {', '.join(wrong)}; such {_INSTEAD}")
@@ -83,45 +57,61 @@ def choose_converter(info: Callable[[str], object], warn: Callable[[str], object
     return converter
 
 
-def _try_cv_bridge() -> dict[str, int | None]:
-    """Encoding -> largest difference from rosbags-image, None where cv_bridge does not know it.
+def _cv_bridge_converter(encodings: Collection[str]) -> Converter:
+    """cv_bridge for these encodings and as long as it raises nothing, else rosbags-image."""
+    from cv_bridge import CvBridge
+
+    bridge = CvBridge()
+
+    def convert(image: PackedImage) -> NDArray[np.uint8]:
+        if image.encoding not in encodings:
+            return convert_with_rosbags(image)
+        try:
+            return np.asarray(bridge.imgmsg_to_cv2(image, "rgb8"), np.uint8)
+        except Exception:  # noqa: BLE001 - a foreign library; the other one says what is wrong
+            return convert_with_rosbags(image)
+
+    return convert
+
+
+def _try_cv_bridge() -> tuple[list[str], list[str]]:
+    """The encodings that cv_bridge converts as rosbags-image does, and those that it gets wrong.
 
     Raises:
-        RuntimeError: it cannot be imported, crashes or hangs.
+        ForesightError: it cannot be imported, crashes or hangs.
     """
     command = [sys.executable, "-m", __name__]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TRIAL_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"no answer in {TRIAL_TIMEOUT_S:g} s") from error
+        raise ForesightError(f"no answer in {TRIAL_TIMEOUT_S:g} s") from error
     if done.returncode < 0:
-        raise RuntimeError(f"ended by {signal.Signals(-done.returncode).name}")
+        raise ForesightError(f"ended by {signal.Signals(-done.returncode).name}")
     if done.returncode > 0:
         lines = done.stderr.strip().splitlines()
-        raise RuntimeError(lines[-1] if lines else f"exit code {done.returncode}")
-    answer: dict[str, int | None] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+        raise ForesightError(lines[-1] if lines else f"exit code {done.returncode}")
+    right, wrong = json.loads(done.stdout.splitlines()[-1])
+    return right, wrong
 
 
-def trial() -> dict[str, int | None]:
+def trial() -> tuple[list[str], list[str]]:
     """What `_try_cv_bridge` returns, found out in this process."""
     from cv_bridge import CvBridge
 
-    bridge = CvBridge()
-    found: dict[str, int | None] = {}
-    for encoding in SUPPORTED_ENCODINGS:
-        sample = packed_sample(encoding)
-        if sample is None:
-            continue
+    right: list[str] = []
+    wrong: list[str] = []
+    for sample in filter(None, map(packed_sample, SUPPORTED_ENCODINGS)):
         try:
-            converted = np.asarray(bridge.imgmsg_to_cv2(sample, "rgb8"))
+            converted = np.asarray(CvBridge().imgmsg_to_cv2(sample, "rgb8"), int)
         except Exception:  # noqa: BLE001 - an encoding that this version does not know
-            found[encoding] = None
             continue
         expected = convert_with_rosbags(sample)
-        same_shape = converted.shape == expected.shape
-        found[encoding] = int(np.abs(converted.astype(int) - expected).max()) if same_shape else 255
-    return found
+        is_right = (
+            converted.shape == expected.shape
+            and np.abs(converted - expected).max() <= MAX_DIFFERENCE
+        )
+        (right if is_right else wrong).append(sample.encoding)
+    return right, wrong
 
 
 if __name__ == "__main__":
