@@ -19,12 +19,11 @@ YEAR_NS = 365 * 24 * HOUR_NS
 
 
 def send_refused(scene: Scene, reason: str, *bad: Any, publisher: Any = None) -> None:
-    """Send messages and wait until the node has named each among the dropped."""
+    """Send messages, each once the node has named the one before among the dropped."""
     before = scene.dropped(reason)
-    for message in bad:
+    for count, message in enumerate(bad, start=before + 1):
         (publisher or scene.client.images).publish(message)
-        scene.client.spin_for(0.1)
-    scene.wait_for(lambda: scene.dropped(reason) == before + len(bad))
+        scene.wait_for(lambda count=count: scene.dropped(reason) == count)
 
 
 def keeps_its_context(scene: Scene) -> None:
