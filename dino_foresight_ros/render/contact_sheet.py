@@ -75,11 +75,11 @@ def contact_sheet(
     shown = sorted(set().union(*(forecast.class_ids() for forecast in forecasts)))
     keys = key_strip(style, shown, inner)
     if keys is not None:
-        pieces += [_indented(keys, width, margin), background(margin // 2, width)]
+        pieces += [indented(keys, width, margin), background(margin // 2, width)]
     for place, forecast in enumerate(forecasts):
         table = tables[place] if place < len(tables) else None
         block = comparison_block(forecast, style, grid, steps, table)
-        pieces += [_indented(block, width, margin), background(margin, width)]
+        pieces += [indented(block, width, margin), background(margin, width)]
     pieces.append(footer(width, margin, _NOTE if len(row_names(style)) > 1 else ""))
     return np.concatenate(pieces)
 
@@ -170,7 +170,8 @@ def key_strip(style: Style, ids: Sequence[int], width: int) -> Picture | None:
     return strip
 
 
-def _indented(block: Picture, width: int, margin: int) -> Picture:
+def indented(block: Picture, width: int, margin: int) -> Picture:
+    """(h, width, 3) uint8: a block with room at its left."""
     strip = background(block.shape[0], width)
     strip[:, margin : margin + block.shape[1]] = block
     return strip

@@ -13,7 +13,7 @@ from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import LABEL_KINDS, Recording
-from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.scene import ComparedForecast
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.fitted_predictors import FitFacts
@@ -162,25 +162,17 @@ class LidarReport:
 
 
 @dataclass(frozen=True)
-class SheetStep:
-    """One forecast instant of the qualitative sheet.
+class SheetSample:
+    """One clip of the sheets.
 
     Attributes:
-        arrived: the frame that really came: its image, its step and how far ahead it lies.
-        scenes: predictor (or "labels") -> what it says of that instant.
+        recording: where it is from.
+        forecast: beside what came. What the heads say of the newest frame is copy-last, what they
+            say of the frames that came is the oracle, and the truth is the labels.
     """
 
-    arrived: Scene
-    scenes: Mapping[str, Scene]
-
-
-@dataclass(frozen=True)
-class SheetSample:
-    """One clip of the qualitative sheet: where from, the newest frame it knew, its steps."""
-
     recording: str
-    newest: Scene
-    steps: tuple[SheetStep, ...]
+    forecast: ComparedForecast
 
 
 @dataclass(frozen=True)

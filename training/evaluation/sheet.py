@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.compare import FORECAST
+from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.outputs import DEPTH, FEATURES, NORMALS, SEGMENTATION
 from dino_foresight_ros.render import style
-from dino_foresight_ros.render.colors import (
-    ClassPalette,
-    DepthScale,
-    Picture,
-    colorize_normals,
-    overlay,
-)
-from dino_foresight_ros.render.grid import Grid
-from dino_foresight_ros.render.panels import empty_panel, legend_entries, legend_panel, scale_panel
+from dino_foresight_ros.render.colors import ClassPalette, DepthScale, Picture
+from dino_foresight_ros.render.contact_sheet import footer, header, indented
+from dino_foresight_ros.render.grid import Grid, background
+from dino_foresight_ros.render.panels import empty_panel
 from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.render.text import draw_tag, draw_text, shortened, untrained_banner
-from dino_foresight_ros.render.tiles import fit
-from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.render.tiles import (
+    enlarge,
+    fit,
+    key_tile,
+    map_tile,
+    marked,
+)
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 from dino_foresight_ros.training.evaluation.predictors import TITLES
-from dino_foresight_ros.training.evaluation.results import Report, SheetSample, SheetStep
-from dino_foresight_ros.training.evaluation.sheet_samples import LABELS, SHOWN
+from dino_foresight_ros.training.evaluation.results import BundleFacts, Report, SheetSample
 
 WIDTH = 1600
+_MARGIN = round(WIDTH * 0.02)
 _COLUMNS = 4
-_NAMES = {LABELS: "labels", **TITLES}
+_LABELS = "labels"
+_ROWS = (FORECAST, _LABELS, ORACLE, COPY_LAST)
+_NAMES = {_LABELS: "labels", **TITLES}
 _NOTE = (
     "Forecast: from frames up to t. Oracle: the same heads on the features of the frame that then "
     "came. Copy-last: on those of the frame at t. Classes are laid over the frame that came."
@@ -43,7 +45,12 @@ def draw_sheet(report: Report, folder: Path) -> list[Path]:
     """Draw one sheet per head (of features where there are no heads); return the files."""
     if not report.samples:
         return []
-    kinds = [kind for kind in report.bundle.heads if _shown(report.samples, kind)]
+    steps = [step for sample in report.samples for step in sample.forecast.steps]
+    kinds = [
+        kind
+        for kind in report.bundle.heads
+        if any(getattr(step.predicted, kind) is not None for step in steps)
+    ]
     paths = []
     for kind in kinds or [FEATURES]:
         path = folder / f"sheet_{kind}.png"
@@ -52,142 +59,113 @@ def draw_sheet(report: Report, folder: Path) -> list[Path]:
     return paths
 
 
-def _shown(samples: Sequence[SheetSample], kind: str) -> bool:
-    steps = (step for sample in samples for step in sample.steps)
-    return any(getattr(step.scenes[FORECAST], kind) is not None for step in steps)
+def _scenes(forecast: ComparedForecast, step: ComparedStep) -> dict[str, Scene | None]:
+    """Row -> what it says of the step's instant."""
+    return {
+        FORECAST: step.predicted,
+        _LABELS: step.truth,
+        ORACLE: step.arrived,
+        COPY_LAST: forecast.newest,
+    }
 
 
 class _Sheet:
     """One sheet: a block per sample, columns t and the steps, rows what came and each source."""
 
     def __init__(self, report: Report, kind: str) -> None:
-        self._report, self._kind, self._samples = report, kind, report.samples
-        self._margin = round(WIDTH * 0.02)
-        steps = [step for sample in self._samples for step in sample.steps]
-        present = {
-            name for step in steps for name in step.scenes if self._values(step, name) is not None
-        }
-        self._rows = [name for name in (FORECAST, LABELS, *SHOWN[1:]) if name in present]
-        image = self._samples[0].newest.image
-        assert image is not None
+        self._bundle, self._kind, self._samples = report.bundle, kind, report.samples
+        present = {name for name, _ in self._maps()}
+        self._rows = [name for name in _ROWS if name in present]
+        image = _image(self._samples[0].forecast.newest)
         # With few steps tiles would be as large as the screen.
-        columns = max(_COLUMNS, 1 + max(len(sample.steps) for sample in self._samples))
+        most = max(len(sample.forecast.steps) for sample in self._samples)
         aspect = image.shape[1] / image.shape[0]
-        self._grid = Grid.even(WIDTH - 2 * self._margin, columns, aspect)
-        self._color = self._colors(steps)
+        self._grid = Grid.even(WIDTH - 2 * _MARGIN, max(_COLUMNS, 1 + most), aspect)
+        maps = [values for _, values in self._maps()]
+        self._style = _style(self._bundle, kind, maps)
+        self._feature_colors = _feature_colors(maps) if kind == FEATURES else None
+        ids = {int(i) for one in maps for i in np.unique(one)} if kind == SEGMENTATION else None
+        self._keys = (
+            [] if kind == FEATURES else [key_tile(kind, self._style, self._grid.tile_size, ids)]
+        )
 
-    def _values(self, step: SheetStep, name: str) -> NDArray[Any] | None:
-        """What is shown of a predictor; None where it says nothing."""
-        scene = step.scenes.get(name)
-        values: NDArray[Any] | None = None if scene is None else getattr(scene, self._kind)
-        return values
-
-    def _colors(self, steps: Sequence[SheetStep]) -> Callable[[NDArray[Any]], Picture]:
-        """How a map becomes a picture; sets the key to the colours."""
-        bundle, size = self._report.bundle, self._grid.tile_size
-        every = (self._values(step, name) for step in steps for name in step.scenes)
-        maps = [values for values in every if values is not None]
-        self._key: Picture | None = None
-        if self._kind == SEGMENTATION:
-            palette = ClassPalette(bundle.class_names, bundle.palette)
-            seen = set().union(*(set(np.unique(one).tolist()) for one in maps))
-            self._key = legend_panel(legend_entries(palette, seen), *size)
-            return palette.colorize
-        if self._kind == DEPTH:
-            floats = [np.asarray(one, np.float32) for one in maps]
-            scale = DepthScale.spanning(floats, bundle.depth_is_metric)
-            self._key = scale_panel(scale, *size)
-            return scale.colorize
-        if self._kind == NORMALS:
-            return colorize_normals
-        return _FeatureColors(maps)
+    def _maps(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """All that is shown: row and values."""
+        for sample in self._samples:
+            for step in sample.forecast.steps:
+                for name, scene in _scenes(sample.forecast, step).items():
+                    values = None if scene is None else getattr(scene, self._kind)
+                    if values is not None:
+                        yield name, values
 
     def draw(self) -> Picture:
         """(H, WIDTH, 3) uint8."""
-        pieces = [self._header()]
-        if not self._report.bundle.trained:
-            pieces += [untrained_banner(WIDTH, round(WIDTH * 0.026)), _space(self._margin // 2)]
-        for sample in self._samples:
-            pieces += [self._block(sample), _space(self._margin)]
-        footer = _space(self._margin)
-        size = round(WIDTH * 0.0105)
-        room = WIDTH - 2 * self._margin
-        draw_text(footer, (self._margin, 0), shortened(_NOTE, room, size), size, style.DIM)
-        return np.concatenate([*pieces, footer])
-
-    def _header(self) -> Picture:
-        large, small = round(WIDTH * 0.02), round(WIDTH * 0.0115)
-        header = _space(self._margin + 3 * large)
-        bundle = self._report.bundle
-        title = f"{bundle.name}: {self._kind}"
-        draw_text(header, (self._margin, self._margin * 2 // 3), title, large, bold=True)
+        bundle = self._bundle
         height, width = bundle.image_size
         facts = (
             f"{bundle.context_frames} context frames {1000 * bundle.frame_interval_s:.0f} ms "
             f"apart, {width} x {height} pixels, {bundle.encoder}"
         )
-        at = (self._margin, self._margin * 2 // 3 + round(large * 1.6))
-        draw_text(header, at, facts, small, style.DIM)
-        return header
+        pieces = [header(WIDTH, _MARGIN, f"{bundle.name}: {self._kind}", [facts])]
+        if not bundle.trained:
+            banner = untrained_banner(WIDTH, round(WIDTH * 0.026))
+            pieces += [banner, background(_MARGIN // 2, WIDTH)]
+        for sample in self._samples:
+            block = indented(self._block(sample), WIDTH, _MARGIN)
+            pieces += [block, background(_MARGIN, WIDTH)]
+        return np.concatenate([*pieces, footer(WIDTH, _MARGIN, _NOTE)])
 
     def _block(self, sample: SheetSample) -> Picture:
-        grid = self._grid
-        rows = 1 + len(self._rows)
-        block = _space(grid.height(rows))
-        inner = block[:, self._margin :]
-        self._heading(inner, 0, "now", sample.recording)
-        self._paste(inner, 0, 0, fit(_image(sample.newest), grid.tile_size))
-        if self._key is not None:
-            self._paste(inner, 1, 0, self._key)
-        for column, step in enumerate(sample.steps, 1):
-            self._heading(
-                inner,
-                column,
-                f"+{1000 * step.arrived.horizon_s:.0f} ms",
-                f"step {step.arrived.step}",
-            )
-            came = fit(_image(step.arrived), grid.tile_size).copy()
-            self._tag(came, "what then came")
-            self._paste(inner, 0, column, came)
-            for row, name in enumerate(self._rows, 1):
-                self._paste(inner, row, column, self._tile(step, name))
+        grid, forecast = self._grid, sample.forecast
+        block = grid.blank([""] * (1 + len(self._rows)))
+        self._heading(block, 0, "now", sample.recording)
+        grid.put(block, 0, [fit(_image(forecast.newest), grid.tile_size), *self._keys])
+        for column, step in enumerate(forecast.steps, 1):
+            horizon = f"+{1000 * step.predicted.horizon_s:.0f} ms"
+            self._heading(block, column, horizon, f"step {step.predicted.step}")
+            assert step.arrived is not None
+            came = fit(_image(step.arrived), grid.tile_size)
+            scenes = _scenes(forecast, step)
+            tiles = [self._tile(name, scenes[name], came) for name in self._rows]
+            grid.put(block, column, [marked(came, "what then came"), *tiles])
         return block
 
-    def _tile(self, step: SheetStep, name: str) -> Picture:
+    def _tile(self, name: str, scene: Scene | None, came: Picture) -> Picture:
         size = self._grid.tile_size
-        values = self._values(step, name)
-        if values is None:
+        values = None if scene is None else getattr(scene, self._kind)
+        if scene is None or values is None:
             return empty_panel(*size, f"no {_NAMES[name]}")
-        colors = self._color(values)
-        enlarged = cv2.resize(colors, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
-        tile = np.ascontiguousarray(enlarged, np.uint8)
-        if self._kind == SEGMENTATION:
-            tile = overlay(fit(_image(step.arrived), size), tile, 0.6)
-        self._tag(tile, _NAMES[name])
-        if not self._report.bundle.trained and name != LABELS:
+        if self._feature_colors is not None:
+            tile = enlarge(self._feature_colors(values), size)
+        else:
+            tile = map_tile(self._kind, scene, came, self._style)
+        tile = marked(tile, _NAMES[name])
+        if not self._bundle.trained and name != _LABELS:
             at = (size[1], size[0])
             draw_tag(tile, at, style.UNTRAINED_TAG, size[1] // 28, style.WARNING, anchor="rb")
         return tile
 
-    def _tag(self, tile: Picture, text: str) -> None:
-        draw_tag(tile, (0, len(tile)), text, max(11, tile.shape[1] // 24), style.TEXT, anchor="lb")
-
-    def _heading(self, inner: Picture, column: int, name: str, remark: str) -> None:
+    def _heading(self, block: Picture, column: int, name: str, remark: str) -> None:
         grid = self._grid
         size = max(11, round(grid.heading * 0.58))
+        small = round(size * 0.82)
         x, _ = grid.corner(0, column)
-        baseline = round(grid.heading * 0.7)
-        _, _, right, _ = draw_text(
-            inner, (x, baseline), name, size, style.TEXT, anchor="ls", bold=True
-        )
-        room = x + grid.tile_width - right - size
-        text = shortened(remark, room, round(size * 0.82))
-        at = (right + size // 2, baseline)
-        draw_text(inner, at, text, round(size * 0.82), style.DIM, anchor="ls")
+        y = round(grid.heading * 0.7)
+        right = draw_text(block, (x, y), name, size, style.TEXT, anchor="ls", bold=True)[2]
+        text = shortened(remark, x + grid.tile_width - right - size, small)
+        draw_text(block, (right + size // 2, y), text, small, style.DIM, anchor="ls")
 
-    def _paste(self, inner: Picture, row: int, column: int, tile: Picture) -> None:
-        x, y = self._grid.corner(row, column)
-        inner[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+
+def _style(bundle: BundleFacts, kind: str, maps: Sequence[NDArray[Any]]) -> style.Style:
+    """The colours of one output; depth on a scale that suits all maps."""
+    scale = None
+    if kind == DEPTH:
+        floats = [np.asarray(one, np.float32) for one in maps]
+        scale = DepthScale.spanning(floats, bundle.depth_is_metric)
+    palette = ClassPalette(bundle.class_names, bundle.palette) if kind == SEGMENTATION else None
+    return style.Style(
+        palette, scale, trained=bundle.trained, alpha=0.6, has_normals=kind == NORMALS
+    )
 
 
 def _image(scene: Scene) -> Picture:
@@ -195,19 +173,15 @@ def _image(scene: Scene) -> Picture:
     return scene.image
 
 
-class _FeatureColors:
+def _feature_colors(
+    features: Sequence[NDArray[np.float32]],
+) -> Callable[[NDArray[np.float32]], Picture]:
     """Three channels as red, green and blue, one scale for all."""
+    values = np.concatenate([one.reshape(-1, one.shape[-1]) for one in features])
+    low, high = np.percentile(values, (2, 98), axis=0)
 
-    def __init__(self, features: Sequence[NDArray[np.float32]]) -> None:
-        values = np.concatenate([one.reshape(-1, one.shape[-1]) for one in features])
-        self._low, self._high = np.percentile(values, (2, 98), axis=0)
+    def colorize(one: NDArray[np.float32]) -> Picture:
+        fractions = (one - low) / np.maximum(high - low, 1e-6)
+        return np.asarray((fractions.clip(0, 1) * 255).round(), np.uint8)
 
-    def __call__(self, features: NDArray[np.float32]) -> Picture:
-        shares = (features - self._low) / np.maximum(self._high - self._low, 1e-6)
-        return np.asarray((shares.clip(0, 1) * 255).round(), np.uint8)
-
-
-def _space(height: int) -> Picture:
-    space = np.empty((height, WIDTH, 3), np.uint8)
-    space[:] = style.BACKGROUND
-    return space
+    return colorize

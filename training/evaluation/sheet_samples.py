@@ -16,19 +16,17 @@ from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import decode_maps
-from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.predictors import rollout_layers
-from dino_foresight_ros.training.evaluation.results import SheetSample, SheetStep
+from dino_foresight_ros.training.evaluation.results import SheetSample
 from dino_foresight_ros.training.evaluation.series import HORIZONS, Series
 from dino_foresight_ros.training.evaluation.stream import ClipBatch
 
 SAMPLES = 3
 COLUMNS = 3
-LABELS = "labels"
-SHOWN = (FORECAST, ORACLE, COPY_LAST)
 _MAP_SIDE = 8
 """Pixels of a map per patch side: what the heads give."""
 
@@ -83,55 +81,65 @@ class SheetCollector:
             recording = self._recordings[clip.recording]
             steps = self._series[clip.series].steps
             hidden = rollout_layers(self._bundle, batch.context[row : row + 1], steps)
-            newest = clip.context[-1]
+            columns = self._columns(clip)
+            newest = self._scene(batch, clip, clip.context[-1])
             self._samples[clip] = SheetSample(
                 recording.name,
-                Scene(int(recording.stamps_ns[newest]), image=batch.window.images[newest]),
-                tuple(
-                    self._step(
-                        batch,
-                        {name: predicted[name][row, i] for name in SHOWN},
-                        {layer: tokens[:, i] for layer, tokens in hidden.items()},
-                        clip,
-                        i,
-                    )
-                    for i in self._columns(clip)
+                ComparedForecast(
+                    self._described(newest, predicted[COPY_LAST][row, columns[0]]),
+                    tuple(
+                        self._step(
+                            batch,
+                            clip,
+                            i,
+                            predicted[FORECAST][row, i],
+                            predicted[ORACLE][row, i],
+                            {layer: tokens[:, i] for layer, tokens in hidden.items()},
+                        )
+                        for i in columns
+                    ),
                 ),
             )
 
     def _step(
         self,
         batch: ClipBatch,
-        z: Mapping[str, Tensor],
-        hidden: Mapping[int, Tensor],
         clip: Clip,
         position: int,
-    ) -> SheetStep:
-        stamps = self._recordings[clip.recording].stamps_ns
+        forecast: Tensor,
+        oracle: Tensor,
+        hidden: Mapping[int, Tensor],
+    ) -> ComparedStep:
         target = clip.targets[position]
-        empty = Scene(
-            int(stamps[target]),
-            step=self._series[clip.series].steps[position],
-            horizon_s=float(stamps[target] - stamps[clip.context[-1]]) / 1e9,
-        )
-        height, width = self._bundle.grid
-        size = (_MAP_SIDE * height, _MAP_SIDE * width)
-        sizes = dict.fromkeys(self._bundle.heads, size)
-        maps = decode_maps(self._bundle, sizes, torch.stack(list(z.values())))
-        layered = decode_maps(self._bundle, sizes, hidden=hidden)
-        scenes = {}
-        for place, (name, features) in enumerate(z.items()):
-            found: dict[str, Any] = {head: one[place] for head, one in maps.items()}
-            if name == FORECAST:
-                found |= {head: one[0] for head, one in layered.items()}
-            arrays = {head: one.cpu().numpy() for head, one in found.items()}
-            scenes[name] = replace(
-                empty, features=features[..., :3].float().cpu().numpy(), **arrays
-            )
+        came = self._scene(batch, clip, target, self._series[clip.series].steps[position])
         labels = batch.window.labels.get(target)
-        if labels is not None:
-            scenes[LABELS] = self._in_head_classes(labels)
-        return SheetStep(replace(empty, image=batch.window.images[target]), scenes)
+        return ComparedStep(
+            self._described(replace(came, image=None), forecast, hidden),
+            self._described(came, oracle),
+            None if labels is None else self._in_head_classes(labels),
+        )
+
+    def _scene(self, batch: ClipBatch, clip: Clip, frame: int, step: int = 0) -> Scene:
+        """A frame's picture, and how far ahead of the clip's newest frame it lies."""
+        stamps = self._recordings[clip.recording].stamps_ns
+        return Scene(
+            int(stamps[frame]),
+            step=step,
+            horizon_s=float(stamps[frame] - stamps[clip.context[-1]]) / 1e9,
+            image=batch.window.images[frame],
+        )
+
+    def _described(
+        self, scene: Scene, z: Tensor, hidden: Mapping[int, Tensor] | None = None
+    ) -> Scene:
+        """What the heads say of features (h, w, C), and of the forecaster's layers (1, h, w, D)."""
+        height, width = self._bundle.grid
+        sizes = dict.fromkeys(self._bundle.heads, (_MAP_SIDE * height, _MAP_SIDE * width))
+        maps = decode_maps(self._bundle, sizes, z[None])
+        if hidden is not None:
+            maps |= decode_maps(self._bundle, sizes, hidden=hidden)
+        arrays: dict[str, Any] = {head: one[0].cpu().numpy() for head, one in maps.items()}
+        return replace(scene, features=z[..., :3].float().cpu().numpy(), **arrays)
 
     def _in_head_classes(self, labels: Scene) -> Scene:
         """Labels with the class ids of the head, where they go together."""
