@@ -22,9 +22,9 @@ from dino_foresight_ros.demo.tracker import KEPT_WIDTH, ForecastTracker
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.outputs import BY_NAME, DEPTH, SEGMENTATION
+from dino_foresight_ros.recordings.image_decoding import decode_message
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.camera_feed import read_palette
-from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.messages import (
     read_features,
     read_image,
@@ -110,12 +110,12 @@ class CameraWatch:
         self._statistics.add_frame(time.monotonic(), stamp_ns)
         if isinstance(message, Image):
             self._statistics.image_size = (message.height, message.width)
-            self.tracker.add_frame(stamp_ns, msg_to_rgb(message))
+            self.tracker.add_frame(stamp_ns, decode_message(message))
         else:
             self.tracker.add_frame(stamp_ns, lambda: self._decode(message))
 
     def _decode(self, message: CompressedImage) -> Any:
-        picture = msg_to_rgb(message)
+        picture = decode_message(message)
         self._statistics.image_size = (picture.shape[0], picture.shape[1])
         return picture
 

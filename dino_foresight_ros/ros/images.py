@@ -1,4 +1,4 @@
-"""sensor_msgs/Image and CompressedImage to arrays and back."""
+"""Arrays to sensor_msgs/Image; `recordings.image_decoding` has the way back."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ import array
 import sys
 
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-
-from dino_foresight_ros.recordings.image_decoding import (
-    Converter,
-    convert_with_rosbags,
-    decode_message,
-)
 
 _OUTPUT_ENCODINGS: dict[str, tuple[type[np.generic], int]] = {
     "mono8": (np.uint8, 1),
@@ -61,21 +55,3 @@ def _to_bytes(contiguous: np.ndarray) -> array.array[int]:
     if contiguous.size:
         data.frombytes(contiguous.data.cast("B"))
     return data
-
-
-def msg_to_rgb(
-    msg: Image | CompressedImage, convert: Converter = convert_with_rosbags
-) -> np.ndarray:
-    """Decode an image message of any supported encoding.
-
-    16-bit values are reduced to their upper 8 bits. `convert` changes the colours of raw images;
-    `choose_converter` finds the best one.
-
-    Returns:
-        (H, W, 3) uint8 RGB, contiguous. It may share memory with the message.
-
-    Raises:
-        InputError: an encoding that is not a colour or grey picture, an empty or broken image, or
-            data that does not fit the size.
-    """
-    return decode_message(msg, convert)

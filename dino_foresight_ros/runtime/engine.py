@@ -84,8 +84,7 @@ class Foresight:
         self.bundle = bundle
         self.rule = rule or ContextRule.for_interval(bundle.context_frames, bundle.frame_interval_s)
         self.steps = int(steps)
-        self.last_drop: str | None = None
-        self.last_arrival: Arrival | None = None
+        self.last_drop: DropReason | None = None
         self._request = self._checked(
             OutputRequest(self.available if outputs is None else outputs, output_size)
         )
@@ -190,9 +189,8 @@ class Foresight:
             camera: whose context this frame belongs to.
 
         Returns:
-            The forecast, or None; then `last_drop` says why: "context_filling",
-            "duplicate_stamp", "out_of_order", or "unwanted" (no output is requested; the context
-            is kept all the same).
+            The forecast, or None; then `last_drop` says why: context_filling, duplicate_stamp,
+            out_of_order, or unwanted (no output is requested; the context is kept all the same).
 
         Raises:
             InputError: not such an image. The context stays as it was.
@@ -201,7 +199,7 @@ class Foresight:
         """
         request = None if outputs is None else replace(self._request, outputs=outputs)
         result = self.update_cameras({camera: CameraFrame(image, stamp_ns, request)})[camera]
-        self.last_drop, self.last_arrival = result.drop, result.arrival
+        self.last_drop = result.drop
         if result.error is not None:
             raise result.error
         return result.forecast
@@ -257,7 +255,8 @@ class Foresight:
             return CameraResult(error=error)
         buffer = self._buffers.get(camera)
         arrival = Arrival.APPEND if buffer is None else buffer.arrival(frame.stamp_ns)
-        return CameraResult(drop=None if arrival.accepted else arrival.value, arrival=arrival)
+        drop = None if arrival.accepted else DropReason(arrival.value)
+        return CameraResult(drop=drop, arrival=arrival)
 
     def _encode_frames(
         self, cameras: list[str], frames: Mapping[str, CameraFrame]

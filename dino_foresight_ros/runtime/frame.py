@@ -90,14 +90,14 @@ class CameraResult(NamedTuple):
 
     Attributes:
         forecast: None where there is none; then `drop` or `error` says why.
-        drop: "context_filling", "duplicate_stamp", "out_of_order" or "unwanted".
+        drop: context_filling, duplicate_stamp, out_of_order or unwanted.
         error: an `InputError` of a bad frame, which left the context as it was, or a
             `ModelOutputError`, after which the camera's context is empty.
         arrival: how the frame's stamp stood to those before it; None for a bad frame.
     """
 
     forecast: Forecast | None = None
-    drop: str | None = None
+    drop: DropReason | None = None
     error: ForesightError | None = None
     arrival: Arrival | None = None
 

@@ -359,4 +359,4 @@ def _reason(task: _Task, result: CameraResult) -> DropReason:
         return DropReason(arrival.value)  # it broke the context, or is not in it
     if task.is_empty:
         return task.reason_of_nothing
-    return DropReason(result.drop or DropReason.CONTEXT_FILLING)
+    return result.drop or DropReason.CONTEXT_FILLING

@@ -21,8 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.nodes.forecast import load_engine as forecast_engine
 from dino_foresight_ros.nodes.forecast.node import ForecastNode
-from dino_foresight_ros.recordings.image_decoding import SUPPORTED_ENCODINGS
-from dino_foresight_ros.ros.images import msg_to_rgb
+from dino_foresight_ros.recordings.image_decoding import SUPPORTED_ENCODINGS, decode_message
 
 COUNT = int(os.environ.get("FORESIGHT_MUTATIONS", "5000"))
 """Messages in all; FORESIGHT_MUTATIONS=1000000 for a night."""
@@ -169,7 +168,7 @@ def test_mutated_messages_are_forecast_or_dropped_by_name(
 def outcome(message: Any) -> str:
     """Decode as the node does; any error but InputError fails the test."""
     try:
-        rgb = msg_to_rgb(message)
+        rgb = decode_message(message)
     except InputError:
         return "refused"
     assert rgb.dtype == np.uint8

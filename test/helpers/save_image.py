@@ -36,7 +36,7 @@ def next_picture(topic: str, number: int) -> np.ndarray:
     import rclpy
     from sensor_msgs.msg import Image
 
-    from dino_foresight_ros.ros.images import msg_to_rgb
+    from dino_foresight_ros.recordings.image_decoding import decode_message
     from dino_foresight_ros.ros.qos import output_qos
 
     rclpy.init()
@@ -46,7 +46,7 @@ def next_picture(topic: str, number: int) -> np.ndarray:
     while len(seen) < number:
         rclpy.spin_once(node, timeout_sec=0.5)
     rclpy.shutdown()
-    return msg_to_rgb(seen[number - 1])[..., ::-1]
+    return decode_message(seen[number - 1])[..., ::-1]
 
 
 def main(kind: str, source: str, path: str, number: str = "1") -> None:

@@ -17,8 +17,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.image_decoding import SUPPORTED_ENCODINGS
-from dino_foresight_ros.ros.images import image_to_msg, msg_to_rgb
+from dino_foresight_ros.recordings.image_decoding import SUPPORTED_ENCODINGS, decode_message
+from dino_foresight_ros.ros.images import image_to_msg
 
 RGB_KINDS = ("rgb", "bgr", "rgba", "bgra")
 BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
@@ -85,7 +85,7 @@ def test_colour_survives_any_padding_byte_order_and_size(
 ) -> None:
     rgb = random_rgb(height, width, seed=height * 100 + width)
     message = build(encode(rgb, encoding), encoding, padding, big_endian)
-    decoded = msg_to_rgb(message)
+    decoded = decode_message(message)
     assert decoded.dtype == np.uint8
     assert decoded.flags["C_CONTIGUOUS"]
     assert np.array_equal(decoded, rgb)
@@ -104,7 +104,7 @@ def test_grey_becomes_three_equal_channels(
 ) -> None:
     grey = random_rgb(height, width)[..., 0]
     pixels = grey.astype(np.uint16) * 256 + 200 if deep else grey
-    decoded = msg_to_rgb(build(pixels, "mono16" if deep else "mono8", padding, big_endian))
+    decoded = decode_message(build(pixels, "mono16" if deep else "mono8", padding, big_endian))
     assert np.array_equal(decoded, np.dstack((grey, grey, grey)))
 
 
@@ -127,7 +127,7 @@ def test_bayer_mosaics_give_the_colours_back(
     rgb = smooth_rgb(*size)
     raw = mosaic(rgb, pattern)
     pixels = raw if bits == 8 else raw.astype(np.uint16) * 256
-    decoded = msg_to_rgb(build(pixels, f"bayer_{pattern}{bits}", 3, big_endian))
+    decoded = decode_message(build(pixels, f"bayer_{pattern}{bits}", 3, big_endian))
     error = np.abs(decoded.astype(int) - rgb)[2:-2, 2:-2]
     assert error.max() <= 4
 
@@ -159,14 +159,14 @@ def pack_yuv422(rgb: np.ndarray, luma_first: bool) -> np.ndarray:
 def test_yuv422_gives_the_colours_back(encoding: str, width: int, padding: int) -> None:
     rgb = smooth_rgb(31, width)
     packed = pack_yuv422(rgb, luma_first=encoding in ("yuv422_yuy2", "yuyv"))
-    decoded = msg_to_rgb(build(packed, encoding, padding))
+    decoded = decode_message(build(packed, encoding, padding))
     assert decoded.shape == rgb.shape
     assert np.abs(decoded.astype(int) - rgb).max() <= 8
 
 
 def test_yuv422_of_one_column_is_grey() -> None:
     packed = np.full((3, 1, 2), 128, np.uint8)
-    assert msg_to_rgb(build(packed, "yuyv")).shape == (3, 1, 3)
+    assert decode_message(build(packed, "yuyv")).shape == (3, 1, 3)
 
 
 # OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first row's
@@ -203,7 +203,7 @@ def test_same_pixels_as_opencv(encoding: str, padding: int, big_endian: bool) ->
     stored = noise.astype(np.uint16) * 256 + 129 if encoding.endswith("16") else noise
     message = build(stored, encoding, padding, big_endian)
     message.height = 24
-    assert np.array_equal(msg_to_rgb(message), expected)
+    assert np.array_equal(decode_message(message), expected)
 
 
 @pytest.mark.parametrize("encoding", ["nv12", "nv21"])
@@ -213,7 +213,7 @@ def test_luma_above_chroma_gives_the_colours_back(encoding: str) -> None:
     chroma = yuv[::2, ::2, 1:] if encoding == "nv12" else yuv[::2, ::2, :0:-1]
     message = build(np.vstack((yuv[..., 0], chroma.reshape(15, 40))), encoding)
     message.height = 30
-    assert np.abs(msg_to_rgb(message).astype(int) - rgb).max() <= 8
+    assert np.abs(decode_message(message).astype(int) - rgb).max() <= 8
 
 
 def test_rows_that_lack_only_the_last_padding_are_whole() -> None:
@@ -221,13 +221,13 @@ def test_rows_that_lack_only_the_last_padding_are_whole() -> None:
     rgb = random_rgb(4, 6)
     message = build(rgb, "rgb8", padding=14)
     message.data = message.data[:-14]
-    assert np.array_equal(msg_to_rgb(message), rgb)
+    assert np.array_equal(decode_message(message), rgb)
     message.data = message.data[:-1]
     with pytest.raises(InputError, match="has 113 bytes, but 4 rows of 32 bytes make 128"):
-        msg_to_rgb(message)
+        decode_message(message)
     unstated = build(rgb, "rgb8")
     unstated.step = 0
-    assert np.array_equal(msg_to_rgb(unstated), rgb)
+    assert np.array_equal(decode_message(unstated), rgb)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_rows_that_lack_only_the_last_padding_are_whole() -> None:
 def test_compressed_images_give_the_colours_back(name: str, suffix: str) -> None:
     rgb = smooth_rgb(45, 61)
     data = cv2.imencode(suffix, rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
-    decoded = msg_to_rgb(CompressedImage(format=name, data=data))
+    decoded = decode_message(CompressedImage(format=name, data=data))
     assert np.abs(decoded.astype(int) - rgb).max() <= (0 if suffix == ".png" else 12)
 
 
@@ -251,7 +251,7 @@ def test_compressed_grey_and_deep_and_transparent_pictures_become_rgb() -> None:
     grey = smooth_rgb(20, 30)[..., 0]
     for pixels in (grey, grey.astype(np.uint16) * 256, np.dstack((grey, grey, grey, grey))):
         data = cv2.imencode(".png", pixels)[1].tobytes()
-        decoded = msg_to_rgb(CompressedImage(format="png", data=data))
+        decoded = decode_message(CompressedImage(format="png", data=data))
         assert np.array_equal(decoded, np.dstack((grey, grey, grey)))
 
 
@@ -288,7 +288,7 @@ def broken(**changes: Any) -> Image:
 )
 def test_bad_messages_are_refused_with_the_reason(message: Any, reason: str) -> None:
     with pytest.raises(InputError) as caught:
-        msg_to_rgb(message)
+        decode_message(message)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -299,7 +299,7 @@ def test_cut_compressed_images_are_refused(suffix: str) -> None:
     for share in (0.1, 0.5, 0.9):
         message = CompressedImage(format="jpeg", data=data[: int(len(data) * share)])
         with pytest.raises(InputError, match="cannot be decoded"):
-            msg_to_rgb(message)
+            decode_message(message)
 
 
 @settings(max_examples=300, deadline=None)
@@ -317,7 +317,7 @@ def test_any_message_is_decoded_or_refused(
     message = Image(height=height, width=width, step=step, encoding=encoding, data=data)
     message.is_bigendian = int(big_endian)
     try:
-        decoded = msg_to_rgb(message)
+        decoded = decode_message(message)
     except InputError:
         return
     assert decoded.shape == (height, width, 3)
@@ -328,7 +328,7 @@ def test_any_message_is_decoded_or_refused(
 @given(name=st.text(max_size=30), data=st.binary(max_size=200))
 def test_any_compressed_message_is_decoded_or_refused(name: str, data: bytes) -> None:
     try:
-        decoded = msg_to_rgb(CompressedImage(format=name, data=data))
+        decoded = decode_message(CompressedImage(format=name, data=data))
     except InputError:
         return
     assert decoded.ndim == 3
@@ -372,4 +372,4 @@ def test_array_that_does_not_fit_its_encoding_is_a_programming_error() -> None:
 
 def test_decoding_a_packed_rgb_message_copies_nothing() -> None:
     message = build(random_rgb(8, 10), "rgb8")
-    assert np.shares_memory(msg_to_rgb(message), np.frombuffer(message.data, np.uint8))
+    assert np.shares_memory(decode_message(message), np.frombuffer(message.data, np.uint8))

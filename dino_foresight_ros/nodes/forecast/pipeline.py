@@ -20,7 +20,7 @@ from dino_foresight_ros.nodes.forecast.load_engine import load_engine
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.synchronizer import build_grouper
 from dino_foresight_ros.outputs import DropReason, outputs_of_heads
-from dino_foresight_ros.ros.images import msg_to_rgb
+from dino_foresight_ros.recordings.image_decoding import decode_message
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
 from dino_foresight_ros.runtime.frame import Forecast, QueuedFrame
@@ -76,7 +76,7 @@ class Pipeline:
         self._node, self._parameters, self._gate = node, parameters, gate
         self._report_failure = report_failure
         self.loaded = load_engine(values)
-        self.decode = partial(msg_to_rgb, convert=choose_converter(log.info, log.warning))
+        self.decode = partial(decode_message, convert=choose_converter(log.info, log.warning))
         self.scheduler = Scheduler(
             self.loaded.engine,
             self,

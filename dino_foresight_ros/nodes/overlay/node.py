@@ -24,6 +24,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast
 from dino_foresight_ros.nodes.overlay.captions import caption, caption_markers
 from dino_foresight_ros.nodes.overlay.parameters import OVERLAY_PARAMETERS
+from dino_foresight_ros.recordings.image_decoding import decode_message
 from dino_foresight_ros.render.annotate import annotate_step
 from dino_foresight_ros.render.colors import DepthScale, Picture
 from dino_foresight_ros.render.mosaic import Mosaic
@@ -32,7 +33,7 @@ from dino_foresight_ros.render.tiles import fit
 from dino_foresight_ros.ros.camera_feed import CameraFeed
 from dino_foresight_ros.ros.clouds import depth_to_points, depth_with_info
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
-from dino_foresight_ros.ros.images import image_to_msg, msg_to_rgb
+from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import (
@@ -148,7 +149,7 @@ class OverlayNode(Node):
         nearest = min(self._pictures, key=lambda kept: abs(kept - stamp_ns))
         if abs(nearest - stamp_ns) > _NEAREST_NS:
             return None
-        return msg_to_rgb(self._pictures[nearest])
+        return decode_message(self._pictures[nearest])
 
     def _age_ms(self, message: Forecast) -> float | None:
         now_ns = self.get_clock().now().nanoseconds
@@ -217,7 +218,7 @@ class OverlayNode(Node):
         newest = next(reversed(self._pictures.values()))
         if isinstance(newest, Image):
             return newest.height, newest.width
-        shape = msg_to_rgb(newest).shape
+        shape = decode_message(newest).shape
         return shape[0], shape[1]
 
 

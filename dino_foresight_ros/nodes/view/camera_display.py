@@ -15,11 +15,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, ForecastSkill
+from dino_foresight_ros.recordings.image_decoding import decode_message
 from dino_foresight_ros.ros.camera_feed import CameraFeed
 from dino_foresight_ros.ros.camera_info import fits, scale_camera_info
 from dino_foresight_ros.ros.clouds import back_project, depth_with_info, intrinsics_of
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
-from dino_foresight_ros.ros.images import msg_to_rgb
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.rate_limit import RateLimit
@@ -84,7 +84,7 @@ class CameraDisplay:
     def _on_image(self, message: Image | CompressedImage) -> None:
         if not self._allows(self._picture_limit):
             return
-        image = msg_to_rgb(message)
+        image = decode_message(message)
         self._picture_size = (image.shape[0], image.shape[1])
         self._follow_camera_info()
         stamp_ns = time_to_ns(message.header.stamp)
