@@ -10,8 +10,9 @@ from torch import nn
 from toy_training import ToyObjective, ToySamples, toy_evaluation, toy_recipe
 
 from dino_foresight_ros.errors import BundleError, ForesightError, InputError
-from dino_foresight_ros.training.loop import averaged_copy, run_training
+from dino_foresight_ros.training.loop import run_training
 from dino_foresight_ros.training.objective import Evaluation
+from dino_foresight_ros.training.optimisation import averaged_copy
 from dino_foresight_ros.training.processes import alone
 from dino_foresight_ros.training.run_log import read_history
 
