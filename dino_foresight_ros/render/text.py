@@ -21,6 +21,8 @@ Mask = NDArray[np.uint8]
 
 _FALLBACK_FONT = "DejaVuSans.ttf"
 _OVERSAMPLING = 4
+_LEAST_SIZE = 8
+_TAG_OPACITY = 0.62
 
 
 @lru_cache(maxsize=64)
@@ -85,7 +87,6 @@ def draw_text(
     *,
     anchor: str = "lt",
     bold: bool = False,
-    outline: Color | None = None,
 ) -> tuple[int, int, int, int]:
     """Write one line in place.
 
@@ -97,7 +98,6 @@ def draw_text(
         color: of the letters.
         anchor: l, m or r, then t, m, b or s (the baseline): which point of the line `xy` is.
         bold: a heavier weight.
-        outline: colour of a thin rim, for text on a busy picture.
 
     Returns:
         (left, top, right, bottom) of the line.
@@ -107,11 +107,6 @@ def draw_text(
     x = xy[0] - {"l": 0, "m": width // 2, "r": width}[anchor[0]]
     above = {"t": 0, "m": height // 2, "b": height, "s": _line_metrics(size)[0]}
     y = xy[1] - above[anchor[1]]
-    if outline is not None:
-        reach = max(1, size // 14)
-        padded = np.pad(mask, reach)
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
-        blend(image, cv2.dilate(padded, kernel), x - reach, y - reach, outline)
     blend(image, mask, x, y, color)
     return x, y, x + width, y + height
 
@@ -124,8 +119,6 @@ def draw_tag(
     color: Color = (255, 255, 255),
     *,
     anchor: str = "lt",
-    background: Color = (0, 0, 0),
-    opacity: float = 0.62,
 ) -> None:
     """Write one line in place on a translucent box; `xy` and `anchor` are of the box."""
     pad_x, pad_y = round(size * 0.45), round(size * 0.16)
@@ -133,17 +126,17 @@ def draw_tag(
     box_width, box_height = width + 2 * pad_x, height + 2 * pad_y
     x = xy[0] - {"l": 0, "m": box_width // 2, "r": box_width}[anchor[0]]
     y = xy[1] - {"t": 0, "m": box_height // 2, "b": box_height}[anchor[1]]
-    box = np.full((box_height, box_width), round(opacity * 255), np.uint8)
-    blend(image, box, x, y, background)
+    box = np.full((box_height, box_width), round(_TAG_OPACITY * 255), np.uint8)
+    blend(image, box, x, y, (0, 0, 0))
     draw_text(image, (x + pad_x, y + pad_y), text, size, color)
 
 
-def fitting_size(text: str, width: int, largest: int, smallest: int = 8, bold: bool = False) -> int:
-    """The largest font size at which the text is at most `width` pixels wide."""
-    for size in range(largest, smallest, -1):
+def fitting_size(text: str, width: int, largest: int, bold: bool = False) -> int:
+    """The largest font size at which the text is at most `width` pixels wide; 8 at least."""
+    for size in range(largest, _LEAST_SIZE, -1):
         if text_size(text, size, bold)[0] <= width:
             return size
-    return smallest
+    return _LEAST_SIZE
 
 
 def shortened(text: str, width: int, size: int) -> str:
@@ -162,9 +155,11 @@ def untrained_banner(width: int, height: int) -> Picture:
     """(height, width, 3) uint8: the warning across the whole width."""
     band = np.empty((height, width, 3), np.uint8)
     band[:] = style.WARNING
-    room, largest = int(width * 0.94), max(8, round(height * 0.6))
+    room, largest = int(width * 0.94), max(_LEAST_SIZE, round(height * 0.6))
     # On a picture too narrow for the sentence, its most important words.
-    texts = [text for text in style.UNTRAINED_TEXTS if text_size(text, 8, bold=True)[0] <= room]
+    texts = [
+        text for text in style.UNTRAINED_TEXTS if text_size(text, _LEAST_SIZE, bold=True)[0] <= room
+    ]
     text = texts[0] if texts else style.UNTRAINED_TEXTS[-1]
     size = fitting_size(text, room, largest, bold=True)
     center = (width // 2, height // 2)

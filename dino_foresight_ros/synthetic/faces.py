@@ -198,7 +198,6 @@ def prism(
     texture: int,
     label: str,
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    glow: float = 0.0,
 ) -> Faces:
     """The sides of a standing prism or cone."""
     angles = np.arange(sides + 1) * (2 * np.pi / sides)
@@ -211,7 +210,6 @@ def prism(
         texture,
         CLASS_IDS[label],
         tint=tint,
-        glow=glow,
         repeat=(1.0 / sides * 2, max((high_z - low_z) / 1.5, 1.0)),
     )
     return faces.as_object((at[0], at[1], 0.0), 0.1)

@@ -66,12 +66,6 @@ def test_text_has_its_color_whatever_lies_beneath() -> None:
         assert (image == [255, 0, 0]).all(-1).sum() > 200
 
 
-def test_outline_surrounds_the_letters() -> None:
-    image = np.full((60, 200, 3), 255, np.uint8)
-    draw_text(image, (10, 5), "now", 40, (255, 255, 255), outline=(0, 0, 0))
-    assert (image == 0).all(-1).sum() > 100
-
-
 def test_bold_has_more_ink() -> None:
     plain, bold = blank(), blank()
     draw_text(plain, (5, 5), "forecast", 24)

@@ -107,11 +107,15 @@ def _head(report: Report) -> list[str]:
     return [f"# Evaluation of {bundle.name}", *warning, facts, data, *([notes] if notes else [])]
 
 
-def _data(recordings: Sequence[DataFacts], listed: int = 6) -> str:
+_LISTED = 6
+"""Recordings that are named; of the others the number is told."""
+
+
+def _data(recordings: Sequence[DataFacts]) -> str:
     seconds = sum(one.duration_s for one in recordings)
     frames = sum(one.frames for one in recordings)
-    names = ", ".join(one.name for one in recordings[:listed])
-    more = f" and {len(recordings) - listed} more" if len(recordings) > listed else ""
+    names = ", ".join(one.name for one in recordings[:_LISTED])
+    more = f" and {len(recordings) - _LISTED} more" if len(recordings) > _LISTED else ""
     count = "1 recording" if len(recordings) == 1 else f"{len(recordings)} recordings"
     return f"{count} ({frames} frames, {seconds:.1f} s: {names}{more})"
 
