@@ -1,4 +1,4 @@
-"""The stages of `foresight train all`: each is a command line, which is printed and run."""
+"""The stages of `foresight train all`: what each is made from, and the command that does it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from dino_foresight_ros.cli.main import build_parser
+from dino_foresight_ros.cli.train.stage_work import WORK, Options
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import HEADS, SEGMENTATION
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from dino_foresight_ros.recordings import Recording
     from dino_foresight_ros.training.stages import StageRunner
 
-Options: TypeAlias = "list[tuple[str, Any]]"
-"""Flags of a command and their values; None: not given, a list: several words."""
 TEST_FRACTION = 0.2
 _GAP_FRACTION = 0.02
 """Of a recording, between what is trained on and what is measured on."""
@@ -107,8 +105,8 @@ class Stages:
 
         Args:
             name: of the stage and its folder.
-            command: of `foresight`, which does it.
-            options: of the command, without --out.
+            command: of `foresight`, which does the same.
+            options: of the command, without its folder.
             inputs: what it reads, by name: data to open, or fingerprints of earlier stages.
             resumes: whether a folder can be gone on with.
 
@@ -118,16 +116,15 @@ class Stages:
         from dino_foresight_ros.training.stages import Stage
 
         def run(folder: Path, go_on: bool) -> None:
-            given = options
+            told = options
             if go_on and resumes is _holds_run:  # a run knows all that decides what comes out
-                speed = [option for option in options if option[0] in _SPEED_ONLY]
-                given = [("--resume", []), *speed]
-            words = [*command.split(), *_words([*given, ("--out", folder)])]
+                speed = {name: value for name, value in options.items() if name in _SPEED_ONLY}
+                told = {"resume": (), **speed}
+            words = [*command.split(), *_words({**told, "out": folder})]
             say(f"$ foresight {shlex.join(words)}")
-            args = build_parser().parse_args(words)
-            args.run(args)
+            WORK[command](options, folder, go_on)
 
-        decisive = [option for option in options if option[0] not in _PLACES | _SPEED_ONLY]
+        decisive = {k: v for k, v in options.items() if k not in _PLACES | _SPEED_ONLY}
         settings = {"words": [*command.split(), *_words(decisive)]}
         return self._runner.run(Stage(name, settings, self._fingerprints(inputs), run, resumes))
 
@@ -189,96 +186,98 @@ class Stages:
 
     def _encoder_options(self) -> Options:
         args = self._args
-        size, layers = args.image_size, args.layers
-        return [
-            ("--encoder", args.encoder),
-            ("--image-size", None if size is None else "x".join(map(str, size))),
-            ("--layers", None if layers is None else ",".join(map(str, layers))),
-        ]
+        return {"encoder": args.encoder, "image_size": args.image_size, "layers": args.layers}
 
     def _encoding_options(self) -> Options:
         """How recordings are encoded."""
         args = self._args
-        return [
-            *self._encoder_options(),
-            ("--device", args.device),
-            ("--dtype", args.dtype),
-            ("--stride-s", args.stride_s),
-            ("--workers", args.workers),
-        ]
+        return {
+            **self._encoder_options(),
+            "device": args.device,
+            "dtype": args.dtype,
+            "stride_s": args.stride_s,
+            "workers": args.workers,
+        }
 
     def _pca_options(self) -> Options:
-        size = ("--channels", self._args.channels)
-        return [("--data", self._data), *self._encoding_options(), size]
+        return {"data": self._data, **self._encoding_options(), "channels": self._args.channels}
 
     def _feature_options(self) -> Options:
-        return [("--data", self._data), *self._encoding_options(), ("--pca", self._out / "pca")]
+        return {"data": self._data, **self._encoding_options(), "pca": self._out / "pca"}
 
     def _forecaster_options(self) -> Options:
         args = self._args
-        return [
-            ("--features", self._out / "features"),
-            ("--preset", args.preset),
-            ("--seed", args.seed),
-            ("--device", args.device),
-            ("--minutes", args.minutes),
-            ("--steps", args.steps),
-            ("--frame-interval", args.interval),
-            ("--validation-share", args.validation_share),
-            ("--processes", args.processes),
-        ]
+        return {
+            "features": self._out / "features",
+            "preset": args.preset,
+            "seed": args.seed,
+            "device": args.device,
+            "minutes": args.minutes,
+            "steps": args.steps,
+            "frame_interval": args.interval,
+            "validation_share": args.validation_share,
+            "processes": args.processes,
+        }
 
     def _head_options(self, task: str) -> Options:
         args = self._args
-        return [
-            ("--task", task),
-            ("--data", self._labels),
-            *self._encoder_options(),
-            ("--pca", self._out / "pca"),
-            ("--preset", args.head_preset),
-            ("--device", args.device),
-            ("--dtype", args.dtype),
-            ("--seed", args.seed),
-            ("--minutes", args.head_minutes),
-            ("--steps", args.head_steps),
-            ("--validation-share", args.validation_share),
-            ("--workers", args.workers),
-        ]
+        return {
+            "task": task,
+            "data": self._labels,
+            **self._encoder_options(),
+            "pca": self._out / "pca",
+            "preset": args.head_preset,
+            "device": args.device,
+            "dtype": args.dtype,
+            "seed": args.seed,
+            "minutes": args.head_minutes,
+            "steps": args.head_steps,
+            "validation_share": args.validation_share,
+            "workers": args.workers,
+        }
 
     def _bundle_options(self, tasks: Sequence[str]) -> Options:
         args = self._args
-        return [
-            *self._encoder_options(),
-            ("--pca", self._out / "pca"),
-            ("--forecaster", self._out / "forecaster"),
-            *(("--head", f"{task}={self._out / f'head_{task}'}") for task in tasks),
-            ("--interval", args.interval),
-            ("--name", args.name or args.out.resolve().name),
-        ]
+        return {
+            **self._encoder_options(),
+            "pca": self._out / "pca",
+            "forecaster": self._out / "forecaster",
+            "head": {task: self._out / f"head_{task}" for task in tasks},
+            "interval": args.interval,
+            "name": args.name or args.out.resolve().name,
+        }
 
     def _evaluation_options(self, specs: Sequence[str]) -> Options:
         args = self._args
-        return [
-            ("--bundle", self._out / "bundle"),
-            ("--data", specs),
-            ("--fit-data", self._data),
-            ("--device", args.device),
-            ("--seed", args.seed),
-            ("--max-clips", args.max_clips),
-        ]
+        return {
+            "bundle": self._out / "bundle",
+            "data": specs,
+            "fit_data": self._data,
+            "device": args.device,
+            "seed": args.seed,
+            "max_clips": args.max_clips,
+        }
 
 
-_PLACES = frozenset({"--data", "--fit-data", "--features", "--pca", "--forecaster", "--bundle",
-                     "--encoder", "--head"})  # fmt: skip
-"""Flags of inputs, whose fingerprints say more."""
-_SPEED_ONLY = frozenset({"--device", "--workers", "--processes"})
-"""Flags that change nothing of what comes out."""
+_PLACES = frozenset(
+    {"data", "fit_data", "features", "pca", "forecaster", "bundle", "encoder", "head"}
+)
+"""Options that name inputs, whose fingerprints say more."""
+_SPEED_ONLY = frozenset({"device", "workers", "processes"})
+"""Options that change nothing of what comes out."""
 
 
 def _words(options: Options) -> list[str]:
+    """The options as a command line has them."""
     words: list[str] = []
-    for flag, value in options:
-        if isinstance(value, list):
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, dict):
+            for key, folder in value.items():
+                words += [flag, f"{key}={folder}"]
+        elif name in ("image_size", "layers") and value is not None:
+            words += [flag, ("x" if name == "image_size" else ",").join(map(str, value))]
+        elif isinstance(value, list | tuple):
             words += [flag, *value]
         elif isinstance(value, float):
             words += [flag, repr(value).removesuffix(".0")]

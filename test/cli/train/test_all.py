@@ -2,16 +2,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from training_data import keep_rendered
 
-from dino_foresight_ros.cli import bundle, evaluate
 from dino_foresight_ros.cli.main import main
-from dino_foresight_ros.cli.train import features, forecaster, head, pca
+from dino_foresight_ros.cli.train.stage_work import WORK, Options
 from dino_foresight_ros.cli.train.stages import cut
 from dino_foresight_ros.errors import UsageError
 
@@ -23,22 +21,21 @@ STAGES = [
 
 
 class Calls:
-    """Stands in for the stages' commands: notes which were run, and leaves a file."""
+    """Stands in for the stages' work: notes which were done, and leaves a file."""
 
     def __init__(self) -> None:
         self.done: list[tuple[str, bool]] = []
         self.fails_in: str | None = None
 
-    def __call__(self, args: Namespace) -> int:
-        stage, out = args.out.name, args.out
+    def __call__(self, options: Options, out: Path, go_on: bool) -> None:
+        stage = out.name
         self.done.append((stage, out.exists()))
-        assert getattr(args, "resume", out.exists()) == out.exists()
+        assert go_on == out.exists()
         out.mkdir(exist_ok=True)
         (out / "config.yaml").write_text("begun")
         if stage == self.fails_in:
             raise KeyboardInterrupt
         (out / "made").write_text(str(len(self.done)))
-        return 0
 
     def take(self) -> list[str]:
         """Names of the stages that were done since the last time."""
@@ -50,8 +47,8 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
-    for command in (pca, features, forecaster, head, bundle, evaluate):
-        monkeypatch.setattr(command, "run", calls)
+    for command in WORK:
+        monkeypatch.setitem(WORK, command, calls)
     return calls
 
 
