@@ -37,7 +37,7 @@ demo:  ## forecast a video, a folder of images or a rosbag2: INPUT= OUT= BUNDLE=
 test:  ## run the tests (minutes): WORKERS= ARGS=
 	@$(PYTEST) $(PARALLEL) $(ARGS)
 
-test-unit:  ## run the tests that start no process and no ROS node (about a minute)
+test-unit:  ## run the tests that start no process and no ROS node (three minutes)
 	@$(PYTEST) $(PARALLEL) -m "not process and not bootstrap and not long" $(ARGS)
 
 test-long:  ## run the tests that take longest, each a longer edition of one in `make test`

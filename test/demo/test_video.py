@@ -86,6 +86,7 @@ def test_colors_keep_their_order(tmp_path: Path, codec: str) -> None:
     assert max(blue, green) < 40
 
 
+@pytest.mark.process
 def test_an_ffmpeg_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = tmp_path / "ffmpeg"
     fake.write_text("#!/bin/sh\ncat > /dev/null\nexit 1\n")
@@ -97,6 +98,7 @@ def test_an_ffmpeg_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
         timed.close()
 
 
+@pytest.mark.process
 def test_an_ffmpeg_without_h264_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

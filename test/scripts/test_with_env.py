@@ -42,6 +42,7 @@ def test_first_run_prepares_and_passes_words_output_and_exit_code_on(
     assert done_stages(run.stderr) == LATER_STAGES
 
 
+@pytest.mark.process
 def test_second_run_does_nothing_but_the_command(prepared: Any) -> None:
     prepared.calls()
     run = prepared.run("true")
@@ -49,6 +50,7 @@ def test_second_run_does_nothing_but_the_command(prepared: Any) -> None:
     assert prepared.calls() == []
 
 
+@pytest.mark.process
 def test_edited_python_does_nothing_and_a_new_file_is_linked(
     prepared: Any, done_stages: Stages
 ) -> None:
@@ -61,6 +63,7 @@ def test_edited_python_does_nothing_and_a_new_file_is_linked(
     assert "/install/" in run.stdout
 
 
+@pytest.mark.process
 def test_bytecode_that_may_not_lie_beside_sources_is_kept_in_the_environment(prepared: Any) -> None:
     show = "import dino_foresight_ros; print(dino_foresight_ros.__cached__)"
     run = prepared.run("python", "-c", show, PYTHONDONTWRITEBYTECODE="1")
@@ -78,6 +81,7 @@ def test_bytecode_that_may_not_lie_beside_sources_is_kept_in_the_environment(pre
         ("scripts/requirements.txt", ["Python packages", "messages"]),
     ],
 )
+@pytest.mark.process
 def test_changed_source_redoes_its_stage(
     prepared: Any, done_stages: Stages, name: str, redone: list[str]
 ) -> None:
@@ -107,6 +111,7 @@ def test_preparation_killed_midway_is_completed_by_the_next_run(
         "environment.sh",
     ],
 )
+@pytest.mark.process
 def test_damaged_environment_repairs_itself(prepared: Any, damage: str) -> None:
     (path,) = prepared.env_dir.glob(damage)
     if path.is_dir() and not path.is_symlink():

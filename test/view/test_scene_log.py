@@ -164,6 +164,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         RerunStream(None, tmp_path / "file" / "x.rrd")
 
 
+@pytest.mark.process
 def test_a_page_whose_server_has_ended_does_not_spoil_the_file(tmp_path: Path) -> None:
     path = tmp_path / "drive.rrd"
     with ViewerServer("127.0.0.1", free_port(), "50MB") as server:

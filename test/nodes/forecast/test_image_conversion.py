@@ -19,6 +19,8 @@ from dino_foresight_ros.recordings.image_decoding import (
     packed_sample,
 )
 
+pytestmark = pytest.mark.process
+
 # Has the interface of the real one, and what it gets wrong is put in by `fault`.
 CV_BRIDGE = """
 import os, sys, time

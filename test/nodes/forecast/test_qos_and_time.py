@@ -166,6 +166,7 @@ def test_clock_that_jumps_back_restarts_the_context(
     assert "Traceback" not in node.text
 
 
+@pytest.mark.process
 def test_node_starts_without_waiting_for_torch() -> None:
     # A signal or a bad parameter must not wait for it either.
     code = "import sys, dino_foresight_ros.nodes.forecast.node; sys.exit('torch' in sys.modules)"
