@@ -106,8 +106,12 @@ def test_step_topics_carry_images_colours_and_scaled_camera_info(client: Client)
     info.p = [100.0, 0.0, 100.0, 8.0, 0.0, 110.0, 60.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     infos = client.node.create_publisher(CameraInfo, "camera_info", 1)
     assert client.spin_until(lambda: infos.get_subscription_count() > 0)
-    infos.publish(info)
-    stream_until(client, time.time_ns(), lambda: all(got.values()) and bool(labels))
+
+    def is_complete() -> bool:
+        infos.publish(info)  # again and again: the node's side may not have met this one yet
+        return all(got.values()) and bool(labels)
+
+    stream_until(client, time.time_ns(), is_complete)
     client.node.destroy_publisher(infos)
     assert len(labels[-1].names) == 14
     assert labels[-1].unlabelled == 255
