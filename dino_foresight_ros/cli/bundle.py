@@ -6,8 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.cli.train.arguments import image_size, layer_list
+from dino_foresight_ros.cli.train.arguments import Options, add_encoder, refuse_existing
+from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import HEADS
+
+_DTYPE = "float32"
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -37,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{out}: untrained bundle (seed {args.seed}); its predictions mean nothing")
         return 0
     if args.action == "assemble":
-        return _assemble(args)
+        assemble_bundle(vars(args))
+        return 0
     return _show(args.bundle)
 
 
@@ -56,17 +60,11 @@ def _add_assemble(actions: Any) -> None:
         help="put trained parts together",
         description="Parts that were made with other parts than those given are refused.",
     )
-    parser.add_argument(
-        "--encoder", required=True, metavar="E", help="as `foresight train pca` takes it"
+    add_encoder(
+        parser,
+        image_size_default="what gives the forecaster's patch grid",
+        layers_default="those that the PCA was fitted on",
     )
-    parser.add_argument(
-        "--layers", type=layer_list, metavar="N,N,...",
-        help="of the encoder (default: those that the PCA was fitted on)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--image-size", type=image_size, metavar="HxW",
-        help="of the encoder (default: what gives the forecaster's patch grid)",
-    )  # fmt: skip
     parser.add_argument("--pca", metavar="DIR", help="a fitted PCA or a bundle (default: none)")
     parser.add_argument("--forecaster", required=True, metavar="DIR", help="a run or a bundle")
     parser.add_argument(
@@ -78,7 +76,7 @@ def _add_assemble(actions: Any) -> None:
         help="seconds between frames (default: what the forecaster was trained on)",
     )  # fmt: skip
     parser.add_argument(
-        "--dtype", choices=("float32", "float16"), default="float32",
+        "--dtype", choices=("float32", "float16"), default=_DTYPE,
         help="number format of the weights on disk (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--licence", metavar="TEXT", help="what to say about using the weights")
@@ -87,34 +85,36 @@ def _add_assemble(actions: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace an existing folder")
 
 
-def _assemble(args: argparse.Namespace) -> int:
+def assemble_bundle(options: Options) -> None:
+    """Put parts together by the command's options.
+
+    Raises:
+        ForesightError: as `training.assemble.write_bundle`; options that make no sense.
+    """
     import torch
 
-    from dino_foresight_ros.cli.train.arguments import refuse_existing
-    from dino_foresight_ros.errors import UsageError
     from dino_foresight_ros.training.assemble import write_bundle
 
-    heads = dict(args.head)
-    if len(heads) < len(args.head):
+    heads, out, interval_s = dict(options["head"]), options["out"], options["interval"]
+    if len(heads) < len(options["head"]):
         raise UsageError("a head is given twice; give each task once")
-    if args.interval is not None and not args.interval > 0:
-        raise UsageError(f"--interval is {args.interval}; it must be positive")
-    refuse_existing(args.out, args.force)
+    if interval_s is not None and not interval_s > 0:
+        raise UsageError(f"--interval is {interval_s}; it must be positive")
+    refuse_existing(out, bool(options.get("force")))
     write_bundle(
-        args.out,
-        args.encoder,
-        args.pca,
-        args.forecaster,
+        out,
+        options["encoder"],
+        options["pca"],
+        options["forecaster"],
         heads,
-        overwrite=args.force,
-        dtype=getattr(torch, args.dtype),
-        name=args.name or args.out.name,
-        image_size=args.image_size,
-        layers=args.layers,
-        frame_interval_s=args.interval,
-        licence=args.licence,
+        overwrite=bool(options.get("force")),
+        dtype=getattr(torch, options.get("dtype") or _DTYPE),
+        name=options["name"] or out.name,
+        image_size=options["image_size"],
+        layers=options["layers"],
+        frame_interval_s=interval_s,
+        licence=options.get("licence"),
     )
-    return 0
 
 
 def _show(path: str) -> int:

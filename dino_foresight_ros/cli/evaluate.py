@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dino_foresight_ros.cli import evaluate_lidar
+from dino_foresight_ros.cli.train.arguments import Options
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.recordings import Recording
+
+Opening: TypeAlias = "Callable[[Sequence[str]], list[Recording]]"
+"""Data specs -> their recordings."""
 
 DEFAULT_OUT = Path("out/evaluation")
+_DTYPE = "float32"
 
 
 def horizon_range(text: str) -> tuple[int, ...]:
@@ -67,7 +77,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--mlp-steps", type=int, metavar="N", help="of fitting each MLP (default: 400)")
     add("--seed", type=int, default=0, help="default: %(default)s")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    add("--dtype", default="float32", choices=("auto", "float32", "bfloat16", "float16"))
+    add("--dtype", default=_DTYPE, choices=("auto", "float32", "bfloat16", "float16"))
     add("--batch", type=int, default=8, metavar="N", help="clips at once (default: %(default)s)")
     add("--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="default: %(default)s")
     add("--force", action="store_true", help="replace an earlier report")
@@ -80,30 +90,38 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.process.cpu import set_up_cpu
 
     set_up_cpu()
+    evaluate_bundle(vars(args))
+    return 0
+
+
+def evaluate_bundle(options: Options, opening: Opening | None = None) -> None:
+    """Measure a bundle by the command's options, write the report, and tell where it is.
+
+    Args:
+        options: of the command.
+        opening: gives the recordings of data specs; `open_recordings` when None.
+
+    Raises:
+        ForesightError: as `training.evaluation.evaluate`; options that contradict each other.
+    """
     from dino_foresight_ros.model import Bundle
     from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
     from dino_foresight_ros.progress import warn
     from dino_foresight_ros.recordings import open_recordings
-    from dino_foresight_ros.training.evaluation import check_output, evaluate
+    from dino_foresight_ros.training.evaluation import check_output, evaluate, write_report
 
-    config = _config(args)
-    evaluate_lidar.check(args)
-    out = args.out.expanduser()
-    check_output(out, args.force)
-    device = resolve_device(args.device)
-    bundle = Bundle.load(args.bundle, device, resolve_dtype(args.dtype, device))
-    recordings = open_recordings([*args.data, *evaluate_lidar.bag_specs(args)], on_warning=warn)
-    lidar = evaluate_lidar.open_lidar(args, bundle, recordings, warn) if args.bag else None
-    fit_recordings = open_recordings(args.fit_data, on_warning=warn) if args.fit_data else []
+    config = _config(options)
+    bags = evaluate_lidar.bag_specs(options)
+    out, overwrite = options["out"].expanduser(), bool(options.get("force"))
+    check_output(out, overwrite)
+    device = resolve_device(options["device"])
+    dtype = resolve_dtype(options.get("dtype") or _DTYPE, device)
+    bundle = Bundle.load(options["bundle"], device, dtype)
+    opened = opening or partial(open_recordings, on_warning=warn)
+    recordings = opened([*options["data"], *bags])
+    lidar = evaluate_lidar.open_lidar(options, bundle, recordings, warn) if bags else None
+    fit_recordings = opened(options["fit_data"]) if options["fit_data"] else []
     report = evaluate(bundle, recordings, config, fit_recordings, warn, True, lidar)
-    write_and_tell(report, out, args.force)
-    return 0
-
-
-def write_and_tell(report: Any, out: Path, overwrite: bool = False) -> None:
-    """Write a report, and print what it says in short and where it is."""
-    from dino_foresight_ros.training.evaluation import write_report
-
     paths = write_report(report, out, overwrite=overwrite)
     for note in report.notes:
         print(f"note: {note}")
@@ -131,27 +149,22 @@ def summary(report: Any) -> list[str]:
     return lines
 
 
-def _config(args: argparse.Namespace) -> Any:
+def _config(options: Options) -> Any:
     from dino_foresight_ros.errors import UsageError
     from dino_foresight_ros.training.evaluation import EvaluationConfig
 
-    chosen: dict[str, Any] = {
-        "fitted": not args.no_fit,
-        "labels": not args.no_labels,
-        "raw": args.raw,
-        "seed": args.seed,
-        "batch": args.batch,
-    }
-    if args.no_fit and args.fit_data:
+    if options.get("no_fit") and options["fit_data"]:
         raise UsageError("--fit-data and --no-fit contradict each other; give one")
-    if args.horizons is not None:
-        chosen["horizons"] = args.horizons
-    if args.gaps is not None:
-        chosen["gaps_s"] = tuple(args.gaps)
+    evaluate_lidar.check(options)
+    chosen: dict[str, Any] = {
+        name: options[name]
+        for name in ("raw", "seed", "batch", "horizons", "mlp_steps")
+        if options.get(name) is not None
+    }
+    chosen |= {"fitted": not options.get("no_fit"), "labels": not options.get("no_labels")}
+    if options.get("gaps") is not None:
+        chosen["gaps_s"] = tuple(options["gaps"])
     for name in ("max_clips", "max_label_clips"):
-        value = getattr(args, name)
-        if value is not None:
-            chosen[name] = value or None
-    if args.mlp_steps is not None:
-        chosen["mlp_steps"] = args.mlp_steps
+        if options.get(name) is not None:
+            chosen[name] = options[name] or None
     return EvaluationConfig(**chosen)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.cli.train.arguments import Options
 from dino_foresight_ros.errors import InputError, UsageError
 
 _ONLY_WITH_BAG = (
@@ -50,32 +51,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--camera-height", type=float, metavar="M", help="of the camera over the road, metres")
 
 
-def check(args: argparse.Namespace) -> None:
+def check(options: Options) -> None:
     """Refuse what does not go together, before anything is opened.
 
     Raises:
         UsageError: no data at all, options without --bag, or no horizons.
     """
-    if not args.data and not args.bag:
+    bags = options.get("bag")
+    if not options["data"] and not bags:
         raise UsageError("nothing to score is named; give --data SPEC or --bag DIR")
-    given = [name for name in _ONLY_WITH_BAG if getattr(args, name) is not None]
-    if args.rectified != "auto":
+    given = [name for name in _ONLY_WITH_BAG if options.get(name) is not None]
+    if options.get("rectified", "auto") != "auto":
         given.append("rectified")
-    if given and not args.bag:
-        option = given[0].replace("_", "-")
-        raise UsageError(f"--{option} goes with --bag DIR, the bag that holds the points")
-    if args.bag and args.horizons == ():
+    if given and not bags:
+        flag = given[0].replace("_", "-")
+        raise UsageError(f"--{flag} goes with --bag DIR, the bag that holds the points")
+    if bags and options["horizons"] == ():
         raise UsageError("depth against lidar is scored by horizon; give --horizons, not none")
 
 
-def bag_specs(args: argparse.Namespace) -> list[str]:
+def bag_specs(options: Options) -> list[str]:
     """The bags as data."""
-    topic = "" if args.topic is None else f"?topic={args.topic}"
-    return [f"{path}{topic}" for path in args.bag]
+    topic = "" if options.get("topic") is None else f"?topic={options['topic']}"
+    return [f"{path}{topic}" for path in options.get("bag", ())]
 
 
 def open_lidar(
-    args: argparse.Namespace, bundle: Any, recordings: Sequence[Any], warn: Callable[[str], None]
+    options: Options, bundle: Any, recordings: Sequence[Any], warn: Callable[[str], None]
 ) -> Any:
     """Open the lidar of the recordings that --bag named.
 
@@ -88,17 +90,17 @@ def open_lidar(
     from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth
 
     chosen = {
-        "points": args.points,
-        "fixed_frame": args.fixed_frame,
-        "camera_info": args.camera_info,
-        "rectified": _RECTIFIED[args.rectified],
-        "tolerance_s": args.points_tolerance,
-        "occlusion_deg": args.occlusion,
+        "points": options["points"],
+        "fixed_frame": options["fixed_frame"],
+        "camera_info": options["camera_info"],
+        "rectified": _RECTIFIED[options["rectified"]],
+        "tolerance_s": options["points_tolerance"],
+        "occlusion_deg": options["occlusion"],
     }
-    if args.depth_range is not None:
-        chosen["min_m"], chosen["max_m"] = args.depth_range
-    options = LidarOptions(**{name: value for name, value in chosen.items() if value is not None})
-    folders = [path.expanduser().resolve() for path in args.bag]
+    if options["depth_range"] is not None:
+        chosen["min_m"], chosen["max_m"] = options["depth_range"]
+    lidar = LidarOptions(**{name: value for name, value in chosen.items() if value is not None})
+    folders = [path.expanduser().resolve() for path in options["bag"]]
     found = [
         recording
         for recording in recordings
@@ -106,8 +108,10 @@ def open_lidar(
         and any(bag.path.resolve().is_relative_to(folder) for folder in folders)
     ]
     if not found:
-        raise InputError(f"{args.bag[0]} is no rosbag2; lidar points are read from bags")
-    return LidarDepth(bundle, found, options, ScaleChoice(args.scale, args.camera_height), warn)
+        raise InputError(f"{options['bag'][0]} is no rosbag2; lidar points are read from bags")
+    return LidarDepth(
+        bundle, found, lidar, ScaleChoice(options["scale"], options["camera_height"]), warn
+    )
 
 
 def summary(report: Any) -> list[str]:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.cli.train.arguments import add_data, add_encoder
+from dino_foresight_ros.cli.train.arguments import add_data, add_encoder, add_placement
 from dino_foresight_ros.cli.train.stages import Stages, say
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import HEADS
@@ -44,6 +44,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="of the rest, held out while training (default: 0.1)",
     )  # fmt: skip
     add_encoder(parser)
+    add_placement(parser)
     add("--channels", type=int, metavar="N", help="of the PCA (default: 98 %% of the variance)")
     add("--stride-s", type=float, metavar="S", help="seconds between frames that are encoded")
     add("--interval", type=float, metavar="S", help="seconds between the bundle's frames")

@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.model.encoder import Encoder
+
+Options: TypeAlias = Mapping[str, Any]
+"""A command's options by name, such as image_size; missing or None: not given."""
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -40,8 +46,13 @@ def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     )  # fmt: skip
 
 
-def add_encoder(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add --encoder and what belongs to it."""
+def add_encoder(
+    parser: argparse.ArgumentParser,
+    required: bool = True,
+    image_size_default: str = "the bundle's, else 224x448",
+    layers_default: str = "the encoder's own",
+) -> None:
+    """Add --encoder and its shape; the defaults are words for --help."""
     parser.add_argument(
         "--encoder", required=required, metavar="E",
         help="a bundle or untrained-tiny (its encoder), an encoder part, or a family such as "
@@ -49,17 +60,34 @@ def add_encoder(parser: argparse.ArgumentParser, required: bool = True) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--image-size", type=image_size, metavar="HxW",
-        help="pixels that frames are resized to (default: the bundle's, else 224x448)",
+        help=f"pixels that frames are resized to (default: {image_size_default})",
     )  # fmt: skip
     parser.add_argument(
         "--layers", type=layer_list, metavar="N,N,...",
-        help="blocks whose outputs are taken, counted from 0 (default: the encoder's own)",
+        help=f"blocks whose outputs are taken, counted from 0 (default: {layers_default})",
     )  # fmt: skip
+
+
+def add_placement(parser: argparse.ArgumentParser) -> None:
+    """Add where and in which number format the encoder runs."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument(
         "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
         help="number format of the encoder; auto: float32 on a CPU, float16 on a GPU",
     )  # fmt: skip
+
+
+def open_encoder_of(options: Options, device: Any = None) -> Encoder:
+    """Load the encoder that `add_encoder` and `add_placement` declare, on its device.
+
+    Raises:
+        ForesightError: as `training.encoders.load_encoder`.
+    """
+    from dino_foresight_ros.training.encoders import open_encoder
+
+    shape = options["image_size"], options["layers"]
+    where = options["device"] if device is None else device
+    return open_encoder(options["encoder"], *shape, where, options["dtype"])
 
 
 def add_recipe(
@@ -98,11 +126,11 @@ def add_recipe(
         )
 
 
-def recipe_flags(args: argparse.Namespace, kind: type[Recipe]) -> dict[str, Any]:
-    """Return the fields of a recipe that the command line gives; "none" is none."""
+def recipe_flags(options: Options, kind: type[Recipe]) -> dict[str, Any]:
+    """Return the fields of a recipe that are given, by name or by flag; "none" is none."""
     given: dict[str, Any] = {}
     for one in fields(kind):
-        value = getattr(args, one.name, None)
+        value = options.get(one.name, options.get(one.name.removesuffix("_s")))
         if value is None:
             continue
         is_list = isinstance(one.default, tuple) or "tuple" in str(one.type)

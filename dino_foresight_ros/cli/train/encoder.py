@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from dino_foresight_ros.training.run_folder import plan_run
     from dino_foresight_ros.training.train_encoder import run_encoder
 
-    flags = recipe_flags(args, EncoderRecipe)
+    flags = recipe_flags(vars(args), EncoderRecipe)
     with said_once():
         plan = plan_run(
             EncoderRecipe, args.out, {}, flags, file=args.config, resume=args.resume

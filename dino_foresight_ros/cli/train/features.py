@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.cli.train.arguments import (
+    Options,
     add_data,
     add_encoder,
+    add_placement,
     add_recipe,
+    open_encoder_of,
     recipe_flags,
 )
 from dino_foresight_ros.errors import UsageError
@@ -27,6 +30,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     add_data(parser)
     add_encoder(parser)
+    add_placement(parser)
     parser.add_argument(
         "--pca", metavar="DIR", help="keep PCA channels: a fitted PCA or a bundle (default: raw)"
     )
@@ -38,24 +42,34 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Encode what is missing."""
+    keep_features(vars(args))
+    return 0
+
+
+def keep_features(options: Options) -> None:
+    """Keep the features of recordings by the command's options; goes on with a store that is there.
+
+    Raises:
+        ForesightError: as `training.feature_writer.make_features`; options that contradict each
+            other.
+    """
     from dino_foresight_ros.model.devices import resolve_device
-    from dino_foresight_ros.training.encoders import open_encoder
     from dino_foresight_ros.training.feature_writer import make_features, remove_store
     from dino_foresight_ros.training.launch import processes_from_environment
 
-    flags = recipe_flags(args, FeatureRecipe)
+    flags = recipe_flags(options, FeatureRecipe)
     if ("rank" in flags) != ("world" in flags):
         raise UsageError("give --rank and --world together")
     rank, world, local = processes_from_environment()
     flags = {"rank": rank, "world": world, **flags}
-    recipe = resolve_recipe(FeatureRecipe, None, args.config, flags)
-    if args.force and recipe.world > 1:
+    recipe = resolve_recipe(FeatureRecipe, None, options.get("config"), flags)
+    anew = bool(options.get("force"))
+    if anew and recipe.world > 1:
         raise UsageError("--force with several processes: they would remove each other's work")
-    device = resolve_device(args.device)
-    if args.device == "auto" and device.type == "cuda" and recipe.world > 1:
+    device = resolve_device(options["device"])
+    if options["device"] == "auto" and device.type == "cuda" and recipe.world > 1:
         device = resolve_device(f"cuda:{local}")
-    encoder = open_encoder(args.encoder, args.image_size, args.layers, device, args.dtype)
-    if args.force:
-        remove_store(args.out)
-    make_features(args.out, args.data, encoder, args.pca, recipe)
-    return 0
+    encoder = open_encoder_of(options, device)
+    if anew:
+        remove_store(options["out"])
+    make_features(options["out"], options["data"], encoder, options["pca"], recipe)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.cli.train.arguments import (
+    Options,
     add_recipe,
     image_size,
     layer_list,
@@ -56,6 +57,16 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Train, here or in several processes."""
+    train_forecaster(vars(args))
+    return 0
+
+
+def train_forecaster(options: Options) -> None:
+    """Train a forecaster by the command's options.
+
+    Raises:
+        ForesightError: as `training.train_forecaster.plan_forecaster` and `run_forecaster`.
+    """
     from dino_foresight_ros.training.train_forecaster import (
         INPUTS,
         plan_forecaster,
@@ -64,12 +75,11 @@ def run(args: argparse.Namespace) -> int:
 
     with said_once():
         plan = plan_forecaster(
-            args.out,
-            {name: getattr(args, name) for name in INPUTS},
-            recipe_flags(args, ForecasterRecipe),
-            preset=args.preset,
-            file=args.config,
-            resume=args.resume,
+            options["out"],
+            {name: options.get(name) for name in INPUTS},
+            recipe_flags(options, ForecasterRecipe),
+            preset=options.get("preset"),
+            file=options.get("config"),
+            resume=bool(options.get("resume")),
         )
-    run_in_processes(args.processes, run_forecaster, plan, args.device)
-    return 0
+    run_in_processes(options["processes"], run_forecaster, plan, options["device"])

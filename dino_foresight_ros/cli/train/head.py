@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.cli.train.arguments import (
+    Options,
     add_data,
     add_encoder,
+    add_placement,
     add_recipe,
     layer_list,
     recipe_flags,
@@ -40,6 +42,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="of --data, held out without --validation (default: 0.1)",
     )  # fmt: skip
     add_encoder(parser, required=False)
+    add_placement(parser)
     parser.set_defaults(dtype=None)
     parser.add_argument(
         "--pca", metavar="DIR", help="a fitted PCA or a bundle (default: features as they are)"
@@ -73,16 +76,26 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Train, here or in several processes."""
+    train_head(vars(args))
+    return 0
+
+
+def train_head(options: Options) -> None:
+    """Train a head by the command's options.
+
+    Raises:
+        ForesightError: as `training.train_head.plan_head` and `run_head`.
+    """
     from dino_foresight_ros.training.train_head import INPUTS, plan_head, run_head
 
     with said_once():
         plan = plan_head(
-            args.out,
-            {name: getattr(args, name) for name in INPUTS},
-            recipe_flags(args, HeadRecipe),
-            preset=args.preset,
-            file=args.config,
-            resume=args.resume,
+            options["out"],
+            {name: options.get(name) for name in INPUTS},
+            recipe_flags(options, HeadRecipe),
+            preset=options.get("preset"),
+            file=options.get("config"),
+            resume=bool(options.get("resume")),
         )
-    run_in_processes(args.processes, run_head, plan, args.device, args.name)
-    return 0
+    processes = options.get("processes") or 1
+    run_in_processes(processes, run_head, plan, options["device"], options.get("name"))

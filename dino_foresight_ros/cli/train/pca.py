@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.cli.train.arguments import (
+    Options,
     add_data,
     add_encoder,
+    add_placement,
     add_recipe,
+    open_encoder_of,
     recipe_flags,
     refuse_existing,
 )
@@ -27,6 +30,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     add_data(parser)
     add_encoder(parser)
+    add_placement(parser)
     parser.add_argument("--name", help="of the PCA (default: the folder's)")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--force", action="store_true", help="replace an existing folder")
@@ -36,15 +40,23 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Fit and write."""
-    flags = recipe_flags(args, PCARecipe)
+    fit_pca(vars(args))
+    return 0
+
+
+def fit_pca(options: Options) -> None:
+    """Fit a PCA by the command's options, and write it.
+
+    Raises:
+        ForesightError: as `training.fit_pca.make_pca`; options that contradict each other.
+    """
+    flags = recipe_flags(options, PCARecipe)
     if flags.get("channels") is not None and "keep" in flags:
         raise UsageError("--channels and --keep both say how much to keep; give one")
-    recipe = resolve_recipe(PCARecipe, None, args.config, flags)
-    refuse_existing(args.out, args.force)
-    from dino_foresight_ros.training.encoders import open_encoder
+    recipe = resolve_recipe(PCARecipe, None, options.get("config"), flags)
+    refuse_existing(options["out"], bool(options.get("force")))
     from dino_foresight_ros.training.fit_pca import make_pca
 
-    encoder = open_encoder(args.encoder, args.image_size, args.layers, args.device, args.dtype)
-    about = {"encoder": args.encoder, "dtype": args.dtype}
-    make_pca(args.out, args.data, encoder, recipe, args.name, about)
-    return 0
+    about = {"encoder": options["encoder"], "dtype": options["dtype"]}
+    encoder = open_encoder_of(options)
+    make_pca(options["out"], options["data"], encoder, recipe, options.get("name"), about)

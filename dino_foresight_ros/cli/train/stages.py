@@ -9,7 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dino_foresight_ros.cli.train.stage_work import WORK, Options
+from dino_foresight_ros.cli.bundle import assemble_bundle
+from dino_foresight_ros.cli.evaluate import evaluate_bundle
+from dino_foresight_ros.cli.train.arguments import Options
+from dino_foresight_ros.cli.train.features import keep_features
+from dino_foresight_ros.cli.train.forecaster import train_forecaster
+from dino_foresight_ros.cli.train.head import train_head
+from dino_foresight_ros.cli.train.pca import fit_pca
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import HEADS, SEGMENTATION
 
@@ -17,6 +23,15 @@ if TYPE_CHECKING:
     from dino_foresight_ros.recordings import Recording
     from dino_foresight_ros.training.stages import StageRunner
 
+WORK: dict[str, Callable[..., None]] = {
+    "train pca": fit_pca,
+    "train features": keep_features,
+    "train forecaster": train_forecaster,
+    "train head": train_head,
+    "bundle assemble": assemble_bundle,
+    "evaluate": evaluate_bundle,
+}
+"""Command of `foresight` -> its function, which takes the options that the command is told."""
 TEST_FRACTION = 0.2
 _GAP_FRACTION = 0.02
 """Of a recording, between what is trained on and what is measured on."""
@@ -88,7 +103,7 @@ class Stages:
         bundle = self._run("bundle", "bundle assemble", self._bundle_options(tasks), made)
         for name, specs in self._tests.items():
             inputs = {"data": specs, "fit": self._data, "bundle": bundle}
-            self._run(name, "evaluate", self._evaluation_options(specs), inputs)
+            self._run(name, "evaluate", self._evaluation_options(specs), inputs, opening=self._open)
         print(f"{self._out / 'bundle'}: the bundle; how good it is:")
         for name in self._tests:
             print(f"  {self._out / name / 'report.md'}")
@@ -100,6 +115,7 @@ class Stages:
         options: Options,
         inputs: dict[str, Any],
         resumes: Callable[[Path], bool] = lambda folder: False,
+        **more: Any,
     ) -> str:
         """Do a stage unless it is done.
 
@@ -109,6 +125,7 @@ class Stages:
             options: of the command, without its folder.
             inputs: what it reads, by name: data to open, or fingerprints of earlier stages.
             resumes: whether a folder can be gone on with.
+            more: for the command's function alone.
 
         Returns:
             A fingerprint of what it made.
@@ -116,13 +133,12 @@ class Stages:
         from dino_foresight_ros.training.stages import Stage
 
         def run(folder: Path, go_on: bool) -> None:
-            told = options
+            told = {**options, "out": folder}
             if go_on and resumes is _holds_run:  # a run knows all that decides what comes out
                 speed = {name: value for name, value in options.items() if name in _SPEED_ONLY}
-                told = {"resume": (), **speed}
-            words = [*command.split(), *_words({**told, "out": folder})]
-            say(f"$ foresight {shlex.join(words)}")
-            WORK[command](options, folder, go_on)
+                told = {"resume": True, **speed, "out": folder}
+            say(f"$ foresight {shlex.join([*command.split(), *_words(told)])}")
+            WORK[command](told, **more)
 
         decisive = {k: v for k, v in options.items() if k not in _PLACES | _SPEED_ONLY}
         settings = {"words": [*command.split(), *_words(decisive)]}
@@ -208,7 +224,7 @@ class Stages:
     def _forecaster_options(self) -> Options:
         args = self._args
         return {
-            "features": self._out / "features",
+            "features": str(self._out / "features"),
             "preset": args.preset,
             "seed": args.seed,
             "device": args.device,
@@ -225,7 +241,7 @@ class Stages:
             "task": task,
             "data": self._labels,
             **self._encoder_options(),
-            "pca": self._out / "pca",
+            "pca": str(self._out / "pca"),
             "preset": args.head_preset,
             "device": args.device,
             "dtype": args.dtype,
@@ -240,9 +256,9 @@ class Stages:
         args = self._args
         return {
             **self._encoder_options(),
-            "pca": self._out / "pca",
-            "forecaster": self._out / "forecaster",
-            "head": {task: self._out / f"head_{task}" for task in tasks},
+            "pca": str(self._out / "pca"),
+            "forecaster": str(self._out / "forecaster"),
+            "head": {task: str(self._out / f"head_{task}") for task in tasks},
             "interval": args.interval,
             "name": args.name or args.out.resolve().name,
         }
@@ -250,7 +266,7 @@ class Stages:
     def _evaluation_options(self, specs: Sequence[str]) -> Options:
         args = self._args
         return {
-            "bundle": self._out / "bundle",
+            "bundle": str(self._out / "bundle"),
             "data": specs,
             "fit_data": self._data,
             "device": args.device,
@@ -279,6 +295,8 @@ def _words(options: Options) -> list[str]:
             words += [flag, ("x" if name == "image_size" else ",").join(map(str, value))]
         elif isinstance(value, list | tuple):
             words += [flag, *value]
+        elif value is True:
+            words += [flag]
         elif isinstance(value, float):
             words += [flag, repr(value).removesuffix(".0")]
         elif value is not None:

@@ -9,9 +9,10 @@ import pytest
 from training_data import keep_rendered
 
 from dino_foresight_ros.cli.main import main
-from dino_foresight_ros.cli.train.stage_work import WORK, Options
-from dino_foresight_ros.cli.train.stages import cut
+from dino_foresight_ros.cli.train.arguments import Options
+from dino_foresight_ros.cli.train.stages import WORK, cut
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.recordings import Recording, open_recordings
 
 DATA = "synthetic:?seeds=3&frames=60&interval=0.1&size=42x56"
 STAGES = [
@@ -27,10 +28,11 @@ class Calls:
         self.done: list[tuple[str, bool]] = []
         self.fails_in: str | None = None
 
-    def __call__(self, options: Options, out: Path, go_on: bool) -> None:
+    def __call__(self, options: Options, **more: object) -> None:
+        out = options["out"]
         stage = out.name
         self.done.append((stage, out.exists()))
-        assert go_on == out.exists()
+        assert bool(options.get("resume")) == (out.exists() and stage != "features")
         out.mkdir(exist_ok=True)
         (out / "config.yaml").write_text("begun")
         if stage == self.fails_in:
@@ -89,6 +91,26 @@ def test_what_is_measured_on_is_not_trained_on(
     words = told["evaluation"]
     assert words[words.index("--data") + 1] == f"{DATA}&part=0.82-1"
     assert words[words.index("--fit-data") + 1] == f"{DATA}&part=0-0.8"
+
+
+def test_evaluation_takes_the_recordings_that_are_open(
+    monkeypatch: pytest.MonkeyPatch, calls: Calls, train_all: Callable[..., int]
+) -> None:
+    opened = []
+    monkeypatch.setattr(
+        "dino_foresight_ros.recordings.open_recordings",
+        lambda specs, *more: opened.append(specs) or open_recordings(specs, *more),
+    )
+    measured = []
+
+    def measure(options: Options, opening: Callable[..., list[Recording]]) -> None:
+        calls(options)
+        measured.extend([opening(options["data"]), opening(options["fit_data"])])
+
+    monkeypatch.setitem(WORK, "evaluate", measure)
+    assert train_all() == 0
+    assert [len(one[0]) for one in measured] == [10, 48]
+    assert len(opened) == 2
 
 
 def test_test_data_of_its_own_leaves_all_for_training(
