@@ -22,7 +22,7 @@ from dino_foresight_ros.demo.tracker import KEPT_WIDTH, ForecastTracker
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.outputs import BY_NAME, DEPTH, SEGMENTATION
-from dino_foresight_ros.recordings.image_decoding import decode_message
+from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.camera_feed import read_palette
 from dino_foresight_ros.ros.messages import (
@@ -67,6 +67,7 @@ class CameraWatch:
         self.tracker = tracker
         self._compressed, self._with_truth = compressed, with_truth
         self._features: Any = None
+        self._decoder = ImageDecoder()
         folder = topics.outputs
         node.create_subscription(Labels, f"{folder}/labels", self._on_labels, latched_qos())
         node.create_subscription(
@@ -110,12 +111,12 @@ class CameraWatch:
         self._statistics.add_frame(time.monotonic(), stamp_ns)
         if isinstance(message, Image):
             self._statistics.image_size = (message.height, message.width)
-            self.tracker.add_frame(stamp_ns, decode_message(message))
+            self.tracker.add_frame(stamp_ns, self._decoder.decode(message))
         else:
             self.tracker.add_frame(stamp_ns, lambda: self._decode(message))
 
     def _decode(self, message: CompressedImage) -> Any:
-        picture = decode_message(message)
+        picture = self._decoder.decode(message)
         self._statistics.image_size = (picture.shape[0], picture.shape[1])
         return picture
 

@@ -22,7 +22,7 @@ from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic, typest
 from dino_foresight_ros.recordings.bag_storage import StoredMessage
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.file_identity import files_identity
-from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, decode_message
+from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, ImageDecoder
 from dino_foresight_ros.recordings.recording import (
     MAX_BAD_FRAMES,
     NS_PER_S,
@@ -80,6 +80,8 @@ class BagRecording(Recording):
         self._reader = reader
         self._places = places
         self._files: MessageFiles | CompressedBag | None = None
+        # A bag that is played is not looked through; its bit depth grows as it is found.
+        self._decoder = ImageDecoder(self._tell, find_bit_depth=None if reader else self._find_bits)
 
     def __getstate__(self) -> dict[str, object]:
         return {**super().__getstate__(), "_files": None, "_reader": None}
@@ -114,17 +116,23 @@ class BagRecording(Recording):
         return stamps_ns
 
     def _read(self, index: int, labels: Collection[str]) -> Frame:
-        stamp_ns = int(self.stamps_ns[index])
+        stamp_ns = int(self.stamps_ns[index])  # finds the places too
+        image, header = self._decode_at(index, self._decoder)
+        return Frame(stamp_ns, image=image, index=index, frame_id=header.frame_id)
+
+    def _find_bits(self) -> int:
+        return self._bit_depth_of(self._decode_at)
+
+    def _decode_at(self, index: int, decoder: ImageDecoder) -> tuple[NDArray[np.uint8], Any]:
         assert self._places is not None
         # A forked process must not share the place in the file.
         if self._files is None or self._files.pid != os.getpid():
             self._files = message_files(self.path)
         try:
             data = self._files.read(self.topic, self._places[index])
-            image, header = _decode(data, self._msgtype)
+            return _decode(data, self._msgtype, decoder)
         except (OSError, ValueError, ImageDecodeError) as error:
             raise UnreadableFrame(self.frame_file(index), index, str(error)) from error
-        return Frame(stamp_ns, image=image, index=index, frame_id=header.frame_id)
 
     def _in_order(self) -> Iterator[Frame]:
         if self._reader is None:
@@ -134,7 +142,7 @@ class BagRecording(Recording):
         for index, message in enumerate(_messages(reader, self.topic, self.window)):
             seen = index + 1
             try:
-                image, header = _decode(message.data, self._msgtype)
+                image, header = _decode(message.data, self._msgtype, self._decoder)
             except ImageDecodeError as error:
                 self._leave_out(index, str(error))
                 continue
@@ -216,7 +224,11 @@ def open_bag(path: Path, name: str, topics: tuple[str, ...], warn: Warn) -> list
         for number, (stamps_ns, rows) in enumerate(_runs(index, full, warn)):
             run = full if number == 0 else f"{full}.run{number + 1}"
             places = index.places[rows]
-            found.append(BagRecording(path, topic, run, size, stamps_ns=stamps_ns, places=places))
+            found.append(
+                BagRecording(
+                    path, topic, run, size, stamps_ns=stamps_ns, places=places, on_warning=warn
+                )
+            )
     if not found or (topics and reasons):
         raise InputError(reasons[0] if reasons else f"{path} holds no whole picture")
     for reason in reasons:  # a depth topic beside a camera's, most of the time
@@ -230,13 +242,13 @@ def bag_of(recording: Recording) -> BagRecording | None:
     return whole if isinstance(whole, BagRecording) else None
 
 
-def _decode(data: bytes, msgtype: str) -> tuple[NDArray[np.uint8], Any]:
+def _decode(data: bytes, msgtype: str, decoder: ImageDecoder) -> tuple[NDArray[np.uint8], Any]:
     """Return the picture (H, W, 3) uint8 RGB and its header."""
     try:
         content: Any = typestore().deserialize_cdr(data, msgtype)
     except Exception as error:  # a damaged message raises errors of every kind
         raise ImageDecodeError("the message is damaged") from error
-    return np.ascontiguousarray(decode_message(content)), content.header
+    return np.ascontiguousarray(decoder.decode(content)), content.header
 
 
 def _messages(reader: BagReader, topic: str, window: Window) -> Iterator[StoredMessage]:
@@ -250,7 +262,7 @@ def _first_size(name: str, reader: BagReader, topic: BagTopic, window: Window) -
     reason = f"no message in that part of the bag, which is {length_s:.3f} s long"
     for message in islice(_messages(reader, topic.name, window), MAX_BAD_FRAMES + 1):
         try:
-            height, width, _ = _decode(message.data, topic.msgtype)[0].shape
+            height, width, _ = _decode(message.data, topic.msgtype, ImageDecoder())[0].shape
         except ImageDecodeError as error:
             reason = str(error)
         else:
@@ -265,7 +277,7 @@ def _indexed_size(
     reason = "no whole message"
     for place in index.places[:MAX_BAD_FRAMES]:
         try:
-            image, _ = _decode(files.read(topic.name, place), topic.msgtype)
+            image, _ = _decode(files.read(topic.name, place), topic.msgtype, ImageDecoder())
         except (OSError, ValueError, ImageDecodeError) as error:
             reason = str(error)
         else:

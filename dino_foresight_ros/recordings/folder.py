@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES, natural_key
-from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, decode_picture
+from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, ImageDecoder
 from dino_foresight_ros.recordings.recording import (
     NS_PER_S,
     Frame,
@@ -49,6 +49,7 @@ class PictureRecording(Recording):
         self.root = root
         self.pictures = list(pictures)
         self._apply_orientation = apply_orientation
+        self._decoder = ImageDecoder(self._tell, find_bit_depth=self._find_bit_depth)
 
     def frame_file(self, index: int) -> str:
         """Return the picture's path."""
@@ -58,15 +59,22 @@ class PictureRecording(Recording):
         return self.pictures[index].name
 
     def _read(self, index: int, labels: Collection[str]) -> Frame:
+        image = self._decode(index, self._decoder)
+        found = self._labels(index, labels)
+        return Frame(int(self.stamps_ns[index]), image=image, index=index, **found)
+
+    def _decode(self, index: int, decoder: ImageDecoder) -> NDArray[np.uint8]:
         path = self.pictures[index]
         try:
-            image = decode_picture(path.read_bytes(), apply_orientation=self._apply_orientation)
+            data = path.read_bytes()
+            return decoder.decode_picture(data, apply_orientation=self._apply_orientation)
         except ImageDecodeError as error:
             raise UnreadableFrame(str(path), index, str(error)) from error
         except OSError as error:
             raise UnreadableFrame(str(path), index, error.strerror or str(error)) from error
-        found = self._labels(index, labels)
-        return Frame(int(self.stamps_ns[index]), image=image, index=index, **found)
+
+    def _find_bit_depth(self) -> int:
+        return self._bit_depth_of(self._decode)
 
     def _labels(self, index: int, kinds: Collection[str]) -> dict[str, Any]:
         """Read the labels of a frame, by kind."""

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from rosbags.image import ImageError, message_to_cvimage
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bit_depth import BitDepth
 from dino_foresight_ros.recordings.opencv import cv2
-from dino_foresight_ros.recordings.picture_size import implausible_size
+from dino_foresight_ros.recordings.picture_size import implausible_size, is_cut
 
 MIN_BAYER_SIDE = 4
 Compression = Literal["jpeg", "png"]
@@ -43,6 +44,7 @@ _LAYOUTS: dict[str, tuple[int, int]] = {
 }
 SUPPORTED_ENCODINGS: tuple[str, ...] = tuple(sorted(_LAYOUTS))
 _YUV422 = frozenset(name for name, layout in _LAYOUTS.items() if layout == (1, 2))
+_MEASUREMENTS = frozenset({"16UC1", "32FC1", "64FC1", "16SC1", "32SC1"})
 _SEMI_PLANAR = frozenset({"nv12", "nv21"})
 
 
@@ -73,73 +75,151 @@ def convert_with_rosbags(image: PackedImage) -> NDArray[np.uint8]:
     return np.asarray(converted, np.uint8)
 
 
-def decode_message(message: Any, convert: Converter = convert_with_rosbags) -> NDArray[np.uint8]:
-    """Decode a sensor_msgs Image or CompressedImage (of rclpy or rosbags).
+class ImageDecoder:
+    """Decodes the pictures of one stream: messages, or files one after the other.
 
-    16-bit values are reduced to their upper 8 bits.
-
-    Returns:
-        (H, W, 3) uint8 RGB, contiguous. It may share memory with the message.
-
-    Raises:
-        ImageDecodeError: an encoding that is not a colour or grey picture, an empty or broken
-            image, or data that does not fit the size.
+    Attributes:
+        bit_depth: of its 16-bit pictures, found from them.
     """
-    if hasattr(message, "format"):
-        return _decode_compressed(str(message.format), message.data)
-    return decode_raw(
-        message.data,
-        height=int(message.height),
-        width=int(message.width),
-        step=int(message.step),
-        encoding=message.encoding,
-        is_bigendian=bool(message.is_bigendian),
-        convert=convert,
-    )
+
+    def __init__(
+        self,
+        tell: Callable[[str], object] | None = None,
+        convert: Converter = convert_with_rosbags,
+        find_bit_depth: Callable[[], int] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            tell: takes a line for the user.
+            convert: turns tidy raw pixels into RGB.
+            find_bit_depth: see `BitDepth`.
+        """
+        self.bit_depth = BitDepth(tell, find_bit_depth)
+        self._convert = convert
+
+    def decode(self, message: Any) -> NDArray[np.uint8]:
+        """Decode a sensor_msgs Image or CompressedImage (of rclpy or rosbags).
+
+        16-bit samples are reduced to the upper 8 of the bits that the stream uses.
+
+        Returns:
+            (H, W, 3) uint8 RGB, contiguous. It may share memory with the message.
+
+        Raises:
+            ImageDecodeError: an encoding that is not a colour or grey picture, an empty or broken
+                image, or data that does not fit the size.
+        """
+        if hasattr(message, "format"):
+            return self._decode_compressed(str(message.format), message.data)
+        return decode_raw(
+            message.data,
+            height=int(message.height),
+            width=int(message.width),
+            step=int(message.step),
+            encoding=message.encoding,
+            is_bigendian=bool(message.is_bigendian),
+            convert=self._convert,
+            bit_depth=self.bit_depth,
+        )
+
+    def decode_picture(
+        self, data: bytes | NDArray[np.uint8], *, apply_orientation: bool = True
+    ) -> NDArray[np.uint8]:
+        """Decode a whole picture file (JPEG, PNG, ...) to (H, W, 3) uint8 RGB.
+
+        `apply_orientation` turns the picture as its EXIF data says: right for photographs, wrong
+        for messages, whose camera_info knows the pixels only as the sensor gave them.
+        """
+        flags = 0 if apply_orientation else cv2.IMREAD_IGNORE_ORIENTATION
+        image = self._to_8_bits(_read_file(data, cv2.IMREAD_COLOR | flags))
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+    def _decode_compressed(self, name: str, data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Decode as image_transport names it: "RAW; FILE compressed STORED", or only the file."""
+        raw, _, stored = (part.strip() for part in name.partition(";"))
+        if "compressedDepth" in name:
+            raise ImageDecodeError(
+                f"compressed image is {name!r}: a depth map, not a camera picture"
+            )
+        if stored and raw in _MEASUREMENTS:
+            raise ImageDecodeError(_refusal(raw))
+        try:
+            # A mosaic is stored as it is, unless the name says that it was converted before.
+            if raw.startswith("bayer_") and stored.split()[-1:] not in (["mono8"], ["bgr8"]):
+                return self._decode_mosaic(raw, data)
+            # Whoever calibrated the camera saw the pixels as they are stored: no EXIF orientation.
+            image = self.decode_picture(data, apply_orientation=False)
+        except ImageDecodeError as error:
+            size = np.frombuffer(data, np.uint8).size
+            raise ImageDecodeError(
+                f"compressed image ({name or 'no format given'}, {size} bytes) cannot be decoded: "
+                f"{error}"
+            ) from error
+        # Into TIFF goes the raw memory, whose first channel the file calls blue.
+        swapped = stored.startswith("tiff") and raw.startswith("rgb")
+        return np.ascontiguousarray(image[..., ::-1]) if swapped else image
+
+    def _decode_mosaic(self, raw: str, data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
+        stored = _read_file(data, cv2.IMREAD_UNCHANGED)
+        if stored.ndim == 3 and stored.shape[2] in (3, 4) and not _is_grey(stored):
+            return self.decode_picture(data, apply_orientation=False)  # converted, unsaid
+        mosaic = self._to_8_bits(stored if stored.ndim == 2 else stored[..., 0])
+        height, width = mosaic.shape
+        return decode_raw(
+            np.ascontiguousarray(mosaic).reshape(-1),
+            height=height,
+            width=width,
+            step=0,
+            encoding=raw.removesuffix("16").removesuffix("8") + "8",
+            convert=self._convert,
+        )
+
+    def _to_8_bits(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        if image.dtype == np.uint16:
+            return self.bit_depth.to_8_bits(image)
+        if image.dtype != np.uint8:
+            raise ImageDecodeError(f"it holds {image.dtype} values, not a camera picture")
+        return image
 
 
-def _decode_compressed(name: str, data: bytes | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # "16UC1; compressedDepth" and the like: the part before ";" is the raw encoding.
-    raw_encoding = name.split(";")[0].strip() if ";" in name else ""
-    if "compressedDepth" in name:
-        raise ImageDecodeError(f"compressed image is {name!r}: a depth map, not a camera picture")
-    if raw_encoding and raw_encoding not in _LAYOUTS:
-        raise ImageDecodeError(_refusal(raw_encoding))
-    try:
-        # Whoever calibrated the camera saw the pixels as they are stored: no EXIF orientation.
-        return decode_picture(data, apply_orientation=False)
-    except ImageDecodeError as error:
-        size = np.frombuffer(data, np.uint8).size
-        raise ImageDecodeError(
-            f"compressed image ({name or 'no format given'}, {size} bytes) cannot be decoded: "
-            f"{error}"
-        ) from error
+def decode_message(message: Any, convert: Converter = convert_with_rosbags) -> NDArray[np.uint8]:
+    """Decode a single message, as `ImageDecoder.decode` does those of a stream."""
+    return ImageDecoder(convert=convert).decode(message)
 
 
 def decode_picture(
     data: bytes | NDArray[np.uint8], *, apply_orientation: bool = True
 ) -> NDArray[np.uint8]:
-    """Decode a whole picture file (JPEG, PNG, ...) to (H, W, 3) uint8 RGB.
+    """Decode a single picture file, as `ImageDecoder.decode_picture` does those of a stream."""
+    return ImageDecoder().decode_picture(data, apply_orientation=apply_orientation)
 
-    `apply_orientation` turns the picture as its EXIF data says: right for photographs, wrong for
-    messages, whose camera_info knows the pixels only as the sensor gave them.
-    """
+
+def _read_file(data: bytes | NDArray[np.uint8], flags: int) -> NDArray[Any]:
+    """Decode a picture file to (H, W) or (H, W, C), BGR, samples as deep as they are stored."""
     buffer = np.frombuffer(data, np.uint8)
     if buffer.size == 0:
         raise ImageDecodeError("empty")
-    if _is_cut(bytes(buffer[:8]), buffer):
+    content = buffer.tobytes()
+    if is_cut(content):
         raise ImageDecodeError("cut off before its end")
-    reason = implausible_size(buffer.tobytes())
+    reason = implausible_size(content)
     if reason is not None:
         raise ImageDecodeError(reason)
-    flags = cv2.IMREAD_COLOR | (0 if apply_orientation else cv2.IMREAD_IGNORE_ORIENTATION)
     try:
-        image: Any = cv2.imdecode(buffer, flags)
+        image: Any = cv2.imdecode(buffer, flags | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         image = None
     if image is None:
         raise ImageDecodeError("not a picture that OpenCV can decode")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(image)
+
+
+def _is_grey(image: NDArray[Any]) -> bool:
+    """Whether the first three channels are equal."""
+    return np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(
+        image[..., 0], image[..., 2]
+    )
 
 
 def encode_picture(
@@ -154,16 +234,6 @@ def encode_picture(
     return data.reshape(-1)
 
 
-def _is_cut(head: bytes, buffer: NDArray[np.uint8]) -> bool:
-    """OpenCV fills a cut-off JPEG with grey and a PNG with black; their end marks tell."""
-    if head.startswith(b"\xff\xd8"):
-        # In the second half, because a thumbnail in the header has an end mark of its own.
-        return buffer[buffer.size // 2 :].tobytes().rfind(b"\xff\xd9") < 0
-    if head.startswith(b"\x89PNG"):
-        return buffer[-64:].tobytes().rfind(b"IEND") < 0
-    return False
-
-
 def decode_raw(
     data: bytes | NDArray[np.uint8],
     *,
@@ -173,10 +243,12 @@ def decode_raw(
     encoding: str,
     is_bigendian: bool = False,
     convert: Converter = convert_with_rosbags,
+    bit_depth: BitDepth | None = None,
 ) -> NDArray[np.uint8]:
     """Convert the fields of a sensor_msgs/Image to (H, W, 3) uint8 RGB.
 
     `step` is bytes a row, 0 where rows are not padded; the last row may lack its padding.
+    `bit_depth` is that of the stream's 16-bit samples; found from these alone when None.
     """
     if encoding not in _LAYOUTS:
         raise ImageDecodeError(_refusal(encoding))
@@ -184,7 +256,8 @@ def decode_raw(
     rows = _rows(np.frombuffer(data, np.uint8), height, width, step, encoding)
     if _LAYOUTS[encoding][0] == 2:
         order = ">u2" if is_bigendian else "<u2"
-        rows = (rows.view(order) >> 8).astype(np.uint8)
+        samples = rows.view(order).astype(np.uint16, copy=False)
+        rows = (bit_depth or BitDepth()).to_8_bits(samples)
         encoding = encoding.removesuffix("16") + "8"
     if encoding == "rgb8":
         return rows.reshape(height, width, 3)
@@ -246,7 +319,7 @@ def _complete_pairs(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _refusal(encoding: str) -> str:
-    if encoding in {"16UC1", "32FC1", "64FC1", "16SC1"}:
+    if encoding in _MEASUREMENTS:
         reason = "holds measurements such as depth, not a camera picture"
     elif encoding.startswith(("8UC", "16UC", "32FC", "8SC", "16SC", "32SC", "64FC")):
         reason = "does not say what its channels mean (publish it as rgb8 or bgr8)"

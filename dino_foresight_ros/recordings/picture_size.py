@@ -1,10 +1,12 @@
-"""The sizes that JPEG and PNG files declare, read before they are decoded.
+"""The sizes that JPEG and PNG files declare, and whether they are whole, before they are decoded.
 
 A decoder takes memory and time for what is claimed: the picture's size, and a PNG chunk's length.
 One flipped bit in a 236-byte PNG cost five seconds and 3 GB so.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 MAX_PIXELS = 2**28
 """More than any camera has; 0.8 GB as RGB."""
@@ -13,6 +15,7 @@ MAX_PIXELS_PER_BYTE = 10_000
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 # Frame headers (SOF); C4, C8 and CC are tables and extensions.
+_SCAN = (0xDA,)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xDA)})
 
@@ -25,12 +28,20 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    position = _jpeg_segment(data, _FRAMES)
+    if position is None or position + 9 > len(data):
+        return None
+    height = int.from_bytes(data[position + 5 : position + 7], "big")
+    return height, int.from_bytes(data[position + 7 : position + 9], "big")
+
+
+def _jpeg_segment(data: bytes, markers: Collection[int]) -> int | None:
+    """Where the first segment with one of the markers begins; thumbnails are stepped over."""
     position = 2
-    while (position := data.find(b"\xff", position)) >= 0 and position + 9 <= len(data):
+    while (position := data.find(b"\xff", position)) >= 0 and position + 2 <= len(data):
         marker = data[position + 1]
-        if marker in _FRAMES:
-            height = int.from_bytes(data[position + 5 : position + 7], "big")
-            return height, int.from_bytes(data[position + 7 : position + 9], "big")
+        if marker in markers:
+            return position
         if marker in _WITHOUT_LENGTH:
             position += 1
         else:
@@ -38,20 +49,30 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _png_chunks_fit(data: bytes) -> bool:
-    """Whether every chunk (length, type, content, checksum) ends within the data."""
+def is_cut(data: bytes) -> bool:
+    """Whether a JPEG or PNG ends before its end mark, which a decoder fills with grey or black.
+
+    What follows the end mark counts for nothing: some drivers send their whole buffer.
+    """
+    if data.startswith(_JPEG):
+        scan = _jpeg_segment(data, _SCAN)
+        return scan is None or data.find(b"\xff\xd9", scan) < 0
+    return data.startswith(_PNG) and _png_end(data) is None
+
+
+def _png_end(data: bytes) -> int | None:
+    """Where the last chunk (length, type, content, checksum) ends; None where it is missing."""
     position = len(_PNG)
     while position + 12 <= len(data):
-        if data[position + 4 : position + 8] == b"IEND":
-            return True
+        kind = data[position + 4 : position + 8]
         position += 12 + int.from_bytes(data[position : position + 4], "big")
-    return position <= len(data)
+        if kind == b"IEND":
+            return position if position <= len(data) else None
+    return None
 
 
 def implausible_size(data: bytes) -> str | None:
     """Why a picture, or a part of it, cannot be as large as it says; None where it can."""
-    if data.startswith(_PNG) and not _png_chunks_fit(data):
-        return "a part of it is longer than the whole"
     size = declared_size(data)
     if size is None or size[0] * size[1] <= min(MAX_PIXELS, MAX_PIXELS_PER_BYTE * len(data)):
         return None

@@ -10,6 +10,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,12 +20,14 @@ from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.scene import Scene
 
 LABEL_KINDS = (SEGMENTATION, DEPTH, NORMALS)
 NS_PER_S = 1_000_000_000
 MAX_BAD_FRAMES = 20
 """So many damaged frames are left out where a recording is read in order."""
+_PROBED_PICTURES = 16
 Warn = Callable[[str], None]
 
 
@@ -309,6 +312,18 @@ class Recording(Closeable, ABC):
             self.warnings.append(text)
             if self._on_warning is not None:
                 self._on_warning(text)
+
+    def _tell(self, text: str) -> None:
+        self.warn(f"{self.name}: {text}")
+
+    def _bit_depth_of(self, decode: Callable[[int, ImageDecoder], object]) -> int:
+        """Find how many bits 16-bit pictures use, from some that are spread over the recording."""
+        decoder = ImageDecoder()
+        count = min(len(self), _PROBED_PICTURES)
+        for index in np.linspace(0, len(self) - 1, count).round().astype(int):
+            with suppress(UnreadableFrame):
+                decode(int(index), decoder)
+        return decoder.bit_depth.bits
 
     def _find_stamps(self) -> NDArray[np.int64]:
         """Look through the files for the stamps of all frames."""

@@ -12,7 +12,7 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 from dino_foresight_ros.benchmark.engine import Case
 from dino_foresight_ros.benchmark.node_overhead import describe, measure_overhead
-from dino_foresight_ros.nodes.forecast import pipeline
+from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 
 SLEEP_MS = 150.0
 
@@ -21,13 +21,13 @@ def test_a_slow_decoder_is_the_nodes_and_not_the_engines(
     ros_domain: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Case("tiny", steps=1, outputs=("depth",))
-    decode = pipeline.decode_message
+    decode = ImageDecoder.decode
 
-    def slow(*arguments: Any, **named: Any) -> Any:
+    def slow(decoder: ImageDecoder, message: Any) -> Any:
         time.sleep(SLEEP_MS / 1e3)
-        return decode(*arguments, **named)
+        return decode(decoder, message)
 
-    monkeypatch.setattr(pipeline, "decode_message", slow)
+    monkeypatch.setattr(ImageDecoder, "decode", slow)
     result = measure_overhead(case, frames=5)
     assert result.overhead.count == 5
     assert result.decode.p50_ms >= SLEEP_MS

@@ -68,5 +68,5 @@ def test_a_png_chunk_longer_than_the_file_is_refused_at_once(length: int) -> Non
     png = bytearray(encode(".png", np.zeros((6, 9, 3), np.uint8)))
     content = png.index(b"IDAT")
     png[content - 4 : content] = struct.pack(">I", length)
-    with pytest.raises(ImageDecodeError, match="longer than the whole"):
+    with pytest.raises(ImageDecodeError, match="cut off before its end"):
         decode_picture(bytes(png))

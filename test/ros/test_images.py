@@ -84,6 +84,7 @@ def test_colour_survives_any_padding_byte_order_and_size(
     encoding: str, height: int, width: int, padding: int, big_endian: bool
 ) -> None:
     rgb = random_rgb(height, width, seed=height * 100 + width)
+    rgb[0, 0, 0] |= 0x80  # 16-bit samples use their upper bits
     message = build(encode(rgb, encoding), encoding, padding, big_endian)
     decoded = decode_message(message)
     assert decoded.dtype == np.uint8
@@ -103,6 +104,7 @@ def test_grey_becomes_three_equal_channels(
     deep: bool, height: int, width: int, padding: int, big_endian: bool
 ) -> None:
     grey = random_rgb(height, width)[..., 0]
+    grey[0, 0] |= 0x80  # 16-bit samples use their upper bits
     pixels = grey.astype(np.uint16) * 256 + 200 if deep else grey
     decoded = decode_message(build(pixels, "mono16" if deep else "mono8", padding, big_endian))
     assert np.array_equal(decoded, np.dstack((grey, grey, grey)))

@@ -10,6 +10,11 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers, ModelInfo
+from dino_foresight_ros.recordings.image_decoding import (
+    Converter,
+    ImageDecoder,
+    convert_with_rosbags,
+)
 from dino_foresight_ros.ros.camera_info import fits
 from dino_foresight_ros.ros.image_subscription import ImageInput
 from dino_foresight_ros.ros.qos import camera_info_input_qos, subscribe
@@ -33,6 +38,7 @@ class CameraStream:
         names: CameraTopics,
         model: ModelInfo,
         parameters: Mapping[str, Any],
+        convert: Converter = convert_with_rosbags,
     ) -> None:
         """Create the publishers.
 
@@ -41,8 +47,10 @@ class CameraStream:
             names: the camera's name and its topics.
             model: what the model predicts.
             parameters: the node's, by name.
+            convert: turns raw pixels into RGB.
         """
         self.names = names
+        self.decoder = ImageDecoder(lambda text: self._log().info(self.say(text)), convert)
         self.watch: StreamWatch | None = None
         self.publishers = ForecastPublishers(
             node, model, parameters["steps"], parameters["publish_features"], names.outputs

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
@@ -20,7 +19,6 @@ from dino_foresight_ros.nodes.forecast.load_engine import load_engine
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.synchronizer import build_grouper
 from dino_foresight_ros.outputs import DropReason, outputs_of_heads
-from dino_foresight_ros.recordings.image_decoding import decode_message
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
 from dino_foresight_ros.runtime.frame import Forecast, QueuedFrame
@@ -76,7 +74,6 @@ class Pipeline:
         self._node, self._parameters, self._gate = node, parameters, gate
         self._report_failure = report_failure
         self.loaded = load_engine(values)
-        self.decode = partial(decode_message, convert=choose_converter(log.info, log.warning))
         self.scheduler = Scheduler(
             self.loaded.engine,
             self,
@@ -87,10 +84,11 @@ class Pipeline:
         self.scheduler.fill_context = values["fill_context"]
         self._worker = Worker(self.scheduler)
         self._silent_until_s: dict[DropReason, float] = {}
+        convert = choose_converter(log.info, log.warning)
         self.cameras: dict[str, CameraStream] = {}
         try:
             for names in camera_topics(values["cameras"], values["camera_topic"]):
-                stream = CameraStream(node, names, self.loaded.model, values)
+                stream = CameraStream(node, names, self.loaded.model, values, convert)
                 self.cameras[names.camera] = stream
         except Exception:
             self.destroy()
@@ -158,7 +156,7 @@ class Pipeline:
             stamp_ns=stamp_ns,
             received_s=now_s,
             camera=name,
-            decode=self.decode,
+            decode=camera.decoder.decode,
             request=OutputRequest(camera.publishers.subscribed(), size),
             max_age_ns=round(self._parameters["max_age_ms"] * 1e6) or None,
             held_back=DropReason.RATE_LIMITED if is_held_back else None,

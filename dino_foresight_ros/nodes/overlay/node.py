@@ -24,7 +24,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast
 from dino_foresight_ros.nodes.overlay.captions import caption, caption_markers
 from dino_foresight_ros.nodes.overlay.parameters import OVERLAY_PARAMETERS
-from dino_foresight_ros.recordings.image_decoding import decode_message
+from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.render.annotate import annotate_step
 from dino_foresight_ros.render.colors import DepthScale, Picture
 from dino_foresight_ros.render.mosaic import Mosaic
@@ -62,6 +62,7 @@ class OverlayNode(Node):
         check_overrides(self)
         self.parameters = Parameters(self, OVERLAY_PARAMETERS, lambda: False)
         self._pictures: OrderedDict[int, Image | CompressedImage] = OrderedDict()
+        self._decoder = ImageDecoder()
         steps = range(1, self.parameters["steps"] + 1)
 
         def draw(kind: type, name: str) -> Any:
@@ -149,7 +150,7 @@ class OverlayNode(Node):
         nearest = min(self._pictures, key=lambda kept: abs(kept - stamp_ns))
         if abs(nearest - stamp_ns) > _NEAREST_NS:
             return None
-        return decode_message(self._pictures[nearest])
+        return self._decoder.decode(self._pictures[nearest])
 
     def _age_ms(self, message: Forecast) -> float | None:
         now_ns = self.get_clock().now().nanoseconds
@@ -218,7 +219,7 @@ class OverlayNode(Node):
         newest = next(reversed(self._pictures.values()))
         if isinstance(newest, Image):
             return newest.height, newest.width
-        shape = decode_message(newest).shape
+        shape = self._decoder.decode(newest).shape
         return shape[0], shape[1]
 
 

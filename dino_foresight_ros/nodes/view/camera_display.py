@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, ForecastSkill
-from dino_foresight_ros.recordings.image_decoding import decode_message
+from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.ros.camera_feed import CameraFeed
 from dino_foresight_ros.ros.camera_info import fits, scale_camera_info
 from dino_foresight_ros.ros.clouds import back_project, depth_with_info, intrinsics_of
@@ -70,6 +70,7 @@ class CameraDisplay:
         self.last_heard_s: float | None = None
         self._model = _Model()
         self._picture_size: tuple[int, int] | None = None
+        self._decoder = ImageDecoder()
         self._intrinsics: NDArray[np.float64] | None = None
         self._newest_ns: int | None = None
         self._why_no_points = ""
@@ -84,7 +85,7 @@ class CameraDisplay:
     def _on_image(self, message: Image | CompressedImage) -> None:
         if not self._allows(self._picture_limit):
             return
-        image = decode_message(message)
+        image = self._decoder.decode(message)
         self._picture_size = (image.shape[0], image.shape[1])
         self._follow_camera_info()
         stamp_ns = time_to_ns(message.header.stamp)
