@@ -12,6 +12,7 @@ from torch import Tensor
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
+from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
 from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
@@ -67,7 +68,8 @@ def load_forecaster(path: str | Path) -> tuple[MaskedForecaster, Part]:
     """Load a trained forecaster, or a bundle's.
 
     Raises:
-        BundleError: no forecaster is there, it is damaged, or it slides windows.
+        BundleError: no forecaster is there, it is damaged, it slides windows, or it is of a kind
+            that training does not know.
     """
     bundle = _bundle(path)
     if bundle is None:
@@ -75,8 +77,16 @@ def load_forecaster(path: str | Path) -> tuple[MaskedForecaster, Part]:
         forecaster = MaskedForecaster(MaskedConfig.from_dict(part.config))
         load_strict(forecaster, tensors, part.name)
         return forecaster.eval(), part
+    if isinstance(bundle.forecaster, SlidingForecaster):
+        raise BundleError(
+            f"{path}: its forecaster slides windows over a larger patch grid, which training does "
+            "not; give the bundle of the forecaster's own grid"
+        )
     if not isinstance(bundle.forecaster, MaskedForecaster):
-        raise BundleError(f"{path}: a forecaster of sliding windows cannot be used in training")
+        raise BundleError(
+            f"{path}: its forecaster is of kind {bundle.forecaster.kind}; training reads those of "
+            f"kind {MaskedForecaster.kind}"
+        )
     config = bundle.forecaster.config.to_dict()
     made_with = {
         "encoder": _encoder_origin(bundle),

@@ -1,15 +1,19 @@
-"""Whether a bundle that is put together says that random weights are in it."""
+"""What a bundle may be put together from, and whether it says that random weights are in it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from micro_bundle import make_micro_bundle
+from torch import nn
 
+from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.forecasters import MaskedForecaster, SlidingForecaster
 from dino_foresight_ros.training.assemble import assemble
-from dino_foresight_ros.training.model_parts import write_forecaster, write_pca
+from dino_foresight_ros.training.model_parts import load_forecaster, write_forecaster, write_pca
 
 
 @pytest.fixture
@@ -45,3 +49,32 @@ def test_bundle_is_trained_where_its_encoder_and_its_forecaster_are(
     # Nor does what is made on its encoder forget it.
     again = assemble(str(folder), str(parts / "pca"), str(parts / "run"), {}, name="again")
     assert again.trained is trained
+
+
+def _sliding(masked: MaskedForecaster) -> SlidingForecaster:
+    height, width = masked.config.grid
+    return SlidingForecaster(masked, (2 * height, 2 * width))
+
+
+def _other_kind(masked: MaskedForecaster) -> nn.Module:
+    class Other(nn.Module):
+        kind = "other"
+
+    return Other()
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (_sliding, "slides windows over a larger patch grid"),
+        (_other_kind, "is of kind other; training reads those of kind masked"),
+    ],
+)
+def test_forecaster_that_training_cannot_read_is_refused_for_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[MaskedForecaster], nn.Module], why: str
+):
+    bundle = make_micro_bundle()
+    bundle.forecaster = make(bundle.forecaster)
+    monkeypatch.setattr(Bundle, "load", lambda path: bundle)
+    with pytest.raises(BundleError, match=why):
+        load_forecaster("tiny")
