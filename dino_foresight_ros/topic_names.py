@@ -1,4 +1,4 @@
-"""Conventions for topic names. Imports no ROS."""
+"""Conventions for topic names, and the topics of what is made of forecasts. Imports no ROS."""
 
 from __future__ import annotations
 
@@ -27,6 +27,64 @@ class CameraTopics(NamedTuple):
         """Topics of a named camera; in the image topic's template {camera} is its name."""
         image = template.replace(CAMERA_FIELD, camera)
         return cls(camera, image, camera_info_beside(image), f"{camera}/foresight")
+
+
+class MadeTopic(NamedTuple):
+    """A topic of what is drawn or measured of forecasts, `foresight/NAME`.
+
+    Attributes:
+        name: with step_k where there is one for every step k.
+        type: of its messages; an Image's encoding after a comma.
+        description: for the documentation.
+    """
+
+    name: str
+    type: str
+    description: str
+
+    def of_step(self, step: int) -> str:
+        """Its name for a step."""
+        return self.name.replace("step_k", f"step_{step}")
+
+
+NEWEST_DRAWN = MadeTopic(
+    "step_0/image_color",
+    "sensor_msgs/Image, rgb8",
+    "the picture that was forecast from, raw whatever transport came in",
+)
+CLASSES_DRAWN = MadeTopic(
+    "step_k/image_color", "sensor_msgs/Image, rgb8", "predicted classes over that picture"
+)
+DEPTH_DRAWN = MadeTopic(
+    "step_k/depth_color",
+    "sensor_msgs/Image, rgb8",
+    "depth of metric and relative heads in colours: near bright, unknown black",
+)
+POINTS_DRAWN = MadeTopic(
+    "step_k/points",
+    "sensor_msgs/PointCloud2",
+    "metric depth as a cloud coloured by class, by P of camera_info, or K where P is empty",
+)
+MOSAIC_DRAWN = MadeTopic(
+    "mosaic/image_color", "sensor_msgs/Image, rgb8", "the picture and every step in one"
+)
+CAPTIONS_DRAWN = MadeTopic(
+    "markers", "visualization_msgs/MarkerArray", "step, horizon and age as text in the scene"
+)
+OVERLAY_TOPICS = (
+    NEWEST_DRAWN, CLASSES_DRAWN, DEPTH_DRAWN, POINTS_DRAWN, MOSAIC_DRAWN, CAPTIONS_DRAWN,
+)  # fmt: skip
+"""What overlay_node publishes."""
+
+SKILL = MadeTopic(
+    "skill", "dino_foresight_ros/ForecastSkill", "one message per step and frame that came"
+)
+SURPRISE = MadeTopic(
+    "surprise", "sensor_msgs/Image, 32FC1", "where the world did not do what was expected"
+)
+SURPRISE_DRAWN = MadeTopic("surprise/image_color", "sensor_msgs/Image, rgb8", "the same in colours")
+MONITOR_TOPICS = (SKILL, SURPRISE, SURPRISE_DRAWN)
+"""What monitor_node publishes beside its diagnostics."""
 
 
 def camera_topics(cameras: Sequence[str], template: str) -> list[CameraTopics]:

@@ -15,6 +15,7 @@ from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.nodes.monitor.parameters import MONITOR_PARAMETERS
 from dino_foresight_ros.outputs import OUTPUTS, DropReason, UnmatchedReason
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.topic_names import MONITOR_TOPICS, OVERLAY_TOPICS, MadeTopic
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -158,6 +159,12 @@ def topic_table() -> str:
     return markdown(("of each step", "type", ""), rows)
 
 
+def made_table(topics: Sequence[MadeTopic]) -> str:
+    """What a node makes of forecasts."""
+    rows = [(f"`foresight/{topic.name}`", topic.type, topic.description) for topic in topics]
+    return markdown(("out", "type", ""), rows)
+
+
 def reason_table(reasons: type[DropReason] | type[UnmatchedReason]) -> str:
     """Why frames, or predictions, are dropped."""
     return markdown(("reason", ""), [(f"`{reason}`", reason.description) for reason in reasons])
@@ -175,6 +182,8 @@ TABLES = (
     *(Table(node.page, f"{node.node}'s parameters", parameter_table(node.specs)) for node in NODES),
     Table(DOCS / "topics.md", "outputs", output_table()),
     Table(DOCS / "topics.md", "step topics", topic_table()),
+    Table(DOCS / "topics.md", "overlay_node's topics", made_table(OVERLAY_TOPICS)),
+    Table(DOCS / "monitor.md", "monitor_node's topics", made_table(MONITOR_TOPICS)),
     Table(DOCS / "node.md", "drop reasons", reason_table(DropReason)),
     Table(DOCS / "monitor.md", "drop reasons", reason_table(UnmatchedReason)),
 )

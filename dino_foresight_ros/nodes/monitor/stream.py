@@ -27,7 +27,13 @@ from dino_foresight_ros.ros.messages import read_features, read_image
 from dino_foresight_ros.ros.qos import advertise, output_qos, subscribe
 from dino_foresight_ros.ros.stream_watch import StreamWatch
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
-from dino_foresight_ros.topic_names import CameraTopics
+from dino_foresight_ros.topic_names import (
+    SKILL,
+    SURPRISE,
+    SURPRISE_DRAWN,
+    CameraTopics,
+    MadeTopic,
+)
 
 MB = 1024 * 1024
 LOG_PERIOD_S = 10.0
@@ -60,9 +66,9 @@ class MonitorStream:
             topic: self._listen(Image, f"step_0/{topic}", self._map_reader(name))
             for topic, name in _SEEN_TOPICS.items()
         }
-        self._skills = self._advertise(ForecastSkill, "skill", output_qos(MAX_STEPS))
-        self._surprise = self._advertise(Image, "surprise")
-        self._surprise_color = self._advertise(Image, "surprise/image_color")
+        self._skills = self._advertise(ForecastSkill, SKILL, output_qos(MAX_STEPS))
+        self._surprise = self._advertise(Image, SURPRISE)
+        self._surprise_color = self._advertise(Image, SURPRISE_DRAWN)
         self.change(parameters)
 
     def change(self, parameters: Mapping[str, Any]) -> None:
@@ -103,8 +109,8 @@ class MonitorStream:
             f"a message on {name} is not used: {text}", throttle_duration_sec=LOG_PERIOD_S
         )
 
-    def _advertise(self, kind: type, topic: str, qos: QoSProfile | None = None) -> Any:
-        name = f"{self.names.outputs}/{topic}"
+    def _advertise(self, kind: type, topic: MadeTopic, qos: QoSProfile | None = None) -> Any:
+        name = f"{self.names.outputs}/{topic.name}"
         return advertise(self._node, kind, name, qos or output_qos())
 
     def _is_published(self, subscription: Any) -> bool:

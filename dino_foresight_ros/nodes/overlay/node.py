@@ -1,10 +1,7 @@
 """overlay_node: draws what forecast_node predicts. Works on messages alone, on any machine.
 
 In: image, camera_info, foresight/forecast, foresight/labels.
-Out, each only while somebody subscribes to it: foresight/step_0/image_color (the picture that the
-forecast was made from), foresight/step_k/image_color (classes over that picture),
-foresight/step_k/depth_color (predicted depth in colours), foresight/step_k/points (metric depth as
-a cloud, coloured by class), foresight/mosaic/image_color, foresight/markers.
+Out, each only while somebody subscribes to it: the OVERLAY_TOPICS.
 """
 
 from __future__ import annotations
@@ -44,6 +41,15 @@ from dino_foresight_ros.ros.qos import (
 )
 from dino_foresight_ros.ros.time import NS_PER_S, time_to_ns
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
+from dino_foresight_ros.topic_names import (
+    CAPTIONS_DRAWN,
+    CLASSES_DRAWN,
+    DEPTH_DRAWN,
+    MOSAIC_DRAWN,
+    NEWEST_DRAWN,
+    POINTS_DRAWN,
+    MadeTopic,
+)
 
 NODE_NAME = "overlay_node"
 FOLLOW_PERIOD_S = 0.25
@@ -65,15 +71,15 @@ class OverlayNode(Node):
         self._decoder = ImageDecoder()
         steps = range(1, self.parameters["steps"] + 1)
 
-        def draw(kind: type, name: str) -> Any:
-            return advertise(self, kind, f"foresight/{name}", output_qos())
+        def draw(kind: type, topic: MadeTopic, step: int = 0) -> Any:
+            return advertise(self, kind, f"foresight/{topic.of_step(step)}", output_qos())
 
-        self._overlays = {k: draw(Image, f"step_{k}/image_color") for k in steps}
-        self._now = draw(Image, "step_0/image_color")
-        self._depths = {k: draw(Image, f"step_{k}/depth_color") for k in steps}
-        self._clouds = {k: draw(PointCloud2, f"step_{k}/points") for k in steps}
-        self._mosaic = draw(Image, "mosaic/image_color")
-        self._markers = draw(MarkerArray, "markers")
+        self._overlays = {k: draw(Image, CLASSES_DRAWN, k) for k in steps}
+        self._now = draw(Image, NEWEST_DRAWN)
+        self._depths = {k: draw(Image, DEPTH_DRAWN, k) for k in steps}
+        self._clouds = {k: draw(PointCloud2, POINTS_DRAWN, k) for k in steps}
+        self._mosaic = draw(Image, MOSAIC_DRAWN)
+        self._markers = draw(MarkerArray, CAPTIONS_DRAWN)
         compressed = self.parameters["image_transport"] == "compressed"
         self._feed = CameraFeed(
             self,
