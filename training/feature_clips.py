@@ -85,11 +85,8 @@ class FeatureClips(ClipDataset):
         )  # fmt: skip
 
     def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        number, anchor, variants = (int(value) for value in self._items[index])
-        recording = self.recordings[number]
-        variant = self._draw_variant(variants, rng)
+        recording, row, _ = self._draw_clip(index, rng)
         mirrored = rng.random() < self.augmentation.horizontal_flip
-        row = self._rows(recording, np.array([anchor]), variant)[0][0]
         frames = read_features(recording, row)
         start_s = (recording.stamps_ns[row[0]] - recording.stamps_ns[0]) / 1e9
         return {

@@ -30,10 +30,11 @@ from .seeded_dataset import SeededDataset
 class ClipDataset(SeededDataset):
     """Clips of `context_frames` + `target_frames` frames at a random interval.
 
-    There is one item per frame that can end a clip, or as many as the recording's `times`. Its
-    interval is drawn from those of `intervals_s` for which all frames exist (the paper draws from
-    strides 2, 3, 4 at 17 Hz), its direction from `augmentation.time_flip`, its crop and flip from
-    the rest.
+    There is one item per frame that can end a clip, or as many as the recording's `times`. An item
+    belongs to a recording. Its direction is drawn from `augmentation.time_flip` first, then its
+    interval, each of `intervals_s` that the recording is long enough for as often as the others,
+    then where it starts (the paper's code draws a stride of 2, 3 or 4 frames at 17 Hz, then the
+    start), then its crop and flip. With one interval and one direction an epoch has every clip once.
 
     An item is a dict:
         frames: (T, H, W, 3) uint8 RGB, oldest first; of a clip played backwards the newest first.
@@ -91,14 +92,18 @@ class ClipDataset(SeededDataset):
         self.intervals_s = tuple(float(interval) for interval in intervals_s)
         self.frames = context_frames + target_frames
         self.tolerance = tolerance
-        tables = [self._clips_of(number, on_warning) for number in range(len(self.recordings))]
-        # (items, 3): recording, last frame, and one bit per possible variant.
-        self._items = np.concatenate(tables) if tables else np.empty((0, 3), np.int64)
-        if not len(self._items):
+        # Recording -> variant -> last frames of the clips that there are.
+        self._clips = [self._clips_of(recording, on_warning) for recording in self.recordings]
+        counts = [
+            len(np.unique(np.concatenate(clips))) * recording.times
+            for clips, recording in zip(self._clips, self.recordings, strict=True)
+        ]
+        self._ends = np.cumsum(counts, dtype=np.int64)
+        if not sum(counts):
             raise InputError(self._nothing())
 
     def __len__(self) -> int:
-        return len(self._items)
+        return int(self._ends[-1])
 
     def offsets_s(self, variant: int) -> NDArray[np.float64]:
         """Return seconds from the last frame of a clip.
@@ -122,18 +127,18 @@ class ClipDataset(SeededDataset):
         backward = range(count, 2 * count if self.augmentation.time_flip > 0 else count)
         return [*forward, *backward]
 
-    def _clips_of(self, number: int, on_warning: Callable[[str], None] | None) -> NDArray[np.int64]:
-        recording = self.recordings[number]
+    def _clips_of(
+        self, recording: Recording, on_warning: Callable[[str], None] | None
+    ) -> list[NDArray[np.int64]]:
         anchors = np.arange(len(recording), dtype=np.int64)
         for kind in self.labels:
             anchors = anchors[np.isin(anchors, recording.labelled(kind))]
-        variants = np.zeros(len(anchors), np.int64)
+        clips = [np.empty(0, np.int64)] * (2 * len(self.intervals_s))
         for variant in self._variants():
-            variants |= self._rows(recording, anchors, variant)[1].astype(np.int64) << variant
-        if not variants.any() and on_warning is not None:
+            clips[variant] = anchors[self._rows(recording, anchors, variant)[1]]
+        if not any(map(len, clips)) and on_warning is not None:
             on_warning(f"{recording.name} left out: {self._why_none(recording, len(anchors))}")
-        table = np.stack([np.full_like(anchors, number), anchors, variants], axis=1)
-        return np.repeat(table[variants > 0], recording.times, axis=0)
+        return clips
 
     def _why_none(self, recording: Recording, labelled: int) -> str:
         if not labelled:
@@ -158,27 +163,43 @@ class ClipDataset(SeededDataset):
         )
 
     def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        number, anchor, variants = (int(value) for value in self._items[index])
-        recording = self.recordings[number]
-        variant = self._draw_variant(variants, rng)
+        recording, row, interval_s = self._draw_clip(index, rng)
         view = draw_view(self.augmentation, rng)
-        row = self._rows(recording, np.array([anchor]), variant)[0][0]
         frames = recording.read(row, self.labels)
         stamps = np.array([frame.stamp_ns for frame in frames], np.int64)
         return {
             "frames": view_images([frame.image for frame in frames], view, self.size),
             "stamps_ns": torch.from_numpy(stamps[-1] - np.abs(stamps[-1] - stamps)),
-            "interval_s": self.intervals_s[variant % len(self.intervals_s)],
+            "interval_s": interval_s,
             "source": f"{recording.name} frames {', '.join(str(i) for i in row)}",
             **stack_labels(frames, self.labels, view, self.size),
         }
 
-    def _draw_variant(self, variants: int, rng: np.random.Generator) -> int:
-        """Draw the direction first; a clip that exists only the other way round is played so."""
-        backwards, interval = rng.random(2)
+    def _draw_clip(
+        self, index: int, rng: np.random.Generator
+    ) -> tuple[Recording, NDArray[np.int64], float]:
+        """Draw a clip of an item's recording; return that, the frames (T,) and the interval."""
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        recording, clips = self.recordings[number], self._clips[number]
+        first = int(self._ends[number - 1]) if number else 0
+        items = (int(self._ends[number]) - first) // recording.times
+        backwards, interval, start = rng.random(3)
+        variant = self._draw_variant(clips, backwards, interval)
+        # The place among the recording's items, and where in it: uniform over the clips of every
+        # interval, and every clip once where there are as many as items.
+        place = (index - first) // recording.times
+        found = clips[variant]
+        anchor = found[min(int((place + start) * len(found) / items), len(found) - 1)]
+        row = self._rows(recording, np.array([anchor]), variant)[0][0]
+        return recording, row, self.intervals_s[variant % len(self.intervals_s)]
+
+    def _draw_variant(
+        self, clips: Sequence[NDArray[np.int64]], backwards: float, interval: float
+    ) -> int:
+        """Draw the direction first; clips that exist only the other way round are played so."""
         count = len(self.intervals_s)
-        forward = [variant for variant in range(count) if variants >> variant & 1]
-        backward = [variant for variant in range(count, 2 * count) if variants >> variant & 1]
+        forward = [variant for variant in range(count) if len(clips[variant])]
+        backward = [variant for variant in range(count, 2 * count) if len(clips[variant])]
         wanted, other = forward, backward
         if backwards < self.augmentation.time_flip:
             wanted, other = backward, forward

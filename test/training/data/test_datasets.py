@@ -97,22 +97,42 @@ def test_a_recording_with_times_occurs_so_often_in_an_epoch() -> None:
     assert [numbers(clips[i]) for i in range(len(clips))] == [[0, 2, 4]] * 2
 
 
-def test_intervals_are_drawn_alike_and_only_where_they_fit() -> None:
-    # 20 frames at 17 Hz: strides 2, 3, 4 as in the paper.
-    stamps = [round(i * 1000 / 17) for i in range(20)]
-    dataset = ClipDataset([Numbered(stamps)], [2 / 17, 3 / 17, 4 / 17], 4, 1, (20, 30))
-    seen: dict[int, int] = {2: 0, 3: 0, 4: 0}
-    for epoch in range(60):
+@pytest.mark.parametrize("time_flip", [0.0, 0.5])
+def test_strides_are_drawn_alike_and_then_the_start(time_flip: float) -> None:
+    # A Cityscapes snippet: 30 frames at 17 Hz, strides 2, 3, 4 as in the paper.
+    stamps = [round(i * 1000 / 17) for i in range(30)]
+    intervals = [2 / 17, 3 / 17, 4 / 17]
+    augmentation = ClipAugmentation(time_flip=time_flip)
+    dataset = ClipDataset([Numbered(stamps)], intervals, 4, 1, (20, 30), augmentation)
+    starts: dict[int, list[int]] = {2: [], 3: [], 4: []}
+    for epoch in range(150):
         dataset.set_epoch(epoch)
         for index in range(len(dataset)):
-            frames = np.diff(numbers(dataset[index]))
-            assert set(frames) <= {2, 3, 4}
-            assert len(set(frames)) == 1
-            seen[int(frames[0])] += 1
-    # Ends 8 to 19 have stride 2, 12 to 19 stride 3, 16 to 19 stride 4.
-    expected = {2: 4 + 4 / 2 + 4 / 3, 3: 4 / 2 + 4 / 3, 4: 4 / 3}
-    for stride, count in seen.items():
-        assert count / 60 == pytest.approx(expected[stride], abs=0.45)
+            found = sorted(numbers(dataset[index]))
+            (stride,) = set(np.diff(found))
+            starts[int(stride)].append(found[0])
+    total = sum(map(len, starts.values()))
+    for stride, found in starts.items():
+        assert len(found) / total == pytest.approx(1 / 3, abs=0.03)
+        # Each of the starts that leave room for a clip, as often as the others.
+        counts = np.bincount(found)
+        assert len(counts) == 30 - 4 * stride
+        assert counts / len(found) == pytest.approx(1 / len(counts), rel=0.35)
+
+
+def test_a_recording_too_short_for_a_stride_has_the_others(
+) -> None:
+    recordings = [Numbered(range(0, 1100, 100), "short"), Numbered(range(0, 3000, 100), "long")]
+    dataset = ClipDataset(recordings, [0.2, 0.3], 4, 1, (20, 30))
+    seen: dict[str, list[float]] = {"short": [], "long": []}
+    for epoch in range(20):
+        dataset.set_epoch(epoch)
+        for index in range(len(dataset)):
+            item = dataset[index]
+            seen[item["source"].split()[0]].append(item["interval_s"])
+    assert set(seen["short"]) == {0.2}
+    assert np.mean(np.array(seen["long"]) == 0.2) == pytest.approx(0.5, abs=0.08)
+    assert len(seen["short"]) == 20 * 3
 
 
 def test_time_flip_plays_backwards_with_rising_stamps() -> None:
