@@ -65,6 +65,18 @@ def _split(
     return split_recordings(recordings, share, seed, gap_s=max(2.0, clip_s))
 
 
+def split_clips(
+    recordings: Sequence[Recording], validation_share: float, recipe: ForecasterRecipe
+) -> ForecasterData:
+    """Split recordings as the training does, to see which clips there are; nothing is read.
+
+    Raises:
+        InputError: nothing would be left to train on.
+    """
+    train, held_out = _split(recordings, None, validation_share, recipe.seed, recipe)
+    return ForecasterData(train, held_out, ToFeatures(), _feature_clips, (1, 1), 0)
+
+
 def data_from_store(
     features: Path,
     validation: Path | None,

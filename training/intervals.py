@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import Recording
+
+from .recipes import ForecasterRecipe
 
 PAPER_INTERVALS_S = (2 / 17, 3 / 17, 4 / 17)
 """Strides of 2, 3 and 4 frames of Cityscapes, which has 17 per second (paper sec. 4.1)."""
@@ -36,3 +39,19 @@ def nearest_intervals_s(recordings: Sequence[Recording]) -> tuple[float, ...]:
 def middle(intervals_s: Sequence[float]) -> float:
     """Return the interval that stands for all of them: the median, of two the longer one."""
     return float(statistics.median_high(intervals_s))
+
+
+def resolve_intervals(
+    recipe: ForecasterRecipe, recordings: Sequence[Recording]
+) -> ForecasterRecipe:
+    """State the intervals that a recipe leaves to the recordings that are trained on.
+
+    Raises:
+        InputError: recordings of single frames.
+    """
+    intervals = recipe.intervals_s or nearest_intervals_s(recordings)
+    return replace(
+        recipe,
+        intervals_s=intervals,
+        frame_interval_s=recipe.frame_interval_s or middle(intervals),
+    )

@@ -20,6 +20,8 @@ from dino_foresight_ros.outputs import DEPTH_KINDS, METRIC
 
 PRESETS_DIR = Path(__file__).parent / "presets"
 BUDGETS = ("steps", "minutes")
+VALIDATION_SHARE = 0.1
+"""Fraction of the training data that is held out where nothing else is said."""
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 

@@ -20,29 +20,15 @@ from .data import ClipAugmentation, ClipDataset
 from .forecaster_data import ForecasterData, data_from_pictures, data_from_store
 from .forecaster_objective import ForecasterObjective
 from .forecaster_validation import Validation, validation_clips
-from .intervals import middle, nearest_intervals_s
+from .intervals import resolve_intervals
 from .loop import run_training
 from .model_parts import load_forecaster
 from .objective import Evaluation, Publish, RunResult
 from .parts import write_part
 from .processes import agree, joined
-from .recipes import FEATURES_ONLY, PIXELS_ONLY, ForecasterRecipe
+from .recipes import VALIDATION_SHARE, FEATURES_ONLY, PIXELS_ONLY, ForecasterRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
-
-
-def resolve_intervals(recipe: ForecasterRecipe, data: ForecasterData) -> ForecasterRecipe:
-    """State the intervals that a recipe leaves to the recordings.
-
-    Raises:
-        InputError: recordings of single frames.
-    """
-    intervals = recipe.intervals_s or nearest_intervals_s(data.train)
-    return replace(
-        recipe,
-        intervals_s=intervals,
-        frame_interval_s=recipe.frame_interval_s or middle(intervals),
-    )
 
 
 def make_forecaster(
@@ -148,8 +134,8 @@ def make_clips(recipe: ForecasterRecipe, data: ForecasterData) -> ClipDataset:
     )  # fmt: skip
 
 
-def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabric) -> Validation:
-    """Validation on the nominal interval.
+def make_validation_clips(recipe: ForecasterRecipe, data: ForecasterData) -> ClipDataset:
+    """Clips to validate on, at the nominal interval.
 
     Raises:
         InputError: no held-out recording is long enough for a clip.
@@ -164,13 +150,21 @@ def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabr
         )  # fmt: skip
 
     try:
-        clips = validation_clips(make)
+        return validation_clips(make)
     except InputError as error:
         raise InputError(
             f"nothing to validate on: {error}; or give --validation or a larger --validation-share"
         ) from error
+
+
+def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabric) -> Validation:
+    """Validation on the nominal interval.
+
+    Raises:
+        InputError: no held-out recording is long enough for a clip.
+    """
     return Validation(
-        clips,
+        make_validation_clips(recipe, data),
         data.to_features,
         recipe.context_frames,
         fabric,
@@ -256,7 +250,7 @@ def _publisher(
 
 
 INPUTS: dict[str, Any] = {
-    "features": None, "data": None, "validation": None, "validation_share": 0.1, "pca": None,
+    "features": None, "data": None, "validation": None, "validation_share": VALIDATION_SHARE, "pca": None,
     "start": None, "encoder": None, "image_size": None, "layers_taken": None,
     "pixel_augmentation": False,
 }  # fmt: skip
@@ -318,7 +312,7 @@ def run_forecaster(plan: RunPlan[ForecasterRecipe], device: str = "auto") -> Non
                 print(text, file=sys.stderr, flush=True)
 
         data = agree(fabric, lambda: _open(plan, say))
-        recipe = agree(fabric, lambda: resolve_intervals(plan.recipe, data))
+        recipe = agree(fabric, lambda: resolve_intervals(plan.recipe, data.train))
         model = agree(
             fabric, lambda: make_forecaster(recipe, data, plan.inputs["start"], plan.saved)
         )

@@ -48,7 +48,7 @@ from .objective import Batch, Evaluation, Loss, Objective, RunResult
 from .parts import Origin
 from .pca_fit import pca_origin
 from .processes import agree, joined
-from .recipes import HeadRecipe
+from .recipes import VALIDATION_SHARE, HeadRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
 
@@ -297,7 +297,7 @@ class HeadTraining:
 
 
 INPUTS: dict[str, Any] = {
-    "task": None, "data": None, "validation": None, "validation_share": 0.1, "encoder": None,
+    "task": None, "data": None, "validation": None, "validation_share": VALIDATION_SHARE, "encoder": None,
     "image_size": None, "layers": None, "dtype": "auto", "pca": None, "forecaster": None,
     "forecaster_layers": None, "steps_ahead": 1, "interval": None,
 }  # fmt: skip
@@ -405,10 +405,15 @@ def _open(
         train, held_out = recordings, open_recordings(inputs["validation"], say)
         check_disjoint(train, held_out, "trained on and validated on")
     else:
-        gap_s = (read.steps + 4) * (interval_s or 0.4)
+        gap_s = head_gap_s(read.steps, interval_s)
         share = inputs["validation_share"]
         train, held_out = split_recordings(recordings, share, plan.recipe.seed, gap_s)
     return read, HeadData(train, held_out, interval_s, made_with)
+
+
+def head_gap_s(steps: int = 1, interval_s: float | None = None) -> float:
+    """Seconds between what a head is trained on and what it is validated on: a clip and more."""
+    return (steps + 4) * (interval_s or 0.4)
 
 
 def _report(folder: Path, training: HeadTraining, result: RunResult) -> None:

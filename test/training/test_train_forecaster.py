@@ -23,7 +23,11 @@ from dino_foresight_ros.training.feature_clips import (
 from dino_foresight_ros.training.forecaster_data import ForecasterData, _feature_clips
 from dino_foresight_ros.training.forecaster_objective import ForecasterObjective, ToFeatures
 from dino_foresight_ros.training.forecaster_validation import Validation
-from dino_foresight_ros.training.intervals import middle, nearest_intervals_s
+from dino_foresight_ros.training.intervals import (
+    middle,
+    nearest_intervals_s,
+    resolve_intervals,
+)
 from dino_foresight_ros.training.losses import masked_loss
 from dino_foresight_ros.training.masking import frame_mask
 from dino_foresight_ros.training.model_parts import load_forecaster
@@ -33,7 +37,6 @@ from dino_foresight_ros.training.recipes import ForecasterRecipe
 from dino_foresight_ros.training.run_log import read_history
 from dino_foresight_ros.training.train_forecaster import (
     make_forecaster,
-    resolve_intervals,
     train_forecaster,
 )
 
@@ -175,7 +178,7 @@ def test_skill_is_the_share_of_copy_last_s_error_that_is_gone() -> None:
 
 
 def train(folder: Path, one: ForecasterRecipe, given: ForecasterData, **more: object) -> object:
-    one = resolve_intervals(one, given)
+    one = resolve_intervals(one, given.train)
     model = make_forecaster(one, given)
     return train_forecaster(model, given, one, folder, ALONE, **more)  # type: ignore[arg-type]
 

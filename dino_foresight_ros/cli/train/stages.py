@@ -18,6 +18,11 @@ from dino_foresight_ros.cli.train.head import train_head
 from dino_foresight_ros.cli.train.pca import fit_pca
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import HEADS, SEGMENTATION
+from dino_foresight_ros.training.recipes import (
+    VALIDATION_SHARE,
+    ForecasterRecipe,
+    resolve_recipe,
+)
 
 if TYPE_CHECKING:
     from dino_foresight_ros.recordings import Recording
@@ -79,6 +84,7 @@ class Stages:
         for specs in (self._data, self._labels, *self._tests.values()):
             self._open(specs)
         self._check_tests()
+        self._check_lengths()
         tasks = self._tasks()
         encoder = self._encoder()
         pca = self._run(
@@ -168,18 +174,57 @@ class Stages:
         for specs in self._tests.values():
             check_disjoint(used, self._open(specs), "trained on and measured on")
             common_label_space([r for r in self._open(specs) if r.labelled(SEGMENTATION).size])
-        interval_s = self._args.interval or 0.2
-        test = self._open(self._tests["evaluation"])
-        longest = max(test, key=lambda recording: recording.duration_s)
-        if longest.duration_s < 4 * interval_s:
+
+    def _check_lengths(self) -> None:
+        """Refuse recordings that a later stage would find too short, and say how long they must be.
+
+        Raises:
+            InputError: too short to train on, to validate on or to measure on.
+        """
+        from dino_foresight_ros.training.enough_data import (
+            check_measurable,
+            check_trainable,
+            first_share,
+            last_share,
+            least_duration_s,
+        )
+
+        args = self._args
+        flags = {"seed": args.seed, "minutes": args.minutes, "steps": args.steps}
+        flags |= {"frame_interval_s": args.interval}
+        given = {name: value for name, value in flags.items() if value is not None}
+        recipe = resolve_recipe(ForecasterRecipe, args.preset, None, given)
+        share = VALIDATION_SHARE if args.validation_share is None else args.validation_share
+
+        def check(train: Sequence[Recording], test: Sequence[Recording]) -> None:
+            resolved = check_trainable(train, recipe, share, args.stride_s)
+            assert resolved.frame_interval_s is not None
+            check_measurable(test, resolved.context_frames + 1, resolved.frame_interval_s)
+
+        def check_whole(recordings: Sequence[Recording]) -> None:
+            if args.test is not None:
+                check_trainable(recordings, recipe, share, args.stride_s)
+                return
+            train = [first_share(one, 1 - TEST_FRACTION) for one in recordings]
+            rest = TEST_FRACTION - _GAP_FRACTION
+            check(train, [last_share(one, rest) for one in recordings])
+
+        data = self._open(self._data)
+        try:
+            check(data, self._open(self._tests["evaluation"]))
+        except InputError as error:
+            least = least_duration_s(data, check_whole)
+            wanted = "longer recordings" if least is None else f"recordings of at least {least:g} s"
+            other = "" if args.test is not None else ", --test"
+            reason = str(error).partition(";")[0]
             raise InputError(
-                f"nothing to measure on: {longest.name} is the longest with "
-                f"{longest.duration_s:.1f} s, a clip of 5 frames takes {4 * interval_s:.1f} s; "
-                "give longer recordings, or --test"
-            )
+                f"{reason}; give {wanted}, a shorter --interval{other} or another "
+                "--validation-share"
+            ) from error
 
     def _tasks(self) -> list[str]:
         """The heads that there are labels for."""
+        from dino_foresight_ros.training.enough_data import check_labelled
         from dino_foresight_ros.training.head_tasks import TRAINING
 
         recordings = self._open(self._labels)
@@ -191,7 +236,12 @@ class Stages:
                 f"--labels hold no {missing[0] if missing else 'labels'}; they hold "
                 + (", ".join(have) or "none")
             )
-        return [task for task in have if not self._args.tasks or task in self._args.tasks]
+        tasks = [task for task in have if not self._args.tasks or task in self._args.tasks]
+        args = self._args
+        share = VALIDATION_SHARE if args.validation_share is None else args.validation_share
+        for task in tasks:
+            check_labelled(recordings, kinds[task], share, args.seed)
+        return tasks
 
     def _encoder(self) -> str:
         from dino_foresight_ros.training.encoders import encoder_origin, load_encoder

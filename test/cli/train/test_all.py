@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from dino_foresight_ros.cli.train.stages import WORK, cut
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.recordings import Recording, open_recordings
 
-DATA = "synthetic:?seeds=3&frames=60&interval=0.1&size=42x56"
+DATA = "synthetic:?seeds=3&frames=120&interval=0.1&size=42x56"
 STAGES = [
     "pca", "features", "forecaster", "head_segmentation", "head_depth", "head_normals", "bundle",
     "evaluation",
@@ -181,7 +182,7 @@ def test_only_the_wanted_heads_are_trained(calls: Calls, train_all: Callable[...
         (["--head-preset", "huge"], 2, "preset 'huge' is unknown"),
         (["--interval", "3"], 1, "nothing to measure on"),
         (["--test", "synthetic:?seeds=1&frames=2&size=42x56"], 1, "nothing to measure on"),
-        (["--test", DATA], 1, "60 of its frames would be trained on and measured on"),
+        (["--test", DATA], 1, "120 of its frames would be trained on and measured on"),
         (["--minutes", "-1"], 2, "minutes is -1.0; it must be positive"),
         (["--head-steps", "0"], 2, "steps is 0; it must be >= 1"),
         (["--channels", "0"], 2, "--channels is 0; it must be >= 1"),
@@ -198,6 +199,30 @@ def test_bad_input_is_one_line_before_anything_is_trained(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert text in lines[0]
+    assert calls.take() == []
+
+
+def test_too_short_recordings_are_refused_before_anything_is_computed(
+    calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = DATA.replace("frames=120", "frames=60")  # six seconds
+    assert train_all(data=short, labels=None) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "nothing to validate on" in line
+    assert calls.take() == []
+    # What it asks for is enough, and a second less is not.
+    least_s = float(re.search(r"at least ([\d.]+) s", line)[1])  # type: ignore[index]
+    for frames, code in ((round(10 * least_s) - 10, 1), (round(10 * least_s) + 1, 0)):
+        assert train_all(data=DATA.replace("120", str(frames)), labels=None) == code
+    assert calls.take() == [stage for stage in STAGES if not stage.startswith("head")]
+
+
+def test_labels_that_leave_nothing_to_validate_on_are_refused(
+    calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_all(labels=DATA.replace("frames=120", "frames=20")) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "nothing is left for training" in line
     assert calls.take() == []
 
 
