@@ -1,4 +1,4 @@
-"""Whether recordings are long enough to train on, validate on and measure on, before anything runs."""
+"""Whether recordings are long enough, asked before anything is computed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def first_share(recording: Recording, share: float) -> Recording:
 def last_share(recording: Recording, share: float) -> Recording:
     """The last frames of a recording: a fraction of their number."""
     frames = np.arange(len(recording))
-    return PartOfRecording(recording, frames[frames >= (1 - share) * len(recording)], recording.name)
+    return PartOfRecording(
+        recording, frames[frames >= (1 - share) * len(recording)], recording.name
+    )
 
 
 def least_duration_s(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -61,8 +60,8 @@ class FeatureClips(ClipDataset):
         frames: (T, h, w, C) features, oldest first; of a clip played backwards the newest first.
         source: name of the recording and the indices of the frames.
 
-    Mirrored at random, it is the patch grid that is mirrored: not what the encoder would give for
-    the mirrored picture, whose patches it sees mirrored inside too.
+    They are neither cropped nor mirrored: the features of a mirrored picture are not the mirrored
+    features.
     """
 
     def __init__(
@@ -86,11 +85,10 @@ class FeatureClips(ClipDataset):
 
     def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         recording, row, _ = self._draw_clip(index, rng)
-        mirrored = rng.random() < self.augmentation.horizontal_flip
         frames = read_features(recording, row)
         start_s = (recording.stamps_ns[row[0]] - recording.stamps_ns[0]) / 1e9
         return {
-            "frames": torch.flip(frames, (2,)) if mirrored else frames,
+            "frames": frames,
             "source": f"{recording.name} frames {', '.join(str(i) for i in row)} "
             f"(from {start_s:.2f} s on, stamp {recording.stamps_ns[row[0]]})",
         }

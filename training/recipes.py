@@ -66,6 +66,8 @@ class Recipe:
     KIND: ClassVar[str] = ""
     """Names the folder of its presets."""
     DEFAULT_PRESET: ClassVar[str | None] = None
+    RETIRED: ClassVar[Mapping[str, Any]] = {}
+    """Fields of older runs that are gone, with the value at which they did nothing."""
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -189,7 +191,10 @@ class ForecasterRecipe(TrainingRecipe):
     """Everything that decides what a forecaster becomes."""
 
     KIND: ClassVar[str] = "forecaster"
-    DEFAULT_PRESET: ClassVar[str | None] = "paper-lowres"
+    DEFAULT_PRESET: ClassVar[str | None] = "stored-lowres"
+    PICTURES_PRESET: ClassVar[str] = "paper-lowres"
+    """What is taken instead where pictures are encoded in every step."""
+    RETIRED: ClassVar[Mapping[str, Any]] = {"grid_flip": 0.0}
 
     width: int = option(1152, "hidden size; a multiple of 3 and of the heads")
     layers: int = option(12, "transformer blocks")
@@ -221,10 +226,6 @@ class ForecasterRecipe(TrainingRecipe):
         1.0, "a random crop keeps at least this fraction of height and width (pixels only)",
         above=0, most=1,
     )  # fmt: skip
-    grid_flip: float = option(
-        0.0, "probability of mirroring the patch grid of features from disk; an approximation: the "
-        "features of a mirrored picture are not the mirrored features", least=0, most=1,
-    )  # fmt: skip
     mask_schedule: str = option("full", "full, linear, cosine, arccos or square")
     loss: str = option("smooth_l1", "smooth_l1, mse or l1")
     beta: float = option(0.1, "error at which smooth L1 becomes linear")
@@ -238,10 +239,14 @@ class ForecasterRecipe(TrainingRecipe):
         if self.intervals_s == ():
             raise UsageError("intervals_s is empty: give at least one, or none for the default")
 
+    @property
+    def changes_pictures(self) -> bool:
+        """Whether pictures are cropped or mirrored, which features from disk cannot be."""
+        return self.crop_scale < 1 or self.horizontal_flip > 0
+
 
 PIXELS_ONLY = ("horizontal_flip", "crop_scale")
-FEATURES_ONLY = ("grid_flip",)
-"""Fields of a forecaster's recipe that only one of the two kinds of data can follow."""
+"""Fields of a forecaster's recipe that features from disk cannot follow."""
 
 
 @dataclass(frozen=True)
@@ -406,6 +411,20 @@ class FeatureRecipe(Recipe):
 R = TypeVar("R", bound=Recipe)
 
 
+def saved_recipe(kind: type[R], values: Mapping[str, Any]) -> R:
+    """Make the recipe of a run on disk, which may be older than this version.
+
+    Raises:
+        UsageError: it made use of a field that is gone, or as `make_recipe`.
+    """
+    for name, nothing in kind.RETIRED.items():
+        if values.get(name, nothing) != nothing:
+            raise UsageError(
+                f"the run was started with {name} {values[name]}, which is gone; start another run"
+            )
+    return make_recipe(kind, {k: v for k, v in values.items() if k not in kind.RETIRED})
+
+
 def resolve_recipe(
     kind: type[R],
     preset: str | None = None,
@@ -433,13 +452,20 @@ def resolve_recipe(
             raise UsageError(
                 f"preset '{name}' is unknown; valid: {', '.join(kind.preset_names()) or 'none'}"
             )
-        layers.append((f"preset {name}", _read_yaml(PRESETS_DIR / kind.KIND / f"{name}.yaml")))
+        layers.append((f"preset {name}", _read_preset(kind, name)))
     if file is not None:
         layers.append((str(file), _read_yaml(file)))
     values: dict[str, Any] = {}
     for source, layer in [*layers, ("the command line", flags or {})]:
         values = _laid_over(kind, values, source, layer)
     return make_recipe(kind, values)
+
+
+def _read_preset(kind: type[Recipe], name: str) -> dict[str, Any]:
+    """Read a preset, laid over the one that it is `like`."""
+    values = _read_yaml(PRESETS_DIR / kind.KIND / f"{name}.yaml")
+    base = values.pop("like", None)
+    return values if base is None else {**_read_preset(kind, base), **values}
 
 
 def changed(recipe: R, flags: Mapping[str, Any]) -> R:

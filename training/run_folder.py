@@ -13,7 +13,7 @@ from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 
 from .checkpoint import LAST
 from .parts import code_version
-from .recipes import R, changed, make_recipe, resolve_recipe
+from .recipes import R, changed, resolve_recipe, saved_recipe
 
 CONFIG = "config.yaml"
 
@@ -93,7 +93,7 @@ def plan_run(
     try:
         if saved["kind"] != kind.KIND:
             raise InputError(f"{folder} holds a run of {_a(saved['kind'])}, not of {_a(kind.KIND)}")
-        old, before = make_recipe(kind, saved["recipe"]), {**whole, **saved["inputs"]}
+        old, before = saved_recipe(kind, saved["recipe"]), {**whole, **saved["inputs"]}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{folder} holds no {kind.KIND}'s run: config.yaml lacks {error}"

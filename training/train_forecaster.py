@@ -26,7 +26,7 @@ from .model_parts import load_forecaster
 from .objective import Evaluation, Publish, RunResult
 from .parts import write_part
 from .processes import agree, joined
-from .recipes import VALIDATION_SHARE, FEATURES_ONLY, PIXELS_ONLY, ForecasterRecipe
+from .recipes import PIXELS_ONLY, VALIDATION_SHARE, ForecasterRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
 
@@ -125,7 +125,7 @@ def make_clips(recipe: ForecasterRecipe, data: ForecasterData) -> ClipDataset:
     assert recipe.intervals_s is not None
     augmentation = ClipAugmentation(
         crop_scale=(recipe.crop_scale if data.has_pixels else 1.0, 1.0),
-        horizontal_flip=recipe.horizontal_flip if data.has_pixels else recipe.grid_flip,
+        horizontal_flip=recipe.horizontal_flip if data.has_pixels else 0.0,
         time_flip=recipe.time_flip,
     )
     return data.make_clips(
@@ -250,8 +250,8 @@ def _publisher(
 
 
 INPUTS: dict[str, Any] = {
-    "features": None, "data": None, "validation": None, "validation_share": VALIDATION_SHARE, "pca": None,
-    "start": None, "encoder": None, "image_size": None, "layers_taken": None,
+    "features": None, "data": None, "validation": None, "validation_share": VALIDATION_SHARE,
+    "pca": None, "start": None, "encoder": None, "image_size": None, "layers_taken": None,
     "pixel_augmentation": False,
 }  # fmt: skip
 """What a run is made from -> default."""
@@ -266,14 +266,23 @@ def plan_forecaster(
         ForesightError: as there; inputs that do not belong together.
     """
     if not choices.get("resume"):
-        _check_inputs({k: v for k, v in inputs.items() if v is not None}, flags)
-    return plan_run(ForecasterRecipe, folder, inputs, flags, defaults=INPUTS, **choices)
+        given = {name: value for name, value in inputs.items() if value is not None}
+        _check_inputs(given, flags)
+        if "data" in given:
+            choices["preset"] = choices.get("preset") or ForecasterRecipe.PICTURES_PRESET
+    plan = plan_run(ForecasterRecipe, folder, inputs, flags, defaults=INPUTS, **choices)
+    if plan.saved is None and plan.inputs["features"] is not None and plan.recipe.changes_pictures:
+        raise UsageError(
+            "the recipe crops or mirrors pictures, which features from disk cannot be: give --data "
+            "with --pixel-augmentation, or a preset without, such as "
+            f"{ForecasterRecipe.DEFAULT_PRESET}"
+        )
+    return plan
 
 
 def _check_inputs(inputs: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
     if ("features" in inputs) == ("data" in inputs):
         raise UsageError("give --features STORE, or --data SPEC --pixel-augmentation")
-    refused: tuple[str, ...] = FEATURES_ONLY
     if "data" in inputs:
         if not inputs.get("pixel_augmentation"):
             raise UsageError(
@@ -284,7 +293,6 @@ def _check_inputs(inputs: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
         if missing:
             raise UsageError(f"--data needs --{missing[0]}")
     else:
-        refused = PIXELS_ONLY
         for name, flag in (
             ("encoder", "--encoder"), ("image_size", "--image-size"),
             ("layers_taken", "--encoder-layers"), ("pixel_augmentation", "--pixel-augmentation"),
@@ -293,10 +301,9 @@ def _check_inputs(inputs: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
                 raise UsageError(f"{flag} is for --data")
         if len(inputs.get("validation", [""])) != 1:
             raise UsageError("--validation takes one store with --features")
-    for name in refused:
-        if name in flags:
-            kind = "--data" if name in PIXELS_ONLY else "--features"
-            raise UsageError(f"--{name.replace('_', '-')} is for {kind}")
+        for name in PIXELS_ONLY:
+            if name in flags:
+                raise UsageError(f"--{name.replace('_', '-')} is for --data")
 
 
 def run_forecaster(plan: RunPlan[ForecasterRecipe], device: str = "auto") -> None:
@@ -343,8 +350,6 @@ def _open(plan: RunPlan[ForecasterRecipe], say: Callable[[str], None]) -> Foreca
     validation, share = inputs["validation"], inputs["validation_share"]
     pca = None if inputs["pca"] is None else Path(inputs["pca"])
     if inputs["features"] is not None:
-        if recipe.crop_scale < 1 or recipe.horizontal_flip > 0:
-            say("features from disk: the recipe's crops and flips need pictures, and are left out")
         other = None if validation is None else Path(validation[0])
         return data_from_store(Path(inputs["features"]), other, share, pca, recipe)
     assert pca is not None

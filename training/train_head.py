@@ -297,9 +297,9 @@ class HeadTraining:
 
 
 INPUTS: dict[str, Any] = {
-    "task": None, "data": None, "validation": None, "validation_share": VALIDATION_SHARE, "encoder": None,
-    "image_size": None, "layers": None, "dtype": "auto", "pca": None, "forecaster": None,
-    "forecaster_layers": None, "steps_ahead": 1, "interval": None,
+    "task": None, "data": None, "validation": None, "validation_share": VALIDATION_SHARE,
+    "encoder": None, "image_size": None, "layers": None, "dtype": "auto", "pca": None,
+    "forecaster": None, "forecaster_layers": None, "steps_ahead": 1, "interval": None,
 }  # fmt: skip
 """What a run is made from -> default."""
 

@@ -95,12 +95,9 @@ def test_a_clip_holds_the_features_of_its_frames_in_order() -> None:
         assert torch.equal(item["frames"], expected)
 
 
-def test_flips_mirror_the_patch_grid_and_time() -> None:
-    plain = FeatureClips(recordings(1), (0.1,), 4, 1)
-    mirrored = FeatureClips(recordings(1), (0.1,), 4, 1, ClipAugmentation(horizontal_flip=1.0))
+def test_clips_of_features_play_backwards() -> None:
     backwards = FeatureClips(recordings(1), (0.1,), 4, 1, ClipAugmentation(time_flip=1.0))
 
-    assert torch.equal(mirrored[3]["frames"], plain[3]["frames"].flip(2))
     first = backwards[0]["frames"]
     assert torch.equal(first, FakeStored("drive0", 12).read([4, 3, 2, 1, 0]))
 

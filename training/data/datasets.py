@@ -34,7 +34,7 @@ class ClipDataset(SeededDataset):
     belongs to a recording. Its direction is drawn from `augmentation.time_flip` first, then its
     interval, each of `intervals_s` that the recording is long enough for as often as the others,
     then where it starts (the paper's code draws a stride of 2, 3 or 4 frames at 17 Hz, then the
-    start), then its crop and flip. With one interval and one direction an epoch has every clip once.
+    start), then its crop and flip. With one interval and one direction every clip is there once.
 
     An item is a dict:
         frames: (T, H, W, 3) uint8 RGB, oldest first; of a clip played backwards the newest first.

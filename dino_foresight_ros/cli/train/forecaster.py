@@ -23,10 +23,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "forecaster",
         help="train the forecaster on features, or on pictures with the encoder in the loop",
-        description="Values come from the flags, else from --config, else from --preset. The run "
-        "folder then holds the best forecaster (for `foresight bundle assemble --forecaster`), "
-        "checkpoints, config.yaml and TensorBoard logs. Under torchrun, or with --processes, "
-        "several processes train together; --batch-size counts the clips of all of them.",
+        description="Values come from the flags, else from --config, else from --preset "
+        f"({ForecasterRecipe.DEFAULT_PRESET} with --features, {ForecasterRecipe.PICTURES_PRESET} "
+        "with --data). The run folder then holds the best forecaster (for `foresight bundle "
+        "assemble --forecaster`), checkpoints, config.yaml and TensorBoard logs. Under torchrun, "
+        "or with --processes, several processes train together; --batch-size "
+        "counts the clips of all of them.",
         epilog="Ctrl-C ends a run after the step it is in, with a checkpoint (exit code 130).",
     )
     add = parser.add_argument

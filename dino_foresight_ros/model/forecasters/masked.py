@@ -110,14 +110,6 @@ class MaskedConfig:
         return from_plain(cls, values, "forecaster")
 
 
-PRESETS: dict[str, dict[str, int]] = {
-    "small": {"width": 768, "layers": 12, "heads": 8},
-    "base": {"width": 1152, "layers": 12, "heads": 8},
-    "large": {"width": 1536, "layers": 12, "heads": 8},
-}
-"""Sizes of the paper's scaling study (table 6): 115 M, 258 M and 460 M parameters."""
-
-
 class MaskedForecaster(AutoregressiveForecaster):
     """Fills in the features of the frames after the context, whose tokens are masked."""
 

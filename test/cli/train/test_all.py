@@ -180,7 +180,7 @@ def test_only_the_wanted_heads_are_trained(calls: Calls, train_all: Callable[...
         (["--minutes", "1", "--steps", "3"], 2, "--minutes and --steps are both budgets"),
         (["--preset", "huge"], 2, "huge"),
         (["--head-preset", "huge"], 2, "preset 'huge' is unknown"),
-        (["--interval", "3"], 1, "nothing to measure on"),
+        (["--interval", "3"], 1, "nothing to validate on"),
         (["--test", "synthetic:?seeds=1&frames=2&size=42x56"], 1, "nothing to measure on"),
         (["--test", DATA], 1, "120 of its frames would be trained on and measured on"),
         (["--minutes", "-1"], 2, "minutes is -1.0; it must be positive"),

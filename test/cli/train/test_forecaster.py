@@ -10,6 +10,7 @@ import yaml
 from feature_files import write_store
 
 from dino_foresight_ros.cli.main import main
+from dino_foresight_ros.training.train_forecaster import plan_forecaster
 
 SMALL = (
     "--preset", "tiny-cpu", "--width", "24", "--layers", "1", "--heads", "2", "--batch-size", "4",
@@ -165,6 +166,7 @@ def test_nan_features_are_named_and_stop_the_run(
         (["--data", "x.mp4", "--pixel-augmentation"], 2, "--data needs --encoder"),
         (["--features", "x", "--encoder", "e"], 2, "--encoder is for --data"),
         (["--features", "x", "--crop-scale", "0.5"], 2, "--crop-scale is for --data"),
+        (["--features", "x", "--preset", "paper-lowres"], 2, "a preset without, such as stored-l"),
         (["--features", "x", "--steps", "many"], 2, "steps is 'many'"),
         (["--features", "x", "--steps", "0"], 2, "steps is 0"),
         (["--features", "x", "--preset", "huge"], 2, "preset 'huge' is unknown; valid:"),
@@ -178,6 +180,14 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert train(tmp_path / "run", *words) == code
     assert text in error_of(capsys)
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_and_features_have_defaults_that_suit_them(tmp_path: Path) -> None:
+    pictures = {"data": ["x.mp4"], "encoder": "e", "pca": "p", "pixel_augmentation": True}
+    paper = plan_forecaster(tmp_path / "a", pictures, {}).recipe
+    assert (paper.crop_scale, paper.horizontal_flip, paper.steps) == (0.5, 0.5, 36800)
+    stored = plan_forecaster(tmp_path / "b", {"features": "x"}, {}).recipe
+    assert (stored.crop_scale, stored.horizontal_flip, stored.steps) == (1.0, 0.0, 36800)
 
 
 @pytest.mark.long  # four processes import torch; training/test_processes.py has two that do not

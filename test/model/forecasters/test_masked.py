@@ -7,9 +7,7 @@ import torch
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import MaskedConfig, MaskedForecaster, Prediction
-from dino_foresight_ros.model.forecasters.masked import PRESETS
 from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster, window_starts
-from dino_foresight_ros.model.weights import empty
 
 
 def tiny(**changes: object) -> MaskedForecaster:
@@ -18,14 +16,6 @@ def tiny(**changes: object) -> MaskedForecaster:
     forecaster = MaskedForecaster(MaskedConfig(**values)).eval()
     torch.nn.init.normal_(forecaster.out.weight, std=0.2)
     return forecaster
-
-
-def test_presets_have_the_paper_s_parameter_counts():
-    # Width 1536 computes to 457 M where the paper rounds to 460 M.
-    for name, millions in {"small": 115, "base": 258, "large": 460}.items():
-        config = MaskedConfig(channels=1152, grid=(16, 32), **PRESETS[name])
-        count = sum(p.numel() for p in empty(lambda c=config: MaskedForecaster(c)).parameters())
-        assert abs(count / 1e6 - millions) < 4, name
 
 
 @pytest.mark.parametrize("attention", ["factorised", "full"])
