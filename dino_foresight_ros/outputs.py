@@ -13,6 +13,12 @@ from enum import Enum
 
 MAX_STEPS = 16
 """Most steps of one forecast."""
+MAX_HORIZON_S = 10.0
+"""Farthest horizon of one forecast, seconds from the newest frame."""
+MAX_CONTEXT_FRAMES = 16
+"""Most frames that a forecast is made from."""
+MAX_SAMPLES = 64
+"""Most futures that are drawn of one frame."""
 MAX_OUTPUT_SIDE = 8192
 """Most pixels along one side of a predicted image."""
 

@@ -129,7 +129,7 @@ def _show(path: str) -> int:
         "pca": f"{bundle.pca.features} -> {bundle.pca.channels}",
         "forecaster": f"{forecaster.kind}, {forecaster.layers} layers, width {forecaster.width}, "
         f"{forecaster.context_frames} context frames, "
-        f"patch grid {forecaster.grid[0]}x{forecaster.grid[1]}",
+        f"patch grid {bundle.grid[0]}x{bundle.grid[1]}",
         "frame interval": f"{bundle.frame_interval_s} s",
     }
     for name, head in bundle.heads.items():

@@ -8,6 +8,8 @@ from dino_foresight_ros.model.forecasters import (
     MaskedConfig,
     MaskedForecaster,
     Prediction,
+    WorldConfig,
+    WorldForecaster,
 )
 from dino_foresight_ros.model.heads import HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
@@ -29,5 +31,7 @@ __all__ = [
     "NormalsTask",
     "Prediction",
     "SegmentationTask",
+    "WorldConfig",
+    "WorldForecaster",
     "build_head",
 ]

@@ -67,7 +67,7 @@ class Bundle:
     @property
     def grid(self) -> tuple[int, int]:
         """(h, w) rows and columns of the patch grid."""
-        return self.forecaster.grid
+        return self.encoder.config.grid
 
     @property
     def device(self) -> torch.device:
@@ -162,7 +162,7 @@ def _check_fit(bundle: Bundle) -> None:
         raise BundleError(
             f"the PCA gives {pca.channels} channels, the forecaster takes {forecaster.channels}"
         )
-    if encoder.config.grid != forecaster.grid:
+    if forecaster.grid not in (None, encoder.config.grid):
         raise BundleError(
             f"the encoder's patch grid is {encoder.config.grid}, the forecaster's {forecaster.grid}"
         )

@@ -292,7 +292,7 @@ class Foresight:
             buffers = [self._buffers[name] for name in requests]
             contexts = [context for b in buffers if (context := b.context()) is not None]
             memories = tuple(torch.stack(parts) for parts in zip(*contexts, strict=True))
-            stamps_s = torch.stack([_seconds(b.context_stamps() or ()) for b in buffers])
+            stamps_s = torch.stack([_before_newest(b.context_stamps() or ()) for b in buffers])
             return self._rollout.run(memories, stamps_s, newest, list(requests.values()), ahead_s)
 
         outcomes: dict[str, Forecast | ModelOutputError] = {}
@@ -332,6 +332,11 @@ class Foresight:
             duration_s=time.perf_counter() - started,
             step_0=scene(0) if 0 in maps else None,
         )
+
+
+def _before_newest(stamps_ns: Sequence[int]) -> Tensor:
+    """Stamps as float64 seconds from the last one, exact however large they are."""
+    return _seconds([stamp_ns - stamps_ns[-1] for stamp_ns in stamps_ns])
 
 
 def _seconds(stamps_ns: Sequence[int]) -> Tensor:

@@ -12,6 +12,8 @@ from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.forecasters.interface import Forecaster, FrameMemory, Prediction
 from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
+from dino_foresight_ros.model.forecasters.world import WorldForecaster
+from dino_foresight_ros.model.forecasters.world_config import WorldConfig
 
 __all__ = [
     "KINDS",
@@ -21,6 +23,8 @@ __all__ = [
     "MaskedForecaster",
     "Prediction",
     "SlidingForecaster",
+    "WorldConfig",
+    "WorldForecaster",
     "build_forecaster",
     "describe_forecaster",
 ]
@@ -37,7 +41,11 @@ def _masked(values: dict[str, Any]) -> Forecaster:
     return SlidingForecaster(forecaster, sliding["grid"], stride=sliding["stride"])
 
 
-KINDS: dict[str, Callable[[dict[str, Any]], Forecaster]] = {"masked": _masked}
+def _world(values: dict[str, Any]) -> Forecaster:
+    return WorldForecaster(WorldConfig.from_dict(values))
+
+
+KINDS: dict[str, Callable[[dict[str, Any]], Forecaster]] = {"masked": _masked, "world": _world}
 """Kind in bundle.yaml -> builds one, with fresh weights, from what its `to_dict` gave."""
 
 

@@ -73,8 +73,8 @@ class Forecaster(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def grid(self) -> tuple[int, int]:
-        """(h, w) rows and columns of the patch grid."""
+    def grid(self) -> tuple[int, int] | None:
+        """(h, w) rows and columns of the patch grid; None for one that takes any."""
 
     @property
     def layers(self) -> int:

@@ -71,13 +71,25 @@ class Attention(nn.Module):
     def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(G, S, D) queries, keys and values -> (G, S, D)."""
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
-        dropout = self.dropout if self.training else 0.0
-        if _plainly(q, k):
-            weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1).to(v.dtype)
-            mixed = functional.dropout(weights, dropout) @ v
-        else:
-            mixed = functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        mixed = attend(q, k, v, self.dropout if self.training else 0.0)
         return mixed.transpose(1, 2).flatten(2)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
+    """Scaled dot-product attention by the faster of two ways (benchmark/README.md).
+
+    Args:
+        q: (G, heads, S, d) queries.
+        k, v: (G, heads, L, d) keys and values.
+        dropout: of attention weights.
+
+    Returns:
+        (G, heads, S, d).
+    """
+    if _plainly(q, k):
+        weights = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1).to(v.dtype)
+        return functional.dropout(weights, dropout) @ v
+    return functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
 
 
 def _plainly(q: Tensor, k: Tensor) -> bool:

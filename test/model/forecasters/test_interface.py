@@ -134,8 +134,10 @@ def test_a_pass_is_predicted_only_when_it_is_asked_for():
 
 
 def test_a_kind_that_is_unknown_is_refused_with_the_valid_ones():
-    with pytest.raises(BundleError, match="forecaster kind 'world' is unknown; valid: masked"):
-        build_forecaster({"kind": "world"})
+    with pytest.raises(
+        BundleError, match="forecaster kind 'dream' is unknown; valid: masked, world"
+    ):
+        build_forecaster({"kind": "dream"})
 
 
 @pytest.mark.parametrize("overlap", [False, True])

@@ -1,0 +1,79 @@
+"""Blocks of queries that attend to the keys and values of past frames, and never to each other."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dino_foresight_ros.model.forecasters.rotary import Rotation, rotate
+from dino_foresight_ros.model.forecasters.transformer import FeedForward, attend
+from dino_foresight_ros.model.forecasters.world_config import WorldConfig
+
+
+class WorldBlock(nn.Module):
+    """Pre-norm block: attention to the past, feed-forward, each with a scale per channel."""
+
+    def __init__(self, config: WorldConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.norm_query = nn.LayerNorm(width)
+        self.attend = CrossAttention(config)
+        self.scale_attend = nn.Parameter(torch.empty(width))
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = FeedForward(width, int(width * config.mlp_ratio))
+        self.scale_mlp = nn.Parameter(torch.empty(width))
+
+    def forward(
+        self, q: Tensor, kept: Tensor, where: tuple[Rotation, ...], past: Rotation
+    ) -> Tensor:
+        """(B, K, S, P, D) queries, (B, N, P, 2 D) keys and values -> (B, K, S, P, D)."""
+        q = q + self.scale_attend * self.attend(self.norm_query(q), kept, where, past)
+        out: Tensor = q + self.scale_mlp * self.mlp(self.norm_mlp(q))
+        return out
+
+
+class CrossAttention(nn.Module):
+    """Attention of queries to the patches of all past frames."""
+
+    def __init__(self, config: WorldConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.time = config.rope[0]
+        self.q = nn.Linear(config.width, config.width)
+        self.kv = nn.Linear(config.channels, 2 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def keys_and_values(self, z: Tensor, column: Rotation, row: Rotation) -> Tensor:
+        """(..., h, w, C) features -> keys, rotated by column and row, and values (..., h, w, 2 D).
+
+        Args:
+            z: features.
+            column, row: (h, w, 1, .).
+        """
+        keys, values = self.kv(z).chunk(2, dim=-1)
+        keys = keys.unflatten(-1, (self.heads, -1))
+        still = keys[..., : self.time]
+        keys = torch.cat([still, rotate(keys[..., self.time :], column, row)], dim=-1)
+        return torch.cat([keys.flatten(-2), values], dim=-1)
+
+    def forward(
+        self, q: Tensor, kept: Tensor, where: tuple[Rotation, ...], past: Rotation
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            q: (B, K, S, P, D).
+            kept: (B, N, P, 2 D), what `keys_and_values` gave of the past frames.
+            where: the queries' angles by time, column and row.
+            past: the keys' angles by time.
+
+        Returns:
+            (B, K, S, P, D).
+        """
+        shape = q.shape[1:4]
+        keys, values = (t.unflatten(-1, (self.heads, -1)) for t in kept.chunk(2, dim=-1))
+        queries = rotate(self.q(q).unflatten(-1, (self.heads, -1)), *where).flatten(1, 3)
+        keys, values = rotate(keys, past).flatten(1, 2), values.flatten(1, 2)
+        mixed = attend(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2))
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2).unflatten(1, shape))
+        return out

@@ -1,0 +1,398 @@
+"""DINO-world's predictor (Baldassarre et al., arXiv 2507.19468, sec. 3.2): any instant, any camera.
+
+It asks "what is at this patch at that instant?" of the past: queries attend to the keys and values
+of all patches of the context frames, and never to each other. Keys and values depend on their own
+frame alone, so they are computed once, when it arrives. Instants reach the model as rotary
+embeddings of seconds, so frames may lie at any distance, and every horizon can be asked at once.
+
+Keys are kept rotated by column and row but not by time; a forecast rotates them by their time since
+an origin that moves with the context.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from dino_foresight_ros.model.forecasters.autoregressive import append
+from dino_foresight_ros.model.forecasters.cross_attention import WorldBlock
+from dino_foresight_ros.model.forecasters.interface import (
+    Forecaster,
+    FrameMemory,
+    Prediction,
+    Wrap,
+)
+from dino_foresight_ros.model.forecasters.rotary import Rotation, grid_rotations, rotation
+from dino_foresight_ros.model.forecasters.world_config import WorldConfig
+from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES, MAX_HORIZON_S, MAX_SAMPLES, MAX_STEPS
+
+_ORIGIN_S = 10.0
+"""Times are counted from the last multiple of so many seconds before the newest frame."""
+_SAME_INSTANT_S = 1e-6
+"""Horizons closer together are one."""
+
+
+class WorldForecaster(Forecaster):
+    """Predicts features at any instants from frames of any instants, on any patch grid."""
+
+    kind = "world"
+    grid = None
+    seed: int = 0
+    """Of the noise queries: the same futures are drawn at every forecast."""
+    _wrapped: Callable[..., tuple[Tensor, ...]] | None = None
+
+    def __init__(self, config: WorldConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.query = nn.Parameter(torch.empty(config.width)) if config.query == "learned" else None
+        self.query_newest = (
+            nn.Linear(config.channels, config.width) if config.query_newest else None
+        )
+        self.blocks = nn.ModuleList(WorldBlock(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.out = nn.Linear(config.width, config.channels)
+        self._grids: dict[tuple[Any, ...], tuple[Rotation, Rotation]] = {}
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self, block_scale: float = 1e-5) -> None:
+        """Draw fresh weights: normal with 0.02, biases 0, and no change from a residual output.
+
+        Args:
+            block_scale: what each block's scales start at; the paper's is 1e-5, a short training
+                learns from 0.5.
+        """
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2 or name == "query":
+                nn.init.trunc_normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif "scale" in name:
+                nn.init.constant_(parameter, block_scale)
+        if self.query_newest is not None:
+            self.query_newest.reset_parameters()
+        if self.config.predict == "residual":
+            nn.init.zeros_(self.out.weight)
+
+    @property
+    def context_frames(self) -> int:
+        """N_c, how many frames it forecasts from; any number from 1 to 16 is taken."""
+        return self.config.context_frames
+
+    @property
+    def channels(self) -> int:
+        """C, values per patch in and out."""
+        return self.config.channels
+
+    @property
+    def layers(self) -> int:
+        """The number of blocks, each of which heads can read."""
+        return self.config.layers
+
+    @property
+    def width(self) -> int:
+        """D, the hidden size."""
+        return self.config.width
+
+    @property
+    def max_samples(self) -> int:
+        """How many futures can be drawn: 1 without noise queries."""
+        return MAX_SAMPLES if self.config.query == "noise" else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain values."""
+        return self.config.to_dict()
+
+    def with_wrapped_core(self, wrap: Wrap) -> WorldForecaster:
+        """A twin on the same weights whose pass over all blocks is wrapped."""
+        twin = copy.copy(self)
+        twin._wrapped = wrap(self._predict)
+        return twin
+
+    def with_options(self, **changes: Any) -> WorldForecaster:
+        """A twin on the same weights.
+
+        Args:
+            changes: fields of `WorldConfig` that no weight depends on, such as `context_frames`,
+                `max_context_age_s` and `feed_back_beyond_s`.
+
+        Raises:
+            BundleError: a value out of range.
+        """
+        twin = copy.copy(self)
+        twin.config = replace(self.config, **changes)
+        return twin
+
+    def remember(self, z: Tensor, stamps_s: Tensor) -> FrameMemory:
+        """Features (..., h, w, C), and of each block keys and values (..., h, w, 2 D)."""
+        height, width = z.shape[-3:-1]
+        space = [_per_head(axis, (height, width)) for axis in self._space(height, width, z.device)]
+        blocks = cast("list[WorldBlock]", list(self.blocks))
+        return z, *(block.attend.keys_and_values(z, *space) for block in blocks)
+
+    def stream(
+        self,
+        memories: FrameMemory,
+        stamps_s: Tensor,
+        ahead_s: Sequence[float],
+        motion: Tensor | None = None,
+        samples: int = 1,
+        layers: Sequence[int] = (),
+    ) -> Iterator[Prediction]:
+        """As `Forecaster.stream`: all directly asked horizons and samples in one part.
+
+        With `feed_back_beyond_s`, a part follows for each prediction that is fed back, in which
+        every sample goes on from its own past.
+
+        Raises:
+            ValueError: no frames or over 16, equal or falling stamps, a context older than
+                `max_context_age_s`; horizons that do not rise or are not within 0 to 10 s; motion;
+                samples of a model without noise queries.
+        """
+        self._check(memories, stamps_s, ahead_s, motion, samples, layers)
+        rows = len(stamps_s)
+        noise = self._draw(samples, rows)
+        reach_s = self.config.feed_back_beyond_s or math.inf
+        done_s, left = 0.0, list(ahead_s)
+        while left:
+            near = [h - done_s for h in left if h - done_s <= reach_s + _SAME_INSTANT_S]
+            left = left[len(near) :]
+            asked = list(near)
+            if left and (not near or reach_s - near[-1] > _SAME_INSTANT_S):
+                asked.append(reach_s)
+            from_newest_s = torch.tensor(asked, dtype=torch.float64).expand(len(stamps_s), -1)
+            part = self.predict(memories, stamps_s, from_newest_s, noise, layers)
+            part = _with_samples(part, samples)
+            if near:
+                yield _first(part, len(near))
+            if not left:
+                return
+            if samples > 1 and len(stamps_s) == rows:  # each sample goes on from its own past
+                memories = tuple(m.repeat_interleave(samples, dim=0) for m in memories)
+                stamps_s = stamps_s.repeat_interleave(samples, dim=0)
+                noise = None if noise is None else noise.flatten(0, 1)[:, None]
+            stamp_s = stamps_s[:, -1:] + reach_s
+            memory = self.remember(part.z[:, :, -1].flatten(0, 1)[:, None], stamp_s)
+            memories = tuple(map(append, memories, memory))
+            stamps_s = append(stamps_s, stamp_s)
+            done_s += reach_s
+
+    def predict(
+        self,
+        memories: FrameMemory,
+        stamps_s: Tensor,
+        ahead_s: Tensor,
+        noise: Tensor | None = None,
+        layers: Sequence[int] = (),
+    ) -> Prediction:
+        """Ask directly for instants that may differ from one row of the batch to the next.
+
+        Args:
+            memories: (B, N, ...) of context frames, oldest first.
+            stamps_s: (B, N) float64 on the CPU.
+            ahead_s: (B, S) float64 on the CPU, seconds from the newest context frame.
+            noise: (B, K, D) queries, a future each; None for a learned query.
+            layers: whose hidden tokens to give along.
+
+        Returns:
+            z (B, K, S, h, w, C); K is 1 for a learned query.
+        """
+        z, *keys_and_values = memories
+        height, width = z.shape[2:4]
+        run = self._wrapped or self._predict
+        device, rope = z.device, self.config.rope
+        # A stamp of today keeps the precision of one near zero, where this is the reference's.
+        since_s = stamps_s - (stamps_s[:, -1:] / _ORIGIN_S).floor() * _ORIGIN_S
+        past = rotation(since_s, rope[0]).to(device)
+        ahead = rotation(since_s[:, -1:] + ahead_s, rope[0]).to(device)
+        column, row = self._space(height, width, device)
+        if noise is not None:
+            noise = noise.to(z)
+        out, *hidden = run(
+            z[:, -1], noise, *past, *ahead, *column, *row, tuple(layers), *keys_and_values
+        )
+        return Prediction(out, dict(zip(layers, hidden, strict=True)))
+
+    def predict_clip(self, frames: Tensor, stamps_s: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Predict every frame after the first from those before it, as in the paper's training.
+
+        As under a block-causal mask, without the half of the products that it would discard.
+
+        Args:
+            frames: (B, T, h, w, C).
+            stamps_s: (B, T) float64 on the CPU.
+            noise: (B, T - 1, K, D) queries; None for a learned query.
+
+        Returns:
+            (B, T - 1, K, h, w, C).
+        """
+        memories = self.remember(frames, stamps_s)
+        predicted = [
+            self.predict(
+                tuple(m[:, :t] for m in memories),
+                stamps_s[:, :t],
+                stamps_s[:, t : t + 1] - stamps_s[:, t - 1 : t],
+                None if noise is None else noise[:, t - 1],
+            ).z[:, :, 0]
+            for t in range(1, frames.shape[1])
+        ]
+        return torch.stack(predicted, dim=1)
+
+    def _predict(
+        self,
+        newest: Tensor,
+        noise: Tensor | None,
+        past_cos: Tensor,
+        past_sin: Tensor,
+        ahead_cos: Tensor,
+        ahead_sin: Tensor,
+        column_cos: Tensor,
+        column_sin: Tensor,
+        row_cos: Tensor,
+        row_sin: Tensor,
+        layers: tuple[int, ...],
+        *keys_and_values: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """All blocks, for all samples and horizons at once.
+
+        Args:
+            newest: (B, h, w, C) features.
+            noise: (B, K, D) or None.
+            past_cos, past_sin: (B, N, .), by the context frames' times.
+            ahead_cos, ahead_sin: (B, S, .), by the asked times.
+            column_cos, column_sin, row_cos, row_sin: (h * w, .).
+            layers: whose hidden tokens to give along.
+            keys_and_values: of each block, (B, N, h, w, 2 D).
+
+        Returns:
+            (B, K, S, h, w, C), and tokens after each of the layers, (B, K, S, h, w, D).
+        """
+        height, width = newest.shape[1:3]
+        q = self._queries(newest, noise, ahead_cos.shape[1])  # (B, K, S, P, D)
+        # Of queries, dimensions are B, K, S, P, heads; of keys B, N, P, heads.
+        ahead = Rotation(ahead_cos[:, None, :, None, None], ahead_sin[:, None, :, None, None])
+        column = Rotation(column_cos[:, None], column_sin[:, None])
+        row = Rotation(row_cos[:, None], row_sin[:, None])
+        past = Rotation(past_cos[:, :, None, None], past_sin[:, :, None, None])
+        hidden: dict[int, Tensor] = {}
+        for index, (block, kept) in enumerate(zip(self.blocks, keys_and_values, strict=True)):
+            q = block(q, kept.flatten(2, 3), (ahead, column, row), past)
+            if index in layers:
+                hidden[index] = q.unflatten(3, (height, width))
+        out = self.out(self.norm(q)).unflatten(3, (height, width))
+        if self.config.predict == "residual":
+            out = newest[:, None, None] + out
+        return out, *(hidden[index] for index in layers)
+
+    def _queries(self, newest: Tensor, noise: Tensor | None, horizons: int) -> Tensor:
+        """What stands at each patch of each asked instant: (B, K, S, P, D)."""
+        batch, height, width, _ = newest.shape
+        if noise is None:
+            assert self.query is not None
+            noise = self.query.expand(batch, 1, -1)
+        q = noise[:, :, None, None]
+        if self.query_newest is not None:
+            q = q + self.query_newest(newest.flatten(1, 2))[:, None, None]
+        return q.expand(-1, -1, horizons, height * width, -1)
+
+    def draw_noise(self, *shape: int, generator: torch.Generator | None = None) -> Tensor:
+        """Noise queries (*shape, D) float32 on the CPU."""
+        noise = torch.randn(*shape, self.config.width, generator=generator)
+        return noise * self.config.noise_std
+
+    def _draw(self, samples: int, batch: int) -> Tensor | None:
+        """The samples' noise queries (B, samples, D); fewer samples are the first of more."""
+        if self.config.query != "noise":
+            return None
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = [self.draw_noise(1, generator=generator) for _ in range(samples)]
+        return torch.cat(drawn).expand(batch, -1, -1)
+
+    def _space(self, height: int, width: int, device: torch.device) -> tuple[Rotation, Rotation]:
+        """Angles by column and row, (h * w, .), made once for each grid."""
+        key = (height, width, device)
+        if key not in self._grids:
+            _, columns, rows = self.config.rope
+            with torch.inference_mode(False):  # a training may use them later
+                column, row = grid_rotations(height, width, columns, rows)
+                self._grids = {key: (column.to(device), row.to(device))}
+        return self._grids[key]
+
+    def _check(
+        self,
+        memories: FrameMemory,
+        stamps_s: Tensor,
+        ahead_s: Sequence[float],
+        motion: Tensor | None,
+        samples: int,
+        layers: Sequence[int],
+    ) -> None:
+        z = memories[0]
+        if z.ndim != 5 or z.shape[-1] != self.channels or z.shape[:2] != stamps_s.shape:
+            raise ValueError(
+                f"context has shape {tuple(z.shape)} and {tuple(stamps_s.shape)} stamps, expected "
+                f"(B, N, h, w, {self.channels}) and (B, N)"
+            )
+        frames = stamps_s.shape[1]
+        if not 1 <= frames <= MAX_CONTEXT_FRAMES:
+            raise ValueError(f"context has {frames} frames; it must be 1 to {MAX_CONTEXT_FRAMES}")
+        if bool((stamps_s.diff(dim=1) <= 0).any()):
+            raise ValueError("stamps of context frames must rise; two are equal or fall")
+        age_s = float((stamps_s[:, -1] - stamps_s[:, 0]).max())
+        if age_s > self.config.max_context_age_s + _SAME_INSTANT_S:
+            raise ValueError(
+                f"the oldest context frame is {age_s:.3g} s older than the newest; at most "
+                f"{self.config.max_context_age_s:g} s are allowed (max_context_age_s)"
+            )
+        check_horizons(ahead_s)
+        if motion is not None:
+            raise ValueError(f"a forecaster of kind {self.kind} takes no motion")
+        if not 1 <= samples <= self.max_samples:
+            raise ValueError(
+                f"samples is {samples}; this model has no noise queries and gives 1"
+                if self.max_samples == 1
+                else f"samples is {samples}; it must be 1 to {MAX_SAMPLES}"
+            )
+        if not set(layers) <= set(range(self.layers)):
+            raise ValueError(f"layers {list(layers)} are not all 0 to {self.layers - 1}")
+
+
+def check_horizons(ahead_s: Sequence[float]) -> None:
+    """Check seconds ahead, each of which will be asked for.
+
+    Raises:
+        ValueError: none, over 16, one not within 0 to 10 s, or an order that does not rise.
+    """
+    values = list(ahead_s)
+    if not all(0 < ahead <= MAX_HORIZON_S for ahead in values):
+        raise ValueError(f"horizons {values} s are not all above 0 and up to {MAX_HORIZON_S:g} s")
+    if not 1 <= len(values) <= MAX_STEPS:
+        raise ValueError(f"{len(values)} horizons are asked for; it must be 1 to {MAX_STEPS}")
+    if any(b <= a for a, b in pairwise(values)):
+        raise ValueError(f"horizons {values} s must rise, without repetition")
+
+
+def _per_head(axis: Rotation, grid: tuple[int, int]) -> Rotation:
+    """(h * w, .) -> (h, w, 1, .)."""
+    return Rotation(*(x.unflatten(0, grid)[:, :, None] for x in axis))
+
+
+def _first(part: Prediction, horizons: int) -> Prediction:
+    """The first horizons of a part."""
+    hidden = {layer: tokens[:, :, :horizons] for layer, tokens in part.hidden.items()}
+    return Prediction(part.z[:, :, :horizons], hidden)
+
+
+def _with_samples(part: Prediction, samples: int) -> Prediction:
+    """(B, samples, ...) of what may be (B * samples, 1, ...)."""
+    if part.z.shape[1] == samples:
+        return part
+    hidden = {i: x.flatten(0, 1).unflatten(0, (-1, samples)) for i, x in part.hidden.items()}
+    return Prediction(part.z.flatten(0, 1).unflatten(0, (-1, samples)), hidden)
