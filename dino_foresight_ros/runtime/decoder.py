@@ -45,36 +45,6 @@ def head_input(
     return torch.cat([hidden[i] for i in layers], dim=-1) if hidden else None
 
 
-@torch.inference_mode()
-def decode_maps(
-    bundle: Bundle,
-    sizes: Mapping[str, Size],
-    z: Tensor | None = None,
-    hidden: Mapping[int, Tensor] | None = None,
-) -> dict[str, Tensor]:
-    """What a bundle's heads say, each at a size of its own, on the device: for measuring offline.
-
-    Args:
-        bundle: whose PCA, heads and tasks are used.
-        sizes: head -> (H, W) of its maps.
-        z: (B, h, w, C) PCA features; without them, heads that read features are left out.
-        hidden: layer -> (B, h, w, D); without it, heads that read layers are left out.
-
-    Returns:
-        Head -> maps: ids (B, H, W), depth (B, H, W) or normals (B, H, W, 3).
-    """
-    features = None if z is None else bundle.pca.inverse(z)
-    maps = {}
-    for head, size in sizes.items():
-        x = head_input(bundle, head, features, hidden or {})
-        if x is not None:
-            raw = bundle.heads[head](x)
-            rows = _split(list(range(len(raw))), raw.shape[1], size)
-            decoded = [bundle.tasks[head].decode(_pick(raw, some), size)[head] for some in rows]
-            maps[head] = torch.cat(decoded)
-    return maps
-
-
 class DecodedOutput(NamedTuple):
     """One output of some frames.
 
@@ -154,6 +124,38 @@ class Decoder:
             assert x is not None
             found += self._decode_head(head, x, frames, requests)
         return found
+
+    @torch.inference_mode()
+    def maps(
+        self,
+        sizes: Mapping[str, Size],
+        z: Tensor | None = None,
+        hidden: Mapping[int, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """What heads say of every frame, each at a size of its own, on the device.
+
+        Args:
+            sizes: head -> (H, W) of its maps.
+            z: (M, h, w, C) PCA features; without them, heads that read features are left out.
+            hidden: layer -> (M, h, w, D); without it, heads that read layers are left out.
+
+        Returns:
+            Head -> maps: ids (M, H, W), depth (M, H, W) or normals (M, H, W, 3).
+        """
+        request = {
+            head: size
+            for head, size in sizes.items()
+            if (hidden if layers_read(self._bundle, head) else z is not None)
+        }
+        if not request:
+            return {}
+        # Where layers alone are read, z serves only to count the frames.
+        given = next(iter((hidden or {}).values())) if z is None else z
+        pieces = self.decode(given, [request] * len(given), hidden)
+        return {
+            head: torch.cat([piece.values for piece in pieces if piece.name == head])
+            for head in request
+        }
 
     def _decode_head(
         self, head: str, x: Tensor, frames: list[int], requests: Sequence[FrameRequest]

@@ -6,12 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from dino_foresight_ros.compare import COPY_LAST, FORECAST
+from dino_foresight_ros.compare import COPY_LAST
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, SegmentationTask
 from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import LABEL_KINDS, BadFiles, Recording, UnreadableFrame
+from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.training.data import check_disjoint, common_label_space, split_recordings
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
 from dino_foresight_ros.training.evaluation.clips import (
@@ -23,7 +24,7 @@ from dino_foresight_ros.training.evaluation.clips import (
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.fitted_predictors import Fitted, start_fits
 from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth, LidarScorer
-from dino_foresight_ros.training.evaluation.predictors import CopyLast, Predictor, Rollout
+from dino_foresight_ros.training.evaluation.predictors import CopyLast, Predictor
 from dino_foresight_ros.training.evaluation.results import (
     Report,
     bundle_facts,
@@ -96,6 +97,7 @@ class _Evaluation:
             raise InputError("no recordings to evaluate on")
         self._bundle, self._config, self._progress = bundle, config, progress
         self._recordings, self._fit_recordings = list(recordings), list(fit_recordings)
+        self._decoder = Decoder(bundle)
         self._notes: list[str] = []
         self._bad = BadFiles(sum(map(len, recordings)), on_warning=on_warning)
         self._series = make_series(
@@ -116,12 +118,14 @@ class _Evaluation:
         if not clips and not stills:
             raise InputError(self._why_no_clips())
         lidar = None if self._lidar is None else LidarScorer(
-            self._bundle, self._recordings, self._series, clips, self._lidar,
+            self._decoder, self._recordings, self._series, clips, self._lidar,
             self._config.max_label_clips,
         )  # fmt: skip
         if self._fit_recordings and any(clip.scored for clip in clips):
             self._fit(clips)
-        sheet = SheetCollector(self._bundle, self._recordings, self._series, clips, self._classes)
+        sheet = SheetCollector(
+            self._bundle, self._decoder, self._recordings, self._series, clips, self._classes
+        )
         scorers, still_scorer = self._score(clips, stills, sheet, lidar)
         if len(self._bad):
             self._notes.append(f"{len(self._bad)} frames cannot be read: {self._bad.summary()}")
@@ -257,7 +261,6 @@ class _Evaluation:
         series = self._series[number]
         predictors: dict[str, Predictor] = {
             COPY_LAST: CopyLast(len(series.steps)),
-            FORECAST: Rollout(self._bundle.forecaster, series.steps),
         }
         if number in self._fits:
             predictors.update(self._fits[number].predictors)
@@ -272,11 +275,16 @@ class _Evaluation:
     ) -> tuple[list[SeriesScorer], StillScorer]:
         scorers = [
             SeriesScorer(
-                self._bundle, self._recordings, series, self._predictors(number), self._classes
+                self._bundle,
+                self._decoder,
+                self._recordings,
+                series,
+                self._predictors(number),
+                self._classes,
             )
             for number, series in enumerate(self._series)
         ]
-        still_scorer = StillScorer(self._bundle, self._classes)
+        still_scorer = StillScorer(self._bundle, self._decoder, self._classes)
         together = sorted([*clips, *stills], key=lambda c: (c.recording, c.first, c.series))
         with self._bar("scoring", len(together), "clip") as bar:
             for batch in stream_clips(
@@ -288,10 +296,10 @@ class _Evaluation:
                 if number == len(self._series):
                     still_scorer.update(batch)
                     continue
-                predicted = scorers[number].update(batch)
-                sheet.add(batch, predicted)
+                predicted, hidden = scorers[number].update(batch)
+                sheet.add(batch, predicted, hidden)
                 if lidar is not None:
-                    lidar.add(batch, predicted)
+                    lidar.add(batch, predicted, hidden)
         return scorers, still_scorer
 
     def _note_bad(self, error: UnreadableFrame) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.model import Bundle, Prediction
@@ -41,25 +41,23 @@ class CopyLast:
         return context[:, -1:].expand(-1, self._steps, -1, -1, -1)
 
 
-class Rollout:
-    """The forecaster, fed its own predictions."""
+def roll_out(
+    bundle: Bundle, context: Tensor, steps: Sequence[int]
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Let the forecaster predict, fed its own predictions.
 
-    def __init__(self, forecaster: nn.Module, steps: Sequence[int]) -> None:
-        self._forecaster = forecaster
-        self._steps = steps
+    Args:
+        bundle: whose forecaster it is, and whose heads may read its layers.
+        context: (B, N_c, h, w, C).
+        steps: which are wanted, rising.
 
-    def __call__(self, context: Tensor) -> Tensor:
-        """(B, N_c, h, w, C) -> (B, S, h, w, C), the wanted steps."""
-        rollout = self._forecaster.rollout
-        predicted: Tensor = rollout(context, max(self._steps))  # type: ignore[operator]
-        return predicted[:, [step - 1 for step in self._steps]]
-
-
-def rollout_layers(bundle: Bundle, context: Tensor, steps: Sequence[int]) -> dict[int, Tensor]:
-    """The layers that heads read: layer -> (B, S, h, w, D) at the wanted steps."""
+    Returns:
+        Features (B, S, h, w, C) at these steps, and of each layer that a head reads the tokens
+        (B, S, h, w, D).
+    """
     layers = sorted({layer for head in bundle.heads for layer in layers_read(bundle, head)})
-    if not layers:
-        return {}
-    asked = bundle.forecaster.evenly_spaced(context, max(steps))
-    hidden = Prediction.join(bundle.forecaster.stream(*asked, layers=layers)).hidden
-    return {layer: tokens[:, 0, [step - 1 for step in steps]] for layer, tokens in hidden.items()}
+    memories, stamps_s, ahead_s = bundle.forecaster.evenly_spaced(context, max(steps))
+    wanted_s = [ahead_s[step - 1] for step in steps]
+    parts = bundle.forecaster.stream(memories, stamps_s, wanted_s, layers=layers)
+    predicted = Prediction.join(parts)
+    return predicted.z[:, 0], {layer: one[:, 0] for layer, one in predicted.hidden.items()}

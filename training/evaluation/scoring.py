@@ -14,7 +14,7 @@ from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.compare.feature_errors import METRICS, MeanErrors, clip_errors
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import Recording
-from dino_foresight_ros.runtime.decoder import decode_maps
+from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.training.evaluation.bootstrap import blocks_of, improvement
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
@@ -24,7 +24,7 @@ from dino_foresight_ros.training.evaluation.label_scores import (
     closed_fractions,
     sizes_of,
 )
-from dino_foresight_ros.training.evaluation.predictors import Predictor, rollout_layers
+from dino_foresight_ros.training.evaluation.predictors import Predictor, roll_out
 from dino_foresight_ros.training.evaluation.results import (
     PCA_SPACE,
     RAW_SPACE,
@@ -50,6 +50,7 @@ class SeriesScorer:
     def __init__(
         self,
         bundle: Bundle,
+        decoder: Decoder,
         recordings: Sequence[Recording],
         series: Series,
         predictors: Mapping[str, Predictor],
@@ -58,14 +59,15 @@ class SeriesScorer:
         """Start with nothing scored.
 
         Args:
-            bundle: whose heads read the predictions.
+            bundle: what is measured.
+            decoder: of its heads, which read the predictions.
             recordings: what the clips' numbers refer to.
             series: what is scored.
-            predictors: all but the oracle.
+            predictors: what the forecast is compared with, without the oracle.
             classes: how segmentation labels are scored; None: they are not.
         """
         self._bundle, self._recordings, self._series = bundle, recordings, series
-        self._predictors, self._classes = predictors, classes
+        self._decoder, self._predictors, self._classes = decoder, predictors, classes
         self._errors: dict[tuple[str, str], list[Tensor]] = {}
         self._clips: list[Clip] = []
         self._label_scorers: dict[tuple[int, str], LabelScorer] = {}
@@ -74,20 +76,24 @@ class SeriesScorer:
         self._similar_s: list[float] = []
 
     @torch.inference_mode()
-    def update(self, batch: ClipBatch) -> dict[str, Tensor]:
-        """Score a batch; return the predictions (B, S, h, w, C) by predictor, the oracle's too."""
+    def update(self, batch: ClipBatch) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
+        """Score a batch.
+
+        Returns:
+            The predictions (B, S, h, w, C) by predictor, the oracle's too, and the forecaster's
+            layers (B, S, h, w, D) that heads read.
+        """
         predicted = {name: predict(batch.context) for name, predict in self._predictors.items()}
+        predicted[FORECAST], hidden = roll_out(self._bundle, batch.context, self._series.steps)
         predicted[ORACLE] = batch.targets
         scored = [row for row, clip in enumerate(batch.clips) if clip.scored]
         if scored:
             self._score_features(batch, predicted, scored)
-        if any(clip.labelled for clip in batch.clips):
-            hidden = rollout_layers(self._bundle, batch.context, self._series.steps)
-            for row, clip in enumerate(batch.clips):
-                for step in clip.labelled:
-                    self._score_labels(batch, predicted, hidden, row, step)
+        for row, clip in enumerate(batch.clips):
+            for step in clip.labelled:
+                self._score_labels(batch, predicted, hidden, row, step)
         self._score_similarity(batch)
-        return predicted
+        return predicted, hidden
 
     def _score_features(
         self, batch: ClipBatch, predicted: Mapping[str, Tensor], rows: list[int]
@@ -115,9 +121,9 @@ class SeriesScorer:
         sizes = sizes_of(labels, self._bundle.heads)
         self._label_leads.setdefault(step, []).append(self._lead_s(clip, step))
         z = torch.stack([values[row, step] for values in predicted.values()])
-        maps = decode_maps(self._bundle, sizes, z)
+        maps = self._decoder.maps(sizes, z)
         of_layers = {layer: tokens[row, step][None] for layer, tokens in hidden.items()}
-        layered = decode_maps(self._bundle, sizes, hidden=of_layers)
+        layered = self._decoder.maps(sizes, hidden=of_layers)
         for place, name in enumerate(predicted):
             scorer = self._label_scorers.get((step, name))
             if scorer is None:
@@ -231,8 +237,8 @@ class SeriesScorer:
 class StillScorer:
     """Scores heads on the true features of single frames."""
 
-    def __init__(self, bundle: Bundle, classes: ClassSpace | None) -> None:
-        self._bundle, self._classes = bundle, classes
+    def __init__(self, bundle: Bundle, decoder: Decoder, classes: ClassSpace | None) -> None:
+        self._bundle, self._decoder, self._classes = bundle, decoder, classes
         self._scorer: LabelScorer | None = None
 
     @torch.inference_mode()
@@ -241,7 +247,7 @@ class StillScorer:
         for row, clip in enumerate(batch.clips):
             labels = batch.window.labels[clip.targets[0]]
             sizes = sizes_of(labels, self._bundle.heads)
-            maps = decode_maps(self._bundle, sizes, batch.targets[row])
+            maps = self._decoder.maps(sizes, batch.targets[row])
             if self._scorer is None:
                 self._scorer = LabelScorer(self._bundle, self._classes)
             self._scorer.update({head: one[0] for head, one in maps.items()}, labels)

@@ -15,12 +15,11 @@ from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import Recording
-from dino_foresight_ros.runtime.decoder import decode_maps
+from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
-from dino_foresight_ros.training.evaluation.predictors import rollout_layers
 from dino_foresight_ros.training.evaluation.results import SheetSample
 from dino_foresight_ros.training.evaluation.series import HORIZONS, Series
 from dino_foresight_ros.training.evaluation.stream import ClipBatch
@@ -37,6 +36,7 @@ class SheetCollector:
     def __init__(
         self,
         bundle: Bundle,
+        decoder: Decoder,
         recordings: Sequence[Recording],
         series: Sequence[Series],
         clips: Sequence[Clip],
@@ -45,12 +45,14 @@ class SheetCollector:
         """Choose.
 
         Args:
-            bundle: whose heads read the predictions.
+            bundle: what is measured.
+            decoder: of its heads, which read the predictions.
             recordings, series: what the clips' numbers refer to.
             clips: all that are scored.
             classes: how labels are scored, which are shown in the head's colours.
         """
         self._bundle, self._recordings, self._series = bundle, recordings, series
+        self._decoder = decoder
         scored = [clip for clip in clips if clip.scored]
         shown = next((n for n, one in enumerate(series) if one.kind == HORIZONS), 0)
         usable = [clip for clip in scored if clip.series == shown] or scored
@@ -73,14 +75,14 @@ class SheetCollector:
         }
 
     @torch.inference_mode()
-    def add(self, batch: ClipBatch, predicted: Mapping[str, Tensor]) -> None:
-        """Keep the chosen ones among a batch's clips."""
+    def add(
+        self, batch: ClipBatch, predicted: Mapping[str, Tensor], hidden: Mapping[int, Tensor]
+    ) -> None:
+        """Keep the chosen ones among a batch's clips; arguments as `SeriesScorer.update` gives."""
         for row, clip in enumerate(batch.clips):
             if clip not in self._clips:
                 continue
             recording = self._recordings[clip.recording]
-            steps = self._series[clip.series].steps
-            hidden = rollout_layers(self._bundle, batch.context[row : row + 1], steps)
             columns = self._columns(clip)
             newest = self._scene(batch, clip, clip.context[-1])
             self._samples[clip] = SheetSample(
@@ -94,7 +96,7 @@ class SheetCollector:
                             i,
                             predicted[FORECAST][row, i],
                             predicted[ORACLE][row, i],
-                            {layer: tokens[:, i] for layer, tokens in hidden.items()},
+                            {layer: tokens[row : row + 1, i] for layer, tokens in hidden.items()},
                         )
                         for i in columns
                     ),
@@ -135,9 +137,7 @@ class SheetCollector:
         """What the heads say of features (h, w, C), and of the forecaster's layers (1, h, w, D)."""
         height, width = self._bundle.grid
         sizes = dict.fromkeys(self._bundle.heads, (_MAP_SIDE * height, _MAP_SIDE * width))
-        maps = decode_maps(self._bundle, sizes, z[None])
-        if hidden is not None:
-            maps |= decode_maps(self._bundle, sizes, hidden=hidden)
+        maps = self._decoder.maps(sizes, z[None], hidden)
         arrays: dict[str, Any] = {head: one[0].cpu().numpy() for head, one in maps.items()}
         return replace(scene, features=z[..., :3].float().cpu().numpy(), **arrays)
 

@@ -6,7 +6,8 @@ the others, its segmentation is class 1 left of column i and class 0 elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.model import SegmentationTask
+from dino_foresight_ros.model.forecasters.autoregressive import AutoregressiveForecaster
 from dino_foresight_ros.recordings import Frame, LabelSpace, Recording, UnreadableFrame
 
 GRID = (2, 3)
@@ -108,23 +110,47 @@ class SamePCA:
         return z
 
 
-class ToyForecaster:
-    """Goes on at `share` of the speed of the last two frames: 0 copies, 1 knows the future."""
+class ToyForecaster(AutoregressiveForecaster):
+    """Goes on at `share` of the speed of the last two frames: 0 copies, 1 knows the future.
+
+    The tokens of its layer are the predicted features.
+    """
+
+    kind = "toy"
+    context_frames, channels, grid, frame_interval_s = 4, CHANNELS, GRID, 0.2
 
     def __init__(self, share: float) -> None:
+        super().__init__()
         self.share = share
+        self.rollouts = 0
 
-    def rollout(self, context: torch.Tensor, steps: int) -> torch.Tensor:
-        speed = context[:, -1] - context[:, -2]
-        ahead = [context[:, -1] + self.share * k * speed for k in range(1, steps + 1)]
-        return torch.stack(ahead, dim=1)
+    @property
+    def layers(self) -> int:
+        return 1
+
+    def passes(
+        self, context: torch.Tensor, layers: Sequence[int] = ()
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
+        self.rollouts += 1
+        speed = context[:, -1:] - context[:, -2:-1]
+        for ahead in itertools.count(1):
+            predicted = context[:, -1:] + self.share * ahead * speed
+            yield (predicted, *(predicted for _ in layers))
+
+    def with_wrapped_core(self, wrap: Any) -> ToyForecaster:
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
 
 
-def toy_head(features: torch.Tensor) -> torch.Tensor:
+class ToyHead(torch.nn.Module):
     """Logits (B, 2, H, W) of the segmentation that belongs to the features' frame number."""
-    numbers = features[:, 0, 0, 0]
-    maps = torch.stack([torch.as_tensor(label_of(float(number))) for number in numbers])
-    return torch.stack([maps == 0, maps == 1], dim=1).float()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        numbers = features[:, 0, 0, 0]
+        maps = torch.stack([torch.as_tensor(label_of(float(number))) for number in numbers])
+        return torch.stack([maps == 0, maps == 1], dim=1).float()
 
 
 @dataclass
@@ -133,7 +159,7 @@ class ToyBundle:
 
     forecaster: ToyForecaster
     trained: bool = True
-    heads: dict[str, Any] = field(default_factory=lambda: {"segmentation": toy_head})
+    heads: dict[str, Any] = field(default_factory=lambda: {"segmentation": ToyHead()})
     inputs: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     name: str = "toy"

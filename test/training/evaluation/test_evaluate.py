@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.model import HeadInput
 from dino_foresight_ros.recordings import LabelSpace, PartOfRecording
 from dino_foresight_ros.training.evaluation import EvaluationConfig, Report, evaluate
 from dino_foresight_ros.training.evaluation.results import PCA_SPACE, FeatureResult
@@ -103,6 +104,20 @@ def test_share_of_the_gap_closed_is_that_of_the_maps(
         want = (forecast - copied) / (1 - copied)
         assert closed["forecast", "miou"] == pytest.approx(want, abs=1e-5)
         assert share not in (0.0, 1.0) or want == pytest.approx(share)
+
+
+def test_heads_that_read_layers_are_scored_on_the_same_rollout(
+    toy_bundle: Maker, toy_recording: Maker
+) -> None:
+    """The toy's layer holds what it predicts, so such a head is as good as one of features."""
+    plain = toy_bundle(0.5)
+    layered = toy_bundle(0.5, inputs={"segmentation": HeadInput("forecaster_layers", (0,))})
+    reports = [evaluate(bundle, [toy_recording()], SHORT) for bundle in (plain, layered)]
+    assert layered.forecaster.rollouts == plain.forecaster.rollouts
+    scores = [[r.rows["forecast"].segmentation for r in report.labels] for report in reports]
+    assert scores[0] == scores[1] != []
+    for result in reports[1].labels:
+        assert result.rows["copy_last"].segmentation is None
 
 
 def test_linear_predictor_learns_a_linear_world(toy_bundle: Maker, toy_recording: Maker) -> None:

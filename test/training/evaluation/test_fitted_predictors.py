@@ -15,7 +15,7 @@ from dino_foresight_ros.training.evaluation.fitted_predictors import (
     to_maps,
     to_rows,
 )
-from dino_foresight_ros.training.evaluation.predictors import CopyLast, Rollout, rollout_layers
+from dino_foresight_ros.training.evaluation.predictors import CopyLast, roll_out
 
 Rows = tuple[np.ndarray, np.ndarray]
 
@@ -94,14 +94,6 @@ def test_copy_last_gives_the_newest_frame_at_every_step() -> None:
     assert all(torch.equal(copied[:, step], context[:, -1]) for step in range(3))
 
 
-def test_rollout_picks_the_wanted_steps() -> None:
-    class Counting(torch.nn.Module):
-        def rollout(self, context: torch.Tensor, steps: int) -> torch.Tensor:
-            return torch.arange(1, steps + 1).view(1, -1, 1, 1, 1).expand(len(context), -1, 1, 1, 1)
-
-    assert Rollout(Counting(), (2, 5))(torch.zeros(1, 4, 1, 1, 1)).flatten().tolist() == [2, 5]
-
-
 def test_mlp_learns_what_no_linear_map_can() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(600, 3, generator=generator) * torch.tensor([1.0, 10.0, 0.1]) + 4
@@ -129,4 +121,5 @@ def test_mlp_that_only_harms_stays_copy_last() -> None:
 
 
 def test_bundle_without_layer_heads_rolls_out_no_layers(toy_bundle: object) -> None:
-    assert rollout_layers(toy_bundle(), torch.zeros(1, 4, 2, 3, 4), (1,)) == {}  # type: ignore[operator]
+    _, hidden = roll_out(toy_bundle(), torch.zeros(1, 4, 2, 3, 4), (1,))  # type: ignore[operator]
+    assert hidden == {}

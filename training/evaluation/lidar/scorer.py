@@ -18,7 +18,7 @@ from dino_foresight_ros.model.heads import UPSCALE
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.bag import bag_of
-from dino_foresight_ros.runtime.decoder import decode_maps, layers_read
+from dino_foresight_ros.runtime.decoder import Decoder, layers_read
 from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions, Warn
@@ -37,7 +37,6 @@ from dino_foresight_ros.training.evaluation.lidar.scaling import (
     road_ids,
 )
 from dino_foresight_ros.training.evaluation.lidar.truth import CameraTruth, open_truths
-from dino_foresight_ros.training.evaluation.predictors import rollout_layers
 from dino_foresight_ros.training.evaluation.results import (
     Lead,
     LidarReport,
@@ -133,7 +132,7 @@ class LidarScorer:
 
     def __init__(
         self,
-        bundle: Bundle,
+        decoder: Decoder,
         recordings: Sequence[Recording],
         series: Sequence[Series],
         clips: Sequence[Clip],
@@ -143,7 +142,7 @@ class LidarScorer:
         """Choose clips.
 
         Args:
-            bundle: whose heads read the predictions.
+            decoder: of the heads that read the predictions.
             recordings, series: what the clips' numbers refer to.
             clips: all that are scored.
             lidar: the truth.
@@ -152,7 +151,7 @@ class LidarScorer:
         Raises:
             InputError: no clip by horizon has lidar at its newest frame and at a target.
         """
-        self._bundle, self._recordings, self._series = bundle, recordings, series
+        self._decoder, self._recordings, self._series = decoder, recordings, series
         self._lidar = lidar
         by_horizon = [c for c in clips if c.scored and series[c.series].kind == HORIZONS]
         counts = {clip: self._with_lidar(clip) for clip in by_horizon}
@@ -183,22 +182,24 @@ class LidarScorer:
         return sum(truth.has_cloud(self._stamp(clip, t)) for t in clip.targets if t >= 0)
 
     @torch.inference_mode()
-    def add(self, batch: ClipBatch, predicted: Mapping[str, Tensor]) -> None:
-        """Score the chosen ones among a batch's clips; predictions (B, S, h, w, C) by predictor."""
+    def add(
+        self, batch: ClipBatch, predicted: Mapping[str, Tensor], hidden: Mapping[int, Tensor]
+    ) -> None:
+        """Score the chosen ones among a batch's clips; arguments as `SeriesScorer.update` gives."""
         for row, clip in enumerate(batch.clips):
             if clip in self._clips:
                 z = {name: predicted[name][row] for name in (FORECAST, ORACLE)}
-                self._add(clip, batch.context[row], z)
+                tokens = {layer: values[row] for layer, values in hidden.items()}
+                self._add(clip, batch.context[row], z, tokens)
 
-    def _add(self, clip: Clip, context: Tensor, z: Mapping[str, Tensor]) -> None:
-        """Score a clip: context (N_c, h, w, C), predictions (S, h, w, C)."""
+    def _add(
+        self, clip: Clip, context: Tensor, z: Mapping[str, Tensor], hidden: Mapping[int, Tensor]
+    ) -> None:
+        """Score a clip: context (N_c, h, w, C), predictions (S, h, w, C), layers (S, h, w, D)."""
         truth = self._lidar.truth_of(self._recordings[clip.recording])
         assert truth is not None
-        newest, scales, layered = dict[str, Map](), dict[str, Scale | None](), dict[int, Tensor]()
-        if self._lidar.has_layers:
-            steps = self._series[clip.series].steps
-            layered = rollout_layers(self._bundle, context[None], steps)
-        else:
+        newest, scales = dict[str, Map](), dict[str, Scale | None]()
+        if not self._lidar.has_layers:
             newest = self._maps(context[-1:])[0]
             scales = self._find_scales(clip, truth, newest)
         for position, target in enumerate(clip.targets):
@@ -206,8 +207,8 @@ class LidarScorer:
             if true_m is None:
                 continue
             if self._lidar.has_layers:
-                tokens = {layer: values[:, position] for layer, values in layered.items()}
-                maps = decode_maps(self._bundle, {DEPTH: self._lidar.cells}, hidden=tokens)
+                tokens = {layer: values[position][None] for layer, values in hidden.items()}
+                maps = self._decoder.maps({DEPTH: self._lidar.cells}, hidden=tokens)
                 depths = {FORECAST: _plain(maps[DEPTH][0])}
             else:
                 stacked = torch.stack([one[position] for one in z.values()])
@@ -219,7 +220,7 @@ class LidarScorer:
     def _maps(self, z: Tensor, heads: tuple[str, ...] | None = None) -> list[dict[str, Map]]:
         """(B, h, w, C) -> per row the maps that are needed, of the cells' size."""
         wanted = heads or (DEPTH, *((SEGMENTATION,) if self._lidar.road else ()))
-        maps = decode_maps(self._bundle, dict.fromkeys(wanted, self._lidar.cells), z)
+        maps = self._decoder.maps(dict.fromkeys(wanted, self._lidar.cells), z)
         return [{name: _plain(one[i]) for name, one in maps.items()} for i in range(len(z))]
 
     def _true(self, truth: CameraTruth, stamp_ns: int) -> Map | None:

@@ -48,10 +48,15 @@ class NumberEncoder:
         return numbers[:, None, None, None].expand(-1, *GRID, 4)
 
 
-def head_of(depths: np.ndarray, task: DepthTask, unit: Callable[[int], float]) -> Maker:
-    """A head that knows the depth (N, H, W) of every frame; relative: unit(frame) / depth."""
+class DepthHead(torch.nn.Module):
+    """Knows the depth (N, H, W) of every frame; a relative one says unit(frame) / depth."""
 
-    def head(features: torch.Tensor) -> torch.Tensor:
+    def __init__(self, depths: np.ndarray, task: DepthTask, unit: Callable[[int], float]) -> None:
+        super().__init__()
+        self.depths, self.task, self.unit = depths, task, unit
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        depths, task = self.depths, self.task
         numbers = features[:, 0, 0, 0].round().int().clamp(0, len(depths) - 1).tolist()
         raw = torch.zeros(len(numbers), task.bins, *depths.shape[1:])
         for row, number in enumerate(numbers):
@@ -59,11 +64,9 @@ def head_of(depths: np.ndarray, task: DepthTask, unit: Callable[[int], float]) -
             if task.is_metric:
                 bins = (depth[..., None] / task.centres()).log().abs().argmin(-1)
             else:
-                bins = (unit(number) / depth).round().long().clamp(0, task.bins - 1)
+                bins = (self.unit(number) / depth).round().long().clamp(0, task.bins - 1)
             raw[row].scatter_(0, bins[None], 50.0)
         return raw
-
-    return head
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +91,7 @@ def score(data: tuple[NuScenesSet, Path], toy_bundle: Maker) -> Callable[..., Re
     def run(
         task: DepthTask, choice: ScaleChoice, unit: Callable[[int], float] = lambda number: 500.0
     ) -> Report:
-        head = head_of(depths, task, unit)
+        head = DepthHead(depths, task, unit)
         bundle = toy_bundle(1.0, grid=GRID, heads={"depth": head}, frame_interval_s=2 / 12)
         bundle.encoder = NumberEncoder([frame.image for frame in frames])
         bundle.tasks = {"depth": task}
@@ -174,7 +177,7 @@ def test_a_bundle_without_depth_is_refused(toy_bundle: Maker) -> None:
 
 def test_no_lidar_at_any_clip_is_one_error(toy_bundle: Maker, tmp_path: Path) -> None:
     bag = LidarBag(cloud_s=[0.0]).write(tmp_path / "bag")
-    bundle = toy_bundle(1.0, heads={"depth": lambda x: x}, frame_interval_s=0.1)
+    bundle = toy_bundle(1.0, heads={"depth": torch.nn.Identity()}, frame_interval_s=0.1)
     bundle.tasks = {"depth": METRIC}
     recordings = open_recordings([str(bag)])
     lidar = LidarDepth(

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dino_foresight_ros.model import Bundle, HeadConfig, HeadInput, Prediction, build_head
-from dino_foresight_ros.runtime.decoder import decode_maps, layers_read
-from dino_foresight_ros.training.evaluation.predictors import rollout_layers
+from dino_foresight_ros.runtime.decoder import Decoder, layers_read
+from dino_foresight_ros.training.evaluation.predictors import roll_out
 
 SIZE = (30, 50)
 
@@ -32,11 +32,12 @@ def context(bundle: Bundle) -> torch.Tensor:
 def test_maps_are_those_of_head_and_task(bundle: Bundle, context: torch.Tensor) -> None:
     z = context[:, -1]
     sizes = dict.fromkeys(bundle.heads, SIZE)
-    maps = decode_maps(bundle, sizes, z)
+    maps = Decoder(bundle).maps(sizes, z)
 
     raw = bundle.heads["segmentation"](bundle.pca.inverse(z))
     want = bundle.tasks["segmentation"].decode(raw, SIZE)["segmentation"]
-    assert torch.equal(maps["segmentation"], want)
+    # Folding the batch norm changes a value by rounding alone, so a class where two are as likely.
+    assert (maps["segmentation"] == want).float().mean() > 0.999
     assert maps["normals"].shape == (2, *SIZE, 3)
     # It has nothing to read here.
     assert "depth" not in maps
@@ -46,13 +47,15 @@ def test_maps_are_those_of_head_and_task(bundle: Bundle, context: torch.Tensor) 
 def test_layer_heads_read_the_step_that_they_are_of(bundle: Bundle, context: torch.Tensor) -> None:
     assert layers_read(bundle, "depth") == (0, 1, 2, 3)
     assert layers_read(bundle, "normals") == ()
-    hidden = rollout_layers(bundle, context, (1, 3))
+    z, hidden = roll_out(bundle, context, (1, 3))
+    torch.testing.assert_close(z, bundle.forecaster.rollout(context, 3)[:, [0, 2]])
+    decoder = Decoder(bundle)
     asked = bundle.forecaster.evenly_spaced(context, 3)
     whole = Prediction.join(bundle.forecaster.stream(*asked, layers=(0, 1, 2, 3)))
     tokens = {layer: values[:, 0] for layer, values in whole.hidden.items()}
     for position, step in ((0, 1), (1, 3)):
         at_step = {layer: one[:, position] for layer, one in hidden.items()}
-        depth = decode_maps(bundle, {"depth": SIZE}, hidden=at_step)["depth"]
+        depth = decoder.maps({"depth": SIZE}, hidden=at_step)["depth"]
         read = torch.cat([tokens[layer][:, step - 1] for layer in range(4)], dim=-1)
         want = bundle.tasks["depth"].decode(bundle.heads["depth"](read), SIZE)["depth"]
         torch.testing.assert_close(depth, want)
