@@ -12,11 +12,18 @@ from dino_foresight_ros.errors import BundleError, UsageError
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
+from dino_foresight_ros.progress import warn
 
 from .encoders import encoder_origin, is_trained, load_encoder
 from .model_parts import TrainedHead, load_forecaster, load_head, load_pca
 from .parts import Part, code_version
 from .pca_fit import pca_origin
+
+NO_HEADS = (
+    "the bundle has no heads: forecast_node can publish nothing of it but features "
+    "(publish_features:=true); `foresight train all` trains heads by --labels SPEC or "
+    "--pseudo-labels tiny"
+)
 
 
 def assemble(
@@ -141,8 +148,12 @@ def _info(
                 "scores": part.scores,
                 "recipe": part.recipe,
             }
+    taught = {
+        task: part.scores["labels"] for task, part in head_parts.items() if "labels" in part.scores
+    }
     return {
         "method": "DINO-Foresight, Karypidis et al. 2025, arXiv 2412.11673",
+        **({"pseudo_labels": taught} if taught else {}),
         "provenance": parts,
         "licence": licence or "not stated",
         "assembled_with": code_version(),
@@ -163,7 +174,11 @@ def write_bundle(
     """
     bundle = assemble(*parts, **choices)
     bundle.save(out, overwrite=overwrite, dtype=dtype)
+    taught = bundle.info.get("pseudo_labels", {})
+    heads = [f"{task} ({taught[task]})" if task in taught else task for task in bundle.heads]
     print(
         f"{out}: bundle {bundle.name}, frame interval {bundle.frame_interval_s:g} s, "
-        f"heads: {', '.join(bundle.heads) or 'none'}" + ("" if bundle.trained else "  (UNTRAINED)")
+        f"heads: {', '.join(heads) or 'none'}" + ("" if bundle.trained else "  (UNTRAINED)")
     )
+    if not bundle.heads:
+        warn(NO_HEADS)

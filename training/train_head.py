@@ -186,7 +186,14 @@ class HeadTraining:
         return (
             f"{self.task.name}: {len(self.images):,} {what} to train on ({labelled:,} of "
             f"{frames:,} frames have labels{missing}), {len(self.held_out_indices):,} held out"
+            + (f"; {self.labels}" if self.labels else "")
         )
+
+    @property
+    def labels(self) -> str:
+        """Who made the labels, in words; empty where they are the data's own."""
+        makers = {r.labelled_by for r in self.data.train if r.labelled_by}
+        return f"pseudo-labels by bundle {', '.join(sorted(makers))}" if makers else ""
 
     def _class_weights(self, task: SegmentationTask) -> Tensor | None:
         if self.recipe.class_weights == "none":
@@ -252,6 +259,8 @@ class HeadTraining:
             weights: Mapping[str, Tensor], state: RunState, evaluation: Evaluation | None
         ) -> None:
             scores: dict[str, Any] = {"step": state.step, "features": self.features}
+            if self.labels:
+                scores["labels"] = self.labels
             if evaluation is not None:
                 scores |= {"validation": dict(evaluation.values)}
             write_head(

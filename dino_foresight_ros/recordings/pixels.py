@@ -63,6 +63,7 @@ class PixelRecording(Recording):
                 label_space=None if space is None else _label_space(space),
                 labelled=labelled,
             )
+            self.labelled_by = str(about.get("labelled_by", ""))
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
             raise InputError(
                 f"{folder} is damaged ({error}); remove it and make it anew"
@@ -147,6 +148,7 @@ def write_pixels(
         "size": list(size),
         "made_from": recording.fingerprint,
         "label_space": None if space is None else asdict(space),
+        **({"labelled_by": recording.labelled_by} if recording.labelled_by else {}),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -151,6 +151,8 @@ class Recording(Closeable, ABC):
             from wherever the data set's own numbers do.
         camera: intrinsics, where they were recorded.
         label_space: what segmentation ids mean; None without segmentation.
+        labelled_by: the bundle whose heads made the labels (pseudo-labels); empty where they are
+            the data's own.
         times: how often each of its frames or clips occurs in an epoch, so that little data of one
             kind is not lost in much of another.
         truncated: after `frames`, whether the file ends before its content does.
@@ -179,6 +181,7 @@ class Recording(Closeable, ABC):
         self.has_absolute_stamps = False
         self.camera: CameraModel | None = None
         self.label_space = label_space
+        self.labelled_by = ""
         self.times = 1
         self.truncated = False
         self.warnings: list[str] = []
@@ -376,6 +379,7 @@ class PartOfRecording(Recording):
             labelled=labelled,
         )
         self.times = times
+        self.labelled_by = whole.labelled_by
 
     @property
     def ego(self) -> EgoMotion | None:

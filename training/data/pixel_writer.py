@@ -14,30 +14,48 @@ from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.progress import Progress, warn
 from dino_foresight_ros.recordings.opening import open_recordings
 from dino_foresight_ros.recordings.pixels import bytes_needed, write_pixels
-from dino_foresight_ros.recordings.recording import LABEL_KINDS, Recording
+from dino_foresight_ros.recordings.recording import LABEL_KINDS, PartOfRecording, Recording
+
+from ..reading import pick_frames
 
 
 def keep_pixels(
-    data: Sequence[str], size: tuple[int, int], out: Path, jobs: int = 1
+    data: Sequence[str],
+    size: tuple[int, int],
+    out: Path,
+    jobs: int = 1,
+    *,
+    stride_s: float | None = None,
+    pseudo_labels: str | None = None,
+    device: str = "auto",
 ) -> tuple[int, int]:
-    """Write all frames and labels of the data into a store.
+    """Write frames and labels of the data into a store.
 
     Args:
         data: what `open_recordings` understands.
         size: (H, W) pixels.
         out: folder of the store; recordings that are there already stay.
         jobs: processes.
+        stride_s: seconds between the frames; all when None.
+        pseudo_labels: the bundle whose heads label every picture; the data's own labels when None.
+        device: where that bundle runs.
 
     Returns:
         Numbers of recordings and frames.
 
     Raises:
-        UsageError: jobs below 1.
+        UsageError: jobs below 1, or several with pseudo-labels; a stride that is not positive.
         ForesightError: the disk is too small, or the data cannot be read.
     """
     if jobs < 1:
         raise UsageError(f"jobs is {jobs}; it must be >= 1")
+    if pseudo_labels is not None and jobs > 1:
+        raise UsageError(f"jobs is {jobs}; pseudo-labels are made in one process")
     recordings = open_recordings(data, on_warning=warn)
+    if stride_s is not None:
+        recordings = [_thinned(recording, stride_s) for recording in recordings]
+    if pseudo_labels is not None:
+        recordings = _pseudo_labelled(recordings, pseudo_labels, device, size)
     frames = sum(map(len, recordings))
     needed = bytes_needed(recordings, size, LABEL_KINDS)
     print(f"{len(recordings)} recordings, {frames} frames: {needed / 1e9:.2f} GB at most")
@@ -63,6 +81,23 @@ def keep_pixels(
                 for count in pool.imap_unordered(keep, recordings):
                     progress.add(count)
     return len(recordings), frames
+
+
+def _thinned(recording: Recording, stride_s: float) -> Recording:
+    chosen = pick_frames(recording.stamps_ns, stride_s)
+    return PartOfRecording(recording, chosen, recording.name)
+
+
+def _pseudo_labelled(
+    recordings: Sequence[Recording], bundle: str, device: str, size: tuple[int, int]
+) -> list[Recording]:
+    from ..pseudo_labels import PseudoLabelled, load_teacher
+
+    teacher = load_teacher(bundle, device)
+    print(f"pseudo-labels by the heads of bundle {teacher.origin}: {', '.join(teacher.tasks)}")
+    for task, why in teacher.left_out.items():
+        warn(f"no pseudo-labels for {task}: {why}")
+    return [PseudoLabelled(recording, teacher, size) for recording in recordings]
 
 
 def _keep(recording: Recording, size: tuple[int, int], out: Path) -> int:

@@ -21,17 +21,22 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "all",
         help="every stage, from recordings to a measured bundle",
-        description="Fits the PCA, keeps features, trains the forecaster and (with --labels) "
-        "heads, assembles the bundle and evaluates it, each into a folder below --out. Run again, "
-        "a stage is skipped when its output is there and its inputs are unchanged, gone on with "
-        "when it was interrupted, and done anew when they changed. Each stage is one command, "
-        "which is printed and then run.",
+        description="Fits the PCA, keeps features, trains the forecaster and (with --labels or "
+        "--pseudo-labels) heads, assembles the bundle and evaluates it, each into a folder below "
+        "--out. Run again, a stage is skipped when its output is there and its inputs are "
+        "unchanged, gone on with when it was interrupted, and done anew when they changed. Each "
+        "stage is one command, which is printed and then run.",
     )
     add_data(parser)
     add = parser.add_argument
     add(
         "--labels", nargs="+", default=[], metavar="SPEC",
         help="labelled data: trains a head for every kind of label in it",
+    )  # fmt: skip
+    add(
+        "--pseudo-labels", metavar="BUNDLE",
+        help="for data without labels: train heads on what the heads of this bundle (tiny, a "
+        "folder, hub:owner/name) see in the pictures of --data; the new bundle says so",
     )  # fmt: skip
     add("--tasks", nargs="+", choices=HEADS, help="only these heads")
     add(
@@ -82,9 +87,13 @@ def _check(args: argparse.Namespace) -> None:
             flags = [f"--{name.replace('_', '-')}" for name in (one, other)]
             raise UsageError(f"{flags[0]} and {flags[1]} are both budgets; give one")
     for name in ("tasks", "head_preset", "head_minutes", "head_steps"):
-        if getattr(args, name) is not None and not args.labels:
+        if getattr(args, name) is not None and not (args.labels or args.pseudo_labels):
             flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag} is for heads, which need --labels; give both or neither")
+            raise UsageError(
+                f"{flag} is for heads, which need --labels or --pseudo-labels; give both or neither"
+            )
+    if args.labels and args.pseudo_labels:
+        raise UsageError("--labels and --pseudo-labels both say what heads learn from; give one")
     for name, least in (("channels", 1), ("processes", 1), ("max_clips", 1), ("workers", 0)):
         value = getattr(args, name)
         if value is not None and value < least:

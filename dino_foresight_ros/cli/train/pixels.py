@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.cli.train.arguments import image_size
+from dino_foresight_ros.cli.train.arguments import Options, image_size
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -26,13 +26,38 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=int, default=1, help="processes at work (default: %(default)s)"
     )
+    add = parser.add_argument
+    add("--stride-s", type=float, metavar="S", help="seconds between frames (default: all frames)")
+    add(
+        "--pseudo-labels", metavar="BUNDLE",
+        help="label every picture by the heads of this bundle (tiny, a folder, ...) in place of "
+        "the data's own labels; the store, and heads trained on it, say so",
+    )  # fmt: skip
+    add("--device", default="auto", help="where that bundle runs: auto, cpu, cuda, cuda:N")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the store."""
-    from dino_foresight_ros.training.data.pixel_writer import keep_pixels
-
-    recordings, frames = keep_pixels(args.data, args.image_size, args.out, args.jobs)
-    print(f"{args.out}: {recordings} recordings, {frames} frames")
+    keep_pixels(vars(args))
     return 0
+
+
+def keep_pixels(options: Options) -> None:
+    """Write the store by the command's options; goes on with one that is there.
+
+    Raises:
+        ForesightError: as `training.data.pixel_writer.keep_pixels`.
+    """
+    from dino_foresight_ros.training.data import pixel_writer
+
+    recordings, frames = pixel_writer.keep_pixels(
+        options["data"],
+        options["image_size"],
+        options["out"],
+        options.get("jobs") or 1,
+        stride_s=options["stride_s"],
+        pseudo_labels=options["pseudo_labels"],
+        device=options["device"],
+    )
+    print(f"{options['out']}: {recordings} recordings, {frames} frames")

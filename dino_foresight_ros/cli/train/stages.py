@@ -16,6 +16,7 @@ from dino_foresight_ros.cli.train.features import keep_features
 from dino_foresight_ros.cli.train.forecaster import train_forecaster
 from dino_foresight_ros.cli.train.head import train_head
 from dino_foresight_ros.cli.train.pca import fit_pca
+from dino_foresight_ros.cli.train.pixels import keep_pixels
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import HEADS, SEGMENTATION
 from dino_foresight_ros.training.recipes import (
@@ -26,11 +27,13 @@ from dino_foresight_ros.training.recipes import (
 
 if TYPE_CHECKING:
     from dino_foresight_ros.recordings import Recording
+    from dino_foresight_ros.training.pseudo_labels import Teacher
     from dino_foresight_ros.training.stages import StageRunner
 
 WORK: dict[str, Callable[..., None]] = {
     "train pca": fit_pca,
     "train features": keep_features,
+    "train pixels": keep_pixels,
     "train forecaster": train_forecaster,
     "train head": train_head,
     "bundle assemble": assemble_bundle,
@@ -40,6 +43,8 @@ WORK: dict[str, Callable[..., None]] = {
 TEST_FRACTION = 0.2
 _GAP_FRACTION = 0.02
 """Of a recording, between what is trained on and what is measured on."""
+_LABEL_STRIDE_S = 0.2
+"""Seconds between pictures with pseudo-labels: nearer ones teach a head little."""
 
 
 def say(text: str) -> None:
@@ -78,6 +83,8 @@ class Stages:
             tests["evaluation_labels"] = [cut(s, kept, 1) for s in args.labels]
         self._tests = tests
         self._opened: dict[tuple[str, ...], list[Recording]] = {}
+        self._teacher: Teacher | None = None
+        self._encoder_size = (0, 0)
 
     def run(self) -> None:
         """Every stage in turn."""
@@ -86,6 +93,10 @@ class Stages:
         self._check_tests()
         self._check_lengths()
         tasks = self._tasks()
+        if not tasks:
+            from dino_foresight_ros.training.assemble import NO_HEADS
+
+            say(f"no labels are given: {NO_HEADS}")
         encoder = self._encoder()
         pca = self._run(
             "pca", "train pca", self._pca_options(), {"data": self._data, "encoder": encoder}
@@ -98,10 +109,15 @@ class Stages:
             "forecaster", "train forecaster", self._forecaster_options(), {"features": features},
             _holds_run,
         )  # fmt: skip
+        labels: Any = self._labels
+        if self._teacher is not None:
+            inputs = {"data": self._data, "pseudo_labels": self._teacher.origin.fingerprint}
+            options = self._pseudo_label_options()
+            labels = self._run("labels", "train pixels", options, inputs, Path.exists)
         heads = {
             task: self._run(
                 f"head_{task}", "train head", self._head_options(task),
-                {"data": self._labels, "encoder": encoder, "pca": pca}, _holds_run,
+                {"data": labels, "encoder": encoder, "pca": pca}, _holds_run,
             )
             for task in tasks
         }  # fmt: skip
@@ -227,6 +243,8 @@ class Stages:
         from dino_foresight_ros.training.enough_data import check_labelled
         from dino_foresight_ros.training.head_tasks import TRAINING
 
+        if self._args.pseudo_labels:
+            return self._taught_tasks()
         recordings = self._open(self._labels)
         kinds = {task: TRAINING[task].label for task in HEADS}
         have = [task for task in HEADS if any(r.labelled(kinds[task]).size for r in recordings)]
@@ -243,11 +261,25 @@ class Stages:
             check_labelled(recordings, kinds[task], share, args.seed)
         return tasks
 
+    def _taught_tasks(self) -> list[str]:
+        """The heads that a bundle's own heads can teach."""
+        from dino_foresight_ros.training.pseudo_labels import load_teacher
+
+        teacher = self._teacher = load_teacher(self._args.pseudo_labels, "cpu")
+        missing = [task for task in self._args.tasks or () if task not in teacher.tasks]
+        if missing:
+            raise InputError(
+                f"bundle {teacher.origin.name} gives no pseudo-labels for {missing[0]}; it gives "
+                + ", ".join(teacher.tasks)
+            )
+        return [task for task in teacher.tasks if not self._args.tasks or task in self._args.tasks]
+
     def _encoder(self) -> str:
         from dino_foresight_ros.training.encoders import encoder_origin, load_encoder
 
         args = self._args
         encoder = load_encoder(args.encoder, args.image_size, args.layers)
+        self._encoder_size = encoder.config.image_size
         return f"{encoder_origin(encoder).fingerprint} {encoder.config.image_size}"
 
     def _encoder_options(self) -> Options:
@@ -285,11 +317,21 @@ class Stages:
             "processes": args.processes,
         }
 
+    def _pseudo_label_options(self) -> Options:
+        args = self._args
+        return {
+            "data": self._data,
+            "image_size": self._encoder_size,
+            "stride_s": max(args.stride_s or 0.0, _LABEL_STRIDE_S),
+            "pseudo_labels": args.pseudo_labels,
+            "device": args.device,
+        }
+
     def _head_options(self, task: str) -> Options:
         args = self._args
         return {
             "task": task,
-            "data": self._labels,
+            "data": self._labels if self._teacher is None else [f"pixels:{self._out / 'labels'}"],
             **self._encoder_options(),
             "pca": str(self._out / "pca"),
             "preset": args.head_preset,
@@ -326,7 +368,17 @@ class Stages:
 
 
 _PLACES = frozenset(
-    {"data", "fit_data", "features", "pca", "forecaster", "bundle", "encoder", "head"}
+    {
+        "data",
+        "fit_data",
+        "features",
+        "pca",
+        "forecaster",
+        "bundle",
+        "encoder",
+        "head",
+        "pseudo_labels",
+    }
 )
 """Options that name inputs, whose fingerprints say more."""
 _SPEED_ONLY = frozenset({"device", "workers", "processes"})

@@ -67,6 +67,7 @@ class Report:
         stall: None while forecasts come.
         context: filling of the context, in words.
         trained: whether the model is.
+        has_outputs: whether there is anything to publish but features.
     """
 
     silent_s: Mapping[str, float] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class Report:
     stall: Stall | None = None
     context: str = ""
     trained: bool = True
+    has_outputs: bool = True
 
 
 class Loaded(Protocol):
@@ -211,6 +213,7 @@ class ForecastDiagnostics:
             stall=stall,
             context=scheduler.context_state,
             trained=self._loaded.trained,
+            has_outputs=bool(self._loaded.model.outputs),
         )
         return diagnose(report, situation.thresholds)
 
@@ -249,6 +252,10 @@ def diagnose(report: Report, limits: Thresholds) -> tuple[bytes, str]:
         reasons.append(f"no image from {', '.join(sorted(report.silent_s))}")
     if report.has_listeners:
         reasons += _missing(report, limits)
+    elif not report.has_outputs:
+        reasons.append(
+            "no heads: nothing can be published but features, which nobody subscribes to"
+        )
     if not report.trained:
         # A warning for as long as it runs: nothing may act on what it forecasts.
         reasons.append("untrained: forecasts mean nothing")

@@ -32,6 +32,11 @@ class LoadedEngine(NamedTuple):
     device: str
     dtype: str
 
+    @property
+    def has_heads(self) -> bool:
+        """Whether forecasts can hold more than features."""
+        return bool(self.engine.bundle.heads)
+
 
 def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
     """Load the bundle, build the engine and run it once, so that the first frame is not slow.

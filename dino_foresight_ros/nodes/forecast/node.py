@@ -95,6 +95,13 @@ class ForecastNode(LifecycleNode):
                 f"{pipeline.loaded.model.name} is untrained: its weights are random, its forecasts "
                 "mean nothing"
             )
+        if not pipeline.loaded.has_heads:
+            log.warning(
+                f"{pipeline.loaded.model.name} has no heads: nothing of its forecasts can be "
+                "published but the features"
+                + ("" if self.parameters["publish_features"] else "; set publish_features to true")
+                + ". `foresight train` makes heads (docs/training.md)"
+            )
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

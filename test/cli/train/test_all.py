@@ -4,9 +4,12 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from micro_bundle import make_micro_bundle
 from training_data import keep_rendered
 
 from dino_foresight_ros.cli.main import main
@@ -247,7 +250,62 @@ def test_what_is_for_heads_is_refused_without_labels(
 ) -> None:  # fmt: skip
     assert train_all(flag, value, labels=None) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines == [f"foresight: {flag} is for heads, which need --labels; give both or neither"]
+    need = "need --labels or --pseudo-labels; give both or neither"
+    assert lines == [f"foresight: {flag} is for heads, which {need}"]
+    assert calls.take() == []
+
+
+def trained_micro_bundle(folder: Path) -> Path:
+    return replace(make_micro_bundle(), trained=True).save(folder / "teacher")
+
+
+def test_data_without_labels_are_said_to_give_no_heads(
+    calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_all(labels=None) == 0
+    assert "no labels are given: the bundle has no heads" in capsys.readouterr().err.splitlines()[0]
+
+
+def test_pseudo_labels_come_before_the_heads_that_learn_from_them(
+    calls: Calls, train_all: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = str(trained_micro_bundle(tmp_path))
+    assert train_all("--pseudo-labels", teacher, labels=None) == 0
+    stages = [*STAGES[:3], "labels", *STAGES[3:]]
+    assert calls.take() == stages
+    told = commands(capsys)
+    words = told["labels"]
+    assert words[:2] == ["train", "pixels"]
+    assert words[words.index("--data") + 1] == f"{DATA}&part=0-0.8"  # not what is measured on
+    assert words[words.index("--pseudo-labels") + 1] == teacher
+    for task in ("segmentation", "depth", "normals"):
+        words = told[f"head_{task}"]
+        assert words[words.index("--data") + 1] == f"pixels:{tmp_path / 'out' / 'labels'}"
+    assert train_all("--pseudo-labels", teacher, labels=None) == 0
+    assert calls.take() == []
+
+
+def test_another_teacher_redoes_labels_and_heads_alone(
+    calls: Calls, train_all: Callable[..., int], tmp_path: Path
+) -> None:
+    bundle = replace(make_micro_bundle(), trained=True)
+    assert train_all("--pseudo-labels", str(bundle.save(tmp_path / "one")), labels=None) == 0
+    calls.take()
+    with torch.no_grad():
+        next(bundle.heads["depth"].parameters()).add_(0.1)
+    assert train_all("--pseudo-labels", str(bundle.save(tmp_path / "other")), labels=None) == 0
+    assert calls.take() == ["labels", *STAGES[3:]]
+
+
+def test_an_untrained_teacher_is_refused(
+    calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train_all("--pseudo-labels", "untrained-tiny", labels=None) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "untrained-tiny is untrained: labels by its heads mean nothing" in line
+    assert train_all("--pseudo-labels", "untrained-tiny") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "--labels and --pseudo-labels both say what heads learn from; give one" in line
     assert calls.take() == []
 
 

@@ -50,6 +50,8 @@ GOOD = Report(latency_ms=100.0, rate_hz=8.0, context="4/4 frames")
             "no forecast for 9 s: of 40 frames most were dropped as context_filling "
             "(context 1/4 frames)",
         ),
+        ({"has_outputs": False, "has_listeners": False}, WARN, "no heads: nothing can be"),
+        ({"has_outputs": False}, OK, "forecasting"),  # features
     ],
 )
 def test_level_follows_the_worst_and_says_why(
