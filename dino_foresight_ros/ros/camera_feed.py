@@ -14,10 +14,11 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, Labels
 from dino_foresight_ros.render.colors import ClassPalette
+from dino_foresight_ros.ros.camera_info import CameraInfoInput
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.image_subscription import ImageInput
 from dino_foresight_ros.ros.messages import read_step
-from dino_foresight_ros.ros.qos import camera_info_input_qos, latched_qos, output_qos, subscribe
+from dino_foresight_ros.ros.qos import latched_qos, output_qos, subscribe
 from dino_foresight_ros.scene import Scene
 
 REPEAT_PERIOD_S = 10.0
@@ -93,7 +94,7 @@ class CameraFeed:
         self._images: ImageInput | None = None
         self._forecasts: Any = None
         if source.camera_info:
-            subscribe(node, CameraInfo, source.camera_info, self._on_info, camera_info_input_qos())
+            CameraInfoInput(node, source.camera_info, self._on_info)
         subscribe(node, Labels, f"{source.folder}/labels", self._on_labels, latched_qos())
 
     @property

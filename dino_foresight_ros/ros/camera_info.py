@@ -1,15 +1,60 @@
-"""CameraInfo: of a camera known by its intrinsics, and of an image that was resized."""
+"""CameraInfo: heard, of a camera known by its intrinsics, and of an image that was resized."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.ros.qos import camera_info_input_qos, is_overridden, latched_qos, subscribe
 
+CHECK_PERIOD_S = 0.2
 MAX_ASPECT_ERROR = 0.02
+
+
+class CameraInfoInput:
+    """Hears camera_info that comes with every image, and what was published once and latched.
+
+    A volatile subscription gets nothing of what was published before it, and a transient local one
+    does not match volatile publishers, which would warn of it. So there is a second, transient
+    local subscription while there is a publisher of that kind. qos_overrides of the topic count
+    for both; where they name a durability, there is only one.
+    """
+
+    def __init__(self, node: Node, topic: str, callback: Callable[[CameraInfo], None]) -> None:
+        self._node, self._topic, self._callback = node, topic, callback
+        self._usual = subscribe(node, CameraInfo, topic, callback, camera_info_input_qos())
+        self._latched: Any = None
+        self._timer: Any = None
+        if not is_overridden(node, topic, "subscription", "durability"):
+            # Not the node's clock, which stands still while a recording is paused.
+            clock = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = node.create_timer(CHECK_PERIOD_S, self._follow_publishers, clock=clock)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        for subscription in filter(None, (self._usual, self._latched)):
+            self._node.destroy_subscription(subscription)
+
+    def _follow_publishers(self) -> None:
+        offers = self._node.get_publishers_info_by_topic(self._usual.topic_name)
+        latched = any(o.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for o in offers)
+        if latched and self._latched is None:
+            node, topic, qos = self._node, self._topic, latched_qos()
+            self._latched = subscribe(node, CameraInfo, topic, self._callback, qos)
+        elif not latched and self._latched is not None:
+            self._node.destroy_subscription(self._latched)
+            self._latched = None
 
 
 def image_size_of(info: CameraInfo) -> tuple[int, int]:

@@ -51,7 +51,7 @@ def image_input_qos(
 
 
 def camera_info_input_qos() -> QoSProfile:
-    """Camera info comes with every image; the newest is enough."""
+    """Of camera_info that comes with every image the newest is enough."""
     return _keep_last(1, ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -78,7 +78,11 @@ def advertise(node: Node, kind: type, topic: str, qos: QoSProfile) -> Any:
 
 
 def subscribe(
-    node: Node, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable[[Any], None],
+    qos: QoSProfile,
 ) -> Any:
     """Create a subscription whose quality of service may be overridden."""
     given = overrides(node, topic, "subscription")

@@ -15,9 +15,8 @@ from dino_foresight_ros.recordings.image_decoding import (
     ImageDecoder,
     convert_with_rosbags,
 )
-from dino_foresight_ros.ros.camera_info import fits
+from dino_foresight_ros.ros.camera_info import CameraInfoInput, fits
 from dino_foresight_ros.ros.image_subscription import ImageInput
-from dino_foresight_ros.ros.qos import camera_info_input_qos, subscribe
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
 from dino_foresight_ros.topic_names import CameraTopics
 
@@ -58,7 +57,7 @@ class CameraStream:
         self._node = node
         self._model_size = model.image_size
         self._images: ImageInput | None = None
-        self._calibration: Any = None
+        self._calibration: CameraInfoInput | None = None
         self._camera_info: CameraInfo | None = None
         self._said: set[str] = set()
         self._unheard: set[str] = set()
@@ -98,17 +97,18 @@ class CameraStream:
 
         reliability = parameters["image_reliability"]
         self._images = ImageInput(self._node, self.names.image, kind, receive, reliability)
-        info_topic, qos = self.names.camera_info, camera_info_input_qos()
-        self._calibration = subscribe(self._node, CameraInfo, info_topic, self._on_camera_info, qos)
+        self._calibration = CameraInfoInput(
+            self._node, self.names.camera_info, self._on_camera_info
+        )
         self._log().info(f"active: listening on {self.topic_name} ({kind.__name__})")
 
     def close(self) -> None:
         """Unsubscribe."""
         self.watch = None
-        if self._images is not None:
+        if self._images is not None and self._calibration is not None:
             self._images.close()
-            self._node.destroy_subscription(self._calibration)
-            self._images = None
+            self._calibration.close()
+            self._images = self._calibration = None
 
     def check(self, timeout_s: float) -> None:
         """To be called now and then: warn once when the stream stops or cannot be heard."""
