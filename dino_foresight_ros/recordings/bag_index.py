@@ -20,7 +20,8 @@ from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_storage import open_storage, storage_files
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
-_STAMP_BYTES = 12
+STAMP_BYTES = 12
+"""Of a serialized message, up to the end of the stamp in its header."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class MessageFiles:
                 for number, file in enumerate(self._files)
                 if file is not None
                 for place in file.places()
-                if place.topic == topic and len(place.head) >= _STAMP_BYTES
+                if place.topic == topic and len(place.head) >= STAMP_BYTES
             ]
         )
 
@@ -134,3 +135,9 @@ def header_stamp_ns(data: bytes) -> int:
     """Read the stamp of a std_msgs/Header at the start of a serialized message."""
     sec, nanosec = struct.unpack_from(f"{'<' if data[1] & 1 else '>'}iI", data, 4)
     return int(sec * NS_PER_S + nanosec)
+
+
+def with_header_stamp(data: bytes, stamp_ns: int) -> bytes:
+    """Return a serialized message whose std_msgs/Header at the start has another stamp."""
+    stamp = struct.pack(f"{'<' if data[1] & 1 else '>'}iI", *divmod(stamp_ns, NS_PER_S))
+    return data[:4] + stamp + data[4 + len(stamp) :]

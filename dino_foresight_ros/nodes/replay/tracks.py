@@ -18,6 +18,11 @@ from std_msgs.msg import Header
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings import CameraModel, Frame, Recording, Window
 from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, IMAGE_TYPES, camera_info_topic
+from dino_foresight_ros.recordings.bag_index import (
+    STAMP_BYTES,
+    header_stamp_ns,
+    with_header_stamp,
+)
 from dino_foresight_ros.recordings.bag_messages import compressed_format
 from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
 from dino_foresight_ros.recordings.image_decoding import encode_picture
@@ -124,7 +129,10 @@ def _camera(recording: Recording, options: FrameOptions) -> CameraModel | None:
 
 
 class RecordedTrack:
-    """Messages of a bag as they were recorded: names, types, QoS and bytes."""
+    """Messages of a bag as they were recorded: names, types, QoS and bytes.
+
+    Only images and camera_info without a time in their headers get the time of recording there.
+    """
 
     def __init__(
         self,
@@ -141,6 +149,8 @@ class RecordedTrack:
         self._publishers: dict[str, Publisher] = {}
         self._latched: set[str] = set()
         self._images: set[str] = set()
+        self._cameras: set[str] = set()
+        self._stamped: set[str] = set()
         self._create_publishers([t for t in topics if not (has_clock and t.msgtype == _CLOCK_TYPE)])
         self.image_publishers = [self._publishers[name] for name in sorted(self._images)]
         names = ", ".join(sorted(self._publishers))
@@ -159,6 +169,8 @@ class RecordedTrack:
                 self._latched.add(topic.name)
             if topic.msgtype in IMAGE_TYPES:
                 self._images.add(topic.name)
+            if topic.msgtype in (*IMAGE_TYPES, CAMERA_INFO_TYPE):
+                self._cameras.add(topic.name)
         if unknown:
             self._node.get_logger().warning(
                 f"skipped, because their message types are not installed: {', '.join(unknown)}"
@@ -185,6 +197,13 @@ class RecordedTrack:
 
     def _item(self, time_ns: int, topic: str, data: bytes) -> Item:
         publisher = self._publishers[topic]
+        if topic in self._cameras and len(data) >= STAMP_BYTES and not header_stamp_ns(data):
+            if topic not in self._stamped:
+                self._stamped.add(topic)
+                self._node.get_logger().warning(
+                    f"{topic} has no time in its headers; time of recording taken"
+                )
+            data = with_header_stamp(data, time_ns)
         return Item(time_ns, lambda: publisher.publish(data), topic in self._images)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
 from dino_foresight_ros.nodes.replay.node import main  # noqa: E402
 from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS  # noqa: E402
-from dino_foresight_ros.recordings import CameraModel  # noqa: E402
+from dino_foresight_ros.recordings import CameraModel, bag_messages  # noqa: E402
 from dino_foresight_ros.recordings import bag_writer as bags  # noqa: E402
 from dino_foresight_ros.recordings.image_decoding import decode_picture  # noqa: E402
 
@@ -192,6 +192,31 @@ def test_bag_is_played_as_recorded(listener: Listener, start: Start, bag: Path) 
         assert listener.stamps_ns(topic) == expected_ns
     compressed = listener.received["/cam/image_raw/compressed"][7]
     assert np.array_equal(decode_picture(bytes(compressed.data)), picture(7))
+
+
+def test_cameras_without_a_time_get_that_of_recording(
+    listener: Listener, start: Start, tmp_path: Path
+) -> None:
+    """Several cameras as one camera: what is forecast needs a time."""
+    camera, frame_id = CameraModel.from_fov(32, 24, 80.0), "lens"
+    with bags.create_bag(tmp_path / "bag") as writer:
+        for index in range(6):
+            stamp_ns = START_NS + index * STEP_NS
+            for name in ("left", "right"):
+                info = bag_messages.camera_info(camera, 0, frame_id)
+                writer.write(f"/{name}/camera_info", info.__msgtype__, stamp_ns, info)
+                image = bag_messages.image(picture(index), 0, frame_id)
+                writer.write(f"/{name}/image_raw", image.__msgtype__, stamp_ns, image)
+    for name in ("left", "right"):
+        listener.listen(Image, f"/{name}/image_raw")
+        listener.listen(CameraInfo, f"/{name}/camera_info")
+    printed = receive(listener, start, f"input:={tmp_path / 'bag'}", "as_recorded:=true")
+    for topic in listener.received:
+        assert listener.stamps_ns(topic) == [START_NS + index * STEP_NS for index in range(6)]
+        assert printed.count(f"{topic} has no time in its headers; time of recording taken") == 1
+    newest = listener.received["/right/image_raw"][-1]
+    assert bytes(newest.data) == picture(5).tobytes()
+    assert newest.header.frame_id == frame_id
 
 
 def test_unknown_message_types_are_skipped_and_named_once(
