@@ -1,4 +1,4 @@
-"""Conventions for topic names, and the topics of what is made of forecasts. Imports no ROS."""
+"""Conventions for names of topics and frames; topics of what is made of forecasts. No ROS."""
 
 from __future__ import annotations
 
@@ -123,3 +123,8 @@ def full_name(namespace: str, topic: str) -> str:
     if topic.startswith("/"):
         return topic
     return "/" + "/".join(filter(None, [namespace.strip("/"), topic]))
+
+
+def frame_name(frame_id: str) -> str:
+    """Return a frame's name without the leading slash of ROS 1, which tf2 refuses."""
+    return frame_id.lstrip("/")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dino_foresight_ros.cli import bag_nuscenes
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.topic_names import camera_info_beside
+from dino_foresight_ros.topic_names import camera_info_beside, frame_name
 
 if TYPE_CHECKING:
     from dino_foresight_ros.recordings import CameraModel, Frame, Recording
@@ -140,7 +140,7 @@ def _write(
     stamp_ns: int,
     camera: CameraModel | None,
 ) -> None:
-    frame_id = args.frame_id or frame.frame_id or DEFAULT_FRAME_ID
+    frame_id = frame_name(args.frame_id or "") or frame.frame_id or DEFAULT_FRAME_ID
     topic = _image_topic(args)
     if args.compressed:
         writer.write_compressed(

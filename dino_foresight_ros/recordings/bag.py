@@ -33,7 +33,7 @@ from dino_foresight_ros.recordings.recording import (
     Warn,
     Window,
 )
-from dino_foresight_ros.topic_names import camera_info_names
+from dino_foresight_ros.topic_names import camera_info_names, frame_name
 
 RAW_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -118,7 +118,14 @@ class BagRecording(Recording):
     def _read(self, index: int, labels: Collection[str]) -> Frame:
         stamp_ns = int(self.stamps_ns[index])  # finds the places too
         image, header = self._decode_at(index, self._decoder)
-        return Frame(stamp_ns, image=image, index=index, frame_id=header.frame_id)
+        frame_id = self._frame_name(header.frame_id)
+        return Frame(stamp_ns, image=image, index=index, frame_id=frame_id)
+
+    def _frame_name(self, frame_id: str) -> str:
+        name = frame_name(frame_id)
+        if name != frame_id:
+            self._tell(f"frame_id {frame_id} is taken as {name}: tf2 refuses a leading slash")
+        return name
 
     def _find_bits(self) -> int:
         return self._bit_depth_of(self._decode_at)
@@ -152,7 +159,8 @@ class BagRecording(Recording):
                     f"{self.name}: {self.topic} has no time in its headers; time of recording taken"
                 )
             stamp_ns = stamp_ns or message.log_time_ns
-            yield Frame(stamp_ns, image=image, index=index, frame_id=header.frame_id)
+            frame_id = self._frame_name(header.frame_id)
+            yield Frame(stamp_ns, image=image, index=index, frame_id=frame_id)
         expected = reader.expected_counts.get(self.topic)
         short = self.frame_count is not None and expected is not None and seen < expected
         if reader.damage or short:
@@ -326,7 +334,7 @@ def _read_camera(reader: BagReader, image_topic: str) -> CameraModel | None:
             k=tuple(float(value) for value in info.k),
             d=tuple(float(value) for value in info.d),
             distortion_model=info.distortion_model,
-            frame_id=info.header.frame_id,
+            frame_id=frame_name(info.header.frame_id),
         )
     return None
 

@@ -17,6 +17,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.poses import Matrix, inverse, pose_matrix, slerp
 from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.topic_names import frame_name
 
 TF_TYPE = "tf2_msgs/msg/TFMessage"
 STATIC_TOPIC = "tf_static"
@@ -194,11 +195,6 @@ def read_transforms(reader: BagReader, warn: Callable[[str], None]) -> Transform
                      f"not {others}")  # fmt: skip
             tracks[child] = _track(parent, by_parent[parent], kept is static)
     return TransformTree(str(reader.path), tracks)
-
-
-def frame_name(text: str) -> str:
-    """A frame's name without the leading slash that ROS 1 gave it."""
-    return text.lstrip("/")
 
 
 def _transforms(reader: BagReader, stored: Any, bad: Counter[str]) -> list[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dino_foresight_ros.recordings.bag import image_topics
 from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.topic_names import frame_name
 
 TRANSFORM_TOPICS = ("/tf", "/tf_static")
 
@@ -64,7 +65,7 @@ def first_frame_id(bag: Path, topic: str = "") -> str:
         names = [topic] if topic else [found.name for found in image_topics(reader.topics)]
         for message in reader.messages(names):
             try:
-                return str(reader.deserialize(message).header.frame_id)
+                return frame_name(reader.deserialize(message).header.frame_id)
             except Exception:  # noqa: BLE001 - damaged messages raise errors of every kind
                 continue
         return ""

@@ -365,3 +365,17 @@ def test_failure_while_writing_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="power cut"):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_leading_slash_of_frames_is_dropped_and_said_once(tmp_path: Path) -> None:
+    with create_bag(tmp_path / "bag") as writer:
+        for index in range(3):
+            writer.write_image("/cam/image_raw", picture(index), START_NS + index, "/optical")
+            writer.write_camera_info("/cam/camera_info", CAMERA, START_NS + index, "/optical")
+    with open_recording(tmp_path / "bag") as source:
+        assert {frame.frame_id for frame in source.frames()} == {"optical"}
+        assert source.camera is not None
+        assert source.camera.frame_id == "optical"
+        assert source.warnings == [
+            "bag: frame_id /optical is taken as optical: tf2 refuses a leading slash"
+        ]

@@ -58,7 +58,7 @@ def test_frame_is_that_of_the_first_image_of_the_topic(tmp_path: Path) -> None:
         for index, camera in enumerate(("left", "right", "left")):
             image = np.zeros((4, 6, 3), np.uint8)
             stamp_ns = STAMP_NS + index * 1_000_000
-            writer.write_image(f"/{camera}/image_raw", image, stamp_ns, f"{camera}_optical")
+            writer.write_image(f"/{camera}/image_raw", image, stamp_ns, f"/{camera}_optical")
     assert first_frame_id(bag) == "left_optical"
     assert first_frame_id(bag, "/right/image_raw") == "right_optical"
     assert first_frame_id(bag, "/nowhere/image_raw") == ""

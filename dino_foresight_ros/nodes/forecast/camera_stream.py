@@ -18,7 +18,7 @@ from dino_foresight_ros.recordings.image_decoding import (
 from dino_foresight_ros.ros.camera_info import CameraInfoInput, fits
 from dino_foresight_ros.ros.image_subscription import ImageInput
 from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
-from dino_foresight_ros.topic_names import CameraTopics
+from dino_foresight_ros.topic_names import CameraTopics, frame_name
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.frame import Forecast
@@ -162,9 +162,15 @@ class CameraStream:
                 f"images are {width}x{height}; each is resized to the model's "
                 f"{model_width}x{model_height}",
             )
-        self.publishers.publish_labels(frame_id)
+        name = frame_name(frame_id)
+        if name != frame_id:
+            self.warn_once(
+                "frame_id",
+                f"frame_id {frame_id} is published as {name}: tf2 refuses a leading slash",
+            )
+        self.publishers.publish_labels(name)
         info = self._fitting_camera_info(image_size)
-        self.publishers.publish(forecast, frame_id, info, received_s)
+        self.publishers.publish(forecast, name, info, received_s)
 
     def _fitting_camera_info(self, size: tuple[int, int]) -> CameraInfo | None:
         info = self._camera_info

@@ -31,6 +31,7 @@ from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.message_types import message_class
 from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.time import ns_to_time
+from dino_foresight_ros.topic_names import frame_name
 
 DEFAULT_FRAME_ID = "camera_optical_frame"
 _CLOCK_TYPE = "rosgraph_msgs/msg/Clock"
@@ -97,7 +98,7 @@ class FrameTrack:
             yield Item(stamp_ns, self._publishing(frame, stamp_ns), is_image=True)
 
     def _publishing(self, frame: Frame, stamp_ns: int) -> Callable[[], None]:
-        frame_id = self._options.frame_id or frame.frame_id or DEFAULT_FRAME_ID
+        frame_id = frame_name(self._options.frame_id) or frame.frame_id or DEFAULT_FRAME_ID
         header = Header(stamp=ns_to_time(stamp_ns), frame_id=frame_id)
         image = self._image_msg(frame, header)
         info = None if self._camera is None else camera_info_msg(self._camera, header)

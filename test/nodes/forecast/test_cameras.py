@@ -70,7 +70,7 @@ class Rig:
 
     def publish(self, name: str, stamp_ns: int, **changes: Any) -> None:
         message = rgb_message(stamp_ns, SIZES[name], **changes)
-        message.header = Header(stamp=message.header.stamp, frame_id=f"{name}_optical")
+        message.header = Header(stamp=message.header.stamp, frame_id=f"/{name}_optical")
         self.images[name].publish(message)
 
     def run(

@@ -16,7 +16,8 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.bag_index import message_files
 from dino_foresight_ros.recordings.bag_reader import BagReader, typestore
 from dino_foresight_ros.recordings.point_cloud import CLOUD_TYPE, cloud_points
-from dino_foresight_ros.recordings.transforms import TransformTree, frame_name, read_transforms
+from dino_foresight_ros.recordings.transforms import TransformTree, read_transforms
+from dino_foresight_ros.topic_names import frame_name
 
 DEFAULT_POINTS = "/lidar_top"
 Warn = Callable[[str], None]
