@@ -11,6 +11,7 @@ import torch
 from dino_foresight_ros.errors import BundleError, UsageError
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.encoder import Encoder
+from dino_foresight_ros.model.forecasters import Forecaster, MaskedForecaster, SlidingForecaster
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.progress import warn
 
@@ -37,6 +38,9 @@ def assemble(
     layers: tuple[int, ...] | None = None,
     frame_interval_s: float | None = None,
     licence: str | None = None,
+    resize_grid: bool = False,
+    slide_windows: bool = False,
+    window_stride: tuple[int, int] | None = None,
 ) -> Bundle:
     """Load parts and put them together; random weights in any make an untrained bundle.
 
@@ -49,11 +53,21 @@ def assemble(
         layers: of the encoder; those that the PCA was fitted on when None.
         frame_interval_s: seconds between frames; what the forecaster was trained on when None.
         licence: what the user says about the weights.
+        resize_grid: stretch the forecaster's position embeddings to the patch grid of `image_size`
+            (the paper's position interpolation, sec. 3.3).
+        slide_windows: or run it window by window over that grid.
+        window_stride: (rows, columns) of patches from window to window; no overlap when None.
 
     Raises:
         BundleError: a part that was made with another one (both are named), or that is missing.
-        UsageError: nobody states the frame interval.
+        UsageError: nobody states the frame interval; ways to a larger grid that do not go together.
     """
+    if resize_grid and slide_windows:
+        raise UsageError("--resize-grid and --slide-windows are two ways; give one")
+    if (resize_grid or slide_windows) and image_size is None:
+        raise UsageError("give --image-size, which the forecaster shall be run at")
+    if window_stride is not None and not slide_windows:
+        raise UsageError("--window-stride is for --slide-windows")
     model, forecaster_part = load_forecaster(forecaster)
     interval_s = frame_interval_s or forecaster_part.frame_interval_s
     if interval_s is None:
@@ -69,11 +83,12 @@ def assemble(
         compression = IdentityPCA(module.feature_size)
     trained, head_parts = _heads(heads)
     _check(module, compression, pca_part, forecaster_part, trained, head_parts)
+    at_grid = _at_grid(model, module.config.grid, resize_grid, slide_windows, window_stride)
     return Bundle(
         name=name,
         encoder=module,
         pca=compression,
-        forecaster=model,
+        forecaster=at_grid,
         heads={task: head.head for task, head in trained.items()},
         tasks={task: head.task for task, head in trained.items()},
         frame_interval_s=interval_s,
@@ -81,6 +96,30 @@ def assemble(
         info=_info(module, pca_part, forecaster_part, head_parts, licence),
         inputs={task: head.reads for task, head in trained.items() if head.reads.layers},
     )
+
+
+def _at_grid(
+    model: MaskedForecaster,
+    grid: tuple[int, int],
+    resize_grid: bool,
+    slide_windows: bool,
+    stride: tuple[int, int] | None,
+) -> Forecaster:
+    """The forecaster for the encoder's patch grid.
+
+    Raises:
+        BundleError: another grid than the forecaster's, and no way to it was chosen.
+    """
+    own = model.config.grid
+    if slide_windows:
+        return SlidingForecaster(model, grid, stride=stride)
+    if own != grid and not resize_grid:
+        raise BundleError(
+            f"the forecaster was trained on a patch grid of {own[0]}x{own[1]}, the image size "
+            f"gives {grid[0]}x{grid[1]}; add --resize-grid or --slide-windows, or leave out "
+            "--image-size"
+        )
+    return model if own == grid else model.resize_grid(*grid)
 
 
 def _encoder(text: str, grid: tuple[int, int], layers: tuple[int, ...] | None) -> Encoder:

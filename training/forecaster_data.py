@@ -61,7 +61,8 @@ def _split(
     if validation is not None:
         check_disjoint(recordings, validation, "trained on and validated on")
         return list(recordings), list(validation)
-    clip_s = recipe.context_frames * max(recipe.intervals_s or PAPER_INTERVALS_S)
+    steps = recipe.context_frames + recipe.masked_frames - 1
+    clip_s = steps * max(recipe.intervals_s or PAPER_INTERVALS_S)
     return split_recordings(recordings, share, seed, gap_s=max(2.0, clip_s))
 
 

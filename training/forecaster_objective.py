@@ -10,7 +10,7 @@ from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
 from .losses import masked_loss
-from .masking import FULL, frame_mask
+from .masking import FULL, frame_mask, random_windows
 from .objective import Batch, Loss, Objective
 
 
@@ -51,24 +51,32 @@ class ForecasterObjective(Objective):
         loss: str = "smooth_l1",
         beta: float = 0.1,
         mask_schedule: str = FULL,
+        feature_crop: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.to_features = model, to_features
         self.loss, self.beta, self.mask_schedule = loss, beta, mask_schedule
+        self.feature_crop = feature_crop
 
     def forward(self, batch: Batch) -> Loss:
-        """Loss of clips {"frames": (B, T, ...)}; T is context and masked frames."""
+        """Loss of clips {"frames": (B, T, ...)}; T is context and masked frames.
+
+        Of several masked frames each call hides the last 1, 2, ... or all, as the authors' code
+        does for its seven-frame model.
+        """
         frames = self.to_features(batch["frames"])
+        if self.feature_crop is not None:
+            frames = random_windows(frames, self.feature_crop)
         config = self.model.config
-        hidden = config.masked_frames
+        most = config.masked_frames
+        hidden = int(torch.randint(1, most + 1, ())) if most > 1 else 1
         mask = frame_mask(len(frames), config.frames, config.grid, hidden, self.mask_schedule)
-        mask = mask[:, -hidden:].to(frames.device)
-        if self.mask_schedule == FULL:
+        mask = mask.to(frames.device)
+        if self.mask_schedule == FULL and hidden == most:
             # The same numbers as `reconstruct`, without the context's outputs that nobody reads.
-            predicted = self.model.predict(frames[:, :-hidden])
+            predicted = self.model.predict(frames[:, :-most])
         else:
-            context = torch.zeros_like(mask[:, :1]).expand(-1, config.context_frames, -1, -1)
-            whole = torch.cat([context, mask], dim=1)
-            predicted = self.model.reconstruct(frames, whole)[:, -hidden:]
-        value = masked_loss(predicted, frames[:, -hidden:], mask, self.loss, self.beta)
+            predicted = self.model.reconstruct(frames, mask)[:, -most:]
+        mask = mask[:, -most:]
+        value = masked_loss(predicted, frames[:, -most:], mask, self.loss, self.beta)
         return Loss(value, mask.float().mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -11,6 +12,7 @@ from torch.utils.data import default_collate
 
 from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.model.forecasters import MaskedForecaster, SlidingForecaster
 from dino_foresight_ros.spread import spread
 
 from .data import ClipDataset
@@ -33,6 +35,7 @@ class Validation:
         most: int = 256,
         batch_size: int = 16,
         metric: str = "smooth_l1",
+        sliding: tuple[int, int] | None = None,
     ) -> None:
         """Choose the clips.
 
@@ -45,16 +48,20 @@ class Validation:
             most: how many clips, evenly spread.
             batch_size: clips at a time.
             metric: the error that decides which weights are best, at the first step.
+            sliding: (h, w) patch grid of the frames, where the forecaster is of one of its windows
+                and slides over them; None where it sees whole frames.
         """
         self.clips, self.to_features, self.context_frames = clips, to_features, context_frames
         self.fabric, self.batch_size = fabric, batch_size
-        self.metric = METRICS.index(metric)
+        self.metric, self.sliding = METRICS.index(metric), sliding
         self.indices = spread(len(clips), most)
         self.steps = clips.frames - context_frames
         self._copy_last: Tensor | None = None
 
     def __call__(self, model: nn.Module) -> Evaluation:
         """Score; every process gets the same."""
+        if self.sliding is not None:
+            model = SlidingForecaster(cast("MaskedForecaster", model), self.sliding).eval()
         rollout: Callable[[Tensor, int], Tensor] = model.rollout  # type: ignore[assignment]
         forecast = torch.zeros(self.steps, len(METRICS), dtype=torch.float64)
         copied = torch.zeros_like(forecast)

@@ -65,3 +65,32 @@ def frame_mask(
     draw = torch.rand(batch, masked_frames, *grid, generator=generator, device=device)
     mask[:, -masked_frames:] = draw < ratio
     return mask
+
+
+def random_windows(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut one window at random from each clip, the same from all its frames.
+
+    Args:
+        frames: (B, T, H, W, C).
+        size: (h, w) rows and columns of a window.
+
+    Returns:
+        (B, T, h, w, C).
+
+    Raises:
+        UsageError: a window larger than the frames.
+    """
+    sides = frames.shape[2:4]
+    if size[0] > sides[0] or size[1] > sides[1]:
+        raise UsageError(
+            f"a window of {size[0]}x{size[1]} patches does not fit features of "
+            f"{sides[0]}x{sides[1]}; choose a smaller feature_crop or a larger image"
+        )
+    windows = []
+    for clip in frames:
+        top, left = (
+            int(torch.randint(side - length + 1, ()))
+            for side, length in zip(sides, size, strict=True)
+        )
+        windows.append(clip[:, top : top + size[0], left : left + size[1]])
+    return torch.stack(windows)

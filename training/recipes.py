@@ -200,6 +200,10 @@ class ForecasterRecipe(TrainingRecipe):
     layers: int = option(12, "transformer blocks")
     heads: int = option(8, "attention heads")
     context_frames: int = option(4, "frames seen")
+    masked_frames: int = option(
+        1, "frames predicted at once (3 in the paper's seven-frame variant); each step of the "
+        "training hides the last one to all of them", least=1,
+    )  # fmt: skip
     attention: str = option("factorised", "factorised (time, then space) or full")
     window: int = option(1, "k of the k x k windows of temporal attention")
     mlp_ratio: float = option(4.0, "feed-forward width over width")
@@ -225,6 +229,11 @@ class ForecasterRecipe(TrainingRecipe):
     crop_scale: float = option(
         1.0, "a random crop keeps at least this fraction of height and width (pixels only)",
         above=0, most=1,
+    )  # fmt: skip
+    feature_crop: tuple[int, int] | None = option(
+        None, "rows and columns, such as 16x32, of a random window of patches that is cut from "
+        "larger features, to be run as sliding windows (`bundle assemble --slide-windows`)",
+        least=1, separator="x",
     )  # fmt: skip
     mask_schedule: str = option("full", "full, linear, cosine, arccos or square")
     loss: str = option("smooth_l1", "smooth_l1, mse or l1")

@@ -59,12 +59,14 @@ def make_forecaster(
             torch.manual_seed(recipe.seed)
             return MaskedForecaster(config)
     forecaster, part = load_forecaster(start)
+    grid = patch_grid(recipe, data)
     for kind, origin in data.made_with.items():
         part.check_made_with(kind, origin)
     config = forecaster.config
     for name, wanted in (
         ("channels", data.channels),
         ("context_frames", recipe.context_frames),
+        ("masked_frames", recipe.masked_frames),
     ):
         if getattr(config, name) != wanted:
             raise BundleError(
@@ -72,9 +74,26 @@ def make_forecaster(
             )
     forecaster.requires_grad_(True)
     _set_dropout(forecaster, recipe.dropout)
-    if config.grid != data.grid:
-        forecaster.resize_grid(*data.grid)
+    if config.grid != grid:
+        forecaster.resize_grid(*grid)
     return forecaster
+
+
+def patch_grid(recipe: ForecasterRecipe, data: ForecasterData) -> tuple[int, int]:
+    """(h, w) patches that the forecaster sees: the data's, or a window of them.
+
+    Raises:
+        UsageError: a window larger than the data's grid.
+    """
+    if recipe.feature_crop is None:
+        return data.grid
+    rows, columns = recipe.feature_crop
+    if rows > data.grid[0] or columns > data.grid[1]:
+        raise UsageError(
+            f"feature_crop {rows}x{columns} is larger than the patch grid of "
+            f"{data.grid[0]}x{data.grid[1]}; choose a smaller window or a larger image"
+        )
+    return recipe.feature_crop
 
 
 def _check_same_data(saved: Mapping[str, Any], data: ForecasterData) -> None:
@@ -86,7 +105,7 @@ def _check_same_data(saved: Mapping[str, Any], data: ForecasterData) -> None:
                 f"the run was started with features of the {kind} {before or 'none'}; those given "
                 f"now are of {given or 'none'}"
             )
-    grid = tuple(saved["model"]["grid"])
+    grid = tuple(saved.get("grid") or saved["model"]["grid"])
     if grid != data.grid:
         raise BundleError(f"the run was started on a patch grid of {grid}, not {data.grid}")
 
@@ -94,11 +113,12 @@ def _check_same_data(saved: Mapping[str, Any], data: ForecasterData) -> None:
 def _shape(recipe: ForecasterRecipe, data: ForecasterData) -> MaskedConfig:
     return MaskedConfig(
         channels=data.channels,
-        grid=data.grid,
+        grid=patch_grid(recipe, data),
         width=recipe.width,
         layers=recipe.layers,
         heads=recipe.heads,
         context_frames=recipe.context_frames,
+        masked_frames=recipe.masked_frames,
         attention=recipe.attention,
         window=recipe.window,
         mlp_ratio=recipe.mlp_ratio,
@@ -129,8 +149,8 @@ def make_clips(recipe: ForecasterRecipe, data: ForecasterData) -> ClipDataset:
         time_flip=recipe.time_flip,
     )
     return data.make_clips(
-        data.train, recipe.intervals_s, recipe.context_frames, 1, augmentation, recipe.seed,
-        recipe.tolerance,
+        data.train, recipe.intervals_s, recipe.context_frames, recipe.masked_frames,
+        augmentation, recipe.seed, recipe.tolerance,
     )  # fmt: skip
 
 
@@ -170,6 +190,7 @@ def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabr
         fabric,
         recipe.validation_clips,
         metric="mse" if recipe.loss == "mse" else "smooth_l1",
+        sliding=None if recipe.feature_crop is None else data.grid,
     )
 
 
@@ -209,7 +230,12 @@ def train_forecaster(
         f"{len(validation.indices)} clips of {len(data.validation)} to validate on"
     )
     objective = ForecasterObjective(
-        model, data.to_features, recipe.loss, recipe.beta, recipe.mask_schedule
+        model,
+        data.to_features,
+        recipe.loss,
+        recipe.beta,
+        recipe.mask_schedule,
+        recipe.feature_crop,
     )
     return run_training(
         objective,
@@ -330,6 +356,7 @@ def run_forecaster(plan: RunPlan[ForecasterRecipe], device: str = "auto") -> Non
             "kind": "forecaster",
             "inputs": plan.inputs,
             "made_with": {kind: str(origin) for kind, origin in data.made_with.items()},
+            "grid": list(data.grid),
             "model": model.config.to_dict(),
             "recipe": recipe.to_dict(),
         }

@@ -6,7 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.cli.train.arguments import Options, add_encoder, refuse_existing
+from dino_foresight_ros.cli.train.arguments import (
+    Options,
+    add_encoder,
+    image_size,
+    refuse_existing,
+)
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import HEADS
 
@@ -65,6 +70,18 @@ def _add_assemble(actions: Any) -> None:
         image_size_default="what gives the forecaster's patch grid",
         layers_default="those that the PCA was fitted on",
     )
+    parser.add_argument(
+        "--resize-grid", action="store_true",
+        help="stretch the forecaster's position embeddings to the patch grid of --image-size",
+    )  # fmt: skip
+    parser.add_argument(
+        "--slide-windows", action="store_true",
+        help="run the forecaster window by window over the patch grid of --image-size",
+    )  # fmt: skip
+    parser.add_argument(
+        "--window-stride", type=image_size, metavar="HxW",
+        help="patches from window to window; overlaps are averaged (default: no overlap)",
+    )  # fmt: skip
     parser.add_argument("--pca", metavar="DIR", help="a fitted PCA or a bundle (default: none)")
     parser.add_argument("--forecaster", required=True, metavar="DIR", help="a run or a bundle")
     parser.add_argument(
@@ -114,6 +131,9 @@ def assemble_bundle(options: Options) -> None:
         layers=options["layers"],
         frame_interval_s=interval_s,
         licence=options.get("licence"),
+        resize_grid=bool(options.get("resize_grid")),
+        slide_windows=bool(options.get("slide_windows")),
+        window_stride=options.get("window_stride"),
     )
 
 

@@ -140,17 +140,25 @@ class Fusion(nn.Module):
 
 
 class DPTHead(nn.Module):
-    """Dense prediction transformer decoder (Ranftl et al. 2021) in the reference's layout."""
+    """Dense prediction transformer decoder (Ranftl et al. 2021) in the reference's layout.
+
+    Each of its four levels reads a layer, or a quarter of the layers, stacked: of 12 the first
+    three, the next three, and so on.
+    """
 
     def __init__(self, config: HeadConfig, embed_dim: int, layers: int) -> None:
         super().__init__()
-        if layers not in (1, 4):
+        if layers != 1 and layers % 4:
             raise BundleError(
-                f"a DPT head takes 4 encoder layers (or 1, used four times), not {layers}"
+                "a DPT head takes 4 layers or a multiple, of which neighbours are stacked (or 1, "
+                f"used four times), not {layers}"
             )
         self.config, self.embed_dim, self.layers = config, embed_dim, layers
+        self.stacked = max(1, layers // 4)
         c1, c2, _, c4 = config.channels
-        self.projects = nn.ModuleList(nn.Conv2d(embed_dim, c, 1) for c in config.channels)
+        self.projects = nn.ModuleList(
+            nn.Conv2d(self.stacked * embed_dim, c, 1) for c in config.channels
+        )
         self.resizes = nn.ModuleList(
             [
                 nn.ConvTranspose2d(c1, c1, 4, stride=4),
@@ -180,10 +188,10 @@ class DPTHead(nn.Module):
         Returns:
             (B, K, 8h, 8w).
         """
-        maps = rearrange(features, "b h w (l d) -> l b d h w", d=self.embed_dim)
+        maps = rearrange(features, "b h w (l d) -> l b d h w", d=self.stacked * self.embed_dim)
         levels = []
         for i in range(4):
-            level = self.resizes[i](self.projects[i](maps[i if self.layers == 4 else 0]))
+            level = self.resizes[i](self.projects[i](maps[0 if self.layers == 1 else i]))
             levels.append(self.adapts[i](level))
         height, width = levels[0].shape[-2:]
         sizes = [(2 * height, 2 * width)] + [tuple(level.shape[-2:]) for level in levels[:3]]

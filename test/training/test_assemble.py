@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from micro_bundle import make_micro_bundle
 from torch import nn
 
-from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.errors import BundleError, UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.forecasters import MaskedForecaster, SlidingForecaster
 from dino_foresight_ros.training.assemble import assemble
@@ -78,3 +81,45 @@ def test_forecaster_that_training_cannot_read_is_refused_for_what_it_is(
     monkeypatch.setattr(Bundle, "load", lambda path: bundle)
     with pytest.raises(BundleError, match=why):
         load_forecaster("tiny")
+
+
+@pytest.mark.parametrize("way", ["resize_grid", "slide_windows"])
+def test_forecaster_of_a_small_grid_runs_at_a_larger_image(parts: Path, way: str):
+    before, _ = load_forecaster(parts / "run")
+    small = Bundle.load(str(parts / "True"))
+    height, width = small.image_size
+    size, grid = (2 * height, 2 * width), tuple(2 * side for side in small.grid)
+    arguments = str(parts / "True"), str(parts / "pca"), str(parts / "run"), {}
+    with pytest.raises(BundleError, match="add --resize-grid or --slide-windows"):
+        assemble(*arguments, name="large", image_size=size)
+    made = assemble(*arguments, name="large", image_size=size, **{way: True})
+    bundle = Bundle.load(made.save(parts / "large"))
+    assert bundle.grid == grid
+    context = torch.randn(1, bundle.context_frames, *grid, bundle.pca.channels)
+    with torch.no_grad():
+        found = bundle.forecaster(context)
+        if way == "resize_grid":
+            expected = copy.deepcopy(before).resize_grid(*grid)(context)
+        else:
+            h, w = small.grid
+            rows = [
+                torch.cat([before(context[:, :, r : r + h, c : c + w]) for c in (0, w)], dim=2)
+                for r in (0, h)
+            ]
+            expected = torch.cat(rows, dim=1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"resize_grid": True, "slide_windows": True}, "two ways"),
+        ({"resize_grid": True}, "give --image-size"),
+        ({"window_stride": (1, 1)}, "--window-stride is for --slide-windows"),
+    ],
+)
+def test_ways_to_a_larger_grid_that_make_no_sense_are_refused(
+    parts: Path, options: dict[str, Any], why: str
+):
+    with pytest.raises(UsageError, match=why):
+        assemble(str(parts / "True"), None, str(parts / "run"), {}, name="x", **options)

@@ -11,8 +11,12 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from dino_foresight_ros.errors import BundleError, InputError
-from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
+from dino_foresight_ros.errors import BundleError, InputError, UsageError
+from dino_foresight_ros.model.forecasters import (
+    MaskedConfig,
+    MaskedForecaster,
+    SlidingForecaster,
+)
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.training.data import ClipAugmentation, split_recordings
 from dino_foresight_ros.training.feature_clips import (
@@ -29,7 +33,7 @@ from dino_foresight_ros.training.intervals import (
     resolve_intervals,
 )
 from dino_foresight_ros.training.losses import masked_loss
-from dino_foresight_ros.training.masking import frame_mask
+from dino_foresight_ros.training.masking import frame_mask, random_windows
 from dino_foresight_ros.training.model_parts import load_forecaster
 from dino_foresight_ros.training.parts import Origin
 from dino_foresight_ros.training.processes import alone
@@ -37,6 +41,7 @@ from dino_foresight_ros.training.recipes import ForecasterRecipe
 from dino_foresight_ros.training.run_log import read_history
 from dino_foresight_ros.training.train_forecaster import (
     make_forecaster,
+    make_validation_clips,
     train_forecaster,
 )
 
@@ -143,6 +148,68 @@ def test_loss_is_the_masked_loss_of_the_reconstruction(schedule: str) -> None:
     expected = masked_loss(model.reconstruct(frames, mask), frames, mask)
     torch.testing.assert_close(found.value, expected)
     assert float(found.weight) == pytest.approx(float(mask[:, -1].float().mean()))
+
+
+def test_of_three_masked_frames_each_step_hides_the_last_one_to_three() -> None:
+    model = forecaster(masked_frames=3)
+    objective = ForecasterObjective(model, ToFeatures())
+    frames = torch.randn(2, 7, *GRID, CHANNELS)
+    expected = []
+    for hidden in (1, 2, 3):
+        mask = torch.zeros(2, 7, *GRID, dtype=torch.bool)
+        mask[:, 7 - hidden :] = True
+        expected.append(masked_loss(model.reconstruct(frames, mask), frames, mask).item())
+    seen: set[int] = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        found = objective({"frames": frames})
+        hidden = round(3 * float(found.weight))
+        assert found.value.item() == pytest.approx(expected[hidden - 1], rel=1e-4)
+        seen.add(hidden)
+    assert seen == {1, 2, 3}
+
+
+def test_a_window_is_cut_at_random_alike_from_all_frames() -> None:
+    rows, columns = torch.meshgrid(torch.arange(6.0), torch.arange(9.0), indexing="ij")
+    frames = torch.stack([rows, columns], dim=-1).expand(300, 5, 6, 9, 2)
+    corners = set()
+    for clip in random_windows(frames, GRID):
+        assert torch.equal(clip, clip[:1].expand_as(clip))
+        top, left = map(int, clip[0, 0, 0])
+        assert torch.equal(clip[0], frames[0, 0, top : top + 3, left : left + 4])
+        corners.add((top, left))
+    assert corners == {(top, left) for top in range(4) for left in range(6)}
+    with pytest.raises(UsageError, match="7x4 patches does not fit features of 6x9"):
+        random_windows(frames, (7, 4))
+
+
+def test_windows_of_larger_features_are_trained_on_and_slide_when_validated(
+    tmp_path: Path,
+) -> None:
+    whole = data()
+    one = recipe(steps=3, feature_crop=(2, 2), ema=0.0)
+    wide = replace(whole, grid=(3, 4))
+    with pytest.raises(UsageError, match="feature_crop 4x2 is larger than the patch grid of 3x4"):
+        make_forecaster(replace(one, feature_crop=(4, 2)), wide)
+    train(tmp_path / "run", one, wide)
+    model, part = load_forecaster(tmp_path / "run")
+    assert model.config.grid == (2, 2)
+    assert part.recipe["feature_crop"] == [2, 2]
+    clips = make_validation_clips(resolve_intervals(one, wide.train), wide)
+    found = Validation(clips, ToFeatures(), 4, ALONE, most=2, sliding=(3, 4))(model)
+    frames = torch.stack([clips[0]["frames"], clips[len(clips) - 1]["frames"]]).float()
+    sliding = SlidingForecaster(model, (3, 4))
+    error = (sliding.predict(frames[:, :4]) - frames[:, 4:5]).square().mean()
+    assert found.values["mse_step_1"] == pytest.approx(float(error), rel=1e-3)
+
+
+def test_seven_frames_are_validated_as_they_are_used(tmp_path: Path) -> None:
+    train(tmp_path / "run", recipe(steps=2, masked_frames=3), data())
+    model, _ = load_forecaster(tmp_path / "run")
+    assert model.config.frames == 7
+    assert "skill_mse_step_3" in read_history(tmp_path / "run", "validation")[0]
+    with pytest.raises(BundleError, match="masked_frames 3, this run 1"):
+        make_forecaster(recipe(), data(), tmp_path / "run")
 
 
 def test_raw_features_go_through_the_pca() -> None:

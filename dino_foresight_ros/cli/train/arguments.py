@@ -22,7 +22,7 @@ Options: TypeAlias = Mapping[str, Any]
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """Parse "HxW"."""
+    """Parse "HxW" as (H, W)."""
     height, _, width = text.partition("x")
     if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
         raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH, such as 224x448")
