@@ -10,6 +10,8 @@ from dino_foresight_ros.errors import BundleError
 
 PACKAGE = "dino_foresight_ros"
 MANIFEST = "bundle.yaml"
+# What a bundle's folder may hold: weights, and what comes with them from a hub.
+BUNDLE_FILES = (MANIFEST, "*.safetensors", "*.md", "LICENSE")
 TINY = "tiny"
 UNTRAINED_TINY = "untrained-tiny"
 

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dino_foresight_ros.errors import ForesightError, InputError
+from dino_foresight_ros.files import check_replaceable
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.progress import Progress, warn
@@ -234,6 +235,7 @@ def remove_store(out: Path) -> None:
     """
     if out.exists() and not is_store(out):
         raise ForesightError(f"{out} holds no features, so --force does not remove it")
+    check_replaceable(out, (MANIFEST, f".{MANIFEST}.*", "recordings"))
     try:
         shutil.rmtree(out, ignore_errors=not out.exists())
     except OSError as error:

@@ -20,11 +20,14 @@ from dino_foresight_ros.spread import spread
 
 from .encoders import encoder_origin
 from .model_parts import write_pca
+from .parts import MANIFEST
 from .pca_fit import Spectrum, StreamingPCA
 from .reading import Chunk, cut, encode_ahead, pick_frames
 from .recipes import PCARecipe
 
 SCREE = "scree.png"
+# What is written, and may be replaced.
+PCA_FILES = (MANIFEST, "pca-*.safetensors", SCREE)
 
 
 def choose_frames(
@@ -115,7 +118,7 @@ def make_pca(
     name = name or out.name
     kept = spectrum.kept(pca.channels)
     constant = int(spectrum.constant.sum())
-    with whole_folder(out) as folder:
+    with whole_folder(out, PCA_FILES) as folder:
         write_pca(
             folder,
             name,

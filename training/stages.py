@@ -7,18 +7,18 @@ which folder is half done, and with which inputs.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.errors import ForesightError, InputError
+from dino_foresight_ros.files import InUseError, locked, this_process
 
 RECORD, LOCK = "stages.json", ".lock"
 _LOGS = frozenset({"tensorboard", "history.jsonl"})
@@ -77,14 +77,15 @@ class StageRunner:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / LOCK).open("a")
+            closing = ExitStack()
+            closing.enter_context(locked(self.root / LOCK, this_process()))
+        except InUseError as error:
+            raise InputError(
+                f"{self.root} is in use by another run of this command ({error})"
+            ) from error
         except OSError as error:
             raise ForesightError(f"{self.root} cannot be written: {error}") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"{self.root} is in use by another run of this command") from error
+        with closing:
             if self._path.is_file():
                 self._stages = _read(self._path)
             yield
@@ -105,7 +106,7 @@ class StageRunner:
             return str(record["made"])
         go_on = same and folder.exists() and stage.resumes(folder)
         if not go_on:
-            self._clear(folder, record is not None)
+            self._clear(folder, record)
         self._say(f"{stage.name}: {_why(record, same, go_on)}")
         self._write(stage.name, {"key": stage.key, "done": False})
         stage.run(folder, go_on)
@@ -113,15 +114,25 @@ class StageRunner:
         made = hashlib.sha256(f"{stage.key} {json.dumps(files, sort_keys=True)}".encode())
         done = {"key": stage.key, "done": True, "made": made.hexdigest()[:16], "files": files}
         self._write(stage.name, done)
+        shutil.rmtree(self._before(folder), ignore_errors=True)
         return str(done["made"])
 
-    def _clear(self, folder: Path, is_own: bool) -> None:
+    @staticmethod
+    def _before(folder: Path) -> Path:
+        """Where what a stage made before lies until it is done anew."""
+        return folder.with_name(f".{folder.name}.before")
+
+    def _clear(self, folder: Path, record: Mapping[str, Any] | None) -> None:
         if not folder.exists():
             return
-        if not is_own:
+        if record is None:
             raise InputError(f"{folder} exists and was not made by this run; move it away")
         try:
-            shutil.rmtree(folder)
+            if record["done"]:
+                shutil.rmtree(self._before(folder), ignore_errors=True)
+                folder.rename(self._before(folder))
+            else:
+                shutil.rmtree(folder)
         except OSError as error:
             raise ForesightError(f"{folder} cannot be removed: {error}") from error
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dino_foresight_ros.cli import bag_nuscenes
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.files import check_apart
 from dino_foresight_ros.topic_names import camera_info_beside, frame_name
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def _run_from_video(args: argparse.Namespace) -> int:
 
     out = args.out.expanduser()
     check_output(out, args.force)
+    check_apart(args.input, out)
     count = 0
     with _open_input(args) as recording, create_bag(out, args.storage, force=args.force) as writer:
         camera = _camera(args, recording)

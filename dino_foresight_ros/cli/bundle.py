@@ -14,6 +14,7 @@ from dino_foresight_ros.cli.train.arguments import (
 )
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import HEADS
+from dino_foresight_ros.shipped import BUNDLE_FILES
 
 _DTYPE = "float32"
 
@@ -117,7 +118,7 @@ def assemble_bundle(options: Options) -> None:
         raise UsageError("a head is given twice; give each task once")
     if interval_s is not None and not interval_s > 0:
         raise UsageError(f"--interval is {interval_s}; it must be positive")
-    refuse_existing(out, bool(options.get("force")))
+    refuse_existing(out, bool(options.get("force")), BUNDLE_FILES)
     write_bundle(
         out,
         options["encoder"],

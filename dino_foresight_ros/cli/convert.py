@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.files import check_replaceable
 from dino_foresight_ros.outputs import HEADS
+from dino_foresight_ros.shipped import BUNDLE_FILES
 
 
 def _head(text: str) -> tuple[str, Path]:
@@ -63,11 +65,13 @@ def run(args: argparse.Namespace) -> int:
         raise BundleError(f"{args.out} exists; choose another --out or add --force")
     if args.to_reference is not None:
         from dino_foresight_ros.model import Bundle
-        from dino_foresight_ros.model.reference.export import export_reference
+        from dino_foresight_ros.model.reference.export import REFERENCE_FILES, export_reference
 
+        check_replaceable(args.out, REFERENCE_FILES)
         for path in export_reference(Bundle.load(args.to_reference), args.out):
             print(path)
         return 0
+    check_replaceable(args.out, BUNDLE_FILES)
     heads = dict(args.head)
     if len(heads) < len(args.head):
         raise UsageError("a head is given twice; give each task once")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.errors import ForesightError, UsageError
-from dino_foresight_ros.files import whole_folder
+from dino_foresight_ros.files import check_replaceable, whole_folder
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.shipped import BUNDLE_FILES
 
 PUBLISHED = "dino-foresight"
 REPOSITORY = "Sta8is/DINO-Foresight"
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_existing(folder: Path, args: argparse.Namespace, hint: str = "") -> None:
     if folder.exists() and not args.force:
         raise ForesightError(f"{folder} exists; choose another --out{hint} or add --force")
+    check_replaceable(folder, BUNDLE_FILES)
 
 
 def _fetch_published(args: argparse.Namespace) -> int:
@@ -168,7 +170,7 @@ def _fetch_bundle(args: argparse.Namespace) -> int:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a bundle's files out of the cache, all of them or none."""
-    with whole_folder(target) as scratch:
+    with whole_folder(target, BUNDLE_FILES) as scratch:
         for path in source.iterdir():
             if path.suffix in (".yaml", ".safetensors", ".md") or path.name == "LICENSE":
                 shutil.copyfile(path, scratch / path.name)

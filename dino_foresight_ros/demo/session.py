@@ -19,7 +19,8 @@ from dino_foresight_ros.demo.dds import choose_domain, frame_transport, private_
 from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input
 from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures, Setting
 from dino_foresight_ros.demo.processes import LogLine, NodeFailedError, NodeGroup, NodeProcess
-from dino_foresight_ros.demo.results import METRICS, VIDEO, ResultFolder, write_pictures
+from dino_foresight_ros.demo.result_folder import METRICS, VIDEO, ResultFolder
+from dino_foresight_ros.demo.results import write_pictures
 from dino_foresight_ros.demo.run_statistics import RunStatistics, summarize, write_metrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.progress import Progress, timed, warn
@@ -51,14 +52,15 @@ def run_demo(options: DemoOptions) -> DemoResult:
     """Play the input through the nodes and write the results.
 
     Raises:
-        InputError: the input cannot be used; nothing was started.
+        InputError: the input or the folder cannot be used; nothing was started.
         NodeFailedError: a node failed, hung, or gave no forecast.
         KeyboardInterrupt: Ctrl-C; every process has ended.
     """
+    results = ResultFolder(options.out, options.input)
     demo_input = open_input(options, warn)
     domain_id = options.domain_id if options.domain_id is not None else choose_domain()
     with (
-        ResultFolder(options.out) as folder,
+        results as folder,
         tempfile.TemporaryDirectory(prefix="foresight-demo-") as scratch,
         _termination_as_exit(),
     ):
@@ -296,5 +298,6 @@ class _Run:
             numbers["skill"] = write_pictures(
                 self._folder, self.pictures, self._setting(client), numbers, bundle
             )
+        numbers["files"] = self._folder.names()
         write_metrics(self._folder.partial(METRICS), numbers)
         return numbers

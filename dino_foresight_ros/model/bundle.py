@@ -20,6 +20,7 @@ from dino_foresight_ros.model.heads import Head, HeadInput
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import Task
 from dino_foresight_ros.model.untrained import untrained_parts
+from dino_foresight_ros.shipped import BUNDLE_FILES
 
 
 @dataclass
@@ -144,7 +145,7 @@ class Bundle:
         if target.exists() and not overwrite:
             raise BundleError(f"{target} exists; choose another folder or pass overwrite")
         parts = cast("BundleParts", {f.name: getattr(self, f.name) for f in fields(self)})
-        with whole_folder(target) as scratch:
+        with whole_folder(target, BUNDLE_FILES) as scratch:
             write_parts(parts, scratch, dtype)
         return target
 

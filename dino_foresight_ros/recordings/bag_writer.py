@@ -22,6 +22,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.files import check_replaceable, swap_in
 from dino_foresight_ros.recordings import bag_messages
 from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, COMPRESSED_TYPE, RAW_TYPE
 from dino_foresight_ros.recordings.bag_reader import typestore
@@ -32,6 +33,8 @@ Storage = Literal["mcap", "sqlite3"]
 
 # Version 8 keeps QoS profiles as numbers in a text, which Humble, Iron, Jazzy and later all read;
 # version 9, Jazzy's own, is refused by Humble.
+# What may be replaced: a bag, compressed or not, and what SQLite leaves beside it.
+_BAG_FILES = ("metadata.yaml", "*.mcap", "*.db3", "*.db3-*", "*.zstd", "*.lz4")
 _BAG_VERSION: Literal[8] = 8
 _INFINITE = QosTime(9223372036, 854775807)  # rmw's RMW_DURATION_INFINITE
 _RELIABLE = Qos(
@@ -133,9 +136,7 @@ def create_bag(
         with Writer(unfinished, version=_BAG_VERSION, storage_plugin=plugin) as writer:
             yield BagWriter(writer)
         check(unfinished)
-        if out.exists():
-            out.rename(scratch / "replaced")
-        unfinished.rename(out)
+        swap_in(unfinished, out, scratch / "replaced")
 
 
 @contextmanager
@@ -184,3 +185,4 @@ def check_output(out: Path, force: bool) -> None:
         raise InputError(f"{out} exists already; choose another name or add --force")
     if not (out.is_dir() and (out / "metadata.yaml").is_file()):
         raise InputError(f"{out} exists and is not a rosbag2 folder; it is not replaced")
+    check_replaceable(out, _BAG_FILES)

@@ -141,13 +141,16 @@ def test_existing_bundle_is_replaced_only_by_force(
 ):
     existing = tmp_path / "out" / "dino-foresight-lowres"
     existing.mkdir(parents=True)
+    (existing / "head_old.safetensors").touch()
     (existing / "mine").touch()
     assert main([*FETCH, "out"]) == 1
     assert "dino-foresight-lowres exists" in one_line(capsys)
-    assert (existing / "mine").exists()
+    assert main([*FETCH, "out", "--variant", "lowres", "--force"]) == 1
+    assert "also holds mine and is not replaced" in one_line(capsys)
     assert hub.requests == []
+    (existing / "mine").unlink()
     assert main([*FETCH, "out", "--variant", "lowres", "--force"]) == 0
-    assert not (existing / "mine").exists()
+    assert not (existing / "head_old.safetensors").exists()
     assert Bundle.load(existing).name == "dino-foresight-lowres"
 
 

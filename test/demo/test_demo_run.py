@@ -104,6 +104,8 @@ def test_results_are_complete_and_nothing_else_is_left(demo: Demo) -> None:
     out = demo[0]
     names = {entry.name for entry in out.iterdir()}
     assert names == {"contact_sheet.png", "skill.png", "forecast.mp4", "metrics.json", "log"}
+    files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    assert set(demo[1]["files"]) == files
 
 
 def test_every_frame_is_accounted_for(demo: Demo) -> None:
@@ -243,9 +245,19 @@ def test_user_is_told_where_the_results_are_and_that_they_mean_nothing(demo: Dem
 @pytest.fixture
 def old_results(tmp_path: Path) -> Path:
     """A folder with the results of an earlier run."""
-    for name in ("contact_sheet_left.png", "skill.png", "forecast.mp4", "metrics.json"):
+    for name in ("contact_sheet_left.png", "skill.png", "forecast.mp4"):
         (tmp_path / name).write_text("old")
+    told = {"frames_in": 9, "forecasts_out": 5, "exit_codes": {}, "machine": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps(told))
     return tmp_path
+
+
+def assert_old(folder: Path) -> None:
+    """Only the log of the run that ended is new."""
+    names = {"contact_sheet_left.png", "skill.png", "forecast.mp4", "metrics.json", "log"}
+    assert {entry.name for entry in folder.iterdir()} == names
+    assert (folder / "forecast.mp4").read_text() == "old"
+    assert (folder / "log" / "unfinished" / "forecast_node.log").is_file()
 
 
 def test_a_node_that_refuses_to_start_ends_the_demo_in_one_line(
@@ -259,7 +271,7 @@ def test_a_node_that_refuses_to_start_ends_the_demo_in_one_line(
     assert line.startswith("foresight: forecast_node: ")
     assert "'tpu' is unknown; valid: auto" in line
     assert err.rstrip().endswith(line)
-    assert [entry.name for entry in old_results.iterdir()] == ["log"]
+    assert_old(old_results)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +306,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_result(
     ros_domain: dict[str, str], old_results: Path, number: signal.Signals, code: int
 ) -> None:
     demo = DemoProcess(ros_domain, "--out", old_results)
-    log = old_results / "log" / "forecast_node.log"
+    log = old_results / "log" / "unfinished" / "forecast_node.log"
     deadline_s = time.monotonic() + 60
     while len(marked_processes(demo.mark)) < 2 or not log.exists():
         assert time.monotonic() < deadline_s, "the forecast node never started"
@@ -305,7 +317,17 @@ def test_an_interrupted_demo_leaves_no_process_and_no_result(
     assert returned == code
     assert "Traceback" not in err
     assert marked_processes(demo.mark) == []
-    assert [entry.name for entry in old_results.iterdir()] == ["log"]
+    assert_old(old_results)
+
+
+def test_an_input_that_the_results_would_replace_is_refused_and_stays(
+    old_results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played = old_results / "forecast.mp4"
+    assert main(["demo", "--input", str(played), "--out", str(old_results)]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"the input {played} is what --out {old_results} would replace" in line
+    assert played.read_text() == "old"
 
 
 def test_a_killed_demo_takes_its_nodes_with_it(ros_domain: dict[str, str], tmp_path: Path) -> None:

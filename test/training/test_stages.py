@@ -65,6 +65,19 @@ def test_changed_data_redo_everything(work: Work) -> None:
     assert work.run(data="b") == ["one", "two"]
 
 
+def test_what_a_stage_made_before_stays_until_it_is_done_anew(work: Work) -> None:
+    work.run()
+    weights = (work.root / "two" / "weights").read_text()
+    work.fails_in = "two"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            work.run(second=2)
+        assert (work.root / ".two.before" / "weights").read_text() == weights
+    work.fails_in = None
+    assert work.run(second=2) == ["two"]
+    assert not (work.root / ".two.before").exists()
+
+
 @pytest.mark.parametrize("stage", ["one", "two"])
 def test_interrupted_stage_is_done_anew_and_the_one_before_kept(work: Work, stage: str) -> None:
     work.fails_in = stage

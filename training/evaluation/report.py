@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dino_foresight_ros.compare import COPY_LAST, ORACLE
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.files import whole_folder
+from dino_foresight_ros.files import check_replaceable, whole_folder
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.training.evaluation.bootstrap import Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
@@ -32,6 +32,7 @@ from dino_foresight_ros.training.evaluation.tables import (
 )
 
 MARKDOWN, JSON = "report.md", "report.json"
+_FILES = (MARKDOWN, JSON, "*.png")
 
 
 def check_output(out: Path, overwrite: bool) -> None:
@@ -48,6 +49,7 @@ def check_output(out: Path, overwrite: bool) -> None:
         raise ForesightError(
             f"{out} is no earlier report and is not replaced; choose another --out"
         )
+    check_replaceable(out, _FILES)
 
 
 def write_report(report: Report, out: Path, overwrite: bool = False) -> list[Path]:
@@ -64,7 +66,7 @@ def write_report(report: Report, out: Path, overwrite: bool = False) -> list[Pat
     from dino_foresight_ros.training.evaluation.sheet import draw_sheet
 
     check_output(out, overwrite)
-    with whole_folder(out) as scratch:
+    with whole_folder(out, _FILES) as scratch:
         pictures = draw_plots(report, scratch) + draw_sheet(report, scratch)
         (scratch / MARKDOWN).write_text(markdown(report, [p.name for p in pictures]))
         text = json.dumps(report.to_dict(), indent=1, allow_nan=False)

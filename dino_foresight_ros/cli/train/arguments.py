@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.files import check_replaceable
 from dino_foresight_ros.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -171,11 +172,17 @@ def run_in_processes(processes: int, function: Callable[..., None], *arguments: 
     launch(processes, function, *arguments)
 
 
-def refuse_existing(out: Path, force: bool) -> None:
-    """Refuse an output folder that exists, unless --force is given.
+def refuse_existing(out: Path, force: bool, own: Sequence[str]) -> None:
+    """Refuse an output folder that exists, and with --force one that holds anything else.
+
+    Args:
+        out: the folder.
+        force: whether --force is given.
+        own: patterns of the names that the command writes.
 
     Raises:
-        ForesightError: it exists.
+        ForesightError: it exists, or may not be replaced.
     """
+    check_replaceable(out, own)
     if out.exists() and not force:
         raise ForesightError(f"{out} exists; choose another --out or add --force")

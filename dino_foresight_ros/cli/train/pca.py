@@ -54,9 +54,9 @@ def fit_pca(options: Options) -> None:
     if flags.get("channels") is not None and "keep" in flags:
         raise UsageError("--channels and --keep both say how much to keep; give one")
     recipe = resolve_recipe(PCARecipe, None, options.get("config"), flags)
-    refuse_existing(options["out"], bool(options.get("force")))
-    from dino_foresight_ros.training.fit_pca import make_pca
+    from dino_foresight_ros.training.fit_pca import PCA_FILES, make_pca
 
+    refuse_existing(options["out"], bool(options.get("force")), PCA_FILES)
     about = {"encoder": options["encoder"], "dtype": options["dtype"]}
     encoder = open_encoder_of(options)
     make_pca(options["out"], options["data"], encoder, recipe, options.get("name"), about)

@@ -104,6 +104,10 @@ def _arguments(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+# What the export writes, and may replace.
+REFERENCE_FILES = ("forecaster.ckpt", "pca.pth", "head_*.ckpt")
+
+
 def export_reference(bundle: Bundle, out: Path) -> list[Path]:
     """Write forecaster.ckpt (with the encoder), pca.pth, head_*.ckpt, whole or not at all.
 
@@ -113,7 +117,7 @@ def export_reference(bundle: Bundle, out: Path) -> list[Path]:
     Raises:
         BundleError: the encoder is not a DINOv2 model.
     """
-    with whole_folder(out) as scratch:
+    with whole_folder(out, REFERENCE_FILES) as scratch:
         _save(scratch / "forecaster.ckpt", reference_state_dict(bundle), _arguments(bundle))
         if isinstance(bundle.pca, PCA):
             _save_pca(scratch / "pca.pth", bundle.pca)

@@ -162,9 +162,12 @@ def test_existing_report_is_replaced_only_when_asked(report: Report, tmp_path: P
     write_report(report, out)
     with pytest.raises(ForesightError, match=r"exists; choose another --out or add --force"):
         check_output(out, overwrite=False)
-    (out / "old.txt").write_text("of the earlier report")
+    (out / "old.png").write_text("of the earlier report")
     write_report(report, out, overwrite=True)
-    assert not (out / "old.txt").exists()
+    assert not (out / "old.png").exists()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(ForesightError, match=r"also holds notes\.txt"):
+        write_report(report, out, overwrite=True)
 
 
 def test_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
