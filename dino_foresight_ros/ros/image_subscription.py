@@ -10,6 +10,7 @@ from rclpy.clock_type import ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+from sensor_msgs.msg import CompressedImage
 
 from dino_foresight_ros.ros.qos import image_input_qos, is_overridden, overrides
 
@@ -38,6 +39,9 @@ class ImageInput:
     frames lost between two idle processes, none with a reliable reader). So with "auto" the
     subscription is reliable while all publishers of the topic are, and best effort otherwise.
     qos_overrides go before all of that.
+
+    Compressed images are looked for as image_transport names them too: where nobody publishes them
+    on the topic but somebody does on TOPIC/compressed, it subscribes there.
     """
 
     def __init__(
@@ -50,8 +54,7 @@ class ImageInput:
     ) -> None:
         """Subscribe; `reliability` is "auto", "best_effort" or "reliable"."""
         self._node, self._topic, self._kind, self._callback = node, topic, kind, callback
-        overridden = is_overridden(node, topic, "subscription", "reliability")
-        self._reliability = "overridden" if overridden else reliability
+        self._given, self._reliability = node.resolve_topic_name(topic), reliability
         self._incompatible = False
         self._subscription: Any = None
         self._subscribe(reliable=reliability == "reliable")
@@ -81,6 +84,9 @@ class ImageInput:
 
     def _subscribe(self, reliable: bool) -> None:
         old, self._reliable = self._subscription, reliable
+        self._follows_reliability = self._reliability == "auto" and not is_overridden(
+            self._node, self._topic, "subscription", "reliability"
+        )
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         self._subscription = self._node.create_subscription(
             self._kind,
@@ -98,13 +104,29 @@ class ImageInput:
         self._incompatible = True
 
     def _follow_publishers(self) -> None:
-        if self._reliability != "auto":
+        topic = self._where_compressed() if self._kind is CompressedImage else self._given
+        if topic != self.topic_name:
+            self._node.get_logger().info(
+                f"listening on {topic}, where {self._kind.__name__} is published"
+            )
+            self._topic = topic
+            self._subscribe(reliable=self._reliability == "reliable")
+        if not self._follows_reliability:
             return
         publishers = self._node.get_publishers_info_by_topic(self.topic_name)
         offered = [info.qos_profile.reliability for info in publishers]
         reliable = bool(offered) and all(o == ReliabilityPolicy.RELIABLE for o in offered)
         if reliable != self._reliable:
             self._subscribe(reliable)
+
+    def _where_compressed(self) -> str:
+        """The topic as it was given, or the one below it, as long as only that is published."""
+        topic, below = self.topic_name, f"{self._given}/compressed"
+        for name in (self._given, below):
+            offers = self._node.get_publishers_info_by_topic(name)
+            if any(offer.topic_type == type_name(self._kind) for offer in offers):
+                return name
+        return topic
 
 
 def unheard_publishers(node: Node, topic: str, kind: type[Any], qos: QoSProfile) -> list[str]:

@@ -11,10 +11,11 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_bench import Bench
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from dino_foresight_ros.ros.image_subscription import ImageInput
 
@@ -22,7 +23,7 @@ RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFOR
 FRAMES = 20
 PUBLISH = f"""
 import time, rclpy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 rclpy.init()
 node = rclpy.create_node("camera")
 publisher = node.create_publisher(Image, "large", 5)
@@ -48,8 +49,8 @@ class Listener(Bench):
         self.node = self.make("bench", parameter_overrides=list(overrides))
         self.got: list[Any] = []
 
-    def input(self, topic: str, reliability: str = "auto") -> ImageInput:
-        return ImageInput(self.node, topic, Image, self.got.append, reliability)
+    def input(self, topic: str, reliability: str = "auto", kind: type[Any] = Image) -> ImageInput:
+        return ImageInput(self.node, topic, kind, self.got.append, reliability)
 
     def publisher(self, topic: str, policy: ReliabilityPolicy) -> Any:
         return self.node.create_publisher(Image, topic, QoSProfile(depth=1, reliability=policy))
@@ -63,6 +64,14 @@ class Listener(Bench):
 def bench(ros_domain: dict[str, str], request: pytest.FixtureRequest) -> Iterator[Listener]:
     bench = Listener(*getattr(request, "param", ()))
     yield bench
+    bench.close()
+
+
+@pytest.fixture
+def driver(ros_domain: dict[str, str]) -> Iterator[Node]:
+    """A node of another participant: one participant has one type on a topic."""
+    bench = Bench()
+    yield bench.make("driver")
     bench.close()
 
 
@@ -115,6 +124,39 @@ def test_large_frames_of_a_reliable_camera_arrive(bench: Listener, ros_domain: d
         camera.kill()
         camera.wait()
     assert complete, f"{len(bench.got)} of {FRAMES} frames"
+
+
+@pytest.mark.parametrize("with_raw", [True, False])
+def test_compressed_images_are_heard_where_image_transport_puts_them(
+    bench: Listener, driver: Node, with_raw: bool
+):
+    """As users of image_transport write it: image:=/cam/image_raw image_transport:=compressed."""
+    if with_raw:
+        driver.create_publisher(Image, "cam/image_raw", 1)
+        assert bench.spin_until(lambda: bench.node.count_publishers("cam/image_raw") == 1)
+    images = bench.input("cam/image_raw", kind=CompressedImage)
+    assert images.topic_name == "/cam/image_raw"
+    publisher = driver.create_publisher(CompressedImage, "cam/image_raw/compressed", 1)
+
+    def heard() -> bool:
+        publisher.publish(CompressedImage(format="jpeg"))
+        return bool(bench.got)
+
+    assert bench.spin_until(heard)
+    assert images.topic_name == "/cam/image_raw/compressed"
+    assert bench.spin_until(lambda: bench.policies("cam/image_raw/compressed") == [RELIABLE])
+    assert images.unheard() == []
+    # It stays while the driver starts anew.
+    driver.destroy_publisher(publisher)
+    bench.spin_for(0.5)
+    assert images.topic_name == "/cam/image_raw/compressed"
+
+
+def test_compressed_images_on_the_topic_itself_go_before_those_below(bench: Listener):
+    images = bench.input("direct", kind=CompressedImage)
+    for topic in ("direct/compressed", "direct"):
+        bench.node.create_publisher(CompressedImage, topic, 1)
+        assert bench.spin_until(lambda t=topic: images.topic_name == f"/{t}")
 
 
 HELD = Parameter("qos_overrides./held.subscription.reliability", value="reliable")

@@ -70,6 +70,8 @@ class CameraStream:
     @property
     def topic_name(self) -> str:
         """Full name of the image topic, remaps applied."""
+        if self._images is not None:
+            return self._images.topic_name
         return self._node.resolve_topic_name(self.names.image)
 
     def destroy(self) -> None:
