@@ -29,6 +29,7 @@ from launch.actions import (
     TimerAction,
 )
 from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -130,6 +131,7 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[di
 
     Returns launch configurations to set, and the first camera's image topic.
     """
+    from dino_foresight_ros.recordings.bag import no_pictures
     from dino_foresight_ros.recordings.bag_reader import BagReader
     from dino_foresight_ros.recordings.file_kinds import check_exists, is_bag
     from dino_foresight_ros.ros.bag_cameras import choose_cameras
@@ -140,11 +142,14 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[di
         if not is_bag(path):
             raise RuntimeError(f"{path} is not a rosbag2, so it has no several cameras")
         reader = BagReader(path)
+        others = no_pictures(reader)
         reader.close()
         template = _value(context, "camera_topic") or None
-        found = choose_cameras(path, reader.topics, wanted, template, "camera_topic:=")
+        found = choose_cameras(path, reader.topics, wanted, template, "camera_topic:=", others)
     except ForesightError as error:
         raise RuntimeError(str(error)) from error
+    if found.left_out:
+        get_logger("replay.launch.py").warning(f"left out: {', '.join(found.left_out)}")
     images = [topic.name for topic in found.topics.values()]
     infos = [info for name in images if (info := camera_info_beside(name)) in reader.topics]
     settings = {

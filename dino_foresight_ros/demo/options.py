@@ -153,7 +153,7 @@ def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoI
     if options.input is None:
         return _synthetic(options)
     if options.cameras:
-        return _several_cameras(options, options.input)
+        return _several_cameras(options, options.input, on_warning)
     from dino_foresight_ros.recordings import open_recording
 
     try:
@@ -193,9 +193,12 @@ def _replay_parameters(options: DemoOptions, path: Path) -> dict[str, ParameterV
     }
 
 
-def _several_cameras(options: DemoOptions, path: Path) -> DemoInput:
+def _several_cameras(
+    options: DemoOptions, path: Path, on_warning: Callable[[str], None]
+) -> DemoInput:
     """Some cameras of a bag, as they were recorded."""
     from dino_foresight_ros.recordings import open_recording
+    from dino_foresight_ros.recordings.bag import no_pictures
     from dino_foresight_ros.recordings.bag_reader import BagReader
     from dino_foresight_ros.recordings.file_kinds import check_exists, is_bag
     from dino_foresight_ros.ros.bag_cameras import choose_cameras
@@ -205,8 +208,11 @@ def _several_cameras(options: DemoOptions, path: Path) -> DemoInput:
     if not is_bag(path):
         raise InputError(f"{path} is not a rosbag2, so it has no several cameras")
     reader = BagReader(path)
+    others = no_pictures(reader)
     reader.close()
-    found = choose_cameras(path, reader.topics, options.cameras, options.topic, "--topic")
+    found = choose_cameras(path, reader.topics, options.cameras, options.topic, "--topic", others)
+    if found.left_out:
+        on_warning(f"left out: {', '.join(found.left_out)}")
     topics, frame_bytes = list(found.topics.values()), 0
     for topic in topics:
         # The first picture is decoded: a camera whose pictures are broken is told of at once.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,11 @@ from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic, typest
 from dino_foresight_ros.recordings.bag_storage import StoredMessage
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.file_identity import files_identity
-from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, ImageDecoder
+from dino_foresight_ros.recordings.image_decoding import (
+    MEASUREMENTS,
+    ImageDecodeError,
+    ImageDecoder,
+)
 from dino_foresight_ros.recordings.recording import (
     MAX_BAD_FRAMES,
     NS_PER_S,
@@ -42,6 +48,10 @@ IMAGE_TYPES = (RAW_TYPE, COMPRESSED_TYPE)
 # A stamp that is earlier than the one before by more than this begins a new recording: a clock that
 # was set back, or a second run in one bag. Smaller steps back are messages out of order.
 _NEW_RUN_NS = NS_PER_S
+_NO_CAMERA = re.compile(
+    r"(?<![a-z])(?P<word>depth|disparity|confidence|infrared|infra|ir)\d*(?![a-z])"
+)
+_IN_COLOUR = ("rgb", "bgr", "bayer_", "yuv", "uyvy", "nv")
 
 
 class BagRecording(Recording):
@@ -183,7 +193,10 @@ def open_topic(
     window, name = window or Window(), path.name or str(path)
     reader = BagReader(path)
     try:
-        chosen = choose_topic(path, reader.topics, topic)
+        others = {} if topic else no_pictures(reader)
+        pictures = {name: t for name, t in reader.topics.items() if name not in others}
+        alone = len(image_topics(pictures)) == 1
+        chosen = choose_topic(path, pictures if alone else reader.topics, topic)
         size = _first_size(name, reader, chosen, window)
         camera = _read_camera(reader, chosen.name)
     except BaseException:
@@ -193,6 +206,9 @@ def open_topic(
         path, chosen, name, size, reader=reader, window=window, on_warning=on_warning
     )
     found.camera = camera
+    if alone and others:
+        left_out = ", ".join(f"{name} ({why})" for name, why in others.items())
+        found.warn(f"{name}: {chosen.name} is read; left out: {left_out}")
     count, span_ns = chosen.message_count, reader.end_ns - reader.start_ns
     if count > 1 and span_ns > 1:
         found.frame_rate_hz = (count - 1) * NS_PER_S / span_ns
@@ -342,6 +358,32 @@ def _read_camera(reader: BagReader, image_topic: str) -> CameraModel | None:
 def image_topics(topics: dict[str, BagTopic]) -> list[BagTopic]:
     """List the topics that hold at least one image message."""
     return [t for t in topics.values() if t.msgtype in IMAGE_TYPES and t.message_count > 0]
+
+
+def no_pictures(reader: BagReader) -> dict[str, str]:
+    """Image topics that hold depth or infrared, each with the reason.
+
+    Depth is told by the encoding of the first message, infrared by the topic's name, unless its
+    pictures are in colour.
+    """
+    found = {}
+    for topic in image_topics(reader.topics):
+        encoding = _first_encoding(reader, topic)
+        if encoding in MEASUREMENTS:
+            found[topic.name] = encoding
+        elif not encoding.startswith(_IN_COLOUR) and (word := _NO_CAMERA.search(topic.name)):
+            found[topic.name] = word["word"]
+    return found
+
+
+def _first_encoding(reader: BagReader, topic: BagTopic) -> str:
+    """Encoding of the first message before it was compressed; empty where that is not known."""
+    for message in islice(reader.messages([topic.name]), 1):
+        with suppress(Exception):  # a damaged message raises errors of every kind
+            content = reader.deserialize(message)
+            name = content.format if topic.msgtype == COMPRESSED_TYPE else content.encoding
+            return str(name).split(";")[0].strip()
+    return ""
 
 
 def choose_topic(path: Path, topics: dict[str, BagTopic], wanted: str | None) -> BagTopic:

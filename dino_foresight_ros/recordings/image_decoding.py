@@ -44,7 +44,7 @@ _LAYOUTS: dict[str, tuple[int, int]] = {
 }
 SUPPORTED_ENCODINGS: tuple[str, ...] = tuple(sorted(_LAYOUTS))
 _YUV422 = frozenset(name for name, layout in _LAYOUTS.items() if layout == (1, 2))
-_MEASUREMENTS = frozenset({"16UC1", "32FC1", "64FC1", "16SC1", "32SC1"})
+MEASUREMENTS = frozenset({"16UC1", "32FC1", "64FC1", "16SC1", "32SC1"})
 _SEMI_PLANAR = frozenset({"nv12", "nv21"})
 
 
@@ -142,7 +142,7 @@ class ImageDecoder:
             raise ImageDecodeError(
                 f"compressed image is {name!r}: a depth map, not a camera picture"
             )
-        if stored and raw in _MEASUREMENTS:
+        if stored and raw in MEASUREMENTS:
             raise ImageDecodeError(_refusal(raw))
         try:
             # A mosaic is stored as it is, unless the name says that it was converted before.
@@ -319,7 +319,7 @@ def _complete_pairs(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _refusal(encoding: str) -> str:
-    if encoding in _MEASUREMENTS:
+    if encoding in MEASUREMENTS:
         reason = "holds measurements such as depth, not a camera picture"
     elif encoding.startswith(("8UC", "16UC", "32FC", "8SC", "16SC", "32SC", "64FC")):
         reason = "does not say what its channels mean (publish it as rgb8 or bgr8)"

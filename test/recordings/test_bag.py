@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings import CameraModel, open_recording
+from dino_foresight_ros.recordings import CameraModel, bag_messages, open_recording
+from dino_foresight_ros.recordings.bag import RAW_TYPE, no_pictures
 from dino_foresight_ros.recordings.bag_reader import BagReader, typestore
 from dino_foresight_ros.recordings.bag_writer import BagWriter, create_bag
 
@@ -378,4 +379,57 @@ def test_a_leading_slash_of_frames_is_dropped_and_said_once(tmp_path: Path) -> N
         assert source.camera.frame_id == "optical"
         assert source.warnings == [
             "bag: frame_id /optical is taken as optical: tf2 refuses a leading slash"
+        ]
+
+
+def test_depth_and_infrared_are_told_by_encoding_and_name(tmp_path: Path) -> None:
+    encodings = {
+        "/cam/depth/image_rect_raw": "16UC1",
+        "/cam/aligned_depth_to_color/image_raw": "16UC1",
+        "/cam/points/range": "32FC1",
+        "/cam/infra1/image_rect_raw": "mono8",
+        "/cam/ir/image_raw": "mono16",
+        "/cam/color/image_raw": "rgb8",
+        "/depth_camera/image_raw": "bgr8",
+        "/mirror/image_raw": "mono8",
+        "/infra/color/image_raw": "bayer_rggb8",
+    }
+    with create_bag(tmp_path / "bag") as writer:
+        for topic, encoding in encodings.items():
+            message = bag_messages.image(picture(0), START_NS, "optical")
+            message.encoding = encoding
+            writer.write(topic, message.__msgtype__, START_NS, message)
+        data = np.frombuffer(b"no picture", np.uint8)
+        for topic, name in (
+            ("/d/x/compressedDepth", "16UC1; compressedDepth png"),
+            ("/e/ir", "jpeg"),
+        ):
+            message = bag_messages.compressed_image(data, "png", START_NS, "optical")
+            message.format = name
+            writer.write(topic, message.__msgtype__, START_NS, message)
+    reader = BagReader(tmp_path / "bag")
+    assert no_pictures(reader) == {
+        "/cam/depth/image_rect_raw": "16UC1",
+        "/cam/aligned_depth_to_color/image_raw": "16UC1",
+        "/cam/points/range": "32FC1",
+        "/cam/infra1/image_rect_raw": "infra",
+        "/cam/ir/image_raw": "ir",
+        "/d/x/compressedDepth": "16UC1",
+        "/e/ir": "ir",
+    }
+    reader.close()
+
+
+def test_the_only_colour_camera_beside_depth_and_infrared_needs_no_choice(tmp_path: Path) -> None:
+    with create_bag(tmp_path / "bag") as writer:
+        for index in range(3):
+            for topic, encoding in (("color", "rgb8"), ("depth", "16UC1"), ("infra1", "mono8")):
+                message = bag_messages.image(picture(index), START_NS + index, "optical")
+                message.encoding = encoding
+                writer.write(f"/cam/{topic}/image_raw", RAW_TYPE, START_NS + index, message)
+    with open_recording(tmp_path / "bag") as source:
+        assert np.array_equal(next(source.frames()).image, picture(0))
+        assert source.warnings == [
+            "bag: /cam/color/image_raw is read; left out: /cam/depth/image_raw (16UC1), "
+            "/cam/infra1/image_raw (infra)"
         ]

@@ -7,7 +7,7 @@ import pytest
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag import COMPRESSED_TYPE, RAW_TYPE
 from dino_foresight_ros.recordings.bag_reader import BagTopic
-from dino_foresight_ros.ros.bag_cameras import choose_cameras, split_topic
+from dino_foresight_ros.ros.bag_cameras import choose_cameras, split_topics
 
 BAG = Path("drive")
 
@@ -22,6 +22,10 @@ def topics(*names: str, raw: tuple[str, ...] = ()) -> dict[str, BagTopic]:
 NUSCENES = topics(*(f"/cam_{side}/image_rect/compressed" for side in ("front", "back", "left")))
 
 
+def names(*topics: str) -> dict[str, str]:
+    return {topic: name for topic, (name, _) in split_topics(topics).items()}
+
+
 @pytest.mark.parametrize(
     ("topic", "parts"),
     [
@@ -33,8 +37,51 @@ NUSCENES = topics(*(f"/cam_{side}/image_rect/compressed" for side in ("front", "
         ("/camera", None),
     ],
 )
-def test_a_camera_is_the_folder_of_its_images(topic: str, parts: tuple[str, str] | None) -> None:
-    assert split_topic(topic) == parts
+def test_a_camera_alone_is_the_folder_of_its_images(
+    topic: str, parts: tuple[str, str] | None
+) -> None:
+    assert split_topics([topic]).get(topic) == parts
+
+
+@pytest.mark.parametrize("end", ["", "/compressed"])
+def test_a_camera_s_name_is_the_part_in_which_topics_differ(end: str) -> None:
+    realsense = [f"/cam_{side}/camera/color/image_raw{end}" for side in ("left", "right")]
+    assert names(*realsense) == dict(zip(realsense, ("cam_left", "cam_right"), strict=True))
+    assert split_topics(realsense)[realsense[0]][1] == f"/{{camera}}/camera/color/image_raw{end}"
+    # One more picture of one of them changes nothing of that.
+    assert (
+        names(*realsense, "/cam_left/camera/fisheye/image_raw").items() > names(*realsense).items()
+    )
+    zed = [f"/robot/zed/zed_node/{side}/image_rect_color{end}" for side in ("left", "right", "rgb")]
+    assert list(names(*zed).values()) == ["left", "right", "rgb"]
+    assert names("/a/image_raw", "/a/image_rect") == {"/a/image_raw": "a", "/a/image_rect": "a"}
+
+
+def test_all_takes_every_camera_but_depth_and_infrared_and_says_so() -> None:
+    colour = [f"/cam_{side}/camera/color/image_raw" for side in ("left", "right")]
+    more = ["/cam_left/camera/depth/image_rect_raw", "/cam_left/camera/infra1/image_rect_raw"]
+    others = dict(zip(more, ("16UC1", "infra"), strict=True))
+    known = topics(raw=(*colour, *more, "/cam_left/camera/fisheye/image_raw"))
+    chosen = choose_cameras(BAG, known, ["all"], no_pictures=others)
+    assert chosen.names == ("cam_left", "cam_right")
+    assert [topic.name for topic in chosen.topics.values()] == colour
+    assert chosen.left_out == (
+        "/cam_left/camera/depth/image_rect_raw (16UC1)",
+        "/cam_left/camera/fisheye/image_raw (not named like /{camera}/camera/color/image_raw)",
+        "/cam_left/camera/infra1/image_rect_raw (infra)",
+    )
+    # By a template that fits one camera the other is left out, and that is said.
+    one = choose_cameras(
+        BAG, known, ["all"], "/cam_left/camera/{camera}/image_raw", "topic", others
+    )
+    assert one.names == ("color", "fisheye")
+    assert any(text.startswith(colour[1]) for text in one.left_out)
+    # Who asks for infrared by name gets it.
+    pair = topics(raw=("/cam/infra1/image_raw", "/cam/infra2/image_raw", "/cam/color/image_raw"))
+    infra = dict.fromkeys(list(pair)[:2], "infra")
+    named = choose_cameras(BAG, pair, ["infra1", "infra2"], no_pictures=infra)
+    assert (named.names, named.left_out) == (("infra1", "infra2"), ())
+    assert choose_cameras(BAG, pair, ["all"], no_pictures=infra).names == ("color",)
 
 
 def test_cameras_come_in_the_order_asked_for_in_upper_or_lower_case() -> None:
