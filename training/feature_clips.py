@@ -21,6 +21,7 @@ class Stored(Protocol):
 
     name: str
     fingerprint: str
+    scene: str
     stamps_ns: NDArray[np.int64]
     times: int
 
@@ -33,7 +34,7 @@ class FeatureRecording(Recording):
     """A recording of which there are features instead of pictures."""
 
     def __init__(self, stored: Stored, grid: tuple[int, int]) -> None:
-        super().__init__(stored.name, stored.stamps_ns, grid)
+        super().__init__(stored.name, stored.stamps_ns, grid, scene=stored.scene)
         self.stored = stored
         self.times = stored.times
 

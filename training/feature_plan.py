@@ -153,6 +153,7 @@ def about_recording(recording: Recording) -> dict[str, Any]:
         "fingerprint": recording.fingerprint,
         "times": recording.times,
         "whole": whole.fingerprint,
+        "scene": recording.scene,
         "span_ns": [int(recording.stamps_ns[0]), int(recording.stamps_ns[-1])],
     }
 
@@ -164,7 +165,7 @@ def _overlaps(recordings: Sequence[Mapping[str, Any]]) -> tuple[Overlap, ...]:
         recordings: as `about_recording` gives; those without "whole" are passed over.
     """
     found = []
-    for parts in _spans(recordings).values():
+    for parts in _spans(recordings, "whole").values():
         reach, *others = parts
         for part in others:
             if part[0] <= reach[1]:
@@ -177,31 +178,35 @@ def _overlaps(recordings: Sequence[Mapping[str, Any]]) -> tuple[Overlap, ...]:
 def overlaps_between(
     first: Sequence[Mapping[str, Any]], second: Sequence[Mapping[str, Any]]
 ) -> tuple[Overlap, ...]:
-    """Find parts of one recording, one of each side, that share a moment.
+    """Find recordings, one of each side, that share a moment of one recording or of one scene.
 
     Args:
-        first, second: recordings as `about_recording` gives them; those without "whole", of stores
-            made before it was kept, are passed over.
+        first, second: recordings as `about_recording` gives them; those without "whole" or
+            "scene", of stores made before these were kept, are passed over.
     """
-    theirs = _spans(second)
-    return tuple(
-        Overlap(a[2], b[2], (min(a[1], b[1]) - max(a[0], b[0])) / NS_PER_S)
-        for whole, parts in _spans(first).items()
-        for a in parts
-        for b in theirs.get(whole, [])
-        if a[0] <= b[1] and b[0] <= a[1]
-    )
+    found: dict[tuple[str, str], Overlap] = {}
+    for key in ("whole", "scene"):
+        theirs = _spans(second, key)
+        for of, parts in _spans(first, key).items():
+            for a in parts:
+                for b in theirs.get(of, []):
+                    if a[0] <= b[1] and b[0] <= a[1]:
+                        shared_s = (min(a[1], b[1]) - max(a[0], b[0])) / NS_PER_S
+                        found.setdefault((a[2], b[2]), Overlap(a[2], b[2], shared_s))
+    return tuple(found.values())
 
 
-def _spans(recordings: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, int, str]]]:
-    """Whole recording -> (first stamp, last stamp, name) of each part of it, in order."""
-    wholes: dict[str, dict[str, tuple[int, int, str]]] = {}
+def _spans(
+    recordings: Sequence[Mapping[str, Any]], key: str
+) -> dict[str, list[tuple[int, int, str]]]:
+    """Whole recording or scene -> (first stamp, last stamp, name) of each of it, in order."""
+    found: dict[str, dict[str, tuple[int, int, str]]] = {}
     for about in recordings:
         match about:
-            case {"name": str(name), "fingerprint": str(fingerprint), "whole": str(whole),
-                  "span_ns": [int(low), int(high)]}:  # fmt: skip
-                wholes.setdefault(whole, {})[fingerprint] = low, high, name
-    return {whole: sorted(parts.values()) for whole, parts in wholes.items()}
+            case {"name": str(name), "fingerprint": str(fingerprint),
+                  "span_ns": [int(low), int(high)]} if isinstance(about.get(key), str):  # fmt: skip
+                found.setdefault(about[key], {})[fingerprint] = low, high, name
+    return {of: sorted(parts.values()) for of, parts in found.items()}
 
 
 def _check_names(

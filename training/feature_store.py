@@ -120,7 +120,7 @@ class StoredRecording:
         fingerprint: of the recording's content.
         stamps_ns: (N,) int64.
         frames: (N,) int64, indices of these frames in the recording.
-        times: as `Recording.times`.
+        times, scene: as those of `Recording`; no scene in stores made before it was kept.
     """
 
     def __init__(self, folder: Path, info: StoreInfo) -> None:
@@ -128,6 +128,7 @@ class StoredRecording:
         try:
             self.name, self.fingerprint = str(about["name"]), str(about["fingerprint"])
             self.times = int(about.get("times", 1))
+            self.scene = str(about.get("scene", ""))
             shards = [folder / shard_name(i) for i in range(int(about["shards"]))]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{folder / RECORDING} lacks {error}; make it anew") from error

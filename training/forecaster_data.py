@@ -103,13 +103,12 @@ def data_from_store(
     other = None if validation is None else FeatureStore.open(validation)
     if other is not None:
         _check_alike(features, store, Path(str(validation)), other)
+        _check_apart(store, other)
     projection, channels, made_with = _projection(features, store, pca)
     train, held_out = _split(
         _recordings(store), None if other is None else _recordings(other),
         validation_share, recipe.seed, recipe,
     )  # fmt: skip
-    if other is not None:
-        _check_apart(store, other)
     return ForecasterData(
         train,
         held_out,

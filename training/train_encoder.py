@@ -21,7 +21,7 @@ from dino_foresight_ros.recordings.recording import LABEL_KINDS
 
 from .checkpoint import RunState
 from .data.augmentation import ClipAugmentation
-from .data.split import split_recordings
+from .data.split import check_disjoint, split_recordings
 from .encoder_objective import DenseEncoder, EncoderObjective
 from .encoder_samples import Group, MixedSamples
 from .loop import run_training
@@ -137,6 +137,11 @@ def _groups(recipe: EncoderRecipe) -> tuple[list[Group], list[Group]]:
         kept, held = split_recordings(recordings, recipe.validation_share, recipe.seed)
         train.append(Group(tuple(kept), labels, share))
         validation.append(Group(tuple(held), labels, share))
+    check_disjoint(
+        [one for group in train for one in group.recordings],
+        [one for group in validation for one in group.recordings],
+        "trained on and validated on",
+    )
     return train, validation
 
 

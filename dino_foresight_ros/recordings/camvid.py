@@ -113,4 +113,5 @@ def _sequence(
         stamps_ns,
         picture_size(pictures),
         LabelFiles(segmentation=segmentation, table=table),
+        scene=f"camvid {name}",
     )

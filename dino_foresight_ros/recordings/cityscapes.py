@@ -173,7 +173,8 @@ class _Reader:
             camera=camera,
         )
         size = picture_size(pictures)
-        return LabelledPictures(self.root, pictures, stems[0], stamps_ns, size, files)
+        scene = f"cityscapes {stems[0].rpartition('_')[0]}"
+        return LabelledPictures(self.root, pictures, stems[0], stamps_ns, size, files, scene=scene)
 
     def _depth(
         self, stems: list[str], disparities: dict[str, Path]

@@ -17,6 +17,8 @@ from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES, natural_key
 from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, ImageDecoder
 from dino_foresight_ros.recordings.recording import (
     NS_PER_S,
+    YEAR_2000_NS,
+    YEAR_2100_NS,
     Frame,
     Recording,
     UnreadableFrame,
@@ -26,8 +28,6 @@ from dino_foresight_ros.recordings.recording import (
 
 DEFAULT_FOLDER_RATE_HZ = 10.0
 _LISTED = 5
-_YEAR_2000_NS = 946_684_800 * NS_PER_S
-_YEAR_2100_NS = 4_102_444_800 * NS_PER_S
 
 
 class PictureRecording(Recording):
@@ -180,6 +180,6 @@ def stamps_from_names(stems: list[str]) -> list[int] | None:
             stamps.append(int(match[3]) * 10 ** (19 - len(match[3])))
         else:
             stamps.append(int(match[1]) * NS_PER_S + int(match[2].ljust(9, "0")))
-    plausible = all(_YEAR_2000_NS <= stamp < _YEAR_2100_NS for stamp in stamps)
+    plausible = all(YEAR_2000_NS <= stamp < YEAR_2100_NS for stamp in stamps)
     increasing = all(a < b for a, b in pairwise(stamps))
     return stamps if plausible and increasing else None

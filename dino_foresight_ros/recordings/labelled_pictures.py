@@ -58,6 +58,7 @@ class LabelledPictures(PictureRecording):
         files: LabelFiles,
         *,
         ego: EgoMotion | None = None,
+        scene: str = "",
     ) -> None:
         labelled = {
             SEGMENTATION: np.array(sorted(files.segmentation), np.int64),
@@ -73,6 +74,7 @@ class LabelledPictures(PictureRecording):
             label_space=space,
             labelled=labelled,
             apply_orientation=False,
+            scene=scene,
         )
         self._files = files
         self._ego = ego

@@ -100,6 +100,8 @@ def open_recordings(
         opened = _parts(_open(spec, warn, bad), part, warn)
         for recording in opened:
             recording.times = times
+            for rig in spec.names("rig"):
+                recording.set_rig(rig)
         found += opened
     if not found:
         raise InputError(f"nothing to read: {bad.summary()}")

@@ -62,6 +62,7 @@ class PixelRecording(Recording):
                 tuple(about["size"]),
                 label_space=None if space is None else _label_space(space),
                 labelled=labelled,
+                scene=about.get("scene", ""),
             )
             self.labelled_by = str(about.get("labelled_by", ""))
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
@@ -147,6 +148,7 @@ def write_pixels(
         "frames": len(recording),
         "size": list(size),
         "made_from": recording.fingerprint,
+        "scene": recording.scene,
         "label_space": None if space is None else asdict(space),
         **({"labelled_by": recording.labelled_by} if recording.labelled_by else {}),
     }

@@ -25,6 +25,9 @@ from dino_foresight_ros.scene import Scene
 
 LABEL_KINDS = (SEGMENTATION, DEPTH, NORMALS)
 NS_PER_S = 1_000_000_000
+YEAR_2000_NS = 946_684_800 * NS_PER_S
+YEAR_2100_NS = 4_102_444_800 * NS_PER_S
+"""Stamps between these are Unix times; a simulator's begin near 0."""
 MAX_BAD_FRAMES = 20
 """So many damaged frames are left out where a recording is read in order."""
 _PROBED_PICTURES = 16
@@ -171,9 +174,11 @@ class Recording(Closeable, ABC):
         labelled: Mapping[str, NDArray[np.int64]] | None = None,
         window: Window | None = None,
         on_warning: Warn | None = None,
+        scene: str = "",
     ) -> None:
         """Take what is known; stamps that are None are found by `_find_stamps` when needed."""
         self.name = name
+        self._scene = scene
         self.window = window or Window()
         self.size = (int(size[0]), int(size[1]))
         self.frame_count: int | None = None
@@ -233,6 +238,28 @@ class Recording(Closeable, ABC):
                 digest.update(part.encode() + b"\0")
             self._fingerprint = digest.hexdigest()[:32]
         return self._fingerprint
+
+    @property
+    def scene(self) -> str:
+        """What was recorded, and the clock of its stamps.
+
+        Recordings of one scene whose times overlap saw the same moment: parts of one recording,
+        cameras of one rig, a copy in another size. Stamps of Unix time are taken for one rig's,
+        unless `rig` of the spec tells rigs apart. The fingerprint where nothing tells more.
+        """
+        if not self._scene and self.has_absolute_stamps:
+            first, last = self.stamps_ns[0], self.stamps_ns[-1]
+            if first >= YEAR_2000_NS and last < YEAR_2100_NS:
+                return "unix time"
+        return self._scene or self._own_scene()
+
+    def _own_scene(self) -> str:
+        """The scene of a recording that no other is known to have seen."""
+        return self.fingerprint
+
+    def set_rig(self, name: str) -> None:
+        """Take it for one camera of a rig: others of the same name share its clock."""
+        self._scene = f"rig {name}"
 
     @property
     def ego(self) -> EgoMotion | None:
@@ -380,6 +407,15 @@ class PartOfRecording(Recording):
         )
         self.times = times
         self.labelled_by = whole.labelled_by
+
+    @property
+    def scene(self) -> str:
+        """Of the whole."""
+        return self.whole.scene
+
+    def set_rig(self, name: str) -> None:
+        """Of the whole."""
+        self.whole.set_rig(name)
 
     @property
     def ego(self) -> EgoMotion | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dino_foresight_ros.errors import UsageError
 
-COMMON_KEYS = ("start", "end", "part", "times")
+COMMON_KEYS = ("start", "end", "part", "times", "rig")
 # What each kind understands besides; "auto" is a path without a kind.
 KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "auto": (),
@@ -19,7 +19,7 @@ KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "bag": ("topic",),
     "camvid": ("split", "classes", "unknown"),
     "cityscapes": ("split", "classes", "unknown", "depth"),
-    "nuscenes": ("version", "cameras", "scenes", "sweeps"),
+    "nuscenes": ("version", "split", "cameras", "scenes", "sweeps"),
     "pixels": (),
     "synthetic": ("seeds", "frames", "interval", "size", "scene", "weather"),
 }

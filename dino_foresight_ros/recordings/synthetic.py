@@ -65,6 +65,7 @@ class SyntheticRecording(Recording):
             (config.height, config.width),
             label_space=WORLD_SPACE,
             labelled=dict.fromkeys(LABEL_KINDS, every),
+            scene=f"synthetic {config.seed} {config.scene} {config.weather}",
         )
         self.config = config
         self._ego: EgoMotion | None = None

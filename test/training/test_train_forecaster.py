@@ -53,7 +53,7 @@ MADE_WITH = {"encoder": Origin("dino", "e" * 16), "pca": Origin("fit", "a" * 16)
 class FakeStored:
     """Features that drift by the same step from frame to frame, in every recording."""
 
-    times = 1
+    times, scene = 1, ""
 
     def __init__(self, name: str, frames: int, interval_s: float = 0.1, seed: int = 0) -> None:
         self.name = self.fingerprint = name

@@ -4,7 +4,7 @@ from .augmentation import PAPER_AUGMENTATION, ClipAugmentation
 from .clips import clip_indices, clip_tolerance_s
 from .datasets import ClipDataset, ImageDataset
 from .seeded_dataset import common_label_space
-from .split import check_disjoint, split_recordings
+from .split import check_disjoint, scene_numbers, split_recordings
 
 __all__ = [
     "PAPER_AUGMENTATION",
@@ -15,5 +15,6 @@ __all__ = [
     "clip_indices",
     "clip_tolerance_s",
     "common_label_space",
+    "scene_numbers",
     "split_recordings",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.training.evaluation.bootstrap import Resampling
 
 GAPS_S = (0.125, 0.25, 0.5, 1.0, 1.5)
 HORIZONS = (1, 2, 3, 4, 5, 6, 7, 8)
@@ -49,6 +50,11 @@ class EvaluationConfig:
     resamples: int = 2000
     confidence: float = 0.95
     batch: int = 8
+
+    @property
+    def resampling(self) -> Resampling:
+        """Of the confidence intervals."""
+        return Resampling(self.seed, self.resamples, self.confidence)
 
     def __post_init__(self) -> None:
         for name in ("horizons", "gaps_s", "label_horizons"):

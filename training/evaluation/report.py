@@ -10,7 +10,7 @@ from dino_foresight_ros.compare import COPY_LAST, ORACLE
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.files import check_replaceable, whole_folder
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
-from dino_foresight_ros.training.evaluation.bootstrap import Improvement
+from dino_foresight_ros.training.evaluation.bootstrap import LEAST_BLOCKS, Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
 from dino_foresight_ros.training.evaluation.lidar.page import lidar_section
 from dino_foresight_ros.training.evaluation.results import (
@@ -133,7 +133,9 @@ def _features(report: Report) -> list[str]:
             percent = f"{100 * report.config.confidence:g}"
             parts.append(
                 "Lower is better. Improvement over copy-last is of the MSE, in percent; in "
-                f"brackets its {percent} % confidence interval (bootstrap over clips)."
+                f"brackets its {percent} % confidence interval: whole scenes are resampled, of one "
+                "scene alone pieces longer than its errors are correlated, and then it speaks of "
+                f"that scene. With fewer than {LEAST_BLOCKS} of these blocks their number instead."
             )
         else:
             parts.append(
@@ -179,11 +181,11 @@ def _feature_rows(result: FeatureResult) -> Iterable[tuple[str, ...]]:
 
 
 def improvement_text(gain: Improvement | None) -> str:
-    """Such as "+12.3 % (10.1 to 14.5)"."""
+    """Such as "+12.3 % (10.1 to 14.5)"; "+12.3 % (3 blocks)" where there is no interval."""
     if gain is None:
         return "undefined: nothing moved"
     if gain.low is None or gain.high is None:
-        return f"{gain.percent:+.1f} %"
+        return f"{gain.percent:+.1f} % ({gain.blocks} block{'s' if gain.blocks > 1 else ''})"
     return f"{gain.percent:+.1f} % ({gain.low:.1f} to {gain.high:.1f})"
 
 

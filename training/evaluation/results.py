@@ -71,8 +71,7 @@ class FeatureResult:
     Attributes:
         lead: how far ahead.
         space: "pca"; or "raw", predictions taken back by the PCA against what the encoder gave.
-        clips, recordings, blocks: how many were scored, from how many recordings, and how many
-            pieces without common frames they make (what the confidence interval resamples).
+        clips, recordings: how many were scored, from how many recordings.
         rows: predictor -> its errors.
     """
 
@@ -80,7 +79,6 @@ class FeatureResult:
     space: str
     clips: int
     recordings: int
-    blocks: int
     rows: Mapping[str, FeatureRow]
 
 

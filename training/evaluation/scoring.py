@@ -15,7 +15,8 @@ from dino_foresight_ros.compare.feature_errors import METRICS, MeanErrors, clip_
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import Decoder
-from dino_foresight_ros.training.evaluation.bootstrap import blocks_of, improvement
+from dino_foresight_ros.training.data import scene_numbers
+from dino_foresight_ros.training.evaluation.bootstrap import Clips, improvement
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
@@ -68,6 +69,7 @@ class SeriesScorer:
         """
         self._bundle, self._recordings, self._series = bundle, recordings, series
         self._decoder, self._predictors, self._classes = decoder, predictors, classes
+        self._scenes = scene_numbers(recordings)
         self._errors: dict[tuple[str, str], list[Tensor]] = {}
         self._clips: list[Clip] = []
         self._label_scorers: dict[tuple[int, str], LabelScorer] = {}
@@ -163,26 +165,24 @@ class SeriesScorer:
         """Errors of every step; none where no clip was scored."""
         if not self._clips:
             return []
-        numbers = np.array([clip.recording for clip in self._clips], np.int64)
-        anchors_s = np.array(
-            [
-                (stamps := self._recordings[clip.recording].stamps_ns)[clip.context[-1]] - stamps[0]
-                for clip in self._clips
-            ],
-            np.float64,
-        )
-        contexts = len(self._clips[0].context) - 1
-        span_s = self._series.spacing_s * (contexts + self._series.steps[-1])
-        blocks = blocks_of(numbers, anchors_s / NS, span_s)
+        clips = self._places(self._clips)
         spaces = dict.fromkeys(space for space, _ in self._errors)
         return [
-            self._feature_result(space, step, blocks, config)
+            self._feature_result(space, step, clips, config)
             for space in spaces
             for step in range(len(self._series.steps))
         ]
 
+    def _places(self, clips: Sequence[Clip]) -> Clips:
+        """Scene and time of each clip."""
+        numbers = np.array([self._scenes[clip.recording] for clip in clips], np.int64)
+        stamps = [self._recordings[clip.recording].stamps_ns[clip.context[-1]] for clip in clips]
+        contexts = max((len(clip.context) for clip in clips), default=1) - 1
+        span_s = self._series.spacing_s * (contexts + self._series.steps[-1])
+        return Clips(numbers, np.array(stamps, np.float64) / NS, span_s)
+
     def _feature_result(
-        self, space: str, step: int, blocks: np.ndarray, config: EvaluationConfig
+        self, space: str, step: int, clips: Clips, config: EvaluationConfig
     ) -> FeatureResult:
         errors = {
             name: torch.cat(parts)[:, step].numpy()
@@ -193,11 +193,10 @@ class SeriesScorer:
         for name, values in errors.items():
             gains = {
                 metric: improvement(
-                    values[:, column], errors[COPY_LAST][:, column], blocks, config.seed,
-                    config.resamples, config.confidence,
+                    values[:, column], errors[COPY_LAST][:, column], clips, config.resampling
                 )
                 for column, metric in enumerate(METRICS)
-            }  # fmt: skip
+            }
             means = MeanErrors(*(float(mean) for mean in values.mean(axis=0)))
             rows[name] = FeatureRow(name, means, gains)
         measured = float(np.mean([self._lead_s(clip, step) for clip in self._clips]))
@@ -206,7 +205,6 @@ class SeriesScorer:
             space,
             len(self._clips),
             len({clip.recording for clip in self._clips}),
-            int(blocks.max()) + 1,
             rows,
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.labelled_pictures import (
     LabelFiles,
@@ -21,6 +21,7 @@ from dino_foresight_ros.recordings.labelled_pictures import (
 )
 from dino_foresight_ros.recordings.nuscenes.ego_motion import ego_motion
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading, SceneRows
+from dino_foresight_ros.recordings.nuscenes.splits import official_splits
 from dino_foresight_ros.recordings.nuscenes.tables import Tables
 from dino_foresight_ros.recordings.recording import Recording, Warn
 from dino_foresight_ros.recordings.spec import Spec
@@ -45,7 +46,8 @@ def open_nuscenes(spec: Spec, on_warning: Warn, bad: BadFiles) -> list[Recording
     tables = Tables(spec.path, _version(spec))
     cameras = _chosen(spec, "cameras", tables.channels("camera"), (DEFAULT_CAMERA,))
     names = tables.scene_names("all")
-    scenes = _chosen(spec, "scenes", names, names)
+    split = _of_split(spec, tables)
+    scenes = _chosen(spec, "scenes", names, split or names)
     sweeps = spec.choice("sweeps", ("yes", "no"), "yes") == "yes"
     poses = tables.rows.file("ego_pose")
     if not poses.is_file():
@@ -76,6 +78,29 @@ def _version(spec: Spec) -> str:
     if len(versions) > 1 and "version" not in spec.options:
         raise spec.error("version", f"one of {', '.join(versions)}")
     return spec.choice("version", versions, versions[0])
+
+
+def _of_split(spec: Spec, tables: Tables) -> tuple[str, ...]:
+    """Scenes of the official split that is asked for; none where none is.
+
+    Raises:
+        InputError: some of them are not in these tables; says how many, and the first.
+        UsageError: no such split, or scenes are named besides.
+    """
+    if "split" not in spec.options:
+        return ()
+    splits = official_splits()
+    wanted = splits[spec.choice("split", tuple(splits), "")]
+    if "scenes" in spec.options:
+        raise UsageError(f"{spec.text}: give split or scenes, not both")
+    missing = [name for name in wanted.scenes if name not in tables.scenes]
+    if missing:
+        raise InputError(
+            f"{spec.text}: {tables.rows.file('scene')} lacks {len(missing)} of the "
+            f"{len(wanted.scenes)} scenes of the split, the first {missing[0]}; "
+            f"it is a split of {wanted.version}"
+        )
+    return wanted.scenes
 
 
 def _chosen(
@@ -147,4 +172,5 @@ def _recording(root: Path, scene: str, camera: str, readings: list[Reading]) -> 
         (height, width) if width and height else picture_size(pictures),
         LabelFiles(),
         ego=ego_motion(stamps_ns, poses, root / "can_bus", scene),
+        scene=f"nuscenes {scene}",
     )

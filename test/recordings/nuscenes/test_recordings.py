@@ -13,6 +13,7 @@ import pytest
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings import Recording, open_recordings
+from dino_foresight_ros.recordings.nuscenes.splits import Split, official_splits
 
 START_NS = 1_532_402_927_612_460_000
 
@@ -162,3 +163,37 @@ def test_missing_pictures_are_named_and_scenes_not_downloaded_left_out(
         path.unlink()
     with pytest.raises(InputError, match=r"none of the pictures is there, such as"):
         opened(root)
+
+
+def test_official_splits_are_whole_and_share_no_scene() -> None:
+    splits = official_splits()
+    sizes = {name: len(split.scenes) for name, split in splits.items()}
+    assert sizes == {"train": 700, "val": 150, "test": 150, "mini_train": 8, "mini_val": 2}
+    every = [name for split in ("train", "val", "test") for name in splits[split].scenes]
+    assert len(set(every)) == 1000
+    mini = {*splits["mini_train"].scenes, *splits["mini_val"].scenes}
+    assert mini < {*splits["train"].scenes, *splits["val"].scenes}
+    assert splits["mini_val"].scenes == ("scene-0103", "scene-0916")
+    assert {"scene-0001", "scene-1110"} <= set(splits["train"].scenes)
+    assert {"scene-0003", "scene-1073"} <= set(splits["val"].scenes)
+
+
+def test_split_is_taken_and_one_that_is_not_whole_is_refused(
+    make_nuscenes: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_nuscenes()
+    with pytest.raises(
+        InputError, match=r"lacks 1 of the 2 scenes of the split, the first scene-0916"
+    ):
+        opened(root, "?split=mini_val")
+    with pytest.raises(UsageError, match="give split or scenes, not both"):
+        opened(root, "?split=mini_val&scenes=scene-0103")
+    with pytest.raises(UsageError, match="one of train, val, test, mini_train, mini_val"):
+        opened(root, "?split=validation")
+    monkeypatch.setattr(
+        "dino_foresight_ros.recordings.nuscenes.recordings.official_splits",
+        lambda: {"mini_val": Split("v1.0-mini", ("scene-0103",))},
+    )
+    found = opened(root, "?split=mini_val&cameras=all")
+    assert [r.name for r in found] == ["scene-0103-CAM_BACK", "scene-0103-CAM_FRONT"]
+    assert {r.scene for r in found} == {"nuscenes scene-0103"}
