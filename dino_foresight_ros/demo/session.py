@@ -284,10 +284,10 @@ class _Run:
         if not statistics.forecasts or not self.pictures.has_any:
             counts = self._summary(statistics)
             why = ", ".join(f"{name}: {count}" for name, count in counts["dropped"].items())
+            needed = "the model needs several frames, spread over a second or more"
             raise InputError(
-                f"{self._input.name}: {counts['frames_in']} frames gave no forecast "
-                f"(dropped: {why or 'none'}); the model needs several frames, spread over "
-                "a second or more"
+                f"{self._input.name}: {counts['frames_in']} frames gave no forecast (dropped: "
+                f"{why or 'none'}); {statistics.diagnostics.get('cannot_forecast', needed)}"
             )
         facts = {"kind": self._input.kind, "name": self._input.name, **self._input.facts}
         numbers = {**self._summary(statistics), "input": facts, "exit_codes": exit_codes}

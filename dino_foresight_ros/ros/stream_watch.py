@@ -1,8 +1,10 @@
-"""Notices that a stream of frames stopped, came back, or was never there."""
+"""Watches a stream of frames: whether it comes, and how often."""
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
+from statistics import median_low
 
 
 class StreamChange(Enum):
@@ -43,3 +45,41 @@ class StreamWatch:
             return None
         self._silent = True
         return StreamChange.STOPPED if self._seen else StreamChange.NEVER_STARTED
+
+
+class PeriodWatch:
+    """The usual time between the stamps of a stream."""
+
+    def __init__(self, least: int = 4, most: int = 15) -> None:
+        """Prepare.
+
+        Args:
+            least: intervals that have to be known before there is a period.
+            most: of the newest intervals, whose median it is.
+        """
+        self._least = least
+        self._intervals_ns: deque[int] = deque(maxlen=most)
+        self._last_ns: int | None = None
+
+    def frame(self, stamp_ns: int) -> None:
+        """A frame with this stamp came; one that is not newer than the last counts for nothing."""
+        last_ns = self._last_ns
+        if last_ns is not None and last_ns - stamp_ns > 1_000_000_000:  # a recording begins anew
+            last_ns = None
+        if last_ns is None:
+            self._last_ns = stamp_ns
+        elif stamp_ns > last_ns:
+            self._intervals_ns.append(stamp_ns - last_ns)
+            self._last_ns = stamp_ns
+
+    def restart(self) -> None:
+        """Forget what was."""
+        self._intervals_ns.clear()
+        self._last_ns = None
+
+    @property
+    def period_ns(self) -> int | None:
+        """Median of the newest intervals; None while too few are known."""
+        if len(self._intervals_ns) < self._least:
+            return None
+        return median_low(self._intervals_ns)

@@ -100,6 +100,30 @@ class ContextRule:
         """Age of the oldest frame that can still be part of a context."""
         return (self.frames - 1) * self.interval_ns + self.tolerance_ns
 
+    @property
+    def longest_period_ns(self) -> int:
+        """The longest steady time between frames with which contexts fill.
+
+        A frame k intervals back is then at most (N_c - 1) x (period - interval) from its instant.
+        """
+        if self.frames == 1:
+            return self.max_gap_ns
+        return min(self.interval_ns + self.tolerance_ns // (self.frames - 1), self.max_gap_ns)
+
+    def rate_problem(self, period_ns: int | None) -> str | None:
+        """Why a camera of this period never gets a forecast, with both rates; None where it does.
+
+        Args:
+            period_ns: usual time between its frames; None when not known.
+        """
+        if period_ns is None or period_ns <= self.longest_period_ns:
+            return None
+        return (
+            f"{_rate(period_ns)} frames/s come, the model needs {_rate(self.longest_period_ns)} or "
+            f"more ({self.frames} frames {self.interval_ns / NS:g} s apart): no forecast can be "
+            "made"
+        )
+
     def nearest(self, stamps_ns: list[int]) -> list[int | None]:
         """For each context instant, newest first, the frame that serves it.
 
@@ -165,6 +189,10 @@ class ContextRule:
                 chosen.append(index)
                 covered.append(waiting_ns[index])
         return sorted(chosen, key=lambda index: waiting_ns[index])
+
+
+def _rate(period_ns: int) -> str:
+    return f"{NS / period_ns:.3g}"
 
 
 class ContextBuffer:

@@ -121,6 +121,11 @@ class Scheduler:
         return self._context_state
 
     @property
+    def rule(self) -> ContextRule:
+        """How contexts are chosen; it stays as it is."""
+        return self._engine.rule
+
+    @property
     def contexts(self) -> Mapping[str, str]:
         """Filling of each camera's context, as it was after its last frame."""
         with self._condition:

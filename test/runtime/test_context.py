@@ -140,3 +140,37 @@ def test_filling_is_counted_from_the_newest_frame():
 def test_a_rule_that_cannot_be_is_refused(arguments: dict):
     with pytest.raises(ValueError, match=r"context|tolerance|max_gap"):
         ContextRule(**arguments)
+
+
+@given(
+    frames=st.integers(2, 6),
+    interval_ms=st.integers(20, 500),
+    tolerance=st.sampled_from([0.1, 0.3, 0.45]),
+    share=st.floats(1.001, 3.0),
+)
+@settings(deadline=None, max_examples=60)
+def test_no_context_fills_below_the_needed_rate(
+    frames: int, interval_ms: int, tolerance: float, share: float
+) -> None:
+    rule = ContextRule.for_interval(frames, interval_ms / 1000, tolerance)
+    period = int(rule.longest_period_ns * share) + 1
+    assert rule.rate_problem(period) is not None
+    stamps = [10**18 + k * period for k in range(4 * frames)]
+    assert all(rule.choose(stamps[: n + 1]) is None for n in range(len(stamps)))
+
+
+@pytest.mark.parametrize("period_ms", range(5, 231, 15))
+def test_every_context_fills_at_the_needed_rate(period_ms: int) -> None:
+    assert RULE.longest_period_ns == 230 * MS  # 0.2 s, and a third of the 0.09 s tolerance
+    assert RULE.rate_problem(period_ms * MS) is None
+    stamps = [10**18 + k * period_ms * MS for k in range(200)]
+    full = RULE.span_ns // (period_ms * MS) + 1
+    assert all(RULE.choose(stamps[: n + 1]) is not None for n in range(full, 200))
+
+
+def test_a_rate_problem_says_both_rates() -> None:
+    assert RULE.rate_problem(None) is None
+    assert RULE.rate_problem(500 * MS) == (
+        "2 frames/s come, the model needs 4.35 or more (4 frames 0.2 s apart): no forecast can be "
+        "made"
+    )

@@ -17,10 +17,11 @@ from dino_foresight_ros.recordings.image_decoding import (
 )
 from dino_foresight_ros.ros.camera_info import CameraInfoInput, fits
 from dino_foresight_ros.ros.image_subscription import ImageInput
-from dino_foresight_ros.ros.stream_watch import StreamChange, StreamWatch
+from dino_foresight_ros.ros.stream_watch import PeriodWatch, StreamChange, StreamWatch
 from dino_foresight_ros.topic_names import CameraTopics, frame_name
 
 if TYPE_CHECKING:
+    from dino_foresight_ros.runtime.context import ContextRule
     from dino_foresight_ros.runtime.frame import Forecast
 
 
@@ -51,6 +52,8 @@ class CameraStream:
         self.names = names
         self.decoder = ImageDecoder(lambda text: self._log().info(self.say(text)), convert)
         self.watch: StreamWatch | None = None
+        self.period = PeriodWatch()
+        self.rate_problem: str | None = None
         self.publishers = ForecastPublishers(
             node, model, parameters["steps"], parameters["publish_features"], names.outputs
         )
@@ -88,6 +91,7 @@ class CameraStream:
         self.publishers.publish_labels("")
         self._camera_info = None
         self.watch = StreamWatch(parameters["stream_timeout_s"], time.monotonic())
+        self.period.restart()
         kind = Image if parameters["image_transport"] == "raw" else CompressedImage
 
         def receive(message: Image | CompressedImage) -> None:
@@ -112,8 +116,11 @@ class CameraStream:
             self._calibration.close()
             self._images = self._calibration = None
 
-    def check(self, timeout_s: float) -> None:
-        """To be called now and then: warn once when the stream stops or cannot be heard."""
+    def check(self, timeout_s: float, rule: ContextRule) -> None:
+        """To be called now and then: warn once when the stream stops, is too slow or not heard."""
+        had, self.rate_problem = self.rate_problem, rule.rate_problem(self.period.period_ns)
+        if self.rate_problem and not had:
+            self._log().warning(self.say(self.rate_problem))
         if self.watch is None or self._images is None:
             return
         self.watch.timeout_s = timeout_s

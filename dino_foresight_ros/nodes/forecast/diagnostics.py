@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dino_foresight_ros.runtime.statistics import FrameCounts
 
 ERROR_HOLD_S = 5.0
+NO_HEADS = "no heads: nothing can be published but features"
 
 
 class Thresholds(NamedTuple):
@@ -68,6 +69,7 @@ class Report:
         context: filling of the context, in words.
         trained: whether the model is.
         has_outputs: whether there is anything to publish but features.
+        rate_problems: cameras that are too slow for a forecast -> why, in words.
     """
 
     silent_s: Mapping[str, float] = field(default_factory=dict)
@@ -79,6 +81,7 @@ class Report:
     context: str = ""
     trained: bool = True
     has_outputs: bool = True
+    rate_problems: Mapping[str, str] = field(default_factory=dict)
 
 
 class Loaded(Protocol):
@@ -102,12 +105,14 @@ class Situation(NamedTuple):
         thresholds: when levels are reached.
         has_listeners: whether somebody subscribes to any output.
         is_enabled: whether frames are worked at.
+        rate_problems: cameras that are too slow for a forecast -> why, in words.
     """
 
     watches: Mapping[str, StreamWatch]
     thresholds: Thresholds
     has_listeners: bool
     is_enabled: bool
+    rate_problems: Mapping[str, str]
 
 
 class ForecastDiagnostics:
@@ -146,11 +151,20 @@ class ForecastDiagnostics:
         hardware_id = self._loaded.model.name if self._loaded is not None else ""
         header = Header(stamp=self._node.get_clock().now().to_msg())
         values = self.values()
+        if why := self._why_none(situation):
+            values["cannot_forecast"] = "; ".join(why)
         for camera in filter(None, situation.watches):  # those that have names
             values |= {f"camera.{camera}.{k}": v for k, v in self._values_of(camera).items()}
         self._publisher.publish(
             build_diagnostics(f"{name}: forecast", hardware_id, level, message, values, header)
         )
+
+    def _why_none(self, situation: Situation) -> list[str]:
+        """What keeps this model from ever forecasting these cameras."""
+        why = _named(situation.rate_problems)
+        if self._loaded is not None and not self._loaded.model.outputs:
+            why.append(NO_HEADS)
+        return why
 
     def values(self) -> dict[str, object]:
         """Every key and value; counts are those since the node started."""
@@ -172,6 +186,7 @@ class ForecastDiagnostics:
             values["input_rate_hz"] = statistics.input_rate_hz(now_s)
             values["output_rate_hz"] = statistics.output_rate_hz(now_s)
             values["context"] = scheduler.context_state
+            values["needed_rate_hz"] = 1e9 / scheduler.rule.longest_period_ns
         if loaded is not None:
             values |= {
                 "device": loaded.device,
@@ -214,6 +229,7 @@ class ForecastDiagnostics:
             context=scheduler.context_state,
             trained=self._loaded.trained,
             has_outputs=bool(self._loaded.model.outputs),
+            rate_problems=situation.rate_problems,
         )
         return diagnose(report, situation.thresholds)
 
@@ -250,18 +266,21 @@ def diagnose(report: Report, limits: Thresholds) -> tuple[bytes, str]:
         reasons.append(text)
     if report.silent_s:
         reasons.append(f"no image from {', '.join(sorted(report.silent_s))}")
-    if report.has_listeners:
+    reasons += _named(report.rate_problems)
+    if report.has_listeners and len(report.rate_problems) < report.cameras:
         reasons += _missing(report, limits)
-    elif not report.has_outputs:
-        reasons.append(
-            "no heads: nothing can be published but features, which nobody subscribes to"
-        )
+    if not (report.has_listeners or report.has_outputs):
+        reasons.append(f"{NO_HEADS}, which nobody subscribes to")
     if not report.trained:
         # A warning for as long as it runs: nothing may act on what it forecasts.
         reasons.append("untrained: forecasts mean nothing")
     if not reasons:
         return level, "forecasting" if report.has_listeners else "idle: nobody subscribes"
     return max(level, DiagnosticStatus.WARN), "; ".join(reasons)
+
+
+def _named(problems: Mapping[str, str]) -> list[str]:
+    return [f"{camera}: {text}" if camera else text for camera, text in problems.items()]
 
 
 def _latency(latency_ms: float | None, limits: Thresholds) -> tuple[bytes, str] | None:

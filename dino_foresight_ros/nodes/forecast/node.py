@@ -176,8 +176,8 @@ class ForecastNode(LifecycleNode):
     def _check(self) -> None:
         """Once a second: look after the streams and publish diagnostics."""
         cameras = {} if self.pipeline is None else self.pipeline.cameras
-        for camera in cameras.values():
-            camera.check(self.parameters["stream_timeout_s"])
+        if self.pipeline is not None:
+            self.pipeline.check(self.parameters["stream_timeout_s"])
         self._control.check()
         subscribed = [camera.publishers.subscribed() for camera in cameras.values()]
         self._diagnostics.publish(
@@ -191,6 +191,7 @@ class ForecastNode(LifecycleNode):
                 ),
                 has_listeners=any(any(by_step.values()) for by_step in subscribed),
                 is_enabled=self._control.gate.is_enabled,
+                rate_problems={n: c.rate_problem for n, c in cameras.items() if c.rate_problem},
             )
         )
 

@@ -127,6 +127,11 @@ class Pipeline:
         """Whether images are subscribed to."""
         return any(camera.watch is not None for camera in self.cameras.values())
 
+    def check(self, timeout_s: float) -> None:
+        """To be called now and then: look after the streams."""
+        for camera in self.cameras.values():
+            camera.check(timeout_s, self.loaded.engine.rule)
+
     def apply(self, names: frozenset[str]) -> None:
         """Some parameters were set: apply those that a running engine can."""
         values = self._parameters.as_dict()
@@ -149,6 +154,7 @@ class Pipeline:
         if refusal is not None:
             self.scheduler.refuse(QueuedFrame(message, stamp_ns, now_s, name), refusal)
             return
+        camera.period.frame(stamp_ns)
         is_held_back = self._gate.holds_back(name, stamp_ns, now_s)
         size = parse_output_size(self._parameters["output_size"])
         frame = QueuedFrame(

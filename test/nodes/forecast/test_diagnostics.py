@@ -52,6 +52,13 @@ GOOD = Report(latency_ms=100.0, rate_hz=8.0, context="4/4 frames")
         ),
         ({"has_outputs": False, "has_listeners": False}, WARN, "no heads: nothing can be"),
         ({"has_outputs": False}, OK, "forecasting"),  # features
+        (
+            {"rate_problems": {"left": "2 frames/s come"}, "cameras": 2, "rate_hz": 0.0},
+            WARN,
+            "left: 2 frames/s come; 0.0 forecasts/s are below 5",
+        ),
+        # What follows from it is not worth saying.
+        ({"rate_problems": {"": "2 frames/s come"}, "rate_hz": 0.0}, WARN, "2 frames/s come"),
     ],
 )
 def test_level_follows_the_worst_and_says_why(

@@ -11,7 +11,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 from diagnostic_msgs.msg import DiagnosticArray
-from forecast_peers import Client, NodeProcess, stream_until
+from forecast_peers import Client, NodeProcess, stream_until, values_of
 from micro_bundle import make_micro_bundle
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
@@ -38,6 +38,7 @@ def test_it_warns_and_its_features_can_be_had(ros_domain: dict[str, str], tmp_pa
             client, 10**18, lambda: any("no heads" in d.status[0].message for d in diagnostics)
         )
         assert not forecasts
+        assert "no heads" in values_of(diagnostics[-1])["cannot_forecast"]
         wish = Parameter("publish_features", value=True).to_parameter_msg()
         request = SetParameters.Request(parameters=[wish])
         answer = client.call(SetParameters, "forecast_node/set_parameters", request)

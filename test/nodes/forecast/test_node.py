@@ -190,6 +190,29 @@ def test_nothing_is_forecast_for_nobody(client: Client) -> None:
     assert client.spin_until(lambda: "dropped.unwanted" in values_of(diagnostics[-1]))
 
 
+def test_camera_slower_than_the_context_needs_is_told_with_both_rates(
+    client: Client, node: NodeProcess
+) -> None:
+    diagnostics = client.subscribe(DiagnosticArray, "/diagnostics")
+    said = "2 frames/s come, the model needs 4.35 or more (4 frames 0.2 s apart)"
+    first_ns = time.time_ns()
+    for index in range(20):  # more than the median looks at
+        client.publish(first_ns + index * 500_000_000)
+        client.spin_for(0.05)
+    assert client.spin_until(lambda: any(said in d.status[0].message for d in diagnostics))
+    assert values_of(diagnostics[-1])["needed_rate_hz"].startswith("4.3")
+    assert said in values_of(diagnostics[-1])["cannot_forecast"]
+    warned = node.text.count(said)
+    assert warned == 1
+    diagnostics.clear()
+    stream_until(
+        client,
+        first_ns + 20 * 500_000_000,
+        lambda: bool(diagnostics) and said not in diagnostics[-1].status[0].message,
+    )
+    assert node.text.count(said) == warned
+
+
 def test_stopped_stream_is_reported_once_and_its_return(client: Client, node: NodeProcess) -> None:
     stream(client, time.time_ns(), 2)
     reports = node.text.count("waiting for it to resume")
