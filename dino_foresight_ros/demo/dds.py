@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.ros.environment import check_middleware
 
 # Of the 233 domains, those whose ports lie beyond what Linux hands out to everybody (32768 to
 # 60999), and which people rarely choose for their robots.
@@ -54,6 +55,32 @@ def choose_domain() -> int:
     )
 
 
+# Of a shell on a robot; here they would lead the nodes out of their domain, or to a server, or keep
+# them from one another.
+_LEFT_OUT = (
+    "ROS_DISCOVERY_SERVER",
+    "ROS_SUPER_CLIENT",
+    "ROS_STATIC_PEERS",
+    "ROS_LOCALHOST_ONLY",
+    "ROS_SECURITY_ENABLE",
+    "ROS_SECURITY_STRATEGY",
+    "ROS_SECURITY_KEYSTORE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_BUILTIN_TRANSPORTS",
+    "FASTDDS_ENVIRONMENT_FILE",
+    "RMW_FASTRTPS_USE_QOS_FROM_XML",
+    "CYCLONEDDS_URI",
+)
+_RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+
+
+def left_out(base: Mapping[str, str]) -> list[str]:
+    """Names of the variables in `base` that `private_environment` does not keep."""
+    names = [name for name in _LEFT_OUT if base.get(name)]
+    return names + [_RANGE] * (base.get(_RANGE) not in (None, "", "LOCALHOST"))
+
+
 def private_environment(base: Mapping[str, str], domain_id: int, log_dir: str) -> dict[str, str]:
     """Environment variables with which ROS stays on this machine and in this domain.
 
@@ -61,18 +88,22 @@ def private_environment(base: Mapping[str, str], domain_id: int, log_dir: str) -
         base: the variables to start from.
         domain_id: the ROS domain.
         log_dir: where ROS may write its own log files.
+
+    Raises:
+        UsageError: RMW_IMPLEMENTATION names a middleware that is not installed.
     """
+    check_middleware(base)
     environment = {
-        **base,
+        **{name: value for name, value in base.items() if name not in _LEFT_OUT},
         "ROS_DOMAIN_ID": str(domain_id),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        _RANGE: "LOCALHOST",
         "ROS_LOG_DIR": log_dir,
         "RCUTILS_COLORIZED_OUTPUT": "0",
         # As the demo reads it: other formats have the level somewhere else.
         "RCUTILS_CONSOLE_OUTPUT_FORMAT": "[{severity}] [{time}] [{name}]: {message}",
+        # Fast DDS does not read the profiles in the folder that it is started in.
+        "SKIP_DEFAULT_XML_FILE": "1",
     }
-    environment.pop("ROS_STATIC_PEERS", None)
-    environment.pop("ROS_LOCALHOST_ONLY", None)
     if base.get("ROS_DISTRO") in ("humble", "galactic", "foxy"):
         # Before Iron there was only this switch; later it is deprecated, and warned of.
         environment["ROS_LOCALHOST_ONLY"] = "1"
@@ -85,12 +116,6 @@ def private_environment(base: Mapping[str, str], domain_id: int, log_dir: str) -
 _FRAMES = 10
 _SMALLEST, _LARGEST = 16 * 2**20, 512 * 2**20
 _SHM = "/dev/shm"
-# What users set when they have arranged this themselves.
-_OWN_SETTINGS = (
-    "FASTRTPS_DEFAULT_PROFILES_FILE",
-    "FASTDDS_DEFAULT_PROFILES_FILE",
-    "FASTDDS_BUILTIN_TRANSPORTS",
-)
 _PROFILE = """<?xml version="1.0" encoding="UTF-8"?>
 <profiles xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles">
   <transport_descriptors>
@@ -132,18 +157,13 @@ def segment_size(frame_bytes: int, free_bytes: int) -> int | None:
     return size if size >= 3 * frame_bytes else None
 
 
-def frame_transport(
-    environment: Mapping[str, str], frame_bytes: int, folder: Path
-) -> dict[str, str]:
-    """Environment variables that give Fast DDS enough shared memory; none where it is arranged.
+def frame_transport(frame_bytes: int, folder: Path) -> dict[str, str]:
+    """Environment variables that give Fast DDS enough shared memory; none where there is little.
 
     Args:
-        environment: the variables so far.
         frame_bytes: of the largest message.
         folder: where to write the profile; it must last as long as the processes.
     """
-    if any(name in environment for name in _OWN_SETTINGS):
-        return {}
     try:
         free_bytes = shutil.disk_usage(_SHM).free
     except OSError:

@@ -23,7 +23,7 @@ DEFAULT_SEED = 20
 SYNTHETIC_FRAMES = 150
 SYNTHETIC_RATE_HZ = 10.0
 # Longer than the forecast node may take to load its model, which the demo limits.
-_WAIT_FOR_SUBSCRIBER_S = 600.0
+_WAIT_FOR_SUBSCRIBER_S = 900.0
 _LAST_DOMAIN = 232
 
 

@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dino_foresight_ros.demo.dds import choose_domain, frame_transport, private_environment
+from dino_foresight_ros.demo.dds import (
+    choose_domain,
+    frame_transport,
+    left_out,
+    private_environment,
+)
 from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input
 from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures, Setting
 from dino_foresight_ros.demo.processes import LogLine, NodeFailedError, NodeGroup, NodeProcess
@@ -23,20 +28,23 @@ from dino_foresight_ros.demo.result_folder import METRICS, VIDEO, ResultFolder
 from dino_foresight_ros.demo.results import write_pictures
 from dino_foresight_ros.demo.run_statistics import RunStatistics, summarize, write_metrics
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.process.cpu import used_cpu_s
 from dino_foresight_ros.progress import Progress, timed, warn
 from dino_foresight_ros.scene import ComparedForecast
 
 if TYPE_CHECKING:
     from dino_foresight_ros.demo.client import DemoClient
 
-# Loading a large bundle from a slow disk onto a GPU takes a while.
-READY_LIMIT_S = 300.0
-FIRST_FRAME_LIMIT_S = 60.0
-SILENCE_LIMIT_S = 120.0
+# What the demo waits for and nothing happens meanwhile. Loading a large bundle from a slow disk or
+# a hub is more than nothing: the node uses the CPU.
+WAIT_LIMIT_S = 60.0
+LOADING_LIMIT_S = 600.0
 # The forecast node reports once a second; a model may need long for the frame it is at.
 DRAIN_LIMIT_S = 60.0
 DELIVERY_LIMIT_S = 3.0
 _POLL_S = 0.1
+# Of the CPU; what a node that only waits uses in a minute is less.
+_WORK_S = 1.0
 _WAITING_FORECASTS = 64
 
 
@@ -58,6 +66,10 @@ def run_demo(options: DemoOptions) -> DemoResult:
     """
     results = ResultFolder(options.out, options.input)
     demo_input = open_input(options, warn)
+    if names := left_out(os.environ):
+        warn(
+            f"the demo's nodes meet on this machine alone, without {', '.join(names)} of the shell"
+        )
     domain_id = options.domain_id if options.domain_id is not None else choose_domain()
     with (
         results as folder,
@@ -65,7 +77,7 @@ def run_demo(options: DemoOptions) -> DemoResult:
         _termination_as_exit(),
     ):
         environment = private_environment(os.environ, domain_id, scratch)
-        environment |= frame_transport(environment, demo_input.frame_bytes, Path(scratch))
+        environment |= frame_transport(demo_input.frame_bytes, Path(scratch))
         run = _Run(options, demo_input, folder)
         try:
             # This process takes part as well, and ROS reads the variables when it starts.
@@ -79,14 +91,18 @@ def run_demo(options: DemoOptions) -> DemoResult:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables of this process for a while."""
+    """Give this process other environment variables for a while."""
     before = dict(os.environ)
-    os.environ.update(variables)
     try:
+        _replace_environment(variables)
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        _replace_environment(before)
+
+
+def _replace_environment(variables: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
 
 
 @contextmanager
@@ -125,6 +141,39 @@ def _show(progress: Progress, statistics: RunStatistics) -> None:
     progress.show(statistics.frames, note=note)
 
 
+class ReadyWait:
+    """Says when to give up waiting for the forecast node, and why."""
+
+    def __init__(self, now_s: float) -> None:
+        self._started_s = self._worked_s = now_s
+        self._active_s: float | None = None
+        self._cpu_s = 0.0
+
+    def give_up(self, now_s: float, is_active: bool, cpu_s: float) -> str | None:
+        """The reason, None to go on.
+
+        Args:
+            now_s: time, seconds.
+            is_active: whether the node says that it is.
+            cpu_s: how much of the CPU it has used.
+        """
+        if is_active:
+            self._active_s = now_s if self._active_s is None else self._active_s
+            if now_s - self._active_s > WAIT_LIMIT_S:
+                return (
+                    f"is active, and for {WAIT_LIMIT_S:.0f} s this process has not heard it: "
+                    "processes of this machine cannot talk by the ROS middleware"
+                )
+            return None
+        if cpu_s - self._cpu_s >= _WORK_S:
+            self._cpu_s, self._worked_s = cpu_s, now_s
+        if now_s - self._worked_s > WAIT_LIMIT_S:
+            return f"did nothing for {WAIT_LIMIT_S:.0f} s while it loaded the model"
+        if now_s - self._started_s > LOADING_LIMIT_S:
+            return f"has not loaded the model in {LOADING_LIMIT_S:.0f} s"
+        return None
+
+
 class _Run:
     """The phases of one run."""
 
@@ -158,7 +207,7 @@ class _Run:
                 played.compressed,
                 with_truth=played.kind == "synthetic",
             ) as client:
-                self._wait_until_ready(nodes, client)
+                self._wait_until_ready(nodes, forecaster, client)
                 self._watch(nodes, player, client)
                 self._drain(nodes, client)
             exit_codes = {node.name: node.stop() for node in (player, forecaster)}
@@ -174,17 +223,18 @@ class _Run:
         with suppress(queue.Full):
             self._compared.put_nowait((camera, forecast))
 
-    def _wait_until_ready(self, nodes: NodeGroup, client: DemoClient) -> None:
+    def _wait_until_ready(
+        self, nodes: NodeGroup, forecaster: NodeProcess, client: DemoClient
+    ) -> None:
         """The labels are latched, and published when the forecast node becomes active."""
-        deadline_s = time.monotonic() + READY_LIMIT_S
+        wait = ReadyWait(time.monotonic())
         with timed("loading the model"):
             while not client.is_ready:
                 nodes.check()
-                if time.monotonic() > deadline_s:
-                    raise NodeFailedError(
-                        f"forecast_node was not ready after {READY_LIMIT_S:.0f} s "
-                        f"(log: {self._folder.log_dir})"
-                    )
+                is_active = any(line.text.startswith("active") for line in forecaster.log())
+                why = wait.give_up(time.monotonic(), is_active, used_cpu_s(forecaster.pid))
+                if why is not None:
+                    raise NodeFailedError(f"forecast_node {why} (log: {self._folder.log_dir})")
                 time.sleep(_POLL_S)
 
     def _watch(self, nodes: NodeGroup, player: NodeProcess, client: DemoClient) -> None:
@@ -214,12 +264,12 @@ class _Run:
         if statistics.failure is not None:
             raise NodeFailedError(f"the demo cannot read the topics: {statistics.failure}")
         if statistics.last_frame_s is None:
-            if now_s - started_s > FIRST_FRAME_LIMIT_S:
+            if now_s - started_s > WAIT_LIMIT_S:
                 raise NodeFailedError(
-                    f"{self._input.node} gave no frame in {FIRST_FRAME_LIMIT_S:.0f} s "
+                    f"{self._input.node} gave no frame in {WAIT_LIMIT_S:.0f} s "
                     f"(log: {self._folder.log_dir})"
                 )
-        elif now_s - statistics.last_frame_s > SILENCE_LIMIT_S / min(self._options.rate, 1.0):
+        elif now_s - statistics.last_frame_s > WAIT_LIMIT_S / min(self._options.rate, 1.0):
             raise NodeFailedError(
                 f"{self._input.node} gave no frame for {now_s - statistics.last_frame_s:.0f} s "
                 f"(log: {self._folder.log_dir})"

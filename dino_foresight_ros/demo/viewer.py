@@ -84,7 +84,7 @@ class DemoViewer(Closeable):
     def _start(self) -> None:
         scratch = self._closing.enter_context(tempfile.TemporaryDirectory(prefix="foresight-view-"))
         environment = private_environment(os.environ, self.domain_id, scratch)
-        environment |= frame_transport(environment, _FRAME_BYTES, Path(scratch))
+        environment |= frame_transport(_FRAME_BYTES, Path(scratch))
 
         def start(name: str, parameters: dict[str, ParameterValue]) -> NodeProcess:
             command, log = node_command(name, parameters), Path(scratch, f"{name}.log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 
 # Of mallopt(3).
 _M_TRIM_THRESHOLD = -1
@@ -40,3 +41,13 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def used_cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has used; 0 where that is not known."""
+    try:
+        # The name in parentheses may hold spaces. proc(5): utime and stime are fields 14 and 15.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0

@@ -9,11 +9,47 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.shipped import find_file
 
+_MIDDLEWARE = "RMW_IMPLEMENTATION"
+_DOMAIN = "ROS_DOMAIN_ID"
+_LAST_DOMAIN = 232
 WITHOUT_FILES = ["--ros-args", "--disable-external-lib-logs"]
+
+
+def check_middleware(variables: Mapping[str, str]) -> None:
+    """Make sure that the middleware that is asked for is there; rcl ends the process otherwise.
+
+    Call before rclpy is imported. Where the installed ones are not known, nothing is refused.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    wanted = variables.get(_MIDDLEWARE, "")
+    folders = (Path(prefix) for prefix in variables.get("AMENT_PREFIX_PATH", "").split(os.pathsep))
+    index = "share/ament_index/resource_index/rmw_typesupport"
+    found = {path.name for folder in folders for path in folder.glob(f"{index}/rmw_*")}
+    installed = sorted(found - {"rmw_implementation"})
+    if wanted and installed and wanted not in installed:
+        raise UsageError(
+            f"{_MIDDLEWARE}={wanted} is not installed (installed: {', '.join(installed)}); "
+            "install it, or unset the variable"
+        )
+
+
+def check_domain(variables: Mapping[str, str]) -> None:
+    """Make sure that the ROS domain is one; of what DDS says of others nobody understands much.
+
+    Raises:
+        UsageError: ROS_DOMAIN_ID is no number from 0 to 232.
+    """
+    text = variables.get(_DOMAIN, "").strip()
+    if text and not (text.isascii() and text.isdigit() and int(text) <= _LAST_DOMAIN):
+        raise UsageError(f"{_DOMAIN}={text}: give 0 to {_LAST_DOMAIN}, or unset it")
 
 
 def log_folder() -> Path | None:

@@ -24,7 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dino_foresight_ros.errors import ForesightError, UsageError, describe
-from dino_foresight_ros.ros.environment import choose_transport, logging_arguments
+from dino_foresight_ros.ros.environment import check_domain, choose_transport, logging_arguments
 
 _run: _Run | None = None
 
@@ -134,6 +134,7 @@ def _other_arguments(arguments: list[str]) -> list[str]:
 def _init(arguments: list[str]) -> None:
     every = [sys.argv[0], *arguments, *logging_arguments()]
     choose_transport()
+    check_domain(os.environ)
     try:
         rclpy.init(args=every, signal_handler_options=SignalHandlerOptions.NO)
     except (RuntimeError, ValueError) as error:

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from dino_foresight_ros.demo import dds
 from dino_foresight_ros.demo.dds import (
     choose_domain,
-    frame_transport,
     is_free,
+    left_out,
     private_environment,
     segment_size,
 )
@@ -42,19 +41,25 @@ def test_when_every_domain_is_in_use_the_option_is_named(monkeypatch: pytest.Mon
 
 
 def test_ros_stays_on_this_machine() -> None:
-    base = {"ROS_STATIC_PEERS": "10.0.0.1", "ROS_LOCALHOST_ONLY": "0", "PATH": "/bin"}
+    base = {
+        "ROS_STATIC_PEERS": "10.0.0.1",
+        "ROS_LOCALHOST_ONLY": "0",
+        "ROS_DISCOVERY_SERVER": "10.0.0.1:11811",
+        "ROS_SUPER_CLIENT": "TRUE",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "OFF",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": "/robot.xml",
+        "CYCLONEDDS_URI": "",
+        "PATH": "/bin",
+    }
     environment = private_environment(base, 7, "/logs")
     assert environment["ROS_DOMAIN_ID"] == "7"
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert environment["PATH"] == "/bin"
-    assert "ROS_STATIC_PEERS" not in environment
+    said = set(left_out(base))
+    assert said == base.keys() - {"PATH", "CYCLONEDDS_URI"}
+    assert not (said - {"ROS_AUTOMATIC_DISCOVERY_RANGE"}) & environment.keys()
+    assert left_out({"PATH": "/bin", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}) == []
     assert private_environment({"ROS_DISTRO": "humble"}, 7, "/logs")["ROS_LOCALHOST_ONLY"] == "1"
-
-
-def test_a_users_own_transport_settings_are_left_alone(tmp_path: Path) -> None:
-    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS"):
-        assert frame_transport({name: "mine"}, 10**6, tmp_path) == {}
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("frame_bytes", [10_000, 1_555_200, 25_000_000])

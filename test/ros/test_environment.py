@@ -11,7 +11,13 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from dino_foresight_ros.ros.environment import log_folder, logging_arguments
+from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.ros.environment import (
+    check_domain,
+    check_middleware,
+    log_folder,
+    logging_arguments,
+)
 
 NODE = """
 import sys
@@ -92,3 +98,43 @@ def test_user_without_rights_or_home_runs_a_node(ros_domain: dict[str, str]) -> 
         pytest.skip("other users may not run this Python")
     assert done.returncode == 0, done.stderr
     assert "alive" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["233", "-1", "abc", "1.5"])
+def test_a_domain_that_is_none_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"^ROS_DOMAIN_ID={text}: give 0 to 232"):
+        check_domain({"ROS_DOMAIN_ID": text})
+
+
+def test_a_domain_that_is_one_or_unset_is_taken() -> None:
+    for text in ("0", "42", "232", "", " 7"):
+        check_domain({"ROS_DOMAIN_ID": text})
+    check_domain({})
+
+
+@pytest.mark.process
+def test_nodes_say_what_is_wrong_with_the_environment_in_one_line() -> None:
+    for name, value in (("RMW_IMPLEMENTATION", "rmw_none_cpp"), ("ROS_DOMAIN_ID", "500")):
+        done = subprocess.run(
+            [sys.executable, "-m", "dino_foresight_ros.nodes.replay.node"],
+            env=os.environ | {name: value},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert f"node: {name}={value}" in line
+
+
+def test_a_middleware_that_is_not_installed_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    index = tmp_path / "b" / "share" / "ament_index" / "resource_index" / "rmw_typesupport"
+    index.mkdir(parents=True)
+    for name in ("rmw_implementation", "rmw_one_cpp", "rmw_two_cpp"):
+        (index / name).touch()
+    variables = {"AMENT_PREFIX_PATH": f"{tmp_path / 'a'}:{tmp_path / 'b'}"}
+    for name in ("rmw_two_cpp", ""):
+        check_middleware(variables | {"RMW_IMPLEMENTATION": name})
+    check_middleware({"RMW_IMPLEMENTATION": "rmw_none_cpp"})  # nobody knows what is installed
+    with pytest.raises(UsageError, match=r"installed: rmw_one_cpp, rmw_two_cpp"):
+        check_middleware(variables | {"RMW_IMPLEMENTATION": "rmw_none_cpp"})
