@@ -2,14 +2,17 @@
 
 Adding an output takes a row here, a field of `Scene`, the head's decoding in `model/tasks.py`, and
 its loss in `training/head_tasks.py`: docs/architecture.md shows one. Parameters, topics, messages
-and the documentation's tables follow the row.
+and the documentation's tables follow the row. Packages that are installed beside this one add rows
+by an entry point (`plugins.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from enum import Enum
+
+from dino_foresight_ros.output_row import Output, StepZero, Topic
+from dino_foresight_ros.plugins import installed_heads
 
 MAX_STEPS = 16
 """Most steps of one forecast."""
@@ -33,62 +36,7 @@ DEPTH_KINDS = (RELATIVE, METRIC)
 """What a depth head gives: inverse depth without a scale, or metres."""
 
 
-class StepZero(Enum):
-    """Whether step 0, the newest context frame itself, has an output."""
-
-    ALWAYS = "always"
-    FROM_FEATURES = "unless its head reads the forecaster's layers"
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A topic of each step, `foresight/step_K/NAME`.
-
-    Attributes:
-        name: what stands after the step.
-        output: name of the output that it shows.
-        encoding: of its sensor_msgs/Image.
-        description: for the documentation.
-        kind: the kind of head that it is published of; None for any.
-        is_colored: whether it shows the output in colours instead of its values.
-    """
-
-    name: str
-    output: str
-    encoding: str
-    description: str
-    kind: str | None = None
-    is_colored: bool = False
-
-
-@dataclass(frozen=True)
-class Output:
-    """One thing that a forecast can hold of an instant; also the field of `Scene` of that name.
-
-    Attributes:
-        name: in parameters and in the Python interface.
-        description: one line for the documentation.
-        head: the head, and its task, that gives it; None for what the forecaster itself predicts.
-        dtype: NumPy's name of its values' type.
-        channels: values per pixel; None where the model decides.
-        encoding: of its sensor_msgs/Image; None for what is no image.
-        topics: of each step.
-        message_field: the ForecastStep field that carries it; None where none does.
-        step_0: whether the newest context frame has it too.
-    """
-
-    name: str
-    description: str
-    head: str | None
-    dtype: str
-    channels: int | None
-    encoding: str | None = None
-    topics: tuple[Topic, ...] = ()
-    message_field: str | None = None
-    step_0: StepZero = StepZero.FROM_FEATURES
-
-
-OUTPUTS: tuple[Output, ...] = (
+_OWN: tuple[Output, ...] = (
     Output(
         SEGMENTATION,
         "class ids, 255 unlabelled",
@@ -154,6 +102,21 @@ OUTPUTS: tuple[Output, ...] = (
     ),
 )
 
+
+def _with_plugins(own: tuple[Output, ...]) -> tuple[Output, ...]:
+    """Rows of heads of other packages, after those of this one and before the features."""
+    taken = {output.name for output in own} | {output.head for output in own}
+    found = [
+        output
+        for name, plugin in installed_heads().items()
+        if name not in taken
+        for output in plugin.outputs
+        if output.name not in taken
+    ]
+    return (*own[:-1], *found, own[-1])
+
+
+OUTPUTS: tuple[Output, ...] = _with_plugins(_OWN)
 BY_NAME: dict[str, Output] = {output.name: output for output in OUTPUTS}
 IMAGES: tuple[Output, ...] = tuple(output for output in OUTPUTS if output.encoding is not None)
 """The outputs that are images; all of them come from heads."""

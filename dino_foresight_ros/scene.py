@@ -7,15 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.outputs import OUTPUTS
+
+C = TypeVar("C", bound=type)
+
+
+def _with_outputs(scene: C) -> C:
+    """Give the class a field for every output that it names none for: those of other packages."""
+    for output in OUTPUTS:
+        if output.name not in scene.__annotations__:
+            scene.__annotations__[output.name] = "NDArray[Any] | None"
+            setattr(scene, output.name, None)
+    return scene
+
 
 @dataclass(frozen=True, eq=False)
+@_with_outputs
 class Scene:
     """What is known or predicted of one camera's view at one instant; None where nothing is.
+
+    Outputs of heads of other packages are fields too, by their names.
 
     Attributes:
         stamp_ns: the instant, nanoseconds in the input's time base.

@@ -19,9 +19,10 @@ from dino_foresight_ros.compare.label_metrics import (
     NormalsMetrics,
     SegmentationMetrics,
 )
-from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
-from dino_foresight_ros.outputs import DEPTH, METRIC, NORMALS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, HEADS, METRIC, NORMALS, SEGMENTATION
+from dino_foresight_ros.plugins import installed_heads, resolve
 from dino_foresight_ros.recordings import Recording
 
 from .data import common_label_space
@@ -199,9 +200,27 @@ TRAINING: dict[str, type[TaskTraining[Any]]] = {
     DepthTask.name: DepthTraining,
     NormalsTask.name: NormalsTraining,
 }
-"""Name of a task -> how its heads are trained."""
+"""Name of a task -> how its heads are trained; `training_class` knows other packages' too."""
+
+
+def training_class(name: str) -> type[TaskTraining[Any]]:
+    """How heads of a task are trained, a task of this package or of another one.
+
+    Raises:
+        UsageError: there is no such task, or it cannot be loaded.
+    """
+    if name in TRAINING:
+        return TRAINING[name]
+    plugin = installed_heads().get(name)
+    if plugin is None:
+        raise UsageError(f"head '{name}' is unknown; valid: {', '.join(HEADS)}")
+    try:
+        found: type[TaskTraining[Any]] = resolve(plugin.training)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"head '{name}': its training cannot be loaded: {error}") from error
+    return found
 
 
 def training_of(task: Task) -> TaskTraining[Any]:
     """How heads of this task are trained."""
-    return TRAINING[task.name](task)
+    return training_class(task.name)(task)

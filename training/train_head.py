@@ -40,7 +40,7 @@ from .head_samples import (
     kept_bytes,
     output_size,
 )
-from .head_tasks import TRAINING, SegmentationTraining, training_of
+from .head_tasks import SegmentationTraining, training_class, training_of
 from .head_validation import HeadValidation
 from .loop import run_training
 from .model_parts import TrainedHead, load_forecaster, load_head, load_pca, write_head
@@ -95,7 +95,7 @@ def make_task(name: str, recordings: Sequence[Recording], recipe: HeadRecipe) ->
     Raises:
         InputError: the recordings have no class list, or several.
     """
-    task: Task = TRAINING[name].make_task(recordings, recipe)
+    task: Task = training_class(name).make_task(recordings, recipe)
     return task
 
 

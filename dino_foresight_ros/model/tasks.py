@@ -25,6 +25,7 @@ from dino_foresight_ros.outputs import (
     RELATIVE,
     SEGMENTATION,
 )
+from dino_foresight_ros.plugins import installed_heads, resolve
 
 Size = tuple[int, int]
 
@@ -158,6 +159,28 @@ class NormalsTask:
 
 Task = SegmentationTask | DepthTask | NormalsTask
 TASKS: dict[str, type[Task]] = {task.name: task for task in get_args(Task)}
+"""Those of this package; `task_class` knows the others too."""
+
+
+def task_class(name: str) -> type[Any]:
+    """The class of a task, of this package or of another one.
+
+    Raises:
+        BundleError: there is none.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    plugin = installed_heads().get(name)
+    if plugin is None:
+        valid = ", ".join(dict.fromkeys([*TASKS, *installed_heads()]))
+        raise BundleError(
+            f"head '{name}' is unknown; valid: {valid}; another one comes with its package"
+        )
+    try:
+        found: type[Any] = resolve(plugin.task)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BundleError(f"head '{name}': its task cannot be loaded: {error}") from error
+    return found
 
 
 def task_to_dict(task: Task) -> dict[str, Any]:
@@ -171,9 +194,9 @@ def task_from_dict(name: str, values: dict[str, Any]) -> Task:
     Raises:
         BundleError: an unknown task, or values that do not fit it.
     """
-    if name not in TASKS:
-        raise BundleError(f"head '{name}' is unknown; valid: {', '.join(TASKS)}")
+    kind = task_class(name)
     try:
-        return TASKS[name](**values)
+        task: Task = kind(**values)
     except TypeError as error:
         raise BundleError(f"head '{name}': {error}") from error
+    return task

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
+from dino_foresight_ros.plugins import installed_datasets, resolve
 from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.file_kinds import (
     BAG_SUFFIXES,
@@ -29,7 +30,14 @@ from dino_foresight_ros.recordings.recording import (
     Warn,
     Window,
 )
-from dino_foresight_ros.recordings.spec import Part, Spec, check_keys, parse_spec, part_of
+from dino_foresight_ros.recordings.spec import (
+    KIND_KEYS,
+    Part,
+    Spec,
+    check_keys,
+    parse_spec,
+    part_of,
+)
 from dino_foresight_ros.recordings.video import VideoRecording
 
 MAX_BAD = 20
@@ -140,6 +148,8 @@ def _open_kind(kind: str, spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> 
         from dino_foresight_ros.recordings.pixels import open_pixels
 
         return open_pixels(path)
+    if kind not in KIND_KEYS:
+        return _open_plugin(kind, spec, warn)
     if kind == "folder":
         return [FolderRecording(path, _name(path), None, warn, spec.number("rate", None))]
     try:
@@ -157,6 +167,15 @@ def _open_kind(kind: str, spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> 
             raise
         bad.add(str(path), str(error))
     return []
+
+
+def _open_plugin(kind: str, spec: Spec, warn: Warn) -> list[Recording]:
+    try:
+        open_them = resolve(installed_datasets()[kind].open)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{spec.text}: its reader cannot be loaded: {error}") from error
+    found: list[Recording] = open_them(spec, warn)
+    return found
 
 
 def _name(path: Path) -> str:
@@ -183,6 +202,9 @@ def _data_set(folder: Path) -> str | None:
     from dino_foresight_ros.recordings.nuscenes.recordings import is_nuscenes
 
     layouts = {"nuscenes": is_nuscenes, "cityscapes": is_cityscapes, "camvid": is_camvid}
+    for kind, plugin in installed_datasets().items():
+        if plugin.matches is not None and kind not in layouts:
+            layouts[kind] = resolve(plugin.matches)
     return next((kind for kind, matches in layouts.items() if matches(folder)), None)
 
 

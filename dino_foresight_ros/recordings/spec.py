@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.plugins import installed_datasets
 
 COMMON_KEYS = ("start", "end", "part", "times", "rig")
 # What each kind understands besides; "auto" is a path without a kind.
@@ -23,8 +24,21 @@ KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "pixels": (),
     "synthetic": ("seeds", "frames", "interval", "size", "scene", "weather"),
 }
-KINDS = tuple(kind for kind in KIND_KEYS if kind != "auto")
+"""Kinds of data of this package, and the options of each."""
 _OPTIONS = re.compile(r"[A-Za-z_]\w*=[^&]*(&[A-Za-z_]\w*=[^&]*)*")
+
+
+def kinds() -> tuple[str, ...]:
+    """Names of all kinds of data, those of other packages last."""
+    own = [kind for kind in KIND_KEYS if kind != "auto"]
+    return tuple(dict.fromkeys([*own, *installed_datasets()]))
+
+
+def kind_keys(kind: str) -> tuple[str, ...]:
+    """Options that a kind of data has besides the common ones; of "auto" all that any has."""
+    if kind == "auto":
+        return tuple(dict.fromkeys(key for one in kinds() for key in kind_keys(one)))
+    return KIND_KEYS[kind] if kind in KIND_KEYS else installed_datasets()[kind].keys
 
 
 @dataclass(frozen=True)
@@ -90,13 +104,13 @@ def parse_spec(text: str) -> Spec:
         return Spec(text, "auto", Path(text).expanduser(), {})
     kind, rest = "auto", text
     head, colon, tail = text.partition(":")
-    if colon and head in KINDS:
+    if colon and head in kinds():
         kind, rest = head, tail
     path, options = _split_options(rest)
     if kind == "auto" and not _exists(path) and re.fullmatch(r"[A-Za-z]\w+", head) and colon:
         raise UsageError(
             f"{text}: '{head}' is no kind of data and no such path exists; "
-            f"valid kinds: {', '.join(KINDS)}"
+            f"valid kinds: {', '.join(kinds())}"
         )
     spec = Spec(text, kind, Path(path).expanduser(), options)
     check_keys(spec)
@@ -129,9 +143,8 @@ def _split_options(rest: str) -> tuple[str, dict[str, str]]:
 
 def check_keys(spec: Spec) -> None:
     """Raise UsageError for an option that the kind does not know, with those it knows."""
-    valid = (*KIND_KEYS[spec.kind], *COMMON_KEYS)
-    if spec.kind == "auto":  # checked again once it is known what the path is
-        valid = tuple(dict.fromkeys(key for keys in KIND_KEYS.values() for key in keys)) + valid
+    # Of "auto" they are checked again once it is known what the path is.
+    valid = (*kind_keys(spec.kind), *COMMON_KEYS)
     for key in spec.options:
         if key not in valid:
             raise UsageError(

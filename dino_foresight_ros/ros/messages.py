@@ -18,7 +18,8 @@ from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, ForecastStep, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
-from dino_foresight_ros.outputs import IMAGE_NAMES, IMAGES, Output
+from dino_foresight_ros.output_row import Output
+from dino_foresight_ros.outputs import IMAGE_NAMES, IMAGES
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
 from dino_foresight_ros.scene import Scene

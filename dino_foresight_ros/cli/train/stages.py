@@ -241,12 +241,12 @@ class Stages:
     def _tasks(self) -> list[str]:
         """The heads that there are labels for."""
         from dino_foresight_ros.training.enough_data import check_labelled
-        from dino_foresight_ros.training.head_tasks import TRAINING
+        from dino_foresight_ros.training.head_tasks import training_class
 
         if self._args.pseudo_labels:
             return self._taught_tasks()
         recordings = self._open(self._labels)
-        kinds = {task: TRAINING[task].label for task in HEADS}
+        kinds = {task: training_class(task).label for task in HEADS}
         have = [task for task in HEADS if any(r.labelled(kinds[task]).size for r in recordings)]
         missing = [task for task in self._args.tasks or () if task not in have]
         if missing or (self._labels and not have):

@@ -15,7 +15,8 @@ from std_msgs.msg import Header
 
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
-from dino_foresight_ros.outputs import DEPTH, FEATURES, MAX_STEPS, Topic, step_topics
+from dino_foresight_ros.output_row import Topic
+from dino_foresight_ros.outputs import DEPTH, FEATURES, MAX_STEPS, step_topics
 from dino_foresight_ros.ros.camera_info import scale_camera_info
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.messages import (
