@@ -1,6 +1,7 @@
 """Arrays in, arrays out: the engine owns state and time. No ROS."""
 
-from dino_foresight_ros.runtime.context import Arrival, ContextBuffer, ContextRule
+from dino_foresight_ros.runtime.context import Arrival, ContextBuffer
+from dino_foresight_ros.runtime.context_rules import ContextRule, EvenContext, RecentContext
 from dino_foresight_ros.runtime.engine import Foresight
 from dino_foresight_ros.runtime.frame import (
     CameraFrame,
@@ -15,6 +16,8 @@ __all__ = [
     "CameraFrame",
     "CameraResult",
     "ContextRule",
+    "EvenContext",
+    "RecentContext",
     "ContextBuffer",
     "Forecast",
     "Foresight",

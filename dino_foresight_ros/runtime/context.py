@@ -1,14 +1,7 @@
-"""A camera's context: a ring of recent frames' memories on the device, picked by time stamp.
-
-The model was trained on frames a fixed interval apart, a camera delivers them at its own rate. So
-the context is chosen by time, not by count: the newest frame and those nearest to one, two, ...
-intervals before it.
-"""
+"""A camera's context: a ring of recent frames' memories on the device, picked by time stamp."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 import torch
@@ -16,8 +9,7 @@ from torch import Tensor
 
 from dino_foresight_ros.model import FrameMemory
 from dino_foresight_ros.outputs import DropReason
-
-NS = 1_000_000_000
+from dino_foresight_ros.runtime.context_rules import ContextRule
 
 
 class Arrival(Enum):
@@ -40,161 +32,6 @@ class Arrival(Enum):
         return self not in (Arrival.DUPLICATE, Arrival.OUT_OF_ORDER)
 
 
-@dataclass(frozen=True)
-class ContextRule:
-    """How context frames are chosen.
-
-    Attributes:
-        frames: N_c, how many.
-        interval_ns: nominal time between them.
-        tolerance_ns: how far a frame may lie from its nominal instant; under half the interval,
-            so that no frame serves twice.
-        max_gap_ns: a longer pause between frames restarts the context.
-    """
-
-    frames: int
-    interval_ns: int
-    tolerance_ns: int
-    max_gap_ns: int
-
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.interval_ns < 1:
-            raise ValueError(
-                f"context of {self.frames} frames {self.interval_ns} ns apart is empty"
-            )
-        if not 0 <= 2 * self.tolerance_ns < self.interval_ns:
-            raise ValueError(
-                f"tolerance {self.tolerance_ns} ns is not in [0, half the interval of "
-                f"{self.interval_ns} ns)"
-            )
-        if self.max_gap_ns < 1:
-            raise ValueError(f"max_gap {self.max_gap_ns} ns is not positive")
-
-    @classmethod
-    def for_interval(
-        cls,
-        frames: int,
-        interval_s: float,
-        tolerance: float = 0.45,
-        max_gap_s: float | None = None,
-    ) -> ContextRule:
-        """Rule for an interval in seconds.
-
-        Args:
-            frames: N_c.
-            interval_s: nominal seconds between context frames.
-            tolerance: as a share of the interval, under 0.5.
-            max_gap_s: seconds; twice the interval when None, beyond which no old frame can be
-                part of a context any more.
-        """
-        gap_s = 2 * interval_s if max_gap_s is None else max_gap_s
-        return cls(
-            frames=frames,
-            interval_ns=round(interval_s * NS),
-            tolerance_ns=int(tolerance * interval_s * NS),
-            max_gap_ns=round(gap_s * NS),
-        )
-
-    @property
-    def span_ns(self) -> int:
-        """Age of the oldest frame that can still be part of a context."""
-        return (self.frames - 1) * self.interval_ns + self.tolerance_ns
-
-    @property
-    def longest_period_ns(self) -> int:
-        """The longest steady time between frames with which contexts fill.
-
-        A frame k intervals back is then at most (N_c - 1) x (period - interval) from its instant.
-        """
-        if self.frames == 1:
-            return self.max_gap_ns
-        return min(self.interval_ns + self.tolerance_ns // (self.frames - 1), self.max_gap_ns)
-
-    def rate_problem(self, period_ns: int | None) -> str | None:
-        """Why a camera of this period never gets a forecast, with both rates; None where it does.
-
-        Args:
-            period_ns: usual time between its frames; None when not known.
-        """
-        if period_ns is None or period_ns <= self.longest_period_ns:
-            return None
-        return (
-            f"{_rate(period_ns)} frames/s come, the model needs {_rate(self.longest_period_ns)} or "
-            f"more ({self.frames} frames {self.interval_ns / NS:g} s apart): no forecast can be "
-            "made"
-        )
-
-    def nearest(self, stamps_ns: list[int]) -> list[int | None]:
-        """For each context instant, newest first, the frame that serves it.
-
-        Args:
-            stamps_ns: rising stamps; the last one is the newest frame.
-
-        Returns:
-            N_c indices into `stamps_ns`; None where no frame lies within the tolerance. Of two
-            equally near frames the newer one is taken.
-        """
-        chosen: list[int | None] = []
-        index = len(stamps_ns) - 1
-        for k in range(self.frames):
-            target = stamps_ns[-1] - k * self.interval_ns if stamps_ns else 0
-            while index > 0 and stamps_ns[index - 1] >= target:
-                index -= 1
-            # stamps_ns[index] is the oldest at or after the target; its neighbour lies before it.
-            best = index
-            if index > 0 and target - stamps_ns[index - 1] < abs(stamps_ns[index] - target):
-                best = index - 1
-            near = best >= 0 and abs(stamps_ns[best] - target) <= self.tolerance_ns
-            chosen.append(best if near else None)
-        return chosen
-
-    def choose(self, stamps_ns: list[int]) -> list[int] | None:
-        """The context's indices into rising stamps, oldest first; None where one is missing."""
-        chosen = [index for index in self.nearest(stamps_ns) if index is not None]
-        return chosen[::-1] if len(chosen) == self.frames else None
-
-    def needed(
-        self, newest_ns: int, waiting_ns: Sequence[int], held_ns: Sequence[int]
-    ) -> list[int]:
-        """Choose the frames to encode before the newest one, for its context and those to come.
-
-        Args:
-            newest_ns: stamp of the frame that is to be forecast next.
-            waiting_ns: stamps of older frames that could be encoded.
-            held_ns: rising stamps of the frames that are encoded already.
-
-        Returns:
-            Indices into `waiting_ns`, by rising stamp.
-        """
-        # A frame older than the newest encoded one would come too late.
-        usable = [
-            index
-            for index, stamp in enumerate(waiting_ns)
-            if stamp < newest_ns and (not held_ns or stamp > held_ns[-1])
-        ]
-        chosen: list[int] = []
-        for k in range(self.frames - 1, 0, -1):
-            target_ns = newest_ns - k * self.interval_ns
-            if any(abs(stamp - target_ns) <= self.tolerance_ns for stamp in held_ns):
-                continue
-            # Also while other holes stay open: the contexts that follow will need it.
-            nearest = min(usable, key=lambda i: abs(waiting_ns[i] - target_ns), default=None)
-            if nearest is not None and abs(waiting_ns[nearest] - target_ns) <= self.tolerance_ns:
-                chosen.append(nearest)
-        # Contexts to come are centred elsewhere: no instant may be left without a frame within
-        # the tolerance, as long as there is one to be had.
-        covered = [newest_ns, *held_ns, *(waiting_ns[index] for index in chosen)]
-        for index in usable:
-            if all(abs(waiting_ns[index] - stamp) > self.tolerance_ns for stamp in covered):
-                chosen.append(index)
-                covered.append(waiting_ns[index])
-        return sorted(chosen, key=lambda index: waiting_ns[index])
-
-
-def _rate(period_ns: int) -> str:
-    return f"{NS / period_ns:.3g}"
-
-
 class ContextBuffer:
     """Ring of what a forecaster remembers of one camera's frames, with their stamps.
 
@@ -208,19 +45,20 @@ class ContextBuffer:
 
         Args:
             rule: how the context is chosen.
-            capacity: frames held; enough for 60 frames/s when None.
+            capacity: frames held; what the rule asks for when None.
 
         Raises:
             ValueError: a capacity that cannot hold a context.
         """
         self.rule = rule
-        self.capacity = capacity or max(2 * rule.frames, 60 * rule.span_ns // NS + 3)
-        if self.capacity < 2 * rule.frames:
-            raise ValueError(f"capacity {self.capacity} is under {2 * rule.frames} frames")
+        least = min(2 * rule.frames, rule.capacity)
+        self.capacity = capacity or rule.capacity
+        if self.capacity < least:
+            raise ValueError(f"capacity {self.capacity} is under {least} frames")
         self._rings: tuple[Tensor, ...] = ()
         # Kept frames, but for the newest, lie at least this far apart; so they reach back over a
         # context however fast frames come.
-        self._spacing_ns = -(-rule.span_ns // (self.capacity - 2))
+        self._spacing_ns = rule.kept_spacing_ns(self.capacity)
         self._stamps: list[int] = []
         self._slots: list[int] = []
         self._free = list(range(self.capacity))
@@ -309,5 +147,10 @@ class ContextBuffer:
         )
 
     def filled(self) -> int:
-        """How many of the context's instants have a frame, counted from the newest (0 to N_c)."""
-        return sum(index is not None for index in self.rule.nearest(self._stamps))
+        """How many frames of the context there are, 0 to N_c."""
+        return self.rule.filled(self._stamps)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that the ring takes on the device; it never grows after the first frame."""
+        return sum(ring.numel() * ring.element_size() for ring in self._rings)

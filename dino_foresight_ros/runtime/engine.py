@@ -23,7 +23,8 @@ from dino_foresight_ros.outputs import (
     outputs_of_step_0,
 )
 from dino_foresight_ros.runtime.acceleration import Accelerator
-from dino_foresight_ros.runtime.context import NS, Arrival, ContextBuffer, ContextRule
+from dino_foresight_ros.runtime.context import Arrival, ContextBuffer
+from dino_foresight_ros.runtime.context_rules import NS, ContextRule
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.runtime.frame import (
     CameraFrame,
@@ -55,25 +56,30 @@ class Foresight:
         acceleration: str = "none",
         cameras: int = 1,
         overlap_decoding: bool = False,
+        horizons_s: Sequence[float] | None = None,
     ) -> None:
         """Prepare.
 
         Args:
             bundle: the model; it stays as it is (heads are copied and their batch norm folded).
-            steps: the most future frames per forecast, 1 to 16.
+            steps: the most future frames per forecast, 1 to 16; as many as there are horizons where
+                those are given.
             outputs: what is computed of a frame without a request; every head's when None.
             output_size: of their maps, (H, W), or "input" for that of each frame; patch grid x 8
                 when None.
-            rule: how context frames are chosen; from the bundle's frame interval when None.
+            rule: how context frames are chosen; as the bundle's forecaster needs them when None.
             acceleration: "none", "compile" or "cudagraphs"; compiled here, for one camera and for
                 all of them at once.
             cameras: how many cameras one batch will hold.
             overlap_decoding: decode each step in a second thread while the next is predicted; pays
                 on a CPU with a model too small for `torch.set_num_threads` above 1.
+            horizons_s: how far ahead each step lies, rising, seconds up to 10; multiples of the
+                bundle's frame interval when None.
 
         Raises:
-            UsageError: steps or output size out of range, an unknown output, one that the bundle
-                has no head for, or an acceleration that cannot be had.
+            UsageError: steps, horizons or output size out of range, horizons that the forecaster
+                cannot answer, an unknown output, one that the bundle has no head for, or an
+                acceleration that cannot be had.
             ForesightError: compiling failed.
         """
         if not is_whole(steps) or not 1 <= steps <= MAX_STEPS:
@@ -82,8 +88,14 @@ class Foresight:
         if overlap_decoding and accelerator.is_on:
             raise UsageError("overlap_decoding takes no acceleration; use one of the two")
         self.bundle = bundle
-        self.rule = rule or ContextRule.for_interval(bundle.context_frames, bundle.frame_interval_s)
-        self.steps = int(steps)
+        self.rule = rule or ContextRule.of(bundle.forecaster)
+        interval_s = bundle.frame_interval_s
+        self.horizons_s = (
+            tuple(step * interval_s for step in range(1, steps + 1))
+            if horizons_s is None
+            else self._checked_horizons(horizons_s)
+        )
+        self.steps = len(self.horizons_s)
         self.last_drop: DropReason | None = None
         self._request = self._checked(
             OutputRequest(self.available if outputs is None else outputs, output_size)
@@ -117,7 +129,7 @@ class Foresight:
         request = request or OutputRequest({1: self.available})
         names = [f"blank {i}" for i in range(cameras)]
         for index in range(self.rule.frames + 1):  # a CUDA graph is recorded in the second run
-            frame = CameraFrame(image, index * self.rule.interval_ns, request)
+            frame = CameraFrame(image, index * self.rule.usual_spacing_ns, request)
             for result in self.update_cameras(dict.fromkeys(names, frame)).values():
                 if result.error is not None:
                     raise result.error
@@ -142,8 +154,18 @@ class Foresight:
 
     def _checked(self, request: OutputRequest) -> OutputRequest:
         features = {FEATURES}
-        request.check(self.available | features, self.available_of_step_0 | features, self.steps)
+        if request.ahead_s is not None:
+            self._checked_horizons(request.ahead_s)
+        steps = self.steps if request.ahead_s is None else len(request.ahead_s)
+        request.check(self.available | features, self.available_of_step_0 | features, steps)
         return request
+
+    def _checked_horizons(self, ahead_s: Sequence[float]) -> tuple[float, ...]:
+        try:
+            self.bundle.forecaster.check_horizons(ahead_s)
+        except ValueError as error:
+            raise UsageError(f"bundle {self.bundle.name}: {error}") from error
+        return tuple(float(ahead) for ahead in ahead_s)
 
     def reset(self, camera: str | None = None) -> None:
         """Drop the context of one camera, or of all."""
@@ -173,12 +195,22 @@ class Foresight:
         return f"{0 if buffer is None else buffer.filled()}/{self.rule.frames} frames"
 
     @property
+    def memory_bytes(self) -> int:
+        """Bytes that all contexts take on the device."""
+        return sum(buffer.memory_bytes for buffer in self._buffers.values())
+
+    @property
     def context_state(self) -> str:
         """Filling of the fullest camera's context, such as "2/4 frames"."""
         return max(map(self.context_of, self._buffers or [""]), key=lambda s: int(s.split("/")[0]))
 
     def update(
-        self, image: np.ndarray, stamp_ns: int, outputs: Outputs | None = None, camera: str = ""
+        self,
+        image: np.ndarray,
+        stamp_ns: int,
+        outputs: Outputs | None = None,
+        camera: str = "",
+        ahead_s: Sequence[float] | None = None,
     ) -> Forecast | None:
         """Take a frame and forecast from it.
 
@@ -187,17 +219,22 @@ class Foresight:
             stamp_ns: the frame's stamp, nanoseconds.
             outputs: what to compute this time; the engine's own when None.
             camera: whose context this frame belongs to.
+            ahead_s: how far ahead each step lies this time, rising, seconds; the engine's own when
+                None.
 
         Returns:
             The forecast, or None; then `last_drop` says why: context_filling, duplicate_stamp,
             out_of_order, or unwanted (no output is requested; the context is kept all the same).
 
         Raises:
+            UsageError: outputs or horizons that cannot be had.
             InputError: not such an image. The context stays as it was.
             ModelOutputError: the model gave NaN; the context is dropped.
             DeviceMemoryError: no memory, also after freeing what was unused.
         """
-        request = None if outputs is None else replace(self._request, outputs=outputs)
+        request = self._request if outputs is None else replace(self._request, outputs=outputs)
+        if ahead_s is not None:
+            request = replace(request, ahead_s=tuple(ahead_s))
         result = self.update_cameras({camera: CameraFrame(image, stamp_ns, request)})[camera]
         self.last_drop = result.drop
         if result.error is not None:
@@ -215,7 +252,7 @@ class Foresight:
             camera -> what became of its frame.
 
         Raises:
-            UsageError: outputs are requested that do not exist.
+            UsageError: outputs or horizons are requested that cannot be had.
             DeviceMemoryError: no memory, also after freeing what was unused.
         """
         started = time.perf_counter()
@@ -229,18 +266,21 @@ class Foresight:
             return results
         # May run twice: a buffer takes no frame twice.
         newest = retry_out_of_memory(lambda: self._encode_frames(fresh, frames))
-        by_steps: dict[int, dict[str, OutputRequest]] = {}
+        batches: dict[tuple[int, tuple[float, ...]], dict[str, OutputRequest]] = {}
         for name in fresh:
             request = requests[name].sized_for(frames[name].image.shape[:2])
-            if self._buffers[name].context_stamps() is None:
+            context_ns = self._buffers[name].context_stamps()
+            if context_ns is None:
                 results[name] = results[name]._replace(drop=DropReason.CONTEXT_FILLING)
             elif request.is_empty:
                 results[name] = results[name]._replace(drop=DropReason.UNWANTED)
             else:
-                by_steps.setdefault(request.last_step(self.steps), {})[name] = request
-        for steps, group in by_steps.items():
+                horizons_s = self.horizons_s if request.ahead_s is None else request.ahead_s
+                ahead_s = horizons_s[: request.last_step(len(horizons_s))]
+                batches.setdefault((len(context_ns), ahead_s), {})[name] = request
+        for (_, ahead_s), group in batches.items():
             z = torch.stack([newest[name] for name in group])
-            for name, outcome in self._forecast(group, z, steps, started).items():
+            for name, outcome in self._forecast(group, z, ahead_s, started).items():
                 if isinstance(outcome, Forecast):
                     results[name] = results[name]._replace(forecast=outcome)
                 else:
@@ -276,17 +316,20 @@ class Foresight:
         return self.bundle.encoder.preprocess(np.ascontiguousarray(image)[None])
 
     def _forecast(
-        self, requests: Mapping[str, OutputRequest], newest: Tensor, steps: int, started: float
+        self,
+        requests: Mapping[str, OutputRequest],
+        newest: Tensor,
+        ahead_s: tuple[float, ...],
+        started: float,
     ) -> dict[str, Forecast | ModelOutputError]:
-        """Forecast cameras, of which equally many steps are wanted, in one batch.
+        """Forecast cameras, of which the same horizons are wanted, in one batch.
 
         Args:
             requests: camera -> what is wanted of it.
             newest: (B, h, w, C) features of their newest frames.
-            steps: how many steps to predict.
+            ahead_s: horizons of step 1, 2, ..., seconds.
             started: when the update began, seconds of `time.perf_counter`.
         """
-        ahead_s = [k * self.bundle.frame_interval_s for k in range(1, steps + 1)]
 
         def work() -> tuple[list[Maps], list[bool]]:
             buffers = [self._buffers[name] for name in requests]
@@ -298,7 +341,7 @@ class Foresight:
         outcomes: dict[str, Forecast | ModelOutputError] = {}
         for name, maps, finite in zip(requests, *retry_out_of_memory(work), strict=True):
             if finite:
-                outcomes[name] = self._assemble(name, maps, steps, started)
+                outcomes[name] = self._assemble(name, maps, ahead_s, started)
                 continue
             self.reset(name)
             outcomes[name] = ModelOutputError(
@@ -307,17 +350,20 @@ class Foresight:
             )
         return outcomes
 
-    def _assemble(self, camera: str, maps: Maps, steps: int, started: float) -> Forecast:
+    def _assemble(
+        self, camera: str, maps: Maps, ahead_s: Sequence[float], started: float
+    ) -> Forecast:
         stamps_ns = self._buffers[camera].context_stamps()
         assert stamps_ns is not None
         depth = self.bundle.tasks.get(DEPTH)
         is_metric = isinstance(depth, DepthTask) and depth.is_metric
 
         def scene(step: int) -> Scene:
+            horizon_s = ahead_s[step - 1] if step else 0.0
             return Scene(
-                stamps_ns[-1] + step * self.rule.interval_ns,
+                stamps_ns[-1] + round(horizon_s * NS),
                 step=step,
-                horizon_s=step * self.bundle.frame_interval_s,
+                horizon_s=horizon_s,
                 depth_is_metric=is_metric,
                 **maps.get(step, {}),  # type: ignore[arg-type]
             )
@@ -326,7 +372,7 @@ class Foresight:
             stamp_ns=stamps_ns[-1],
             context_stamps_ns=stamps_ns,
             frame_interval_s=self.bundle.frame_interval_s,
-            steps=tuple(scene(step) for step in range(1, steps + 1)),
+            steps=tuple(scene(step) for step in range(1, len(ahead_s) + 1)),
             model_name=self.bundle.name,
             trained=self.bundle.trained,
             duration_s=time.perf_counter() - started,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dino_foresight_ros.runtime.context import ContextRule
+from dino_foresight_ros.runtime.context_rules import ContextRule
 from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.grouping import Group, Grouper
 
@@ -72,7 +72,7 @@ class Mailbox:
 
     def _append(self, frame: QueuedFrame) -> list[QueuedFrame]:
         """Keep a frame, if it is not too close to the last one."""
-        spacing_ns = self.rule.interval_ns // 2
+        spacing_ns = self.rule.waiting_spacing_ns
         if self._kept and frame.stamp_ns - self._kept[-1].stamp_ns < spacing_ns:
             return [frame]
         self._kept.append(frame)

@@ -25,6 +25,8 @@ class OutputRequest:
         outputs: names of outputs, for every predicted step or by step; no name at all makes the
             frame a part of the context only.
         size: of the maps.
+        ahead_s: horizons of step 1, 2, ..., seconds from the frame; the engine's own when None.
+        samples: how many futures to draw; the engine's own when None.
 
     Raises:
         UsageError: an impossible step or size.
@@ -32,6 +34,8 @@ class OutputRequest:
 
     outputs: Outputs
     size: OutputSize = None
+    ahead_s: tuple[float, ...] | None = None
+    samples: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.outputs, str):

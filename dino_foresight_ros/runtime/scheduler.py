@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DropReason
-from dino_foresight_ros.runtime.context import Arrival, ContextRule
+from dino_foresight_ros.runtime.context import Arrival
+from dino_foresight_ros.runtime.context_rules import ContextRule
 from dino_foresight_ros.runtime.frame import CameraFrame, CameraResult, Forecast, QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.inbox import Inbox

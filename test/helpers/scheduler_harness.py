@@ -11,7 +11,8 @@ import torch
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DropReason
-from dino_foresight_ros.runtime.context import Arrival, ContextBuffer, ContextRule
+from dino_foresight_ros.runtime.context import Arrival, ContextBuffer
+from dino_foresight_ros.runtime.context_rules import EvenContext
 from dino_foresight_ros.runtime.frame import CameraFrame, CameraResult, Forecast, QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs
@@ -54,7 +55,7 @@ class FakeEngine:
         self.arrival = Arrival.APPEND
         self.batches: list[list[str]] = []
         self.context_state = "4/4 frames"
-        self.rule = ContextRule.for_interval(4, 0.2)
+        self.rule = EvenContext.for_interval(4, 0.2)
         self.fill = fill
         self.seen: list[int] = []
         self.requests: list[OutputRequest | None] = []
@@ -115,7 +116,7 @@ class SlowEngine(FakeEngine):
     def __init__(self, clock: Clock, interval_s: float, encode_s: float, forecast_s: float) -> None:
         super().__init__()
         self.clock = clock
-        self.rule = ContextRule.for_interval(4, interval_s)
+        self.rule = EvenContext.for_interval(4, interval_s)
         self.buffers: dict[str, ContextBuffer] = {}
         self.encode_s, self.forecast_s = encode_s, forecast_s
 

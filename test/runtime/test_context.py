@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dino_foresight_ros.runtime import Arrival, ContextBuffer, ContextRule
+from dino_foresight_ros.runtime import Arrival, ContextBuffer, EvenContext
 
 MS = 1_000_000
-RULE = ContextRule.for_interval(frames=4, interval_s=0.2)
+RULE = EvenContext.for_interval(frames=4, interval_s=0.2)
 
 
-def brute_force(stamps: list[int], rule: ContextRule) -> list[int] | None:
+def brute_force(stamps: list[int], rule: EvenContext) -> list[int] | None:
     """Every combination of frames; the one with the least total distance to the instants."""
     newest = stamps[-1]
     targets = [newest - k * rule.interval_ns for k in range(rule.frames)][::-1]
@@ -36,7 +36,7 @@ def push(buffer: ContextBuffer, stamp: int) -> Arrival:
     )
 
 
-def small_buffer(rule: ContextRule = RULE, capacity: int | None = None) -> ContextBuffer:
+def small_buffer(rule: EvenContext = RULE, capacity: int | None = None) -> ContextBuffer:
     return ContextBuffer(rule, capacity)
 
 
@@ -49,7 +49,7 @@ def small_buffer(rule: ContextRule = RULE, capacity: int | None = None) -> Conte
 def test_the_choice_is_the_one_a_brute_force_search_makes(
     gaps: list[int], interval_ms: int, frames: int
 ):
-    rule = ContextRule(
+    rule = EvenContext(
         frames, interval_ms * MS, int(0.45 * interval_ms * MS), max_gap_ns=10_000 * MS
     )
     buffer, stamps = small_buffer(rule), [10**18]
@@ -139,7 +139,7 @@ def test_filling_is_counted_from_the_newest_frame():
 )
 def test_a_rule_that_cannot_be_is_refused(arguments: dict):
     with pytest.raises(ValueError, match=r"context|tolerance|max_gap"):
-        ContextRule(**arguments)
+        EvenContext(**arguments)
 
 
 @given(
@@ -152,7 +152,7 @@ def test_a_rule_that_cannot_be_is_refused(arguments: dict):
 def test_no_context_fills_below_the_needed_rate(
     frames: int, interval_ms: int, tolerance: float, share: float
 ) -> None:
-    rule = ContextRule.for_interval(frames, interval_ms / 1000, tolerance)
+    rule = EvenContext.for_interval(frames, interval_ms / 1000, tolerance)
     period = int(rule.longest_period_ns * share) + 1
     assert rule.rate_problem(period) is not None
     stamps = [10**18 + k * period for k in range(4 * frames)]

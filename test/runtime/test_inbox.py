@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dino_foresight_ros.runtime.context import ContextRule
+from dino_foresight_ros.runtime.context_rules import EvenContext
 from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.inbox import Mailbox
 
-RULE = ContextRule(frames=4, interval_ns=100, tolerance_ns=45, max_gap_ns=200)
+RULE = EvenContext(frames=4, interval_ns=100, tolerance_ns=45, max_gap_ns=200)
 
 
 def put(mailbox: Mailbox, *stamps: int) -> list[int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from dino_foresight_ros.runtime.context import ContextRule
+from dino_foresight_ros.runtime.context_rules import EvenContext
 from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.inbox import Mailbox
 
 MS = 1_000_000
-RULE = ContextRule.for_interval(frames=4, interval_s=0.2)
+RULE = EvenContext.for_interval(frames=4, interval_s=0.2)
 
 
 def simulate(period_ms: float, pass_ms: float, encode_ms: float) -> tuple[list[bool], float]:

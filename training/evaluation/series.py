@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.outputs import MAX_STEPS
-from dino_foresight_ros.runtime.context import NS, ContextRule
+from dino_foresight_ros.runtime.context_rules import NS, EvenContext
 
 TOLERANCE = 0.3
 """Of the spacing. The live node puts up with 0.45, but then a gap of 1.5 s may really be 2 s."""
@@ -78,7 +78,7 @@ class Series:
         30 % of the spacing, but little more than half the time between the recording's frames:
         further off lies only what stands in for a frame before its start or after its end.
         """
-        rule = ContextRule.for_interval(frames, self.spacing_s, TOLERANCE)
+        rule = EvenContext.for_interval(frames, self.spacing_s, TOLERANCE)
         if len(stamps_ns) < 2:
             return rule.tolerance_ns / NS
         return min(rule.tolerance_ns, _NEAREST * float(np.median(np.diff(stamps_ns)))) / NS

@@ -76,18 +76,23 @@ class AutoregressiveForecaster(Forecaster):
             if done >= steps[-1]:
                 return
 
+    def check_horizons(self, ahead_s: Sequence[float]) -> None:
+        """As `Forecaster.check_horizons`; valid are 1 to 16 multiples of `frame_interval_s`."""
+        self._steps(ahead_s)
+
     def _steps(self, ahead_s: Sequence[float]) -> list[int]:
+        text = ", ".join(f"{ahead:g}" for ahead in ahead_s)
+        first, last = self.frame_interval_s, MAX_STEPS * self.frame_interval_s
+        has = f"a forecaster of kind {self.kind} has {first:g}, {2 * first:g}, ... {last:g} s"
         intervals = [ahead / self.frame_interval_s for ahead in ahead_s]
         steps = [round(count) for count in intervals]
         if any(abs(n - k) > _TOLERANCE for n, k in zip(intervals, steps, strict=True)):
             raise ValueError(
-                f"horizons {list(ahead_s)} s are not all multiples of the frame interval, "
-                f"{self.frame_interval_s:g} s, which a forecaster of kind {self.kind} needs"
+                f"horizons {text} s are not all multiples of the frame interval: {has}"
             )
         if not steps or steps != sorted(set(steps)) or steps[0] < 1 or steps[-1] > MAX_STEPS:
             raise ValueError(
-                f"horizons {list(ahead_s)} s must rise, from 1 to {MAX_STEPS} frame intervals of "
-                f"{self.frame_interval_s:g} s"
+                f"horizons {text} s must rise, within 1 to {MAX_STEPS} frame intervals: {has}"
             )
         return steps
 

@@ -5,14 +5,16 @@ Everything above a forecaster (engine, evaluation, benchmark, training of heads)
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.outputs import MAX_HORIZON_S, MAX_STEPS
 
 FrameMemory = tuple[Tensor, ...]
 """What a forecaster keeps of frames: tensors of its own choice with the frames' leading dimensions.
@@ -59,6 +61,8 @@ class Forecaster(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
+    takes_any_instants: ClassVar[bool] = False
+    """Whether context frames may lie at any distances; else they are `frame_interval_s` apart."""
     frame_interval_s: float = 1.0
 
     @property
@@ -75,6 +79,21 @@ class Forecaster(nn.Module, ABC):
     @abstractmethod
     def grid(self) -> tuple[int, int] | None:
         """(h, w) rows and columns of the patch grid; None for one that takes any."""
+
+    @property
+    def max_context_age_s(self) -> float:
+        """How much older than the newest frame a context frame may be, seconds."""
+        return math.inf
+
+    @property
+    def context_spacing_s(self) -> float:
+        """Least distance at which context frames are useful, seconds; 0 for any."""
+        return 0.0
+
+    @property
+    def max_samples(self) -> int:
+        """How many futures can be drawn of one context."""
+        return 1
 
     @property
     def layers(self) -> int:
@@ -98,6 +117,21 @@ class Forecaster(nn.Module, ABC):
         Returns:
             Tensors with the same leading dimensions.
         """
+
+    def check_horizons(self, ahead_s: Sequence[float]) -> None:
+        """Check seconds ahead, each of which will be asked for.
+
+        Raises:
+            ValueError: none, over 16, one not within 0 to 10 s, an order that does not rise, or
+                instants that this kind does not answer.
+        """
+        text = ", ".join(f"{ahead:g}" for ahead in ahead_s)
+        if not 1 <= len(ahead_s) <= MAX_STEPS:
+            raise ValueError(f"{len(ahead_s)} horizons are asked for; it must be 1 to {MAX_STEPS}")
+        if not all(0 < ahead <= MAX_HORIZON_S for ahead in ahead_s):
+            raise ValueError(f"horizons {text} s are not all above 0 and up to {MAX_HORIZON_S:g} s")
+        if any(later <= earlier for earlier, later in pairwise(ahead_s)):
+            raise ValueError(f"horizons {text} s must rise, without repetition")
 
     @abstractmethod
     def stream(

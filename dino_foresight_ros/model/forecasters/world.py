@@ -15,7 +15,6 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -31,7 +30,7 @@ from dino_foresight_ros.model.forecasters.interface import (
 )
 from dino_foresight_ros.model.forecasters.rotary import Rotation, grid_rotations, rotation
 from dino_foresight_ros.model.forecasters.world_config import WorldConfig
-from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES, MAX_HORIZON_S, MAX_SAMPLES, MAX_STEPS
+from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES, MAX_SAMPLES
 
 _ORIGIN_S = 10.0
 """Times are counted from the last multiple of so many seconds before the newest frame."""
@@ -43,6 +42,7 @@ class WorldForecaster(Forecaster):
     """Predicts features at any instants from frames of any instants, on any patch grid."""
 
     kind = "world"
+    takes_any_instants = True
     grid = None
     seed: int = 0
     """Of the noise queries: the same futures are drawn at every forecast."""
@@ -85,6 +85,16 @@ class WorldForecaster(Forecaster):
     def context_frames(self) -> int:
         """N_c, how many frames it forecasts from; any number from 1 to 16 is taken."""
         return self.config.context_frames
+
+    @property
+    def max_context_age_s(self) -> float:
+        """As the configuration says."""
+        return self.config.max_context_age_s
+
+    @property
+    def context_spacing_s(self) -> float:
+        """As the configuration says."""
+        return self.config.context_spacing_s
 
     @property
     def channels(self) -> int:
@@ -351,7 +361,7 @@ class WorldForecaster(Forecaster):
                 f"the oldest context frame is {age_s:.3g} s older than the newest; at most "
                 f"{self.config.max_context_age_s:g} s are allowed (max_context_age_s)"
             )
-        check_horizons(ahead_s)
+        self.check_horizons(ahead_s)
         if motion is not None:
             raise ValueError(f"a forecaster of kind {self.kind} takes no motion")
         if not 1 <= samples <= self.max_samples:
@@ -362,21 +372,6 @@ class WorldForecaster(Forecaster):
             )
         if not set(layers) <= set(range(self.layers)):
             raise ValueError(f"layers {list(layers)} are not all 0 to {self.layers - 1}")
-
-
-def check_horizons(ahead_s: Sequence[float]) -> None:
-    """Check seconds ahead, each of which will be asked for.
-
-    Raises:
-        ValueError: none, over 16, one not within 0 to 10 s, or an order that does not rise.
-    """
-    values = list(ahead_s)
-    if not all(0 < ahead <= MAX_HORIZON_S for ahead in values):
-        raise ValueError(f"horizons {values} s are not all above 0 and up to {MAX_HORIZON_S:g} s")
-    if not 1 <= len(values) <= MAX_STEPS:
-        raise ValueError(f"{len(values)} horizons are asked for; it must be 1 to {MAX_STEPS}")
-    if any(b <= a for a, b in pairwise(values)):
-        raise ValueError(f"horizons {values} s must rise, without repetition")
 
 
 def _per_head(axis: Rotation, grid: tuple[int, int]) -> Rotation:

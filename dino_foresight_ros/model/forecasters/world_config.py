@@ -28,6 +28,8 @@ class WorldConfig:
             width / heads.
         context_frames: N_c, how many frames it forecasts from unless told otherwise, 1 to 16.
         max_context_age_s: how much older than the newest frame a context frame may be.
+        context_spacing_s: least distance of the context frames that are chosen of a camera's; a
+            fast camera's newest frames show hardly any motion. 0 takes them as they come.
         mlp_ratio: feed-forward width over `width`.
         query: what stands at every patch of an asked instant: one "learned" vector (DINO-world),
             or one vector of "noise" for each sample (DeltaWorld, arXiv 2604.04913).
@@ -47,6 +49,7 @@ class WorldConfig:
     rope: tuple[int, int, int] = (20, 20, 20)
     context_frames: int = 4
     max_context_age_s: float = 4.0
+    context_spacing_s: float = 0.0
     mlp_ratio: float = 4.0
     query: str = "learned"
     query_newest: bool = False
@@ -84,6 +87,10 @@ class WorldConfig:
                     f"forecaster {name} '{getattr(self, name)}' is unknown; valid: "
                     + ", ".join(valid)
                 )
+        if not 0 <= self.context_spacing_s < math.inf:
+            raise BundleError(
+                f"forecaster context_spacing_s is {self.context_spacing_s}; it must be 0 or more"
+            )
         for name in ("max_context_age_s", "noise_std", "feed_back_beyond_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

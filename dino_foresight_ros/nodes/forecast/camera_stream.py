@@ -21,7 +21,7 @@ from dino_foresight_ros.ros.stream_watch import PeriodWatch, StreamChange, Strea
 from dino_foresight_ros.topic_names import CameraTopics, frame_name
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.runtime.context import ContextRule
+    from dino_foresight_ros.runtime.context_rules import ContextRule
     from dino_foresight_ros.runtime.frame import Forecast
 
 
