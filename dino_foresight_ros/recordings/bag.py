@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_index import (
-    CompressedBag,
     MessageFiles,
     MessageIndex,
-    message_files,
 )
 from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic, typestore
 from dino_foresight_ros.recordings.bag_storage import StoredMessage
@@ -90,7 +88,7 @@ class BagRecording(Recording):
         self._msgtype = topic.msgtype
         self._reader = reader
         self._places = places
-        self._files: MessageFiles | CompressedBag | None = None
+        self._files: MessageFiles | None = None
         # A bag that is played is not looked through; its bit depth grows as it is found.
         self._decoder = ImageDecoder(self._tell, find_bit_depth=None if reader else self._find_bits)
 
@@ -124,7 +122,7 @@ class BagRecording(Recording):
 
     def _find_stamps(self) -> NDArray[np.int64]:
         (stamps_ns, self._places), *others = _runs(
-            message_files(self.path).index(self.topic), self.name, self.warn
+            MessageFiles(self.path).index(self.topic), self.name, self.warn
         )
         if others:
             raise InputError(
@@ -151,7 +149,7 @@ class BagRecording(Recording):
         assert self._places is not None
         # A forked process must not share the place in the file.
         if self._files is None or self._files.pid != os.getpid():
-            self._files = message_files(self.path)
+            self._files = MessageFiles(self.path)
         try:
             data = self._files.read(self.topic, self._places[index])
             return _decode(data, self._msgtype, decoder)
@@ -238,7 +236,7 @@ def open_bag(path: Path, name: str, topics: tuple[str, ...], warn: Warn) -> list
         promised, damage = dict(reader.expected_counts), reader.damage
     finally:
         reader.close()
-    files = message_files(path)
+    files = MessageFiles(path)
     found: list[Recording] = []
     reasons: list[str] = []
     for topic in chosen:
@@ -302,7 +300,7 @@ def _first_size(name: str, reader: BagReader, topic: BagTopic, window: Window) -
 
 
 def _indexed_size(
-    path: Path, topic: BagTopic, index: MessageIndex, files: MessageFiles | CompressedBag
+    path: Path, topic: BagTopic, index: MessageIndex, files: MessageFiles
 ) -> tuple[int, int]:
     """Decode up to the first good picture by its place."""
     reason = "no whole message"

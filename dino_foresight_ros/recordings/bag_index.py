@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from dino_foresight_ros.recordings.bag_reader import BagReader
-from dino_foresight_ros.recordings.bag_storage import open_storage, storage_files
+from dino_foresight_ros.recordings.bag_storage import (
+    Unpacked,
+    is_compressed_message,
+    open_storage,
+    plain_message,
+    storage_files,
+)
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
 STAMP_BYTES = 12
@@ -48,7 +53,8 @@ class MessageIndex:
 class MessageFiles:
     """Finds messages in a bag's storage files and reads them by their places.
 
-    A forked process must not share it.
+    A forked process must not share it, and unpacks a copy of its own where whole files are
+    compressed.
 
     Attributes:
         pid: the process that it belongs to.
@@ -56,19 +62,26 @@ class MessageFiles:
 
     def __init__(self, path: Path) -> None:
         self.pid = os.getpid()
-        self._files = [open_storage(file) for file in storage_files(path)]
+        unpacked = Unpacked()
+        self._files = [open_storage(unpacked.path(file)) for file in storage_files(path)]
+        unpacked.close()  # what is open stays readable, and nothing is left behind
 
     def index(self, topic: str) -> MessageIndex:
         """Find every whole message of a topic whose messages begin with a std_msgs/Header."""
-        return MessageIndex.of_rows(
-            [
-                (place.log_time_ns, header_stamp_ns(place.head), number, *place[3:])
-                for number, file in enumerate(self._files)
-                if file is not None
-                for place in file.places()
-                if place.topic == topic and len(place.head) >= STAMP_BYTES
-            ]
-        )
+        rows: list[tuple[int, ...]] = []
+        for number, file in enumerate(self._files):
+            for place in file.places() if file is not None else ():
+                if place.topic != topic:
+                    continue
+                head = place.head
+                if is_compressed_message(head):
+                    assert file is not None
+                    with suppress(OSError, ValueError):
+                        head = plain_message(file.read(*place[3:]))
+                if len(head) >= STAMP_BYTES and not is_compressed_message(head):
+                    row = (place.log_time_ns, header_stamp_ns(head), number, *place[3:])
+                    rows.append(row)
+        return MessageIndex.of_rows(rows)
 
     def read(self, topic: str, place: NDArray[np.int64]) -> bytes:
         """Return the serialized message at a row of `MessageIndex.places`.
@@ -81,54 +94,7 @@ class MessageFiles:
         file = self._files[number]
         if file is None:
             raise ValueError("the message is gone")
-        return file.read(*where)
-
-
-class CompressedBag:
-    """Finds and reads messages of a bag that rosbag2 itself compressed, by their log times.
-
-    Slower, and every process unpacks a copy of its own where whole files are compressed.
-
-    Attributes:
-        pid: the process that it belongs to.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.pid = os.getpid()
-        self._reader = BagReader(path)
-
-    def index(self, topic: str) -> MessageIndex:
-        """Find every message of a topic whose messages begin with a std_msgs/Header."""
-        rows: list[tuple[int, ...]] = []
-        for message in self._reader.messages([topic]):
-            log_ns, data = message.log_time_ns, message.data
-            # Of several messages with one log time, which one.
-            order = rows[-1][4] + 1 if rows and rows[-1][0] == log_ns else 0
-            rows.append((log_ns, header_stamp_ns(data), 0, log_ns, order, len(data)))
-        return MessageIndex.of_rows(rows)
-
-    def read(self, topic: str, place: NDArray[np.int64]) -> bytes:
-        """Return the serialized message; errors as MessageFiles has them."""
-        _, log_ns, order, _ = (int(value) for value in place)
-        found = list(self._reader.messages([topic], log_ns, log_ns + 1))
-        if order >= len(found):
-            raise ValueError("the message is gone")
-        return found[order].data
-
-
-def message_files(path: Path) -> MessageFiles | CompressedBag:
-    """Find and read the messages of a bag at any place."""
-    return CompressedBag(path) if _is_compressed(path) else MessageFiles(path)
-
-
-def _is_compressed(path: Path) -> bool:
-    """Whether rosbag2 compressed files or messages on top of the storage."""
-    try:
-        content = yaml.safe_load((path / "metadata.yaml").read_text(encoding="utf-8"))
-        mode = content["rosbag2_bagfile_information"].get("compression_mode")
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return False
-    return str(mode or "").lower() in ("file", "message")
+        return plain_message(file.read(*where))
 
 
 def header_stamp_ns(data: bytes) -> int:

@@ -20,7 +20,9 @@ from rosbags.typesys import Stores, get_typestore
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_storage import (
     StoredMessage,
+    Unpacked,
     open_storage,
+    plain_message,
     storage_files,
 )
 
@@ -42,7 +44,7 @@ def typestore() -> Any:
 
 
 class BagReader:
-    """A rosbag2: a folder, or one .mcap or .db3 file.
+    """A rosbag2: a folder, or one .mcap or .db3 file, which may be compressed (.zstd, .lz4).
 
     `damage` says in a few words how the bag is incomplete (None when it is whole); it can become
     set while reading. `expected_counts` are the messages per topic that metadata.yaml promises.
@@ -56,6 +58,7 @@ class BagReader:
         self.damage: str | None = None
         self.expected_counts: dict[str, int] = {}
         self._reader: Reader | None = None
+        self._unpacked = Unpacked()
         reason = self._open_whole()
         if reason is not None:
             self._open_damaged(reason)
@@ -65,7 +68,7 @@ class BagReader:
         if self.path.is_dir() and not (self.path / "metadata.yaml").exists():
             return "metadata.yaml is missing"
         try:
-            reader = Reader(self.path)
+            reader = Reader(self._unpacked.path(self.path))
             reader.open()
         except Exception as error:  # noqa: BLE001 - damaged files raise errors of every kind
             return _reason(error)
@@ -85,7 +88,7 @@ class BagReader:
         times: list[int] = []
         is_bag = False
         for path in storage_files(self.path):
-            file = open_storage(path, check=False)
+            file = open_storage(self._unpacked.path(path), check=False)
             if file is None:
                 continue
             is_bag = True
@@ -148,19 +151,20 @@ class BagReader:
         if connections:
             found = reader.messages(connections, start=start_ns, stop=end_ns)
             for connection, log_time_ns, data in found:
-                yield StoredMessage(connection.topic, log_time_ns, bytes(data))
+                yield StoredMessage(connection.topic, log_time_ns, plain_message(bytes(data)))
 
     def _salvaged(
         self, topics: Collection[str], start_ns: int, end_ns: int
     ) -> Iterator[StoredMessage]:
         for path in storage_files(self.path):
-            file = open_storage(path, check=False)
+            file = open_storage(self._unpacked.path(path), check=False)
             if file is None:
                 continue
             with closing(file), suppress(ValueError):  # damage: no way on from there
                 for place in file.places():
                     if place.topic in topics and start_ns <= place.log_time_ns < end_ns:
-                        yield StoredMessage(place.topic, place.log_time_ns, file.read(*place[3:]))
+                        data = plain_message(file.read(*place[3:]))
+                        yield StoredMessage(place.topic, place.log_time_ns, data)
 
     def deserialize(self, message: StoredMessage) -> Any:
         """Return the message's fields as rosbags has them; KeyError for a type it lacks."""
@@ -171,6 +175,7 @@ class BagReader:
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
+        self._unpacked.close()
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from dino_foresight_ros.errors import InputError
@@ -10,15 +11,38 @@ from dino_foresight_ros.errors import InputError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv")
 BAG_SUFFIXES = (".mcap", ".db3")
+PACKED_SUFFIXES = (".zstd", ".zst", ".lz4")
+"""Behind those of bags: the file as a whole is compressed."""
 
 
 def is_bag(path: Path) -> bool:
     """Tell whether a path is a rosbag2: a folder of one, or a storage file."""
     if path.is_dir():
-        return (path / "metadata.yaml").exists() or any(
-            entry.suffix in BAG_SUFFIXES for entry in path.iterdir()
-        )
-    return path.suffix in BAG_SUFFIXES
+        return (path / "metadata.yaml").exists() or any(map(is_storage_file, path.iterdir()))
+    return is_storage_file(path)
+
+
+def is_storage_file(path: Path) -> bool:
+    """Tell by its name whether a file holds a rosbag2's messages, compressed or not."""
+    return unpacked_name(path).endswith(BAG_SUFFIXES)
+
+
+def unpacked_name(path: Path) -> str:
+    """The file's name without the suffix of a compression."""
+    return path.stem if path.suffix in PACKED_SUFFIXES else path.name
+
+
+def without_copies(entries: Iterable[Path]) -> list[Path]:
+    """List the storage files among the entries of a folder, in the order of recording.
+
+    Of a file and its compressed copy, which a killed recorder had not finished, it is the file.
+    """
+    files: dict[str, Path] = {}
+    for entry in filter(is_storage_file, entries):
+        name = unpacked_name(entry)
+        if name == entry.name or name not in files:
+            files[name] = entry
+    return [files[name] for name in sorted(files, key=natural_key)]
 
 
 def check_exists(path: Path) -> None:

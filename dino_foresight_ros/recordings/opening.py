@@ -15,12 +15,13 @@ from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.plugins import installed_datasets, resolve
 from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.file_kinds import (
-    BAG_SUFFIXES,
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     check_exists,
     is_bag,
     natural_key,
+    unpacked_name,
+    without_copies,
 )
 from dino_foresight_ros.recordings.folder import FolderRecording
 from dino_foresight_ros.recordings.recording import (
@@ -186,7 +187,7 @@ def _open_path(spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Record
     """Tell by its looks what a path is."""
     if path.is_file():
         _refuse_file(path)
-        return _open_kind("bag" if path.suffix in BAG_SUFFIXES else "video", spec, path, warn, bad)
+        return _open_kind("bag" if is_bag(path) else "video", spec, path, warn, bad)
     data_set = _data_set(path)
     if data_set:
         return _open_kind(data_set, spec, path, warn, bad)
@@ -226,7 +227,7 @@ def _open_several(spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Rec
     before = len(bad)
     if any(entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() for entry in entries):
         found += _open_kind("folder", spec, path, warn, bad)
-    bags = [entry for entry in entries if entry.suffix in BAG_SUFFIXES and entry.is_file()]
+    bags = without_copies(entry for entry in entries if entry.is_file())
     if _are_splits(path, bags):
         found += _open_kind("bag", spec, path, warn, bad)
         bags = []
@@ -258,9 +259,10 @@ def _open_below(spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Recor
 
 def _are_splits(path: Path, bags: list[Path]) -> bool:
     """Tell whether storage files without metadata.yaml are one bag: NAME_0, NAME_1, ..."""
-    stems = {bag.stem.rpartition("_")[0] for bag in bags}
-    numbers = {bag.stem.rpartition("_")[2] for bag in bags}
-    return len(bags) > 1 and len(stems) == 1 and numbers == {str(i) for i in range(len(bags))}
+    stems = [Path(unpacked_name(bag)).stem.rpartition("_") for bag in bags]
+    numbers = {number for _, _, number in stems}
+    is_one = len({stem for stem, _, _ in stems}) == 1
+    return len(bags) > 1 and is_one and numbers == {str(i) for i in range(len(bags))}
 
 
 def _parts(recordings: list[Recording], part: Part, warn: Warn) -> list[Recording]:

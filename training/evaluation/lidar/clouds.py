@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.compare import nearest_frames
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.recordings.bag_index import message_files
+from dino_foresight_ros.recordings.bag_index import MessageFiles
 from dino_foresight_ros.recordings.bag_reader import BagReader, typestore
 from dino_foresight_ros.recordings.point_cloud import CLOUD_TYPE, cloud_points
 from dino_foresight_ros.recordings.transforms import TransformTree, read_transforms
@@ -72,7 +72,7 @@ class BagLidar:
             self.tree: TransformTree = read_transforms(reader, warn)
         finally:
             reader.close()
-        self._files = message_files(path)
+        self._files = MessageFiles(path)
         index = self._files.index(options.points)
         has_time = bool((index.stamps_ns != 0).all())
         if not has_time:
