@@ -51,6 +51,7 @@ setup(
     install_requires=[
         "einops>=0.7",
         "huggingface_hub>=0.25",
+        "lz4>=4.0",
         "mcap>=1.1",
         "matplotlib>=3.8",
         "numpy>=1.26",
@@ -67,10 +68,12 @@ setup(
         "torchmetrics>=1.4",
         "torchvision>=0.21",
         "tqdm>=4.60",
+        "zstandard>=0.20",
     ],
     # What only some commands import; a robot that only forecasts goes without.
     extras_require={
         "training": ["jsonargparse>=4.40", "lightning-fabric>=2.5", "tensorboard>=2.15"],
+        "foxglove": ["protobuf>=4.21"],
         "view": ["rerun-sdk>=0.39"],
         "wandb": ["wandb>=0.16"],
     },

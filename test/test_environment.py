@@ -21,6 +21,7 @@ PACKAGE = "dino_foresight_ros"
 SOURCES = (PACKAGE, "training", "benchmark", "launch")
 # Distributions whose modules have another name.
 DISTRIBUTIONS = {
+    "google": "protobuf",
     "cv2": "opencv-python-headless",
     "yaml": "pyyaml",
     "PIL": "pillow",

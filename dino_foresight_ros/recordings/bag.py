@@ -19,7 +19,8 @@ from dino_foresight_ros.recordings.bag_index import (
     MessageFiles,
     MessageIndex,
 )
-from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic, typestore
+from dino_foresight_ros.recordings.bag_messages import typestore
+from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
 from dino_foresight_ros.recordings.bag_storage import StoredMessage
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.file_identity import files_identity
@@ -396,7 +397,7 @@ def choose_topic(path: Path, topics: dict[str, BagTopic], wanted: str | None) ->
     images = image_topics(topics)
     if not images:
         listed = ", ".join(f"{t.name} ({t.msgtype})" for t in topics.values()) or "none at all"
-        raise InputError(f"{path} holds no image topic; its topics: {listed}")
+        raise InputError(f"{path} holds no image topic; its topics: {listed}{_advice(topics)}")
     names = ", ".join(sorted(t.name for t in images))
     if wanted:
         chosen = next((t for t in images if t.name.strip("/") == wanted.strip("/")), None)
@@ -406,6 +407,17 @@ def choose_topic(path: Path, topics: dict[str, BagTopic], wanted: str | None) ->
     if len(images) > 1:
         raise InputError(f"{path} has {len(images)} image topics; set topic to one of: {names}")
     return images[0]
+
+
+def _advice(topics: dict[str, BagTopic]) -> str:
+    """What to do about messages in encodings that are not read."""
+    encodings = {t.msgtype.rpartition(" in ")[2] for t in topics.values() if " in " in t.msgtype}
+    if not encodings:
+        return ""
+    advice = f"; messages in {', '.join(sorted(encodings))} are not read: convert them to a rosbag2"
+    if "protobuf" in encodings:
+        advice += ", or install the Python package protobuf for Foxglove's images"
+    return advice
 
 
 def camera_info_topic(image_topic: str, topics: dict[str, BagTopic]) -> str | None:

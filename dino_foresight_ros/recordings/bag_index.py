@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.recordings.bag_storage import (
     Unpacked,
-    is_compressed_message,
     open_storage,
-    plain_message,
     storage_files,
 )
 from dino_foresight_ros.recordings.recording import NS_PER_S
@@ -71,16 +69,13 @@ class MessageFiles:
         rows: list[tuple[int, ...]] = []
         for number, file in enumerate(self._files):
             for place in file.places() if file is not None else ():
-                if place.topic != topic:
+                if place.topic != topic or file is None:
                     continue
-                head = place.head
-                if is_compressed_message(head):
-                    assert file is not None
-                    with suppress(OSError, ValueError):
-                        head = plain_message(file.read(*place[3:]))
-                if len(head) >= STAMP_BYTES and not is_compressed_message(head):
-                    row = (place.log_time_ns, header_stamp_ns(head), number, *place[3:])
-                    rows.append(row)
+                with suppress(OSError, ValueError):
+                    head = file.head(place)
+                    if len(head) >= STAMP_BYTES:
+                        stamp_ns = header_stamp_ns(head)
+                        rows.append((place.log_time_ns, stamp_ns, number, *place[3:]))
         return MessageIndex.of_rows(rows)
 
     def read(self, topic: str, place: NDArray[np.int64]) -> bytes:
@@ -94,7 +89,7 @@ class MessageFiles:
         file = self._files[number]
         if file is None:
             raise ValueError("the message is gone")
-        return plain_message(file.read(*where))
+        return file.message(topic, *where)
 
 
 def header_stamp_ns(data: bytes) -> int:

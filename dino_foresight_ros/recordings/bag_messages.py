@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rosbags.typesys import Stores, get_typestore
 
-from dino_foresight_ros.recordings.bag_reader import typestore
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.recording import NS_PER_S
+
+
+@lru_cache(maxsize=1)
+def typestore() -> Any:
+    """Return the message definitions of ROS 2 Jazzy."""
+    return get_typestore(Stores.ROS2_JAZZY)
 
 
 def make(msgtype: str, **fields: Any) -> Any:
@@ -71,12 +78,17 @@ def camera_info(camera: CameraModel, stamp_ns: int, frame_id: str) -> Any:
         p=np.hstack((k.reshape(3, 3), np.zeros((3, 1)))).reshape(-1),
         binning_x=0,
         binning_y=0,
-        roi=make(
-            "sensor_msgs/msg/RegionOfInterest",
-            x_offset=0,
-            y_offset=0,
-            height=0,
-            width=0,
-            do_rectify=False,
-        ),
+        roi=whole_image(),
+    )
+
+
+def whole_image() -> Any:
+    """sensor_msgs/RegionOfInterest of an image that was not cropped."""
+    return make(
+        "sensor_msgs/msg/RegionOfInterest",
+        x_offset=0,
+        y_offset=0,
+        height=0,
+        width=0,
+        do_rectify=False,
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ import yaml
 from rosbags.interfaces import Qos
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.metadata import parse_qos
-from rosbags.typesys import Stores, get_typestore
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bag_messages import typestore
 from dino_foresight_ros.recordings.bag_storage import (
     StoredMessage,
     Unpacked,
@@ -25,6 +24,7 @@ from dino_foresight_ros.recordings.bag_storage import (
     plain_message,
     storage_files,
 )
+from dino_foresight_ros.recordings.message_conversion import OTHER_PACKAGES, find_conversion
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,6 @@ class BagTopic:
     msgtype: str
     message_count: int
     qos: tuple[Qos, ...] = ()
-
-
-@lru_cache(maxsize=1)
-def typestore() -> Any:
-    """Return the message definitions of ROS 2 Jazzy."""
-    return get_typestore(Stores.ROS2_JAZZY)
 
 
 class BagReader:
@@ -59,6 +53,7 @@ class BagReader:
         self.expected_counts: dict[str, int] = {}
         self._reader: Reader | None = None
         self._unpacked = Unpacked()
+        self._converters: dict[str, Callable[[bytes], bytes]] = {}
         reason = self._open_whole()
         if reason is not None:
             self._open_damaged(reason)
@@ -75,7 +70,10 @@ class BagReader:
         self._reader = reader
         for connection in reader.connections:
             qos = tuple(getattr(connection.ext, "offered_qos_profiles", ()))
-            self._add(connection.topic, connection.msgtype, connection.msgcount, qos)
+            msgtype = connection.msgtype
+            if msgtype.startswith(OTHER_PACKAGES) and (found := find_conversion(msgtype)):
+                msgtype, self._converters[connection.topic] = found
+            self._add(connection.topic, msgtype, connection.msgcount, qos)
         self.expected_counts = {name: t.message_count for name, t in self.topics.items()}
         if reader.message_count:
             self.start_ns, self.end_ns = reader.start_time, reader.end_time
@@ -84,9 +82,9 @@ class BagReader:
         return None
 
     def _open_damaged(self, reason: str) -> None:
-        """Scan the storage files for what they still hold."""
+        """Scan the storage files for what they hold; healthy ones that ROS 2 did not write too."""
         times: list[int] = []
-        is_bag = False
+        is_bag, is_healthy = False, self.path.is_file() or (self.path / "metadata.yaml").exists()
         for path in storage_files(self.path):
             file = open_storage(self._unpacked.path(path), check=False)
             if file is None:
@@ -97,14 +95,17 @@ class BagReader:
                 for place in file.places():
                     counts[place.topic] += 1
                     times.append(place.log_time_ns)
+                is_healthy &= file.is_foreign and file.is_closed
                 for topic in file.topics.values():
                     self._add(topic.name, topic.msgtype, counts[topic.name], _qos(topic.qos))
         if not is_bag:
             raise InputError(f"{self.path} is not a readable rosbag2: {reason}")
+        if not times and is_healthy:
+            raise InputError(f"{self.path} holds no message")
         if not times:
             raise InputError(f"{self.path} is cut off and holds no whole message: {reason}")
         self.start_ns, self.end_ns = min(times), max(times) + 1
-        self.damage = reason
+        self.damage = None if is_healthy else reason
         self.expected_counts = self._promised_counts()
 
     def _unmerged_journals(self) -> bool:
@@ -151,7 +152,10 @@ class BagReader:
         if connections:
             found = reader.messages(connections, start=start_ns, stop=end_ns)
             for connection, log_time_ns, data in found:
-                yield StoredMessage(connection.topic, log_time_ns, plain_message(bytes(data)))
+                content = plain_message(bytes(data))
+                convert = self._converters.get(connection.topic)
+                content = convert(content) if convert else content
+                yield StoredMessage(connection.topic, log_time_ns, content)
 
     def _salvaged(
         self, topics: Collection[str], start_ns: int, end_ns: int
@@ -163,7 +167,7 @@ class BagReader:
             with closing(file), suppress(ValueError):  # damage: no way on from there
                 for place in file.places():
                     if place.topic in topics and start_ns <= place.log_time_ns < end_ns:
-                        data = plain_message(file.read(*place[3:]))
+                        data = file.message(place.topic, *place[3:])
                         yield StoredMessage(place.topic, place.log_time_ns, data)
 
     def deserialize(self, message: StoredMessage) -> Any:

@@ -12,14 +12,15 @@ import io
 import os
 import sqlite3
 import struct
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple
 
-import lz4.frame  # type: ignore[import-untyped]
+import lz4.frame
 import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
@@ -29,8 +30,14 @@ from mcap.stream_reader import CRCValidationError, get_chunk_data_stream
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.file_kinds import unpacked_name, without_copies
+from dino_foresight_ros.recordings.message_conversion import (
+    CDR,
+    OTHER_PACKAGES,
+    find_conversion,
+)
 
 _MCAP_MAGIC = b"\x89MCAP0\r\n"
+_NO_SCHEMA = Schema(id=0, data=b"", encoding="", name="")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _NO_CHUNK = -1
@@ -72,27 +79,99 @@ class Place(NamedTuple):
     length: int
 
 
-class McapFile:
-    """A mcap file.
+class StorageFile(ABC):
+    """A storage file of either kind.
 
     Attributes:
-        topics: by the channel's id, those met so far by `places`.
+        topics: by id, those met so far by `places`.
+        is_foreign: it was not written by ROS 2, or not all of it.
     """
+
+    def __init__(self) -> None:
+        self.topics: dict[int, StoredTopic] = {}
+        self.is_foreign = False
+        self._converters: dict[str, Callable[[bytes], bytes] | None] = {}
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the file is known to have been written to its end."""
+        return False
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+    @abstractmethod
+    def places(self) -> Iterator[Place]:
+        """Yield every whole message in the order of writing, up to the end or a cut."""
+
+    @abstractmethod
+    def read(self, chunk: int, offset: int, length: int) -> bytes:
+        """Return the stored bytes at a place.
+
+        Raises:
+            ValueError: they are damaged or gone.
+            OSError: the file cannot be read.
+        """
+
+    def message(self, topic: str, chunk: int, offset: int, length: int) -> bytes:
+        """Return the message at a place in CDR; errors as `read` has them."""
+        data = plain_message(self.read(chunk, offset, length))
+        if topic not in self._converters:  # not met yet by this object
+            next((place for place in self.places() if place.topic == topic), None)
+        convert = self._converters.get(topic)
+        return data if convert is None else convert(data)
+
+    def head(self, place: Place) -> bytes:
+        """The beginning of a message in CDR, at least as much as a stamp takes where it has one."""
+        if self._converters[place.topic] is not None or is_compressed_message(place.head):
+            return self.message(place.topic, *place[3:])
+        return place.head
+
+    def _add_topic(
+        self, key: int, name: str, msgtype: str, qos: str, encoding: str, schema: bytes = b""
+    ) -> None:
+        self.is_foreign |= encoding != CDR
+        is_usual = encoding == CDR and not msgtype.startswith(OTHER_PACKAGES)
+        found = None if is_usual else find_conversion(msgtype, encoding, schema)
+        self._converters[name] = None if found is None else found.convert
+        if found is not None:
+            msgtype = found.msgtype
+        elif not is_usual and encoding != CDR:
+            msgtype = f"{msgtype} in {encoding or 'no known encoding'}"
+        self.topics[key] = StoredTopic(name, msgtype, qos)
+
+
+class McapFile(StorageFile):
+    """A mcap file. In a chunk `places` go by time."""
 
     def __init__(self, path: Path, check: bool = True) -> None:
         """Open it; `check` the chunks' checksums."""
-        self.topics: dict[int, StoredTopic] = {}
-        self._types: dict[int, str] = {}
+        super().__init__()
+        self._schemas: dict[int, Schema] = {}
         self._check = check
         self._file = path.open("rb")
+        self.is_foreign = self._profile() != b"ros2"
         self._chunks: OrderedDict[int, bytes] = OrderedDict()
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    def _profile(self) -> bytes:
+        """What the file's header says of its contents: ros2, ros1, or nothing."""
+        self._file.seek(len(_MCAP_MAGIC) + _RECORD.size)
+        (length,) = struct.unpack("<I", self._file.read(4).ljust(4, b"\0"))
+        return self._file.read(min(length, 16))
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the file was written to its end."""
+        self._file.seek(max(0, _length(self._file) - len(_MCAP_MAGIC)))
+        return self._file.read() == _MCAP_MAGIC and _length(self._file) > 2 * len(_MCAP_MAGIC)
+
     def places(self) -> Iterator[Place]:
-        """Yield every whole message in file order (in a chunk by time), up to the end or a cut."""
+        """Yield every whole message, up to the end or a cut."""
         return self._walk(self._file, len(_MCAP_MAGIC), _length(self._file), _NO_CHUNK, 0)
 
     def _walk(
@@ -124,12 +203,19 @@ class McapFile:
     def _keep(self, opcode: int, record: ReadDataStream) -> None:
         if opcode == Opcode.SCHEMA:
             schema = Schema.read(record)
-            self._types[schema.id] = schema.name
+            self._schemas[schema.id] = schema
         else:
             channel = Channel.read(record)
-            msgtype = self._types.get(channel.schema_id, "")
+            schema = self._schemas.get(channel.schema_id, _NO_SCHEMA)
             qos = channel.metadata.get("offered_qos_profiles", "")
-            self.topics[channel.id] = StoredTopic(channel.topic, msgtype, qos)
+            self._add_topic(
+                channel.id,
+                channel.topic,
+                schema.name,
+                qos,
+                channel.message_encoding,
+                schema.data,
+            )
 
     def _walk_chunk(self, body: int, end: int) -> Iterator[Place]:
         try:
@@ -184,12 +270,7 @@ class McapFile:
             raise ValueError("its chunk cannot be decompressed") from error
 
     def read(self, chunk: int, offset: int, length: int) -> bytes:
-        """Return the message at a place.
-
-        Raises:
-            ValueError: it is damaged or gone.
-            OSError: the file cannot be read.
-        """
+        """Return the stored bytes at a place."""
         if chunk == _NO_CHUNK:
             self._file.seek(offset)
             data = self._file.read(length)
@@ -207,25 +288,19 @@ class _ChunkHead(NamedTuple):
     size: int
 
 
-class SqliteFile:
-    """A sqlite3 storage file, in the order of writing until a page is missing.
-
-    Attributes:
-        topics: by id.
-    """
+class SqliteFile(StorageFile):
+    """A sqlite3 storage file, in the order of writing until a page is missing."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         self._connection = sqlite3.connect(uri, uri=True)
-        self.topics: dict[int, StoredTopic] = {}
         with suppress(sqlite3.Error):
             # Makes sqlite go by the file's real length instead of refusing a short file.
             self._connection.execute("PRAGMA writable_schema=ON")
-            rows = "SELECT id, name, type, offered_qos_profiles FROM topics"
-            self.topics = {
-                key: StoredTopic(name, kind, qos)
-                for key, name, kind, qos in self._connection.execute(rows)
-            }
+            rows = "SELECT id, name, type, offered_qos_profiles, serialization_format FROM topics"
+            for key, name, kind, qos, encoding in self._connection.execute(rows):
+                self._add_topic(key, name, kind, qos, encoding)
 
     def close(self) -> None:
         """Close the database."""
@@ -242,7 +317,7 @@ class SqliteFile:
                     yield Place(name, log_ns, bytes(head), _NO_CHUNK, row, length)
 
     def read(self, chunk: int, offset: int, length: int) -> bytes:
-        """Return the message at a place; raises ValueError when it is damaged or gone."""
+        """Return the stored bytes at a place."""
         try:
             query = self._connection.execute("SELECT data FROM messages WHERE id=?", (offset,))
             found = query.fetchone()
@@ -253,7 +328,7 @@ class SqliteFile:
         return bytes(found[0])
 
 
-def open_storage(path: Path, check: bool = True) -> McapFile | SqliteFile | None:
+def open_storage(path: Path, check: bool = True) -> StorageFile | None:
     """Choose by the file's first bytes; None when it is neither kind of storage."""
     with path.open("rb") as file:
         head = file.read(16)

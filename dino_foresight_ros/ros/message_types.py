@@ -9,7 +9,7 @@ from typing import Any
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from rosbags.typesys import get_types_from_msg
 
-from dino_foresight_ros.recordings.bag_reader import typestore
+from dino_foresight_ros.recordings.bag_messages import typestore
 
 
 def message_class(msgtype: str) -> Any | None:

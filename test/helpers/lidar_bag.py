@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from nuscenes_set import matrix
 
-from dino_foresight_ros.recordings.bag_reader import typestore
+from dino_foresight_ros.recordings.bag_messages import typestore
 from dino_foresight_ros.recordings.bag_writer import create_bag
 from dino_foresight_ros.recordings.camera import CameraModel
 

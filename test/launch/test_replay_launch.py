@@ -162,7 +162,7 @@ def test_bag_is_played_by_ros2_bag_play_into_the_nodes_topic(
 @pytest.fixture
 def rig(tmp_path: Path) -> Path:
     """A bag of three cameras and of static transforms."""
-    from dino_foresight_ros.recordings.bag_reader import typestore
+    from dino_foresight_ros.recordings.bag_messages import typestore
     from dino_foresight_ros.recordings.bag_writer import create_bag
 
     bag = tmp_path / "rig"

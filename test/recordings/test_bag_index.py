@@ -15,7 +15,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import UnreadableFrame, open_recording, open_recordings
-from dino_foresight_ros.recordings.bag_reader import typestore
+from dino_foresight_ros.recordings.bag_messages import typestore
 
 STEP = 100_000_000
 T0 = 1_700_000_000_000_000_000

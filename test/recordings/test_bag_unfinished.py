@@ -15,8 +15,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import open_recording, open_recordings
-from dino_foresight_ros.recordings.bag_messages import image
-from dino_foresight_ros.recordings.bag_reader import typestore
+from dino_foresight_ros.recordings.bag_messages import image, typestore
 
 COUNT, START_NS, STEP_NS = 8, 1_700_000_000_000_000_000, 100_000_000
 MCAP, SQLITE3 = StoragePlugin.MCAP, StoragePlugin.SQLITE3
