@@ -11,12 +11,12 @@ import torch
 from dino_foresight_ros.errors import BundleError, UsageError
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.encoder import Encoder
-from dino_foresight_ros.model.forecasters import Forecaster, MaskedForecaster, SlidingForecaster
+from dino_foresight_ros.model.forecasters import Forecaster, SlidingForecaster, WorldForecaster
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.progress import warn
 
 from .encoders import encoder_origin, is_trained, load_encoder
-from .model_parts import TrainedHead, load_forecaster, load_head, load_pca
+from .model_parts import TrainableForecaster, TrainedHead, load_forecaster, load_head, load_pca
 from .parts import Part, code_version
 from .pca_fit import pca_origin
 
@@ -75,8 +75,8 @@ def assemble(
     compression, pca_part = (None, None) if pca is None else load_pca(pca)
     fitted_on = pca_part.recipe.get("layers") if pca_part is not None else None
     given = layers or (tuple(fitted_on) if fitted_on else None)
-    if image_size is None:
-        module = _encoder(encoder, model.config.grid, given)
+    if image_size is None and model.grid is not None:
+        module = _encoder(encoder, model.grid, given)
     else:
         module = load_encoder(encoder, image_size, given)
     if compression is None:
@@ -99,7 +99,7 @@ def assemble(
 
 
 def _at_grid(
-    model: MaskedForecaster,
+    model: TrainableForecaster,
     grid: tuple[int, int],
     resize_grid: bool,
     slide_windows: bool,
@@ -110,6 +110,13 @@ def _at_grid(
     Raises:
         BundleError: another grid than the forecaster's, and no way to it was chosen.
     """
+    if isinstance(model, WorldForecaster):
+        if resize_grid or slide_windows:
+            raise UsageError(
+                "--resize-grid and --slide-windows are for forecasters of kind masked; kind world "
+                "runs on any patch grid"
+            )
+        return model
     own = model.config.grid
     if slide_windows:
         return SlidingForecaster(model, grid, stride=stride)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.recording import Frame, PartOfRecording
 
-from .data import ClipAugmentation, ClipDataset
+from .data import ClipAugmentation, ClipDataset, ClipTiming, TimedClips
 
 
 class Stored(Protocol):
@@ -59,6 +60,7 @@ class FeatureClips(ClipDataset):
 
     An item is a dict:
         frames: (T, h, w, C) features, oldest first; of a clip played backwards the newest first.
+        stamps_ns: (T,) int64, rising (mirrored about the last frame when played backwards).
         source: name of the recording and the indices of the frames.
 
     They are neither cropped nor mirrored: the features of a mirrored picture are not the mirrored
@@ -87,9 +89,26 @@ class FeatureClips(ClipDataset):
     def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         recording, row, _ = self._draw_clip(index, rng)
         frames = read_features(recording, row)
-        start_s = (recording.stamps_ns[row[0]] - recording.stamps_ns[0]) / 1e9
+        stamps = recording.stamps_ns[row]
+        start_s = (stamps[0] - recording.stamps_ns[0]) / 1e9
         return {
             "frames": frames,
+            "stamps_ns": torch.from_numpy(stamps[-1] - np.abs(stamps[-1] - stamps)),
             "source": f"{recording.name} frames {', '.join(str(i) for i in row)} "
-            f"(from {start_s:.2f} s on, stamp {recording.stamps_ns[row[0]]})",
+            f"(from {start_s:.2f} s on, stamp {stamps[0]})",
         }
+
+
+class TimedFeatureClips(FeatureClips, TimedClips):
+    """Clips as `TimedClips` has them, of features."""
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        timing: ClipTiming,
+        augmentation: ClipAugmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Count the clips; arguments and errors as TimedClips'."""
+        size = recordings[0].size if recordings else (1, 1)
+        TimedClips.__init__(self, recordings, timing, size, augmentation, seed)

@@ -10,9 +10,16 @@ from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.recordings import Recording, open_recordings
 
-from .data import ClipAugmentation, ClipDataset, check_disjoint, split_recordings
+from .data import (
+    ClipAugmentation,
+    ClipDataset,
+    ClipTiming,
+    TimedClips,
+    check_disjoint,
+    split_recordings,
+)
 from .encoders import encoder_origin, load_encoder
-from .feature_clips import FeatureClips, FeatureRecording
+from .feature_clips import FeatureClips, FeatureRecording, TimedFeatureClips
 from .feature_plan import overlaps_between
 from .feature_store import FeatureStore
 from .forecaster_objective import ToFeatures
@@ -25,6 +32,8 @@ MakeClips = Callable[
     [Sequence[Recording], Sequence[float], int, int, ClipAugmentation, int, float], ClipDataset
 ]
 """(recordings, intervals_s, context, targets, augmentation, seed, tolerance) -> clips."""
+MakeTimedClips = Callable[[Sequence[Recording], ClipTiming, ClipAugmentation, int], ClipDataset]
+"""(recordings, timing, augmentation, seed) -> clips at random distances in time."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,12 @@ class ForecasterData:
     Attributes:
         train, validation: recordings that share no moment.
         to_features: frames of clips -> features.
-        make_clips: recordings -> clips.
+        make_clips: recordings -> clips of even steps.
         grid: (h, w) patches.
         channels: C, values per patch that the forecaster sees.
         made_with: the encoder and, where there is one, the PCA.
         has_pixels: whether clips hold pictures.
+        make_timed_clips: recordings -> clips at random distances in time.
     """
 
     train: list[Recording]
@@ -49,6 +59,7 @@ class ForecasterData:
     channels: int
     made_with: dict[str, Origin] = field(default_factory=dict)
     has_pixels: bool = False
+    make_timed_clips: MakeTimedClips = TimedFeatureClips
 
 
 def _split(
@@ -61,9 +72,25 @@ def _split(
     if validation is not None:
         check_disjoint(recordings, validation, "trained on and validated on")
         return list(recordings), list(validation)
-    steps = recipe.context_frames + recipe.masked_frames - 1
-    clip_s = steps * max(recipe.intervals_s or PAPER_INTERVALS_S)
+    if recipe.kind == "world":
+        clip_s = clip_timing(recipe).longest_s
+    else:
+        steps = recipe.context_frames + recipe.masked_frames - 1
+        clip_s = steps * max(recipe.intervals_s or PAPER_INTERVALS_S)
     return split_recordings(recordings, share, seed, gap_s=max(2.0, clip_s))
+
+
+def clip_timing(recipe: ForecasterRecipe) -> ClipTiming:
+    """How far apart the frames of a world forecaster's clips lie."""
+    assert recipe.frame_interval_s is not None
+    return ClipTiming(
+        recipe.context_frames,
+        recipe.gaps_s,
+        recipe.horizons_s,
+        recipe.frame_interval_s,
+        recipe.nominal_share,
+        recipe.steady_share,
+    )
 
 
 def split_clips(
@@ -172,6 +199,14 @@ def data_from_pictures(
             recordings, intervals_s, context, targets, size, augmentation, seed, tolerance=tolerance
         )
 
+    def make_timed(
+        recordings: Sequence[Recording],
+        timing: ClipTiming,
+        augmentation: ClipAugmentation,
+        seed: int,
+    ) -> ClipDataset:
+        return TimedClips(recordings, timing, size, augmentation, seed)
+
     return ForecasterData(
         train,
         held_out,
@@ -181,6 +216,7 @@ def data_from_pictures(
         projection.channels,
         {"encoder": encoder_origin(loaded), "pca": part.origin},
         has_pixels=True,
+        make_timed_clips=make_timed,
     )
 
 

@@ -62,19 +62,22 @@ class Validation:
         """Score; every process gets the same."""
         if self.sliding is not None:
             model = SlidingForecaster(cast("MaskedForecaster", model), self.sliding).eval()
-        rollout: Callable[[Tensor, int], Tensor] = model.rollout  # type: ignore[assignment]
         forecast = torch.zeros(self.steps, len(METRICS), dtype=torch.float64)
         copied = torch.zeros_like(forecast)
         for frames in self._batches():
             context, true = frames[:, : self.context_frames], frames[:, self.context_frames :]
-            predicted = rollout(context, self.steps)
-            forecast += clip_errors(predicted, true).sum(0)
+            forecast += self.forecast_errors(model, context, true).sum(0)
             if self._copy_last is None:
                 copied += clip_errors(context[:, -1:].expand_as(true), true).sum(0)
         forecast = sum_over(self.fabric, forecast) / len(self.indices)
         if self._copy_last is None:
             self._copy_last = sum_over(self.fabric, copied) / len(self.indices)
         return self._evaluation(forecast, self._copy_last)
+
+    def forecast_errors(self, model: nn.Module, context: Tensor, true: Tensor) -> Tensor:
+        """(B, N_c, h, w, C) and (B, steps, h, w, C) -> (B, steps, metrics)."""
+        rollout: Callable[[Tensor, int], Tensor] = model.rollout  # type: ignore[assignment]
+        return clip_errors(rollout(context, true.shape[1]), true)
 
     def _batches(self) -> Iterator[Tensor]:
         mine = self.indices[self.fabric.global_rank :: self.fabric.world_size]

@@ -50,7 +50,8 @@ class HeadInputs(nn.Module):
                 raise BundleError("a head that reads the forecaster's layers needs a forecaster")
             return
         forecaster = self.forecaster
-        if (forecaster.channels, forecaster.grid) != (self.pca.channels, self.encoder.config.grid):
+        grids = (None, self.encoder.config.grid)
+        if forecaster.channels != self.pca.channels or forecaster.grid not in grids:
             raise BundleError(
                 f"the forecaster takes {forecaster.channels} channels on a patch grid of "
                 f"{forecaster.grid}, the PCA gives {self.pca.channels} and the encoder "

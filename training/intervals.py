@@ -49,6 +49,8 @@ def resolve_intervals(
     Raises:
         InputError: recordings of single frames.
     """
+    if recipe.kind == "world":
+        return recipe  # its clips lie at random distances
     intervals = recipe.intervals_s or nearest_intervals_s(recordings)
     return replace(
         recipe,

@@ -10,12 +10,30 @@ from torch.nn import functional
 
 from dino_foresight_ros.errors import UsageError
 
-_SUMMED: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "smooth_l1": lambda p, t, beta: functional.smooth_l1_loss(p, t, reduction="sum", beta=beta),
-    "mse": lambda p, t, _: functional.mse_loss(p, t, reduction="sum"),
-    "l1": lambda p, t, _: functional.l1_loss(p, t, reduction="sum"),
+_ERRORS: dict[str, Callable[[Tensor, Tensor, float, str], Tensor]] = {
+    "smooth_l1": lambda p, t, beta, way: functional.smooth_l1_loss(p, t, reduction=way, beta=beta),
+    "mse": lambda p, t, _, way: functional.mse_loss(p, t, reduction=way),
+    "l1": lambda p, t, _, way: functional.l1_loss(p, t, reduction=way),
 }
-LOSSES = tuple(_SUMMED)
+LOSSES = tuple(_ERRORS)
+
+
+def errors(predicted: Tensor, target: Tensor, kind: str = "smooth_l1", beta: float = 0.1) -> Tensor:
+    """Error of each value, of the operands' shape, in float32 or wider.
+
+    Raises:
+        UsageError: an unknown kind, or a beta that is not positive.
+    """
+    _check(kind, beta)
+    dtype = torch.promote_types(predicted.dtype, torch.float32)
+    return _ERRORS[kind](predicted.to(dtype), target.to(dtype), beta, "none")
+
+
+def _check(kind: str, beta: float) -> None:
+    if kind not in _ERRORS:
+        raise UsageError(f"loss '{kind}' is unknown; valid: {', '.join(LOSSES)}")
+    if not beta > 0:
+        raise UsageError(f"loss beta is {beta}; it must be > 0 (kind 'l1' is the limit at 0)")
 
 
 def masked_loss(
@@ -38,10 +56,7 @@ def masked_loss(
         UsageError: an unknown kind, or a beta that is not positive.
         ValueError: shapes that do not belong together, or a mask that is not boolean.
     """
-    if kind not in _SUMMED:
-        raise UsageError(f"loss '{kind}' is unknown; valid: {', '.join(LOSSES)}")
-    if not beta > 0:
-        raise UsageError(f"loss beta is {beta}; it must be > 0 (kind 'l1' is the limit at 0)")
+    _check(kind, beta)
     if predicted.shape != target.shape:
         raise ValueError(
             f"predicted has shape {tuple(predicted.shape)} and target {tuple(target.shape)}; "
@@ -55,5 +70,5 @@ def masked_loss(
     # Half precision would lose the sum over millions of values.
     dtype = torch.promote_types(predicted.dtype, torch.float32)
     hidden = predicted[mask].to(dtype)
-    total = _SUMMED[kind](hidden, target[mask].to(dtype), beta)
+    total = _ERRORS[kind](hidden, target[mask].to(dtype), beta, "sum")
     return total / max(hidden.numel(), 1)

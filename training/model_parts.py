@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.bundle import Bundle
-from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
-from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
+from dino_foresight_ros.model.forecasters import (
+    Forecaster,
+    MaskedForecaster,
+    SlidingForecaster,
+    WorldForecaster,
+    build_forecaster,
+    describe_forecaster,
+)
 from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
@@ -24,6 +30,7 @@ from .parts import Origin, Part, fingerprint, is_part, read_part, write_part
 from .pca_fit import pca_config, pca_origin
 
 __all__ = [
+    "TrainableForecaster",
     "TrainedHead",
     "load_forecaster",
     "load_head",
@@ -32,6 +39,10 @@ __all__ = [
     "write_head",
     "write_pca",
 ]
+
+
+TrainableForecaster: TypeAlias = MaskedForecaster | WorldForecaster
+"""Kinds of forecasters that training knows."""
 
 
 class TrainedHead(NamedTuple):
@@ -64,7 +75,7 @@ def write_pca(folder: Path, name: str, pca: PCA, **details: object) -> Part:
     return write_part(folder, "pca", name, pca_config(pca), pca.state_dict(), **details)  # type: ignore[arg-type]
 
 
-def load_forecaster(path: str | Path) -> tuple[MaskedForecaster, Part]:
+def load_forecaster(path: str | Path) -> tuple[TrainableForecaster, Part]:
     """Load a trained forecaster, or a bundle's.
 
     Raises:
@@ -74,20 +85,11 @@ def load_forecaster(path: str | Path) -> tuple[MaskedForecaster, Part]:
     bundle = _bundle(path)
     if bundle is None:
         part, tensors = read_part(Path(path), "forecaster")
-        forecaster = MaskedForecaster(MaskedConfig.from_dict(part.config))
+        forecaster = _trainable(build_forecaster(part.config), path)
         load_strict(forecaster, tensors, part.name)
         return forecaster.eval(), part
-    if isinstance(bundle.forecaster, SlidingForecaster):
-        raise BundleError(
-            f"{path}: its forecaster slides windows over a larger patch grid, which training does "
-            "not; give the bundle of the forecaster's own grid"
-        )
-    if not isinstance(bundle.forecaster, MaskedForecaster):
-        raise BundleError(
-            f"{path}: its forecaster is of kind {bundle.forecaster.kind}; training reads those of "
-            f"kind {MaskedForecaster.kind}"
-        )
-    config = bundle.forecaster.config.to_dict()
+    trainable = _trainable(bundle.forecaster, path)
+    config = describe_forecaster(trainable)
     made_with = {
         "encoder": _encoder_origin(bundle),
         "pca": pca_origin(bundle.pca, f"PCA of {bundle.name}"),
@@ -95,20 +97,34 @@ def load_forecaster(path: str | Path) -> tuple[MaskedForecaster, Part]:
     part = Part(
         "forecaster",
         f"forecaster of {bundle.name}",
-        fingerprint(config, bundle.forecaster.state_dict()),
+        fingerprint(config, trainable.state_dict()),
         config,
         made_with,
         recipe={"bundle": bundle.name, "trained": bundle.trained},
         frame_interval_s=bundle.frame_interval_s,
     )
-    return bundle.forecaster, part
+    return trainable, part
+
+
+def _trainable(forecaster: Forecaster, path: str | Path) -> TrainableForecaster:
+    if isinstance(forecaster, SlidingForecaster):
+        raise BundleError(
+            f"{path}: its forecaster slides windows over a larger patch grid, which training does "
+            "not; give the bundle of the forecaster's own grid"
+        )
+    if not isinstance(forecaster, TrainableForecaster):
+        raise BundleError(
+            f"{path}: its forecaster is of kind {forecaster.kind}; training reads those of kind "
+            f"{MaskedForecaster.kind} and {WorldForecaster.kind}"
+        )
+    return forecaster
 
 
 def write_forecaster(
-    folder: Path, name: str, forecaster: MaskedForecaster, **details: object
+    folder: Path, name: str, forecaster: TrainableForecaster, **details: object
 ) -> Part:
     """Write a forecaster; `details` as `parts.write_part` takes them."""
-    config, tensors = forecaster.config.to_dict(), forecaster.state_dict()
+    config, tensors = describe_forecaster(forecaster), forecaster.state_dict()
     return write_part(folder, "forecaster", name, config, tensors, **details)  # type: ignore[arg-type]
 
 

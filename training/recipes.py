@@ -194,9 +194,15 @@ class ForecasterRecipe(TrainingRecipe):
     DEFAULT_PRESET: ClassVar[str | None] = "stored-lowres"
     PICTURES_PRESET: ClassVar[str] = "paper-lowres"
     """What is taken instead where pictures are encoded in every step."""
+    WORLD_PRESET: ClassVar[str] = "world-small"
+    """What is taken instead for kind world."""
     RETIRED: ClassVar[Mapping[str, Any]] = {"grid_flip": 0.0}
 
-    width: int = option(1152, "hidden size; a multiple of 3 and of the heads")
+    kind: str = option(
+        "masked", "masked (DINO-Foresight), or world (DINO-world's predictor), which forecasts any "
+        "instants from frames of any instants", choices=("masked", "world"),
+    )  # fmt: skip
+    width: int = option(1152, "hidden size; a multiple of the heads, and of 3 (kind masked)")
     layers: int = option(12, "transformer blocks")
     heads: int = option(8, "attention heads")
     context_frames: int = option(4, "frames seen")
@@ -235,6 +241,43 @@ class ForecasterRecipe(TrainingRecipe):
         "larger features, to be run as sliding windows (`bundle assemble --slide-windows`)",
         least=1, separator="x",
     )  # fmt: skip
+    rope: tuple[int, int, int] = option(
+        (20, 20, 20), "kind world: values of a head that rotate by time, column and row", least=0
+    )
+    query: str = option(
+        "learned", "kind world: what asks at each patch: one learned vector, or noise, a future "
+        "for each draw", choices=("learned", "noise"),
+    )  # fmt: skip
+    query_newest: bool = option(
+        False, "kind world: add a projection of the newest frame's features to it; a short "
+        "training learns nothing without",
+    )  # fmt: skip
+    noise_std: float = option(0.02, "kind world: of the noise", above=0)
+    best_of: int = option(
+        1, "kind world: noise queries drawn for each asked frame, of which the best is trained on",
+        least=1,
+    )  # fmt: skip
+    block_scale: float = option(
+        1e-5, "kind world: what the scales of each block's two branches start at", above=0
+    )
+    every_frame: bool = option(
+        False, "kind world: ask for each frame of a clip from those before it (the paper's), not "
+        "for the last one alone",
+    )  # fmt: skip
+    gaps_s: tuple[float, float] = option(
+        (1 / 60, 0.3), "kind world: least and most seconds between the frames of a clip", above=0
+    )
+    horizons_s: tuple[float, float] | None = option(
+        None, "kind world: least and most seconds to the asked frame; none: one more gap", above=0
+    )
+    nominal_share: float = option(
+        0.5, "kind world: fraction of clips whose gaps, and of those whose horizon, are the "
+        "nominal interval", least=0, most=1,
+    )  # fmt: skip
+    steady_share: float = option(
+        0.5, "kind world: fraction of the other clips with one gap between all their frames",
+        least=0, most=1,
+    )  # fmt: skip
     mask_schedule: str = option("full", "full, linear, cosine, arccos or square")
     loss: str = option("smooth_l1", "smooth_l1, mse or l1")
     beta: float = option(0.1, "error at which smooth L1 becomes linear")
@@ -247,6 +290,15 @@ class ForecasterRecipe(TrainingRecipe):
         super().__post_init__()
         if self.intervals_s == ():
             raise UsageError("intervals_s is empty: give at least one, or none for the default")
+        if self.kind == "world":
+            if self.frame_interval_s is None:
+                raise UsageError("frame_interval_s: kind world needs the interval to validate on")
+            if self.feature_crop is not None:
+                raise UsageError("feature_crop is for kind masked; kind world runs on any grid")
+            if self.best_of > 1 and self.query != "noise":
+                raise UsageError(f"best_of is {self.best_of}; it needs query noise")
+            if self.every_frame and self.horizons_s is not None:
+                raise UsageError("every_frame asks for the next frame; leave horizons_s none")
 
     @property
     def changes_pictures(self) -> bool:

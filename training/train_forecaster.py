@@ -13,22 +13,29 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
-from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
+from dino_foresight_ros.model.forecasters import (
+    MaskedConfig,
+    MaskedForecaster,
+    WorldForecaster,
+    build_forecaster,
+    describe_forecaster,
+)
 
 from .checkpoint import RunState
 from .data import ClipAugmentation, ClipDataset
-from .forecaster_data import ForecasterData, data_from_pictures, data_from_store
+from .forecaster_data import ForecasterData, clip_timing, data_from_pictures, data_from_store
 from .forecaster_objective import ForecasterObjective
 from .forecaster_validation import Validation, validation_clips
 from .intervals import resolve_intervals
 from .loop import run_training
-from .model_parts import load_forecaster
-from .objective import Evaluation, Publish, RunResult
+from .model_parts import TrainableForecaster, load_forecaster
+from .objective import Evaluation, Objective, Publish, RunResult
 from .parts import write_part
 from .processes import agree, joined
 from .recipes import PIXELS_ONLY, VALIDATION_SHARE, ForecasterRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
+from .world_training import BestOfManyValidation, WorldObjective, fresh_world
 
 
 def make_forecaster(
@@ -36,45 +43,47 @@ def make_forecaster(
     data: ForecasterData,
     start: str | Path | None = None,
     saved: Mapping[str, Any] | None = None,
-) -> MaskedForecaster:
+) -> TrainableForecaster:
     """Build the forecaster: with fresh weights of the recipe's seed, or another run's.
 
     Args:
         recipe: its shape, unless there is a start.
         data: its grid and channels.
-        start: a run, a part or a bundle to start from; another patch grid stretches its position
-            embeddings (the paper's second stage, sec. 3.3).
+        start: a run, a part or a bundle to start from; another patch grid stretches a masked
+            forecaster's position embeddings (the paper's second stage, sec. 3.3).
         saved: config.yaml of a run that is gone on with; its checkpoint will bring the weights.
 
     Raises:
-        BundleError: a start of another encoder or PCA, or another number of context frames.
+        BundleError: a start of another kind, encoder or PCA, or another number of context frames.
     """
     if saved is not None:
         _check_same_data(saved, data)
     if start is None or saved is not None:
-        config = _shape(recipe, data)
-        if saved is not None:
-            config = MaskedConfig.from_dict(saved["model"])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            return MaskedForecaster(config)
+            model = _fresh(recipe, data) if saved is None else build_forecaster(saved["model"])
+        model.frame_interval_s = recipe.frame_interval_s or model.frame_interval_s
+        assert isinstance(model, TrainableForecaster)
+        return model
     forecaster, part = load_forecaster(start)
     grid = patch_grid(recipe, data)
     for kind, origin in data.made_with.items():
         part.check_made_with(kind, origin)
-    config = forecaster.config
-    for name, wanted in (
-        ("channels", data.channels),
-        ("context_frames", recipe.context_frames),
-        ("masked_frames", recipe.masked_frames),
-    ):
-        if getattr(config, name) != wanted:
-            raise BundleError(
-                f"{start} has {name} {getattr(config, name)}, this run {wanted}; they must be equal"
-            )
+    if forecaster.kind != recipe.kind:
+        raise BundleError(f"{start} is of kind {forecaster.kind}, this run of kind {recipe.kind}")
+    shape = {"channels": data.channels}
+    if isinstance(forecaster, MaskedForecaster):
+        shape |= {"context_frames": recipe.context_frames, "masked_frames": recipe.masked_frames}
+    for name, wanted in shape.items():
+        found = getattr(forecaster.config, name)
+        if found != wanted:
+            raise BundleError(f"{start} has {name} {found}, this run {wanted}; they must be equal")
     forecaster.requires_grad_(True)
+    forecaster.frame_interval_s = recipe.frame_interval_s or forecaster.frame_interval_s
+    if isinstance(forecaster, WorldForecaster):
+        return forecaster  # of any grid, without dropout
     _set_dropout(forecaster, recipe.dropout)
-    if config.grid != grid:
+    if forecaster.config.grid != grid:
         forecaster.resize_grid(*grid)
     return forecaster
 
@@ -110,6 +119,13 @@ def _check_same_data(saved: Mapping[str, Any], data: ForecasterData) -> None:
         raise BundleError(f"the run was started on a patch grid of {grid}, not {data.grid}")
 
 
+def _fresh(recipe: ForecasterRecipe, data: ForecasterData) -> TrainableForecaster:
+    """A forecaster of the recipe's shape with random weights."""
+    if recipe.kind == WorldForecaster.kind:
+        return fresh_world(recipe, data.channels)
+    return MaskedForecaster(_shape(recipe, data))
+
+
 def _shape(recipe: ForecasterRecipe, data: ForecasterData) -> MaskedConfig:
     return MaskedConfig(
         channels=data.channels,
@@ -142,12 +158,14 @@ def make_clips(recipe: ForecasterRecipe, data: ForecasterData) -> ClipDataset:
     Raises:
         InputError: no recording is long enough for one.
     """
-    assert recipe.intervals_s is not None
     augmentation = ClipAugmentation(
         crop_scale=(recipe.crop_scale if data.has_pixels else 1.0, 1.0),
         horizontal_flip=recipe.horizontal_flip if data.has_pixels else 0.0,
         time_flip=recipe.time_flip,
     )
+    if recipe.kind == WorldForecaster.kind:
+        return data.make_timed_clips(data.train, clip_timing(recipe), augmentation, recipe.seed)
+    assert recipe.intervals_s is not None
     return data.make_clips(
         data.train, recipe.intervals_s, recipe.context_frames, recipe.masked_frames,
         augmentation, recipe.seed, recipe.tolerance,
@@ -183,7 +201,9 @@ def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabr
     Raises:
         InputError: no held-out recording is long enough for a clip.
     """
-    return Validation(
+    draws = recipe.kind == WorldForecaster.kind and recipe.query == "noise"
+    make = BestOfManyValidation if draws else Validation
+    return make(
         make_validation_clips(recipe, data),
         data.to_features,
         recipe.context_frames,
@@ -195,7 +215,7 @@ def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabr
 
 
 def train_forecaster(
-    model: MaskedForecaster,
+    model: TrainableForecaster,
     data: ForecasterData,
     recipe: ForecasterRecipe,
     folder: Path,
@@ -229,16 +249,8 @@ def train_forecaster(
         f"{parameters / 1e6:.1f} M parameters; {len(clips)} clips of {len(data.train)} recordings, "
         f"{len(validation.indices)} clips of {len(data.validation)} to validate on"
     )
-    objective = ForecasterObjective(
-        model,
-        data.to_features,
-        recipe.loss,
-        recipe.beta,
-        recipe.mask_schedule,
-        recipe.feature_crop,
-    )
     return run_training(
-        objective,
+        _objective(model, data, recipe),
         Epochs(clips, recipe.seed),
         recipe,
         folder,
@@ -250,8 +262,25 @@ def train_forecaster(
     )
 
 
+def _objective(
+    model: TrainableForecaster, data: ForecasterData, recipe: ForecasterRecipe
+) -> Objective:
+    if isinstance(model, WorldForecaster):
+        return WorldObjective(
+            model, data.to_features, recipe.loss, recipe.beta, recipe.every_frame, recipe.best_of
+        )
+    return ForecasterObjective(
+        model,
+        data.to_features,
+        recipe.loss,
+        recipe.beta,
+        recipe.mask_schedule,
+        recipe.feature_crop,
+    )
+
+
 def _publisher(
-    model: MaskedForecaster, data: ForecasterData, recipe: ForecasterRecipe, folder: Path
+    model: TrainableForecaster, data: ForecasterData, recipe: ForecasterRecipe, folder: Path
 ) -> Publish:
     def publish(
         weights: Mapping[str, Tensor], state: RunState, evaluation: Evaluation | None
@@ -263,7 +292,7 @@ def _publisher(
             folder,
             "forecaster",
             folder.name,
-            model.config.to_dict(),
+            describe_forecaster(model),
             weights,
             made_with=data.made_with,
             recipe=recipe.to_dict(),
@@ -294,7 +323,9 @@ def plan_forecaster(
     if not choices.get("resume"):
         given = {name: value for name, value in inputs.items() if value is not None}
         _check_inputs(given, flags)
-        if "data" in given:
+        if flags.get("kind") == WorldForecaster.kind:
+            choices["preset"] = choices.get("preset") or ForecasterRecipe.WORLD_PRESET
+        elif "data" in given:
             choices["preset"] = choices.get("preset") or ForecasterRecipe.PICTURES_PRESET
     plan = plan_run(ForecasterRecipe, folder, inputs, flags, defaults=INPUTS, **choices)
     if plan.saved is None and plan.inputs["features"] is not None and plan.recipe.changes_pictures:
@@ -357,7 +388,7 @@ def run_forecaster(plan: RunPlan[ForecasterRecipe], device: str = "auto") -> Non
             "inputs": plan.inputs,
             "made_with": {kind: str(origin) for kind, origin in data.made_with.items()},
             "grid": list(data.grid),
-            "model": model.config.to_dict(),
+            "model": describe_forecaster(model),
             "recipe": recipe.to_dict(),
         }
 

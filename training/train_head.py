@@ -385,9 +385,11 @@ def _open(
     forecaster, forecaster_part = None, None
     if inputs["forecaster"] is not None:
         forecaster, forecaster_part = load_forecaster(inputs["forecaster"])
-        if size is None:  # the one that gives the forecaster's patch grid
+        if (
+            size is None and forecaster.grid is not None
+        ):  # the one that gives the forecaster's patch grid
             patch = load_encoder(inputs["encoder"]).config.patch_size
-            size = tuple(side * patch for side in forecaster.config.grid)
+            size = tuple(side * patch for side in forecaster.grid)
     encoder = open_encoder(inputs["encoder"], size, layers, device, inputs["dtype"])
     made_with = {"encoder": encoder_origin(encoder)}
     pca: PCA | IdentityPCA = IdentityPCA(encoder.feature_size)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from torch import Tensor, nn
+from drifting_features import ALONE, CHANNELS, GRID, MADE_WITH, FakeStored, data, recordings
+from torch import nn
 
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model.forecasters import (
@@ -21,7 +21,6 @@ from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.training.data import ClipAugmentation, split_recordings
 from dino_foresight_ros.training.feature_clips import (
     FeatureClips,
-    FeatureRecording,
     read_features,
 )
 from dino_foresight_ros.training.forecaster_data import ForecasterData, _feature_clips
@@ -36,7 +35,6 @@ from dino_foresight_ros.training.losses import masked_loss
 from dino_foresight_ros.training.masking import frame_mask, random_windows
 from dino_foresight_ros.training.model_parts import load_forecaster
 from dino_foresight_ros.training.parts import Origin
-from dino_foresight_ros.training.processes import alone
 from dino_foresight_ros.training.recipes import ForecasterRecipe
 from dino_foresight_ros.training.run_log import read_history
 from dino_foresight_ros.training.train_forecaster import (
@@ -44,40 +42,6 @@ from dino_foresight_ros.training.train_forecaster import (
     make_validation_clips,
     train_forecaster,
 )
-
-ALONE = alone()
-GRID, CHANNELS = (3, 4), 6
-MADE_WITH = {"encoder": Origin("dino", "e" * 16), "pca": Origin("fit", "a" * 16)}
-
-
-class FakeStored:
-    """Features that drift by the same step from frame to frame, in every recording."""
-
-    times, scene = 1, ""
-
-    def __init__(self, name: str, frames: int, interval_s: float = 0.1, seed: int = 0) -> None:
-        self.name = self.fingerprint = name
-        self.stamps_ns = np.round(np.arange(frames) * interval_s * 1e9).astype(np.int64)
-        generator = torch.Generator().manual_seed(seed)
-        self.first = torch.randn(GRID[0], GRID[1], CHANNELS, generator=generator).half()
-
-    def read(self, indices: Sequence[int]) -> Tensor:
-        drift = torch.linspace(-0.5, 0.5, CHANNELS).half()
-        return torch.stack([self.first + int(i) * drift for i in indices])
-
-
-def recordings(count: int, frames: int = 12, interval_s: float = 0.1) -> list[FeatureRecording]:
-    return [
-        FeatureRecording(FakeStored(f"drive{i}", frames, interval_s, i), GRID) for i in range(count)
-    ]
-
-
-def data(train: int = 4, frames: int = 12) -> ForecasterData:
-    every = recordings(train + 2, frames)
-    return ForecasterData(
-        list(every[:train]), list(every[train:]), ToFeatures(), _feature_clips, GRID, CHANNELS,
-        MADE_WITH,
-    )  # fmt: skip
 
 
 def recipe(**changes: object) -> ForecasterRecipe:

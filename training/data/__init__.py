@@ -5,12 +5,15 @@ from .clips import clip_indices, clip_tolerance_s
 from .datasets import ClipDataset, ImageDataset
 from .seeded_dataset import common_label_space
 from .split import check_disjoint, scene_numbers, split_recordings
+from .timed_clips import ClipTiming, TimedClips
 
 __all__ = [
     "PAPER_AUGMENTATION",
     "ClipAugmentation",
     "ClipDataset",
+    "ClipTiming",
     "ImageDataset",
+    "TimedClips",
     "check_disjoint",
     "clip_indices",
     "clip_tolerance_s",

@@ -35,10 +35,10 @@ def rotation(positions: Tensor, values: int) -> Rotation:
     to be counted from an origin near the context.
 
     Args:
-        positions: (...) on the CPU: seconds, or -1 to 1 over the grid.
+        positions: (...) seconds, or -1 to 1 over the grid.
         values: n, how many of a head's values the axis rotates; even.
     """
-    frequencies = 10 ** -torch.linspace(-DECADES, DECADES, values // 2)
+    frequencies = 10 ** -torch.linspace(-DECADES, DECADES, values // 2, device=positions.device)
     angles = 2 * math.pi * positions.float()[..., None] * frequencies
     return Rotation(angles.cos(), angles.sin())
 

@@ -206,8 +206,8 @@ class WorldForecaster(Forecaster):
 
         Args:
             memories: (B, N, ...) of context frames, oldest first.
-            stamps_s: (B, N) float64 on the CPU.
-            ahead_s: (B, S) float64 on the CPU, seconds from the newest context frame.
+            stamps_s: (B, N) float64, on any device.
+            ahead_s: (B, S) float64, likewise, seconds from the newest context frame.
             noise: (B, K, D) queries, a future each; None for a learned query.
             layers: whose hidden tokens to give along.
 
@@ -237,7 +237,7 @@ class WorldForecaster(Forecaster):
 
         Args:
             frames: (B, T, h, w, C).
-            stamps_s: (B, T) float64 on the CPU.
+            stamps_s: (B, T) float64, on any device.
             noise: (B, T - 1, K, D) queries; None for a learned query.
 
         Returns:

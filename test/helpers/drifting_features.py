@@ -1,0 +1,49 @@
+"""Recordings of made-up features that drift steadily, as data to train a forecaster on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dino_foresight_ros.training.feature_clips import FeatureRecording
+from dino_foresight_ros.training.forecaster_data import ForecasterData, _feature_clips
+from dino_foresight_ros.training.forecaster_objective import ToFeatures
+from dino_foresight_ros.training.parts import Origin
+from dino_foresight_ros.training.processes import alone
+
+ALONE = alone()
+GRID, CHANNELS = (3, 4), 6
+MADE_WITH = {"encoder": Origin("dino", "e" * 16), "pca": Origin("fit", "a" * 16)}
+
+
+class FakeStored:
+    """Features that drift by the same step from frame to frame, in every recording."""
+
+    times, scene = 1, ""
+
+    def __init__(self, name: str, frames: int, interval_s: float = 0.1, seed: int = 0) -> None:
+        self.name = self.fingerprint = name
+        self.stamps_ns = np.round(np.arange(frames) * interval_s * 1e9).astype(np.int64)
+        generator = torch.Generator().manual_seed(seed)
+        self.first = torch.randn(GRID[0], GRID[1], CHANNELS, generator=generator).half()
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        drift = torch.linspace(-0.5, 0.5, CHANNELS).half()
+        return torch.stack([self.first + int(i) * drift for i in indices])
+
+
+def recordings(count: int, frames: int = 12, interval_s: float = 0.1) -> list[FeatureRecording]:
+    return [
+        FeatureRecording(FakeStored(f"drive{i}", frames, interval_s, i), GRID) for i in range(count)
+    ]
+
+
+def data(train: int = 4, frames: int = 12) -> ForecasterData:
+    every = recordings(train + 2, frames)
+    return ForecasterData(
+        list(every[:train]), list(every[train:]), ToFeatures(), _feature_clips, GRID, CHANNELS,
+        MADE_WITH,
+    )  # fmt: skip

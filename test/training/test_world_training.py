@@ -1,0 +1,219 @@
+"""Training of world forecasters: clips at random distances, the objective, runs that go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drifting_features import ALONE, data, recordings
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from dino_foresight_ros.errors import BundleError, InputError, UsageError
+from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
+from dino_foresight_ros.model.reference.world_tensors import world_from_reference
+from dino_foresight_ros.training.data import ClipTiming
+from dino_foresight_ros.training.data.timed_clips import timed_row
+from dino_foresight_ros.training.feature_clips import TimedFeatureClips
+from dino_foresight_ros.training.forecaster_objective import ToFeatures
+from dino_foresight_ros.training.model_parts import load_forecaster
+from dino_foresight_ros.training.recipes import ForecasterRecipe, resolve_recipe
+from dino_foresight_ros.training.train_forecaster import make_forecaster, train_forecaster
+from dino_foresight_ros.training.world_training import WorldObjective
+
+TIMING = ClipTiming(3, (0.05, 0.3), (0.1, 0.8), 0.2)
+
+
+def recipe(**changes: object) -> ForecasterRecipe:
+    values = {
+        "kind": "world", "width": 24, "layers": 2, "heads": 2, "rope": (4, 4, 4),
+        "context_frames": 3, "query_newest": True, "predict": "residual", "block_scale": 0.5,
+        "frame_interval_s": 0.2, "gaps_s": (0.05, 0.3), "horizons_s": (0.1, 0.5), "steps": 6,
+        "batch_size": 4, "lr": 0.01, "evaluations": 1, "loggers": (),
+    }  # fmt: skip
+    return ForecasterRecipe(**(values | changes))  # type: ignore[arg-type]
+
+
+@given(
+    stamps_ms=st.lists(st.integers(1, 400), min_size=4, max_size=40),
+    offsets=st.lists(st.floats(0.01, 2.0), min_size=3, max_size=3),
+    place=st.floats(0, 1),
+)
+def test_frames_of_a_clip_rise_and_lie_near_their_instants(
+    stamps_ms: list[int], offsets: list[float], place: float
+):
+    stamps = np.cumsum(stamps_ms) * 1_000_000
+    gaps = np.array(offsets)
+    row = timed_row(stamps, np.array([-gaps[:2].sum(), -gaps[0], 0.0, gaps[2]]), place)
+    assert (np.diff(row) > 0).all()
+    assert row[0] >= 0
+    assert row[-1] < len(stamps)
+    widest = np.diff(stamps).max() / 1e9
+    wanted = gaps.sum() * min(1.0, np.ptp(stamps) / 1e9 / gaps.sum())
+    if gaps.min() > 2 * widest:  # else frames have to move apart, to be different ones
+        assert abs(np.ptp(stamps[row]) / 1e9 - wanted) <= 2 * widest
+
+
+def test_gaps_and_horizons_are_mixed_as_the_timing_says():
+    rng = np.random.default_rng(0)
+    drawn = np.array([TIMING.draw(rng) for _ in range(4000)])
+    gaps, horizon = np.diff(drawn[:, :3], axis=1), drawn[:, 3]
+    nominal = np.isclose(gaps, 0.2).all(axis=1)
+    steady = np.isclose(gaps[:, 0], gaps[:, 1]) & ~nominal
+    assert nominal.mean() == pytest.approx(0.5, abs=0.03)
+    assert steady.mean() == pytest.approx(0.25, abs=0.03)
+    assert np.isclose(horizon, 0.2).mean() == pytest.approx(0.5, abs=0.03)
+    assert gaps.min() >= 0.05 - 1e-9
+    assert gaps.max() <= 0.3 + 1e-9
+    assert horizon.min() >= 0.1
+    assert horizon.max() <= 0.8
+    # As many gaps of a fast camera as of a slow one: in the logarithm they are spread evenly.
+    free = np.log(gaps[~nominal].ravel())
+    assert free.mean() == pytest.approx(np.log([0.05, 0.3]).mean(), abs=0.05)
+
+
+def test_items_hold_features_and_when_they_really_were():
+    clips = TimedFeatureClips(recordings(2, frames=20, interval_s=0.07), TIMING)
+    assert len(clips) == 2 * 17
+    for index in range(len(clips)):
+        item = clips[index]
+        stamps = item["stamps_ns"].numpy()
+        assert (np.diff(stamps) > 0).all()
+        # The features of these recordings drift by 1/5 per channel and frame.
+        frames = item["frames"].float()
+        moved = (frames[:, 0, 0, -1] - frames[:, 0, 0, 0]).diff()
+        np.testing.assert_allclose(moved, np.diff(stamps) / 0.07e9, atol=0.1)
+    before = [clips[index]["stamps_ns"].tolist() for index in range(len(clips))]
+    clips.set_epoch(1)
+    assert [clips[index]["stamps_ns"].tolist() for index in range(len(clips))] != before
+    clips.set_epoch(0)
+    assert [clips[index]["stamps_ns"].tolist() for index in range(len(clips))] == before
+
+
+def test_recordings_that_are_too_short_are_refused():
+    with pytest.raises(InputError, match="no recording has the 4 frames of a clip"):
+        TimedFeatureClips(recordings(2, frames=3), TIMING)
+
+
+def test_the_loss_of_every_frame_is_the_golden_one(golden_dir: Path):
+    golden = load_file(golden_dir / "world" / "world_golden.safetensors")
+    tensors = load_file(golden_dir / "world" / "world_weights.safetensors")
+    config, weights = world_from_reference(tensors, heads=2, rope=(8, 6, 6))
+    model = WorldForecaster(config)
+    model.load_state_dict(weights)
+    stamps_ns = (golden["timestamps_s"].double() * 1e9).round().long()
+    batch = {"frames": golden["features"], "stamps_ns": stamps_ns + 1_790_000_000_000_000_000}
+    objective = WorldObjective(model, ToFeatures(), every_frame=True)
+    torch.testing.assert_close(objective(batch).value, golden["train_loss"][0], rtol=1e-5, atol=0)
+
+
+def test_the_best_of_many_futures_is_trained_on():
+    """Clips whose last frame is one of two, at random: both are among the samples afterwards."""
+    torch.manual_seed(0)
+    config = WorldConfig(
+        channels=4, width=24, layers=1, heads=2, rope=(4, 4, 4), query="noise", noise_std=1.0,
+        predict="residual", query_newest=True,
+    )  # fmt: skip
+    errors = {}
+    for best_of in (1, 4):
+        torch.manual_seed(1)
+        model = WorldForecaster(config)
+        model.initialise(0.5)
+        objective = WorldObjective(model, ToFeatures(), best_of=best_of)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        for _ in range(40):
+            past = torch.randn(16, 1, 1, 2, 4).expand(-1, 3, -1, -1, -1)
+            side = torch.randint(2, (16, 1, 1, 1, 1)) * 2.0 - 1
+            batch = {
+                "frames": torch.cat([past, past[:, :1] + side], dim=1),
+                "stamps_ns": torch.arange(4).expand(16, -1) * 200_000_000,
+            }
+            optimiser.zero_grad()
+            objective(batch).value.backward()
+            optimiser.step()
+        model.eval().requires_grad_(False)
+        newest = torch.randn(8, 1, 1, 2, 4)
+        asked = model.evenly_spaced(newest.expand(-1, 3, -1, -1, -1), 1)
+        change = model.forecast(*asked, samples=8)[:, :, 0] - newest
+        sides = change.mean(dim=(2, 3, 4))  # (clips, samples)
+        truth = torch.tensor([-1.0, 1.0])
+        nearest = (change[:, None] - truth[:, None, None, None, None]).abs().mean(dim=(3, 4, 5))
+        errors[best_of] = nearest.amin(dim=2).mean(), sides
+    best, sides = errors[4]
+    assert best < 0.3
+    assert best < 0.6 * errors[1][0]  # one query that is trained alone gives the mean
+    assert (sides.amax(dim=1) > 0.5).all()
+    assert (sides.amin(dim=1) < -0.5).all()
+
+
+def test_a_run_is_gone_on_with_exactly_and_loads(tmp_path: Path):
+    changes = {"ema": 0.9, "evaluations": 3, "schedule": "constant"}
+    whole = tmp_path / "whole"
+    model = make_forecaster(recipe(**changes), data())
+    train_forecaster(model, data(), recipe(**changes), whole, ALONE)
+    parted, short = tmp_path / "parted", recipe(**changes, steps=2)
+    train_forecaster(make_forecaster(short, data()), data(), short, parted, ALONE)
+    full = recipe(**changes)
+    train_forecaster(make_forecaster(full, data()), data(), full, parted, ALONE, resume=True)
+    (one, part), (other, _) = load_forecaster(whole), load_forecaster(parted)
+    assert isinstance(one, WorldForecaster)
+    assert part.frame_interval_s == 0.2
+    assert part.scores["skill_smooth_l1_step_1"] > 5  # the features drift steadily
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+def test_a_larger_grid_goes_on_from_a_smaller_one(tmp_path: Path):
+    train_forecaster(make_forecaster(recipe(), data()), data(), recipe(), tmp_path, ALONE)
+    large = replace(data(), grid=(6, 8))
+    model = make_forecaster(recipe(), large, start=tmp_path)
+    assert isinstance(model, WorldForecaster)
+    assert model.rollout(torch.randn(1, 3, 6, 8, 6), 2).shape == (1, 2, 6, 8, 6)
+    masked = recipe(kind="masked", width=24, horizons_s=None)
+    with pytest.raises(BundleError, match="is of kind world, this run of kind masked"):
+        make_forecaster(masked, data(), start=tmp_path)
+
+
+def test_every_frame_and_noise_are_trained_and_validated(tmp_path: Path):
+    changes = {
+        "every_frame": True, "horizons_s": None, "query": "noise", "noise_std": 1.0, "best_of": 2,
+        "steps": 2,
+    }  # fmt: skip
+    made = recipe(**changes)
+    train_forecaster(make_forecaster(made, data()), data(), made, tmp_path, ALONE)
+    model, part = load_forecaster(tmp_path)
+    assert isinstance(model, WorldForecaster)
+    assert model.max_samples > 1
+    assert np.isfinite(part.scores["smooth_l1_step_1"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"frame_interval_s": None}, "kind world needs the interval to validate on"),
+        ({"best_of": 4}, "best_of is 4; it needs query noise"),
+        ({"every_frame": True}, "leave horizons_s none"),
+        ({"feature_crop": (2, 2)}, "feature_crop is for kind masked"),
+    ],
+)
+def test_recipes_that_make_no_sense_are_refused(changes: dict, reason: str):
+    with pytest.raises(UsageError, match=reason):
+        recipe(**changes)
+
+
+@pytest.mark.parametrize("name", ["world-tiny", "world-small", "world-paper"])
+def test_presets_are_whole(name: str):
+    assert resolve_recipe(ForecasterRecipe, name).kind == "world"
+
+
+def test_the_papers_preset_has_its_size():
+    made = resolve_recipe(ForecasterRecipe, "world-paper")
+    with torch.device("meta"):
+        model = WorldForecaster(
+            WorldConfig(channels=1536, width=made.width, layers=made.layers, heads=made.heads)
+        )
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(1.1e9, rel=0.05)
