@@ -10,6 +10,8 @@ TOPIC ?=
 CAMERAS ?=
 # Which model: a folder, hub:owner/name, tiny or untrained-tiny
 BUNDLE ?=
+# Where the model runs: auto, cpu, cuda or cuda:N
+DEVICE ?=
 # What the tiny bundle is trained on, and where: make train-tiny DATA=folder TINY=folder
 DATA ?= ../shared/data
 TINY ?= out/tiny
@@ -29,10 +31,10 @@ PARALLEL := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
-demo:  ## forecast a video, a folder of images or a rosbag2: INPUT= OUT= BUNDLE=, of a bag TOPIC= or CAMERAS=
+demo:  ## forecast a video, a folder of images or a rosbag2: INPUT= OUT= BUNDLE= DEVICE=, of a bag TOPIC= or CAMERAS=
 	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") \
 	    $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(TOPIC),--topic "$(TOPIC)") $(if $(VIEW),--view "$(VIEW)") \
-	    $(if $(CAMERAS),--cameras "$(CAMERAS)")
+	    $(if $(CAMERAS),--cameras "$(CAMERAS)") $(if $(DEVICE),--device "$(DEVICE)")
 
 test:  ## run the tests (minutes): WORKERS= ARGS=
 	@$(PYTEST) $(PARALLEL) $(ARGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.publishers import ModelInfo
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION, outputs_of_heads
+from dino_foresight_ros.progress import warn
 from dino_foresight_ros.runtime import Foresight
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.shipped import names_bundle
@@ -38,15 +39,21 @@ class LoadedEngine(NamedTuple):
         return bool(self.engine.bundle.heads)
 
 
-def load_engine(parameters: Mapping[str, Any]) -> LoadedEngine:
+def load_engine(
+    parameters: Mapping[str, Any], on_warning: Callable[[str], None] = warn
+) -> LoadedEngine:
     """Load the bundle, build the engine and run it once, so that the first frame is not slow.
+
+    Args:
+        parameters: the node's.
+        on_warning: is told of what the device "auto" passes over.
 
     Raises:
         BundleError: the bundle is missing, damaged or does not fit together.
         UsageError: no such device or number format.
         ForesightError: the model does not work, for example because it predicts NaN.
     """
-    device = resolve_device(parameters["device"])
+    device = resolve_device(parameters["device"], on_warning)
     dtype = resolve_dtype(parameters["dtype"], device)
     name = parameters["bundle"]
     path = name if names_bundle(name) else Path(name).expanduser()

@@ -73,7 +73,7 @@ class Pipeline:
         values, log = parameters.as_dict(), node.get_logger()
         self._node, self._parameters, self._gate = node, parameters, gate
         self._report_failure = report_failure
-        self.loaded = load_engine(values)
+        self.loaded = load_engine(values, log.warning)
         self.scheduler = Scheduler(
             self.loaded.engine,
             self,
