@@ -17,13 +17,21 @@ DATA ?= ../shared/data
 TINY ?= out/tiny
 # In a browser, live: make demo VIEW=web
 VIEW ?=
-# More words for pytest: make test ARGS="-k forecast"
+# More words for the command: make test ARGS="-k forecast", make demo ARGS="--steps 2"
 ARGS ?=
 # How many processes run the tests: make test WORKERS=8, or WORKERS=0 for one after the other
 WORKERS ?= 2
 PYTEST := $(WITH_ENV) python -m pytest
 # The tests of a file share its nodes, so a worker takes a whole file.
 PARALLEL := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+
+# A name that is mistyped on the command line would be ignored, and the default run instead.
+KNOWN := INPUT OUT TOPIC CAMERAS BUNDLE DEVICE VIEW DATA TINY ARGS WORKERS FORESIGHT_LAUNCH_PATH
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(KNOWN) WITH_ENV SHELL MAKE% -*-%,$(GIVEN))
+ifneq ($(UNKNOWN),)
+    $(error $(firstword $(UNKNOWN))= is unknown here; known: $(KNOWN))
+endif
 
 .PHONY: help demo test test-unit test-long test-env test-launch train-tiny soak lint format \
     tables lock clean
@@ -34,7 +42,7 @@ help:  ## list these commands
 demo:  ## forecast a video, a folder of images or a rosbag2: INPUT= OUT= BUNDLE= DEVICE=, of a bag TOPIC= or CAMERAS=
 	@$(WITH_ENV) foresight demo --out "$(OUT)" $(if $(INPUT),--input "$(INPUT)") \
 	    $(if $(BUNDLE),--bundle "$(BUNDLE)") $(if $(TOPIC),--topic "$(TOPIC)") $(if $(VIEW),--view "$(VIEW)") \
-	    $(if $(CAMERAS),--cameras "$(CAMERAS)") $(if $(DEVICE),--device "$(DEVICE)")
+	    $(if $(CAMERAS),--cameras "$(CAMERAS)") $(if $(DEVICE),--device "$(DEVICE)") $(ARGS)
 
 test:  ## run the tests (minutes): WORKERS= ARGS=
 	@$(PYTEST) $(PARALLEL) $(ARGS)
