@@ -64,10 +64,19 @@ def create_folder(layout: Layout) -> None:
         layout.stamps.mkdir(exist_ok=True)
         (layout.env / "COLCON_IGNORE").touch()
     except OSError as error:
+        what = f"cannot create {layout.env}: {error.strerror}"
+        if isinstance(error, PermissionError) and layout.env.exists():
+            what = f"{layout.env} is {_owner(layout.env)}'s, not yours, and has to be prepared anew"
         raise PreparationError(
-            f"cannot create {layout.env}: {error.strerror}; set FORESIGHT_ENV_DIR to a folder "
-            "that can be written"
+            f"{what}; set FORESIGHT_ENV_DIR to a folder that you can write"
         ) from error
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:  # a user of another machine or container
+        return f"user {path.stat().st_uid}"
 
 
 def prepare(layout: Layout) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,42 @@ def prepare() -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(
             pip_settings=pip_settings, progress=progress, tools=tools, wheels=wheels
         )
+
+
+@pytest.fixture(scope="module")
+def main_module() -> Any:
+    """scripts/prepare/__main__.py, under a name of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PREPARE))
+        spec = importlib.util.spec_from_file_location("prepare_main", PREPARE / "__main__.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_environment_of_another_user_is_named_as_theirs(
+    main_module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    def refuse(*words: object, **more: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    def owner(path: Path) -> str:
+        if not is_known:
+            raise KeyError(path)
+        return "alice"
+
+    monkeypatch.setattr(Path, "owner", owner)
+    monkeypatch.setattr(Path, "touch", refuse)
+    name = "alice" if is_known else f"user {os.getuid()}"
+    folder = tmp_path / ".env"
+    layout = SimpleNamespace(env=folder, logs=folder / "logs", stamps=folder / "stamps")
+    words = f"{folder} is {name}'s, not yours, .*; set FORESIGHT_ENV_DIR to a folder that you can"
+    with pytest.raises(Exception, match=words) as caught:
+        main_module.create_folder(layout)
+    assert type(caught.value).__name__ == "PreparationError"
 
 
 def install(site_packages: Path, name: str, files: dict[str, str]) -> None:

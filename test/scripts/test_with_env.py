@@ -42,6 +42,14 @@ def test_first_run_prepares_and_passes_words_output_and_exit_code_on(
     assert done_stages(run.stderr) == LATER_STAGES
 
 
+def test_first_run_prepares_without_a_home(checkout: Any, done_stages: Stages) -> None:
+    del checkout.env["HOME"]
+    run = checkout.run("true")
+    assert run.returncode == 0, run.stderr
+    assert done_stages(run.stderr) == LATER_STAGES
+    assert "unbound" not in run.stderr
+
+
 @pytest.mark.process
 def test_second_run_does_nothing_but_the_command(prepared: Any) -> None:
     prepared.calls()
