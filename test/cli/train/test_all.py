@@ -6,12 +6,14 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from micro_bundle import make_micro_bundle
 from training_data import keep_rendered
 
+from dino_foresight_ros.cli.evaluate import evaluate_bundle
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.cli.train.arguments import Options
 from dino_foresight_ros.cli.train.stages import WORK, cut
@@ -324,7 +326,14 @@ def test_record_names_no_time_and_no_place_of_data(
     assert all(one["done"] for one in record.values())
 
 
-def test_trains_a_bundle_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trains_a_bundle_end_to_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate_less(options: Options, **more: Any) -> None:
+        less = {"horizons": (1, 2), "gaps": [0.2], "mlp_steps": 3}
+        evaluate_bundle({**options, **less}, **more)
+
+    monkeypatch.setitem(WORK, "evaluate", evaluate_less)
     rendered = "synthetic:?seeds=0&frames=60&interval=0.1&size=42x56"
     data = keep_rendered(rendered, tmp_path / "drive")
     words = ["train", "all", "--data", data, "--labels", data, "--tasks", "segmentation"]

@@ -175,7 +175,7 @@ class ToyBundle:
         self.tasks = {"segmentation": SegmentationTask(NAMES, PALETTE, (1,))}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy_bundle() -> Callable[..., Any]:
     """Return the maker of toy bundles: share of the speed, and what else is to differ."""
 
@@ -185,7 +185,7 @@ def toy_bundle() -> Callable[..., Any]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy_recording() -> type[ToyRecording]:
     """Return the maker of toy recordings."""
     return ToyRecording

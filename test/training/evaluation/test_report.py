@@ -31,10 +31,22 @@ CONFIG = EvaluationConfig(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def report(toy_bundle: Maker, toy_recording: Maker) -> Report:
     fit = toy_recording(40, name="fit", first=60)
     return evaluate(toy_bundle(), [toy_recording(50)], CONFIG, [fit])
+
+
+@pytest.fixture(scope="module")
+def written(report: Report, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of the report."""
+    return write_report(report, tmp_path_factory.mktemp("written") / "report")
+
+
+@pytest.fixture
+def without_pictures(report: Report) -> Report:
+    """Pictures take most of the time of writing one."""
+    return replace(report, features=(), labels=(), similarity=(), samples=())
 
 
 def warning_pixels(path: Path) -> int:
@@ -42,29 +54,25 @@ def warning_pixels(path: Path) -> int:
     return int((image == np.array(style.WARNING)).all(-1).sum())
 
 
-def test_folder_holds_page_numbers_and_pictures(report: Report, tmp_path: Path) -> None:
-    paths = write_report(report, tmp_path / "report")
-
-    assert {path.name for path in paths} == {
+def test_folder_holds_page_numbers_and_pictures(written: list[Path]) -> None:
+    assert {path.name for path in written} == {
         "report.md", "report.json", "skill.png", "iou_per_class.png", "patch_similarity.png",
         "sheet_segmentation.png",
     }  # fmt: skip
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {p.name for p in paths}
-    for path in paths:
+    assert {path.name for path in written[0].parent.iterdir()} == {p.name for p in written}
+    for path in written:
         if path.suffix == ".png":
             image = cv2.imread(str(path))
             assert min(image.shape[:2]) > 300
             assert image.std() > 5
-            assert f"({path.name})" in paths[0].read_text()
+            assert f"({path.name})" in written[0].read_text()
 
 
-def test_json_holds_every_number_strictly(report: Report, tmp_path: Path) -> None:
-    path = write_report(report, tmp_path / "report")[1]
-
+def test_json_holds_every_number_strictly(report: Report, written: list[Path]) -> None:
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
 
-    values = json.loads(path.read_text(), parse_constant=refuse)
+    values = json.loads(written[1].read_text(), parse_constant=refuse)
     row = values["features"][0]["rows"]["forecast"]
     expected = report.features[0].rows["forecast"]
     assert row["errors"]["mse"] == expected.errors.mse
@@ -114,19 +122,15 @@ def test_improvement_is_told_plainly() -> None:
 
 
 def test_untrained_bundle_is_marked_on_page_and_pictures(
-    toy_bundle: Maker, toy_recording: Maker, tmp_path: Path
+    report: Report, written: list[Path], tmp_path: Path
 ) -> None:
-    for trained in (False, True):
-        report = evaluate(
-            toy_bundle(trained=trained),
-            [toy_recording(50)],
-            EvaluationConfig(horizons=(1, 3), gaps_s=(0.2,), max_clips=4, fitted=False),
-        )
-        paths = write_report(report, tmp_path / str(trained))
+    untrained = replace(report, bundle=replace(report.bundle, trained=False))
+    marked = write_report(untrained, tmp_path / "report")
+    for paths, is_marked in ((written, False), (marked, True)):
         warned = "**toy is UNTRAINED: these numbers mean nothing.**" in paths[0].read_text()
-        assert warned is not trained
+        assert warned is is_marked
         for path in paths[2:]:
-            assert (warning_pixels(path) > 3000) is not trained, path.name
+            assert (warning_pixels(path) > 3000) is is_marked, path.name
 
 
 def test_page_says_what_is_measured_where_the_encoder_alone_is_untrained(
@@ -157,17 +161,19 @@ def test_bundle_without_heads_gets_a_sheet_of_features(
     assert names == ["report.md", "report.json", "skill.png", "sheet_features.png"]
 
 
-def test_existing_report_is_replaced_only_when_asked(report: Report, tmp_path: Path) -> None:
+def test_existing_report_is_replaced_only_when_asked(
+    without_pictures: Report, tmp_path: Path
+) -> None:
     out = tmp_path / "report"
-    write_report(report, out)
+    write_report(without_pictures, out)
     with pytest.raises(ForesightError, match=r"exists; choose another --out or add --force"):
         check_output(out, overwrite=False)
     (out / "old.png").write_text("of the earlier report")
-    write_report(report, out, overwrite=True)
+    write_report(without_pictures, out, overwrite=True)
     assert not (out / "old.png").exists()
     (out / "notes.txt").write_text("mine")
     with pytest.raises(ForesightError, match=r"also holds notes\.txt"):
-        write_report(report, out, overwrite=True)
+        write_report(without_pictures, out, overwrite=True)
 
 
 def test_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
@@ -177,12 +183,12 @@ def test_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_where_writing_fails(
-    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    without_pictures: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full_disk)
     with pytest.raises(ForesightError, match="cannot be written"):
-        write_report(report, tmp_path / "report")
+        write_report(without_pictures, tmp_path / "report")
     assert list(tmp_path.iterdir()) == []
