@@ -21,7 +21,7 @@ def test_real_videos_seek_to_the_very_frame(name: str, shared_dir: Path) -> None
     path = shared_dir / "data" / name
     (recording,) = open_recordings([str(path)])
     count = len(recording)
-    wanted = sorted(np.random.default_rng(1).permutation(count)[:6].tolist()) + [count - 1]
+    wanted = sorted(np.random.default_rng(1).permutation(count)[:2].tolist()) + [count - 1]
     reference = {}
     stamps = []
     for frame in open_recording(path).frames():

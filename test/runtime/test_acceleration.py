@@ -93,6 +93,7 @@ def test_cuda_graphs_need_a_gpu():
 
 @pytest.mark.long
 @pytest.mark.process
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_torch_compile_itself_gives_the_same_values():
     accelerator = Accelerator("compile")

@@ -160,9 +160,9 @@ def test_ego_brakes_turns_and_goes_on(street: World) -> None:
 
 def test_any_instant_equals_the_frame_of_the_sequence() -> None:
     config = WorldConfig(seed=11, **SMALL)
-    in_order = list(World(config).frames(13))
+    in_order = list(World(config).frames(8))
     alone = World(config)
-    for index in (12, 4, 9):
+    for index in (7, 2, 5):
         one, other = in_order[index], alone.render(index / config.frame_rate_hz)
         assert other.index == index
         assert other.stamp_s == one.stamp_s

@@ -70,16 +70,18 @@ def keep_pixels(
             f"{out} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed; "
             "free some, or choose a smaller size"
         )
-    keep = partial(_keep, size=size, out=out)
+    # A function of a room without torch: processes that import it start in a fraction of the time.
+    keep = partial(write_pixels, size=size, labels=LABEL_KINDS, store=out)
     with Progress("pixels", "frame", frames) as progress:
         if jobs == 1:
             for recording in recordings:
-                progress.add(keep(recording))
+                keep(recording)
+                progress.add(len(recording))
         else:
             context = multiprocessing.get_context("spawn")
             with context.Pool(jobs, cv2.setNumThreads, (1,)) as pool:
-                for count in pool.imap_unordered(keep, recordings):
-                    progress.add(count)
+                for recording, _ in zip(recordings, pool.imap(keep, recordings), strict=True):
+                    progress.add(len(recording))
     return len(recordings), frames
 
 
@@ -98,8 +100,3 @@ def _pseudo_labelled(
     for task, why in teacher.left_out.items():
         warn(f"no pseudo-labels for {task}: {why}")
     return [PseudoLabelled(recording, teacher, size) for recording in recordings]
-
-
-def _keep(recording: Recording, size: tuple[int, int], out: Path) -> int:
-    write_pixels(recording, size, LABEL_KINDS, out)
-    return len(recording)

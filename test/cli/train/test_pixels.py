@@ -10,31 +10,32 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[3]
-PYTHON_SCRIPTS = [
+STARTED = [
     path
     for path in sorted((REPOSITORY / "scripts").iterdir())
     if path.is_file() and path.read_bytes().startswith(b"#!/usr/bin/env python3")
-]
+] + [REPOSITORY / "dino_foresight_ros" / "cli" / "__main__.py"]
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "start", [[str(REPOSITORY / "scripts" / "foresight")], ["-m", "dino_foresight_ros.cli"]],
-    ids=["script", "module"],
-)  # fmt: skip
-def test_spawned_workers_do_not_start_the_command_again(tmp_path: Path, start: list[str]) -> None:
+def test_spawned_workers_do_not_start_the_command_again(tmp_path: Path) -> None:
+    start = REPOSITORY / "scripts" / "foresight"
     words = ["train", "pixels", "--data", "synthetic:?seeds=0-1&frames=2&size=42x56"]
     words += ["--image-size", "42x56", "--jobs", "2", "--out", str(tmp_path / "pixels")]
     ended = subprocess.run(
-        [sys.executable, *start, *words], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(start), *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("2 recordings, 4 frames\n") == 1
 
 
-@pytest.mark.parametrize("script", PYTHON_SCRIPTS, ids=lambda path: path.name)
-def test_a_script_that_is_imported_starts_nothing(script: Path) -> None:
+@pytest.mark.parametrize("script", STARTED, ids=lambda path: path.name)
+def test_what_is_imported_starts_nothing(script: Path) -> None:
     calls = [
         ast.unparse(statement)
         for statement in ast.parse(script.read_text()).body
