@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ament_index_python.packages import (
     PackageNotFoundError,
     get_package_prefix,
@@ -22,6 +21,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from dino_foresight_ros.ros.parameter_files import parameters_for
 from dino_foresight_ros.topic_names import (
     CameraTopics,
     camera_info_beside,
@@ -191,11 +191,9 @@ def start_node(context: LaunchContext) -> list[Action]:
 
 def cameras_shown(context: LaunchContext) -> tuple[list[CameraTopics], str]:
     """Topics of the cameras that forecast_node is going to listen to, and their transport."""
-    settings: dict[str, Any] = {}  # config/forecast.yaml has them all
-    for file in parameter_files(_value(context, "preset"), _value(context, "params_file")):
-        for node, content in (yaml.safe_load(Path(file).read_text()) or {}).items():
-            if node == "/**" or node.rpartition("/")[2] == "forecast_node":
-                settings |= content.get("ros__parameters", {})
+    files = parameter_files(_value(context, "preset"), _value(context, "params_file"))
+    node = full_name(_value(context, "namespace"), "forecast_node")
+    settings = parameters_for(files, node)  # config/forecast.yaml has them all
     cameras = _names(_value(context, "cameras")) or settings["cameras"]
     template = _value(context, "camera_topic") or settings["camera_topic"]
     transport = _value(context, "image_transport") or settings["image_transport"]

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from types import FrameType
 from typing import NoReturn
 
@@ -32,15 +33,24 @@ _run: _Run | None = None
 class _Run:
     """The state of this process's one run: whether it is to end, and how."""
 
-    def __init__(self) -> None:
-        self.ended = threading.Event()
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self.arguments = tuple(arguments)
         self.exit_code = 0
         self.starting = True
+        self._is_ended = False
+        # Not an Event: a signal may come while the main thread, in which its handler runs, holds
+        # the Event's lock at the beginning of `wait`, and `set` would then wait for it for ever.
+        self._ends: SimpleQueue[None] = SimpleQueue()
 
     def end(self, exit_code: int) -> None:
-        if not self.ended.is_set():
-            self.exit_code = exit_code
-            self.ended.set()
+        """Have the run end; from any thread, and in the midst of anything."""
+        if not self._is_ended:
+            self._is_ended, self.exit_code = True, exit_code
+            self._ends.put(None)
+
+    def wait(self) -> None:
+        """Wait until the run is to end; called once."""
+        self._ends.get()
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.end(0)
@@ -54,6 +64,11 @@ def finish(exit_code: int = 0) -> None:
     """End the running node's process, from any thread: the input ended, or all is done."""
     if _run is not None:
         _run.end(exit_code)
+
+
+def arguments_of_run() -> tuple[str, ...]:
+    """Command line of the running node's process; empty where `run_node` does not run."""
+    return () if _run is None else _run.arguments
 
 
 def run_node(
@@ -83,7 +98,7 @@ def run_node(
         with contextlib.suppress(BrokenPipeError):
             print(usage or f"usage: {_program()} --ros-args [-p NAME:=VALUE] [-r FROM:=TO] ...")
         return 0
-    _run = run = _Run()
+    _run = run = _Run(arguments)
     # Own handlers: rclpy's would take ROS down before the node could end its work.
     previous = {
         number: signal.signal(number, run.on_signal) for number in (signal.SIGINT, signal.SIGTERM)
@@ -156,7 +171,7 @@ def _spin(run: _Run, node: Node) -> None:
 
     thread = threading.Thread(target=spin, name="foresight-executor", daemon=True)
     thread.start()
-    run.ended.wait()
+    run.wait()
     executor.shutdown(timeout_sec=1.0)
     thread.join(timeout=1.0)
 

@@ -20,6 +20,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.ros.node_main import arguments_of_run
+from dino_foresight_ros.ros.parameter_files import unused_files
 
 # Declared by rclpy itself, or read by it before the node does.
 _RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
@@ -164,6 +166,8 @@ class Parameters:
         for spec in specs:
             self._declare(spec)
         self._warn_of_unknown_names()
+        for sentence in unused_files(arguments_of_run(), node.get_fully_qualified_name()):
+            node.get_logger().warning(sentence)
         node.add_on_set_parameters_callback(self._on_set)
         self._refuse_before_rclpy()
 

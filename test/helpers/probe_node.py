@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
+from types import FrameType
+from typing import Any
 
 from rclpy.node import Node
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.ros import node_main
 from dino_foresight_ros.ros.node_main import finish, run_node
+
+RUN_NODE = node_main.__file__
 
 
 class Probe(Node):
@@ -31,6 +38,8 @@ class Probe(Node):
             threading.Thread(target=finish, args=(5,)).start()
         if mode == "stuck":
             threading.Thread(target=time.sleep, args=(60,), name="foresight-stuck").start()
+        if mode == "signal at once":
+            signal_in_wait()
         print("up", flush=True)
 
     def bug(self) -> None:
@@ -39,6 +48,28 @@ class Probe(Node):
     def destroy_node(self) -> None:
         print("down", flush=True)
         super().destroy_node()
+
+
+def signal_in_wait() -> None:
+    """Have SIGINT come just after run_node took the lock of an Event that it waits for."""
+
+    def trace(frame: FrameType, _event: str, _argument: Any) -> Any:
+        code = frame.f_code
+        caller = frame.f_back and frame.f_back.f_code.co_filename
+        if (code.co_filename, code.co_name, caller) != (threading.__file__, "wait", RUN_NODE):
+            return None
+        lines: set[int] = set()
+
+        def trace_lines(frame: FrameType, _event: str, _argument: Any) -> Any:
+            lines.add(frame.f_lineno)
+            if len(lines) == 2:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGINT)
+            return trace_lines
+
+        return trace_lines
+
+    sys.settrace(trace)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -88,6 +88,21 @@ def test_signal_ends_the_process_cleanly(
     assert log.read_text() == f"{sign}\n{out}"
 
 
+def test_a_signal_just_as_the_node_begins_to_wait_ends_it(
+    ros_domain: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    arguments = ["--ros-args", "-p", "mode:=signal at once"]
+    process = ForkedProcess(main, arguments, ros_domain, log)
+    try:
+        assert wait_until(lambda: log.exists() and "up\n" in log.read_text())
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+
+
 def test_leaving_flushes_keeps_the_exit_code_and_waits_for_nothing(
     ros_domain: dict[str, str],
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -70,6 +70,7 @@ class Report:
         trained: whether the model is.
         has_outputs: whether there is anything to publish but features.
         rate_problems: cameras that are too slow for a forecast -> why, in words.
+        shared_topics: those that another node publishes on as well.
     """
 
     silent_s: Mapping[str, float] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Report:
     trained: bool = True
     has_outputs: bool = True
     rate_problems: Mapping[str, str] = field(default_factory=dict)
+    shared_topics: Sequence[str] = ()
 
 
 class Loaded(Protocol):
@@ -106,6 +108,7 @@ class Situation(NamedTuple):
         has_listeners: whether somebody subscribes to any output.
         is_enabled: whether frames are worked at.
         rate_problems: cameras that are too slow for a forecast -> why, in words.
+        shared_topics: those that another node publishes on as well.
     """
 
     watches: Mapping[str, StreamWatch]
@@ -113,6 +116,7 @@ class Situation(NamedTuple):
     has_listeners: bool
     is_enabled: bool
     rate_problems: Mapping[str, str]
+    shared_topics: Sequence[str]
 
 
 class ForecastDiagnostics:
@@ -230,6 +234,7 @@ class ForecastDiagnostics:
             trained=self._loaded.trained,
             has_outputs=bool(self._loaded.model.outputs),
             rate_problems=situation.rate_problems,
+            shared_topics=situation.shared_topics,
         )
         return diagnose(report, situation.thresholds)
 
@@ -266,6 +271,8 @@ def diagnose(report: Report, limits: Thresholds) -> tuple[bytes, str]:
         reasons.append(text)
     if report.silent_s:
         reasons.append(f"no image from {', '.join(sorted(report.silent_s))}")
+    if report.shared_topics:
+        reasons.append(f"another node publishes on {', '.join(report.shared_topics)} too")
     reasons += _named(report.rate_problems)
     if report.has_listeners and len(report.rate_problems) < report.cameras:
         reasons += _missing(report, limits)

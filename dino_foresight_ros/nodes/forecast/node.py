@@ -24,6 +24,7 @@ from dino_foresight_ros.ros.lifecycle import end_lifecycle, tolerate_bad_transit
 from dino_foresight_ros.ros.node_main import leave, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import check_overrides, unused_overrides
+from dino_foresight_ros.ros.rivals import warn_of_rivals
 
 if TYPE_CHECKING:
     from dino_foresight_ros.nodes.forecast.pipeline import Pipeline
@@ -57,6 +58,7 @@ class ForecastNode(LifecycleNode):
         # Not the node's clock, which stands still while a recording is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(CHECK_PERIOD_S, self._check, clock=steady)
+        self._rivals = warn_of_rivals(self, self._forecast_topics)
 
     def autostart(self) -> None:
         """Configure and activate.
@@ -168,6 +170,11 @@ class ForecastNode(LifecycleNode):
         pipeline = self.pipeline
         return pipeline.scheduler if pipeline is not None and pipeline.is_active else None
 
+    def _forecast_topics(self) -> list[str]:
+        if self.pipeline is None:
+            return []
+        return [camera.publishers.topic_name for camera in self.pipeline.cameras.values()]
+
     def _on_parameters(self, names: frozenset[str]) -> None:
         self._control.apply()
         if self.pipeline is not None:
@@ -191,6 +198,7 @@ class ForecastNode(LifecycleNode):
                 ),
                 has_listeners=any(any(by_step.values()) for by_step in subscribed),
                 is_enabled=self._control.gate.is_enabled,
+                shared_topics=self._rivals.topics,
                 rate_problems={n: c.rate_problem for n, c in cameras.items() if c.rate_problem},
             )
         )

@@ -99,6 +99,11 @@ class ForecastPublishers:
         self._labels_frame_id: str | None = None
         self.change(model.outputs, steps, publish_features)
 
+    @property
+    def topic_name(self) -> str:
+        """Full name of the forecast's topic, remaps applied."""
+        return str(self._forecast.topic_name)
+
     def change(self, outputs: frozenset[str], steps: int, publish_features: bool) -> None:
         """Publish other things from now on; what stays does so without a gap."""
         with self._lock:

@@ -22,6 +22,7 @@ from dino_foresight_ros.nodes.monitor.stream import MonitorStream
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import check_overrides, unused_overrides
+from dino_foresight_ros.ros.rivals import warn_of_rivals
 from dino_foresight_ros.ros.stream_watch import StreamChange
 from dino_foresight_ros.topic_names import CAMERA_FIELD, camera_topics
 
@@ -46,6 +47,7 @@ class MonitorNode(Node):
         # Not the node's clock, which stands still while a recording is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(CHECK_PERIOD_S, self._check, clock=steady)
+        warn_of_rivals(self, lambda: [stream.skill_topic for stream in self.streams.values()])
         topics = ", ".join(stream.topic_name for stream in self.streams.values())
         self.get_logger().info(f"listening on {topics}")
         for sentence in unused_overrides(self):

@@ -85,6 +85,11 @@ class MonitorStream:
         return self._node.resolve_topic_name(f"{self.names.outputs}/forecast")
 
     @property
+    def skill_topic(self) -> str:
+        """Full name of the topic of its own that always exists."""
+        return str(self._skills.topic_name)
+
+    @property
     def has_features(self) -> bool:
         """Whether somebody publishes features."""
         return self._is_published(self._features)

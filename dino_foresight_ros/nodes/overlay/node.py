@@ -39,6 +39,7 @@ from dino_foresight_ros.ros.qos import (
     output_qos,
     unused_overrides,
 )
+from dino_foresight_ros.ros.rivals import warn_of_rivals
 from dino_foresight_ros.ros.time import NS_PER_S, time_to_ns
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 from dino_foresight_ros.topic_names import (
@@ -93,6 +94,7 @@ class OverlayNode(Node):
         # Not the node's clock, which stands still while a recording is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(FOLLOW_PERIOD_S, self._follow_listeners, clock=steady)
+        warn_of_rivals(self, lambda: [self._markers.topic_name])
         for sentence in unused_overrides(self, ("image", "foresight/forecast")):
             self.get_logger().warning(sentence)
 

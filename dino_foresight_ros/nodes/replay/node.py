@@ -33,6 +33,7 @@ from dino_foresight_ros.recordings.file_kinds import check_exists, is_bag
 from dino_foresight_ros.ros.node_main import finish, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import output_qos
+from dino_foresight_ros.ros.rivals import warn_of_rivals
 from dino_foresight_ros.ros.time import ns_to_time
 
 # Discovery is not symmetric: the subscriber may know of the publisher a little later.
@@ -56,6 +57,8 @@ class ReplayNode(Node):
             if self._settings["publish_clock"]
             else None
         )
+        every = [*self._track.image_publishers, self._clock_publisher]
+        warn_of_rivals(self, lambda: [p.topic_name for p in every if p is not None])
         self._thread = threading.Thread(target=self._run, name="foresight-replay", daemon=True)
         self._thread.start()
 

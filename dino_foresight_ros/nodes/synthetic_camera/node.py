@@ -24,6 +24,7 @@ from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.node_main import finish, run_node
 from dino_foresight_ros.ros.parameters import Change, Parameters, ParameterSpec, usage
 from dino_foresight_ros.ros.qos import output_qos
+from dino_foresight_ros.ros.rivals import warn_of_rivals
 from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time
 from dino_foresight_ros.synthetic import SCENES, WEATHERS, Frame, World, WorldConfig
 
@@ -102,6 +103,8 @@ class SyntheticCameraNode(Node):
             if settings["publish_clock"]
             else None
         )
+        every = (self._image, self._clock)
+        warn_of_rivals(self, lambda: [p.topic_name for p in every if p is not None])
         self._thread = threading.Thread(target=self._run, name="foresight-camera", daemon=True)
         self._thread.start()
 

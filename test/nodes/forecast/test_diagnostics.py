@@ -57,6 +57,7 @@ GOOD = Report(latency_ms=100.0, rate_hz=8.0, context="4/4 frames")
             WARN,
             "left: 2 frames/s come; 0.0 forecasts/s are below 5",
         ),
+        ({"shared_topics": ["/a/forecast"]}, WARN, "another node publishes on /a/forecast too"),
         # What follows from it is not worth saying.
         ({"rate_problems": {"": "2 frames/s come"}, "rate_hz": 0.0}, WARN, "2 frames/s come"),
     ],
