@@ -82,9 +82,21 @@ def feature_table(report: dict[str, Any]) -> str:
             text = "" if gain is None else f"{gain['percent']:+.1f} %"
             if gain is not None and gain["low"] is not None:
                 text += f" ({gain['low']:.1f} to {gain['high']:.1f})"
+            elif gain is not None:
+                text += f" ({gain['blocks']} block{'s' if gain['blocks'] > 1 else ''})"
             rows.append([first, title, f"{row['errors']['mse']:.4f}", text, str(result["clips"])])
             first = ""
     return table(header, rows)
+
+
+def with_interval(value: float | None, interval: dict[str, Any] | None, form: str) -> str:
+    """Such as "0.549 (0.531 to 0.566)"; the value alone without an interval."""
+    if value is None:
+        return "-"
+    if interval is None or interval["low"] is None:
+        return form.format(value)
+    low, high = (form.format(interval[end]).rstrip("°") for end in ("low", "high"))
+    return f"{form.format(value)} ({low} to {high})"
 
 
 def label_table(report: dict[str, Any]) -> str:
@@ -103,7 +115,7 @@ def label_table(report: dict[str, Any]) -> str:
     rows = []
     for first, result in pairs:
         closed = {
-            c["predictor"]: c["share"]
+            c["predictor"]: with_interval(c["share"], c["interval"], "{:.2f}")
             for c in result["closed"]
             if (c["head"], c["score"]) == (SEGMENTATION, "miou")
         }
@@ -113,11 +125,10 @@ def label_table(report: dict[str, Any]) -> str:
                 continue
             cells = [(row.get(head) or {}).get(score) for head, score, _, _ in used]
             shown = [
-                "-" if value is None else score[3].format(value)
+                with_interval(value, row["intervals"].get(score[1]), score[3])
                 for value, score in zip(cells, used, strict=True)
             ]
-            share = closed.get(name)
-            rows.append([first, title, *shown, "" if share is None else f"{share:.2f}"])
+            rows.append([first, title, *shown, closed.get(name, "")])
             first = ""
     return table(["target", "", *(s[2] for s in used), "mIoU gap closed"], rows)
 

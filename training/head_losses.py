@@ -30,17 +30,28 @@ def segmentation_loss(raw: Tensor, label: Tensor, weights: Tensor | None = None)
     return _cross_entropy(upsample(raw, _size(label)), target, weights)
 
 
-def relative_depth_loss(raw: Tensor, label: Tensor, task: DepthTask) -> Loss:
+def relative_depth_loss(raw: Tensor, label: Tensor, task: DepthTask, levels: bool = False) -> Loss:
     """Cross-entropy over the bins of relative inverse depth, as the authors train.
+
+    Bin 0 is left out, as theirs is (`ignore_index=0`): it is where nothing is known, and the
+    farthest there is.
 
     Args:
         raw: (B, bins, h, w).
-        label: (B, H, W) metres, NaN unknown.
+        label: (B, H, W) metres, NaN unknown; or levels.
         task: how many bins.
+        levels: whether labels are levels, 0 or NaN unknown, which are bins as they are.
     """
-    target, known = relative_inverse(label, task.bins)
-    target = torch.where(known, target, _IGNORED)
+    target, known = level_bins(label, task.bins) if levels else relative_inverse(label, task.bins)
+    target = torch.where(known & (target > 0), target, _IGNORED)
     return _cross_entropy(upsample(raw, _size(label)), target, None)
+
+
+def level_bins(levels: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Levels 1 to 255 -> (B, H, W) int64 bins, and (B, H, W) bool, where they are known."""
+    known = torch.isfinite(levels) & (levels > 0)
+    share = torch.where(known, levels.double(), 0.0) / 255.0
+    return (share * (bins - 1)).round().long().clamp(0, bins - 1), known
 
 
 def relative_inverse(metres: Tensor, bins: int) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,7 @@ from dino_foresight_ros.recordings import Recording
 
 from .data import common_label_space
 from .head_losses import (
+    level_bins,
     metric_depth_loss,
     normals_loss,
     relative_depth_loss,
@@ -128,21 +129,36 @@ class SegmentationTraining(TaskTraining[SegmentationTask]):
 
 @dataclass
 class DepthTraining(TaskTraining[DepthTask]):
-    """Metric or relative depth."""
+    """Metric or relative depth.
+
+    Attributes:
+        levels: whether labels are levels of relative depth; see `Recording.depth_is_metric`.
+    """
 
     label: ClassVar[str] = DEPTH
+    levels: bool = False
 
     @classmethod
     def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> DepthTask:
-        """The recipe's kind, bins and range."""
+        """The recipe's kind, bins and range.
+
+        Raises:
+            UsageError: a metric head, and labels without a scale.
+        """
+        if labels_are_levels(recordings) and recipe.depth == METRIC:
+            raise UsageError(
+                "the depth labels are levels of relative depth, in no metres; train the head with "
+                "--depth relative, or give labels in metres"
+            )
         if recipe.depth == METRIC:
             return DepthTask(METRIC, recipe.bins, recipe.min_m, recipe.max_m)
         return DepthTask(recipe.depth, recipe.bins)
 
     def loss(self, raw: Tensor, label: Tensor) -> Loss:
         """The loss of the kind."""
-        loss = metric_depth_loss if self.task.is_metric else relative_depth_loss
-        return loss(raw, label, self.task)
+        if self.task.is_metric:
+            return metric_depth_loss(raw, label, self.task)
+        return relative_depth_loss(raw, label, self.task, self.levels)
 
     def truth(self, label: Tensor) -> tuple[Tensor, bool]:
         """Metres within the range, or bins above 0; NaN elsewhere."""
@@ -153,7 +169,8 @@ class DepthTraining(TaskTraining[DepthTask]):
             inside = (label >= task.min_m) & (label <= task.max_m)
             metres = torch.where(inside, label.float(), torch.nan)
             return metres, bool(inside.any())
-        bins, known = relative_inverse(label.float(), task.bins)
+        to_bins = level_bins if self.levels else relative_inverse
+        bins, known = to_bins(label.float(), task.bins)
         # The authors score relative depth where it is above 0.
         return torch.where(known, bins.float(), torch.nan), bool((known & (bins > 0)).any())
 
@@ -164,6 +181,23 @@ class DepthTraining(TaskTraining[DepthTask]):
     def evaluation(self, scores: Any) -> Evaluation:
         """By the relative error."""
         return Evaluation(-scores.abs_rel, asdict(scores), f"AbsRel {scores.abs_rel:.3f}")
+
+
+def labels_are_levels(recordings: Sequence[Recording]) -> bool:
+    """Whether depth labels are levels of relative depth.
+
+    Raises:
+        InputError: some are, and some are metres; names one of each.
+    """
+    labelled = [one for one in recordings if one.labelled(DEPTH).size]
+    levels = [one for one in labelled if not one.depth_is_metric]
+    metres = [one for one in labelled if one.depth_is_metric]
+    if levels and metres:
+        raise InputError(
+            f"depth is in metres in {metres[0].name} and in levels without a scale in "
+            f"{levels[0].name}; train on one kind"
+        )
+    return bool(levels)
 
 
 @dataclass

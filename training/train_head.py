@@ -40,7 +40,13 @@ from .head_samples import (
     kept_bytes,
     output_size,
 )
-from .head_tasks import SegmentationTraining, training_class, training_of
+from .head_tasks import (
+    DepthTraining,
+    SegmentationTraining,
+    labels_are_levels,
+    training_class,
+    training_of,
+)
 from .head_validation import HeadValidation
 from .loop import run_training
 from .model_parts import TrainedHead, load_forecaster, load_head, load_pca, write_head
@@ -147,6 +153,8 @@ class HeadTraining:
         say(self._counts())
         if isinstance(self.task_training, SegmentationTraining):
             self.task_training.class_weights = self._class_weights(self.task_training.task)
+        if isinstance(self.task_training, DepthTraining):
+            self.task_training.levels = labels_are_levels([*data.train, *data.validation])
         self.samples = self._samples()
         self.validation = self._validation()
 

@@ -13,7 +13,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.aggregation import MeanMetric
 from torchmetrics.classification import MulticlassJaccardIndex
@@ -116,12 +118,16 @@ class SegmentationMetrics:
         self._iou = MulticlassJaccardIndex(classes, average=None, validate_args=False)
 
     @torch.no_grad()
-    def update(self, predicted: Tensor, true: Tensor) -> None:
+    def update(self, predicted: Tensor, true: Tensor) -> Tensor:
         """Score one batch of class ids.
 
         Args:
             predicted: (B, H, W) of an integer type.
             true: (B, H, W) of an integer type.
+
+        Returns:
+            (3, classes) float64 on the CPU, pixels of this batch by class: predicted rightly,
+            predicted, true. `intersection_over_union` scores sums of them.
 
         Raises:
             InputError: other shapes or types, no labelled pixel, or an id that is no class.
@@ -143,6 +149,9 @@ class SegmentationMetrics:
                 )
         self._iou.to(predicted.device)
         self._iou.update(predicted, true)
+        right = predicted[predicted == true]
+        counts = [torch.bincount(ids, minlength=self.classes) for ids in (right, predicted, true)]
+        return torch.stack(counts).double().cpu()
 
     def compute(self) -> SegmentationScores:
         """Score everything so far.
@@ -165,6 +174,14 @@ class SegmentationMetrics:
         )
 
 
+def intersection_over_union(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., 3, classes) as `SegmentationMetrics.update` gives -> (..., classes); NaN: not true."""
+    right, predicted, true = counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares: NDArray[np.float64] = np.where(true > 0, right / (predicted + true - right), np.nan)
+    return shares
+
+
 class DepthMetrics:
     """Scores depth. Pixels whose true depth is not a positive finite number are left out.
 
@@ -176,12 +193,15 @@ class DepthMetrics:
         self._means = _Means(DEPTH)
 
     @torch.no_grad()
-    def update(self, predicted: Tensor, true: Tensor) -> None:
+    def update(self, predicted: Tensor, true: Tensor) -> dict[str, float]:
         """Score one batch of depth maps of the same unit.
 
         Args:
             predicted: (B, H, W), any real type.
             true: (B, H, W), any real type; 0 or NaN where unknown.
+
+        Returns:
+            The scores of this batch, by the names of `DepthScores`.
 
         Raises:
             InputError: other shapes, no pixel of known depth, or predictions that are negative or
@@ -198,7 +218,7 @@ class DepthMetrics:
         factor = torch.maximum(t / p, p / t)
         # Only a prediction of 0 gives NaN here: its log error lies infinitely far from the mean.
         variance = (log_error - log_error.mean()).square().mean().nan_to_num(nan=math.inf)
-        self._means.update(
+        return self._means.update(
             delta1=_fraction(factor < 1.25),
             delta2=_fraction(factor < 1.25**2),
             delta3=_fraction(factor < 1.25**3),
@@ -226,7 +246,7 @@ class NormalsMetrics:
         self._means = _Means(NORMALS)
 
     @torch.no_grad()
-    def update(self, predicted: Tensor, true: Tensor) -> None:
+    def update(self, predicted: Tensor, true: Tensor) -> dict[str, float]:
         """Score one batch of normals.
 
         A predicted normal of length 0 counts as 90 degrees off. The median of an even number of
@@ -235,6 +255,9 @@ class NormalsMetrics:
         Args:
             predicted: (B, H, W, 3) float, as `NormalsTask.decode` gives.
             true: (B, H, W, 3) float.
+
+        Returns:
+            The scores of this batch, by the names of `NormalsScores`.
 
         Raises:
             InputError: other shapes, no pixel of known normal, or non-finite predictions.
@@ -247,7 +270,7 @@ class NormalsMetrics:
             raise InputError("normals: predicted has non-finite values")
         cosine = torch.cosine_similarity(p, t, dim=-1).clamp(-1.0, 1.0)
         angle = torch.rad2deg(torch.arccos(cosine))
-        self._means.update(
+        return self._means.update(
             mean_deg=angle.mean(),
             median_deg=angle.median(),
             rmse_deg=angle.square().mean().sqrt(),
@@ -274,7 +297,7 @@ class _Means:
         self._what = what
         self._means: dict[str, MeanMetric] = {}
 
-    def update(self, **scores: Tensor) -> None:
+    def update(self, **scores: Tensor) -> dict[str, float]:
         values = torch.stack(list(scores.values())).cpu()
         for name, value in zip(scores, values, strict=True):
             if name not in self._means:
@@ -282,6 +305,7 @@ class _Means:
                 mean.set_dtype(torch.float64)
                 self._means[name] = mean
             self._means[name].update(value)
+        return dict(zip(scores, values.tolist(), strict=True))
 
     def compute(self) -> dict[str, float]:
         if not self._means:

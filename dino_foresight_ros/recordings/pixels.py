@@ -65,6 +65,7 @@ class PixelRecording(Recording):
                 scene=about.get("scene", ""),
             )
             self.labelled_by = str(about.get("labelled_by", ""))
+            self.depth_is_metric = bool(about.get("depth_is_metric", True))
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
             raise InputError(
                 f"{folder} is damaged ({error}); remove it and make it anew"
@@ -150,6 +151,7 @@ def write_pixels(
         "made_from": recording.fingerprint,
         "scene": recording.scene,
         "label_space": None if space is None else asdict(space),
+        "depth_is_metric": recording.depth_is_metric,
         **({"labelled_by": recording.labelled_by} if recording.labelled_by else {}),
     }
     try:

@@ -86,7 +86,7 @@ class Frame(Scene):
     def labels(self) -> Scene:
         """The labels without the picture, which takes more memory."""
         kinds = {kind: getattr(self, kind) for kind in LABEL_KINDS}
-        return Scene(self.stamp_ns, depth_is_metric=True, **kinds)
+        return Scene(self.stamp_ns, depth_is_metric=self.depth_is_metric, **kinds)
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,8 @@ class Recording(Closeable, ABC):
         label_space: what segmentation ids mean; None without segmentation.
         labelled_by: the bundle whose heads made the labels (pseudo-labels); empty where they are
             the data's own.
+        depth_is_metric: whether its depth labels are metres. False: levels of a network's inverse
+            depth without a scale, 1 (far) to 255 (near); 0 or NaN unknown.
         times: how often each of its frames or clips occurs in an epoch, so that little data of one
             kind is not lost in much of another.
         truncated: after `frames`, whether the file ends before its content does.
@@ -187,6 +189,7 @@ class Recording(Closeable, ABC):
         self.camera: CameraModel | None = None
         self.label_space = label_space
         self.labelled_by = ""
+        self.depth_is_metric = True
         self.times = 1
         self.truncated = False
         self.warnings: list[str] = []
@@ -368,6 +371,8 @@ class Recording(Closeable, ABC):
                 index,
                 f"it is {got[1]}x{got[0]}, the recording {want[1]}x{want[0]}",
             )
+        if frame.depth_is_metric != self.depth_is_metric:
+            return replace(frame, depth_is_metric=self.depth_is_metric)
         return frame
 
     @abstractmethod
@@ -407,6 +412,7 @@ class PartOfRecording(Recording):
         )
         self.times = times
         self.labelled_by = whole.labelled_by
+        self.depth_is_metric = whole.depth_is_metric
 
     @property
     def scene(self) -> str:

@@ -14,6 +14,7 @@ from dino_foresight_ros.training.head_losses import (
     class_weights,
     metric_depth_loss,
     normals_loss,
+    relative_depth_loss,
     relative_inverse,
     segmentation_loss,
     shrink,
@@ -119,6 +120,20 @@ def test_relative_inverse_depth_spans_each_image_from_far_to_near():
     assert bins[0, 0, [0, 3]].tolist() == [255, 0]
     assert bins[1, 0, [0, 1]].tolist() == [255, 0]
     assert int(bins[0, 0, 1]) == round(255 * (1 / 4 - 1 / 8) / (1 / 2 - 1 / 8))
+
+
+def test_bin_zero_is_left_out_of_the_relative_loss_as_the_authors_leave_it_out():
+    raw = torch.randn(1, 256, 2, 3, generator=generator())
+    levels = torch.tensor([[[0.0, 1.0, 130.0], [255.0, torch.nan, 17.0]]])
+    loss = relative_depth_loss(raw, levels, DepthTask("relative", 256), levels=True)
+    expected = functional.cross_entropy(raw, levels.nan_to_num().long(), ignore_index=0)
+    assert float(loss.value) == pytest.approx(float(expected))
+    metres = torch.tensor([[[2.0, 4.0, torch.nan], [8.0, 5.0, 3.0]]])
+    bins, _ = relative_inverse(metres, 256)
+    left_out = functional.cross_entropy(raw, bins, ignore_index=0)
+    assert float(relative_depth_loss(raw, metres, DepthTask()).value) == pytest.approx(
+        float(left_out)
+    )
 
 
 def test_normals_are_lowest_at_the_truth():

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from dino_foresight_ros.compare import COPY_LAST
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model import Bundle, SegmentationTask
-from dino_foresight_ros.outputs import SEGMENTATION
+from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import LABEL_KINDS, BadFiles, Recording, UnreadableFrame
 from dino_foresight_ros.runtime.decoder import Decoder
@@ -129,6 +129,7 @@ class _Evaluation:
         scorers, still_scorer = self._score(clips, stills, sheet, lidar)
         if len(self._bad):
             self._notes.append(f"{len(self._bad)} frames cannot be read: {self._bad.summary()}")
+        self._note_scales(scorers)
         names = self._classes.names if self._classes else ()
         config = self._config
         return Report(
@@ -138,8 +139,8 @@ class _Evaluation:
             fit_data=tuple(map(data_facts, self._fit_recordings)),
             series=tuple(self._series),
             features=tuple(r for one in scorers for r in one.feature_results(config)),
-            labels=tuple(r for one in scorers for r in one.label_results()),
-            stills=still_scorer.result(),
+            labels=tuple(r for one in scorers for r in one.label_results(config.resampling)),
+            stills=still_scorer.result(config.resampling),
             similarity=tuple(
                 r for one in scorers if (r := one.similarity_result(names)) is not None
             ),
@@ -161,6 +162,10 @@ class _Evaluation:
         for kind in sorted(have - set(self._bundle.heads)):
             self._notes.append(f"labels of {kind} are not used: the bundle has no head for them")
         return tuple(k for k in LABEL_KINDS if k in have and k in self._bundle.heads)
+
+    def _has_relative_depth(self) -> bool:
+        task = self._bundle.tasks.get(DEPTH)
+        return DEPTH in self._kinds and isinstance(task, DepthTask) and not task.is_metric
 
     def _class_space(self) -> ClassSpace | None:
         if SEGMENTATION not in self._kinds:
@@ -284,12 +289,13 @@ class _Evaluation:
             )
             for number, series in enumerate(self._series)
         ]
-        still_scorer = StillScorer(self._bundle, self._decoder, self._classes)
+        still_scorer = StillScorer(self._bundle, self._decoder, self._recordings, self._classes)
         together = sorted([*clips, *stills], key=lambda c: (c.recording, c.first, c.series))
         with self._bar("scoring", len(together), "clip") as bar:
             for batch in stream_clips(
                 self._bundle, self._recordings, together, batch=self._config.batch,
-                label_kinds=self._kinds, raw=self._config.raw, keep_images=sheet.frames_of,
+                label_kinds=self._kinds, raw=self._config.raw,
+                past_depth=self._has_relative_depth(), keep_images=sheet.frames_of,
                 on_clips=bar.add, on_bad=self._note_bad,
             ):  # fmt: skip
                 number = batch.clips[0].series
@@ -301,6 +307,16 @@ class _Evaluation:
                 if lidar is not None:
                     lidar.add(batch, predicted, hidden)
         return scorers, still_scorer
+
+    def _note_scales(self, scorers: Sequence[SeriesScorer]) -> None:
+        counts = [one.without_scale for one in scorers]
+        without, frames = sum(c[0] for c in counts), sum(c[1] for c in counts)
+        if without:
+            self._notes.append(
+                f"relative depth: {without} of {frames} frames have no scale and are not scored: "
+                "no frame of the context has true depth, or the line through it falls (near and "
+                "far are swapped)"
+            )
 
     def _note_bad(self, error: UnreadableFrame) -> None:
         self._bad.add(f"{error.file}: frame {error.index}", str(error))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
@@ -22,7 +23,9 @@ from dino_foresight_ros.compare.measures import closed_gap
 from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.outputs import DEPTH, HEADS, NORMALS, SEGMENTATION
 from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.training.evaluation.bootstrap import Estimate
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
+from dino_foresight_ros.training.evaluation.lidar.scaling import Scale, affine_scale
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,17 @@ class SegmentationResult:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """Scores of one predictor; None where there is no head or no label."""
+    """Scores of one predictor; None where there is no head or no label.
+
+    Attributes:
+        intervals: name of a score of `CLOSED_METRICS` -> how well it is known.
+    """
 
     predictor: str
     segmentation: SegmentationResult | None = None
     depth: DepthScores | None = None
     normals: NormalsScores | None = None
+    intervals: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 class ClosedMetric(NamedTuple):
@@ -79,6 +87,7 @@ class ClosedFraction:
             0 worse than copy-last. None where undefined.
         gap: oracle - copy-last, turned so that positive means the oracle is better.
         reason: why `share` is None.
+        interval: how well `share` is known.
     """
 
     predictor: str
@@ -87,6 +96,7 @@ class ClosedFraction:
     share: float | None
     gap: float
     reason: str | None = None
+    interval: Estimate | None = None
 
 
 def closed_fraction(
@@ -124,26 +134,35 @@ def closed_fractions(
     return tuple(found)
 
 
-def align_inverse_depth(relative: Tensor, metres: Tensor) -> Tensor:
-    """Relative inverse depth -> metres, by the scale and shift that fit this image best.
+class PastScale(NamedTuple):
+    """What makes relative depth metres: found on a past frame, never on the one that is scored.
 
-    Least squares in inverse depth over the pixels of known depth (Ranftl et al. 2020, sec. 5);
-    what comes out beyond the largest known depth is cut off there.
+    Attributes:
+        scale: the rising line through inverse depths.
+        max_m: the largest true depth of the past frame; nothing is put farther.
+    """
+
+    scale: Scale
+    max_m: float
+
+    def metres(self, inverse: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(H, W) relative inverse depth -> metres."""
+        return self.scale.metres(inverse, self.max_m)
+
+
+def past_scale(inverse: NDArray[np.float64], metres: NDArray[np.floating[Any]]) -> PastScale | None:
+    """Fit scale and shift on one past frame (least squares, Ranftl et al. 2020, sec. 5).
 
     Args:
-        relative: (H, W), any scale, larger is nearer.
-        metres: (H, W), NaN unknown.
+        inverse: (H, W) what a relative head says of the frame, larger is nearer.
+        metres: (H, W) true depth, NaN or 0 unknown.
 
     Returns:
-        (H, W) metres.
+        None with too few known pixels, or where no rising line fits: near and far are swapped.
     """
-    known = torch.isfinite(metres) & (metres > 0)
-    x, y = relative[known].double(), 1.0 / metres[known].double()
-    spread = x - x.mean()
-    variance = spread.square().sum()
-    scale = (spread * (y - y.mean())).sum() / variance if variance > 0 else torch.zeros_like(x[0])
-    inverse = scale * (relative.double() - x.mean()) + y.mean()
-    return (1.0 / inverse.clamp_min(1.0 / metres[known].double().max())).float()
+    true_m = np.where(metres > 0, metres, np.nan).astype(np.float64)
+    scale = affine_scale(inverse, true_m)
+    return None if scale is None else PastScale(scale, float(np.nanmax(true_m)))
 
 
 def sizes_of(labels: Scene, heads: Collection[str]) -> dict[str, tuple[int, int]]:
@@ -157,7 +176,11 @@ def sizes_of(labels: Scene, heads: Collection[str]) -> dict[str, tuple[int, int]
 
 
 class LabelScorer:
-    """Scores one predictor's maps, frame by frame."""
+    """Scores one predictor's maps, frame by frame.
+
+    Attributes:
+        without_scale: frames whose relative depth has no scale, and was not scored.
+    """
 
     def __init__(self, bundle: Bundle, classes: ClassSpace | None) -> None:
         """Start with nothing scored.
@@ -168,25 +191,45 @@ class LabelScorer:
         """
         self._classes = classes
         self._depth_task = bundle.tasks.get(DEPTH)
-        self._frames = dict.fromkeys(HEADS, 0)
+        self.without_scale = 0
+        self._clips: dict[str, list[int]] = {head: [] for head in HEADS}
+        self._sums: dict[str, list[NDArray[np.float64]]] = {head: [] for head in HEADS}
         self._depth, self._normals = DepthMetrics(), NormalsMetrics()
         if classes is not None:
             # One class more: what the head says where no scored class stands for it.
             self._segmentation = SegmentationMetrics(len(classes.names) + 1)
 
-    def update(self, maps: Mapping[str, Tensor], labels: Scene) -> None:
-        """Score one frame: maps (H, W) or (H, W, 3) of the labels' size."""
+    def update(
+        self,
+        maps: Mapping[str, Tensor],
+        labels: Scene,
+        clip: int = 0,
+        scale: PastScale | None = None,
+    ) -> None:
+        """Score one frame.
+
+        Args:
+            maps: (H, W) or (H, W, 3) of the labels' size.
+            labels: of the frame.
+            clip: number of the clip, for the intervals.
+            scale: of relative depth against metres; without it that is not scored.
+        """
         if SEGMENTATION in maps and labels.segmentation is not None:
-            self._update_segmentation(maps[SEGMENTATION], labels.segmentation)
+            self._update_segmentation(maps[SEGMENTATION], labels.segmentation, clip)
         if DEPTH in maps and labels.depth is not None:
-            self._update_depth(maps[DEPTH].float().cpu(), torch.as_tensor(labels.depth))
+            depth = maps[DEPTH].float().cpu()
+            self._update_depth(depth, labels.depth, labels.depth_is_metric, clip, scale)
         if NORMALS in maps and labels.normals is not None:
             true = torch.as_tensor(labels.normals)
             if bool((torch.isfinite(true).all(-1) & (true != 0).any(-1)).any()):
-                self._normals.update(maps[NORMALS].float().cpu()[None], true[None])
-                self._frames[NORMALS] += 1
+                scores = self._normals.update(maps[NORMALS].float().cpu()[None], true[None])
+                self._note(NORMALS, clip, [scores["mean_deg"]])
 
-    def _update_segmentation(self, ids: Tensor, label: np.ndarray) -> None:
+    def _note(self, head: str, clip: int, values: Sequence[float] | NDArray[np.float64]) -> None:
+        self._clips[head].append(clip)
+        self._sums[head].append(np.append(values, 1.0))
+
+    def _update_segmentation(self, ids: Tensor, label: np.ndarray, clip: int) -> None:
         if self._classes is None:
             return
         true = self._classes.from_labels[label]
@@ -194,37 +237,59 @@ class LabelScorer:
             return
         predicted = self._classes.from_head[ids.cpu().numpy()]
         predicted[predicted == UNLABELLED] = len(self._classes.names)
-        self._segmentation.update(torch.as_tensor(predicted)[None], torch.as_tensor(true)[None])
-        self._frames[SEGMENTATION] += 1
+        counts = self._segmentation.update(
+            torch.as_tensor(predicted)[None], torch.as_tensor(true)[None]
+        )
+        self._note(SEGMENTATION, clip, counts.numpy().ravel())
 
-    def _update_depth(self, depth: Tensor, true: Tensor) -> None:
-        task = self._depth_task
+    def _update_depth(
+        self,
+        depth: Tensor,
+        label: NDArray[np.float32],
+        label_is_metric: bool,
+        clip: int,
+        scale: PastScale | None,
+    ) -> None:
+        task, true = self._depth_task, torch.as_tensor(label)
         assert isinstance(task, DepthTask)
         if task.is_metric:
+            if not label_is_metric:
+                return
             assert task.min_m is not None
             assert task.max_m is not None
             # Nothing beyond its bins can be said by the head: scored is what lies within them.
             true = true.where((true >= task.min_m) & (true <= task.max_m), torch.nan)
         if not bool((true > 0).any()):
             return
-        if not task.is_metric:
-            depth = align_inverse_depth(depth, true)
-        self._depth.update(depth[None], true[None])
-        self._frames[DEPTH] += 1
+        if not task.is_metric and label_is_metric:
+            if scale is None:
+                self.without_scale += 1
+                return
+            depth = torch.as_tensor(scale.metres(depth.double().numpy()))
+        scores = self._depth.update(depth[None], true[None])
+        self._note(DEPTH, clip, [scores["delta1"], scores["abs_rel"]])
 
     def row(self, predictor: str) -> LabelRow:
         """Everything so far."""
         return LabelRow(
             predictor,
-            self._segmentation_result() if self._frames[SEGMENTATION] else None,
-            self._depth.compute() if self._frames[DEPTH] else None,
-            self._normals.compute() if self._frames[NORMALS] else None,
+            self._segmentation_result() if self._clips[SEGMENTATION] else None,
+            self._depth.compute() if self._clips[DEPTH] else None,
+            self._normals.compute() if self._clips[NORMALS] else None,
         )
+
+    def clips(self, head: str) -> list[int]:
+        """Numbers of the clips that a head was scored on, in the order of `sums`."""
+        return self._clips[head]
+
+    def sums(self, head: str) -> NDArray[np.float64]:
+        """(n, K) what each of these adds to the sums that `score_of` reads."""
+        return np.stack(self._sums[head])
 
     @property
     def frames(self) -> dict[str, int]:
         """Frames scored, by kind of label."""
-        return {kind: count for kind, count in self._frames.items() if count}
+        return {kind: len(clips) for kind, clips in self._clips.items() if clips}
 
     def _segmentation_result(self) -> SegmentationResult:
         assert self._classes is not None

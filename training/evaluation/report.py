@@ -10,7 +10,7 @@ from dino_foresight_ros.compare import COPY_LAST, ORACLE
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.files import check_replaceable, whole_folder
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
-from dino_foresight_ros.training.evaluation.bootstrap import LEAST_BLOCKS, Improvement
+from dino_foresight_ros.training.evaluation.bootstrap import LEAST_BLOCKS, Estimate, Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
 from dino_foresight_ros.training.evaluation.lidar.page import lidar_section
 from dino_foresight_ros.training.evaluation.results import (
@@ -197,7 +197,8 @@ def _labels(report: Report) -> list[str]:
         "The oracle is the head on the true future frame's features. mIoU is the mean over the "
         "classes that occur in the labels; depth and normals are means over frames. *Closed* is "
         "the share of the gap between copy-last and oracle that a predictor closes; it is left "
-        f"out ({NONE}) where that gap is about 0.",
+        f"out ({NONE}) where that gap is about 0. In brackets confidence intervals, as above. "
+        "Relative depth is put to scale on the newest past frame with true depth.",
     ]
     if report.stills is not None:
         parts += [
@@ -214,9 +215,15 @@ def _labels(report: Report) -> list[str]:
 
 def _frames(result: LabelResult) -> str:
     counts = set(result.frames.values())
-    if len(counts) == 1:
-        return f"{counts.pop()} frames"
-    return ", ".join(f"{count} frames with {kind}" for kind, count in result.frames.items())
+    text = f"{counts.pop()} frames" if len(counts) == 1 else ", ".join(
+        f"{count} frames with {kind}" for kind, count in result.frames.items()
+    )  # fmt: skip
+    estimates = [one for row in result.rows.values() for one in row.intervals.values()]
+    if not estimates:
+        return text
+    fewest = min(one.blocks for one in estimates)
+    too_few = "" if fewest >= LEAST_BLOCKS else ", too few for intervals"
+    return f"{text}, {fewest} independent block{'s' if fewest > 1 else ''}{too_few}"
 
 
 def _label_table(result: LabelResult) -> str:
@@ -233,7 +240,8 @@ def _label_table(result: LabelResult) -> str:
         line = [predictor_title(row.predictor)]
         for column in columns:
             value = _value(row, column)
-            line.append(NONE if value is None else column[3].format(value))
+            interval = row.intervals.get(column[1])
+            line.append(NONE if value is None else _with_interval(value, interval, column[3]))
             if any(key[1:] == column[:2] for key in closed):
                 line.append(_fraction_text(closed.get((row.predictor, *column[:2]))))
         lines.append(line)
@@ -257,7 +265,17 @@ def _value(row: LabelRow, column: tuple[str, str, str, str]) -> float | None:
 
 
 def _fraction_text(closed: ClosedFraction | None) -> str:
-    return NONE if closed is None or closed.share is None else f"{closed.share:.2f}"
+    if closed is None or closed.share is None:
+        return NONE
+    return _with_interval(closed.share, closed.interval, "{:.2f}")
+
+
+def _with_interval(value: float, interval: Estimate | None, form: str) -> str:
+    """Such as "0.549 (0.531 to 0.566)"; the value alone where there is no interval."""
+    if interval is None or interval.low is None or interval.high is None:
+        return form.format(value)
+    low, high = (form.format(end).rstrip("°") for end in (interval.low, interval.high))
+    return f"{form.format(value)} ({low} to {high})"
 
 
 def _similarity(report: Report) -> list[str]:

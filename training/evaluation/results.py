@@ -14,7 +14,7 @@ from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import LABEL_KINDS, Recording
 from dino_foresight_ros.scene import ComparedForecast
-from dino_foresight_ros.training.evaluation.bootstrap import Improvement
+from dino_foresight_ros.training.evaluation.bootstrap import Estimate, Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.fitted_predictors import FitFacts
 from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
@@ -263,7 +263,7 @@ class Report:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Improvement):
+    if isinstance(value, Improvement | Estimate):
         return _plain(value._asdict())
     if hasattr(value, "__dataclass_fields__"):
         return {name: _plain(item) for name, item in _shallow(value).items()}

@@ -12,17 +12,24 @@ from torch import Tensor
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.compare.feature_errors import METRICS, MeanErrors, clip_errors
-from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model import Bundle, DepthTask
+from dino_foresight_ros.outputs import DEPTH
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.training.data import scene_numbers
-from dino_foresight_ros.training.evaluation.bootstrap import Clips, improvement
+from dino_foresight_ros.training.evaluation.bootstrap import Clips, Resampling, improvement
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
+from dino_foresight_ros.training.evaluation.label_intervals import (
+    closed_with_interval,
+    row_with_intervals,
+)
 from dino_foresight_ros.training.evaluation.label_scores import (
     LabelScorer,
+    PastScale,
     closed_fractions,
+    past_scale,
     sizes_of,
 )
 from dino_foresight_ros.training.evaluation.predictors import Predictor, roll_out
@@ -73,7 +80,7 @@ class SeriesScorer:
         self._errors: dict[tuple[str, str], list[Tensor]] = {}
         self._clips: list[Clip] = []
         self._label_scorers: dict[tuple[int, str], LabelScorer] = {}
-        self._label_leads: dict[int, list[float]] = {}
+        self._label_clips: dict[int, list[Clip]] = {}
         self._similarity = SimilarityMeter()
         self._similar_s: list[float] = []
 
@@ -121,7 +128,9 @@ class SeriesScorer:
         clip = batch.clips[row]
         labels = batch.window.labels[clip.targets[step]]
         sizes = sizes_of(labels, self._bundle.heads)
-        self._label_leads.setdefault(step, []).append(self._lead_s(clip, step))
+        scale = self._past_scale(batch, row)
+        number = len(self._label_clips.setdefault(step, []))
+        self._label_clips[step].append(clip)
         z = torch.stack([values[row, step] for values in predicted.values()])
         maps = self._decoder.maps(sizes, z)
         of_layers = {layer: tokens[row, step][None] for layer, tokens in hidden.items()}
@@ -134,7 +143,22 @@ class SeriesScorer:
             of_this = {head: one[place] for head, one in maps.items()}
             if name == FORECAST:
                 of_this.update({head: one[0] for head, one in layered.items()})
-            scorer.update(of_this, labels)
+            scorer.update(of_this, labels, number, scale)
+
+    def _past_scale(self, batch: ClipBatch, row: int) -> PastScale | None:
+        """Of relative depth, by the newest frame of the context that has true depth."""
+        task, clip = self._bundle.tasks.get(DEPTH), batch.clips[row]
+        if not isinstance(task, DepthTask) or task.is_metric:
+            return None
+        for place in reversed(range(len(clip.context))):
+            labels = batch.window.labels.get(clip.context[place])
+            if labels is not None and labels.depth is not None and labels.depth_is_metric:
+                size = (labels.depth.shape[0], labels.depth.shape[1])
+                maps = self._decoder.maps({DEPTH: size}, batch.context[row, place][None])
+                if DEPTH not in maps:  # its head reads layers, which a frame that came has not
+                    return None
+                return past_scale(maps[DEPTH][0].double().cpu().numpy(), labels.depth)
+        return None
 
     def _score_similarity(self, batch: ClipBatch) -> None:
         """Of the gap's two series the one that is labelled: every gap has exactly one."""
@@ -174,12 +198,9 @@ class SeriesScorer:
         ]
 
     def _places(self, clips: Sequence[Clip]) -> Clips:
-        """Scene and time of each clip."""
-        numbers = np.array([self._scenes[clip.recording] for clip in clips], np.int64)
-        stamps = [self._recordings[clip.recording].stamps_ns[clip.context[-1]] for clip in clips]
         contexts = max((len(clip.context) for clip in clips), default=1) - 1
         span_s = self._series.spacing_s * (contexts + self._series.steps[-1])
-        return Clips(numbers, np.array(stamps, np.float64) / NS, span_s)
+        return places_of(clips, self._recordings, self._scenes, span_s)
 
     def _feature_result(
         self, space: str, step: int, clips: Clips, config: EvaluationConfig
@@ -208,20 +229,38 @@ class SeriesScorer:
             rows,
         )
 
-    def label_results(self) -> list[LabelResult]:
-        """Label scores of every labelled step."""
+    def label_results(self, resampling: Resampling) -> list[LabelResult]:
+        """Label scores of every labelled step, with their intervals."""
         results = []
-        for step in sorted(self._label_leads):
+        for step, of_step in sorted(self._label_clips.items()):
             scorers = {name: one for (of, name), one in self._label_scorers.items() if of == step}
             frames = scorers[FORECAST].frames
             if not frames:
                 continue
-            rows = {name: scorer.row(name) for name, scorer in scorers.items()}
-            lead = self._lead(step, float(np.mean(self._label_leads[step])))
-            results.append(
-                LabelResult(lead, frames, rows, closed_fractions(rows, COPY_LAST, ORACLE))
+
+            def places(numbers: list[int], of_step: list[Clip] = of_step) -> Clips:
+                return self._places([of_step[number] for number in numbers])
+
+            rows = {
+                name: row_with_intervals(
+                    scorer.row(name), scorer, self._classes, places, resampling
+                )
+                for name, scorer in scorers.items()
+            }
+            ends = (COPY_LAST, ORACLE)
+            closed = tuple(
+                closed_with_interval(one, scorers, ends, self._classes, places, resampling)
+                for one in closed_fractions(rows, *ends)
             )
+            measured_s = float(np.mean([self._lead_s(clip, step) for clip in of_step]))
+            results.append(LabelResult(self._lead(step, measured_s), frames, rows, closed))
         return results
+
+    @property
+    def without_scale(self) -> tuple[int, int]:
+        """Labelled frames whose relative depth was not scored for want of a scale, and all."""
+        counts = [one.without_scale for (_, n), one in self._label_scorers.items() if n == FORECAST]
+        return sum(counts), sum(map(len, self._label_clips.values()))
 
     def similarity_result(self, class_names: tuple[str, ...]) -> SimilarityResult | None:
         """Patch similarity of a gap's series."""
@@ -232,11 +271,35 @@ class SeriesScorer:
         return self._similarity.result(self._series.gap_s, measured, class_names)
 
 
+def places_of(
+    clips: Sequence[Clip], recordings: Sequence[Recording], scenes: Sequence[int], span_s: float
+) -> Clips:
+    """Scene and time of each clip; the time of its newest context frame, of a still its own.
+
+    Args:
+        clips: n of them.
+        recordings: what their numbers refer to.
+        scenes: number of each recording's scene.
+        span_s: seconds that a clip takes.
+    """
+    numbers = np.array([scenes[clip.recording] for clip in clips], np.int64)
+    frames = [(clip.recording, clip.context[-1] if clip.context else clip.first) for clip in clips]
+    stamps = [recordings[number].stamps_ns[frame] for number, frame in frames]
+    return Clips(numbers, np.array(stamps, np.float64) / NS, span_s)
+
+
 class StillScorer:
     """Scores heads on the true features of single frames."""
 
-    def __init__(self, bundle: Bundle, decoder: Decoder, classes: ClassSpace | None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        decoder: Decoder,
+        recordings: Sequence[Recording],
+        classes: ClassSpace | None,
+    ) -> None:
         self._bundle, self._decoder, self._classes = bundle, decoder, classes
+        self._recordings, self._clips = recordings, list[Clip]()
         self._scorer: LabelScorer | None = None
 
     @torch.inference_mode()
@@ -248,10 +311,21 @@ class StillScorer:
             maps = self._decoder.maps(sizes, batch.targets[row])
             if self._scorer is None:
                 self._scorer = LabelScorer(self._bundle, self._classes)
-            self._scorer.update({head: one[0] for head, one in maps.items()}, labels)
+            number = len(self._clips)
+            self._clips.append(clip)
+            self._scorer.update({head: one[0] for head, one in maps.items()}, labels, number)
 
-    def result(self) -> LabelResult | None:
+    def result(self, resampling: Resampling) -> LabelResult | None:
         """The scores; None where nothing was scored."""
         if self._scorer is None or not self._scorer.frames:
             return None
-        return LabelResult(None, self._scorer.frames, {ORACLE: self._scorer.row(ORACLE)})
+        scenes = scene_numbers(self._recordings)
+
+        def places(numbers: list[int]) -> Clips:
+            clips = [self._clips[number] for number in numbers]
+            return places_of(clips, self._recordings, scenes, 0.0)
+
+        row = row_with_intervals(
+            self._scorer.row(ORACLE), self._scorer, self._classes, places, resampling
+        )
+        return LabelResult(None, self._scorer.frames, {ORACLE: row})

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.outputs import DEPTH
 from dino_foresight_ros.recordings import Frame, Recording, UnreadableFrame
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.clips import Clip
@@ -162,6 +163,7 @@ def stream_clips(
     batch: int,
     label_kinds: Collection[str] = (),
     raw: bool = False,
+    past_depth: bool = False,
     keep_images: Callable[[int], Collection[int]] = lambda recording: (),
     on_clips: Callable[[int], object] = lambda count: None,
     on_bad: Callable[[UnreadableFrame], None] | None = None,
@@ -175,6 +177,7 @@ def stream_clips(
         batch: clips in one pass, and frames in one pass of the encoder.
         label_kinds: labels to read for the clips' labelled targets.
         raw: keep what the encoder gave, too.
+        past_depth: also read the labels of the newest context frame that has true depth.
         keep_images: frames of a recording whose pictures and labels are kept.
         on_clips: called with the number of clips that are done.
         on_bad: called once per frame that cannot be read; its clips are left out. Raise there to
@@ -183,6 +186,8 @@ def stream_clips(
     for number, of_recording in groupby(clips, key=lambda clip: clip.recording):
         planned = list(of_recording)
         labelled = {clip.targets[step] for clip in planned for step in clip.labelled}
+        if past_depth:
+            labelled |= _newest_with_depth(recordings[number], planned)
         images = keep_images(number)
         window = FrameWindow(
             bundle, recordings[number], labelled.union(images), label_kinds, raw, images, batch
@@ -192,6 +197,17 @@ def stream_clips(
             window.forget_before(chunk[0].first)
             yield from _batches(window, chunk, batch, raw, on_bad)
             on_clips(len(chunk))
+
+
+def _newest_with_depth(recording: Recording, clips: Sequence[Clip]) -> set[int]:
+    """Of every clip whose labels are scored the newest context frame that has true depth."""
+    have = set(recording.labelled(DEPTH).tolist())
+    found = [
+        next((frame for frame in reversed(clip.context) if frame in have), None)
+        for clip in clips
+        if clip.labelled
+    ]
+    return {frame for frame in found if frame is not None}
 
 
 def _batches(

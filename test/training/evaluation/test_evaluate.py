@@ -42,7 +42,8 @@ def mean_iou(predicted: list[np.ndarray], true: list[np.ndarray]) -> float:
 def test_improvement_of_a_known_forecaster_is_known(
     toy_bundle: Maker, toy_recording: Maker, share: float, percent: float
 ) -> None:
-    report = evaluate(toy_bundle(share), [toy_recording()], SHORT)
+    recordings = [toy_recording(name=f"toy{i}") for i in range(10)]
+    report = evaluate(toy_bundle(share), recordings, SHORT)
 
     kinds = {(r.lead.kind, r.lead.step) for r in report.features}
     assert kinds == {

@@ -12,8 +12,8 @@ from dino_foresight_ros.recordings import LabelSpace
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
 from dino_foresight_ros.training.evaluation.label_scores import (
     CLOSED_METRICS,
-    align_inverse_depth,
     closed_fraction,
+    past_scale,
 )
 
 MIOU, _, DELTA1, ABS_REL, ANGLE = CLOSED_METRICS
@@ -123,26 +123,29 @@ def test_unknown_classes_are_refused_with_both_lists() -> None:
         common_classes(world_segmentation(), strange)
 
 
-def test_relative_depth_is_aligned_by_scale_and_shift() -> None:
+def test_relative_depth_is_put_to_the_scale_of_a_past_frame() -> None:
     generator = torch.Generator().manual_seed(0)
-    metres = torch.rand(12, 16, generator=generator) * 40 + 2
-    relative = 300 / metres + 17
-    metres[0] = torch.nan
-    aligned = align_inverse_depth(relative, metres)
-    torch.testing.assert_close(aligned[1:], metres[1:], rtol=1e-4, atol=1e-3)
+    metres = (torch.rand(12, 16, generator=generator) * 40 + 2).double().numpy()
+    past = metres.copy()
+    past[0] = np.nan
+    scale = past_scale(300 / past + 17, past)
+    assert scale is not None
+    later = np.minimum(metres[::-1] * 1.5, np.nanmax(past))
+    np.testing.assert_allclose(scale.metres(300 / later + 17), later, rtol=1e-6)
 
 
-def test_alignment_is_the_least_squares_fit() -> None:
-    generator = torch.Generator().manual_seed(0)
-    metres = torch.rand(100, generator=generator) * 20 + 2
-    relative = 200 / metres + 10 * torch.randn(100, generator=generator)
-    slope, offset = np.polyfit(relative.double(), 1 / metres.double(), 1)
-    inverse = (slope * relative.double() + offset).clamp_min(1 / metres.double().max())
-    aligned = align_inverse_depth(relative.view(10, 10), metres.view(10, 10))
-    np.testing.assert_allclose(aligned.flatten(), 1 / inverse, rtol=1e-4)
+def test_scale_and_shift_are_the_least_squares_fit() -> None:
+    rng = np.random.default_rng(0)
+    metres = rng.uniform(2, 22, (10, 10))
+    relative = 200 / metres + 10 * rng.normal(size=(10, 10))
+    slope, offset = np.polyfit(relative.ravel(), 1 / metres.ravel(), 1)
+    scale = past_scale(relative, metres)
+    assert scale is not None
+    inverse = np.maximum(slope * relative + offset, 1 / metres.max())
+    np.testing.assert_allclose(scale.metres(relative), 1 / inverse, rtol=1e-6)
 
 
-def test_constant_relative_depth_is_aligned_to_a_constant() -> None:
-    metres = torch.tensor([[2.0, 4.0]])
-    aligned = align_inverse_depth(torch.full((1, 2), 7.0), metres)
-    torch.testing.assert_close(aligned, torch.full((1, 2), 1 / 0.375))
+def test_near_and_far_swapped_have_no_scale() -> None:
+    metres = np.linspace(2, 40, 100).reshape(10, 10)
+    assert past_scale(255 - 300 / metres, metres) is None
+    assert past_scale(np.full((10, 10), 7.0), metres) is None

@@ -109,7 +109,7 @@ def test_page_tells_numbers_with_their_intervals(report: Report) -> None:
     )
     row = next(line for line in page.splitlines() if line.startswith("| 3 steps, 0.60 s | **f"))
     assert f"{forecast.errors.mse:.4f}" in row
-    assert "+75.0 % (2 blocks)" in row
+    assert "+75.0 % (1 block)" in row
     assert "## Feature error in the encoder's own space" in page
     # Every row of a table has as many cells as its header.
     for block in page.split("\n\n"):
