@@ -11,6 +11,7 @@ class StepZero(Enum):
 
     ALWAYS = "always"
     FROM_FEATURES = "unless its head reads the forecaster's layers"
+    NEVER = "never"
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ CONFIDENCE = "confidence"
 DEPTH = "depth"
 NORMALS = "normals"
 FEATURES = "features"
+SPREAD = "spread"
 
 METRIC, RELATIVE = "metric", "relative"
 DEPTH_KINDS = (RELATIVE, METRIC)
@@ -93,6 +94,19 @@ _OWN: tuple[Output, ...] = (
         message_field="normals",
     ),
     Output(
+        SPREAD,
+        "how far several futures differ: their standard deviation, root mean square over channels",
+        head=None,
+        dtype="float32",
+        channels=1,
+        encoding="32FC1",
+        topics=(
+            Topic("spread", SPREAD, "32FC1", "how far several futures differ, in PCA features"),
+        ),
+        message_field="spread",
+        step_0=StepZero.NEVER,
+    ),
+    Output(
         FEATURES,
         "PCA features on the patch grid",
         head=None,
@@ -119,7 +133,9 @@ def _with_plugins(own: tuple[Output, ...]) -> tuple[Output, ...]:
 OUTPUTS: tuple[Output, ...] = _with_plugins(_OWN)
 BY_NAME: dict[str, Output] = {output.name: output for output in OUTPUTS}
 IMAGES: tuple[Output, ...] = tuple(output for output in OUTPUTS if output.encoding is not None)
-"""The outputs that are images; all of them come from heads."""
+"""The outputs that are images."""
+SAMPLE_OUTPUTS: tuple[str, ...] = (SEGMENTATION, DEPTH)
+"""The outputs that can be had of each of several futures."""
 IMAGE_NAMES: tuple[str, ...] = tuple(output.name for output in IMAGES)
 HEAD_OF: dict[str, str] = {o.name: o.head for o in OUTPUTS if o.head is not None}
 """The head that gives each output; what the forecaster itself predicts is left out."""
@@ -142,7 +158,11 @@ def outputs_of_step_0(names: Collection[str], layered_heads: Collection[str]) ->
     return frozenset(
         name
         for name in names
-        if BY_NAME[name].step_0 is StepZero.ALWAYS or HEAD_OF.get(name) not in layered_heads
+        if BY_NAME[name].step_0 is StepZero.ALWAYS
+        or (
+            BY_NAME[name].step_0 is StepZero.FROM_FEATURES
+            and HEAD_OF.get(name) not in layered_heads
+        )
     )
 
 

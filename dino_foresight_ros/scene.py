@@ -43,7 +43,10 @@ class Scene:
         depth: (H, W) float32, NaN unknown; see `depth_is_metric`.
         normals: (H, W, 3) float32 unit vectors in the camera's optical frame (x right, y down,
             z forward), NaN unknown.
-        features: (h, w, C) PCA features on the patch grid.
+        features: (h, w, C) PCA features on the patch grid; the mean of several futures.
+        spread: (H, W) float32, how far several futures differ: the standard deviation of their PCA
+            features, root mean square over channels.
+        samples: each of several futures by itself, where they were asked for.
         depth_is_metric: whether depth is metres along the optical axis; otherwise relative inverse
             depth, 0 (far) to 255 (near).
     """
@@ -58,6 +61,8 @@ class Scene:
     depth: NDArray[np.float32] | None = None
     normals: NDArray[np.float32] | None = None
     features: NDArray[Any] | None = None
+    spread: NDArray[np.float32] | None = None
+    samples: tuple[Scene, ...] = ()
     depth_is_metric: bool = False
 
     @property
@@ -69,7 +74,8 @@ class Scene:
     def nbytes(self) -> int:
         """Memory of the arrays."""
         values = (getattr(self, field.name) for field in fields(self))
-        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+        own = sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+        return own + sum(sample.nbytes for sample in self.samples)
 
 
 @dataclass(frozen=True, eq=False)

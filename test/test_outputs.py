@@ -12,6 +12,7 @@ from dino_foresight_ros.outputs import (
     HEADS,
     IMAGES,
     OUTPUTS,
+    SPREAD,
     DropReason,
     outputs_of_heads,
     outputs_of_step_0,
@@ -26,9 +27,9 @@ def test_every_topic_names_the_output_it_stands_with() -> None:
     assert len({topic.name for topic in topics}) == len(topics)
 
 
-def test_images_are_what_heads_give() -> None:
-    assert set(HEAD_OF) == {output.name for output in IMAGES}
-    assert set(HEADS) == {output.head for output in IMAGES}
+def test_images_are_what_heads_give_and_the_spread_of_futures() -> None:
+    assert {*HEAD_OF, SPREAD} == {output.name for output in IMAGES}
+    assert {*HEADS, None} == {output.head for output in IMAGES}
 
 
 def test_a_head_gives_all_of_its_outputs() -> None:
@@ -38,7 +39,7 @@ def test_a_head_gives_all_of_its_outputs() -> None:
 
 def test_step_0_lacks_what_reads_the_forecasters_layers() -> None:
     names = {"segmentation", "confidence", "depth", "features"}
-    assert outputs_of_step_0(names, []) == names
+    assert outputs_of_step_0({*names, SPREAD}, []) == names
     assert outputs_of_step_0(names, ["segmentation"]) == {"depth", "features"}
 
 

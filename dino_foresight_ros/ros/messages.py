@@ -149,16 +149,17 @@ def read_step(step: ForecastStep, names: Collection[str] = IMAGE_NAMES) -> Scene
     Raises:
         InputError: another encoding, or data that do not fit the sizes of an image.
     """
+    maps: dict[str, Any] = {
+        output.name: read_image(getattr(step, output.message_field), output)
+        for output in IMAGES
+        if output.name in names and output.message_field
+    }
     return Scene(
         time_to_ns(step.target_stamp),
         step=step.step,
         horizon_s=step.horizon,
         depth_is_metric=bool(step.depth_is_metric),
-        **{
-            output.name: read_image(getattr(step, output.message_field), output)
-            for output in IMAGES
-            if output.name in names and output.message_field
-        },
+        **maps,
     )
 
 

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.heads import fuse_batch_norm
-from dino_foresight_ros.outputs import FEATURES, HEAD_OF
+from dino_foresight_ros.outputs import FEATURES, HEAD_OF, SPREAD
 from dino_foresight_ros.runtime.acceleration import Accelerator
 
 TOKENS_PER_PASS = 4096
@@ -90,6 +91,7 @@ class Decoder:
         z: Tensor,
         requests: Sequence[FrameRequest],
         hidden: Mapping[int, Tensor] | None = None,
+        spread: Tensor | None = None,
     ) -> list[DecodedOutput]:
         """Run the heads that are needed.
 
@@ -98,6 +100,7 @@ class Decoder:
             requests: what is wanted of each.
             hidden: layer -> (M, h, w, D), the frames' tokens in the forecaster's layers that heads
                 read. None for frames that were not predicted: heads that read them are skipped.
+            spread: (M, h, w) float32, how far futures differ; brought to the size that is wanted.
 
         Returns:
             What was asked for, in as many pieces as were computed at once.
@@ -105,6 +108,8 @@ class Decoder:
         found: list[DecodedOutput] = []
         if frames := [i for i, request in enumerate(requests) if FEATURES in request]:
             found.append(DecodedOutput(FEATURES, frames, _pick(z, frames).float()))
+        if spread is not None:
+            found += _decode_spread(spread, requests)
         frames_of = {
             head: [i for i, request in enumerate(requests) if head in _heads(request)]
             for head in self.heads
@@ -171,6 +176,18 @@ class Decoder:
                     if asked:
                         members = [frames[some[k]] for k in asked]
                         yield DecodedOutput(name, members, _pick(values, asked))
+
+
+def _decode_spread(spread: Tensor, requests: Sequence[FrameRequest]) -> Iterator[DecodedOutput]:
+    wanted = {i: request[SPREAD] for i, request in enumerate(requests) if SPREAD in request}
+    for size in dict.fromkeys(wanted.values()):
+        frames = [i for i in wanted if wanted[i] == size]
+        height, width = spread.shape[1:]
+        whole = size or (8 * height, 8 * width)
+        picked = _pick(spread, frames)[:, None]
+        yield DecodedOutput(
+            SPREAD, frames, functional.interpolate(picked, whole, mode="bilinear")[:, 0]
+        )
 
 
 def download(outputs: Sequence[DecodedOutput]) -> list[np.ndarray]:

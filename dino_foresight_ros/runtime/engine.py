@@ -18,6 +18,7 @@ from dino_foresight_ros.outputs import (
     DEPTH,
     FEATURES,
     MAX_STEPS,
+    SPREAD,
     DropReason,
     outputs_of_heads,
     outputs_of_step_0,
@@ -35,7 +36,7 @@ from dino_foresight_ros.runtime.frame import (
 )
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
-from dino_foresight_ros.runtime.rollout import Maps, RolloutDecoder
+from dino_foresight_ros.runtime.rollout import CameraMaps, RolloutDecoder
 from dino_foresight_ros.scene import Scene
 
 
@@ -57,6 +58,7 @@ class Foresight:
         cameras: int = 1,
         overlap_decoding: bool = False,
         horizons_s: Sequence[float] | None = None,
+        samples: int = 1,
     ) -> None:
         """Prepare.
 
@@ -75,11 +77,13 @@ class Foresight:
                 on a CPU with a model too small for `torch.set_num_threads` above 1.
             horizons_s: how far ahead each step lies, rising, seconds up to 10; multiples of the
                 bundle's frame interval when None.
+            samples: how many futures to draw of a frame without a request of its own; their mean is
+                decoded.
 
         Raises:
             UsageError: steps, horizons or output size out of range, horizons that the forecaster
-                cannot answer, an unknown output, one that the bundle has no head for, or an
-                acceleration that cannot be had.
+                cannot answer, more samples than it draws, an unknown output, one that the bundle
+                has no head for, or an acceleration that cannot be had.
             ForesightError: compiling failed.
         """
         if not is_whole(steps) or not 1 <= steps <= MAX_STEPS:
@@ -97,9 +101,9 @@ class Foresight:
         )
         self.steps = len(self.horizons_s)
         self.last_drop: DropReason | None = None
-        self._request = self._checked(
-            OutputRequest(self.available if outputs is None else outputs, output_size)
-        )
+        self.samples = samples
+        wanted = self.available if outputs is None else outputs
+        self._request = self._checked(OutputRequest(wanted, output_size, samples=samples))
         self._buffers: dict[str, ContextBuffer] = {}
         self._encode = accelerator.wrap(bundle.encoder)
         self._forecaster = bundle.forecaster
@@ -143,8 +147,9 @@ class Foresight:
 
     @property
     def available(self) -> frozenset[str]:
-        """Outputs that the bundle's heads can give, features aside."""
-        return outputs_of_heads(self.bundle.heads)
+        """Outputs that the bundle can give, features aside."""
+        several = {SPREAD} if self.bundle.forecaster.max_samples > 1 else frozenset()
+        return outputs_of_heads(self.bundle.heads) | several
 
     @property
     def available_of_step_0(self) -> frozenset[str]:
@@ -156,6 +161,12 @@ class Foresight:
         features = {FEATURES}
         if request.ahead_s is not None:
             self._checked_horizons(request.ahead_s)
+        samples, most = request.samples, self.bundle.forecaster.max_samples
+        if samples is not None and (not is_whole(samples) or not 1 <= samples <= most):
+            raise UsageError(
+                f"samples is {samples!r}; bundle {self.bundle.name} draws "
+                + (f"1 to {most}" if most > 1 else "1: it has no noise queries")
+            )
         steps = self.steps if request.ahead_s is None else len(request.ahead_s)
         request.check(self.available | features, self.available_of_step_0 | features, steps)
         return request
@@ -266,7 +277,7 @@ class Foresight:
             return results
         # May run twice: a buffer takes no frame twice.
         newest = retry_out_of_memory(lambda: self._encode_frames(fresh, frames))
-        batches: dict[tuple[int, tuple[float, ...]], dict[str, OutputRequest]] = {}
+        batches: dict[tuple[int, tuple[float, ...], int], dict[str, OutputRequest]] = {}
         for name in fresh:
             request = requests[name].sized_for(frames[name].image.shape[:2])
             context_ns = self._buffers[name].context_stamps()
@@ -277,10 +288,11 @@ class Foresight:
             else:
                 horizons_s = self.horizons_s if request.ahead_s is None else request.ahead_s
                 ahead_s = horizons_s[: request.last_step(len(horizons_s))]
-                batches.setdefault((len(context_ns), ahead_s), {})[name] = request
-        for (_, ahead_s), group in batches.items():
+                samples = request.samples or self.samples
+                batches.setdefault((len(context_ns), ahead_s, samples), {})[name] = request
+        for (_, ahead_s, samples), group in batches.items():
             z = torch.stack([newest[name] for name in group])
-            for name, outcome in self._forecast(group, z, ahead_s, started).items():
+            for name, outcome in self._forecast(group, z, ahead_s, samples, started).items():
                 if isinstance(outcome, Forecast):
                     results[name] = results[name]._replace(forecast=outcome)
                 else:
@@ -320,23 +332,26 @@ class Foresight:
         requests: Mapping[str, OutputRequest],
         newest: Tensor,
         ahead_s: tuple[float, ...],
+        samples: int,
         started: float,
     ) -> dict[str, Forecast | ModelOutputError]:
-        """Forecast cameras, of which the same horizons are wanted, in one batch.
+        """Forecast cameras, of which the same horizons and samples are wanted, in one batch.
 
         Args:
             requests: camera -> what is wanted of it.
             newest: (B, h, w, C) features of their newest frames.
             ahead_s: horizons of step 1, 2, ..., seconds.
+            samples: how many futures to draw.
             started: when the update began, seconds of `time.perf_counter`.
         """
 
-        def work() -> tuple[list[Maps], list[bool]]:
+        def work() -> tuple[list[CameraMaps], list[bool]]:
             buffers = [self._buffers[name] for name in requests]
             contexts = [context for b in buffers if (context := b.context()) is not None]
             memories = tuple(torch.stack(parts) for parts in zip(*contexts, strict=True))
             stamps_s = torch.stack([_before_newest(b.context_stamps() or ()) for b in buffers])
-            return self._rollout.run(memories, stamps_s, newest, list(requests.values()), ahead_s)
+            wanted = list(requests.values())
+            return self._rollout.run(memories, stamps_s, newest, wanted, ahead_s, samples)
 
         outcomes: dict[str, Forecast | ModelOutputError] = {}
         for name, maps, finite in zip(requests, *retry_out_of_memory(work), strict=True):
@@ -351,21 +366,22 @@ class Foresight:
         return outcomes
 
     def _assemble(
-        self, camera: str, maps: Maps, ahead_s: Sequence[float], started: float
+        self, camera: str, maps: CameraMaps, ahead_s: Sequence[float], started: float
     ) -> Forecast:
         stamps_ns = self._buffers[camera].context_stamps()
         assert stamps_ns is not None
         depth = self.bundle.tasks.get(DEPTH)
         is_metric = isinstance(depth, DepthTask) and depth.is_metric
 
-        def scene(step: int) -> Scene:
+        def scene(step: int, future: int = 0) -> Scene:
             horizon_s = ahead_s[step - 1] if step else 0.0
             return Scene(
                 stamps_ns[-1] + round(horizon_s * NS),
                 step=step,
                 horizon_s=horizon_s,
                 depth_is_metric=is_metric,
-                **maps.get(step, {}),  # type: ignore[arg-type]
+                samples=tuple(scene(step, other) for other in sorted(maps) if other and not future),
+                **maps.get(future, {}).get(step, {}),  # type: ignore[arg-type]
             )
 
         return Forecast(
@@ -376,7 +392,7 @@ class Foresight:
             model_name=self.bundle.name,
             trained=self.bundle.trained,
             duration_s=time.perf_counter() - started,
-            step_0=scene(0) if 0 in maps else None,
+            step_0=scene(0) if 0 in maps.get(0, {}) else None,
         )
 
 

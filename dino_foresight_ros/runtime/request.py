@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.outputs import MAX_OUTPUT_SIDE
+from dino_foresight_ros.outputs import MAX_OUTPUT_SIDE, SAMPLE_OUTPUTS
 
 Outputs = frozenset[str] | Mapping[int, frozenset[str]]
 """Names of outputs of every predicted step, or by step: 1, 2, ..., and 0, the newest frame."""
@@ -27,6 +27,8 @@ class OutputRequest:
         size: of the maps.
         ahead_s: horizons of step 1, 2, ..., seconds from the frame; the engine's own when None.
         samples: how many futures to draw; the engine's own when None.
+        sample_outputs: what to compute of each future by itself, where there are several:
+            segmentation, depth.
 
     Raises:
         UsageError: an impossible step or size.
@@ -36,6 +38,7 @@ class OutputRequest:
     size: OutputSize = None
     ahead_s: tuple[float, ...] | None = None
     samples: int | None = None
+    sample_outputs: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if isinstance(self.outputs, str):
@@ -54,6 +57,10 @@ class OutputRequest:
             raise UsageError(
                 f"output_size is {self.size!r}; it must be (height, width) of 1 to "
                 f'{MAX_OUTPUT_SIDE} pixels, "input", or None for patch grid x 8'
+            )
+        if unknown := sorted(self.sample_outputs - frozenset(SAMPLE_OUTPUTS)):
+            raise UsageError(
+                f"sample_outputs {unknown} are unknown; valid: {', '.join(SAMPLE_OUTPUTS)}"
             )
 
     @property

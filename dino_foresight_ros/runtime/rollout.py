@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.model import Forecaster, FrameMemory, Prediction
-from dino_foresight_ros.outputs import HEAD_OF
+from dino_foresight_ros.outputs import CONFIDENCE, HEAD_OF, SEGMENTATION
 from dino_foresight_ros.runtime.decoder import DecodedOutput, Decoder, FrameRequest, download
 from dino_foresight_ros.runtime.request import OutputRequest
 
 Maps = dict[int, dict[str, np.ndarray]]
-"""One camera's outputs by step and name."""
+"""One future's outputs by step and name."""
+CameraMaps = dict[int, Maps]
+"""One camera's outputs by future: 0 the mean of several or the only one, 1, 2, ... each of them."""
 
 
 class _Chunk(NamedTuple):
@@ -29,17 +31,34 @@ class _Chunk(NamedTuple):
 
     Attributes:
         step: the first one; 0 for the newest frames.
-        z: (B, m, h, w, C).
-        hidden: layer -> (B, m, h, w, D).
+        z: (B, K, m, h, w, C): the mean of several futures, and then each of them; where there is
+            one future, K is 1.
+        hidden: layer -> (B, K, m, h, w, D).
     """
 
     step: int
     z: Tensor
     hidden: Mapping[int, Tensor] = {}
 
+    @classmethod
+    def of(cls, step: int, part: Prediction) -> _Chunk:
+        """With the mean of the futures before them."""
+        hidden = {layer: _with_mean(tokens) for layer, tokens in part.hidden.items()}
+        return cls(step, _with_mean(part.z), hidden)
+
     @property
     def last(self) -> int:
-        return self.step + self.z.shape[1] - 1
+        return self.step + self.z.shape[2] - 1
+
+    @property
+    def futures(self) -> int:
+        """How many futures are there beside their mean; 0 where there is one."""
+        return self.z.shape[1] - 1
+
+    def spread(self) -> Tensor:
+        """(B, m, h, w) float32, standard deviation over futures, root mean square over channels."""
+        futures = self.z[:, 1:].float()
+        return futures.var(dim=1, correction=0).mean(dim=-1).sqrt()
 
 
 class _Decoded(NamedTuple):
@@ -47,12 +66,12 @@ class _Decoded(NamedTuple):
 
     Attributes:
         outputs: of frames, which are numbered as in `places`.
-        places: (camera, step) of each frame.
+        places: (camera, step, future) of each frame; future 0 is their mean.
         finite: cameras, and whether what was computed of each is finite, (n,) bool.
     """
 
     outputs: list[DecodedOutput]
-    places: list[tuple[int, int]]
+    places: list[tuple[int, int, int]]
     finite: list[tuple[Sequence[int], Tensor]]
 
 
@@ -86,7 +105,8 @@ class RolloutDecoder:
         newest: Tensor,
         requests: Sequence[OutputRequest],
         ahead_s: Sequence[float],
-    ) -> tuple[list[Maps], list[bool]]:
+        samples: int = 1,
+    ) -> tuple[list[CameraMaps], list[bool]]:
         """Forecast B cameras.
 
         Args:
@@ -95,16 +115,18 @@ class RolloutDecoder:
             newest: (B, h, w, C) features of the newest ones.
             requests: what is wanted of each camera, with a size in pixels or None.
             ahead_s: horizons of step 1, 2, ..., seconds.
+            samples: how many futures to draw.
 
         Returns:
-            For each camera its maps, and whether all that was predicted and decoded is finite.
+            For each camera its maps by future, of which 0 is their mean, and whether all that was
+            predicted and decoded is finite.
         """
-        chunks = self._chunks(memories, stamps_s, newest, requests, ahead_s)
+        chunks = self._chunks(memories, stamps_s, newest, requests, ahead_s, samples)
         if self._thread is None:
             decoded = [self._decode(chunk, requests) for chunk in chunks]
         else:
             decoded = self._decode_beside(self._thread, chunks, requests, len(ahead_s))
-        return _collect(decoded, len(requests))
+        return _collect(decoded, requests)
 
     def _chunks(
         self,
@@ -113,18 +135,20 @@ class RolloutDecoder:
         newest: Tensor,
         requests: Sequence[OutputRequest],
         ahead_s: Sequence[float],
+        samples: int,
     ) -> Iterator[_Chunk]:
         if any(request.of_step(0) for request in requests):
-            yield _Chunk(0, newest[:, None])
+            yield _Chunk(0, newest[:, None, None])
         if not ahead_s:
             return
-        parts = self._forecaster.stream(memories, stamps_s, ahead_s, layers=self._decoder.layers)
+        parts = self._forecaster.stream(
+            memories, stamps_s, ahead_s, samples=samples, layers=self._decoder.layers
+        )
         most = 1 if self._single_steps else self._decoder.frames_per_pass // len(requests)
         step = 1
         for part in _regrouped(parts, most):
-            z, hidden = part.z[:, 0], {i: tokens[:, 0] for i, tokens in part.hidden.items()}
-            yield _Chunk(step, z, hidden)
-            step += z.shape[1]
+            yield _Chunk.of(step, part)
+            step += part.z.shape[2]
 
     def _decode(
         self,
@@ -133,19 +157,23 @@ class RolloutDecoder:
         without: Collection[str] = (),
     ) -> _Decoded:
         """Decode a chunk; `without` names outputs to leave out."""
-        places: list[tuple[int, int]] = []
+        places: list[tuple[int, int, int]] = []
         wanted: list[FrameRequest] = []
         for step in range(chunk.step, chunk.last + 1):
             for row, request in enumerate(requests):
                 assert request.size != "input"
-                if names := request.of_step(step) - frozenset(without):
-                    places.append((row, step))
-                    wanted.append(dict.fromkeys(names, request.size))
+                for future in range(chunk.futures + 1):
+                    names = _names(request, step, future, chunk.futures) - frozenset(without)
+                    if names:
+                        places.append((row, step, future))
+                        wanted.append(dict.fromkeys(names, request.size))
         outputs: list[DecodedOutput] = []
         if places:
-            index = [row for row, _ in places], [step - chunk.step for _, step in places]
+            rows, steps, futures = (list(numbers) for numbers in zip(*places, strict=True))
+            index = rows, futures, [step - chunk.step for step in steps]
             hidden = {layer: tokens[index] for layer, tokens in chunk.hidden.items()}
-            outputs = self._decoder.decode(chunk.z[index], wanted, hidden)
+            spread = chunk.spread()[rows, index[2]] if chunk.futures else None
+            outputs = self._decoder.decode(chunk.z[index], wanted, hidden, spread)
         finite: list[tuple[Sequence[int], Tensor]] = [(range(len(requests)), _is_finite(chunk.z))]
         for output in outputs:
             if output.values.is_floating_point():  # a head may overflow in half precision
@@ -179,6 +207,22 @@ class RolloutDecoder:
             raise
 
 
+def _with_mean(x: Tensor) -> Tensor:
+    """(B, samples, ...) -> (B, 1 + samples, ...) with the mean first; one sample as it is."""
+    return x if x.shape[1] == 1 else torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
+
+
+def _names(request: OutputRequest, step: int, future: int, futures: int) -> frozenset[str]:
+    """The outputs to compute of a future of a step; 0 is the mean of several, or the only one."""
+    names = request.of_step(step)
+    if not futures:
+        return names
+    agreement = frozenset({SEGMENTATION}) if CONFIDENCE in names else frozenset()
+    if future == 0:
+        return names - {CONFIDENCE} | agreement
+    return (request.sample_outputs | agreement) if names else frozenset()
+
+
 def _regrouped(parts: Iterator[Prediction], most: int) -> Iterator[Prediction]:
     """The same predictions, at most so many steps at a time (one at least)."""
     group: list[Prediction] = []
@@ -209,17 +253,42 @@ def _is_finite(x: Tensor) -> Tensor:
     return torch.isfinite(x).flatten(1).all(dim=1)
 
 
-def _collect(decoded: Sequence[_Decoded], cameras: int) -> tuple[list[Maps], list[bool]]:
-    """Bring everything to the host, sorted by camera, step and output."""
+def _collect(
+    decoded: Sequence[_Decoded], requests: Sequence[OutputRequest]
+) -> tuple[list[CameraMaps], list[bool]]:
+    """Bring everything to the host, sorted by camera, future, step and output."""
     arrays = iter(download([output for one in decoded for output in one.outputs]))
-    maps: list[Maps] = [{} for _ in range(cameras)]
-    finite = [True] * cameras
+    maps: list[CameraMaps] = [{} for _ in requests]
+    finite = [True] * len(requests)
     for one in decoded:
         for rows, checks in one.finite:
             for row, is_finite in zip(rows, checks.tolist(), strict=True):
                 finite[row] &= is_finite
         for output in one.outputs:
             for frame, array in zip(output.frames, next(arrays), strict=True):
-                camera, step = one.places[frame]
-                maps[camera].setdefault(step, {})[output.name] = array
+                camera, step, future = one.places[frame]
+                maps[camera].setdefault(future, {}).setdefault(step, {})[output.name] = array
+    for of_camera, request in zip(maps, requests, strict=True):
+        _compare_futures(of_camera, request)
     return maps, finite
+
+
+def _compare_futures(maps: CameraMaps, request: OutputRequest) -> None:
+    """Several futures' confidence: the share of them that agree with the mean's class.
+
+    What was computed for that alone is dropped.
+    """
+    futures = [future for future in maps if future]
+    for step, of_mean in maps.get(0, {}).items():
+        names = request.of_step(step)
+        classes = [maps[f][step][SEGMENTATION] for f in futures if step in maps[f]]
+        if classes and CONFIDENCE in names:
+            agree = np.zeros(of_mean[SEGMENTATION].shape, np.float32)
+            for one in classes:
+                agree += one == of_mean[SEGMENTATION]
+            of_mean[CONFIDENCE] = agree / np.float32(len(classes))
+            if SEGMENTATION not in names:
+                del of_mean[SEGMENTATION]
+        if SEGMENTATION not in request.sample_outputs:
+            for future in futures:
+                maps[future].get(step, {}).pop(SEGMENTATION, None)

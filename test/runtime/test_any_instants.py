@@ -16,6 +16,7 @@ from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
 from dino_foresight_ros.runtime import Arrival, ContextBuffer, Foresight, RecentContext
 from dino_foresight_ros.runtime.frame import CameraFrame
+from dino_foresight_ros.runtime.request import OutputRequest
 
 MS = 1_000_000
 NOW = 1_790_000_000_123_456_789
@@ -208,6 +209,81 @@ def test_memory_is_taken_once_and_known(world: Bundle):
     height, width = world.grid
     values = height * width * (30 + 2 * 2 * 24)  # features, and keys and values of two blocks
     assert set(sizes) == {3 * values * 4}
+
+
+@pytest.fixture(scope="module")
+def drawing(world: Bundle) -> Bundle:
+    """Draws several futures, which differ much."""
+    config = replace(world.forecaster.config, query="noise", noise_std=3.0)
+    torch.manual_seed(0)
+    forecaster = WorldForecaster(config).eval().requires_grad_(False)
+    forecaster.initialise(block_scale=0.5)
+    return replace(world, forecaster=forecaster)
+
+
+def test_several_futures_give_a_mean_a_spread_and_agreement(drawing: Bundle):
+    bundle, images = drawing, pictures(2)
+    outputs = frozenset({"segmentation", "confidence", "features", "spread", "depth"})
+    engine = Foresight(bundle, outputs=outputs, horizons_s=[0.1, 0.5], samples=4)
+    request = OutputRequest(outputs, samples=4, sample_outputs=frozenset({"segmentation", "depth"}))
+    engine.update(images[0], NOW)
+    result = engine.update_cameras({"": CameraFrame(images[1], NOW + 100 * MS, request)})[""]
+    assert result.forecast is not None
+    past_s = torch.tensor([[-0.1, 0.0]], dtype=torch.float64)
+    with torch.inference_mode():
+        z = bundle.pca.transform(bundle.encoder(bundle.encoder.preprocess(np.stack(images))))
+        kept = bundle.forecaster.remember(z[None], past_s)
+        futures = bundle.forecaster.forecast(kept, past_s, [0.1, 0.5], samples=4)[0]
+    for number, step in enumerate(result.forecast.steps):
+        of_step = futures[:, number]
+        np.testing.assert_allclose(step.features, of_step.mean(0), rtol=1e-4, atol=1e-4)
+        spread = of_step.numpy().astype(np.float64).std(axis=0)
+        spread = np.sqrt((spread**2).mean(axis=-1))
+        centres = step.spread[3::8, 3::8] + step.spread[4::8, 4::8]  # around each patch's centre
+        np.testing.assert_allclose(centres / 2, spread, rtol=0.1)
+        assert len(step.samples) == 4
+        each = np.stack([sample.segmentation for sample in step.samples])
+        agree = (each == step.segmentation).mean(axis=0)
+        np.testing.assert_allclose(step.confidence, agree, atol=1e-6)
+        assert 0.0 < agree.mean() < 1.0
+        depths = np.stack([sample.depth for sample in step.samples])
+        assert depths.shape[1:] == step.depth.shape
+        assert all(sample.stamp_ns == step.stamp_ns for sample in step.samples)
+    plain = Foresight(bundle, outputs=frozenset({"confidence"}), horizons_s=[0.1, 0.5], samples=4)
+    plain.update(images[0], NOW)
+    other = plain.update(images[1], NOW + 100 * MS)
+    assert other is not None
+    for step, same in zip(result.forecast.steps, other.steps, strict=True):
+        np.testing.assert_array_equal(step.confidence, same.confidence)
+        assert same.segmentation is None
+        assert all(sample.segmentation is None for sample in same.samples)
+
+
+def test_overlapped_decoding_gives_the_same_futures(drawing: Bundle):
+    images, found = pictures(2), []
+    for overlap in (False, True):
+        engine = Foresight(drawing, steps=3, samples=3, overlap_decoding=overlap)
+        engine.update(images[0], NOW)
+        forecast = engine.update(images[1], NOW + 100 * MS)
+        assert forecast is not None
+        found.append(forecast)
+    for plain, overlapped in zip(*(forecast.steps for forecast in found), strict=True):
+        for name in ("segmentation", "confidence", "depth", "spread"):
+            values = getattr(plain, name)
+            np.testing.assert_allclose(values, getattr(overlapped, name), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [0, -1, 65, 1.5])
+def test_samples_out_of_range_are_refused(drawing: Bundle, samples: int):
+    with pytest.raises(UsageError, match="draws 1 to 64"):
+        Foresight(drawing, samples=samples)
+
+
+def test_samples_of_a_model_without_noise_queries_are_refused(world: Bundle, bundle: Bundle):
+    for one in (world, bundle):
+        with pytest.raises(UsageError, match="draws 1: it has no noise queries"):
+            Foresight(one, samples=2)
+        assert "spread" not in Foresight(one).available
 
 
 def test_equal_stamps_are_dropped(world: Bundle):
