@@ -12,7 +12,7 @@ import torch
 from dino_foresight_ros.errors import BundleError, ForesightError
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.devices import DTYPES, resolve_device
-from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
+from dino_foresight_ros.model.encoder import VIT, Encoder, EncoderConfig, build_backbone
 from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
 from dino_foresight_ros.model.weights import load_strict
 from dino_foresight_ros.shipped import MANIFEST, names_bundle
@@ -67,6 +67,11 @@ def load_encoder(
     wanted = replace(
         config, image_size=image_size or config.image_size, layers=layers or config.layers
     )
+    if wanted.layers != config.layers and config.kind != VIT:
+        raise BundleError(
+            f"the encoder of {text} gives its layers {list(config.layers)} alone; name its model "
+            "to have others"
+        )
     if wanted != config:
         encoder = Encoder(wanted, encoder.vit)
     # Before it moves: the same weights in half precision are the same encoder.
@@ -116,9 +121,9 @@ def _fingerprint(encoder: Encoder) -> str:
 def _read(folder: Path) -> tuple[Encoder, str]:
     part, tensors = read_part(folder, "encoder")
     config = EncoderConfig.from_dict(part.config)
-    vit = build_vit(config)
-    load_strict(vit, tensors, f"{folder.name}/encoder")
-    return Encoder(config, vit), part.name
+    backbone = build_backbone(config)
+    load_strict(backbone, tensors, f"{folder.name}/encoder")
+    return Encoder(config, backbone), part.name
 
 
 def _pretrained(text: str, image_size: tuple[int, int], layers: tuple[int, ...] | None) -> Encoder:
@@ -134,7 +139,7 @@ def _pretrained(text: str, image_size: tuple[int, int], layers: tuple[int, ...] 
     # The hub client's own lines about each retry would bury the one that says what to do.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        return Encoder(config, build_vit(config, pretrained=True))
+        return Encoder(config, build_backbone(config, pretrained=True))
     except BundleError:
         raise
     except Exception as error:

@@ -79,7 +79,7 @@ class HeadInputs(nn.Module):
     @property
     def layers(self) -> int:
         """Layers that a head reads."""
-        return len(self.reads.layers) or len(self.encoder.config.layers)
+        return len(self.reads.layers) or self.encoder.layers
 
     @property
     def kept_channels(self) -> int:

@@ -156,7 +156,7 @@ def _check_fit(bundle: Bundle) -> None:
     if encoder.feature_size != pca.features:
         raise BundleError(
             f"the encoder gives {encoder.feature_size} values per patch "
-            f"({len(encoder.config.layers)} layers of {encoder.embed_dim}), the PCA takes "
+            f"({encoder.layers} layers of {encoder.embed_dim}), the PCA takes "
             f"{pca.features}"
         )
     if pca.channels != forecaster.channels:

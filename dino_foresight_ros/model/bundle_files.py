@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
+from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_backbone
 from dino_foresight_ros.model.forecasters import (
     Forecaster,
     build_forecaster,
@@ -152,14 +152,14 @@ def _read_encoder(section: dict[str, Any], folder: Path) -> Encoder:
         section.pop("weights")
         with _checked(folder):
             config = EncoderConfig.from_dict(section)
-        return Encoder(config, build_vit(config, pretrained=True))
+        return Encoder(config, build_backbone(config, pretrained=True))
     path = _weights_of(section, folder)
     with _checked(folder):
         config = EncoderConfig.from_dict(section)
-        vit = build_vit(config)
-    load_strict(vit, read_tensors(path), f"{folder.name}/encoder")
+        backbone = build_backbone(config)
+    load_strict(backbone, read_tensors(path), f"{folder.name}/encoder")
     with _checked(folder):
-        return Encoder(config, vit)
+        return Encoder(config, backbone)
 
 
 def _read_pca(section: dict[str, Any], folder: Path, features: int) -> PCA | IdentityPCA:
@@ -196,7 +196,7 @@ def _read_heads(
         with _checked(folder):
             tasks[name] = task_from_dict(name, dict(section["task"]))
             config = HeadConfig.from_dict(dict(section["head"]))
-            shape = encoder.embed_dim, len(encoder.config.layers)
+            shape = encoder.embed_dim, encoder.layers
             if name in inputs and inputs[name].layers:
                 shape = width, len(inputs[name].layers)
             heads[name] = empty(partial(build_head, config, *shape))

@@ -1,8 +1,8 @@
-"""The frozen foundation model: a timm ViT, several layers of it, one vector per patch.
+"""The frozen foundation model, most often a timm ViT: several layers, one vector per patch.
 
 The paper takes DINOv2 ViT-B/14 with registers, layers 2, 5, 8, 11 counted from 0 (sec. 3.1), and
-compares with EVA-02 and SAM (table 5). Every family goes through the same contract; what differs
-stands in `EncoderConfig`.
+compares with EVA-02, SAM and Stable Diffusion's VAE (table 5). Every family goes through the same
+contract; what differs stands in `EncoderConfig`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dino_foresight_ros.errors import BundleError, InputError
+from dino_foresight_ros.model.backbones import FeatureMaps, LatentMap
 from dino_foresight_ros.model.config import from_plain, to_plain
 
 TOKEN_FORMATS = ("NLC", "NCHW")
+VIT, FEATURE_MAPS, VAE = "vit", "feature_maps", "vae"
+ENCODER_KINDS = (VIT, FEATURE_MAPS, VAE)
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,20 @@ class EncoderConfig:
     """Which timm model, and how it is used.
 
     Attributes:
-        model: timm model name, such as "vit_base_patch14_reg4_dinov2.lvd142m".
+        model: timm model name, such as "vit_base_patch14_reg4_dinov2.lvd142m", or of a VAE its name
+            on the Hugging Face hub.
         image_size: (H, W) pixels that images are resized to; multiples of `patch_size`.
-        layers: block indices, counted from 0, whose outputs are concatenated.
-        patch_size: pixels per patch side.
+        layers: block indices, counted from 0, whose outputs are concatenated; of feature maps the
+            stages, of a VAE 0.
+        patch_size: pixels per patch side; feature maps are brought to a grid of such patches.
         mean, std: per-channel RGB normalisation in [0, 1] units.
         norm: apply the model's final layer norm to each layer's output (DINOv2, DINOv3, EVA-02);
             False where the model has none that fits (SAM's neck).
         tokens: what the model's forward_intermediates gives: "NLC" or, for SAM, "NCHW".
         native_image_size: (H, W) that the stored position embeddings are for; None: timm's own.
         overrides: further timm arguments (embed_dim, depth, num_heads, ...) for sizes of one's own.
+        kind: "vit"; "feature_maps", a convolutional backbone of timm by its features_only; "vae",
+            an AutoencoderKL of diffusers.
     """
 
     model: str
@@ -51,6 +58,7 @@ class EncoderConfig:
     tokens: str = "NLC"
     native_image_size: tuple[int, int] | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
+    kind: str = VIT
 
     def __post_init__(self) -> None:
         for name in ("image_size", "layers", "mean", "std"):
@@ -72,6 +80,10 @@ class EncoderConfig:
             raise BundleError(
                 f"encoder mean {list(self.mean)} and std {list(self.std)} must be three numbers "
                 "each, std positive"
+            )
+        if self.kind not in ENCODER_KINDS:
+            raise BundleError(
+                f"encoder kind '{self.kind}' is unknown; valid: {', '.join(ENCODER_KINDS)}"
             )
         if self.tokens not in TOKEN_FORMATS:
             raise BundleError(
@@ -95,6 +107,19 @@ class EncoderConfig:
             BundleError: an unknown or missing key, or a value out of range.
         """
         return from_plain(cls, values, "encoder")
+
+
+def build_backbone(config: EncoderConfig, pretrained: bool = False) -> Any:
+    """Create the network that an encoder runs, of any kind.
+
+    Raises:
+        BundleError: as `build_vit`, `FeatureMaps` and `LatentMap`.
+    """
+    if config.kind == FEATURE_MAPS:
+        return FeatureMaps(config, pretrained)
+    if config.kind == VAE:
+        return LatentMap(config, pretrained)
+    return build_vit(config, pretrained)
 
 
 def build_vit(config: EncoderConfig, pretrained: bool = False) -> Any:
@@ -127,8 +152,16 @@ class Encoder(nn.Module):
     def __init__(self, config: EncoderConfig, vit: Any = None) -> None:
         super().__init__()
         self.config = config
-        self.vit = build_vit(config) if vit is None else vit
-        depth = len(self.vit.blocks)
+        self.vit = build_backbone(config) if vit is None else vit
+        self._native: dict[str, Tensor] = {}
+        self._input_size: tuple[int, int] | None = None
+        if config.kind == VIT:
+            self._check_vit()
+        self.requires_grad_(False)
+        self.eval()
+
+    def _check_vit(self) -> None:
+        config, depth = self.config, len(self.vit.blocks)
         if config.layers[-1] >= depth:
             raise BundleError(
                 f"encoder layer {config.layers[-1]} does not exist: {config.model} has {depth} "
@@ -139,20 +172,21 @@ class Encoder(nn.Module):
             raise BundleError(
                 f"encoder patch size {config.patch_size} does not fit {config.model} ({patch})"
             )
-        self._native: dict[str, Tensor] = {}
-        self._input_size: tuple[int, int] | None = None
-        self.requires_grad_(False)
-        self.eval()
 
     @property
     def embed_dim(self) -> int:
         """D, values per layer and patch."""
-        return int(self.vit.embed_dim)
+        return int(self.vit.embed_dim) if self.config.kind == VIT else sum(self.vit.channels)
+
+    @property
+    def layers(self) -> int:
+        """L, layers that heads can tell apart; maps differ in width and count as one layer."""
+        return len(self.config.layers) if self.config.kind == VIT else 1
 
     @property
     def feature_size(self) -> int:
         """L*D, values per patch over all chosen layers."""
-        return self.embed_dim * len(self.config.layers)
+        return self.embed_dim * self.layers
 
     def train(self, mode: bool = True) -> Encoder:
         """Stay in evaluation mode: the encoder is frozen."""
@@ -183,6 +217,9 @@ class Encoder(nn.Module):
                 f"image size {height}x{width} is not a multiple of the patch size {patch}; "
                 "use encoder.preprocess(), which resizes"
             )
+        if self.config.kind != VIT:
+            grid = height // patch, width // patch
+            return torch.cat([_on_grid(one, grid) for one in self.vit(frames)], dim=-1)
         self._use_input_size((height, width))
         layers = self.vit.forward_intermediates(
             frames,
@@ -254,6 +291,18 @@ class Encoder(nn.Module):
         mean = torch.tensor(self.config.mean, dtype=torch.float64)
         scale = (1 / (255 * std))[:, None, None].to(like.device, like.dtype)
         return scale, (-mean / std)[:, None, None].to(like.device, like.dtype)
+
+
+def _on_grid(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) -> (B, *grid, C): averaged where it is finer, bilinear where it is coarser."""
+    sides = tuple(feature_map.shape[-2:])
+    if sides[0] >= grid[0] and sides[1] >= grid[1]:
+        feature_map = functional.adaptive_avg_pool2d(feature_map, grid)
+    else:
+        feature_map = functional.interpolate(
+            feature_map, size=grid, mode="bilinear", align_corners=False
+        )
+    return feature_map.permute(0, 2, 3, 1)
 
 
 def _as_tensor(images: np.ndarray) -> Tensor:

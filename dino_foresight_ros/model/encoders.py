@@ -9,7 +9,7 @@ import timm
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.encoder import EncoderConfig
+from dino_foresight_ros.model.encoder import FEATURE_MAPS, VAE, VIT, EncoderConfig
 
 _MIDDLE = (2, 5, 8, 11)
 """The paper's choice for 12 blocks: the last of each quarter."""
@@ -40,13 +40,28 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "dinov3-small": {"model": "vit_small_patch16_dinov3.lvd1689m", "layers": _MIDDLE},
     "dinov3-base": {"model": "vit_base_patch16_dinov3.lvd1689m", "layers": _MIDDLE},
     "dinov3-large": {"model": "vit_large_patch16_dinov3.lvd1689m", "layers": (5, 11, 17, 23)},
+    # No ViTs: maps of strides 8, 16 and 32, on a grid of 16 pixels.
+    "resnet50": {"model": "resnet50.a1_in1k", "layers": (2, 3, 4)},
+    "convnext-base": {"model": "convnext_base.fb_in22k_ft_in1k", "layers": (1, 2, 3)},
+    # The paper's comparison with a generative model; needs the extra `diffusers`.
+    "sd-vae": {
+        "model": "stabilityai/sd-vae-ft-mse",
+        "kind": VAE,
+        "layers": (0,),
+        "patch_size": 8,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+    },
 }
+FEATURE_MAPS_PATCH = 16
+"""Pixels per patch of feature maps where nothing else is said."""
 
 
 def encoder_config(family: str, image_size: tuple[int, int], **overrides: Any) -> EncoderConfig:
-    """Configuration of a family, or of any timm ViT by its name (then `layers` must be given).
+    """Configuration of a family, or of any timm model by its name (then `layers` must be given).
 
-    Patch size, mean and std come from timm's record of the weights.
+    Patch size, mean and std come from timm's record of the weights. A model whose name has a patch
+    size in it is a ViT, any other one gives feature maps.
 
     Args:
         family: a key of FAMILIES or a timm model name.
@@ -57,6 +72,8 @@ def encoder_config(family: str, image_size: tuple[int, int], **overrides: Any) -
         BundleError: neither a family nor a timm model.
     """
     fields: dict[str, Any] = {**FAMILIES.get(family, {"model": family}), **overrides}
+    if fields.get("kind") == VAE:
+        return EncoderConfig(image_size=image_size, **fields)
     if not timm.is_model(fields["model"]):
         raise BundleError(
             f"encoder '{family}' is neither a family ({', '.join(FAMILIES)}) nor a timm model"
@@ -64,7 +81,9 @@ def encoder_config(family: str, image_size: tuple[int, int], **overrides: Any) -
     record = timm.get_pretrained_cfg(fields["model"])
     if record is not None:
         fields = {"mean": record.mean, "std": record.std, **fields}
-    fields.setdefault("patch_size", _patch_size(fields["model"]))
+    patch_size = _patch_size(fields["model"])
+    fields.setdefault("kind", FEATURE_MAPS if patch_size is None else VIT)
+    fields.setdefault("patch_size", patch_size or FEATURE_MAPS_PATCH)
     return EncoderConfig(image_size=image_size, **fields)
 
 
@@ -79,11 +98,11 @@ def tiny_encoder_config(image_size: tuple[int, int] = (126, 224)) -> EncoderConf
     )
 
 
-def _patch_size(model: str) -> int:
+def _patch_size(model: str) -> int | None:
     for part in model.split(".")[0].split("_"):
         if part.startswith("patch") and part[5:].isdigit():
             return int(part[5:])
-    raise BundleError(f"the patch size of '{model}' is not in its name; give patch_size")
+    return None
 
 
 _STANDARD_SIZES = {384: "small", 768: "base", 1024: "large", 1536: "giant"}

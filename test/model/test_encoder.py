@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
+import timm
 import torch
+from micro_bundle import make_micro_bundle
 from PIL import Image
 
 from dino_foresight_ros.errors import BundleError, InputError
-from dino_foresight_ros.model import Encoder, EncoderConfig
+from dino_foresight_ros.model import (
+    Bundle,
+    Encoder,
+    EncoderConfig,
+    MaskedConfig,
+    MaskedForecaster,
+)
 from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
+from dino_foresight_ros.model.heads import HeadConfig, build_head
+from dino_foresight_ros.model.pca import IdentityPCA
+from dino_foresight_ros.model.tasks import NormalsTask
 
 SMALL = {"embed_dim": 48, "depth": 4, "num_heads": 3}
 
@@ -23,7 +36,10 @@ def small(family: str = "dinov2-base-reg", size: tuple[int, int] = (56, 84), **f
     return Encoder(encoder_config(model, size, **values))
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+VITS = sorted(name for name, row in FAMILIES.items() if "patch" in row["model"])
+
+
+@pytest.mark.parametrize("family", VITS)
 def test_every_family_gives_features_per_patch(family: str):
     overrides = dict(SMALL)
     if "giant" in family:
@@ -150,3 +166,73 @@ def test_a_flipped_view_is_preprocessed():
     image = np.random.default_rng(0).integers(0, 256, (1, 56, 84, 3), dtype=np.uint8)
     flipped = image[:, :, ::-1]
     assert torch.equal(encoder.preprocess(flipped), encoder.preprocess(flipped.copy()))
+
+
+@pytest.mark.parametrize("family", ["resnet50", "convnext-base"])
+def test_convolutional_families_give_their_maps_on_one_grid(family: str):
+    row = FAMILIES[family]
+    model = {"resnet50": "resnet18", "convnext-base": "convnext_atto"}[family]
+    encoder = Encoder(encoder_config(model, (64, 96), layers=row["layers"]))
+    assert encoder_config(family, (64, 96)).kind == encoder.config.kind == "feature_maps"
+    frames = torch.randn(2, 3, 64, 96)
+    features = encoder(frames)
+    with torch.no_grad():
+        plain = timm.create_model(model, features_only=True, out_indices=row["layers"]).eval()
+        plain.load_state_dict(encoder.vit.stages.state_dict())
+        fine, same, coarse = plain(frames)
+    # Strides 8, 16 and 32 on a grid of 16: four values averaged, as they are, and interpolated.
+    averaged = fine.unflatten(2, (4, 2)).unflatten(4, (6, 2)).mean(dim=(3, 5))
+    stretched = torch.nn.functional.interpolate(coarse, (4, 6), mode="bilinear")
+    expected = torch.cat([averaged, same, stretched], dim=1).permute(0, 2, 3, 1)
+    torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-3)
+    assert (encoder.layers, encoder.embed_dim) == (1, expected.shape[-1])
+    assert encoder.config.grid == (4, 6)
+
+
+def test_stages_that_a_network_lacks_are_refused():
+    with pytest.raises(BundleError, match=r"no feature maps \[2, 9\] of 'resnet18'"):
+        Encoder(encoder_config("resnet18", (64, 96), layers=(2, 9)))
+
+
+def test_a_network_without_patches_goes_through_a_bundle(tmp_path):
+    bundle = make_micro_bundle()
+    size = tuple(16 * side for side in bundle.grid)
+    encoder = Encoder(encoder_config("resnet18", size, layers=(2, 3)))
+    pca = IdentityPCA(encoder.feature_size)
+    config = MaskedConfig(encoder.feature_size, bundle.grid, width=24, layers=1, heads=2)
+    head = build_head(HeadConfig(3, channels=(8, 8, 8, 8), width=8), encoder.embed_dim, 1)
+    made = Bundle(
+        "resnet", encoder, pca, MaskedForecaster(config), {"normals": head},
+        {"normals": NormalsTask()}, 0.2,
+    )  # fmt: skip
+    again = Bundle.load(made.save(tmp_path / "made"))
+    frames = torch.randn(1, 3, *size)
+    torch.testing.assert_close(again.encoder(frames), encoder(frames))
+    assert again.heads["normals"](again.encoder(frames)).shape[:2] == (1, 3)
+
+
+def test_the_vae_gives_the_mean_of_its_latents():
+    diffusers = pytest.importorskip("diffusers", reason="needs the extra diffusers")
+    overrides = {"block_out_channels": (8, 8, 8, 8), "norm_num_groups": 4, "layers_per_block": 1}
+    row = {key: value for key, value in FAMILIES["sd-vae"].items() if key != "model"}
+    config = encoder_config("sd-vae", (64, 96), overrides=overrides)
+    assert config.to_dict()["kind"] == row["kind"] == "vae"
+    torch.manual_seed(0)
+    encoder = Encoder(config)
+    frames = torch.randn(2, 3, 64, 96)
+    features = encoder(frames)
+    assert features.shape == (2, 8, 12, 4)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4}
+    blocks["up_block_types"] = ("UpDecoderBlock2D",) * 4
+    whole = diffusers.AutoencoderKL(latent_channels=4, **blocks, **overrides).eval()
+    whole.encoder.load_state_dict(encoder.vit.encoder.state_dict())
+    whole.quant_conv.load_state_dict(encoder.vit.quant_conv.state_dict())
+    with torch.no_grad():
+        expected = whole.encode(frames).latent_dist.mean
+    torch.testing.assert_close(features.permute(0, 3, 1, 2), expected)
+
+
+def test_a_vae_without_diffusers_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(BundleError, match=r"pip install 'dino_foresight_ros\[diffusers\]'"):
+        Encoder(encoder_config("sd-vae", (64, 96)))
