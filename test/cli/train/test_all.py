@@ -115,7 +115,7 @@ def test_evaluation_takes_the_recordings_that_are_open(
 
     monkeypatch.setitem(WORK, "evaluate", measure)
     assert train_all() == 0
-    assert [len(one[0]) for one in measured] == [10, 48]
+    assert [len(one[0]) for one in measured] == [21, 96]
     assert len(opened) == 2
 
 
@@ -225,7 +225,7 @@ def test_too_short_recordings_are_refused_before_anything_is_computed(
 def test_labels_that_leave_nothing_to_validate_on_are_refused(
     calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train_all(labels=DATA.replace("frames=120", "frames=20")) == 1
+    assert train_all(labels=DATA.replace("seeds=3&frames=120", "seeds=5&frames=20")) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "nothing is left for training" in line
     assert calls.take() == []

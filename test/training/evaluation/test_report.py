@@ -124,7 +124,8 @@ def test_improvement_is_told_plainly() -> None:
 def test_untrained_bundle_is_marked_on_page_and_pictures(
     report: Report, written: list[Path], tmp_path: Path
 ) -> None:
-    untrained = replace(report, bundle=replace(report.bundle, trained=False))
+    facts = replace(report.bundle, trained=False, forecaster_trained=False)
+    untrained = replace(report, bundle=facts)
     marked = write_report(untrained, tmp_path / "report")
     for paths, is_marked in ((written, False), (marked, True)):
         warned = "**toy is UNTRAINED: these numbers mean nothing.**" in paths[0].read_text()
