@@ -28,6 +28,7 @@ from launch.actions import (
     Shutdown,
     TimerAction,
 )
+from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration
@@ -42,6 +43,7 @@ from dino_foresight_ros.ros.bag_play import first_frame_id, play_command, with_t
 from dino_foresight_ros.topic_names import camera_info_beside, full_name
 
 PACKAGE = "dino_foresight_ros"
+FORECAST_NODE = "forecast_node"
 # Loading a model takes a while; without waiting, the first frames would be played to nobody.
 WAIT_FOR_SUBSCRIBER_S = "120.0"
 # What `ros2 bag play` can do as well; with any other parameter given, replay_node plays the bag.
@@ -71,7 +73,8 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "wait_for_subscriber_s",
             default_value=WAIT_FOR_SUBSCRIBER_S,
-            description="How many seconds to wait for forecast_node before playing.",
+            description="How many seconds to wait for forecast_node, or wait_for_node, to listen "
+            "before playing.",
         ),
         DeclareLaunchArgument(
             "shutdown_at_end",
@@ -238,6 +241,8 @@ def start_replay(context: LaunchContext) -> list[Action]:
         said = [LogInfo(msg=f"replay_node plays the bag: {why_replay_node}")]
     if _has_several_cameras(context):
         given.setdefault("as_recorded", True)
+    # Others (RViz, by overlay_node) subscribe while forecast_node still loads its model.
+    given.setdefault("wait_for_node", FORECAST_NODE)
     image = _value(context, "image")
     return [
         *said,
@@ -253,13 +258,19 @@ def start_replay(context: LaunchContext) -> list[Action]:
                 ("camera_info", _value(context, "camera_info") or camera_info_beside(image)),
             ],
             arguments=["--ros-args", "--log-level", f"replay_node:={_value(context, 'log_level')}"],
-            on_exit=_at_end(context),
+            on_exit=_at_end,
         ),
     ]
 
 
-def _at_end(context: LaunchContext) -> list[Action]:
-    return [Shutdown()] if _value(context, "shutdown_at_end") == "true" else []
+def _at_end(event: ProcessExited, context: LaunchContext) -> list[Action]:
+    """End everything, unless the player ended because everything does.
+
+    A second shutdown makes launch_ros fail: its adapter can be shut down once.
+    """
+    if context.is_shutdown or _value(context, "shutdown_at_end") != "true":
+        return []
+    return [Shutdown(reason="the recording ended")]
 
 
 def _play_once_heard(context: LaunchContext, deadline_s: float) -> list[Action]:
@@ -282,7 +293,7 @@ def _play_once_heard(context: LaunchContext, deadline_s: float) -> list[Action]:
         start_s=_value(context, "start_s"),
         loop=_value(context, "loop").lower() == "true",
     )
-    player = ExecuteProcess(cmd=command, output="screen", on_exit=_at_end(context))
+    player = ExecuteProcess(cmd=command, output="screen", on_exit=_at_end)
     return [TimerAction(period=PLAY_DELAY_S, actions=[player])]
 
 
@@ -290,7 +301,7 @@ def _is_heard(context: LaunchContext) -> bool:
     namespace = "/" + _value(context, "namespace").strip("/")
     try:
         node = get_ros_node(context)
-        topics = node.get_subscriber_names_and_types_by_node("forecast_node", namespace)
+        topics = node.get_subscriber_names_and_types_by_node(FORECAST_NODE, namespace)
     except NodeNameNonExistentError:
         return False
     return any(kind.endswith("Image") for _, kinds in topics for kind in kinds)

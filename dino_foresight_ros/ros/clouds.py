@@ -14,6 +14,7 @@ from dino_foresight_ros.ros.camera_info import fits, image_size_of, scale_camera
 from dino_foresight_ros.scene import Scene
 
 _POINT_BYTES = 16
+ASSUME_A_VIEW = "for a recording, fov_deg:=70.0 of replay assumes a horizontal field of view"
 _NO_FOCAL_LENGTH = "camera_info has no focal length: the camera is not calibrated"
 
 
@@ -49,7 +50,7 @@ def depth_with_info(
     if not scene.depth_is_metric:
         raise InputError("the forecast has no metric depth")
     if info is None:
-        raise InputError("no camera_info came")
+        raise InputError(f"no camera_info came; {ASSUME_A_VIEW}")
     if min(image_size_of(info)) <= 0:
         raise InputError("camera_info has no image size: the camera is not calibrated")
     if intrinsics_of(info) is None:

@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from launch_processes import RUNNER
+from launch_processes import RUNNER, kill_all
+from launch_processes import run_launch as start_launch
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 launch = pytest.importorskip("launch", reason="needs ros2/launch, which no package index has")
@@ -83,8 +84,8 @@ def test_recording_plays_into_the_forecast_and_both_end(run_launch: Any, tmp_pat
         "namespace:=robot1",
         "device:=cpu",
     )
-    assert "waiting for a subscriber of /camera/image_raw" in printed
-    assert "nobody subscribed" not in printed
+    assert "waiting for /robot1/forecast_node of /camera/image_raw" in printed
+    assert "did not subscribe" not in printed
     assert "end of input after 6 images" in printed
     assert printed.count("process has finished cleanly") == 2, printed
 
@@ -119,7 +120,7 @@ def has_rosbag2() -> bool:
 def test_bag_is_played_by_replay_node_where_rosbag2_is_absent(run_launch: Any, bag: Path) -> None:
     printed = run_launch(f"bag:={bag}", "preset:=tiny-cpu", "rate:=2.0")
     assert "replay_node plays the bag: ros2 bag play is not installed" in printed
-    assert "waiting for a subscriber of /image" in printed
+    assert "waiting for /forecast_node of /image" in printed
     assert "end of input after 6 images" in printed
     assert printed.count("process has finished cleanly") == 2, printed
 
@@ -199,6 +200,39 @@ def test_cameras_and_transforms_are_played_by_ros2_bag_play(
     topics = "/rig/front/image_raw /rig/left/image_raw /tf_static"
     assert f"called: ros2 bag play {rig} --clock --topics {topics}\n" in printed
     assert "replay_node" not in printed
+
+
+def test_one_interrupt_ends_everything_while_a_bag_is_played(
+    launch_file: Path,
+    ros_domain: dict[str, str],
+    rig: Path,
+    rosbag2: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """Ctrl-C in a terminal reaches the player too, which then ends by itself."""
+    player = tmp_path / "bin" / "ros2"
+    player.write_text('#!/bin/sh\ntrap "exit 0" INT\necho "called: ros2 $*"\n'
+                      "while :; do sleep 0.1; done\n")  # fmt: skip
+    environment = {**ros_domain, "ROS_LOG_DIR": str(tmp_path / "log"), **rosbag2}
+    arguments = (f"bag:={rig}", "cameras:=front,left", "preset:=tiny-cpu", "rviz:=true")
+    running = start_launch(launch_file, environment, *arguments)
+    try:
+        assert running.stdout is not None
+        lines = []
+        for line in running.stdout:
+            lines.append(line)
+            if "called: ros2" in line:
+                break
+        else:
+            pytest.fail("".join(lines))
+        os.killpg(running.pid, signal.SIGINT)
+        rest, _ = running.communicate(timeout=60)
+    finally:
+        kill_all(running)
+    assert running.returncode == 0, rest
+    assert "adapter" not in rest
+    assert "Traceback" not in rest
+    assert rest.count("process has finished cleanly") == 4, rest  # player, forecast, two overlays
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,12 @@ from visualization_msgs.msg import MarkerArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast
-from dino_foresight_ros.nodes.overlay.captions import caption, caption_markers
+from dino_foresight_ros.nodes.overlay.captions import (
+    believable_age_ms,
+    caption,
+    caption_markers,
+    lifetime_of,
+)
 from dino_foresight_ros.nodes.overlay.parameters import OVERLAY_PARAMETERS
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.render.annotate import annotate_step
@@ -40,6 +45,7 @@ from dino_foresight_ros.ros.qos import (
     unused_overrides,
 )
 from dino_foresight_ros.ros.rivals import warn_of_rivals
+from dino_foresight_ros.ros.stream_watch import PeriodWatch
 from dino_foresight_ros.ros.time import NS_PER_S, time_to_ns
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 from dino_foresight_ros.topic_names import (
@@ -56,8 +62,6 @@ NODE_NAME = "overlay_node"
 FOLLOW_PERIOD_S = 0.25
 _KEPT_IMAGES = 32
 _NEAREST_NS = NS_PER_S // 5
-# Beyond this the clocks of stamps and node have nothing to do with each other (a played bag).
-_BELIEVABLE_AGE_MS = 60_000.0
 _SMALL_WIDTH = 480
 
 
@@ -81,6 +85,7 @@ class OverlayNode(Node):
         self._clouds = {k: draw(PointCloud2, POINTS_DRAWN, k) for k in steps}
         self._mosaic = draw(Image, MOSAIC_DRAWN)
         self._markers = draw(MarkerArray, CAPTIONS_DRAWN)
+        self._arrivals = PeriodWatch(least=1, most=5)
         compressed = self.parameters["image_transport"] == "compressed"
         self._feed = CameraFeed(
             self,
@@ -108,6 +113,7 @@ class OverlayNode(Node):
         elif not wanted and self._feed.is_open:
             self._feed.close()
             self._pictures.clear()
+            self._arrivals.restart()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._pictures[time_to_ns(message.header.stamp)] = message
@@ -115,11 +121,15 @@ class OverlayNode(Node):
             self._pictures.popitem(last=False)
 
     def _on_forecast(self, message: Forecast) -> None:
+        self._arrivals.frame(self.get_clock().now().nanoseconds)
         scenes = self._feed.scenes(message)
         age_ms = self._age_ms(message)
         if self._markers.get_subscription_count():
             with self._telling("no captions"):
-                self._markers.publish(caption_markers(message, list(scenes.values()), age_ms))
+                lifetime, info = lifetime_of(self._arrivals), self._feed.info
+                self._markers.publish(
+                    caption_markers(message, list(scenes.values()), age_ms, lifetime, info)
+                )
         for k in _wanted(self._depths, scenes):
             with self._telling("no coloured depth"):
                 self._publish_depth(message, scenes[k])
@@ -161,9 +171,11 @@ class OverlayNode(Node):
         return self._decoder.decode(self._pictures[nearest])
 
     def _age_ms(self, message: Forecast) -> float | None:
-        now_ns = self.get_clock().now().nanoseconds
-        age_ms = (now_ns - time_to_ns(message.header.stamp)) / 1e6
-        return age_ms if 0.0 <= age_ms < _BELIEVABLE_AGE_MS else None
+        clock = self.get_clock()
+        if clock.ros_time_is_active:  # a recording's
+            return None
+        stamp_ns = time_to_ns(message.header.stamp)
+        return believable_age_ms(clock.now().nanoseconds, stamp_ns, message.latency)
 
     def _publish_overlay(
         self, message: Forecast, image: Picture, scene: Scene, age_ms: float | None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 
 from dino_foresight_ros.errors import describe
@@ -38,6 +39,7 @@ from dino_foresight_ros.ros.time import ns_to_time
 
 # Discovery is not symmetric: the subscriber may know of the publisher a little later.
 _SETTLE_S = 0.3
+_POLL_S = 0.05
 _DELIVERY_S = 2.0
 
 
@@ -85,7 +87,17 @@ class ReplayNode(Node):
             frame_id=settings["frame_id"],
             fov_deg=settings["fov_deg"],
         )
-        return FrameTrack(self, recording, options)
+        track = FrameTrack(self, recording, options)
+        if track.camera is None:
+            self.get_logger().info(
+                f"{recording.name} has no calibration: no camera_info is published, and there is "
+                "no 3D of it; fov_deg:=70.0 assumes a horizontal field of view"
+            )
+        elif options.fov_deg:
+            self.get_logger().info(
+                f"camera_info assumes a horizontal field of view of {options.fov_deg:g} degrees"
+            )
+        return track
 
     def _open_recorded(self, path: Path, window: Window, topics: list[str]) -> Track:
         from dino_foresight_ros.recordings.bag_reader import BagReader
@@ -125,15 +137,33 @@ class ReplayNode(Node):
         if limit_s <= 0.0 or not publishers:
             return
         names = ", ".join(publisher.topic_name for publisher in publishers)
+        awaited = self._settings["wait_for_node"]
+        if awaited:
+            awaited = self._full_name(awaited)
         deadline_s = time.monotonic() + limit_s
-        self.get_logger().info(f"waiting for a subscriber of {names}")
-        while not any(publisher.get_subscription_count() for publisher in publishers):
+        self.get_logger().info(f"waiting for {awaited or 'a subscriber'} of {names}")
+        while not any(self._is_heard(publisher, awaited) for publisher in publishers):
             if time.monotonic() >= deadline_s:
-                self.get_logger().warning(f"nobody subscribed to {names} in {limit_s:g} s")
+                who = awaited or "nobody"
+                how = "did not subscribe" if awaited else "subscribed"
+                self.get_logger().warning(f"{who} {how} to {names} in {limit_s:g} s")
                 return
-            if self._stop.wait(0.05):
+            if self._stop.wait(_POLL_S):
                 return
         self._stop.wait(_SETTLE_S)
+
+    def _full_name(self, node: str) -> str:
+        """A node's full name; what is no full name is in this node's namespace."""
+        return node if node.startswith("/") else f"{self.get_namespace().rstrip('/')}/{node}"
+
+    def _is_heard(self, publisher: Publisher, by: str) -> bool:
+        """Whether a node, by its full name, or anybody listens."""
+        if not publisher.get_subscription_count():
+            return False
+        return not by or any(
+            f"{info.node_namespace.rstrip('/')}/{info.node_name}" == by
+            for info in self.get_subscriptions_info_by_topic(publisher.topic_name)
+        )
 
     def _wait_for_delivery(self) -> None:
         """Let reliable subscribers fetch the last messages before the publishers go."""

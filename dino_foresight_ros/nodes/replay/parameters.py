@@ -29,6 +29,10 @@ def _check_topics(names: list[str]) -> str | None:
     return f"{bad[0]!r} is not a topic name" if bad else None
 
 
+def _check_node(name: str) -> str | None:
+    return None if not name or _TOPIC_NAME.fullmatch(name) else f"{name!r} is not a node's name"
+
+
 def _spec(name: str, default: bool | float | str | list[str], description: str) -> ParameterSpec:
     """A number counts seconds or a rate, so that nothing below 0 makes sense."""
     limits = (0.0, _NUMBER_LIMIT) if isinstance(default, float) else None
@@ -72,4 +76,12 @@ REPLAY_PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     _spec("publish_clock", True, "Publish the time of the recording on /clock."),
     _spec("wait_for_subscriber_s", 0.0, "Wait up to this many seconds for the first subscriber."),
+    _checked(
+        _spec(
+            "wait_for_node",
+            "",
+            "The node whose subscription is waited for, such as forecast_node; empty: anybody's.",
+        ),
+        check=_check_node,
+    ),
 )

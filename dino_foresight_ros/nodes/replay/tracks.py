@@ -69,12 +69,16 @@ class FrameOptions:
 
 
 class FrameTrack:
-    """Decoded frames of any recording on `image`, with `camera_info` where it is known."""
+    """Decoded frames of any recording on `image`, with `camera_info` where it is known.
+
+    Attributes:
+        camera: the calibration, recorded or assumed; None where it is not known.
+    """
 
     def __init__(self, node: Node, recording: Recording, options: FrameOptions) -> None:
         self._recording = recording
         self._options = options
-        self._camera = _camera(recording, options)
+        self.camera = _camera(recording, options)
         self._origin_ns = 0 if recording.has_absolute_stamps else None
         kind = CompressedImage if options.compressed else Image
         self._image = node.create_publisher(kind, "image", output_qos())
@@ -101,7 +105,7 @@ class FrameTrack:
         frame_id = frame_name(self._options.frame_id) or frame.frame_id or DEFAULT_FRAME_ID
         header = Header(stamp=ns_to_time(stamp_ns), frame_id=frame_id)
         image = self._image_msg(frame, header)
-        info = None if self._camera is None else camera_info_msg(self._camera, header)
+        info = None if self.camera is None else camera_info_msg(self.camera, header)
 
         def publish() -> None:
             # First the info, so that it is there when somebody gets the image.

@@ -284,6 +284,26 @@ def test_signal_while_waiting_for_a_subscriber_ends_the_node(start: Start, folde
     assert node.text == before
 
 
+def test_the_named_node_is_waited_for_whoever_else_listens(
+    listener: Listener, start: Start, folder: Path
+) -> None:
+    listener.listen(Image, "image")  # as overlay_node does while the model is loaded
+    listener.thread.start()
+    node = start(f"input:={folder}", "rate:=1000.0", "wait_for_node:=forecast_node", WAIT)
+    node.wait_for_text("waiting for /forecast_node of /image")
+    seen = lambda: listener.node.count_publishers("/image") == 1  # noqa: E731
+    assert wait_until(seen)
+    assert not wait_until(lambda: "playing" in node.text, 1.0)
+    forecast_node = listener.make("forecast_node")
+    forecast_node.create_subscription(Image, "image", lambda message: None, 50)
+    assert node.process.wait(TIMEOUT_S) == 0, node.text
+    assert "end of input after 12 images" in node.text
+    assert "did not subscribe" not in node.text
+    assert wait_until(lambda: len(listener.received["image"]) == 12)
+    assert "has no calibration" in node.text
+    assert "fov_deg:=70.0" in node.text
+
+
 def test_cut_video_is_played_to_the_cut_and_said(
     listener: Listener, start: Start, tmp_path: Path
 ) -> None:
