@@ -46,6 +46,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "images lie in (cam_front of /cam_front/image_raw). --topic /{camera}/image_raw then "
         "says which image topics, where a camera has several",
     )  # fmt: skip
+    add(
+        "--fov-deg", type=float, metavar="DEG",
+        help="assume this horizontal field of view, for the 3D of what has no calibration (--view)",
+    )  # fmt: skip
     add("--seed", type=int, default=DEFAULT_SEED, metavar="N", help="of the synthetic world")
     add("--domain-id", type=int, metavar="N", help="ROS domain; default: one that nobody uses")
     add("--view", choices=("web",), help="show it live in a browser, and go on until Ctrl-C")
@@ -81,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         rate=args.rate,
         topic=args.topic,
         cameras=args.cameras,
+        fov_deg=args.fov_deg,
         seed=args.seed,
         domain_id=args.domain_id,
     )

@@ -41,6 +41,7 @@ class DemoOptions:
         rate: how fast to play: 2 is twice as fast.
         topic: which image topic of a bag; of several cameras the pattern with {camera}.
         cameras: several cameras of a bag, or the one word "all".
+        fov_deg: horizontal field of view to assume of the input, degrees; None assumes none.
         seed: of the synthetic world.
         domain_id: the ROS domain; None looks for one that nobody uses.
     """
@@ -54,6 +55,7 @@ class DemoOptions:
     rate: float = 1.0
     topic: str | None = None
     cameras: tuple[str, ...] = ()
+    fov_deg: float | None = None
     seed: int = DEFAULT_SEED
     domain_id: int | None = None
 
@@ -72,6 +74,12 @@ class DemoOptions:
             raise UsageError("--topic chooses a topic of a bag: give the bag with --input")
         if self.cameras and self.input is None:
             raise UsageError("--cameras chooses cameras of a bag: give the bag with --input")
+        if self.fov_deg is not None and not 0.0 < self.fov_deg < 180.0:
+            raise UsageError(f"--fov-deg {self.fov_deg:g}: give more than 0 and less than 180")
+        if self.fov_deg is not None and (self.input is None or self.cameras):
+            raise UsageError(
+                "--fov-deg calibrates one camera that is played: give --input, and no --cameras"
+            )
         if self.cameras and self.topic is not None and CAMERA_FIELD not in self.topic:
             raise UsageError(
                 f"--topic {self.topic}: with --cameras it is a pattern, such as "
@@ -170,6 +178,8 @@ def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoI
     parameters = _replay_parameters(options, options.input)
     if options.topic is not None:
         parameters["topic"] = options.topic
+    if options.fov_deg is not None:
+        parameters["fov_deg"] = float(options.fov_deg)
     counts = [count for count in (frame_count, options.frames) if count is not None]
     facts = {"path": str(options.input), "topic": options.topic, "frame_rate_hz": rate_hz}
     return DemoInput(
@@ -180,7 +190,7 @@ def open_input(options: DemoOptions, on_warning: Callable[[str], None]) -> DemoI
         frame_bytes=frame_bytes,
         frame_count=min(counts, default=None),
         stop_after=options.frames,
-        facts={**facts, "rate": options.rate},
+        facts={**facts, "rate": options.rate, "fov_deg": options.fov_deg},
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -18,6 +19,10 @@ from dino_foresight_ros.recordings.bag_writer import create_bag
         {"frames": 0},
         {"rate": 0.0},
         {"rate": float("nan")},
+        {"fov_deg": 0.0, "input": Path("drive.mp4")},
+        {"fov_deg": 180.0, "input": Path("drive.mp4")},
+        {"fov_deg": 70.0},
+        {"fov_deg": 70.0, "input": Path("bag"), "cameras": ("left",)},
         {"seed": -1},
         {"domain_id": 233},
         {"topic": "/camera/image_raw"},
@@ -59,6 +64,15 @@ def test_what_is_not_asked_for_is_left_to_the_node() -> None:
     options = DemoOptions(out=Path("out"), frames=1)
     parameters = options.forecast_parameters(open_input(options, print))
     assert set(parameters) == {"bundle", "outputs", "publish_features"}
+
+
+def test_an_assumed_field_of_view_reaches_the_player(tmp_path: Path) -> None:
+    for index in range(3):
+        assert cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((24, 32, 3), np.uint8))
+    for fov_deg in (None, 70.0):
+        played = open_input(DemoOptions(Path("out"), tmp_path, fov_deg=fov_deg), print)
+        assert played.parameters.get("fov_deg") == fov_deg
+        assert played.facts["fov_deg"] == fov_deg
 
 
 def test_rate_scales_the_synthetic_camera() -> None:
