@@ -103,7 +103,7 @@ def encode_ahead(
             raise item
         pixels, rows, damaged = item
         for error in damaged:
-            bad.add(f"{error.file} frame {error.index}", str(error))
+            bad.add(f"{error.file}: frame {error.index}", str(error))
         frames = chunks[number].frames[rows.numpy()]
         if len(frames):
             yield Encoded(number, frames, encoder(encoder.preprocess(pixels)))

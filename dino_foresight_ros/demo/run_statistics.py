@@ -28,7 +28,7 @@ class CameraStatistics:
         latencies_ms: of every forecast, as the node measured it.
         first_frame_s, last_frame_s, first_forecast_s, last_forecast_s: when the first and the
             newest of each came, seconds of `time.monotonic`.
-        first_stamp_ns: stamp of the first frame.
+        first_stamp_ns, last_stamp_ns: stamps of the first and the newest frame.
         image_size: (height, width) of the newest frame; None until one was decoded.
         forecast_size: (height, width) of the predicted images.
     """
@@ -41,6 +41,7 @@ class CameraStatistics:
     first_forecast_s: float | None = None
     last_forecast_s: float | None = None
     first_stamp_ns: int | None = None
+    last_stamp_ns: int | None = None
     image_size: tuple[int, int] | None = None
     forecast_size: tuple[int, int] | None = None
 
@@ -48,7 +49,7 @@ class CameraStatistics:
         """Count a frame that came now."""
         if self.first_frame_s is None:
             self.first_frame_s, self.first_stamp_ns = now_s, stamp_ns
-        self.last_frame_s = now_s
+        self.last_frame_s, self.last_stamp_ns = now_s, stamp_ns
         self.frames += 1
 
     def add_forecast(self, now_s: float, latency_ms: float) -> None:
@@ -124,6 +125,12 @@ class RunStatistics:
         """The earliest of the cameras' first stamps."""
         stamps = [c.first_stamp_ns for c in self.cameras.values() if c.first_stamp_ns is not None]
         return min(stamps, default=None)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame to the newest, of the camera that gave most."""
+        camera = max(self.cameras.values(), key=lambda camera: camera.frames)
+        return ((camera.last_stamp_ns or 0) - (camera.first_stamp_ns or 0)) / 1e9
 
     @property
     def newest_latency_ms(self) -> float | None:

@@ -141,6 +141,18 @@ def _show(progress: Progress, statistics: RunStatistics) -> None:
     progress.show(statistics.frames, note=note)
 
 
+def needed(statistics: RunStatistics) -> str:
+    """What was missing for a forecast, as the forecast node says."""
+    told = statistics.diagnostics
+    if "cannot_forecast" in told:
+        return told["cannot_forecast"]
+    if "needed_frames" not in told:
+        return "the model needs several frames, spread over a second or more"
+    least_s = float(told["needed_duration_s"])
+    text = f"the model needs {told['needed_frames']}, which takes {least_s:.3g} s or more"
+    return f"{text}: it is too short" if statistics.duration_s < least_s else text
+
+
 class ReadyWait:
     """Says when to give up waiting for the forecast node, and why."""
 
@@ -334,10 +346,10 @@ class _Run:
         if not statistics.forecasts or not self.pictures.has_any:
             counts = self._summary(statistics)
             why = ", ".join(f"{name}: {count}" for name, count in counts["dropped"].items())
-            needed = "the model needs several frames, spread over a second or more"
+            played = f"{counts['frames_in']} frames in {statistics.duration_s:.3g} s"
             raise InputError(
-                f"{self._input.name}: {counts['frames_in']} frames gave no forecast (dropped: "
-                f"{why or 'none'}); {statistics.diagnostics.get('cannot_forecast', needed)}"
+                f"{self._input.name}: {played} gave no forecast (dropped: {why or 'none'}); "
+                f"{needed(statistics)}"
             )
         facts = {"kind": self._input.kind, "name": self._input.name, **self._input.facts}
         numbers = {**self._summary(statistics), "input": facts, "exit_codes": exit_codes}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from collections.abc import Callable
 
 from dino_foresight_ros.errors import InputError
@@ -14,7 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 class BadFiles:
-    """Counts frames or files that cannot be read, each once, and names each the first time.
+    """Counts frames or files that cannot be read, each once.
+
+    The first of each reason is named, those after it are told of in counts: 10, 100, ...
 
     `limit` of them are put up with; one more raises InputError. Without a limit it is 20 or 1 % of
     `total`, whichever is more. Copies in worker processes count for themselves.
@@ -31,6 +35,7 @@ class BadFiles:
     ) -> None:
         self.limit = max(MIN_BAD, int(BAD_FRACTION * total)) if limit is None else limit
         self.reasons: dict[str, str] = {}
+        self._kinds: Counter[str] = Counter()
         self._on_warning = on_warning
 
     def __len__(self) -> int:
@@ -54,7 +59,18 @@ class BadFiles:
                 f"more than {self.limit} files or frames cannot be read, such as "
                 f"{self.summary()}; mend or remove them"
             )
-        text = f"left out: {reason if name in reason else f'{name}: {reason}'}"
+        # Reasons that differ in the file and in numbers are of one kind.
+        why = reason.rpartition("cannot be read: ")[2]
+        kind = re.sub(r"\d+", "", why.replace(name, ""))
+        text = reason if name in reason else f"{name}: {reason}"
+        self._kinds[kind] += 1
+        count = self._kinds[kind]
+        if count == 1:
+            text = f"left out: {text}"
+        elif str(count).strip("0") == "1":
+            text = f"left out so far: {count} for this reason, the last one {text}"
+        else:
+            return
         if self._on_warning is None:
             _log.warning(text)
         else:

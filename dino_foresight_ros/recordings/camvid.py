@@ -15,12 +15,14 @@ import numpy as np
 
 from dino_foresight_ros.classes import CAMVID_TO_WORLD, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES
 from dino_foresight_ros.recordings.label_tables import LabelTable
 from dino_foresight_ros.recordings.labelled_pictures import (
     LabelFiles,
     LabelledPictures,
     picture_size,
+    tell_unmatched,
 )
 from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording
 from dino_foresight_ros.recordings.spec import Spec
@@ -93,6 +95,11 @@ def _open_split(
     found: list[Recording] = [
         _sequence(folder, name, frames, table) for name, frames in sequences.items() if frames
     ]
+    labels = folder / "labels"
+    if found and labels.is_dir() and not any(one.labelled(SEGMENTATION).size for one in found):
+        first = next(min(frames.values()) for frames in sequences.values() if frames)
+        names = [path.name for path in labels.iterdir()]
+        tell_unmatched(labels, names, f"{first.stem}.png", on_warning)
     if not found:
         raise InputError(f"{folder}/images holds no pictures named like 0001TP_006690.png")
     return found

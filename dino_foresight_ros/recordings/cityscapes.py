@@ -27,6 +27,7 @@ from dino_foresight_ros.recordings.labelled_pictures import (
     LabelFiles,
     LabelledPictures,
     picture_size,
+    tell_unmatched,
 )
 from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording
 from dino_foresight_ros.recordings.spec import Spec
@@ -40,6 +41,7 @@ _TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 
 _LAST_LABEL_ID = 33
 # Frames within a sequence that are further apart than this belong to different snippets.
 _SNIPPET_GAP = 10
+_TRAIN_IDS_SUFFIX, _LABEL_IDS_SUFFIX = "_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"
 _NAME = re.compile(r"((.+)_\d{6})_(\d{6})_leftImg8bit\.(?:png|jpg)")
 
 
@@ -142,6 +144,12 @@ class _Reader:
                 continue
             sequences[name[1]][int(name[3])] = picture
         labels = self._files(self.root / "gtFine" / split / folder.name)
+        suffixes = (_TRAIN_IDS_SUFFIX, _LABEL_IDS_SUFFIX)
+        if sequences and not any(name.endswith(suffixes) for name in labels):
+            stem = min(min(frames.values()) for frames in sequences.values()).name
+            expected = stem.rpartition("_")[0] + _LABEL_IDS_SUFFIX
+            label_folder = self.root / "gtFine" / split / folder.name
+            tell_unmatched(label_folder, labels, expected, self._on_warning)
         disparities = self._files(self.root / "disparity" / split / folder.name)
         for sequence, frames in sequences.items():
             for numbers in _snippets(sorted(frames)):
@@ -160,8 +168,8 @@ class _Reader:
         labels: dict[str, Path],
         disparities: dict[str, Path],
     ) -> LabelledPictures:
-        train_ids = _beside(stems, labels, "_gtFine_labelTrainIds.png")
-        label_ids = _beside(stems, labels, "_gtFine_labelIds.png")
+        train_ids = _beside(stems, labels, _TRAIN_IDS_SUFFIX)
+        label_ids = _beside(stems, labels, _LABEL_IDS_SUFFIX)
         # Of the two the one that has more; it is the same information.
         use_train = len(train_ids) > len(label_ids)
         depth, camera = self._depth(stems, disparities)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,24 @@ class LabelledPictures(PictureRecording):
         yield repr(self.label_space)
         for paths in (self._files.segmentation, self._files.disparity):
             yield from files_identity((paths[index] for index in sorted(paths)), self.root)
+
+
+def tell_unmatched(
+    folder: Path, names: Collection[str], expected: str, on_warning: Callable[[str], None]
+) -> None:
+    """Tell of a folder whose files are labels of no picture.
+
+    Args:
+        folder: of labels.
+        names: of what lies in it.
+        expected: name of the label of one of the pictures.
+        on_warning: gets one line; none where the folder is empty.
+    """
+    if names:
+        on_warning(
+            f"{folder}: none of its {len(names)} files is a label of a picture; expected is a name "
+            f"such as {expected}, and there is {min(names)}"
+        )
 
 
 def depth_from_disparity(

@@ -29,6 +29,7 @@ YEAR_2000_NS = 946_684_800 * NS_PER_S
 YEAR_2100_NS = 4_102_444_800 * NS_PER_S
 """Stamps between these are Unix times; a simulator's begin near 0."""
 MAX_BAD_FRAMES = 20
+_NAMED_BAD_FRAMES = 3
 """So many damaged frames are left out where a recording is read in order."""
 _PROBED_PICTURES = 16
 Warn = Callable[[str], None]
@@ -306,7 +307,8 @@ class Recording(Closeable, ABC):
             raise InputError(f"{self.name}: no frame from {self.window.start_s:g} s to {end}")
 
     def _in_order(self) -> Iterator[Frame]:
-        for index in self._in_window():
+        indices, others = self._in_window(), 0
+        for index in indices:
             try:
                 frame = self._read(index, ())
             except UnreadableFrame as error:
@@ -314,11 +316,19 @@ class Recording(Closeable, ABC):
                 continue
             if frame.image.shape[:2] != self.size:
                 got, want = frame.image.shape, self.size
-                self.warn(
-                    f"{self.name}: picture sizes differ; {self._title(index)} is {got[1]}x{got[0]},"
-                    f" the first one {want[1]}x{want[0]}"
-                )
+                others += 1
+                if others == 1:
+                    self.warn(
+                        f"{self.name}: picture sizes differ; {self._title(index)} is "
+                        f"{got[1]}x{got[0]}, the first one {want[1]}x{want[0]}; all are taken as "
+                        "they are"
+                    )
             yield frame
+        if others > 1:
+            size = f"{self.size[1]}x{self.size[0]}"
+            self.warn(f"{self.name}: {others} of {len(indices)} pictures are not {size}")
+        if len(self._bad) > _NAMED_BAD_FRAMES:
+            self.warn(f"{self.name}: {len(self._bad)} of {len(indices)} pictures skipped in all")
 
     def _in_window(self) -> range:
         since_ns = self.stamps_ns - self.stamps_ns[0]
@@ -333,7 +343,8 @@ class Recording(Closeable, ABC):
                 f"{self.name}: more than {MAX_BAD_FRAMES} pictures cannot be read, such as "
                 f"{self._title(index)} ({reason})"
             )
-        self.warn(f"{self._title(index)} skipped: {reason}")
+        if len(self._bad) <= _NAMED_BAD_FRAMES:
+            self.warn(f"{self._title(index)} skipped: {reason}")
 
     def _title(self, index: int) -> str:
         """Name a frame in a warning."""

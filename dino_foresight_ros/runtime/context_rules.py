@@ -55,6 +55,11 @@ class ContextRule(ABC):
 
     @property
     @abstractmethod
+    def least_duration_ns(self) -> int:
+        """Recordings that are shorter never fill a context."""
+
+    @property
+    @abstractmethod
     def description(self) -> str:
         """What a context needs, in words."""
 
@@ -185,6 +190,11 @@ class EvenContext(ContextRule):
         return min(self.interval_ns + self.tolerance_ns // (self.frames - 1), self.max_gap_ns)
 
     @property
+    def least_duration_ns(self) -> int:
+        """The oldest frame may lie so much nearer than its instant as the tolerance allows."""
+        return (self.frames - 1) * self.interval_ns - min(self.frames - 1, 1) * self.tolerance_ns
+
+    @property
     def description(self) -> str:
         """Such as "4 frames 0.2 s apart"."""
         return f"{self.frames} frames {self.interval_ns / NS:g} s apart"
@@ -310,6 +320,11 @@ class RecentContext(ContextRule):
     def longest_period_ns(self) -> int:
         """The fewest frames just fit into the greatest age."""
         return self.max_age_ns // max(1, self.least - 1)
+
+    @property
+    def least_duration_ns(self) -> int:
+        """Frames count however near to one another they are."""
+        return 0
 
     @property
     def description(self) -> str:

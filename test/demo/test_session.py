@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from dino_foresight_ros.demo.session import LOADING_LIMIT_S, WAIT_LIMIT_S, ReadyWait
+from dino_foresight_ros.demo.run_statistics import RunStatistics
+from dino_foresight_ros.demo.session import LOADING_LIMIT_S, WAIT_LIMIT_S, ReadyWait, needed
 from dino_foresight_ros.process.cpu import used_cpu_s
 
 
@@ -37,3 +38,18 @@ def test_used_cpu_grows_with_work() -> None:
         pass
     assert used_cpu_s(os.getpid()) - before >= 0.07
     assert used_cpu_s(2**30) == 0.0
+
+
+def test_a_recording_that_is_too_short_is_told_how_long_it_must_be() -> None:
+    statistics = RunStatistics([""])
+    assert needed(statistics) == "the model needs several frames, spread over a second or more"
+    for stamp_ns in (5 * 10**9, 5 * 10**9 + 300_000_000):
+        statistics.cameras[""].add_frame(0.0, stamp_ns)
+    assert statistics.duration_s == 0.3
+    statistics.diagnostics = {"needed_frames": "4 frames 0.2 s apart", "needed_duration_s": "0.51"}
+    told = "the model needs 4 frames 0.2 s apart, which takes 0.51 s or more"
+    assert needed(statistics) == f"{told}: it is too short"
+    statistics.cameras[""].add_frame(0.0, 6 * 10**9)
+    assert needed(statistics) == told
+    statistics.diagnostics["cannot_forecast"] = "2 frames/s come"
+    assert needed(statistics) == "2 frames/s come"

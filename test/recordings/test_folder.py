@@ -140,8 +140,32 @@ def test_different_sizes_are_delivered_and_said(make_folder: MakeFolder) -> None
     source = open_recording(path, frame_rate_hz=5.0)
     assert [frame.image.shape for frame in source.frames()] == [(48, 64, 3), (24, 32, 3)]
     assert source.warnings == [
-        "pictures: picture sizes differ; 2.png is 32x24, the first one 64x48"
+        "pictures: picture sizes differ; 2.png is 32x24, the first one 64x48; all are taken as "
+        "they are"
     ]
+
+
+def test_many_different_sizes_are_counted(make_folder: MakeFolder) -> None:
+    path = make_folder([f"{index}.png" for index in range(9)])
+    big = make_folder(["x.png"], "other") / "x.png"
+    for index in (2, 3, 5, 8):
+        (path / f"{index}.png").write_bytes(_resized(big.read_bytes()))
+    source = open_recording(path, frame_rate_hz=5.0)
+    for _ in range(2):  # as in a loop
+        assert len(list(source.frames())) == 9
+    first, count = source.warnings
+    assert "2.png is 32x24" in first
+    assert count == "pictures: 4 of 9 pictures are not 64x48"
+
+
+def test_many_damaged_pictures_are_counted(make_folder: MakeFolder) -> None:
+    path = make_folder(["0.png"])
+    for index in range(1, 11):
+        (path / f"{index}.png").write_bytes(b"no picture")
+    source = open_recording(path, frame_rate_hz=5.0)
+    assert len(list(source.frames())) == 1
+    assert [text.split()[0] for text in source.warnings[:3]] == ["1.png", "2.png", "3.png"]
+    assert source.warnings[3:] == ["pictures: 10 of 11 pictures skipped in all"]
 
 
 def _resized(data: bytes) -> bytes:

@@ -120,6 +120,29 @@ def test_strange_camvid_names_are_told(make_camvid: Callable[..., Path]) -> None
     assert "2 pictures left out" in warnings[0]
 
 
+def test_labels_of_other_names_are_told_with_the_name_that_is_expected(
+    make_camvid: Callable[..., Path], make_cityscapes: Callable[..., Path]
+) -> None:
+    labels = make_camvid() / "train" / "labels"
+    files = sorted(labels.iterdir())
+    stem = files[0].stem
+    for file in files:
+        file.rename(file.with_name(f"{file.stem}_L.png"))
+    told: list[str] = []
+    open_recordings([str(labels.parents[1])], told.append)
+    assert told == [
+        f"{labels}: none of its {len(files)} files is a label of a picture; expected is a name "
+        f"such as {stem}.png, and there is {stem}_L.png"
+    ]
+    told.clear()
+    root = make_cityscapes()
+    for file in root.glob("gtFine/*/*/*"):
+        file.rename(file.with_name(file.name.replace("_gtFine_label", "_gtCoarse_label")))
+    open_recordings([str(root)], told.append)
+    assert any("_gtFine_labelIds.png, and there is " in text for text in told)
+    assert all("_gtCoarse_label" in text for text in told)
+
+
 def test_the_real_camvid(shared_dir: Path) -> None:
     recordings = open_recordings([f"camvid:{shared_dir}/data/camvid?split=all&classes=world"])
     assert sum(len(recording) for recording in recordings) == 600

@@ -144,8 +144,8 @@ class ClipDataset(SeededDataset):
         if not labelled:
             return f"no frame has {' and '.join(self.labels)}"
         return (
-            f"no clip of {self.frames} frames, {self._intervals()} apart, among its "
-            f"{len(recording)} frames in {recording.duration_s:.3g} s"
+            f"no clip of {self.frames} frames, {self._intervals()} apart ({self._least_s():.3g} s "
+            f"or more), among its {len(recording)} frames in {recording.duration_s:.3g} s"
         )
 
     def _intervals(self) -> str:
@@ -159,8 +159,12 @@ class ClipDataset(SeededDataset):
         with_labels = f" whose last has {' and '.join(self.labels)}" if self.labels else ""
         return (
             f"no clip of {self.frames} frames, {self._intervals()} apart{with_labels}, in {names}"
-            f"{more}; give longer recordings or a shorter interval"
+            f"{more}; give recordings of {self._least_s():.3g} s or more, or a shorter interval"
         )
+
+    def _least_s(self) -> float:
+        """Seconds of the shortest clip."""
+        return (self.frames - 1) * min(self.intervals_s)
 
     def _item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         recording, row, interval_s = self._draw_clip(index, rng)

@@ -66,7 +66,7 @@ class SeededDataset(Dataset[dict[str, Any]]):
             try:
                 return self._item(chosen, rng)
             except UnreadableFrame as error:
-                self.bad.add(f"{error.file} frame {error.index}", str(error))
+                self.bad.add(f"{error.file}: frame {error.index}", str(error))
             chosen = int(rng.integers(len(self)))
         raise InputError(f"{_ATTEMPTS} items in a row cannot be read: {self.bad.summary()}")
 

@@ -191,6 +191,8 @@ class ForecastDiagnostics:
             values["output_rate_hz"] = statistics.output_rate_hz(now_s)
             values["context"] = scheduler.context_state
             values["needed_rate_hz"] = 1e9 / scheduler.rule.longest_period_ns
+            values["needed_frames"] = scheduler.rule.description
+            values["needed_duration_s"] = scheduler.rule.least_duration_ns / 1e9
         if loaded is not None:
             values |= {
                 "device": loaded.device,

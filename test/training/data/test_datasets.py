@@ -189,8 +189,9 @@ def test_damaged_frames_are_named_and_replaced(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.WARNING):
         for index in range(len(dataset)):
             assert not {7, 30} & set(numbers(dataset[index]))
-    assert sorted(dataset.bad.reasons) == ["numbered.jpg frame 30", "numbered.jpg frame 7"]
-    assert len(caplog.records) == 2
+    assert sorted(dataset.bad.reasons) == ["numbered.jpg: frame 30", "numbered.jpg: frame 7"]
+    # Both for one reason.
+    assert len(caplog.records) == 1
     assert "numbered.jpg: frame 7 cannot be read: cut off" in caplog.text
 
 
@@ -281,7 +282,7 @@ def test_damaged_picture_files_in_a_folder(
     dataset = ClipDataset(open_recordings([str(folder)]), [0.1], 2, 1, (20, 30))
     for index in range(len(dataset)):
         dataset[index]
-    assert {Path(name.split(" frame ")[0]) for name in dataset.bad.reasons} == set(victims)
+    assert {Path(name.split(": frame ")[0]) for name in dataset.bad.reasons} == set(victims)
 
 
 @pytest.mark.parametrize(
