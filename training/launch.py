@@ -60,7 +60,14 @@ def launch(processes: int, function: Callable[..., object], *arguments: object) 
     try:
         elastic_launch(config, _call)(function, *arguments)
     except ChildFailedError as error:
-        code = error.get_first_failure()[1].exitcode
+        rank, failure = error.get_first_failure()
+        code = failure.exitcode
+        if code < 0:  # nobody in it could say so
+            print(
+                f"foresight: process {rank} of {processes} was killed by signal {-code} (9: for "
+                "memory, most often); go on with --resume",
+                file=sys.stderr,
+            )
         sys.exit(code if code > 0 else 128 - code)
     except SignalException as error:
         sys.exit(128 + int(error.sigval))
@@ -73,6 +80,21 @@ def _call(function: Callable[..., object], *arguments: object) -> None:
     set_up_cpu()
     try:
         function(*arguments)
-    except ForesightError as error:
-        print(f"foresight: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except (ForesightError, RuntimeError) as error:
+        told = error if isinstance(error, ForesightError) else lost_worker(error)
+        if told is None:
+            raise
+        print(f"foresight: {told}", file=sys.stderr)
+        sys.exit(told.exit_code)
+
+
+def lost_worker(error: RuntimeError) -> ForesightError | None:
+    """What to say of an error of torch's DataLoader whose reading process died; None of others.
+
+    torch raises it in the main thread, whatever that is doing.
+    """
+    if "DataLoader worker" not in str(error):
+        return None
+    return ForesightError(
+        "a process that reads data died (killed for memory, most often); go on with fewer --workers"
+    )

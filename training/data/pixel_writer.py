@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -78,11 +80,33 @@ def keep_pixels(
                 keep(recording)
                 progress.add(len(recording))
         else:
-            context = multiprocessing.get_context("spawn")
-            with context.Pool(jobs, cv2.setNumThreads, (1,)) as pool:
-                for recording, _ in zip(recordings, pool.imap(keep, recordings), strict=True):
-                    progress.add(len(recording))
+            for recording in _in_processes(keep, recordings, jobs):
+                progress.add(len(recording))
     return len(recordings), frames
+
+
+def _in_processes(
+    keep: Callable[[Recording], object], recordings: Sequence[Recording], jobs: int
+) -> Iterator[Recording]:
+    """Keep recordings in several processes; yield each that is done, in order.
+
+    Raises:
+        ForesightError: a process died, or what `keep` raises.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, cv2.setNumThreads, (1,)) as pool:
+        work = [pool.submit(keep, recording) for recording in recordings]
+        try:
+            for recording, one in zip(recordings, work, strict=True):
+                one.result()
+                yield recording
+        except BrokenProcessPool as error:
+            raise ForesightError(
+                f"one of {jobs} processes died (killed for memory, most often); run the command "
+                "again with fewer --jobs: it goes on where it was"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _thinned(recording: Recording, stride_s: float) -> Recording:

@@ -34,13 +34,22 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Run the chosen stage."""
     from dino_foresight_ros.process.cpu import set_up_cpu
-    from dino_foresight_ros.training.launch import processes_from_environment, quieten_torch
+    from dino_foresight_ros.training.launch import (
+        lost_worker,
+        processes_from_environment,
+        quieten_torch,
+    )
 
     set_up_cpu()
     if processes_from_environment()[1] > 1:
         quieten_torch()
     try:
         return int(args.run_stage(args))
+    except RuntimeError as error:
+        told = lost_worker(error)
+        if told is None:
+            raise
+        raise told from error
     except ModuleNotFoundError as error:
         if error.name not in ("jsonargparse", "lightning_fabric", "tensorboard"):
             raise
