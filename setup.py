@@ -72,7 +72,12 @@ setup(
     ],
     # What only some commands import; a robot that only forecasts goes without.
     extras_require={
-        "training": ["jsonargparse>=4.40", "lightning-fabric>=2.5", "tensorboard>=2.15"],
+        "training": [
+            "jsonargparse>=4.40",
+            "lightning-fabric>=2.5",
+            "scikit-learn>=1.3",
+            "tensorboard>=2.15",
+        ],
         "diffusers": ["diffusers>=0.30"],
         "foxglove": ["protobuf>=4.21"],
         "view": ["rerun-sdk>=0.39"],

@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
     "PIL": "pillow",
     "rerun": "rerun-sdk",
+    "sklearn": "scikit-learn",
 }
 
 

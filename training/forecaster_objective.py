@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dino_foresight_ros.model.encoder import Encoder
-from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
+from dino_foresight_ros.model.forecasters.masked import CODES, MaskedForecaster
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 
 from .losses import masked_loss
@@ -40,7 +41,7 @@ class ToFeatures(nn.Module):
 
 
 class ForecasterObjective(Objective):
-    """Error on hidden tokens of the last frames (paper sec. 3.2)."""
+    """Error on hidden tokens of the last frames (paper sec. 3.2), or cross-entropy of codes."""
 
     model: MaskedForecaster
 
@@ -72,6 +73,12 @@ class ForecasterObjective(Objective):
         hidden = int(torch.randint(1, most + 1, ())) if most > 1 else 1
         mask = frame_mask(len(frames), config.frames, config.grid, hidden, self.mask_schedule)
         mask = mask.to(frames.device)
+        if config.predict == CODES:
+            # Hidden tokens alone count: (tokens, K) logits against (tokens,) codes.
+            logits = self.model.outputs(frames, mask)[mask].float()
+            codes = self.model.nearest_codes(frames[mask])
+            total = functional.cross_entropy(logits, codes, reduction="sum")
+            return Loss(total / max(len(codes), 1), mask[:, -most:].float().mean())
         if self.mask_schedule == FULL and hidden == most:
             # The same numbers as `reconstruct`, without the context's outputs that nobody reads.
             predicted = self.model.predict(frames[:, :-most])

@@ -215,9 +215,11 @@ class ForecasterRecipe(TrainingRecipe):
     mlp_ratio: float = option(4.0, "feed-forward width over width")
     dropout: float = option(0.1, "in training only")
     predict: str = option(
-        "features", "features (the paper's), or residual: their change since the newest frame, "
-        "which starts as good as copying it; for short trainings",
+        "features", "features (the paper's); residual: their change since the newest frame, "
+        "which starts as good as copying it, for short trainings; or codes, kind masked: which of "
+        "`codes` cluster centres they are nearest to, by cross-entropy (the paper's ablation)",
     )  # fmt: skip
+    codes: int = option(1024, "predict codes: cluster centres, by k-means", least=2)
     intervals_s: tuple[float, ...] | None = option(
         None, "seconds between frames, of which each clip draws one; none: 2, 3 and 4 frames of "
         "17 Hz (the paper's), moved to the nearest whole number of the recordings' own frames",
@@ -293,6 +295,8 @@ class ForecasterRecipe(TrainingRecipe):
         if self.kind == "world":
             if self.frame_interval_s is None:
                 raise UsageError("frame_interval_s: kind world needs the interval to validate on")
+            if self.predict == "codes":
+                raise UsageError("predict codes is for kind masked")
             if self.feature_crop is not None:
                 raise UsageError("feature_crop is for kind masked; kind world runs on any grid")
             if self.best_of > 1 and self.query != "noise":

@@ -20,8 +20,10 @@ from dino_foresight_ros.model.forecasters import (
     build_forecaster,
     describe_forecaster,
 )
+from dino_foresight_ros.model.forecasters.masked import CODES
 
 from .checkpoint import RunState
+from .codebook import fit_codebook
 from .data import ClipAugmentation, ClipDataset
 from .forecaster_data import ForecasterData, clip_timing, data_from_pictures, data_from_store
 from .forecaster_objective import ForecasterObjective
@@ -123,7 +125,11 @@ def _fresh(recipe: ForecasterRecipe, data: ForecasterData) -> TrainableForecaste
     """A forecaster of the recipe's shape with random weights."""
     if recipe.kind == WorldForecaster.kind:
         return fresh_world(recipe, data.channels)
-    return MaskedForecaster(_shape(recipe, data))
+    model = MaskedForecaster(_shape(recipe, data))
+    if model.config.codes:
+        clips = make_clips(resolve_intervals(recipe, data.train), data)
+        model.codebook.copy_(fit_codebook(clips, data.to_features, recipe.codes, recipe.seed))
+    return model
 
 
 def _shape(recipe: ForecasterRecipe, data: ForecasterData) -> MaskedConfig:
@@ -140,6 +146,7 @@ def _shape(recipe: ForecasterRecipe, data: ForecasterData) -> MaskedConfig:
         mlp_ratio=recipe.mlp_ratio,
         dropout=recipe.dropout,
         predict=recipe.predict,
+        codes=recipe.codes if recipe.predict == CODES else 0,
     )
 
 

@@ -176,6 +176,69 @@ def test_seven_frames_are_validated_as_they_are_used(tmp_path: Path) -> None:
         make_forecaster(recipe(), data(), tmp_path / "run")
 
 
+def coded(codes: int = 5) -> MaskedForecaster:
+    model = forecaster(predict="codes", codes=codes)
+    model.codebook.copy_(torch.randn(codes, CHANNELS))
+    return model
+
+
+@pytest.mark.parametrize("schedule", ["full", "linear"])
+def test_loss_of_codes_is_the_cross_entropy_of_the_nearest_centres(schedule: str) -> None:
+    model = coded()
+    frames = torch.randn(3, 5, *GRID, CHANNELS)
+    torch.manual_seed(9)
+    found = ForecasterObjective(model, ToFeatures(), mask_schedule=schedule)({"frames": frames})
+
+    torch.manual_seed(9)
+    mask = frame_mask(3, 5, GRID, 1, schedule)
+    logits, total = model.outputs(frames, mask), 0.0
+    for place in mask.nonzero().tolist():
+        b, t, y, x = place
+        distances = [(frames[b, t, y, x] - centre).norm() for centre in model.codebook]
+        code = int(np.argmin([float(one) for one in distances]))
+        total -= float(logits[b, t, y, x].log_softmax(-1)[code].detach())
+    assert found.value.item() == pytest.approx(total / int(mask.sum()), rel=1e-4)
+
+
+def test_forecast_of_codes_is_the_likeliest_centre_and_is_fed_back() -> None:
+    model = coded().eval()
+    context = torch.randn(2, 4, *GRID, CHANNELS)
+    with torch.no_grad():
+        first, second = model.rollout(context, 2).unbind(1)
+        assert torch.equal(second, model(torch.cat([context[:, 1:], first[:, None]], dim=1)))
+        blank = torch.cat([context, torch.zeros_like(context[:, :1])], dim=1)
+        mask = torch.zeros(blank.shape[:-1], dtype=torch.bool)
+        mask[:, 4] = True
+        likeliest = model.outputs(blank, mask)[:, 4].argmax(-1)
+    assert torch.equal(first, model.codebook[likeliest])
+
+
+def test_codes_are_learnt_and_kept_in_the_part(tmp_path: Path) -> None:
+    one = recipe(steps=60, lr=1e-2, predict="codes", codes=24, ema=0.0)
+    result = train(tmp_path / "run", one, data(train=12))
+    rows = read_history(tmp_path / "run", "train")
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    assert rows[0]["loss"] == pytest.approx(math.log(24), rel=0.2)  # knows nothing yet
+    assert result.best is not None  # type: ignore[attr-defined]
+    model, part = load_forecaster(tmp_path / "run")
+    assert isinstance(model, MaskedForecaster)
+    assert model.codebook.shape == (24, CHANNELS)
+    assert part.config["codes"] == 24
+    # The centres are of this data: nearer to its patches than their own mean is.
+    clips = FeatureClips(recordings(2), (0.1,), 4, 1)
+    tokens = torch.cat([clips[i]["frames"].flatten(0, 2) for i in range(4)]).float()
+    centred = (tokens - tokens.mean(0)).square().sum(-1).mean()
+    nearest = (tokens - model.codebook[model.nearest_codes(tokens)]).square().sum(-1).mean()
+    assert nearest < 0.5 * centred
+
+
+def test_more_codes_than_patches_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\d+ codes of \d+ patches: give fewer codes"):
+        train(tmp_path / "run", recipe(predict="codes", codes=10**6), data())
+    with pytest.raises(BundleError, match="codes takes at least 2, anything else 0"):
+        forecaster(predict="features", codes=3)
+
+
 def test_raw_features_go_through_the_pca() -> None:
     components = torch.linalg.qr(torch.randn(8, CHANNELS))[0].T.contiguous()
     pca = PCA.from_arrays(torch.randn(8), torch.rand(8) + 0.5, torch.randn(8), components)

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             raise
         raise told from error
     except ModuleNotFoundError as error:
-        if error.name not in ("jsonargparse", "lightning_fabric", "tensorboard"):
+        if error.name not in ("jsonargparse", "lightning_fabric", "sklearn", "tensorboard"):
             raise
         raise ForesightError(
             f"training needs {error.name}: pip install 'dino_foresight_ros[training]'"

@@ -23,7 +23,8 @@ from dino_foresight_ros.model.forecasters.interface import Wrap
 from dino_foresight_ros.model.forecasters.transformer import Block
 
 ATTENTION_KINDS = ("factorised", "full")
-PREDICTIONS = ("features", "residual")
+FEATURES, RESIDUAL, CODES = "features", "residual", "codes"
+PREDICTIONS = (FEATURES, RESIDUAL, CODES)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ class MaskedConfig:
         dropout: in training only.
         predict: what the output layer gives: the "features" themselves (the paper's), or the
             "residual", their change since the newest context frame. A fresh residual forecaster
-            copies that frame, which a short training improves on from its first step.
+            copies that frame, which a short training improves on from its first step. "codes":
+            which of `codes` vectors the features are nearest to, by softmax (the paper's discrete
+            targets, an ablation); the likeliest one is the forecast.
+        codes: K, vectors of the codebook; 0 for what is no code.
     """
 
     channels: int
@@ -58,7 +62,8 @@ class MaskedConfig:
     window: int = 1
     mlp_ratio: float = 4.0
     dropout: float = 0.1
-    predict: str = "features"
+    predict: str = FEATURES
+    codes: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grid", (int(self.grid[0]), int(self.grid[1])))
@@ -82,6 +87,11 @@ class MaskedConfig:
         if self.predict not in PREDICTIONS:
             raise BundleError(
                 f"forecaster predict '{self.predict}' is unknown; valid: {', '.join(PREDICTIONS)}"
+            )
+        if self.codes < 0 or (self.predict == CODES) != (self.codes > 1):
+            raise BundleError(
+                f"forecaster predict '{self.predict}' with {self.codes} codes: codes takes at "
+                "least 2, anything else 0"
             )
         if self.window < 1 or any(side % self.window for side in self.grid):
             raise BundleError(
@@ -114,6 +124,8 @@ class MaskedForecaster(AutoregressiveForecaster):
     """Fills in the features of the frames after the context, whose tokens are masked."""
 
     kind = "masked"
+    codebook: Tensor
+    """(K, C) vectors that codes stand for, where codes are predicted."""
     _wrapped: Callable[..., tuple[Tensor, ...]] | None = None
 
     def __init__(self, config: MaskedConfig) -> None:
@@ -126,7 +138,9 @@ class MaskedForecaster(AutoregressiveForecaster):
         self.position_row = nn.Parameter(torch.empty(config.grid[0], third))
         self.position_column = nn.Parameter(torch.empty(config.grid[1], third))
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.layers))
-        self.out = nn.Linear(config.width, config.channels)
+        self.out = nn.Linear(config.width, config.codes or config.channels)
+        if config.codes:
+            self.register_buffer("codebook", torch.zeros(config.codes, config.channels))
         self._initialise()
 
     def _initialise(self) -> None:
@@ -135,7 +149,7 @@ class MaskedForecaster(AutoregressiveForecaster):
         for position in (self.position_time, self.position_row, self.position_column):
             nn.init.trunc_normal_(position, std=0.02)
         nn.init.zeros_(self.out.weight)
-        if self.config.predict == "residual":
+        if self.config.predict == RESIDUAL:
             nn.init.zeros_(self.out.bias)
 
     @property
@@ -227,7 +241,9 @@ class MaskedForecaster(AutoregressiveForecaster):
 
     def _since(self, newest: Tensor, out: Tensor) -> Tensor:
         """What the output layer gave (B, M, h, w, C), and the newest frame (B, 1, h, w, C)."""
-        return newest + out if self.config.predict == "residual" else out
+        if self.config.predict == CODES:
+            return self.codebook[out.argmax(dim=-1)].to(newest.dtype)
+        return newest + out if self.config.predict == RESIDUAL else out
 
     def reconstruct(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Training pass: replace masked tokens by the mask token and predict every token.
@@ -239,13 +255,28 @@ class MaskedForecaster(AutoregressiveForecaster):
         Returns:
             (B, T, h, w, C); only masked positions carry a training signal.
         """
+        newest = frames[:, self.context_frames - 1 : self.context_frames]
+        return self._since(newest, self.outputs(frames, mask))
+
+    def outputs(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """What the output layer gives for every token: logits (B, T, h, w, K) of codes, or values.
+
+        Args: as of `reconstruct`.
+        """
         embedded = self.embed(frames)
         x = torch.where(mask[..., None], self.mask_token.to(embedded.dtype), embedded)
         x = x + self.positions()
         for block in self.blocks:
             x = block(x)
-        newest = frames[:, self.context_frames - 1 : self.context_frames]
-        return self._since(newest, self.out(x))
+        out: Tensor = self.out(x)
+        return out
+
+    def nearest_codes(self, features: Tensor) -> Tensor:
+        """(..., C) features -> (...) int64, the code whose vector is nearest."""
+        codes = self.codebook.float()
+        # |f - c|^2 without |f|^2, which is the same for every code.
+        distances = codes.square().sum(dim=-1) - 2 * (features.float() @ codes.T)
+        return distances.argmin(dim=-1)
 
     def _check(self, context: Tensor) -> None:
         config = self.config
