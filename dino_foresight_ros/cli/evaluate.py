@@ -57,6 +57,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--no-fit", action="store_true", help="leave the linear and the MLP predictor out")
     add(
+        "--protocol", choices=("dino-foresight", "dino-world", "seed-study"),
+        help="a published one: Cityscapes val as DINO-Foresight scores it, the same with linear "
+        "heads as DINO-world, or 8 frames/s with gaps of 1 to 12 frames",
+    )  # fmt: skip
+    add(
         "--horizons", type=horizon_range, metavar="K-K",
         help="steps at the bundle's frame interval, such as 1-8 (default), 1,3, or none",
     )  # fmt: skip
@@ -108,20 +113,39 @@ def evaluate_bundle(options: Options, opening: Opening | None = None) -> None:
     from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
     from dino_foresight_ros.progress import warn
     from dino_foresight_ros.recordings import open_recordings
-    from dino_foresight_ros.training.evaluation import check_output, evaluate, write_report
+    from dino_foresight_ros.training.evaluation import (
+        check_output,
+        check_protocol,
+        evaluate,
+        protocol_config,
+        protocol_recordings,
+        protocol_report,
+        write_report,
+    )
 
-    config = _config(options)
+    config, protocol = _config(options), options.get("protocol")
+    _check_protocol_options(options)
     bags = evaluate_lidar.bag_specs(options)
     out, overwrite = options["out"].expanduser(), bool(options.get("force"))
     check_output(out, overwrite)
     device = resolve_device(options["device"])
     dtype = resolve_dtype(options.get("dtype") or _DTYPE, device)
     bundle = Bundle.load(options["bundle"], device, dtype)
-    opened = opening or partial(open_recordings, on_warning=warn)
-    recordings = opened([*options["data"], *bags])
+    notes: list[str] = []
+    if protocol:
+        notes = check_protocol(protocol, bundle, options["data"])
+        config = protocol_config(protocol, config, bundle.frame_interval_s)
+    opened = opening or partial(open_recordings, on_warning=warn, measures=True)
+    recordings = protocol_recordings(protocol, opened([*options["data"], *bags]))
     lidar = evaluate_lidar.open_lidar(options, bundle, recordings, warn) if bags else None
-    fit_recordings = opened(options["fit_data"]) if options["fit_data"] else []
+    # What predictors are fitted on is training data: of a data set with splits, train.
+    fitting = opening or partial(open_recordings, on_warning=warn)
+    fit_recordings = protocol_recordings(
+        protocol, fitting(options["fit_data"]) if options["fit_data"] else []
+    )
     report = evaluate(bundle, recordings, config, fit_recordings, warn, True, lidar)
+    if protocol:
+        report = protocol_report(protocol, report, notes)
     paths = write_report(report, out, overwrite=overwrite)
     for note in report.notes:
         print(f"note: {note}")
@@ -133,10 +157,17 @@ def evaluate_bundle(options: Options, opening: Opening | None = None) -> None:
 
 def summary(report: Any) -> list[str]:
     """A few lines for the terminal."""
-    from dino_foresight_ros.training.evaluation.report import improvement_text
+    from dino_foresight_ros.training.evaluation.report import figure_cells, improvement_text
     from dino_foresight_ros.training.evaluation.tables import lead_text
 
-    lines = []
+    splits = sorted({one.split for one in report.data if one.split})
+    lines = [f"scored on the split {', '.join(splits)}"] if splits else []
+    if report.protocol is not None:
+        for figure in report.protocol.figures:
+            what, predictor, ours, published, model, source = figure_cells(figure)
+            lines.append(
+                f"{what}, {predictor.strip('*')}: {ours}; published {published} ({model}; {source})"
+            )
     for result in report.features:
         if result.space == "pca":
             gain = improvement_text(result.rows["forecast"].improvements["mse"])
@@ -147,6 +178,33 @@ def summary(report: Any) -> list[str]:
     if report.bundle.doubt:
         lines.append(f"{report.bundle.name} is {report.bundle.doubt}")
     return lines
+
+
+_OF_CITYSCAPES = (
+    "horizons", "gaps", "max_clips", "max_label_clips", "fit_data", "no_fit", "no_labels", "bag",
+)  # fmt: skip
+_FIXED_BY_PROTOCOL = {
+    "dino-foresight": _OF_CITYSCAPES,
+    "dino-world": _OF_CITYSCAPES,
+    "seed-study": ("horizons", "gaps", "no_fit", "bag"),
+}
+
+
+def _check_protocol_options(options: Options) -> None:
+    """Refuse what a protocol fixes.
+
+    Raises:
+        UsageError: names both options.
+    """
+    from dino_foresight_ros.errors import UsageError
+
+    protocol = options.get("protocol") or ""
+    for name in _FIXED_BY_PROTOCOL.get(protocol, ()):
+        if options.get(name) not in (None, False, []):
+            raise UsageError(
+                f"--{name.replace('_', '-')} and --protocol {protocol} contradict each other; "
+                "give one"
+            )
 
 
 def _config(options: Options) -> Any:

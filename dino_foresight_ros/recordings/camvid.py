@@ -52,7 +52,9 @@ def open_camvid(spec: Spec, on_warning: Callable[[str], None]) -> list[Recording
         raise InputError(
             f"{spec.path} has not CamVid's layout: {spec.path}/train/images is missing"
         )
-    wanted = spec.choice("split", (*splits, "all"), "train" if "train" in splits else splits[0])
+    preferred = "test" if spec.measures else "train"
+    default = preferred if preferred in splits else splits[0]
+    wanted = spec.choice("split", (*splits, "all"), default)
     table = camvid_table(spec)
     found: list[Recording] = []
     for split in splits if wanted == "all" else (wanted,):
@@ -113,7 +115,7 @@ def _sequence(
     labels = [folder / "labels" / f"{picture.stem}.png" for picture in pictures]
     segmentation = {index: path for index, path in enumerate(labels) if path.is_file()}
     stamps_ns = np.round(np.array(numbers) * (NS_PER_S / FRAME_RATE_HZ)).astype(np.int64)
-    return LabelledPictures(
+    found = LabelledPictures(
         folder,
         pictures,
         f"camvid-{folder.name}-{name}",
@@ -122,3 +124,5 @@ def _sequence(
         LabelFiles(segmentation=segmentation, table=table),
         scene=f"camvid {name}",
     )
+    found.split = folder.name
+    return found

@@ -59,7 +59,7 @@ def is_cityscapes(path: Path) -> bool:
 
 
 def open_cityscapes(spec: Spec, on_warning: Callable[[str], None]) -> list[Recording]:
-    """Open the snippets of a split (default: train)."""
+    """Open the snippets of a split (default: train, and val for measuring)."""
     pictures = _pictures_folder(spec.path)
     if pictures is None:
         raise InputError(
@@ -68,18 +68,64 @@ def open_cityscapes(spec: Spec, on_warning: Callable[[str], None]) -> list[Recor
     splits = tuple(sorted(entry.name for entry in pictures.iterdir() if entry.is_dir()))
     if not splits:
         raise InputError(f"{pictures} holds no split such as train")
-    default = "train" if "train" in splits else splits[0]
+    preferred = "val" if spec.measures else "train"
+    default = preferred if preferred in splits else splits[0]
     wanted = spec.choice("split", (*splits, "all"), default)
     reader = _Reader(spec, on_warning)
     found: list[Recording] = []
     for split in splits if wanted == "all" else (wanted,):
         for city in sorted(entry for entry in (pictures / split).iterdir() if entry.is_dir()):
-            found += reader.city(split, city)
+            snippets = list(reader.city(split, city))
+            for snippet in snippets:
+                snippet.split = split
+            found += snippets
     if not found:
         raise InputError(
             f"{pictures}/{wanted} holds no pictures CITY_SEQUENCE_FRAME_leftImg8bit.png"
         )
     reader.warn()
+    return found
+
+
+def labelled_clip_files(
+    root: Path, split: str, every: int, frames: int, place: int = 19
+) -> list[tuple[Path, ...]]:
+    """Files that the labelled frame of each snippet takes, whether they are there or not.
+
+    Args:
+        root: of the data set.
+        split: such as val.
+        every: stride of the frames, ending with the labelled one.
+        frames: how many of them.
+        place: of the labelled frame in a snippet of 30, counted from 0.
+
+    Returns:
+        Per snippet its pictures, oldest first, and its label file.
+    """
+    pictures, labels = root / "leftImg8bit_sequence" / split, root / "gtFine" / split
+    found: list[tuple[Path, ...]] = []
+    cities = {entry.name for folder in (pictures, labels) for entry in folder.glob("*/")}
+    for city in sorted(cities):
+        numbers: dict[str, set[int]] = defaultdict(set)
+        for path in (pictures / city).glob("*"):
+            if name := _NAME.fullmatch(path.name):
+                numbers[name[1]].add(int(name[3]))
+        labelled: dict[tuple[str, int], Path] = {}
+        for kind in ("labelIds", "labelTrainIds"):
+            for path in (labels / city).glob(f"*_gtFine_{kind}.png"):
+                sequence, _, number = path.name.removesuffix(f"_gtFine_{kind}.png").rpartition("_")
+                labelled[sequence, int(number)] = path
+        for sequence in numbers:
+            for snippet in _snippets(sorted(numbers[sequence])):
+                within = range(snippet[0], snippet[0] + 30)
+                if not any((sequence, frame) in labelled for frame in within):
+                    last = snippet[0] + place
+                    file = f"{sequence}_{last:06d}_gtFine_labelIds.png"
+                    labelled[sequence, last] = labels / city / file
+        for (sequence, last), label in sorted(labelled.items()):
+            taken = [last - every * back for back in reversed(range(frames))]
+            stems = [f"{sequence}_{frame:06d}_leftImg8bit.png" for frame in taken]
+            found.append((*(pictures / city / stem for stem in stems), label))
     return found
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,7 @@ def open_recordings(
     specs: Sequence[str],
     on_warning: Warn | None = None,
     max_bad: int = MAX_BAD,
+    measures: bool = False,
 ) -> list[Recording]:
     """Open all the recordings that the texts name, in that order.
 
@@ -90,6 +92,7 @@ def open_recordings(
             a video, a folder of pictures, a rosbag2, a data set of a known layout, or a folder
             with several of these in it, at any depth.
         on_warning: is called with a line for everything that is left out or assumed.
+        measures: of Cityscapes and CamVid take val and test, not train, where no split is named.
         max_bad: how many damaged or missing files are left out before that is an error.
 
     Raises:
@@ -104,7 +107,7 @@ def open_recordings(
     bad = BadFiles(0, max_bad, left_out.append)
     found: list[Recording] = []
     for text in specs:
-        spec = parse_spec(text)
+        spec = replace(parse_spec(text), measures=measures)
         part, times = part_of(spec), spec.whole("times", 1)
         opened = _parts(_open(spec, warn, bad), part, warn)
         for recording in opened:
@@ -131,7 +134,7 @@ def _open(spec: Spec, warn: Warn, bad: BadFiles) -> list[Recording]:
 
 
 def _open_kind(kind: str, spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Recording]:
-    spec = Spec(spec.text, kind, path, spec.options)
+    spec = replace(spec, kind=kind, path=path)
     check_keys(spec)
     if kind == "camvid":
         from dino_foresight_ros.recordings.camvid import open_camvid

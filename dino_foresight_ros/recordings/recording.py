@@ -157,6 +157,7 @@ class Recording(Closeable, ABC):
         label_space: what segmentation ids mean; None without segmentation.
         labelled_by: the bundle whose heads made the labels (pseudo-labels); empty where they are
             the data's own.
+        split: of the data set that it is from, such as val; empty where that has none.
         depth_is_metric: whether its depth labels are metres. False: levels of a network's inverse
             depth without a scale, 1 (far) to 255 (near); 0 or NaN unknown.
         times: how often each of its frames or clips occurs in an epoch, so that little data of one
@@ -190,6 +191,7 @@ class Recording(Closeable, ABC):
         self.camera: CameraModel | None = None
         self.label_space = label_space
         self.labelled_by = ""
+        self.split = ""
         self.depth_is_metric = True
         self.times = 1
         self.truncated = False
@@ -424,6 +426,7 @@ class PartOfRecording(Recording):
         self.times = times
         self.labelled_by = whole.labelled_by
         self.depth_is_metric = whole.depth_is_metric
+        self.split = whole.split
 
     @property
     def scene(self) -> str:

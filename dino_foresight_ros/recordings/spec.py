@@ -43,12 +43,16 @@ def kind_keys(kind: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Spec:
-    """One description of data: its `kind` ("auto": by what the path is), path and options."""
+    """One description of data: its `kind` ("auto": by what the path is), path and options.
+
+    `measures`: of a data set with splits, the one for measuring is meant where none is named.
+    """
 
     text: str
     kind: str
     path: Path
     options: Mapping[str, str]
+    measures: bool = False
 
     def error(self, key: str, wanted: str) -> UsageError:
         """Return the error for an option with a bad value."""

@@ -52,6 +52,7 @@ def plan_clips(
     max_clips: int | None,
     label_kinds: Collection[str] = (),
     max_label_clips: int | None = None,
+    only_labelled: bool = False,
 ) -> list[Clip]:
     """Choose the clips of every series, at most `max_clips` of each, evenly spread.
 
@@ -59,12 +60,21 @@ def plan_clips(
     scored on those clips where enough of their targets are labelled; otherwise (Cityscapes labels
     one frame of thirty) on clips whose target is.
 
+    Args:
+        recordings, series: what to choose from, and what for.
+        context_frames: of a clip.
+        max_clips: of a series; None: all.
+        label_kinds: labels that are scored.
+        max_label_clips: of a step of a series; None: all.
+        only_labelled: score no clip but those whose targets are all labelled.
+
     Returns:
         Clips by recording, and within one by their first frame.
     """
     clips: list[Clip] = []
     for number, one in enumerate(series):
-        complete = _candidates(recordings, one, context_frames, range(len(one.steps)))
+        have = _labelled(recordings, label_kinds) if only_labelled and label_kinds else None
+        complete = _candidates(recordings, one, context_frames, range(len(one.steps)), have)
         chosen = [complete[i] for i in spread(len(complete), max_clips or len(complete))]
         by_context = {
             (recording, context): Clip(recording, number, context, targets, True)

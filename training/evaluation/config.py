@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.training.evaluation.bootstrap import Resampling
+from dino_foresight_ros.training.evaluation.series import Series
 
 GAPS_S = (0.125, 0.25, 0.5, 1.0, 1.5)
 HORIZONS = (1, 2, 3, 4, 5, 6, 7, 8)
@@ -26,6 +27,10 @@ class EvaluationConfig:
         fitted: also fit and score a linear and an MLP predictor.
         fit_share: share of the data they are fitted on where none is given for it.
         mlp_steps, mlp_batch, mlp_width: budget and size of the MLP predictor.
+        single_frame: fit both from the newest frame alone, too.
+        series: what is forecast, as it is, instead of by horizons and gaps.
+        only_labelled: score feature errors on those clips alone whose target has labels.
+        half: keep features as float16 between encoding and scoring, as the feature store does.
         raw: score in the encoder's own feature space too.
         labels: score labels where there are any.
         seed: of the MLP, the choice of its tokens, and the bootstrap.
@@ -44,6 +49,10 @@ class EvaluationConfig:
     mlp_steps: int = 400
     mlp_batch: int = 512
     mlp_width: int = 512
+    single_frame: bool = False
+    series: tuple[Series, ...] = ()
+    only_labelled: bool = False
+    half: bool = True
     raw: bool = False
     labels: bool = True
     seed: int = 0
@@ -59,7 +68,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         for name in ("horizons", "gaps_s", "label_horizons"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.horizons and not self.gaps_s:
+        if not self.horizons and not self.gaps_s and not self.series:
             raise UsageError("neither horizons nor gaps are given; there is nothing to score")
         for step in (*self.horizons, *self.label_horizons):
             if not 1 <= step <= MAX_STEPS:

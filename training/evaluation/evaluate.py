@@ -51,8 +51,8 @@ def evaluate(
     """Measure a bundle.
 
     What is compared, and at which times, is defined in `series`; errors in `feature_errors`.
-    Features are kept as float16, as in the feature store. The same call gives the same numbers on
-    a CPU.
+    Features are kept as float16, as in the feature store, unless `config.half` is off. The same
+    call gives the same numbers on a CPU.
 
     Args:
         bundle: what is measured; on the device where the work is done.
@@ -100,7 +100,7 @@ class _Evaluation:
         self._decoder = Decoder(bundle)
         self._notes: list[str] = []
         self._bad = BadFiles(sum(map(len, recordings)), on_warning=on_warning)
-        self._series = make_series(
+        self._series = list(config.series) or make_series(
             bundle.frame_interval_s, config.horizons, config.gaps_s, config.label_horizons
         )
         self._kinds = self._label_kinds()
@@ -141,9 +141,7 @@ class _Evaluation:
             features=tuple(r for one in scorers for r in one.feature_results(config)),
             labels=tuple(r for one in scorers for r in one.label_results(config.resampling)),
             stills=still_scorer.result(config.resampling),
-            similarity=tuple(
-                r for one in scorers if (r := one.similarity_result(names)) is not None
-            ),
+            similarity=tuple(r for one in scorers for r in one.similarity_results(names)),
             fits={self._series[n].name: fitted.facts for n, fitted in self._fits.items()},
             notes=tuple(self._notes),
             device=str(self._bundle.device),
@@ -185,6 +183,7 @@ class _Evaluation:
             self._config.max_clips,
             self._kinds if labels else (),
             self._config.max_label_clips,
+            self._config.only_labelled,
         )
 
     def _split_and_plan(self) -> list[Clip]:
@@ -246,21 +245,27 @@ class _Evaluation:
 
     def _fit(self, scored: Sequence[Clip]) -> None:
         clips = self._plan(self._fit_recordings, labels=False)
-        gathered = start_fits(clips, len(self._series), self._config.seed)
+        gathered = start_fits(
+            clips, len(self._series), self._config.seed, self._config.single_frame
+        )
         with self._bar("reading to fit", len(clips), "clip") as bar:
             for batch in stream_clips(
                 self._bundle, self._fit_recordings, clips, batch=self._config.batch,
-                on_clips=bar.add, on_bad=self._note_bad,
+                on_clips=bar.add, on_bad=self._note_bad, half=self._config.half,
             ):  # fmt: skip
-                gathered[batch.clips[0].series].add(batch)
+                for one in gathered[batch.clips[0].series]:
+                    one.add(batch)
         for number in sorted({clip.series for clip in scored} - gathered.keys()):
             name = self._series[number].name
             self._notes.append(f"{name}: the fitting data has no clips for linear and MLP")
-        with self._bar("fitting", len(gathered) * self._config.mlp_steps, "step") as bar:
+        fits = sum(map(len, gathered.values()))
+        with self._bar("fitting", fits * self._config.mlp_steps, "step") as bar:
             for number in sorted(gathered):
-                fitted = gathered.pop(number).fit(self._config, lambda: bar.add())
-                if fitted is not None:
-                    self._fits[number] = fitted
+                found = [one.fit(self._config, lambda: bar.add()) for one in gathered.pop(number)]
+                fitted = [one for one in found if one is not None]
+                if fitted:
+                    predictors = {k: v for one in fitted for k, v in one.predictors.items()}
+                    self._fits[number] = Fitted(predictors, fitted[0].facts)
 
     def _predictors(self, number: int) -> dict[str, Predictor]:
         series = self._series[number]
@@ -296,7 +301,7 @@ class _Evaluation:
                 self._bundle, self._recordings, together, batch=self._config.batch,
                 label_kinds=self._kinds, raw=self._config.raw,
                 past_depth=self._has_relative_depth(), keep_images=sheet.frames_of,
-                on_clips=bar.add, on_bad=self._note_bad,
+                on_clips=bar.add, on_bad=self._note_bad, half=self._config.half,
             ):  # fmt: skip
                 number = batch.clips[0].series
                 if number == len(self._series):

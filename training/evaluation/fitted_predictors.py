@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
-from dino_foresight_ros.training.evaluation.predictors import LINEAR, MLP
+from dino_foresight_ros.training.evaluation.predictors import LINEAR, LINEAR_1, MLP, MLP_1
 from dino_foresight_ros.training.evaluation.stream import ClipBatch
 
 ALPHAS = tuple(10.0**exponent for exponent in range(-6, 4))
@@ -42,12 +42,14 @@ def changes_of(context: Tensor, targets: Tensor) -> Tensor:
 class TokenPredictor:
     """A fitted map from one patch's history to its changes; it never looks at other patches."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, newest_only: bool = False) -> None:
+        """Take the map; `newest_only`: of the newest frame alone."""
+        self.model, self._newest_only = model, newest_only
 
     @torch.inference_mode()
     def __call__(self, context: Tensor) -> Tensor:
         """(B, N_c, h, w, C) -> (B, S, h, w, C)."""
+        context = context[:, -1:] if self._newest_only else context
         changes: Tensor = self.model(to_rows(context).float())
         return to_maps(changes.to(context.dtype), context)
 
@@ -252,7 +254,18 @@ class Fitted:
 class SeriesFit:
     """Gathers the rows of one series."""
 
-    def __init__(self, clips: Sequence[Clip], bytes_for_rows: int, seed: int) -> None:
+    def __init__(
+        self, clips: Sequence[Clip], bytes_for_rows: int, seed: int, newest_only: bool = False
+    ) -> None:
+        """Start with no rows.
+
+        Args:
+            clips: that will be added.
+            bytes_for_rows: memory of the rows that the MLP draws from.
+            seed: of their choice.
+            newest_only: fit from the newest frame of the context alone.
+        """
+        self._newest_only = newest_only
         held_out = round(len(clips) * VALIDATION_SHARE) if len(clips) >= _LEAST_CLIPS else 0
         # The last ones in time order, so that neighbours do not fall on both sides.
         self._validation = set(list(clips)[len(clips) - held_out :])
@@ -266,6 +279,7 @@ class SeriesFit:
         """Take a batch of this series' clips."""
         for row, clip in enumerate(batch.clips):
             context, targets = batch.context[row : row + 1], batch.targets[row : row + 1]
+            context = context[:, -1:] if self._newest_only else context
             x, y = to_rows(context), changes_of(context, targets)
             held_out = clip in self._validation
             self._sums[held_out].add(x, y)
@@ -294,19 +308,31 @@ class SeriesFit:
         facts = FitFacts(
             sum(len(rows) for rows in self._rows.values()), len(self._rows[True]), alpha, len(x)
         )
-        return Fitted({LINEAR: TokenPredictor(linear), MLP: TokenPredictor(mlp)}, facts)
+        names = (LINEAR_1, MLP_1) if self._newest_only else (LINEAR, MLP)
+        predictors = {
+            name: TokenPredictor(model, self._newest_only)
+            for name, model in zip(names, (linear, mlp), strict=True)
+        }
+        return Fitted(predictors, facts)
 
 
 def _joined(rows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat([x for x, _ in rows]), torch.cat([y for _, y in rows])
 
 
-def start_fits(clips: Sequence[Clip], series: int, seed: int) -> dict[int, SeriesFit]:
-    """One gatherer for every series that has clips; all share the memory for rows."""
+def start_fits(
+    clips: Sequence[Clip], series: int, seed: int, single_frame: bool = False
+) -> dict[int, list[SeriesFit]]:
+    """Gatherers for every series that has clips; all share the memory for rows.
+
+    One from the whole context; with `single_frame` another from the newest frame alone.
+    """
     by_series: dict[int, list[Clip]] = {}
     for clip in clips:
         by_series.setdefault(clip.series, []).append(clip)
+    forms = (False, True) if single_frame else (False,)
+    share = _MLP_BYTES // max(1, series * len(forms))
     return {
-        number: SeriesFit(of_series, _MLP_BYTES // max(1, series), seed)
+        number: [SeriesFit(of_series, share, seed, newest_only) for newest_only in forms]
         for number, of_series in by_series.items()
     }

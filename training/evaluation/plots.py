@@ -126,7 +126,9 @@ def _per_class(report: Report, path: Path) -> Path | None:
 
 
 def _similarity(report: Report, path: Path) -> Path | None:
-    results = sorted(report.similarity, key=lambda r: r.measured_gap_s)
+    results = sorted(
+        (one for one in report.similarity if one.space == PCA_SPACE), key=lambda r: r.measured_gap_s
+    )
     if not results:
         return None
     panels = [("regions", "by region")]

@@ -12,11 +12,15 @@ from dino_foresight_ros.model import Bundle, Prediction
 from dino_foresight_ros.runtime.decoder import layers_read
 
 LINEAR, MLP = "linear", "mlp"
+LINEAR_1, MLP_1 = "linear_1", "mlp_1"
+"""The same from the newest frame alone."""
 TITLES = {
     FORECAST: "forecast",
     COPY_LAST: "copy-last",
     LINEAR: "linear",
     MLP: "MLP",
+    LINEAR_1: "linear, one frame",
+    MLP_1: "MLP, one frame",
     ORACLE: "oracle",
 }
 """Names for people."""

@@ -19,6 +19,8 @@ from dino_foresight_ros.training.evaluation.results import (
     DataFacts,
     FeatureResult,
     LabelResult,
+    ProtocolFigure,
+    ProtocolReport,
     Report,
 )
 from dino_foresight_ros.training.evaluation.series import HORIZONS, ONE_STEP, ROLLOUT
@@ -78,6 +80,7 @@ def markdown(report: Report, pictures: Sequence[str]) -> str:
     """Write report.md; `pictures` are file names beside it."""
     parts = [
         *_head(report),
+        *_protocol(report.protocol),
         *_features(report),
         *_labels(report),
         *lidar_section(report.lidar),
@@ -117,9 +120,44 @@ def _data(recordings: Sequence[DataFacts]) -> str:
     seconds = sum(one.duration_s for one in recordings)
     frames = sum(one.frames for one in recordings)
     names = ", ".join(one.name for one in recordings[:_LISTED])
+    splits = sorted({one.split for one in recordings if one.split})
+    of = f"split {', '.join(splits)}, " if splits else ""
     more = f" and {len(recordings) - _LISTED} more" if len(recordings) > _LISTED else ""
     count = "1 recording" if len(recordings) == 1 else f"{len(recordings)} recordings"
-    return f"{count} ({frames} frames, {seconds:.1f} s: {names}{more})"
+    return f"{count} ({of}{frames} frames, {seconds:.1f} s: {names}{more})"
+
+
+_FIGURES = {
+    (SEGMENTATION, "miou"): ("mIoU", "{:.1f} %"),
+    (SEGMENTATION, "moving_miou"): ("moving mIoU", "{:.1f} %"),
+    (DEPTH, "delta1"): ("depth delta1", "{:.1f} %"),
+    (DEPTH, "abs_rel"): ("depth AbsRel", "{:.3f}"),
+    (NORMALS, "mean_deg"): ("normals mean", "{:.2f}°"),
+    (NORMALS, "within_11_25_deg"): ("normals within 11.25°", "{:.1f} %"),
+    ("", "mse"): ("MSE below copy-last", "{:+.1f} %"),
+}
+
+
+def figure_cells(one: ProtocolFigure) -> tuple[str, ...]:
+    """What, of which predictor, ours, theirs, of which model, and where from."""
+    title, form = _FIGURES[one.head, one.score]
+    ours = NONE if one.ours is None else form.format(one.ours)
+    lead = f"gap of {one.lead} frames" if one.lead.isdigit() else f"{one.lead} term"
+    return (
+        f"{lead}, {title}", predictor_title(one.predictor), ours, form.format(one.published),
+        one.model, one.source,
+    )  # fmt: skip
+
+
+def _protocol(protocol: ProtocolReport | None) -> list[str]:
+    if protocol is None:
+        return []
+    header = ("figure", "predictor", "here", "published", "of", "source")
+    return [
+        f"## Protocol {protocol.name}, beside the published figures",
+        protocol.about,
+        table(header, map(figure_cells, protocol.figures)),
+    ]
 
 
 def _features(report: Report) -> list[str]:
@@ -281,18 +319,23 @@ def _with_interval(value: float, interval: Estimate | None, form: str) -> str:
 def _similarity(report: Report) -> list[str]:
     if not report.similarity:
         return []
-    rows = []
-    for result in report.similarity:
-        gap = f"{result.gap_s:g} s (measured {result.measured_gap_s:.3f} s)"
-        rows.append((gap, "all", *_similar(result.overall)))
-        groups = list(result.regions.items()) + list(result.classes.items())
-        rows += [("", name.replace("_", " "), *_similar(one)) for name, one in groups]
-    return [
+    parts = [
         "## Patch similarity by time gap",
-        "The same patch at t and t + gap, in PCA space, without any forecast; by thirds of the "
-        "picture and, where labels are, by the class that covers most of the patch at t + gap.",
-        table(("gap", "patches", "cosine", "MSE", "pairs"), rows),
+        "The same patch at t and t + gap, without any forecast; by thirds of the picture and, "
+        "where labels are, by the class that covers most of the patch at t + gap.",
     ]
+    for space, title in ((PCA_SPACE, "In PCA space"), (RAW_SPACE, "In the encoder's own space")):
+        rows = []
+        for result in report.similarity:
+            if result.space != space:
+                continue
+            gap = f"{result.gap_s:g} s (measured {result.measured_gap_s:.3f} s)"
+            rows.append((gap, "all", *_similar(result.overall)))
+            groups = list(result.regions.items()) + list(result.classes.items())
+            rows += [("", name.replace("_", " "), *_similar(one)) for name, one in groups]
+        if rows:
+            parts += [f"{title}:", table(("gap", "patches", "cosine", "MSE", "pairs"), rows)]
+    return parts
 
 
 def _similar(one: Similarity) -> tuple[str, str, str]:
@@ -311,7 +354,8 @@ def _how(report: Report) -> list[str]:
         "predictor is a ridge regression and the MLP a network with two hidden layers of "
         f"{config.mlp_width}, both from the same patch in all context frames to its change, one "
         "of each per series and step, penalty and best state chosen on the last fifth of the "
-        f"fitting clips. Seed {config.seed}. Features kept as float16. Device {report.device}, "
+        f"fitting clips. Seed {config.seed}. Features kept as "
+        f"{'float16' if config.half else 'computed'}. Device {report.device}, "
         f"{report.dtype}, version {report.version}, {report.seconds:.0f} s."
     )
     return ["## How it was measured", text]

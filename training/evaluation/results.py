@@ -212,13 +212,47 @@ class BundleFacts:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """One recording that was scored or fitted on."""
+    """One recording that was scored or fitted on.
+
+    Attributes:
+        split: of the data set that it is from; empty where that has none.
+    """
 
     name: str
     frames: int
     duration_s: float
     fingerprint: str
     labels: Mapping[str, int]
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class ProtocolFigure:
+    """One published figure and ours.
+
+    Attributes:
+        lead, predictor, head, score: which; see `protocols.Published`.
+        ours: in the published one's unit; None where it was not measured.
+        model, published, source: what was published, of which model, and where.
+    """
+
+    lead: str
+    predictor: str
+    head: str
+    score: str
+    ours: float | None
+    model: str
+    published: float
+    source: str
+
+
+@dataclass(frozen=True)
+class ProtocolReport:
+    """A protocol's name, what it is, and its figures."""
+
+    name: str
+    about: str
+    figures: tuple[ProtocolFigure, ...]
 
 
 @dataclass(frozen=True)
@@ -235,6 +269,7 @@ class Report:
         notes: what was left out and why; what a reader has to know.
         device, dtype, version, seconds: of the run.
         lidar: depth against lidar; None without lidar.
+        protocol: the figures of a protocol that was asked for by name; None without one.
         samples: for the qualitative sheet; not part of report.json.
     """
 
@@ -254,6 +289,7 @@ class Report:
     version: str
     seconds: float
     lidar: LidarReport | None = None
+    protocol: ProtocolReport | None = None
     samples: tuple[SheetSample, ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -322,5 +358,6 @@ def data_facts(recording: Recording) -> DataFacts:
         if recording.labelled(kind).size
     }
     return DataFacts(
-        recording.name, len(recording), recording.duration_s, recording.fingerprint, labels
-    )
+        recording.name, len(recording), recording.duration_s, recording.fingerprint, labels,
+        recording.split,
+    )  # fmt: skip

@@ -81,7 +81,7 @@ class SeriesScorer:
         self._clips: list[Clip] = []
         self._label_scorers: dict[tuple[int, str], LabelScorer] = {}
         self._label_clips: dict[int, list[Clip]] = {}
-        self._similarity = SimilarityMeter()
+        self._similarity = {space: SimilarityMeter(space) for space in (PCA_SPACE, RAW_SPACE)}
         self._similar_s: list[float] = []
 
     @torch.inference_mode()
@@ -169,7 +169,11 @@ class SeriesScorer:
             return
         self._similar_s += [self._lead_s(batch.clips[row], 0) for row in rows]
         classes = [self._patch_classes(batch, batch.clips[row]) for row in rows]
-        self._similarity.update(batch.context[rows, -1], batch.targets[rows, 0], classes)
+        pairs = {PCA_SPACE: (batch.context[rows, -1], batch.targets[rows, 0])}
+        if batch.raw_newest is not None and batch.raw_targets is not None:
+            pairs[RAW_SPACE] = (batch.raw_newest[rows], batch.raw_targets[rows, 0])
+        for space, (now, later) in pairs.items():
+            self._similarity[space].update(now, later, classes)
 
     def _patch_classes(self, batch: ClipBatch, clip: Clip) -> NDArray[np.uint8]:
         labels = batch.window.labels.get(clip.targets[0])
@@ -262,13 +266,15 @@ class SeriesScorer:
         counts = [one.without_scale for (_, n), one in self._label_scorers.items() if n == FORECAST]
         return sum(counts), sum(map(len, self._label_clips.values()))
 
-    def similarity_result(self, class_names: tuple[str, ...]) -> SimilarityResult | None:
-        """Patch similarity of a gap's series."""
-        if not self._similarity.pairs:
-            return None
-        assert self._series.gap_s is not None
-        measured = float(np.mean(self._similar_s))
-        return self._similarity.result(self._series.gap_s, measured, class_names)
+    def similarity_results(self, class_names: tuple[str, ...]) -> list[SimilarityResult]:
+        """Patch similarity of a gap's series, by space."""
+        found = []
+        for meter in self._similarity.values():
+            if meter.pairs:
+                assert self._series.gap_s is not None
+                measured = float(np.mean(self._similar_s))
+                found.append(meter.result(self._series.gap_s, measured, class_names))
+        return found
 
 
 def places_of(

@@ -21,7 +21,7 @@ _SAMPLES = 8
 
 @dataclass(frozen=True)
 class Similarity:
-    """Of patches at t and at t + gap, in PCA space.
+    """Of patches at t and at t + gap.
 
     Attributes:
         cosine: mean cosine similarity; 1: the same.
@@ -44,6 +44,7 @@ class SimilarityResult:
         clips: how many pairs of frames.
         overall: over all patches.
         regions: "top left" ... "bottom right", thirds of the picture.
+        space: "pca", or "raw" of what the encoder gave.
         classes: class name -> by the class that covers most of the patch in the later frame, where
             that is labelled.
     """
@@ -54,12 +55,14 @@ class SimilarityResult:
     overall: Similarity
     regions: Mapping[str, Similarity]
     classes: Mapping[str, Similarity]
+    space: str = "pca"
 
 
 class SimilarityMeter:
-    """Adds up similarities of pairs of feature maps."""
+    """Adds up similarities of pairs of feature maps of one space, "pca" or "raw"."""
 
-    def __init__(self) -> None:
+    def __init__(self, space: str = "pca") -> None:
+        self._space = space
         self._pairs = 0
         self._sums: Tensor | None = None
         self._by_class: dict[int, NDArray[np.float64]] = {}
@@ -105,7 +108,7 @@ class SimilarityMeter:
             for class_id, (cosine, mse, count) in sorted(self._by_class.items())
         }
         return SimilarityResult(
-            gap_s, measured_gap_s, self._pairs, self._mean(sums), regions, classes
+            gap_s, measured_gap_s, self._pairs, self._mean(sums), regions, classes, self._space
         )
 
     def _mean(self, sums: NDArray[np.float64]) -> Similarity:

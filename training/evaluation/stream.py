@@ -19,7 +19,7 @@ from dino_foresight_ros.training.evaluation.clips import Clip
 
 
 class FrameWindow:
-    """Holds what the clips at hand need, in float16 on the CPU, as the feature store does.
+    """Holds what the clips at hand need on the CPU, in float16 as the feature store does.
 
     Attributes:
         bad: indices of frames that could not be read -> why.
@@ -34,6 +34,7 @@ class FrameWindow:
         raw: bool = False,
         keep_images: Collection[int] = (),
         batch: int = 8,
+        half: bool = True,
     ) -> None:
         """Start empty.
 
@@ -45,7 +46,9 @@ class FrameWindow:
             raw: keep what the encoder gave, too.
             keep_images: frames whose pictures are kept for good.
             batch: frames in one pass of the encoder.
+            half: keep features as float16; False: as they are.
         """
+        self._half = half
         self._bundle = bundle
         self._recording = recording
         self._kinds = tuple(kind for kind in label_kinds if recording.labelled(kind).size)
@@ -81,7 +84,7 @@ class FrameWindow:
         encoder, pca = self._bundle.encoder, self._bundle.pca
         with torch.inference_mode():
             raw = encoder(encoder.preprocess(np.stack([frame.image for _, frame in read])))
-            features = pca.transform(raw).half().cpu()
+            features = self._kept(pca.transform(raw))
         for row, (index, frame) in enumerate(read):
             if not bool(torch.isfinite(features[row]).all()):
                 raise InputError(
@@ -90,11 +93,14 @@ class FrameWindow:
                 )
             self._features[index] = features[row]
             if self._raw:
-                self._raw_features[index] = raw[row].half().cpu()
+                self._raw_features[index] = self._kept(raw[row])
             if index in self._labelled:
                 self.labels[index] = frame.labels
             if index in self._keep_images:
                 self.images[index] = frame.image
+
+    def _kept(self, features: Tensor) -> Tensor:
+        return (features.half() if self._half else features).cpu()
 
     def _read(self, indices: Sequence[int], kinds: Collection[str]) -> list[tuple[int, Frame]]:
         if not len(indices):
@@ -145,6 +151,7 @@ class ClipBatch:
         context: (B, N_c, h, w, C); N_c is 0 for stills.
         targets: (B, S, h, w, C), zeros where a clip's target is -1.
         raw_targets: (B, S, h, w, L*D) before the PCA; None unless asked for.
+        raw_newest: (B, h, w, L*D) of the newest context frame; None likewise, and of stills.
         window: where the clips' labels and kept images are.
     """
 
@@ -153,6 +160,7 @@ class ClipBatch:
     targets: Tensor
     raw_targets: Tensor | None
     window: FrameWindow
+    raw_newest: Tensor | None = None
 
 
 def stream_clips(
@@ -164,6 +172,7 @@ def stream_clips(
     label_kinds: Collection[str] = (),
     raw: bool = False,
     past_depth: bool = False,
+    half: bool = True,
     keep_images: Callable[[int], Collection[int]] = lambda recording: (),
     on_clips: Callable[[int], object] = lambda count: None,
     on_bad: Callable[[UnreadableFrame], None] | None = None,
@@ -177,6 +186,7 @@ def stream_clips(
         batch: clips in one pass, and frames in one pass of the encoder.
         label_kinds: labels to read for the clips' labelled targets.
         raw: keep what the encoder gave, too.
+        half: keep features as float16.
         past_depth: also read the labels of the newest context frame that has true depth.
         keep_images: frames of a recording whose pictures and labels are kept.
         on_clips: called with the number of clips that are done.
@@ -190,7 +200,14 @@ def stream_clips(
             labelled |= _newest_with_depth(recordings[number], planned)
         images = keep_images(number)
         window = FrameWindow(
-            bundle, recordings[number], labelled.union(images), label_kinds, raw, images, batch
+            bundle,
+            recordings[number],
+            labelled.union(images),
+            label_kinds,
+            raw,
+            images,
+            batch,
+            half,
         )
         for start in range(0, len(planned), batch * CHUNK):
             chunk = planned[start : start + batch * CHUNK]
@@ -237,4 +254,7 @@ def _batches(
                 window.features(targets),
                 window.raw_features(targets) if raw else None,
                 window,
+                window.raw_features([clip.context[-1:] for clip in clips])[:, 0]
+                if raw and clips[0].context
+                else None,
             )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
-from dino_foresight_ros.training.evaluation.predictors import LINEAR, MLP, TITLES
+from dino_foresight_ros.training.evaluation.predictors import LINEAR, LINEAR_1, MLP, MLP_1, TITLES
 from dino_foresight_ros.training.evaluation.results import Lead
 
-ORDER = (COPY_LAST, LINEAR, MLP, FORECAST, ORACLE)
+ORDER = (COPY_LAST, LINEAR_1, MLP_1, LINEAR, MLP, FORECAST, ORACLE)
 """Predictors, as rows stand."""
 NONE = "-"
 

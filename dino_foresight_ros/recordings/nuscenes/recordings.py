@@ -61,7 +61,11 @@ def open_nuscenes(spec: Spec, on_warning: Warn, bad: BadFiles) -> list[Recording
         path = tables.rows.file("sample_data")
         raise InputError(f"{path} has no pictures of {', '.join(cameras)}")
     present = _present(spec.path, found, on_warning, bad)
-    return [_recording(spec.path, *key, present[key]) for key in sorted(present)]
+    recordings: list[Recording] = []
+    for key in sorted(present):
+        recordings.append(_recording(spec.path, *key, present[key]))
+        recordings[-1].split = spec.options.get("split", "")
+    return recordings
 
 
 def _versions(path: Path) -> tuple[str, ...]:

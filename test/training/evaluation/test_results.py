@@ -24,7 +24,8 @@ ENCODER = (
 
 def said(bundle: Bundle) -> list[str]:
     """What `foresight evaluate` prints below its numbers."""
-    return summary(SimpleNamespace(features=[], lidar=None, bundle=bundle_facts(bundle)))
+    facts = bundle_facts(bundle)
+    return summary(SimpleNamespace(features=[], lidar=None, data=(), protocol=None, bundle=facts))
 
 
 @pytest.fixture(scope="module")
