@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ from dino_foresight_ros.recordings.recording import (
     Warn,
     Window,
 )
+from dino_foresight_ros.recordings.video_messages import (
+    VideoDecoder,
+    VideoMessages,
+    picture_of,
+    video_codec,
+)
 from dino_foresight_ros.topic_names import camera_info_names, frame_name
 
 RAW_TYPE = "sensor_msgs/msg/Image"
@@ -48,6 +55,7 @@ IMAGE_TYPES = (RAW_TYPE, COMPRESSED_TYPE)
 # A stamp that is earlier than the one before by more than this begins a new recording: a clock that
 # was set back, or a second run in one bag. Smaller steps back are messages out of order.
 _NEW_RUN_NS = NS_PER_S
+_MOST_TO_KEY_FRAME = 1000
 _NO_CAMERA = re.compile(
     r"(?<![a-z])(?P<word>depth|disparity|confidence|infrared|infra|ir)\d*(?![a-z])"
 )
@@ -90,15 +98,16 @@ class BagRecording(Recording):
         self._reader = reader
         self._places = places
         self._files: MessageFiles | None = None
+        self._video: VideoMessages | None = None
         # A bag that is played is not looked through; its bit depth grows as it is found.
         self._decoder = ImageDecoder(self._tell, find_bit_depth=None if reader else self._find_bits)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**super().__getstate__(), "_files": None, "_reader": None}
+        return {**super().__getstate__(), "_files": None, "_reader": None, "_video": None}
 
     def close(self) -> None:
         """Release what is held open."""
-        reader, self._reader, self._files = self._reader, None, None
+        reader, self._reader, self._files, self._video = self._reader, None, None, None
         if reader is not None:
             reader.close()
 
@@ -137,6 +146,14 @@ class BagRecording(Recording):
         frame_id = self._frame_name(header.frame_id)
         return Frame(stamp_ns, image=image, index=index, frame_id=frame_id)
 
+    def _stamp_of(self, header: Any, log_time_ns: int) -> int:
+        stamp_ns = int(header.stamp.sec * NS_PER_S + header.stamp.nanosec)
+        if not stamp_ns:
+            self.warn(
+                f"{self.name}: {self.topic} has no time in its headers; time of recording taken"
+            )
+        return stamp_ns or log_time_ns
+
     def _frame_name(self, frame_id: str) -> str:
         name = frame_name(frame_id)
         if name != frame_id:
@@ -150,33 +167,57 @@ class BagRecording(Recording):
         assert self._places is not None
         # A forked process must not share the place in the file.
         if self._files is None or self._files.pid != os.getpid():
-            self._files = MessageFiles(self.path)
+            self._files, self._video = MessageFiles(self.path), None
         try:
-            data = self._files.read(self.topic, self._places[index])
-            return _decode(data, self._msgtype, decoder)
+            content = self._content(index)
+            codec = _codec_of(content)
+            if codec is None:
+                return np.ascontiguousarray(decoder.decode(content)), content.header
+            if self._video is None:
+                self._video = VideoMessages(codec, self._coded, len(self))
+            image = self._video.picture(index)
+            if image is None:
+                raise ImageDecodeError(f"no picture of {content.format} video comes of it")
+            return image, content.header
         except (OSError, ValueError, ImageDecodeError) as error:
             raise UnreadableFrame(self.frame_file(index), index, str(error)) from error
+
+    def _content(self, index: int) -> Any:
+        assert self._files is not None
+        assert self._places is not None
+        return _deserialize(self._files.read(self.topic, self._places[index]), self._msgtype)
+
+    def _coded(self, index: int) -> bytes:
+        return bytes(self._content(index).data)
 
     def _in_order(self) -> Iterator[Frame]:
         if self._reader is None:
             yield from super()._in_order()
             return
         reader, seen = self._reader, 0
+        video: VideoDecoder | None = None
+        pending: dict[int, tuple[int, str]] = {}  # of video: stamps and frames by index
         for index, message in enumerate(_messages(reader, self.topic, self.window)):
             seen = index + 1
             try:
-                image, header = _decode(message.data, self._msgtype, self._decoder)
+                content = _deserialize(message.data, self._msgtype)
+                stamp_ns = self._stamp_of(content.header, message.log_time_ns)
+                frame_id = self._frame_name(content.header.frame_id)
+                codec = _codec_of(content)
+                image = None if codec else np.ascontiguousarray(self._decoder.decode(content))
             except ImageDecodeError as error:
                 self._leave_out(index, str(error))
                 continue
-            stamp_ns = int(header.stamp.sec * NS_PER_S + header.stamp.nanosec)
-            if not stamp_ns:
-                self.warn(
-                    f"{self.name}: {self.topic} has no time in its headers; time of recording taken"
-                )
-            stamp_ns = stamp_ns or message.log_time_ns
-            frame_id = self._frame_name(header.frame_id)
-            yield Frame(stamp_ns, image=image, index=index, frame_id=frame_id)
+            if image is not None:
+                yield Frame(stamp_ns, image=image, index=index, frame_id=frame_id)
+            elif codec is not None:
+                video = video or VideoDecoder(codec)
+                pending[index] = (stamp_ns, frame_id)
+                yield from _frames_of(video.feed(content.data, index), pending)
+        if video is not None:
+            yield from _frames_of(video.flush(), pending)
+            if pending:
+                self.warn(f"{self.name}: {len(pending)} messages of video gave no picture")
         expected = reader.expected_counts.get(self.topic)
         short = self.frame_count is not None and expected is not None and seen < expected
         if reader.damage or short:
@@ -247,10 +288,13 @@ def open_bag(path: Path, name: str, topics: tuple[str, ...], warn: Warn) -> list
         if damage or count < (expected or 0):
             warn(_truncation(full, count, expected, "found", damage))
         try:
-            size = _indexed_size(path, topic, index, files)
+            size, skipped = _indexed_size(path, topic, index, files)
         except InputError as error:
             reasons.append(str(error))
             continue
+        if skipped:
+            warn(f"{full}: {skipped} messages before the first key frame left out")
+            index = index.after(skipped)
         for number, (stamps_ns, rows) in enumerate(_runs(index, full, warn)):
             run = full if number == 0 else f"{full}.run{number + 1}"
             places = index.places[rows]
@@ -272,13 +316,24 @@ def bag_of(recording: Recording) -> BagRecording | None:
     return whole if isinstance(whole, BagRecording) else None
 
 
-def _decode(data: bytes, msgtype: str, decoder: ImageDecoder) -> tuple[NDArray[np.uint8], Any]:
-    """Return the picture (H, W, 3) uint8 RGB and its header."""
+def _deserialize(data: bytes, msgtype: str) -> Any:
     try:
-        content: Any = typestore().deserialize_cdr(data, msgtype)
+        return typestore().deserialize_cdr(data, msgtype)
     except Exception as error:  # a damaged message raises errors of every kind
         raise ImageDecodeError("the message is damaged") from error
-    return np.ascontiguousarray(decoder.decode(content)), content.header
+
+
+def _codec_of(content: Any) -> str | None:
+    """The video codec of a message; None where its picture stands alone."""
+    return video_codec(str(content.format)) if hasattr(content, "format") else None
+
+
+def _frames_of(
+    ready: list[tuple[int, Any]], pending: dict[int, tuple[int, str]]
+) -> Iterator[Frame]:
+    for index, picture in ready:
+        stamp_ns, frame_id = pending.pop(index)
+        yield Frame(stamp_ns, image=picture_of(picture), index=index, frame_id=frame_id)
 
 
 def _messages(reader: BagReader, topic: str, window: Window) -> Iterator[StoredMessage]:
@@ -290,29 +345,61 @@ def _first_size(name: str, reader: BagReader, topic: BagTopic, window: Window) -
     """Decode up to the first good picture in order."""
     length_s = (reader.end_ns - reader.start_ns) / NS_PER_S
     reason = f"no message in that part of the bag, which is {length_s:.3f} s long"
-    for message in islice(_messages(reader, topic.name, window), MAX_BAD_FRAMES + 1):
-        try:
-            height, width, _ = _decode(message.data, topic.msgtype, ImageDecoder())[0].shape
-        except ImageDecodeError as error:
-            reason = str(error)
-        else:
-            return (height, width)
-    raise InputError(f"{name}: no picture can be read from {topic.name}: {reason}")
+    messages = (partial(bytes, m.data) for m in _messages(reader, topic.name, window))
+    found = _first_picture(messages, topic.msgtype)
+    if not isinstance(found, str):
+        return found[0]
+    raise InputError(f"{name}: no picture can be read from {topic.name}: {found or reason}")
 
 
 def _indexed_size(
     path: Path, topic: BagTopic, index: MessageIndex, files: MessageFiles
-) -> tuple[int, int]:
-    """Decode up to the first good picture by its place."""
-    reason = "no whole message"
-    for place in index.places[:MAX_BAD_FRAMES]:
+) -> tuple[tuple[int, int], int]:
+    """Size of the first good picture by its place, and how many messages before it were video."""
+
+    reads = (partial(files.read, topic.name, place) for place in index.places)
+    found = _first_picture(reads, topic.msgtype)
+    if not isinstance(found, str):
+        return found
+    raise InputError(
+        f"{path}: no picture can be read from {topic.name}: {found or 'no whole message'}"
+    )
+
+
+def _first_picture(
+    reads: Iterable[Callable[[], bytes]], msgtype: str
+) -> tuple[tuple[int, int], int] | str:
+    """Decode up to the first good picture.
+
+    Returns:
+        Its (height, width), and how many messages of video came before it; or why there is none.
+    """
+    decoder, reason = ImageDecoder(), ""
+    video: VideoDecoder | None = None
+    for number, read in enumerate(reads):
         try:
-            image, _ = _decode(files.read(topic.name, place), topic.msgtype, ImageDecoder())
+            content = _deserialize(read(), msgtype)
+            codec = _codec_of(content)
+            if codec is None:
+                height, width = decoder.decode(content).shape[:2]
+                return (height, width), 0
         except (OSError, ValueError, ImageDecodeError) as error:
             reason = str(error)
-        else:
-            return (image.shape[0], image.shape[1])
-    raise InputError(f"{path}: no picture can be read from {topic.name}: {reason}")
+            if number >= MAX_BAD_FRAMES:
+                break
+            continue
+        try:
+            video = video or VideoDecoder(codec)
+        except InputError as error:
+            return str(error)
+        for first, picture in video.feed(content.data, number):
+            return (picture.height, picture.width), first
+        reason = f"{content.format} video without a key frame"
+        if number >= _MOST_TO_KEY_FRAME:
+            break
+    for first, picture in video.flush() if video is not None else ():
+        return (picture.height, picture.width), first
+    return reason
 
 
 def _truncation(name: str, count: int, expected: int | None, done: str, damage: str | None) -> str:

@@ -47,6 +47,10 @@ class MessageIndex:
         table = np.array(sorted(rows), np.int64).reshape(-1, 6)
         return cls(table[:, 0], table[:, 1], table[:, 2:])
 
+    def after(self, count: int) -> MessageIndex:
+        """Leave the first messages out."""
+        return MessageIndex(self.log_times_ns[count:], self.stamps_ns[count:], self.places[count:])
+
 
 class MessageFiles:
     """Finds messages in a bag's storage files and reads them by their places.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bit_depth import BitDepth
 from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.recordings.picture_size import implausible_size, is_cut
+from dino_foresight_ros.recordings.video_messages import VideoDecoder, picture_of, video_codec
 
 MIN_BAYER_SIDE = 4
 Compression = Literal["jpeg", "png"]
@@ -46,6 +48,9 @@ SUPPORTED_ENCODINGS: tuple[str, ...] = tuple(sorted(_LAYOUTS))
 _YUV422 = frozenset(name for name, layout in _LAYOUTS.items() if layout == (1, 2))
 MEASUREMENTS = frozenset({"16UC1", "32FC1", "64FC1", "16SC1", "32SC1"})
 _SEMI_PLANAR = frozenset({"nv12", "nv21"})
+
+
+_NO_KEY_FRAME = "no picture before the first key frame, nor of a damaged message"
 
 
 class ImageDecodeError(InputError):
@@ -78,6 +83,8 @@ def convert_with_rosbags(image: PackedImage) -> NDArray[np.uint8]:
 class ImageDecoder:
     """Decodes the pictures of one stream: messages, or files one after the other.
 
+    Of video every message must be taken, in order.
+
     Attributes:
         bit_depth: of its 16-bit pictures, found from them.
     """
@@ -97,6 +104,32 @@ class ImageDecoder:
         """
         self.bit_depth = BitDepth(tell, find_bit_depth)
         self._convert = convert
+        self._video: VideoDecoder | None = None
+        self._taken = -1
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_video": None}
+
+    def take(self, message: Any) -> Callable[[], NDArray[np.uint8]]:
+        """Take the next message, and return what decodes it, which may never be called.
+
+        The work on video that later messages need is done here.
+        """
+        codec = video_codec(str(message.format)) if hasattr(message, "format") else None
+        if codec is None:
+            return partial(self._decode, message)
+        try:
+            if self._video is None or self._video.codec != codec:
+                self._video = VideoDecoder(codec)
+            self._taken += 1
+            found = dict(self._video.feed(message.data, self._taken))
+        except InputError as error:
+            return partial(_refuse, str(error))
+        frame = found.get(self._taken)
+        if frame is not None:
+            return partial(picture_of, frame)
+        why = "pictures come late: have the encoder make no B frames" if found else _NO_KEY_FRAME
+        return partial(_refuse, f"{message.format} video: {why}")
 
     def decode(self, message: Any) -> NDArray[np.uint8]:
         """Decode a sensor_msgs Image or CompressedImage (of rclpy or rosbags).
@@ -110,6 +143,9 @@ class ImageDecoder:
             ImageDecodeError: an encoding that is not a colour or grey picture, an empty or broken
                 image, or data that does not fit the size.
         """
+        return self.take(message)()
+
+    def _decode(self, message: Any) -> NDArray[np.uint8]:
         if hasattr(message, "format"):
             return self._decode_compressed(str(message.format), message.data)
         return decode_raw(
@@ -181,6 +217,10 @@ class ImageDecoder:
         if image.dtype != np.uint8:
             raise ImageDecodeError(f"it holds {image.dtype} values, not a camera picture")
         return image
+
+
+def _refuse(text: str) -> NDArray[np.uint8]:
+    raise ImageDecodeError(text)
 
 
 def decode_message(message: Any, convert: Converter = convert_with_rosbags) -> NDArray[np.uint8]:
