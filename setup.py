@@ -80,6 +80,7 @@ setup(
         ],
         "diffusers": ["diffusers>=0.30"],
         "foxglove": ["protobuf>=4.21"],
+        "video": ["av>=12"],
         "view": ["rerun-sdk>=0.39"],
         "wandb": ["wandb>=0.16"],
     },

@@ -109,14 +109,15 @@ class CameraWatch:
     def _on_image(self, message: Image | CompressedImage) -> None:
         stamp_ns = time_to_ns(message.header.stamp)
         self._statistics.add_frame(time.monotonic(), stamp_ns)
+        decode = self._decoder.take(message)
         if isinstance(message, Image):
             self._statistics.image_size = (message.height, message.width)
-            self.tracker.add_frame(stamp_ns, self._decoder.decode(message))
+            self.tracker.add_frame(stamp_ns, decode())
         else:
-            self.tracker.add_frame(stamp_ns, lambda: self._decode(message))
+            self.tracker.add_frame(stamp_ns, lambda: self._decode(decode))
 
-    def _decode(self, message: CompressedImage) -> Any:
-        picture = self._decoder.decode(message)
+    def _decode(self, decode: Callable[[], Any]) -> Any:
+        picture = decode()
         self._statistics.image_size = (picture.shape[0], picture.shape[1])
         return picture
 

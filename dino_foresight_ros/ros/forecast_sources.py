@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from rclpy.node import Node
 
+from dino_foresight_ros.ros.image_subscription import OTHER_TYPES
+
 FORECAST_TYPE = "dino_foresight_ros/msg/Forecast"
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -67,12 +69,12 @@ def _source(node: Node, topic: str, name: str, namespace: str) -> ForecastSource
         folder=folder,
         image=image,
         camera_info=_of_camera(infos, camera) or "",
-        is_compressed=(image, COMPRESSED_TYPE) in images,
+        is_compressed=(image, IMAGE_TYPE) not in images,
         node=f"{base}{name}",
     )
 
 
-_IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE)
+_IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_TYPE, *OTHER_TYPES)
 
 
 def _of_camera(topics: Iterable[str], camera: str) -> str | None:

@@ -11,10 +11,15 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
 
+from dino_foresight_ros.recordings.video_messages import video_codec
+from dino_foresight_ros.ros.message_types import message_class
 from dino_foresight_ros.ros.qos import image_input_qos, is_overridden, overrides
 
 CHECK_PERIOD_S = 0.2
+VIDEO_DEPTH = 100
+"""Of a video every message is needed for those after it; of pictures the newest is enough."""
 _TRANSPORT_OF = {
     "sensor_msgs/msg/Image": "raw",
     "sensor_msgs/msg/CompressedImage": "compressed",
@@ -40,8 +45,11 @@ class ImageInput:
     subscription is reliable while all publishers of the topic are, and best effort otherwise.
     qos_overrides go before all of that.
 
+    Of video messages (H.264, ...) all are taken, not only the newest.
+
     Compressed images are looked for as image_transport names them too: where nobody publishes them
-    on the topic but somebody does on TOPIC/compressed, it subscribes there.
+    on the topic but somebody does on TOPIC/compressed or TOPIC/ffmpeg, it subscribes there.
+    Messages of other packages (`OTHER_TYPES`) become CompressedImage where these are installed.
     """
 
     def __init__(
@@ -54,8 +62,12 @@ class ImageInput:
     ) -> None:
         """Subscribe; `reliability` is "auto", "best_effort" or "reliable"."""
         self._node, self._topic, self._kind, self._callback = node, topic, kind, callback
+        self._published = kind
+        self._adapt: Callable[[Any], Any] = _unchanged
         self._given, self._reliability = node.resolve_topic_name(topic), reliability
         self._incompatible = False
+        self._depth = 1
+        self._is_video = False
         self._subscription: Any = None
         self._subscribe(reliable=reliability == "reliable")
         # Not the node's clock, which stands still while a recording is paused.
@@ -70,7 +82,7 @@ class ImageInput:
     def unheard(self) -> list[str]:
         """One sentence for each publisher that cannot be heard, saying why and what to do."""
         qos = self._subscription.qos_profile
-        return unheard_publishers(self._node, self.topic_name, self._kind, qos)
+        return unheard_publishers(self._node, self.topic_name, self._published, qos)
 
     def met_incompatible(self) -> bool:
         """Whether the middleware met a publisher of incompatible QoS since the last call."""
@@ -89,10 +101,10 @@ class ImageInput:
         )
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         self._subscription = self._node.create_subscription(
-            self._kind,
+            self._published,
             self._topic,
-            self._callback,
-            image_input_qos(policy),
+            self._receive,
+            image_input_qos(policy, self._depth),
             # rclpy's own warning would also come where the next check subscribes otherwise.
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
             qos_overriding_options=overrides(self._node, self._topic, "subscription"),
@@ -100,17 +112,26 @@ class ImageInput:
         if old is not None:
             self._node.destroy_subscription(old)
 
+    def _receive(self, message: Any) -> None:
+        message = self._adapt(message)
+        self._is_video = hasattr(message, "format") and bool(video_codec(message.format))
+        self._callback(message)
+
     def _on_incompatible(self, _event: Any) -> None:
         self._incompatible = True
 
     def _follow_publishers(self) -> None:
-        topic = self._where_compressed() if self._kind is CompressedImage else self._given
-        if topic != self.topic_name:
+        topic, published = self._find_compressed() if self._kind is CompressedImage else self._here
+        if (topic, published) != self._here:
             self._node.get_logger().info(
-                f"listening on {topic}, where {self._kind.__name__} is published"
+                f"listening on {topic}, where {published.__name__} is published"
             )
-            self._topic = topic
+            self._topic, self._published = topic, published
+            self._adapt = OTHER_TYPES.get(type_name(published), _unchanged)
             self._subscribe(reliable=self._reliability == "reliable")
+        if self._is_video and self._depth == 1:
+            self._depth = VIDEO_DEPTH
+            self._subscribe(self._reliable)
         if not self._follows_reliability:
             return
         publishers = self._node.get_publishers_info_by_topic(self.topic_name)
@@ -119,14 +140,42 @@ class ImageInput:
         if reliable != self._reliable:
             self._subscribe(reliable)
 
-    def _where_compressed(self) -> str:
-        """The topic as it was given, or the one below it, as long as only that is published."""
-        topic, below = self.topic_name, f"{self._given}/compressed"
-        for name in (self._given, below):
+    @property
+    def _here(self) -> tuple[str, type[Any]]:
+        """What is subscribed to."""
+        return self.topic_name, self._published
+
+    def _find_compressed(self) -> tuple[str, type[Any]]:
+        """Topic and message class where compressed images are published; the topic itself first."""
+        for name in (self._given, f"{self._given}/compressed", f"{self._given}/ffmpeg"):
             offers = self._node.get_publishers_info_by_topic(name)
-            if any(offer.topic_type == type_name(self._kind) for offer in offers):
-                return name
-        return topic
+            published = {offer.topic_type for offer in offers}
+            for known in (type_name(self._kind), *OTHER_TYPES):
+                kind = message_class(known) if known in published else None
+                if kind is not None:
+                    return name, kind
+        return self._here
+
+
+def _unchanged(message: Any) -> Any:
+    return message
+
+
+def _of_foxglove(message: Any) -> CompressedImage:
+    header = Header(stamp=message.timestamp, frame_id=message.frame_id)
+    return CompressedImage(header=header, format=message.format, data=message.data)
+
+
+def _of_packet(message: Any) -> CompressedImage:
+    return CompressedImage(header=message.header, format=message.encoding, data=message.data)
+
+
+OTHER_TYPES: dict[str, Callable[[Any], CompressedImage]] = {
+    "foxglove_msgs/msg/CompressedVideo": _of_foxglove,
+    "foxglove_msgs/msg/CompressedImage": _of_foxglove,
+    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket": _of_packet,
+}
+"""Messages of other packages that hold compressed images or video, and how they become ours."""
 
 
 def unheard_publishers(node: Node, topic: str, kind: type[Any], qos: QoSProfile) -> list[str]:
@@ -168,11 +217,13 @@ def _full_name(namespace: str, name: str) -> str:
 
 def _type_sentence(topic: str, node: str, published: str, expected: str) -> str:
     transport = _TRANSPORT_OF.get(published)
-    advice = (
-        f"set image_transport to {transport} and configure again"
-        if transport is not None
-        else "remap the input to another topic"
-    )
+    if published in OTHER_TYPES:
+        package = published.split("/")[0]
+        advice = f"install {package} here and set image_transport to compressed, or republish it"
+    elif transport is not None:
+        advice = f"set image_transport to {transport} and configure again"
+    else:
+        advice = "remap the input to another topic"
     return f"{topic} carries {published} ({node} publishes it), not {expected}: {advice}"
 
 

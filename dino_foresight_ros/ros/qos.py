@@ -44,10 +44,10 @@ _POLICIES = (*_CHOICES, *_NUMBERS)
 
 
 def image_input_qos(
-    reliability: ReliabilityPolicy = ReliabilityPolicy.BEST_EFFORT,
+    reliability: ReliabilityPolicy = ReliabilityPolicy.BEST_EFFORT, depth: int = 1
 ) -> QoSProfile:
     """Sensor data: best effort unless told otherwise, keep last, volatile."""
-    return _keep_last(1, reliability)
+    return _keep_last(depth, reliability)
 
 
 def camera_info_input_qos() -> QoSProfile:

@@ -21,13 +21,13 @@ def test_a_slow_decoder_is_the_nodes_and_not_the_engines(
     ros_domain: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Case("tiny", steps=1, outputs=("depth",))
-    decode = ImageDecoder.decode
+    decode = ImageDecoder._decode
 
     def slow(decoder: ImageDecoder, message: Any) -> Any:
         time.sleep(SLEEP_MS / 1e3)
         return decode(decoder, message)
 
-    monkeypatch.setattr(ImageDecoder, "decode", slow)
+    monkeypatch.setattr(ImageDecoder, "_decode", slow)
     result = measure_overhead(case, frames=5)
     assert result.overhead.count == 5
     assert result.decode.p50_ms >= SLEEP_MS

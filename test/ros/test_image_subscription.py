@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import array
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
+from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_bench import Bench
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, String
 
-from dino_foresight_ros.ros.image_subscription import ImageInput
+from dino_foresight_ros.ros import image_subscription
+from dino_foresight_ros.ros.image_subscription import OTHER_TYPES, VIDEO_DEPTH, ImageInput
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 FRAMES = 20
 PUBLISH = f"""
 import time, rclpy
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, String
 rclpy.init()
 node = rclpy.create_node("camera")
 publisher = node.create_publisher(Image, "large", 5)
@@ -157,6 +163,50 @@ def test_compressed_images_on_the_topic_itself_go_before_those_below(bench: List
     for topic in ("direct/compressed", "direct"):
         bench.node.create_publisher(CompressedImage, topic, 1)
         assert bench.spin_until(lambda t=topic: images.topic_name == f"/{t}")
+
+
+def test_every_message_of_a_video_is_taken(bench: Listener, driver: Node):
+    images = bench.input("video", kind=CompressedImage)
+    publisher = driver.create_publisher(CompressedImage, "video", 100)
+
+    def is_deep() -> bool:
+        publisher.publish(CompressedImage(format="h264"))
+        bench.executor.spin_once(timeout_sec=0.02)
+        return images._subscription.qos_profile.depth == VIDEO_DEPTH
+
+    assert bench.spin_until(is_deep)
+    assert bench.spin_until(lambda: publisher.get_subscription_count() == 1)
+    bench.got.clear()
+    for number in range(20):
+        publisher.publish(CompressedImage(format=f"h264;{number}"))
+    assert bench.spin_until(lambda: any(m.format == "h264;19" for m in bench.got))
+    taken = [message.format for message in bench.got if ";" in message.format]
+    assert taken == [f"h264;{number}" for number in range(20)]
+
+
+def test_messages_of_other_packages_become_compressed_images(
+    bench: Listener, driver: Node, monkeypatch: pytest.MonkeyPatch
+):
+    """A String stands for a package that is installed; the real ones' fields are built here."""
+    of_string = {"std_msgs/msg/String": lambda message: CompressedImage(format=message.data)}
+    monkeypatch.setattr(image_subscription, "OTHER_TYPES", OTHER_TYPES | of_string)
+    images = bench.input("cam/image_raw", kind=CompressedImage)
+    publisher = driver.create_publisher(String, "cam/image_raw/ffmpeg", 1)
+
+    def heard() -> bool:
+        publisher.publish(String(data="libx264"))
+        return bool(bench.got)
+
+    assert bench.spin_until(heard)
+    assert images.topic_name == "/cam/image_raw/ffmpeg"
+    assert (type(bench.got[0]), bench.got[0].format) == (CompressedImage, "libx264")
+    time, data = Time(sec=5), array.array("B", [7])
+    foxglove = SimpleNamespace(timestamp=time, frame_id="f", format="h265", data=data)
+    packet = SimpleNamespace(header=Header(stamp=time, frame_id="f"), encoding="h265", data=data)
+    for kind, adapt in OTHER_TYPES.items():
+        made = adapt(packet if "ffmpeg" in kind else foxglove)
+        assert (made.header.stamp, made.header.frame_id, made.format) == (time, "f", "h265")
+        assert bytes(made.data) == b"\x07"
 
 
 HELD = Parameter("qos_overrides./held.subscription.reliability", value="reliable")

@@ -148,6 +148,7 @@ class Pipeline:
 
     def receive(self, camera: CameraStream, message: Image | CompressedImage) -> None:
         """Hand an image that came in to the scheduler, with all that is to be known of it."""
+        picture = camera.decoder.take(message)
         stamp, now_s = message.header.stamp, time.monotonic()
         stamp_ns, name = time_to_ns(stamp), camera.camera
         refusal = stamp_problem(stamp) if self._gate.is_enabled else DropReason.DISABLED
@@ -162,7 +163,7 @@ class Pipeline:
             stamp_ns=stamp_ns,
             received_s=now_s,
             camera=name,
-            decode=camera.decoder.decode,
+            decode=lambda _: picture(),
             request=OutputRequest(camera.publishers.subscribed(), size),
             max_age_ns=round(self._parameters["max_age_ms"] * 1e6) or None,
             held_back=DropReason.RATE_LIMITED if is_held_back else None,

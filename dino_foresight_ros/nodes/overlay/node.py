@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -65,6 +65,13 @@ _NEAREST_NS = NS_PER_S // 5
 _SMALL_WIDTH = 480
 
 
+class _Kept(NamedTuple):
+    """A picture that came, decoded when it is needed."""
+
+    message: Image | CompressedImage
+    decode: Callable[[], Picture]
+
+
 class OverlayNode(Node):
     """Keeps the newest pictures and draws on the one that a forecast was made from."""
 
@@ -72,7 +79,7 @@ class OverlayNode(Node):
         super().__init__(NODE_NAME)
         check_overrides(self)
         self.parameters = Parameters(self, OVERLAY_PARAMETERS, lambda: False)
-        self._pictures: OrderedDict[int, Image | CompressedImage] = OrderedDict()
+        self._pictures: OrderedDict[int, _Kept] = OrderedDict()
         self._decoder = ImageDecoder()
         steps = range(1, self.parameters["steps"] + 1)
 
@@ -116,7 +123,8 @@ class OverlayNode(Node):
             self._arrivals.restart()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        self._pictures[time_to_ns(message.header.stamp)] = message
+        kept = _Kept(message, self._decoder.take(message))
+        self._pictures[time_to_ns(message.header.stamp)] = kept
         while len(self._pictures) > _KEPT_IMAGES:
             self._pictures.popitem(last=False)
 
@@ -168,7 +176,7 @@ class OverlayNode(Node):
         nearest = min(self._pictures, key=lambda kept: abs(kept - stamp_ns))
         if abs(nearest - stamp_ns) > _NEAREST_NS:
             return None
-        return self._decoder.decode(self._pictures[nearest])
+        return self._pictures[nearest].decode()
 
     def _age_ms(self, message: Forecast) -> float | None:
         clock = self.get_clock()
@@ -237,9 +245,9 @@ class OverlayNode(Node):
         if not self._pictures:
             return None
         newest = next(reversed(self._pictures.values()))
-        if isinstance(newest, Image):
-            return newest.height, newest.width
-        shape = self._decoder.decode(newest).shape
+        if isinstance(newest.message, Image):
+            return newest.message.height, newest.message.width
+        shape = newest.decode().shape
         return shape[0], shape[1]
 
 

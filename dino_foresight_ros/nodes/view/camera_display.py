@@ -83,9 +83,10 @@ class CameraDisplay:
         node.create_subscription(ForecastSkill, topic, self._on_skill, output_qos(20))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        decode = self._decoder.take(message)
         if not self._allows(self._picture_limit):
             return
-        image = self._decoder.decode(message)
+        image = decode()
         self._picture_size = (image.shape[0], image.shape[1])
         self._follow_camera_info()
         stamp_ns = time_to_ns(message.header.stamp)
