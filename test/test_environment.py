@@ -124,8 +124,8 @@ def test_every_import_is_a_named_dependency(project_root: Path) -> None:
 def test_pip_requirements_are_in_the_locked_environment(project_root: Path) -> None:
     locked = (project_root / "scripts" / "requirements.txt").read_text(encoding="utf-8")
     names = {line.split("==")[0] for line in locked.splitlines() if "==" in line}
-    # wandb is a service's client, which no test needs; tests of diffusers' one class and of video in
-    # messages are skipped.
+    # wandb is a service's client, which no test needs; those of diffusers' one class and of video
+    # in messages are skipped.
     without = ["wandb", "diffusers", "video"]
     assert required_distributions(project_root, without) <= names
 
