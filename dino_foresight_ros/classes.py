@@ -109,3 +109,66 @@ CITYSCAPES_TO_WORLD: dict[str, tuple[str, ...]] = {
     "bicycle": ("cyclist",),
 }
 """Cityscapes class name -> names of the world classes it covers, the usual one first."""
+
+NUSCENES_CLASSES: tuple[ClassInfo, ...] = (
+    ClassInfo("barrier", (112, 128, 144)),
+    ClassInfo("bicycle", (220, 20, 60), is_moving=True),
+    ClassInfo("bus", (255, 127, 80), is_moving=True),
+    ClassInfo("car", (255, 158, 0), is_moving=True),
+    ClassInfo("construction_vehicle", (233, 150, 70), is_moving=True),
+    ClassInfo("motorcycle", (255, 61, 99), is_moving=True),
+    ClassInfo("pedestrian", (0, 0, 230), is_moving=True),
+    ClassInfo("traffic_cone", (47, 79, 79)),
+    ClassInfo("trailer", (255, 140, 0), is_moving=True),
+    ClassInfo("truck", (255, 99, 71), is_moving=True),
+    ClassInfo("driveable_surface", (0, 207, 191)),
+    ClassInfo("other_flat", (175, 0, 75)),
+    ClassInfo("sidewalk", (75, 0, 75)),
+    ClassInfo("terrain", (112, 180, 60)),
+    ClassInfo("manmade", (222, 184, 135)),
+    ClassInfo("vegetation", (0, 175, 0)),
+)
+"""The 16 classes of nuScenes' lidar segmentation challenge, in its order and colours."""
+
+NUSCENES_CATEGORIES: dict[str, str] = {
+    "movable_object.barrier": "barrier",
+    "vehicle.bicycle": "bicycle",
+    "vehicle.bus.bendy": "bus",
+    "vehicle.bus.rigid": "bus",
+    "vehicle.car": "car",
+    "vehicle.construction": "construction_vehicle",
+    "vehicle.motorcycle": "motorcycle",
+    "human.pedestrian.adult": "pedestrian",
+    "human.pedestrian.child": "pedestrian",
+    "human.pedestrian.construction_worker": "pedestrian",
+    "human.pedestrian.police_officer": "pedestrian",
+    "movable_object.trafficcone": "traffic_cone",
+    "vehicle.trailer": "trailer",
+    "vehicle.truck": "truck",
+    "flat.driveable_surface": "driveable_surface",
+    "flat.other": "other_flat",
+    "flat.sidewalk": "sidewalk",
+    "flat.terrain": "terrain",
+    "static.manmade": "manmade",
+    "static.vegetation": "vegetation",
+}
+"""nuScenes category -> its class in the challenge; other categories have none."""
+
+NUSCENES_TO_WORLD: dict[str, tuple[str, ...]] = {
+    "barrier": ("fence",),
+    "bicycle": ("cyclist",),
+    "bus": ("truck",),
+    "car": ("car",),
+    "construction_vehicle": ("truck",),
+    "motorcycle": ("cyclist",),
+    "pedestrian": ("pedestrian",),
+    "trailer": ("truck",),
+    "truck": ("truck",),
+    "driveable_surface": ("road", "road_marking"),
+    "sidewalk": ("sidewalk",),
+    "terrain": ("terrain",),
+    "manmade": ("building",),
+    "vegetation": ("vegetation",),
+}
+"""nuScenes class -> names of the world classes it covers, the usual one first. Poles and signs are
+manmade there, which is mostly buildings."""

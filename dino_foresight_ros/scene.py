@@ -43,6 +43,8 @@ class Scene:
         depth: (H, W) float32, NaN unknown; see `depth_is_metric`.
         normals: (H, W, 3) float32 unit vectors in the camera's optical frame (x right, y down,
             z forward), NaN unknown.
+        instances: (H, W) uint16 ids of single objects, 0 none; the same object may have the same id
+            at other instants.
         features: (h, w, C) PCA features on the patch grid; the mean of several futures.
         spread: (H, W) float32, how far several futures differ: the standard deviation of their PCA
             features, root mean square over channels.
@@ -60,6 +62,7 @@ class Scene:
     confidence: NDArray[np.float32] | None = None
     depth: NDArray[np.float32] | None = None
     normals: NDArray[np.float32] | None = None
+    instances: NDArray[np.uint16] | None = None
     features: NDArray[Any] | None = None
     spread: NDArray[np.float32] | None = None
     samples: tuple[Scene, ...] = ()

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.recordings.recording import LABEL_KINDS, Recording
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.recordings.recording import Recording
 
 from .data.augmentation import ClipAugmentation, Size, empty_label
 from .data.datasets import ImageDataset
 from .sampling import random_generator, shuffled
 
 Image = NDArray[np.uint8]
+LABELS = (SEGMENTATION, DEPTH, NORMALS)
+"""Kinds that an encoder is trained on."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class MixedSamples:
         image: Tensor = item["image"]
         if self.photometric:
             image = torch.from_numpy(vary_light(image.numpy(), rng))
-        labels = {kind: item.get(kind, empty_label(kind, self.size)) for kind in LABEL_KINDS}
+        labels = {kind: item.get(kind, empty_label(kind, self.size)) for kind in LABELS}
         return {"image": image, "source": item["source"], **labels}
 
 

@@ -17,13 +17,12 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.encoder import EncoderConfig
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.opening import open_recordings
-from dino_foresight_ros.recordings.recording import LABEL_KINDS
 
 from .checkpoint import RunState
 from .data.augmentation import ClipAugmentation
 from .data.split import check_disjoint, split_recordings
 from .encoder_objective import DenseEncoder, EncoderObjective
-from .encoder_samples import Group, MixedSamples
+from .encoder_samples import LABELS, Group, MixedSamples
 from .loop import run_training
 from .objective import Batch, Evaluation, RunResult
 from .parts import write_part
@@ -129,9 +128,12 @@ def _groups(recipe: EncoderRecipe) -> tuple[list[Group], list[Group]]:
                     f"{recording.name} has other classes than the synthetic world's, on which an "
                     "encoder is trained; write ?classes=world behind the path where that is known"
                 )
-        labels = tuple(
-            kind for kind in LABEL_KINDS if any(len(r.labelled(kind)) for r in recordings)
-        )
+        labels = tuple(kind for kind in LABELS if any(len(r.labelled(kind)) for r in recordings))
+        if DEPTH in labels and not all(recording.depth_is_metric for recording in recordings):
+            raise InputError(
+                f"{text} has relative depth, an encoder is trained on metres; leave depth out by "
+                "depth=no"
+            )
         if not labels:
             raise InputError(f"{text} has no labels; an encoder is trained on labels")
         kept, held = split_recordings(recordings, recipe.validation_share, recipe.seed)
@@ -186,7 +188,7 @@ def _scores(model: nn.Module, items: list[dict[str, Any]]) -> dict[str, float]:
     for start in range(0, len(items), 16):
         batch: Batch = {
             key: torch.stack([item[key] for item in items[start : start + 16]]).to(device)
-            for key in ("image", *LABEL_KINDS)
+            for key in ("image", *LABELS)
         }
         raw = model(batch["image"])
         size = batch["image"].shape[1:3]

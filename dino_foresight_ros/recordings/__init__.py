@@ -4,6 +4,7 @@ from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.opening import open_recording, open_recordings
 from dino_foresight_ros.recordings.recording import (
+    INSTANCES,
     LABEL_KINDS,
     NS_PER_S,
     EgoMotion,
@@ -16,6 +17,7 @@ from dino_foresight_ros.recordings.recording import (
 )
 
 __all__ = [
+    "INSTANCES",
     "LABEL_KINDS",
     "NS_PER_S",
     "BadFiles",

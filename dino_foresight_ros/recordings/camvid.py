@@ -19,8 +19,9 @@ from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES
 from dino_foresight_ros.recordings.label_tables import LabelTable
 from dino_foresight_ros.recordings.labelled_pictures import (
-    LabelFiles,
+    ClassIds,
     LabelledPictures,
+    Labels,
     picture_size,
     tell_unmatched,
 )
@@ -121,7 +122,8 @@ def _sequence(
         f"camvid-{folder.name}-{name}",
         stamps_ns,
         picture_size(pictures),
-        LabelFiles(segmentation=segmentation, table=table),
+        {SEGMENTATION: Labels(segmentation, ClassIds(table))},
+        label_space=table.space,
         scene=f"camvid {name}",
     )
     found.split = folder.name

@@ -2,7 +2,16 @@
 
     DIR/leftImg8bit_sequence/SPLIT/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png
     DIR/gtFine/SPLIT/CITY/CITY_SEQUENCE_FRAME_gtFine_labelIds.png (or _labelTrainIds.png)
+    DIR/gtFine/SPLIT/CITY/CITY_SEQUENCE_FRAME_gtFine_instanceIds.png
     DIR/disparity/SPLIT/CITY/CITY_SEQUENCE_FRAME_disparity.png and DIR/camera/.../..._camera.json
+
+What a model of one's own said of the same pictures is read from
+
+    DIR/normals/SPLIT/CITY/CITY_SEQUENCE_FRAME_normals.png
+    DIR/pseudo_depth/SPLIT/CITY/CITY_SEQUENCE_FRAME_depth.png
+
+as colours 255 (n + 1) / 2, black unknown, and as 8 bits of inverse depth, 1 far to 255 near, 0
+unknown.
 
 Without leftImg8bit_sequence the single pictures of leftImg8bit are taken. Class ids are the 19
 training classes.
@@ -21,15 +30,27 @@ import numpy as np
 
 from dino_foresight_ros.classes import CITYSCAPES_CLASSES, CITYSCAPES_TO_WORLD
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.label_tables import LabelTable
 from dino_foresight_ros.recordings.labelled_pictures import (
-    DisparityCamera,
-    LabelFiles,
+    NORMALS_AXES,
+    OPTICAL,
+    ClassIds,
+    DisparityDepth,
+    InstanceIds,
     LabelledPictures,
+    Labels,
+    NormalsPicture,
+    PseudoDepth,
     picture_size,
     tell_unmatched,
 )
-from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording
+from dino_foresight_ros.recordings.recording import (
+    INSTANCES,
+    NS_PER_S,
+    LabelSpace,
+    Recording,
+)
 from dino_foresight_ros.recordings.spec import Spec
 
 FRAME_RATE_HZ = 17.0
@@ -39,9 +60,13 @@ PAPER_INTERVALS_S = (2 / FRAME_RATE_HZ, 3 / FRAME_RATE_HZ, 4 / FRAME_RATE_HZ)
 _TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The label id of each of the 19 training classes."""
 _LAST_LABEL_ID = 33
+_FIRST_INSTANCE_ID = 1000
+"""Ids of objects are 1000 x label id + a number; below are label ids of pixels without one."""
+PSEUDO = "pseudo"
 # Frames within a sequence that are further apart than this belong to different snippets.
 _SNIPPET_GAP = 10
 _TRAIN_IDS_SUFFIX, _LABEL_IDS_SUFFIX = "_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"
+_INSTANCE_IDS_SUFFIX = "_gtFine_instanceIds.png"
 _NAME = re.compile(r"((.+)_\d{6})_(\d{6})_leftImg8bit\.(?:png|jpg)")
 
 
@@ -84,6 +109,11 @@ def open_cityscapes(spec: Spec, on_warning: Callable[[str], None]) -> list[Recor
             f"{pictures}/{wanted} holds no pictures CITY_SEQUENCE_FRAME_leftImg8bit.png"
         )
     reader.warn()
+    if spec.options.get("depth") == PSEUDO and not any(len(r.labelled(DEPTH)) for r in found):
+        raise InputError(
+            f"{spec.path}/pseudo_depth/{wanted} holds no CITY_SEQUENCE_FRAME_depth.png of these "
+            "pictures; make them with a model of relative depth, or leave out depth=pseudo"
+        )
     return found
 
 
@@ -161,7 +191,9 @@ class _Reader:
     def __init__(self, spec: Spec, on_warning: Callable[[str], None]) -> None:
         self.root = spec.path
         self.label_ids, self.train_ids = _tables(spec)
-        self.with_depth = spec.choice("depth", ("yes", "no"), "yes") == "yes"
+        self._depth_kind = spec.choice("depth", ("yes", "no", PSEUDO), "yes")
+        self._with_normals = spec.choice("normals", ("yes", "no"), "yes") == "yes"
+        self._normals = NormalsPicture(spec.choice("normals_axes", NORMALS_AXES, OPTICAL))
         self._on_warning = on_warning
         self._unexpected: list[str] = []
         self._without_camera: list[str] = []
@@ -189,19 +221,21 @@ class _Reader:
                     self._unexpected.append(picture.name)
                 continue
             sequences[name[1]][int(name[3])] = picture
-        labels = self._files(self.root / "gtFine" / split / folder.name)
-        suffixes = (_TRAIN_IDS_SUFFIX, _LABEL_IDS_SUFFIX)
+        place = Path(split, folder.name)
+        labels = self._files(self.root / "gtFine" / place)
+        suffixes = (_TRAIN_IDS_SUFFIX, _LABEL_IDS_SUFFIX, _INSTANCE_IDS_SUFFIX)
         if sequences and not any(name.endswith(suffixes) for name in labels):
             stem = min(min(frames.values()) for frames in sequences.values()).name
             expected = stem.rpartition("_")[0] + _LABEL_IDS_SUFFIX
-            label_folder = self.root / "gtFine" / split / folder.name
-            tell_unmatched(label_folder, labels, expected, self._on_warning)
-        disparities = self._files(self.root / "disparity" / split / folder.name)
+            tell_unmatched(self.root / "gtFine" / place, labels, expected, self._on_warning)
+        files = dict(labels)
+        for kind in ("disparity", "normals", "pseudo_depth"):
+            files |= self._files(self.root / kind / place)
         for sequence, frames in sequences.items():
             for numbers in _snippets(sorted(frames)):
                 pictures = [frames[number] for number in numbers]
                 stems = [f"{sequence}_{number:06d}" for number in numbers]
-                yield self._snippet(pictures, numbers, stems, labels, disparities)
+                yield self._snippet(pictures, numbers, stems, files)
 
     def _files(self, folder: Path) -> dict[str, Path]:
         return {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
@@ -211,31 +245,47 @@ class _Reader:
         pictures: list[Path],
         numbers: list[int],
         stems: list[str],
-        labels: dict[str, Path],
-        disparities: dict[str, Path],
+        files: dict[str, Path],
     ) -> LabelledPictures:
-        train_ids = _beside(stems, labels, _TRAIN_IDS_SUFFIX)
-        label_ids = _beside(stems, labels, _LABEL_IDS_SUFFIX)
-        # Of the two the one that has more; it is the same information.
-        use_train = len(train_ids) > len(label_ids)
-        depth, camera = self._depth(stems, disparities)
         stamps_ns = np.round(np.array(numbers) * (NS_PER_S / FRAME_RATE_HZ)).astype(np.int64)
-        files = LabelFiles(
-            segmentation=train_ids if use_train else label_ids,
-            table=self.train_ids if use_train else self.label_ids,
-            disparity=depth,
-            camera=camera,
+        return LabelledPictures(
+            self.root,
+            pictures,
+            stems[0],
+            stamps_ns,
+            picture_size(pictures),
+            {
+                SEGMENTATION: self._segmentation(stems, files),
+                DEPTH: self._depth(stems, files),
+                NORMALS: self._of_normals(stems, files),
+                INSTANCES: Labels(
+                    _beside(stems, files, _INSTANCE_IDS_SUFFIX),
+                    InstanceIds(_FIRST_INSTANCE_ID),
+                ),
+            },
+            label_space=self.label_ids.space,
+            depth_is_metric=self._depth_kind != PSEUDO,
+            scene=f"cityscapes {stems[0].rpartition('_')[0]}",
         )
-        size = picture_size(pictures)
-        scene = f"cityscapes {stems[0].rpartition('_')[0]}"
-        return LabelledPictures(self.root, pictures, stems[0], stamps_ns, size, files, scene=scene)
 
-    def _depth(
-        self, stems: list[str], disparities: dict[str, Path]
-    ) -> tuple[dict[int, Path], DisparityCamera | None]:
-        found = _beside(stems, disparities, "_disparity.png") if self.with_depth else {}
+    def _segmentation(self, stems: list[str], files: dict[str, Path]) -> Labels:
+        train_ids = _beside(stems, files, _TRAIN_IDS_SUFFIX)
+        label_ids = _beside(stems, files, _LABEL_IDS_SUFFIX)
+        # Of the two the one that has more; it is the same information.
+        if len(train_ids) > len(label_ids):
+            return Labels(train_ids, ClassIds(self.train_ids))
+        return Labels(label_ids, ClassIds(self.label_ids))
+
+    def _of_normals(self, stems: list[str], files: dict[str, Path]) -> Labels:
+        found = _beside(stems, files, "_normals.png") if self._with_normals else {}
+        return Labels(found, self._normals)
+
+    def _depth(self, stems: list[str], files: dict[str, Path]) -> Labels:
+        if self._depth_kind == PSEUDO:
+            return Labels(_beside(stems, files, "_depth.png"), PseudoDepth())
+        found = _beside(stems, files, "_disparity.png") if self._depth_kind == "yes" else {}
         if not found:
-            return {}, None
+            return Labels({}, DisparityDepth(1.0, 1.0))
         first = next(iter(found.values()))
         camera = self.root / "camera" / first.relative_to(self.root / "disparity")
         camera = camera.with_name(first.name.replace("_disparity.png", "_camera.json"))
@@ -245,8 +295,8 @@ class _Reader:
             baseline_m = float(content["extrinsic"]["baseline"])
         except (OSError, ValueError, KeyError, TypeError):
             self._without_camera.append(first.name)
-            return {}, None
-        return found, DisparityCamera(focal_px, baseline_m)
+            return Labels({}, DisparityDepth(1.0, 1.0))
+        return Labels(found, DisparityDepth(focal_px, baseline_m))
 
 
 def _beside(stems: Iterable[str], files: dict[str, Path], suffix: str) -> dict[int, Path]:

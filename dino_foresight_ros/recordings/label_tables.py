@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,11 @@ class LabelTable:
         self._known[[*ids, *unlabelled, UNLABELLED]] = True
         self._ignore_unknown = ignore_unknown
 
+    def __repr__(self) -> str:
+        """What decides how ids are translated."""
+        ids = {int(i): int(self._table[i]) for i in np.flatnonzero(self._known)}
+        return f"<LabelTable {ids}>"
+
     def translate(self, stored: NDArray[np.uint8], file: Path) -> NDArray[np.uint8]:
         """Return the ids of the space, same shape.
 
@@ -82,12 +88,31 @@ class LabelTable:
         return LabelTable(WORLD_SPACE, ids, ignore_unknown=ignore_unknown)
 
 
-def read_label_picture(path: Path, index: int) -> NDArray[np.generic]:
+def read_label_picture(path: Path, index: int) -> NDArray[Any]:
     """Read a label picture (H, W), uint8 or uint16, palette indices as they are.
 
     Raises:
         UnreadableFrame: a damaged file, or one with colours instead of numbers.
     """
+    found = _read(path, index)
+    if found.ndim != 2:
+        raise UnreadableFrame(str(path), index, "colours, not class ids; give the id pictures")
+    return found
+
+
+def read_vectors(path: Path, index: int) -> NDArray[np.uint8]:
+    """Read a picture of vectors (H, W, 3) uint8, red first.
+
+    Raises:
+        UnreadableFrame: a damaged file, or one of other values.
+    """
+    found = _read(path, index)
+    if found.ndim != 3 or found.shape[2] < 3 or found.dtype != np.uint8:
+        raise UnreadableFrame(str(path), index, "no colours of 8 bits, which vectors are kept as")
+    return found[..., :3]
+
+
+def _read(path: Path, index: int) -> NDArray[Any]:
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(path.read_bytes())) as picture:
             warnings.simplefilter("ignore")
@@ -97,8 +122,6 @@ def read_label_picture(path: Path, index: int) -> NDArray[np.generic]:
         raise UnreadableFrame(str(path), index, reason) from error
     except (SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableFrame(str(path), index, "not a whole label picture") from error
-    if found.ndim != 2:
-        raise UnreadableFrame(str(path), index, "colours, not class ids; give the id pictures")
     return found
 
 

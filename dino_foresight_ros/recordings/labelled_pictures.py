@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
+from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.folder import PictureRecording
 from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, decode_picture
@@ -19,30 +18,33 @@ from dino_foresight_ros.recordings.label_tables import (
     LabelTable,
     read_class_ids,
     read_label_picture,
+    read_vectors,
 )
 from dino_foresight_ros.recordings.picture_size import declared_size
-from dino_foresight_ros.recordings.recording import EgoMotion, UnreadableFrame
+from dino_foresight_ros.recordings.recording import EgoMotion, LabelSpace, UnreadableFrame
+
+ReadLabel: TypeAlias = Callable[[Path, int], NDArray[Any]]
+"""(file, frame index) -> the label; picklable. Raises UnreadableFrame, with the file's name."""
+OPTICAL, OPENGL = "optical", "opengl"
+NORMALS_AXES = (OPTICAL, OPENGL)
+"""Axes that normals in pictures may have: x right, y down, z forward; x right, y up, z backward."""
+_LEAST_LENGTH = 0.5
+_MOST_LENGTH = 1.5
 
 
 @dataclass(frozen=True)
-class DisparityCamera:
-    """A stereo camera: metres x pixels between a disparity in pixels and a depth in metres."""
+class Labels:
+    """Labels of one kind.
 
-    focal_px: float
-    baseline_m: float
-
-
-@dataclass(frozen=True)
-class LabelFiles:
-    """Where the labels of a recording lie, by frame index.
-
-    `disparity` pictures hold 256 x pixels + 1 as 16 bits, 0 unknown, as Cityscapes keeps them.
+    Attributes:
+        files: index of each frame that has one -> its file.
+        read: reads one.
+        is_of_picture_size: whether a label of another size than the picture is an error.
     """
 
-    segmentation: Mapping[int, Path] = field(default_factory=dict)
-    table: LabelTable | None = None
-    disparity: Mapping[int, Path] = field(default_factory=dict)
-    camera: DisparityCamera | None = None
+    files: Mapping[int, Path]
+    read: ReadLabel
+    is_of_picture_size: bool = True
 
 
 class LabelledPictures(PictureRecording):
@@ -55,28 +57,26 @@ class LabelledPictures(PictureRecording):
         name: str,
         stamps_ns: NDArray[np.int64],
         size: tuple[int, int],
-        files: LabelFiles,
+        labels: Mapping[str, Labels],
         *,
+        label_space: LabelSpace | None = None,
+        depth_is_metric: bool = True,
         ego: EgoMotion | None = None,
         scene: str = "",
     ) -> None:
-        labelled = {
-            SEGMENTATION: np.array(sorted(files.segmentation), np.int64),
-            DEPTH: np.array(sorted(files.disparity), np.int64),
-        }
-        space = files.table.space if files.table else None
         super().__init__(
             root,
             pictures,
             name,
             stamps_ns,
             size,
-            label_space=space,
-            labelled=labelled,
+            label_space=label_space,
+            labelled={kind: np.array(sorted(one.files), np.int64) for kind, one in labels.items()},
             apply_orientation=False,
             scene=scene,
         )
-        self._files = files
+        self.depth_is_metric = depth_is_metric
+        self._kinds = labels
         self._ego = ego
 
     @property
@@ -85,16 +85,13 @@ class LabelledPictures(PictureRecording):
         return self._ego
 
     def _labels(self, index: int, kinds: Collection[str]) -> dict[str, Any]:
-        files = self._files
         found: dict[str, Any] = {}
-        if SEGMENTATION in kinds and index in files.segmentation and files.table is not None:
-            path = files.segmentation[index]
-            found[SEGMENTATION] = read_class_ids(path, index, files.table)
-            self._check_size(path, index, found[SEGMENTATION].shape)
-        if DEPTH in kinds and index in files.disparity and files.camera is not None:
-            path = files.disparity[index]
-            found[DEPTH] = depth_from_disparity(read_label_picture(path, index), files.camera)
-            self._check_size(path, index, found[DEPTH].shape)
+        for kind, labels in self._kinds.items():
+            if kind in kinds and index in labels.files:
+                path = labels.files[index]
+                found[kind] = labels.read(path, index)
+                if labels.is_of_picture_size:
+                    self._check_size(path, index, found[kind].shape[:2])
         return found
 
     def _check_size(self, path: Path, index: int, shape: tuple[int, ...]) -> None:
@@ -105,8 +102,9 @@ class LabelledPictures(PictureRecording):
     def _fingerprint_parts(self) -> Iterable[str]:
         yield from super()._fingerprint_parts()
         yield repr(self.label_space)
-        for paths in (self._files.segmentation, self._files.disparity):
-            yield from files_identity((paths[index] for index in sorted(paths)), self.root)
+        for kind, labels in self._kinds.items():
+            yield f"{kind} {labels.read}"
+            yield from files_identity((labels.files[i] for i in sorted(labels.files)), self.root)
 
 
 def tell_unmatched(
@@ -127,14 +125,92 @@ def tell_unmatched(
         )
 
 
-def depth_from_disparity(
-    stored: NDArray[np.generic], camera: DisparityCamera
-) -> NDArray[np.float32]:
-    """Return depth (H, W) float32 in metres; NaN where the disparity is unknown or 0."""
-    pixels = (stored.astype(np.float32) - 1.0) / 256.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        depth = np.float32(camera.focal_px * camera.baseline_m) / pixels
-    return np.where(pixels > 0, depth, np.float32(np.nan)).astype(np.float32)
+@dataclass(frozen=True)
+class ClassIds:
+    """Reads a picture of class ids by a table."""
+
+    table: LabelTable
+
+    def __call__(self, path: Path, index: int) -> NDArray[np.uint8]:
+        """(H, W) ids of the table's label space."""
+        return read_class_ids(path, index, self.table)
+
+
+@dataclass(frozen=True)
+class DisparityDepth:
+    """Reads Cityscapes' disparity: 256 x pixels + 1 as 16 bits, 0 unknown.
+
+    Attributes:
+        focal_px, baseline_m: of the stereo camera.
+    """
+
+    focal_px: float
+    baseline_m: float
+
+    def __call__(self, path: Path, index: int) -> NDArray[np.float32]:
+        """(H, W) metres; NaN where the disparity is unknown or 0."""
+        pixels = (read_label_picture(path, index).astype(np.float32) - 1.0) / 256.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            depth = np.float32(self.focal_px * self.baseline_m) / pixels
+        return np.where(pixels > 0, depth, np.float32(np.nan)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PseudoDepth:
+    """Reads what a model of relative depth said: 8 bits of inverse depth, 0 unknown.
+
+    The authors train on 256 levels of Depth Anything's inverse depth, and leave level 0 out.
+    """
+
+    def __call__(self, path: Path, index: int) -> NDArray[np.float32]:
+        """(H, W) inverse depth, 1 far to 255 near; NaN unknown."""
+        stored = read_label_picture(path, index)
+        if stored.dtype != np.uint8:
+            reason = f"{stored.dtype} values, not 8 bits of inverse depth (1 far to 255 near)"
+            raise UnreadableFrame(str(path), index, reason)
+        levels = stored.astype(np.float32)
+        return np.where(levels > 0, levels, np.float32(np.nan))
+
+
+@dataclass(frozen=True)
+class NormalsPicture:
+    """Reads normals kept as colours: 255 (n + 1) / 2, black unknown.
+
+    Attributes:
+        axes: one of `NORMALS_AXES`.
+    """
+
+    axes: str = OPTICAL
+
+    def __post_init__(self) -> None:
+        if self.axes not in NORMALS_AXES:
+            raise UsageError(f"axes '{self.axes}' are unknown; valid: {', '.join(NORMALS_AXES)}")
+
+    def __call__(self, path: Path, index: int) -> NDArray[np.float32]:
+        """(H, W, 3) unit vectors in the optical frame; NaN unknown, or far from a unit vector."""
+        normals = read_vectors(path, index).astype(np.float32) / np.float32(127.5) - 1
+        length = np.linalg.norm(normals, axis=-1, keepdims=True)
+        known = (length > _LEAST_LENGTH) & (length < _MOST_LENGTH)
+        normals = np.where(known, normals / np.where(known, length, 1), np.float32(np.nan))
+        turn = (1, -1, -1) if self.axes == OPENGL else (1, 1, 1)
+        return (normals * np.array(turn, np.float32)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class InstanceIds:
+    """Reads 16-bit ids of objects; those below `first` are classes without objects, and 0 here.
+
+    Cityscapes keeps 1000 x label id + number of the object, and the plain label id elsewhere.
+    """
+
+    first: int = 1
+
+    def __call__(self, path: Path, index: int) -> NDArray[np.uint16]:
+        """(H, W) ids, 0 none."""
+        stored = read_label_picture(path, index)
+        if stored.min(initial=0) < 0 or stored.max(initial=0) > np.iinfo(np.uint16).max:
+            raise UnreadableFrame(str(path), index, "ids of objects that are not 0 to 65535")
+        return np.where(stored >= self.first, stored, 0).astype(np.uint16)
 
 
 def picture_size(pictures: Sequence[Path]) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 A pixel store is a folder with a folder per recording. In it lie shards of up to 256 frames
 (safetensors: `images` (n, H, W, 3) uint8; `segmentation` (n, H, W) uint8, `depth` (n, H, W) float16
-metres and `normals` (n, H, W, 3) int8 in 1/127, each only of the frames that have that label) and,
-written last, recording.yaml. Reading a frame is a slice of a memory-mapped file.
+(metres, or inverse depth as recording.yaml says), `normals` (n, H, W, 3) int8 in 1/127 and
+`instances` (n, H, W) uint16, each only of the frames that have that label) and, written last,
+recording.yaml. Reading a frame is a slice of a memory-mapped file.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.recording import (
+    INSTANCES,
     LABEL_KINDS,
     Frame,
     LabelSpace,
@@ -36,7 +38,7 @@ from dino_foresight_ros.recordings.recording import (
 MANIFEST = "recording.yaml"
 SHARD_FRAMES = 256
 _SCHEMA = 1
-_BYTES_PER_PIXEL = {SEGMENTATION: 1, DEPTH: 2, NORMALS: 3}
+_BYTES_PER_PIXEL = {SEGMENTATION: 1, DEPTH: 2, NORMALS: 3, INSTANCES: 2}
 _MAX_DEPTH_M = 65000.0  # of float16
 _NORMAL_SCALE = 127.0
 _OPEN_FILES = 64
@@ -258,7 +260,7 @@ def _pack(kind: str, value: NDArray[Any]) -> NDArray[Any]:
         return np.minimum(value, _MAX_DEPTH_M).astype(np.float16)  # NaN stays NaN
     if kind == NORMALS:  # a unit vector is never 0, so 0 stands for NaN
         return np.round(np.nan_to_num(value, nan=0.0) * _NORMAL_SCALE).astype(np.int8)
-    return np.asarray(value, np.uint8)
+    return np.asarray(value, np.uint16 if kind == INSTANCES else np.uint8)
 
 
 def _unpack_normals(stored: NDArray[np.int8]) -> NDArray[np.float32]:

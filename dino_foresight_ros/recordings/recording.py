@@ -23,7 +23,8 @@ from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.scene import Scene
 
-LABEL_KINDS = (SEGMENTATION, DEPTH, NORMALS)
+INSTANCES = "instances"
+LABEL_KINDS = (SEGMENTATION, DEPTH, NORMALS, INSTANCES)
 NS_PER_S = 1_000_000_000
 YEAR_2000_NS = 946_684_800 * NS_PER_S
 YEAR_2100_NS = 4_102_444_800 * NS_PER_S
@@ -73,7 +74,8 @@ class Frame(Scene):
     Attributes:
         image: (H, W, 3) uint8 RGB.
         segmentation: (H, W) class ids of the recording's `label_space`.
-        depth: (H, W) metres along the optical axis.
+        depth: (H, W) metres along the optical axis; of pseudo-depth, which is not metric, inverse
+            depth from 1 (far) to 255 (near), as a relative head gives it.
         index: its place in the recording, damaged frames counted.
         frame_id: the camera's optical frame as it was recorded, empty where it is not.
     """

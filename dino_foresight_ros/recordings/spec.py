@@ -19,8 +19,8 @@ KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "folder": ("rate",),
     "bag": ("topic",),
     "camvid": ("split", "classes", "unknown"),
-    "cityscapes": ("split", "classes", "unknown", "depth"),
-    "nuscenes": ("version", "split", "cameras", "scenes", "sweeps"),
+    "cityscapes": ("split", "classes", "unknown", "depth", "normals", "normals_axes"),
+    "nuscenes": ("version", "split", "cameras", "scenes", "sweeps", "lidar", "classes"),
     "pixels": (),
     "synthetic": ("seeds", "frames", "interval", "size", "scene", "weather"),
 }

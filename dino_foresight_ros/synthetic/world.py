@@ -53,6 +53,7 @@ class Frame:
     segmentation: NDArray[np.uint8]  # (H, W) ids of WORLD_CLASSES
     depth: NDArray[np.float32]  # (H, W) metres along the optical axis
     normals: NDArray[np.float32]  # (H, W, 3)
+    instances: NDArray[np.uint16]  # (H, W) objects of moving classes, numbered anew; 0 none
     k: Array  # (3, 3)
     world_from_camera: Array  # (4, 4)
     speed_mps: float
@@ -137,6 +138,7 @@ class World:
             segmentation=label,
             depth=depth,
             normals=np.take(visible.normal, ids, axis=0, mode="clip"),
+            instances=np.take(visible.instance, ids, mode="clip"),
             k=view.camera.k,
             world_from_camera=view.camera.world_from_camera,
             speed_mps=view.ego.speed_mps,

@@ -197,7 +197,7 @@ def test_fingerprints_stay_until_a_file_changes(spec: str, tmp_path: Path) -> No
 def test_unknown_labels_and_frames_are_refused(recordings: list[Recording]) -> None:
     recording = recordings[0]
     with pytest.raises(UsageError, match="valid: segmentation, depth, normals"):
-        recording.read([0], ["instances"])
+        recording.read([0], ["objects"])
     for index in (-1, len(recording)):
         with pytest.raises(IndexError):
             recording.read([index])

@@ -18,7 +18,7 @@ from torch.nn import functional
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import NORMALS, SEGMENTATION
-from dino_foresight_ros.recordings.recording import LABEL_KINDS, Frame
+from dino_foresight_ros.recordings.recording import INSTANCES, LABEL_KINDS, Frame
 
 Size = tuple[int, int]
 
@@ -96,7 +96,8 @@ def view_label(kind: str, label: np.ndarray, view: View, size: Size) -> Tensor:
     trained without crops.
 
     Returns:
-        segmentation: (*size) uint8; depth: (*size) float32; normals: (*size, 3) float32.
+        segmentation: (*size) uint8; depth: (*size) float32; normals: (*size, 3) float32;
+        instances: (*size) int32.
     """
     cut = _cut(label, view)
     rows = _nearest(cut.shape[0], size[0])
@@ -104,6 +105,8 @@ def view_label(kind: str, label: np.ndarray, view: View, size: Size) -> Tensor:
     picked = cut[rows[:, None], columns[None]]
     if view.mirrored:
         picked = picked[:, ::-1]
+    if kind == INSTANCES:  # torch does little with 16 bits without a sign
+        picked = picked.astype(np.int32)
     found = torch.from_numpy(np.ascontiguousarray(picked))
     if view.mirrored and kind == NORMALS:
         found = found * torch.tensor([-1.0, 1.0, 1.0])
@@ -111,7 +114,9 @@ def view_label(kind: str, label: np.ndarray, view: View, size: Size) -> Tensor:
 
 
 def empty_label(kind: str, size: Size) -> Tensor:
-    """Return the label of a frame without one: 255 or NaN everywhere."""
+    """Return the label of a frame without one: 255, NaN or no object everywhere."""
+    if kind == INSTANCES:
+        return torch.zeros(size, dtype=torch.int32)
     if kind == SEGMENTATION:
         return torch.full(size, UNLABELLED, dtype=torch.uint8)
     shape = (*size, 3) if kind == NORMALS else size

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dino_foresight_ros.compare import COPY_LAST
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
-from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, HEADS, SEGMENTATION
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import LABEL_KINDS, BadFiles, Recording, UnreadableFrame
 from dino_foresight_ros.runtime.decoder import Decoder
@@ -157,7 +157,7 @@ class _Evaluation:
         if not self._config.labels:
             return ()
         have = {k for k in LABEL_KINDS for r in self._recordings if r.labelled(k).size}
-        for kind in sorted(have - set(self._bundle.heads)):
+        for kind in sorted(have & set(HEADS) - set(self._bundle.heads)):
             self._notes.append(f"labels of {kind} are not used: the bundle has no head for them")
         return tuple(k for k in LABEL_KINDS if k in have and k in self._bundle.heads)
 

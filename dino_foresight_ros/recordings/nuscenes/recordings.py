@@ -2,6 +2,7 @@
 
 DIR/VERSION/{scene,sample,sample_data,ego_pose,calibrated_sensor,sensor}.json
 DIR/samples/CAMERA/*.jpg (2 Hz), DIR/sweeps/CAMERA/*.jpg (the rest of 12 Hz)
+DIR/samples/LIDAR_TOP/*.pcd.bin and sweeps, lidarseg and panoptic, as `lidar` describes them
 DIR/can_bus/SCENE_{pose,vehicle_monitor,steeranglefeedback}.json, where they were downloaded
 """
 
@@ -13,13 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.recordings.bad_files import BadFiles
-from dino_foresight_ros.recordings.labelled_pictures import (
-    LabelFiles,
-    LabelledPictures,
-    picture_size,
-)
+from dino_foresight_ros.recordings.labelled_pictures import LabelledPictures, picture_size
 from dino_foresight_ros.recordings.nuscenes.ego_motion import ego_motion
+from dino_foresight_ros.recordings.nuscenes.lidar import (
+    LIDAR,
+    PointLabels,
+    lidar_labels,
+    read_point_labels,
+)
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading, SceneRows
 from dino_foresight_ros.recordings.nuscenes.splits import official_splits
 from dino_foresight_ros.recordings.nuscenes.tables import Tables
@@ -28,6 +32,7 @@ from dino_foresight_ros.recordings.spec import Spec
 
 DEFAULT_CAMERA = "CAM_FRONT"
 _Cameras = dict[tuple[str, str], list[Reading]]  # by the names of scene and camera
+_Listed = dict[Path, set[str]]
 
 
 def is_nuscenes(path: Path) -> bool:
@@ -52,19 +57,29 @@ def open_nuscenes(spec: Spec, on_warning: Warn, bad: BadFiles) -> list[Recording
     poses = tables.rows.file("ego_pose")
     if not poses.is_file():
         on_warning(f"{poses} is missing; there will be no ego motion")
-    rows = SceneRows(tables, scenes, cameras, sweeps, boxes=False, poses=poses.is_file())
+    has_lidar = LIDAR in tables.channels("lidar") and poses.is_file()
+    with_lidar = spec.choice("lidar", ("yes", "no"), "yes") == "yes" and has_lidar
+    points = read_point_labels(tables, spec.choice("classes", ("own", "world"), "own") == "world")
+    channels = (*cameras, LIDAR) if with_lidar else cameras
+    rows = SceneRows(tables, scenes, channels, sweeps, boxes=False, poses=poses.is_file())
     found: _Cameras = defaultdict(list)
+    clouds: dict[str, list[Reading]] = defaultdict(list)
+    listed: _Listed = {}
     for scene in scenes:
         for reading in rows.readings(scene):
-            found[scene, reading.sensor.channel].append(reading)
+            if reading.sensor.channel != LIDAR:
+                found[scene, reading.sensor.channel].append(reading)
+            elif _exists(reading.file, listed):  # who wants pictures alone downloads no lidar
+                clouds[scene].append(reading)
     if not found:
         path = tables.rows.file("sample_data")
         raise InputError(f"{path} has no pictures of {', '.join(cameras)}")
-    present = _present(spec.path, found, on_warning, bad)
+    present = _present(spec.path, found, listed, on_warning, bad)
     recordings: list[Recording] = []
-    for key in sorted(present):
-        recordings.append(_recording(spec.path, *key, present[key]))
-        recordings[-1].split = spec.options.get("split", "")
+    for (scene, camera), readings in sorted(present.items()):
+        one = _recording(spec.path, scene, camera, readings, clouds[scene], points)
+        one.split = spec.options.get("split", "")
+        recordings.append(one)
     return recordings
 
 
@@ -119,9 +134,10 @@ def _chosen(
     return wanted
 
 
-def _present(root: Path, cameras: _Cameras, on_warning: Warn, bad: BadFiles) -> _Cameras:
+def _present(
+    root: Path, cameras: _Cameras, listed: _Listed, on_warning: Warn, bad: BadFiles
+) -> _Cameras:
     """Leave out pictures that are not there; of a scene that was not downloaded all of them."""
-    listed: dict[Path, set[str]] = {}
     present: _Cameras = {}
     absent: list[str] = []
     for (scene, camera), readings in cameras.items():
@@ -144,7 +160,7 @@ def _present(root: Path, cameras: _Cameras, on_warning: Warn, bad: BadFiles) -> 
     return present
 
 
-def _exists(path: Path, listed: dict[Path, set[str]]) -> bool:
+def _exists(path: Path, listed: _Listed) -> bool:
     """Look into a listing of the folder: asking for each file is slow on network drives."""
     folder = path.parent
     if folder not in listed:
@@ -163,18 +179,28 @@ def _rising(readings: list[Reading], scene: str, on_warning: Warn) -> list[Readi
     return kept
 
 
-def _recording(root: Path, scene: str, camera: str, readings: list[Reading]) -> LabelledPictures:
+def _recording(
+    root: Path,
+    scene: str,
+    camera: str,
+    readings: list[Reading],
+    clouds: list[Reading],
+    points: PointLabels,
+) -> LabelledPictures:
     stamps_ns = np.array([reading.stamp_ns for reading in readings], np.int64)
     poses = [reading.ego for reading in readings if reading.ego is not None]
     pictures = [reading.file for reading in readings]
     width, height = readings[0].size
+    size = (height, width) if width and height else picture_size(pictures)
+    labels = lidar_labels(readings, clouds, size, points)
     return LabelledPictures(
         root,
         pictures,
         f"{scene}-{camera}",
         stamps_ns,
-        (height, width) if width and height else picture_size(pictures),
-        LabelFiles(),
+        size,
+        labels,
+        label_space=points.table.space if SEGMENTATION in labels else None,
         ego=ego_motion(stamps_ns, poses, root / "can_bus", scene),
         scene=f"nuscenes {scene}",
     )

@@ -33,6 +33,7 @@ class Reading(NamedTuple):
     size: tuple[int, int]  # (width, height) of pictures, else (0, 0)
     is_keyframe: bool
     ego: Transform | None  # None where poses were not asked for
+    token: str = ""
 
 
 class Box(NamedTuple):
@@ -143,7 +144,9 @@ class SceneRows:
         if poses is not None:
             ego = rows.look_up(poses, row, "ego_pose_token", "sample_data", "ego_pose")
         file = self._tables.dataroot / data.filename
-        return Reading(data.stamp_ns, data.sensor, file, data.size, data.is_keyframe, ego)
+        return Reading(
+            data.stamp_ns, data.sensor, file, data.size, data.is_keyframe, ego, data.token
+        )
 
     def _read_samples(self, names: Collection[str]) -> tuple[dict[str, str | None], dict[str, int]]:
         """Scene's name of each sample (None: not wanted), and the time (us) of the wanted ones."""

@@ -25,15 +25,15 @@ from dino_foresight_ros.recordings.bag import (
 )
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.camera_view import CameraView, camera_view, check_size
-from dino_foresight_ros.recordings.recording import NS_PER_S
-from dino_foresight_ros.recordings.transforms import TransformTree
-from dino_foresight_ros.topic_names import frame_name
-from dino_foresight_ros.training.evaluation.lidar.clouds import BagLidar, LidarOptions, Warn
-from dino_foresight_ros.training.evaluation.lidar.projection import (
+from dino_foresight_ros.recordings.lidar_projection import (
     hidden_cells,
     nearest_in_cells,
     reach_cells,
 )
+from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.recordings.transforms import TransformTree
+from dino_foresight_ros.topic_names import frame_name
+from dino_foresight_ros.training.evaluation.lidar.clouds import BagLidar, LidarOptions, Warn
 
 NO_CLOUD, NO_TRANSFORM, NO_POINT = "no cloud near its time", "no transform then", "no point in view"
 _KEPT = 256

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from dino_foresight_ros.training.evaluation.lidar.projection import (
+from dino_foresight_ros.recordings.lidar_projection import (
     NEARER,
     hidden_cells,
     nearest_in_cells,

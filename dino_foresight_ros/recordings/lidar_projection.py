@@ -1,4 +1,4 @@
-"""Projected lidar points as a sparse depth map: one depth per cell, hidden points left out."""
+"""Projected lidar points as a sparse map: one point per cell, hidden points left out."""
 
 from __future__ import annotations
 
@@ -34,15 +34,32 @@ def nearest_in_cells(
     Returns:
         (H, W) metres, NaN where no point falls.
     """
+    points = nearest_points(places, depth_m, cells, low_m, high_m)
+    found = np.full(cells, np.nan, np.float32)
+    found[points >= 0] = depth_m[points[points >= 0]]
+    return found
+
+
+def nearest_points(
+    places: NDArray[np.float64], depth_m: NDArray[np.float64], cells: Size, low_m: float,
+    high_m: float,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Find the nearest point of each cell; arguments as of `nearest_in_cells`.
+
+    Returns:
+        (H, W) numbers of points, -1 where no point falls.
+    """
     height, width = cells
     with np.errstate(invalid="ignore"):
         seen = ((places >= 0) & (places < 1)).all(axis=1) & (depth_m >= low_m) & (depth_m <= high_m)
-    columns = np.minimum((places[seen, 0] * width).astype(np.int64), width - 1)
-    rows = np.minimum((places[seen, 1] * height).astype(np.int64), height - 1)
-    found = np.full(height * width, np.inf)
-    np.minimum.at(found, rows * width + columns, depth_m[seen])
-    found[np.isinf(found)] = np.nan
-    return found.reshape(cells).astype(np.float32)
+    # Far ones first: of several in a cell the last one, the nearest, stays.
+    order = np.flatnonzero(seen)
+    order = order[np.argsort(-depth_m[order], kind="stable")]
+    columns = np.minimum((places[order, 0] * width).astype(np.int64), width - 1)
+    rows = np.minimum((places[order, 1] * height).astype(np.int64), height - 1)
+    found = np.full(height * width, -1, np.int64)
+    found[rows * width + columns] = order
+    return found.reshape(cells)
 
 
 def reach_cells(angle_deg: float, focal_fractions: tuple[float, float], cells: Size) -> Size:
