@@ -210,7 +210,9 @@ class ForecasterRecipe(TrainingRecipe):
         1, "frames predicted at once (3 in the paper's seven-frame variant); each step of the "
         "training hides the last one to all of them", least=1,
     )  # fmt: skip
-    attention: str = option("factorised", "factorised (time, then space) or full")
+    attention: str = option(
+        "factorised", "factorised (time, then space) or full", choices=("factorised", "full")
+    )
     window: int = option(1, "k of the k x k windows of temporal attention")
     mlp_ratio: float = option(4.0, "feed-forward width over width")
     dropout: float = option(0.1, "in training only")
@@ -218,6 +220,7 @@ class ForecasterRecipe(TrainingRecipe):
         "features", "features (the paper's); residual: their change since the newest frame, "
         "which starts as good as copying it, for short trainings; or codes, kind masked: which of "
         "`codes` cluster centres they are nearest to, by cross-entropy (the paper's ablation)",
+        choices=("features", "residual", "codes"),
     )  # fmt: skip
     codes: int = option(1024, "predict codes: cluster centres, by k-means", least=2)
     intervals_s: tuple[float, ...] | None = option(
@@ -280,8 +283,11 @@ class ForecasterRecipe(TrainingRecipe):
         0.5, "kind world: fraction of the other clips with one gap between all their frames",
         least=0, most=1,
     )  # fmt: skip
-    mask_schedule: str = option("full", "full, linear, cosine, arccos or square")
-    loss: str = option("smooth_l1", "smooth_l1, mse or l1")
+    mask_schedule: str = option(
+        "full", "full, linear, cosine, arccos or square",
+        choices=("full", "linear", "cosine", "arccos", "square"),
+    )  # fmt: skip
+    loss: str = option("smooth_l1", "smooth_l1, mse or l1", choices=("smooth_l1", "mse", "l1"))
     beta: float = option(0.1, "error at which smooth L1 becomes linear")
     lr: float = option(6.4e-4, "highest learning rate", above=0)
     validation_clips: int = option(

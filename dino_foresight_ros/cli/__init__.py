@@ -11,4 +11,5 @@ COMMANDS: tuple[str, ...] = (
     "bench",
     "train",
     "evaluate",
+    "compare",
 )
