@@ -36,7 +36,7 @@ YES_NO = ["true", "false"]
 RVIZ_VIEWS = {"camera": "forecast.rviz", "map": "map_view.rviz"}
 RESPAWN_DELAY_S = 2.0
 # Arguments that set the parameter of the same name, when given; else the files decide.
-PARAMETER_ARGUMENTS = ("bundle", "device", "camera_topic", "image_transport")
+PARAMETER_ARGUMENTS = ("bundle", "device", "camera_topic", "image_transport", "horizon_from")
 AS_FILES_SAY = "Empty: as the preset or params_file says."
 
 
@@ -84,6 +84,18 @@ def declare_arguments() -> list[DeclareLaunchArgument]:
             "camera_topic",
             f"Image topic of each of the cameras, such as {{camera}}/image_raw. {AS_FILES_SAY}",
         ),
+        _argument(
+            "horizons_s",
+            "How far ahead each step lies, seconds with commas between: 0.1,0.5,2.0. "
+            f"{AS_FILES_SAY}",
+        ),
+        _argument(
+            "horizon_from",
+            f"Whether horizons count from the frame or from now, its publication. {AS_FILES_SAY}",
+            "",
+            ["", "frame", "now"],
+        ),
+        _argument("samples", f"How many futures to draw, 1 to 64. {AS_FILES_SAY}"),
         _argument("namespace", "Namespace of the node and its topics."),
         _argument("use_sim_time", "Whether to take the time from /clock.", "false", YES_NO),
         _argument(
@@ -151,6 +163,18 @@ def _names(text: str) -> list[str]:
     return [name for part in text.strip("[]").split(",") if (name := part.strip())]
 
 
+def _numbers(name: str, text: str) -> list[float]:
+    """Numbers with commas between.
+
+    Raises:
+        RuntimeError: something else is among them.
+    """
+    try:
+        return [float(part) for part in _names(text)]
+    except ValueError:
+        raise RuntimeError(f"{name} {text!r} are not numbers with commas between") from None
+
+
 def start_node(context: LaunchContext) -> list[Action]:
     """Build the node's action from the arguments."""
 
@@ -164,6 +188,10 @@ def start_node(context: LaunchContext) -> list[Action]:
     }
     if value("cameras"):
         given["cameras"] = _names(value("cameras"))
+    if value("horizons_s"):
+        given["horizons_s"] = _numbers("horizons_s", value("horizons_s"))
+    if value("samples"):
+        given["samples"] = round(_numbers("samples", value("samples"))[0])
     if value("use_sim_time") == "true":
         given["use_sim_time"] = True
     if value("monitor") == "true":

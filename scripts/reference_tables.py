@@ -88,7 +88,9 @@ def valid(spec: ParameterSpec) -> str:
         return ", ".join(spec.choices)
     if spec.limits is not None:
         return f"{spec.limits[0]:.10g} to {spec.limits[1]:.10g}"
-    kinds = {bool: "true, false", str: "text", list: "list of texts", int: "whole number"}
+    if isinstance(spec.default, list):
+        return "list of numbers" if spec.element is float else "list of texts"
+    kinds = {bool: "true, false", str: "text", int: "whole number"}
     return kinds.get(type(spec.default), "number")
 
 

@@ -35,7 +35,10 @@ _TYPE_NAMES: dict[type, str] = {
     int: "a whole number",
     float: "a number",
     str: "a text",
-    list: "a list of texts",
+}
+_LISTS = {
+    str: ("a list of texts", Parameter.Type.STRING_ARRAY),
+    float: ("a list of numbers", Parameter.Type.DOUBLE_ARRAY),
 }
 
 
@@ -59,21 +62,27 @@ class ParameterSpec:
         limits: lowest and highest valid number.
         choices: the only valid strings, also for each string of an array.
         check: returns why a value is not valid, or None.
+        element: type of the elements of a list.
     """
 
     name: str
-    default: bool | int | float | str | list[str]
+    default: bool | int | float | str | list[str] | list[float]
     description: str
     change: Change = Change.UNCONFIGURED
     limits: tuple[float, float] | None = None
     choices: tuple[str, ...] | None = None
     check: Callable[[Any], str | None] | None = None
+    element: type = str
 
     def problem(self, value: Any) -> str | None:
         """Why a value is not valid, naming the valid ones; None for a valid one."""
-        if type(value) is type(self.default):
+        if type(value) is type(self.default) and (
+            not isinstance(value, list) or all(type(item) is self.element for item in value)
+        ):
             return self._value_problem(value)
-        return f"parameter {self.name}: {value!r} is not {_TYPE_NAMES[type(self.default)]}"
+        kind = type(self.default)
+        name = _LISTS[self.element][0] if kind is list else _TYPE_NAMES[kind]
+        return f"parameter {self.name}: {value!r} is not {name}"
 
     def _value_problem(self, value: Any) -> str | None:
         if self.choices is not None:
@@ -94,7 +103,7 @@ class ParameterSpec:
     def type(self) -> Parameter.Type:
         """ROS's type of the parameter; it takes every empty list for one of bytes."""
         if isinstance(self.default, list):
-            return Parameter.Type.STRING_ARRAY
+            return _LISTS[self.element][1]
         return Parameter.Type.from_parameter_value(self.default)
 
     def of_type(self, value: Any) -> Parameter:
@@ -103,7 +112,11 @@ class ParameterSpec:
             return Parameter(self.name, value=float(value))
         is_empty = value is None or (isinstance(value, Sequence | array) and len(value) == 0)
         if isinstance(self.default, list) and is_empty and value != "":
-            return Parameter(self.name, Parameter.Type.STRING_ARRAY, [])
+            return Parameter(self.name, self.type, [])
+        if isinstance(self.default, list) and isinstance(value, list | array):
+            is_numbers = all(type(item) in (int, float) for item in value)
+            if self.element is float and is_numbers:
+                return Parameter(self.name, self.type, [float(item) for item in value])
         return Parameter(self.name, value=value)
 
     def descriptor(self) -> ParameterDescriptor:
@@ -182,8 +195,9 @@ class Parameters:
         self._node.add_post_set_parameters_callback(changed)
 
     def __getitem__(self, name: str) -> Any:
-        """The parameter's value now."""
-        return self._node.get_parameter(name).value
+        """The parameter's value now; a list where it has several elements."""
+        value = self._node.get_parameter(name).value
+        return list(value) if isinstance(value, array) else value
 
     def as_dict(self) -> Mapping[str, Any]:
         """Every parameter's value now."""

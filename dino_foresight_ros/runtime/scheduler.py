@@ -38,6 +38,9 @@ class Engine(Protocol):
     def context_state(self) -> str: ...
 
     @property
+    def memory_bytes(self) -> int: ...
+
+    @property
     def rule(self) -> ContextRule: ...
 
 
@@ -105,6 +108,7 @@ class Scheduler:
         self._inbox = Inbox(engine.rule, grouper)
         self._contexts: dict[str, str] = {}
         self._context_state = engine.context_state
+        self._context_bytes = 0
         self._session: int | None = None  # None while stopped; a result belongs to one session
         self._sessions = 0
         self._reset_asked = False
@@ -120,6 +124,11 @@ class Scheduler:
     def context_state(self) -> str:
         """Filling of the fullest context, such as "2/4 frames"."""
         return self._context_state
+
+    @property
+    def context_bytes(self) -> int:
+        """Bytes that all contexts take on the device, as after the last frame."""
+        return self._context_bytes
 
     @property
     def rule(self) -> ContextRule:
@@ -293,6 +302,7 @@ class Scheduler:
         # Copied here, since the engine belongs to this thread.
         with self._condition:
             self._context_state = self._engine.context_state
+            self._context_bytes = self._engine.memory_bytes
             for camera in cameras | (self._contexts.keys() if is_reset else set()):
                 self._contexts[camera] = self._engine.context_of(camera)
 

@@ -57,8 +57,8 @@ class FailingEncoder:
 def main(arguments: Sequence[str]) -> int:
     load_engine = pipeline.load_engine
 
-    def load_and_hook(parameters: Any) -> Any:
-        loaded = load_engine(parameters)
+    def load_and_hook(*arguments: Any) -> Any:
+        loaded = load_engine(*arguments)
         FailingEncoder(loaded.engine.bundle.encoder)
         return loaded
 

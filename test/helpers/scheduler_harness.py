@@ -55,6 +55,7 @@ class FakeEngine:
         self.arrival = Arrival.APPEND
         self.batches: list[list[str]] = []
         self.context_state = "4/4 frames"
+        self.memory_bytes = 0
         self.rule = EvenContext.for_interval(4, 0.2)
         self.fill = fill
         self.seen: list[int] = []

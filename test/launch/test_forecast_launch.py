@@ -32,6 +32,9 @@ ARGUMENTS = {
     "camera_info",
     "cameras",
     "camera_topic",
+    "horizons_s",
+    "horizon_from",
+    "samples",
     "namespace",
     "use_sim_time",
     "respawn",
@@ -119,6 +122,12 @@ def test_preset_reaches_the_node(launch: Any) -> None:
     assert "Traceback" not in text
 
 
+def test_horizons_reach_the_node(launch: Any) -> None:
+    text = end_of(launch("horizons_s:=0.4,0.3", "samples:=1"))
+    assert "parameter horizons_s: 0.4, 0.3 must rise, each once" in text
+    assert "exit code 2" in text
+
+
 def test_params_file_goes_over_the_preset(module: Any, tmp_path: Path) -> None:
     file = tmp_path / "my.yaml"
     file.touch()
@@ -140,6 +149,7 @@ def test_several_cameras_are_listened_to(launch: Any) -> None:
         ("preset:=huge", "Valid options are: ['', 'tiny-cpu', 'base-lowres'"),
         ("params_file:=/nowhere.yaml", "params_file /nowhere.yaml does not exist"),
         ("log_level:=loud", "Valid options are: ['debug', 'info'"),
+        ("horizons_s:=soon", "horizons_s 'soon' are not numbers with commas between"),
     ],
 )
 def test_bad_argument_ends_the_launch_with_the_reason(

@@ -43,7 +43,7 @@ def test_every_parameter_is_described_with_type_and_limits(make: Maker) -> None:
         descriptor = node.describe_parameter(spec.name)
         assert descriptor.description.endswith(".")
         # ROS sees no type in a list without elements.
-        example = ["text"] if isinstance(spec.default, list) else spec.default
+        example = [spec.element("1")] if isinstance(spec.default, list) else spec.default
         assert descriptor.type == Parameter.Type.from_parameter_value(example).value
         assert parameters[spec.name] == spec.default
     assert node.describe_parameter("steps").integer_range[0].to_value == 16
@@ -52,10 +52,27 @@ def test_every_parameter_is_described_with_type_and_limits(make: Maker) -> None:
     assert "bfloat16" in node.describe_parameter("dtype").additional_constraints
 
 
+def test_a_list_of_numbers_takes_whole_ones_and_none(make: Maker) -> None:
+    node, parameters = make(("horizons_s", [1, 2]))
+    assert parameters["horizons_s"] == [1.0, 2.0]
+    node.set_parameters_atomically([Parameter("horizons_s", value=[])])
+    assert parameters["horizons_s"] == []
+    node.set_parameters_atomically([Parameter("horizons_s", value=[0.25])])
+    assert parameters["horizons_s"] == [0.25]
+    result = node.set_parameters_atomically([Parameter("horizons_s", value=["soon"])])
+    assert "['soon'] is not a list of numbers" in result.reason
+
+
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
         ("steps", 0, "0 is out of range; valid: 1 to 16"),
+        ("horizons_s", [0.2, 0.2], "0.2, 0.2 must rise, each once"),
+        ("horizons_s", [-0.1], "-0.1 are not all seconds from 0 to 10"),
+        ("horizons_s", [10.5], "10.5 are not all seconds from 0 to 10"),
+        ("horizon_from", "then", "'then' is unknown; valid: frame, now"),
+        ("samples", 65, "65 is out of range; valid: 1 to 64"),
+        ("context_frames", 1, "1 frame shows no motion; valid: 0, 2 to 16"),
         ("steps", 3.0, "3.0 is not a whole number"),
         ("steps", True, "True is not a whole number"),
         ("bundle", 7, "7 is not a text"),

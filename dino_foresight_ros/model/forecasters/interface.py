@@ -118,6 +118,16 @@ class Forecaster(nn.Module, ABC):
             Tensors with the same leading dimensions.
         """
 
+    def with_options(self, **changes: Any) -> Forecaster:
+        """A twin on the same weights with other options that no weight depends on.
+
+        Raises:
+            ValueError: an option that this kind does not have.
+        """
+        if not changes:
+            return self
+        raise ValueError(f"a forecaster of kind {self.kind} has no option {', '.join(changes)}")
+
     def check_horizons(self, ahead_s: Sequence[float]) -> None:
         """Check seconds ahead, each of which will be asked for.
 

@@ -38,6 +38,7 @@ class CameraStream:
         names: CameraTopics,
         model: ModelInfo,
         parameters: Mapping[str, Any],
+        steps: int,
         convert: Converter = convert_with_rosbags,
     ) -> None:
         """Create the publishers.
@@ -47,6 +48,7 @@ class CameraStream:
             names: the camera's name and its topics.
             model: what the model predicts.
             parameters: the node's, by name.
+            steps: how many steps of a forecast there are.
             convert: turns raw pixels into RGB.
         """
         self.names = names
@@ -55,7 +57,7 @@ class CameraStream:
         self.period = PeriodWatch()
         self.rate_problem: str | None = None
         self.publishers = ForecastPublishers(
-            node, model, parameters["steps"], parameters["publish_features"], names.outputs
+            node, model, steps, parameters["publish_features"], names.outputs
         )
         self._node = node
         self._model_size = model.image_size

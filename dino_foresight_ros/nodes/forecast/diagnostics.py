@@ -190,6 +190,7 @@ class ForecastDiagnostics:
             values["input_rate_hz"] = statistics.input_rate_hz(now_s)
             values["output_rate_hz"] = statistics.output_rate_hz(now_s)
             values["context"] = scheduler.context_state
+            values["context_memory_mb"] = scheduler.context_bytes / 1e6
             values["needed_rate_hz"] = 1e9 / scheduler.rule.longest_period_ns
             values["needed_frames"] = scheduler.rule.description
             values["needed_duration_s"] = scheduler.rule.least_duration_ns / 1e9

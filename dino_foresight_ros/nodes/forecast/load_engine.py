@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
+from dino_foresight_ros.nodes.forecast.horizons import Horizons
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.publishers import ModelInfo
-from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION, outputs_of_heads
+from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION, SPREAD
 from dino_foresight_ros.progress import warn
 from dino_foresight_ros.runtime import Foresight
 from dino_foresight_ros.runtime.request import OutputRequest
@@ -32,6 +35,7 @@ class LoadedEngine(NamedTuple):
     trained: bool
     device: str
     dtype: str
+    horizons: Horizons
 
     @property
     def has_heads(self) -> bool:
@@ -57,7 +61,11 @@ def load_engine(
     dtype = resolve_dtype(parameters["dtype"], device)
     name = parameters["bundle"]
     path = name if names_bundle(name) else Path(name).expanduser()
-    bundle = Bundle.load(path, device=device, dtype=dtype)
+    bundle = _with_options(Bundle.load(path, device=device, dtype=dtype), parameters)
+    horizons = Horizons(
+        bundle.forecaster, parameters["horizons_s"], parameters["horizon_from"], on_warning
+    )
+    steps = horizons.steps(parameters["steps"])
     cameras = parameters["cameras"] or [""]
     is_small = _is_small(bundle, len(cameras)) and parameters["acceleration"] == "none"
     torch.set_num_threads(1 if is_small else _usable_threads())
@@ -68,17 +76,31 @@ def load_engine(
         acceleration=parameters["acceleration"],
         cameras=len(cameras),
         overlap_decoding=is_small,
+        samples=parameters["samples"],
     )
-    outputs = dict.fromkeys(range(1, parameters["steps"] + 1), engine.available)
+    outputs = dict.fromkeys(range(1, steps + 1), engine.available)
     size = parse_output_size(parameters["output_size"])
-    engine.warm_up(len(cameras), OutputRequest(outputs, size))
+    engine.warm_up(len(cameras), OutputRequest(outputs, size, horizons.ahead_s(steps)))
     return LoadedEngine(
         engine=engine,
-        model=_model_info(engine, parameters["outputs"]),
+        model=_model_info(engine, parameters["outputs"], parameters["sample_outputs"]),
+        horizons=horizons,
         trained=bundle.trained,
         device=str(bundle.device),
         dtype=str(dtype).removeprefix("torch."),
     )
+
+
+def _with_options(bundle: Bundle, parameters: Mapping[str, Any]) -> Bundle:
+    """The bundle with what parameters set of its forecaster."""
+    names = ("context_frames", "max_context_age_s", "feed_back_beyond_s")
+    changes = {name: parameters[name] for name in names if parameters[name]}
+    if not changes:
+        return bundle
+    try:
+        return replace(bundle, forecaster=bundle.forecaster.with_options(**changes))
+    except ValueError as error:
+        raise UsageError(f"bundle {bundle.name}: {error}") from error
 
 
 def _is_small(bundle: Bundle, cameras: int) -> bool:
@@ -97,13 +119,21 @@ def _usable_threads() -> int:
     return min(cores, int(limit)) if limit.isdigit() and int(limit) else cores
 
 
-def _model_info(engine: Foresight, allowed: list[str]) -> ModelInfo:
+def published_outputs(engine: Foresight, allowed: Collection[str]) -> frozenset[str]:
+    """The outputs that are published of those that parameters allow."""
+    several = engine.available if engine.samples > 1 else engine.available - {SPREAD}
+    return several & frozenset(allowed)
+
+
+def _model_info(engine: Foresight, allowed: list[str], of_samples: list[str]) -> ModelInfo:
     bundle = engine.bundle
     segmentation: Any = bundle.tasks.get(SEGMENTATION)
     depth: Any = bundle.tasks.get(DEPTH)
     return ModelInfo(
         name=bundle.name,
-        outputs=outputs_of_heads(bundle.heads) & frozenset(allowed),
+        outputs=published_outputs(engine, allowed),
+        samples=engine.samples,
+        sample_outputs=engine.available & frozenset(of_samples),
         class_names=() if segmentation is None else segmentation.class_names,
         palette=() if segmentation is None else segmentation.palette,
         depth_is_metric=depth is not None and depth.is_metric,

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Literal
 
-from dino_foresight_ros.outputs import IMAGE_NAMES, MAX_OUTPUT_SIDE, MAX_STEPS
+from dino_foresight_ros.outputs import (
+    IMAGE_NAMES,
+    MAX_CONTEXT_FRAMES,
+    MAX_HORIZON_S,
+    MAX_OUTPUT_SIDE,
+    MAX_SAMPLES,
+    MAX_STEPS,
+    SAMPLE_OUTPUTS,
+)
 from dino_foresight_ros.ros.parameters import (
     IMAGE_RELIABILITY,
     IMAGE_TRANSPORT,
@@ -47,6 +56,17 @@ def parse_output_size(text: str) -> tuple[int, int] | Literal["input"] | None:
     if not (1 <= width <= MAX_OUTPUT_SIDE and 1 <= height <= MAX_OUTPUT_SIDE):
         raise ValueError(text)
     return height, width
+
+
+def _check_horizons(horizons_s: list[float]) -> str | None:
+    text = ", ".join(f"{horizon:g}" for horizon in horizons_s)
+    if len(horizons_s) > MAX_STEPS:
+        return f"{len(horizons_s)} horizons are too many; valid: up to {MAX_STEPS}"
+    if not all(0 <= horizon <= MAX_HORIZON_S for horizon in horizons_s):
+        return f"{text} are not all seconds from 0 to {MAX_HORIZON_S:g}"
+    if any(later <= earlier for earlier, later in pairwise(horizons_s)):
+        return f"{text} must rise, each once"
+    return None
 
 
 def check_cameras(names: list[str]) -> str | None:
@@ -102,6 +122,58 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "How many steps to forecast, each one frame interval of the model further ahead.",
         Change.ANY_TIME,
         limits=(1, MAX_STEPS),
+    ),
+    ParameterSpec(
+        "horizons_s",
+        [],
+        "How far ahead each step lies, rising, seconds up to 10, such as [0.1, 0.5, 2.0]; then "
+        "there are as many steps. Empty: multiples of the model's frame interval, as many as steps "
+        "says. A masked model has no others.",
+        check=_check_horizons,
+        element=float,
+    ),
+    ParameterSpec(
+        "horizon_from",
+        "frame",
+        "What horizons count from: the frame's stamp, or now, the moment of publication, which "
+        "the node foresees from its own latency; then 0 is a horizon too. now needs a model of "
+        "kind world.",
+        choices=("frame", "now"),
+    ),
+    ParameterSpec(
+        "samples",
+        1,
+        "How many futures to draw; their mean is published, with their spread and agreement. "
+        "Above 1 needs a model with noise queries.",
+        limits=(1, MAX_SAMPLES),
+    ),
+    ParameterSpec(
+        "sample_outputs",
+        [],
+        "What may be published of each of several futures, on foresight/step_K/sample_I/...; "
+        "computed while somebody subscribes.",
+        choices=SAMPLE_OUTPUTS,
+    ),
+    ParameterSpec(
+        "context_frames",
+        0,
+        "How many frames a model of kind world forecasts from, 2 to 16; 0: as its bundle says.",
+        limits=(0, MAX_CONTEXT_FRAMES),
+        check=lambda value: "1 frame shows no motion; valid: 0, 2 to 16" if value == 1 else None,
+    ),
+    ParameterSpec(
+        "max_context_age_s",
+        0.0,
+        "How much older than the newest frame a context frame may be, for a model of kind world, "
+        "seconds; 0: as its bundle says.",
+        limits=(0.0, 60.0),
+    ),
+    ParameterSpec(
+        "feed_back_beyond_s",
+        0.0,
+        "Farther horizons are asked of predictions that are taken as context, for a model of kind "
+        "world, seconds; 0: as its bundle says.",
+        limits=(0.0, MAX_HORIZON_S),
     ),
     ParameterSpec(
         "outputs",

@@ -14,11 +14,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from dino_foresight_ros.errors import describe
 from dino_foresight_ros.nodes.forecast.camera_stream import CameraStream
 from dino_foresight_ros.nodes.forecast.control import FrameGate
+from dino_foresight_ros.nodes.forecast.horizons import NOW
 from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
-from dino_foresight_ros.nodes.forecast.load_engine import load_engine
+from dino_foresight_ros.nodes.forecast.load_engine import load_engine, published_outputs
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.synchronizer import build_grouper
-from dino_foresight_ros.outputs import DropReason, outputs_of_heads
+from dino_foresight_ros.outputs import DropReason
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
 from dino_foresight_ros.runtime.frame import Forecast, QueuedFrame
@@ -88,7 +89,8 @@ class Pipeline:
         self.cameras: dict[str, CameraStream] = {}
         try:
             for names in camera_topics(values["cameras"], values["camera_topic"]):
-                stream = CameraStream(node, names, self.loaded.model, values, convert)
+                steps = self.loaded.horizons.steps(values["steps"])
+                stream = CameraStream(node, names, self.loaded.model, values, steps, convert)
                 self.cameras[names.camera] = stream
         except Exception:
             self.destroy()
@@ -99,10 +101,17 @@ class Pipeline:
         loaded, model = self.loaded, self.loaded.model
         named = ", ".join(filter(None, self.cameras))
         return (
-            f"{model.name} on {loaded.device} ({loaded.dtype}), {self._parameters['steps']} steps "
-            f"of {loaded.engine.bundle.frame_interval_s:g} s, outputs {model.describe_outputs()}"
-            + (f"; cameras {named}" if named else "")
+            f"{model.name} on {loaded.device} ({loaded.dtype}), {self._describe_steps()}, outputs "
+            f"{model.describe_outputs()}" + (f"; cameras {named}" if named else "")
         )
+
+    def _describe_steps(self) -> str:
+        values, loaded = self._parameters.as_dict(), self.loaded
+        text = f"{values['steps']} steps of {loaded.engine.bundle.frame_interval_s:g} s"
+        if values["horizons_s"]:
+            text = "horizons of " + ", ".join(f"{h:g}" for h in values["horizons_s"]) + " s"
+        text += " from publication" if values["horizon_from"] == NOW else ""
+        return text + (f", {values['samples']} futures" if values["samples"] > 1 else "")
 
     def start(self) -> None:
         """Start the worker and subscribe."""
@@ -139,10 +148,10 @@ class Pipeline:
         if self.scheduler.grouper is not None:
             self.scheduler.grouper.silent_s = values["stream_timeout_s"]
         if names & {"steps", "outputs", "publish_features"}:
-            heads = tuple(self.loaded.engine.bundle.heads)
-            outputs = outputs_of_heads(heads) & set(values["outputs"])
+            outputs = published_outputs(self.loaded.engine, values["outputs"])
+            steps = self.loaded.horizons.steps(values["steps"])
             for camera in self.cameras.values():
-                camera.publishers.change(outputs, values["steps"], values["publish_features"])
+                camera.publishers.change(outputs, steps, values["publish_features"])
 
     # In: the executor's thread
 
@@ -164,7 +173,12 @@ class Pipeline:
             received_s=now_s,
             camera=name,
             decode=lambda _: picture(),
-            request=OutputRequest(camera.publishers.subscribed(), size),
+            request=OutputRequest(
+                camera.publishers.subscribed(),
+                size,
+                ahead_s=self.loaded.horizons.ahead_s(self._parameters["steps"]),
+                sample_outputs=camera.publishers.subscribed_of_samples(),
+            ),
             max_age_ns=round(self._parameters["max_age_ms"] * 1e6) or None,
             held_back=DropReason.RATE_LIMITED if is_held_back else None,
         )
@@ -176,6 +190,7 @@ class Pipeline:
         """Publish a frame's forecast."""
         frame_id = frame.payload.header.frame_id
         self.cameras[frame.camera].publish(forecast, frame_id, image_size, frame.received_s)
+        self.loaded.horizons.published((self._now_ns() - frame.stamp_ns) / 1e9)
 
     def dropped(self, frame: QueuedFrame, reason: DropReason) -> None:
         """Say why a frame was given up, where that is worth it."""

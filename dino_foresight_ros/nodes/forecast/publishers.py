@@ -47,6 +47,8 @@ class ModelInfo:
         depth_is_metric: whether depth is metres.
         image_size: (height, width) that the encoder works at.
         only_predicted: outputs that the seen frame, step 0, does not have.
+        samples: how many futures it draws.
+        sample_outputs: what may be published of each of several.
     """
 
     name: str
@@ -56,6 +58,8 @@ class ModelInfo:
     depth_is_metric: bool = False
     image_size: tuple[int, int] = (0, 0)
     only_predicted: frozenset[str] = frozenset()
+    samples: int = 1
+    sample_outputs: frozenset[str] = frozenset()
 
     def describe_outputs(self) -> str:
         """The outputs as their topics are named; says so where depth is not metres."""
@@ -121,7 +125,7 @@ class ForecastPublishers:
                 self._change_step(step, self._steps.setdefault(step, {}))
 
     def _change_step(self, step: int, publishers: dict[str, Any]) -> None:
-        names = [*self._step_topics(step), _CAMERA_INFO]
+        names = [*self._step_topics(step), *self._sample_topics(step), _CAMERA_INFO]
         self._keep_only(names, publishers)
         for name in names:
             if name not in publishers:
@@ -160,6 +164,15 @@ class ForecastPublishers:
             for step in self._steps
         }
         return wanted if wanted[0] else {step: wanted[step] for step in wanted if step}
+
+    def subscribed_of_samples(self) -> frozenset[str]:
+        """Names of the outputs of single futures that somebody subscribes to now."""
+        return frozenset(
+            topic.output
+            for step, publishers in self._steps.items()
+            for name, (_, topic) in self._sample_topics(step).items()
+            if name in publishers and publishers[name].get_subscription_count()
+        )
 
     def publish_labels(self, frame_id: str) -> None:
         """Publish class names and colours once per camera frame; they stay latched."""
@@ -217,15 +230,23 @@ class ForecastPublishers:
         header: Header,
         info: CameraInfo | None,
     ) -> None:
-        topics = self._step_topics(step.step)
+        topics = {name: (step, topic) for name, topic in self._step_topics(step.step).items()}
+        for name, (number, topic) in self._sample_topics(step.step).items():
+            if number < len(step.samples):
+                topics[name] = step.samples[number], topic
         for name, publisher in self._steps.get(step.step, {}).items():
             if not publisher.get_subscription_count():
                 continue
             if name == _CAMERA_INFO:
                 if info is not None and made:
                     publisher.publish(_step_camera_info(info, made, header))
-            elif (image := made.get(topics[name].output)) is not None:
-                publisher.publish(self._color(step, topics[name], header) or image)
+            elif name in topics:
+                scene, topic = topics[name]
+                image = made.get(topic.output)
+                if scene is not step:
+                    image = build_step_images(scene, header).get(topic.output)
+                if image is not None:
+                    publisher.publish(self._color(scene, topic, header) or image)
 
     def _color(self, step: Scene, topic: Topic, header: Header) -> Image | None:
         """The output in colours; None for a topic of its values."""
@@ -252,14 +273,25 @@ class ForecastPublishers:
             outputs -= self._model.only_predicted
         return {topic.name: topic for topic in step_topics(outputs, self._model.depth_is_metric)}
 
+    def _sample_topics(self, step: int) -> dict[str, tuple[int, Topic]]:
+        """Image topics of single futures of a step by name; each with its future, from 0."""
+        model = self._model
+        if step == 0 or model.samples == 1:
+            return {}
+        topics = step_topics(model.sample_outputs & model.outputs, model.depth_is_metric)
+        return {
+            f"sample_{number + 1}/{topic.name}": (number, topic)
+            for number in range(model.samples)
+            for topic in topics
+        }
+
     def _subscribed_images(self, step: int) -> set[str]:
         """The outputs of which somebody subscribes to an image topic of this step."""
         publishers = self._steps[step]
-        return {
-            topic.output
-            for name, topic in self._step_topics(step).items()
-            if publishers[name].get_subscription_count()
-        }
+        topics = list(self._step_topics(step).items())
+        # A future is computed of the steps whose mean is.
+        topics += [(name, topic) for name, (_, topic) in self._sample_topics(step).items()]
+        return {topic.output for name, topic in topics if publishers[name].get_subscription_count()}
 
 
 def _step_camera_info(info: CameraInfo, made: dict[str, Image], header: Header) -> CameraInfo:
