@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +57,25 @@ def patch_errors(predicted: NDArray[Any] | None, seen: NDArray[Any] | None) -> F
     difference = np.subtract(predicted, seen, dtype=np.float32)
     errors = np.einsum("hwc,hwc->hw", difference, difference) / np.float32(difference.shape[2])
     return np.asarray(errors, np.float32)
+
+
+def within_spread(errors: FloatImage | None, spread: FloatImage | None) -> float:
+    """The fraction of patches whose error is at most twice the spread of several futures.
+
+    Args:
+        errors: (h, w) mean squared error over channels.
+        spread: (H, W) standard deviation of the futures, root mean square over channels; on any
+            grid, which is averaged over patches.
+
+    Returns:
+        0 to 1; NaN without either.
+    """
+    if errors is None or spread is None:
+        return math.nan
+    height, width = errors.shape
+    if spread.shape != errors.shape:
+        spread = cv2.resize(spread, (width, height), interpolation=cv2.INTER_AREA)
+    return float(np.mean(np.sqrt(errors) <= 2.0 * spread))
 
 
 def feature_error(predicted: NDArray[Any] | None, seen: NDArray[Any] | None) -> float:

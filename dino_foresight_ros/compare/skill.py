@@ -17,6 +17,7 @@ from dino_foresight_ros.compare.measures import (
     compare,
     sizes_differ,
     skill_of,
+    within_spread,
 )
 from dino_foresight_ros.outputs import UnmatchedReason
 from dino_foresight_ros.scene import Scene
@@ -153,6 +154,11 @@ class Comparison:
     def skill(self) -> float:
         """1 - feature error / that of copy-last; NaN where that is 0."""
         return skill_of(self.forecast.feature_error, self.copy.feature_error)
+
+    @property
+    def within_spread(self) -> float:
+        """The fraction of patches where what came lay within twice the futures' spread."""
+        return within_spread(self.patch_errors, self.predicted.spread)
 
     def surprise(self) -> FloatImage | None:
         """(h, w) float32: where the world did not do what was expected; None without features.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.compare import Difference, compare, patch_errors
-from dino_foresight_ros.compare.measures import angle_deg, closed_gap
+from dino_foresight_ros.compare.measures import angle_deg, closed_gap, within_spread
 from dino_foresight_ros.scene import Scene
 
 RNG = np.random.default_rng(3)
@@ -117,3 +117,16 @@ def test_a_gap_is_closed_by_what_lies_between_its_ends():
     assert closed_gap(0.5, 0.4, 0.8) == pytest.approx(0.25)
     assert closed_gap(8.0, 10.0, 2.0) == pytest.approx(0.25)  # of an error, lower is better
     assert math.isnan(closed_gap(0.5, 0.5, 0.5))
+
+
+def test_errors_of_a_normal_law_lie_within_twice_their_spread_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    spread = rng.uniform(0.5, 3.0, (40, 50)).astype(np.float32)
+    errors = rng.normal(size=(40, 50)) * spread  # of one channel
+    squared = (errors**2).astype(np.float32)
+    assert within_spread(squared, spread) == pytest.approx(0.9545, abs=0.01)
+    enlarged = spread.repeat(8, axis=0).repeat(8, axis=1)
+    assert within_spread(squared, enlarged) == within_spread(squared, spread)
+    assert within_spread(squared, 0 * spread) == 0.0
+    assert np.isnan(within_spread(None, spread))
+    assert np.isnan(within_spread(squared, None))

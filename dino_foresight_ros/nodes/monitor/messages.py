@@ -14,7 +14,7 @@ from dino_foresight_ros.compare import AnalysedFrame, Comparison
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, ForecastSkill
 from dino_foresight_ros.nodes.monitor.assembly import Part
-from dino_foresight_ros.outputs import DEPTH, FEATURES, MAX_STEPS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, FEATURES, MAX_STEPS, SEGMENTATION, SPREAD
 from dino_foresight_ros.ros.messages import read_step
 from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
 from dino_foresight_ros.scene import Scene
@@ -55,7 +55,7 @@ def read_forecast(
     )
     predictions = [
         replace(
-            read_step(step, (SEGMENTATION, DEPTH)),
+            read_step(step, (SEGMENTATION, DEPTH, SPREAD)),
             features=parts.get(Part(FEATURES, step.step)),
             depth_is_metric=is_metric,
         )
@@ -93,6 +93,7 @@ def build_skill(comparison: Comparison) -> ForecastSkill:
         running_copy_segmentation_agreement=running.copy.segmentation_agreement,
         running_depth_error=_float(running.forecast.depth_error),
         running_copy_depth_error=_float(running.copy.depth_error),
+        within_spread=comparison.within_spread,
     )
 
 
