@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dino_foresight_ros.cli.train.arguments import (
     Options,
@@ -15,6 +15,9 @@ from dino_foresight_ros.cli.train.arguments import (
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import HEADS
 from dino_foresight_ros.shipped import BUNDLE_FILES
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.model import Bundle
 
 _DTYPE = "float32"
 
@@ -138,19 +141,29 @@ def assemble_bundle(options: Options) -> None:
     )
 
 
+def _encoder(bundle: Bundle) -> str:
+    from dino_foresight_ros.model.encoder import AbsentEncoder
+
+    if isinstance(bundle.encoder, AbsentEncoder):
+        return f"none; takes features of {bundle.encoder.feature_size} values per patch"
+    config = bundle.encoder.config
+    return (
+        f"{config.model}, layers {list(config.layers)}, image {config.image_size[0]}x"
+        f"{config.image_size[1]}, patch grid {config.grid[0]}x{config.grid[1]}"
+    )
+
+
 def _show(path: str) -> int:
     from dino_foresight_ros.model import Bundle
 
     bundle = Bundle.load(path)
-    encoder, forecaster = bundle.encoder.config, bundle.forecaster
+    forecaster = bundle.forecaster
     rows = {
         "name": bundle.name + ("" if bundle.trained else "  (UNTRAINED)"),
-        "encoder": f"{encoder.model}, layers {list(encoder.layers)}, "
-        f"image {encoder.image_size[0]}x{encoder.image_size[1]}",
+        "encoder": _encoder(bundle),
         "pca": f"{bundle.pca.features} -> {bundle.pca.channels}",
         "forecaster": f"{forecaster.kind}, {forecaster.layers} layers, width {forecaster.width}, "
-        f"{forecaster.context_frames} context frames, "
-        f"patch grid {bundle.grid[0]}x{bundle.grid[1]}",
+        f"{forecaster.context_frames} context frames",
         "frame interval": f"{bundle.frame_interval_s} s",
     }
     for name, head in bundle.heads.items():

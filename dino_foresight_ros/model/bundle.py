@@ -163,7 +163,7 @@ def _check_fit(bundle: Bundle) -> None:
         raise BundleError(
             f"the PCA gives {pca.channels} channels, the forecaster takes {forecaster.channels}"
         )
-    if forecaster.grid not in (None, encoder.config.grid):
+    if forecaster.grid is not None and forecaster.grid != encoder.config.grid:
         raise BundleError(
             f"the encoder's patch grid is {encoder.config.grid}, the forecaster's {forecaster.grid}"
         )

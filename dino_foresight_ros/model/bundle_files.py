@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_backbone
+from dino_foresight_ros.model.encoder import (
+    AbsentEncoder,
+    Encoder,
+    EncoderConfig,
+    build_backbone,
+)
 from dino_foresight_ros.model.forecasters import (
     Forecaster,
     build_forecaster,
@@ -76,16 +81,18 @@ def read_parts(folder: Path) -> BundleParts:
 def write_parts(parts: BundleParts, folder: Path, dtype: torch.dtype) -> None:
     """Write a bundle's folder, which is there and empty; weights in a number format."""
     encoder, pca, forecaster = parts["encoder"], parts["pca"], parts["forecaster"]
-    tensors: dict[str, dict[str, Tensor]] = {
-        "encoder": encoder.native_state_dict(),
-        "forecaster": forecaster.part.state_dict(),
-    }
+    tensors: dict[str, dict[str, Tensor]] = {"forecaster": forecaster.part.state_dict()}
+    if isinstance(encoder, AbsentEncoder):
+        encoder_section = {"kind": "none", "features": encoder.feature_size}
+    else:
+        tensors["encoder"] = encoder.native_state_dict()
+        encoder_section = {**encoder.config.to_dict(), "weights": "encoder.safetensors"}
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "name": parts["name"],
         "trained": parts["trained"],
         "frame_interval_s": parts["frame_interval_s"],
-        "encoder": {**encoder.config.to_dict(), "weights": "encoder.safetensors"},
+        "encoder": encoder_section,
         "pca": {"kind": "identity"},
         "forecaster": {**describe_forecaster(forecaster), "weights": "forecaster.safetensors"},
         "heads": {},
@@ -148,6 +155,9 @@ def _checked(folder: Path) -> Iterator[None]:
 
 
 def _read_encoder(section: dict[str, Any], folder: Path) -> Encoder:
+    if section.get("kind") == "none":
+        with _checked(folder):
+            return AbsentEncoder(int(section["features"]))
     if section.get("weights") == PRETRAINED:
         section.pop("weights")
         with _checked(folder):

@@ -305,6 +305,47 @@ def _on_grid(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
     return feature_map.permute(0, 2, 3, 1)
 
 
+class AbsentEncoder(Encoder):
+    """Stands where a bundle has no encoder, and forecasts features that are given."""
+
+    def __init__(self, features: int) -> None:
+        """Prepare.
+
+        Args:
+            features: L*D, values per patch that the bundle takes.
+        """
+        nn.Module.__init__(self)
+        self._features = features
+
+    @property
+    def config(self) -> EncoderConfig:  # type: ignore[override]
+        """There is none.
+
+        Raises:
+            BundleError: always.
+        """
+        raise BundleError(_ABSENT)
+
+    @property
+    def feature_size(self) -> int:
+        """L*D, values per patch that the bundle takes."""
+        return self._features
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Raises BundleError."""
+        raise BundleError(_ABSENT)
+
+    def preprocess(self, images: Tensor | np.ndarray) -> Tensor:
+        """Raises BundleError."""
+        raise BundleError(_ABSENT)
+
+
+_ABSENT = (
+    "this bundle has no encoder, so it takes no pictures; give features to its forecaster "
+    "(remember and forecast), or convert it again with --encoder"
+)
+
+
 def _as_tensor(images: np.ndarray) -> Tensor:
     """Share the array's memory; a read-only one (a ROS message's buffer) is copied instead.
 

@@ -79,10 +79,10 @@ def convert_reference(
         )
     vit, skipped = _build_encoder(theirs, arguments, encoder_heads)
     ignored += skipped
-    compression = _build_pca(tensors, pca, vit.feature_size)
+    compression = _compression(tensors, pca, vit.feature_size)
     tensors = {n: t for n, t in tensors.items() if n not in _PCA_KEYS.values()}
     model = _build_forecaster(tensors, arguments, vit.config)
-    modules, tasks = _build_heads(heads or {}, vit)
+    modules, tasks = build_heads(heads or {}, vit)
     return Bundle(
         name=name or forecaster.stem,
         encoder=vit,
@@ -189,15 +189,27 @@ def _build_encoder(
     return Encoder(config, vit), ignored
 
 
-def _build_pca(
+def _compression(
     tensors: Mapping[str, Tensor], path: Path | None, features: int
 ) -> PCA | IdentityPCA:
     """The PCA of the forecaster's file and of its own file, which must agree where both have it."""
     inside = {ours: tensors[theirs] for ours, theirs in _PCA_KEYS.items() if theirs in tensors}
-    if path is None:
-        if not inside:
-            return IdentityPCA(features)
-        return _fitting(_pca_from(inside), features)
+    if path is None and not inside:
+        return IdentityPCA(features)
+    return _fitting(_pca_from(inside) if path is None else build_pca(inside, path), features)
+
+
+def build_pca(inside: Mapping[str, Tensor], path: Path) -> PCA:
+    """Read a PCA file.
+
+    Args:
+        inside: what the forecaster's file holds of a PCA, by our names, to be compared with.
+        path: the file.
+
+    Raises:
+        InputError: not such a file.
+        BundleError: it is another PCA than the forecaster's.
+    """
     content = read_pickle(path)
     model = _attributes(content.get("pca_model"))
     try:
@@ -222,7 +234,7 @@ def _build_pca(
                 f"PCA {key} {tuple(outside[key].shape)} of {path.name} is not the one "
                 f"{tuple(tensor.shape)} that the forecaster was trained with"
             )
-    return _fitting(_pca_from({**outside, "explained_variance_ratio": variance}), features)
+    return _pca_from({**outside, "explained_variance_ratio": variance})
 
 
 def _pca_from(tensors: Mapping[str, Tensor]) -> PCA:
@@ -278,9 +290,10 @@ def _build_forecaster(
     return SlidingForecaster(model, encoder.grid)
 
 
-def _build_heads(
+def build_heads(
     paths: Mapping[str, Path], encoder: Encoder
 ) -> tuple[dict[str, Head], dict[str, Task]]:
+    """Read head checkpoints, name -> file; errors as `convert_reference`."""
     modules: dict[str, Head] = {}
     tasks: dict[str, Task] = {}
     for task, path in paths.items():
