@@ -12,4 +12,5 @@ COMMANDS: tuple[str, ...] = (
     "train",
     "evaluate",
     "compare",
+    "instants",
 )

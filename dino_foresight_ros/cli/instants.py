@@ -1,0 +1,48 @@
+"""`foresight instants`: feature errors by continuous horizon, however a context lies."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the subcommand."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "instants",
+        help="measure forecasters of any kind by continuous horizon, jitter and missing frames",
+        description="Feature errors in percent below copying the newest frame, at horizons of 0.05 "
+        "to 3 s. Forecasters of kind world are also asked for fed-back predictions, and from "
+        "contexts with jitter, with missing frames, and of 2 to 16 frames.",
+    )
+    add = parser.add_argument
+    add("--forecaster", nargs="+", required=True, metavar="F",
+        help="runs of `foresight train forecaster`, or bundles")  # fmt: skip
+    add("--features", required=True, type=Path, metavar="STORE",
+        help="from `foresight train features`, with the PCA that they were trained on")  # fmt: skip
+    add("--clips", type=int, default=64, help="contexts for each row (default: %(default)s)")
+    add("--samples", type=int, default=8,
+        help="futures of forecasters with noise queries (default: %(default)s)")  # fmt: skip
+    add("--seed", type=int, default=0, help="of where contexts lie (default: %(default)s)")
+    add("--out", type=Path, metavar="JSON", help="file to write the numbers to")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure."""
+    from dino_foresight_ros.errors import UsageError
+    from dino_foresight_ros.outputs import MAX_SAMPLES
+    from dino_foresight_ros.training.evaluation.instants import compare_instants, instants_table
+
+    if args.clips < 1:
+        raise UsageError(f"--clips is {args.clips}; it must be >= 1")
+    if not 1 <= args.samples <= MAX_SAMPLES:
+        raise UsageError(f"--samples is {args.samples}; it must be 1 to {MAX_SAMPLES}")
+    rows = compare_instants(args.forecaster, args.features, args.clips, args.seed, args.samples)
+    print(instants_table(rows))
+    if args.out is not None:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(rows, indent=1))
+    return 0

@@ -1,0 +1,79 @@
+"""Errors by continuous horizon, of forecasters whose errors are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from drifting_features import CHANNELS, recordings
+from torch import Tensor
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
+from dino_foresight_ros.training.evaluation.instants import Setting, score_instants, settings_of
+
+
+def fresh(**changes: object) -> WorldForecaster:
+    """Copies the newest frame."""
+    values = {
+        "channels": CHANNELS, "width": 24, "layers": 1, "heads": 2, "rope": (4, 4, 4),
+        "predict": "residual",
+    }  # fmt: skip
+    forecaster = WorldForecaster(WorldConfig(**(values | changes))).eval()
+    forecaster.frame_interval_s = 0.2
+    return forecaster
+
+
+class Extrapolating(WorldForecaster):
+    """Right about features that drift steadily, if every frame has its own stamp."""
+
+    def forecast(self, memories, stamps_s, ahead_s, motion=None, samples=1) -> Tensor:
+        z = memories[0]
+        slope = (z[:, -1] - z[:, 0]) / float(stamps_s[0, -1] - stamps_s[0, 0])
+        frames = torch.stack([z[:, -1] + slope * ahead for ahead in ahead_s], dim=1)
+        return frames[:, None].expand(-1, samples, *[-1] * 4)
+
+
+def test_copying_has_no_skill_and_a_steady_drift_is_foreseen_whatever_the_context():
+    drives = recordings(3, frames=60, interval_s=0.05)
+    right = Extrapolating(fresh().config)
+    right.frame_interval_s = 0.2
+    for setting in settings_of(right, 0.2):
+        horizons = (0.05, 0.2, 1.0)
+        copied = score_instants(fresh(max_context_age_s=10), drives, setting, horizons, clips=6)
+        found = score_instants(right, drives, setting, horizons, clips=6)
+        assert found.keys() == copied.keys()
+        assert set(found) >= {0.05, 0.2}, setting.name
+        for horizon, values in found.items():
+            assert values["measured_s"] == pytest.approx(horizon, rel=0.3)
+            assert values["skill"]["smooth_l1"] > 90, setting.name
+            if setting.feed_back_beyond_s is None:
+                assert copied[horizon]["skill"]["smooth_l1"] == pytest.approx(0, abs=1e-4)
+
+
+def test_contexts_lie_as_the_setting_says():
+    rng = np.random.default_rng(0)
+    even = Setting(4, 0.2).offsets_s(rng)
+    np.testing.assert_allclose(even, [-0.6, -0.4, -0.2, 0])
+    drawn = np.array([Setting(4, 0.2, jitter=0.3).offsets_s(rng) for _ in range(200)])
+    assert (np.diff(drawn, axis=1) > 0).all()
+    assert np.abs(drawn - even).max() == pytest.approx(0.06, abs=0.005)
+    holes = np.array([Setting(4, 0.2, missing=0.3).offsets_s(rng) for _ in range(400)])
+    # Of three kept frames the last is the k-th: 3 / 0.7 on average.
+    assert holes[:, 0].mean() == pytest.approx(-0.2 * 3 / 0.7, rel=0.06)
+
+
+def test_samples_are_scored_by_their_best_their_energy_and_their_spread():
+    torch.manual_seed(0)
+    forecaster = fresh(query="noise", noise_std=1.0)
+    torch.nn.init.normal_(forecaster.out.weight, std=0.1)
+    values = score_instants(forecaster, recordings(2, 40), Setting(), (0.4,), clips=8, samples=4)
+    one = values[0.4]
+    assert one["skill_of_best"]["smooth_l1"] >= one["skill"]["smooth_l1"] - 5
+    assert one["energy_score"] > 0
+    assert -1 <= one["spread_error_correlation"] <= 1
+
+
+def test_recordings_that_are_too_short_are_refused():
+    with pytest.raises(InputError, match=r"long enough for 4 frames 0\.2 s apart"):
+        score_instants(fresh(), recordings(2, frames=5), Setting(), (0.2,), clips=4)

@@ -1,0 +1,323 @@
+"""Feature errors by continuous horizon, from contexts as cameras give them: any rate, jitter, gaps.
+
+Errors are those of `compare.feature_errors`, in percent below copying the newest frame. Every frame
+counts as of its own stamp, so nothing is off by half a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dino_foresight_ros.compare import nearest_frames
+from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.model import Forecaster
+from dino_foresight_ros.model.forecasters import WorldForecaster
+from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.training.evaluation.tables import table
+from dino_foresight_ros.training.feature_clips import FeatureRecording, read_features
+from dino_foresight_ros.training.feature_store import FeatureStore
+from dino_foresight_ros.training.model_parts import load_forecaster
+
+HORIZONS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+_NEAR = 0.3
+"""How far off a horizon a frame may lie, as a fraction of it."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a context lies, and how far horizons are asked for.
+
+    Attributes:
+        frames: of the context.
+        gap_s: between them.
+        jitter: how far each frame may lie off its instant, as a fraction of the gap.
+        missing: probability that a frame but the newest is dropped; an older one comes in for it.
+        feed_back_beyond_s: of a world forecaster; asked directly when None.
+    """
+
+    frames: int = 4
+    gap_s: float = 0.2
+    jitter: float = 0.0
+    missing: float = 0.0
+    feed_back_beyond_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        words = [f"{self.frames} frames {self.gap_s:g} s apart"]
+        words += [f"jitter {100 * self.jitter:g} %"] if self.jitter else []
+        words += [f"{100 * self.missing:g} % missing"] if self.missing else []
+        if self.feed_back_beyond_s is not None:
+            words.append(f"fed back every {self.feed_back_beyond_s:g} s")
+        return ", ".join(words)
+
+    def offsets_s(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Seconds from the newest frame, (frames,), rising, the last one 0."""
+        steps: list[float] = []
+        step = 0
+        while len(steps) < self.frames - 1:
+            step += 1
+            if rng.random() >= self.missing:
+                steps.append(step + rng.uniform(-self.jitter, self.jitter))
+        return -np.append(0.0, steps)[::-1] * self.gap_s
+
+
+def settings_of(forecaster: Forecaster, interval_s: float) -> tuple[Setting, ...]:
+    """What is compared: the nominal context; for kind world also all that only it can answer."""
+    nominal = Setting(forecaster.context_frames, interval_s)
+    if not isinstance(forecaster, WorldForecaster):
+        return (nominal,)
+    frames = nominal.frames
+    return (
+        nominal,
+        Setting(frames, interval_s, feed_back_beyond_s=interval_s),
+        Setting(frames, interval_s, jitter=0.3),
+        Setting(frames, interval_s, missing=0.3),
+        Setting(frames, interval_s / 2),
+        Setting(2, interval_s),
+        Setting(8, interval_s / 2),
+        Setting(16, interval_s / 4),
+    )
+
+
+def compare_instants(
+    forecasters: Sequence[str], features: Path, clips: int, seed: int = 0, samples: int = 8
+) -> list[dict[str, Any]]:
+    """Score forecasters in all settings, on the same contexts.
+
+    Args:
+        forecasters: runs, parts or bundles.
+        features: a store, made with the PCA that they were trained on.
+        clips, seed, samples: as `score_instants` takes them.
+
+    Returns:
+        For each forecaster and setting its names, kind, number of parameters and horizons.
+
+    Raises:
+        ForesightError: no such forecaster or store; features of another encoder or PCA.
+    """
+    store = FeatureStore.open(features)
+    recordings = [FeatureRecording(stored, store.info.grid) for stored in store.recordings]
+    made_with = {"encoder": store.info.encoder, "pca": store.info.pca}
+    rows: list[dict[str, Any]] = []
+    for path in forecasters:
+        forecaster, part = load_forecaster(path)
+        for kind, origin in made_with.items():
+            if origin is not None:
+                part.check_made_with(kind, origin)
+        forecaster.frame_interval_s = part.frame_interval_s or forecaster.frame_interval_s
+        for setting in settings_of(forecaster, forecaster.frame_interval_s):
+            horizons = score_instants(
+                forecaster, recordings, setting, HORIZONS_S, clips, seed, samples
+            )
+            rows.append(
+                {
+                    "forecaster": part.name,
+                    "kind": forecaster.kind,
+                    "parameters": sum(p.numel() for p in forecaster.parameters()),
+                    "setting": setting.name,
+                    "horizons": {f"{h:g}": values for h, values in horizons.items()},
+                }
+            )
+    return rows
+
+
+def instants_table(rows: Sequence[Mapping[str, Any]], metric: str = METRICS[0]) -> str:
+    """A Markdown table: percent below copying the newest frame, by horizon."""
+    horizons = sorted({h for row in rows for h in row["horizons"]}, key=float)
+
+    def cell(values: Mapping[str, Any] | None) -> str:
+        if values is None:
+            return "-"
+        text = f"{values['skill'][metric]:.1f}"
+        best = values.get("skill_of_best")
+        return text if best is None else f"{text} (best {best[metric]:.1f})"
+
+    return table(
+        ["forecaster", "context", *(f"{h} s" for h in horizons)],
+        (
+            [
+                f"{row['forecaster']} ({row['kind']})",
+                row["setting"],
+                *(cell(row["horizons"].get(h)) for h in horizons),
+            ]
+            for row in rows
+        ),
+    )
+
+
+@dataclass
+class HorizonErrors:
+    """Sums over clips at one horizon.
+
+    Attributes:
+        clips: how many there were.
+        ahead_s: sum of how far ahead their targets really were.
+        forecast: sum of the errors, in the order of METRICS; of the mean where there are samples.
+        copied: the same of copying the newest frame.
+        best: the same of the best sample.
+        pairs: spread of the samples and SmoothL1 of their mean, clip by clip.
+        energy: sum of the energy score: mean distance of samples from the truth, less half their
+            mean distance from one another (root of the mean square over patches and channels).
+    """
+
+    clips: int = 0
+    ahead_s: float = 0.0
+    forecast: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(METRICS)))
+    copied: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(METRICS)))
+    best: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(METRICS)))
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+    energy: float = 0.0
+
+    def skill(self, errors: NDArray[np.float64]) -> dict[str, float]:
+        """Percent below copying the newest frame, by metric."""
+        return {m: float(100 * (1 - e / c)) for m, e, c in zip(METRICS, errors, self.copied)}  # noqa: B905
+
+    def result(self) -> dict[str, Any]:
+        """Plain values."""
+        values: dict[str, Any] = {
+            "clips": self.clips,
+            "measured_s": self.ahead_s / self.clips,
+            "skill": self.skill(self.forecast),
+        }
+        if self.pairs:
+            spread, error = np.array(self.pairs).T
+            values["skill_of_best"] = self.skill(self.best)
+            values["energy_score"] = self.energy / self.clips
+            values["spread_error_correlation"] = _rank_correlation(spread, error)
+        return values
+
+
+def score_instants(
+    forecaster: Forecaster,
+    recordings: Sequence[Recording],
+    setting: Setting,
+    horizons_s: Sequence[float] = HORIZONS_S,
+    clips: int = 64,
+    seed: int = 0,
+    samples: int = 1,
+) -> dict[float, dict[str, Any]]:
+    """Score one setting.
+
+    Args:
+        forecaster: with its frame interval; kind masked is scored at its multiples alone.
+        recordings: of features.
+        setting: how contexts lie.
+        horizons_s: seconds ahead.
+        clips: how many contexts, spread over the recordings.
+        seed: of where they lie.
+        samples: futures drawn of each, where the forecaster has noise queries.
+
+    Returns:
+        Horizon -> skill by metric, and what was measured; horizons without any clip left out.
+
+    Raises:
+        InputError: no recording is long enough for a context and the nearest horizon.
+    """
+    if isinstance(forecaster, WorldForecaster):
+        forecaster = forecaster.with_options(feed_back_beyond_s=setting.feed_back_beyond_s)
+    else:
+        interval_s = forecaster.frame_interval_s
+        steps = sorted({max(1, round(h / interval_s)) for h in horizons_s})
+        horizons_s = [s * interval_s for s in steps if s <= 16]
+    samples = min(samples, forecaster.max_samples)
+    found: dict[float, HorizonErrors] = {h: HorizonErrors() for h in horizons_s}
+    for index in range(clips):
+        rng = np.random.default_rng([seed, index])
+        recording = recordings[index % len(recordings)]
+        row = _context(recording.stamps_ns, setting, min(horizons_s), rng)
+        if row is not None:
+            _score_clip(forecaster, recording, row, found, samples)
+    if not any(one.clips for one in found.values()):
+        raise InputError(
+            f"no recording is long enough for {setting.name} and a horizon of {min(horizons_s):g} s"
+        )
+    return {h: one.result() for h, one in found.items() if one.clips}
+
+
+def _context(
+    stamps_ns: NDArray[np.int64], setting: Setting, horizon_s: float, rng: np.random.Generator
+) -> NDArray[np.int64] | None:
+    """Frames of a context whose first horizon lies in the recording; None where there is none."""
+    offsets = np.round(setting.offsets_s(rng) * NS_PER_S).astype(np.int64)
+    first = np.searchsorted(stamps_ns, stamps_ns[0] - offsets[0])
+    end = np.searchsorted(stamps_ns, stamps_ns[-1] - round(horizon_s * NS_PER_S), side="right")
+    if first >= end:
+        return None
+    newest = int(rng.integers(first, end))
+    row = nearest_frames(stamps_ns, stamps_ns[newest] + offsets)
+    return row if (np.diff(row) > 0).all() else None
+
+
+@torch.inference_mode()
+def _score_clip(
+    forecaster: Forecaster,
+    recording: Recording,
+    row: NDArray[np.int64],
+    found: Mapping[float, HorizonErrors],
+    samples: int,
+) -> None:
+    stamps = recording.stamps_ns
+    targets: dict[float, int] = {}
+    for horizon in found:
+        instant = stamps[row[-1]] + round(horizon * NS_PER_S)
+        target = int(nearest_frames(stamps, np.array([instant]))[0])
+        off_s = abs(int(stamps[target]) - int(instant)) / NS_PER_S
+        if target > row[-1] and off_s <= _NEAR * horizon:
+            targets[horizon] = target
+    if not targets:
+        return
+    frames = sorted(set(targets.values()))
+    ahead_s = ((stamps[frames] - stamps[row[-1]]) / NS_PER_S).tolist()
+    if not isinstance(forecaster, WorldForecaster):  # answers its multiples only
+        ahead_s = [round(a / forecaster.frame_interval_s) * forecaster.frame_interval_s
+                   for a in ahead_s]  # fmt: skip
+    parameter = next(forecaster.parameters())
+    context = read_features(recording, row).to(parameter)[None]
+    true = read_features(recording, np.array(frames)).to(parameter)
+    stamps_s = torch.from_numpy((stamps[row] - stamps[row[-1]]) / NS_PER_S)[None]
+    memories = forecaster.remember(context, stamps_s)
+    futures = forecaster.forecast(memories, stamps_s, ahead_s, samples=samples)[0]  # (K, S, ...)
+    errors = clip_errors(futures.mean(dim=0), true).numpy()
+    copied = clip_errors(context[0, -1:].expand_as(true), true).numpy()
+    for horizon, target in targets.items():
+        at, one = frames.index(target), found[horizon]
+        one.clips += 1
+        one.ahead_s += ahead_s[at]
+        one.forecast += errors[at]
+        one.copied += copied[at]
+        if samples > 1:
+            _add_samples(one, futures[:, at], true[at], errors[at])
+
+
+def _add_samples(
+    one: HorizonErrors, futures: Tensor, true: Tensor, mean_errors: NDArray[np.float64]
+) -> None:
+    """Add what K samples (K, h, w, C) of one instant say."""
+    each = clip_errors(futures, true.expand_as(futures)).numpy()
+    one.best += each[each[:, 0].argmin()]
+    one.pairs.append((float(futures.std(dim=0).mean()), float(mean_errors[0])))
+    flat = futures.flatten(1).float()
+    size = flat.shape[1] ** 0.5
+    from_truth = torch.linalg.vector_norm(flat - true.flatten().float(), dim=1).mean() / size
+    count = len(flat)
+    from_others = torch.cdist(flat, flat).sum() / (count * (count - 1)) / size
+    one.energy += float(from_truth - from_others / 2)
+
+
+def _rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's; 0 where one of them does not vary."""
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    ranks = [np.argsort(np.argsort(x)) for x in (a, b)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
