@@ -14,6 +14,8 @@ from dino_foresight_ros.ros.camera_info import fits, image_size_of, scale_camera
 from dino_foresight_ros.scene import Scene
 
 _POINT_BYTES = 16
+_FISHEYE = ("equidistant", "fisheye")
+_STRONG_LENSES = (*_FISHEYE, "rational_polynomial", "thin_prism")
 ASSUME_A_VIEW = "for a recording, fov_deg:=70.0 of replay assumes a horizontal field of view"
 _NO_FOCAL_LENGTH = "camera_info has no focal length: the camera is not calibrated"
 
@@ -32,8 +34,26 @@ def intrinsics_of(info: CameraInfo) -> NDArray[np.float64] | None:
     return None
 
 
+def lens_problem(info: CameraInfo, image_topic: str) -> str | None:
+    """What a strong lens model makes wrong of points, which are drawn as from a pinhole.
+
+    None for plumb_bob, without coefficients, and for rectified pictures, which the topic's last
+    part tells by "rect": P is exact for them, and D is that of the pictures before.
+    """
+    last = image_topic.removesuffix("/compressed").rpartition("/")[2]
+    if "rect" in last or not any(info.d) or info.distortion_model not in _STRONG_LENSES:
+        return None
+    return (
+        f"camera_info has the lens model {info.distortion_model}, and points are drawn as from a "
+        "pinhole: give rectified images (image_proc) for a right cloud"
+    )
+
+
 def depth_with_info(
-    scene: Scene, info: CameraInfo | None, picture_size: tuple[int, int] | None
+    scene: Scene,
+    info: CameraInfo | None,
+    picture_size: tuple[int, int] | None,
+    image_topic: str = "",
 ) -> tuple[NDArray[np.float32], CameraInfo]:
     """A scene's depth, (H, W) metres, and the camera_info scaled to it.
 
@@ -41,6 +61,7 @@ def depth_with_info(
         scene: whose depth.
         info: the camera's own camera_info, not scaled; None before the first.
         picture_size: (height, width) of its pictures, None before the first.
+        image_topic: theirs, see `lens_problem`; of a fisheye lens nothing is drawn.
 
     Raises:
         InputError: depth cannot be shown as points, and why.
@@ -55,6 +76,9 @@ def depth_with_info(
         raise InputError("camera_info has no image size: the camera is not calibrated")
     if intrinsics_of(info) is None:
         raise InputError(_NO_FOCAL_LENGTH)
+    problem = lens_problem(info, image_topic)
+    if problem is not None and info.distortion_model in _FISHEYE:
+        raise InputError(problem)
     if picture_size is not None and not fits(info, picture_size):
         raise InputError("camera_info is of another camera than the pictures")
     # The forecast is of the whole view, at the head's own aspect ratio.

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.ros.clouds import depth_to_points, depth_with_info
+from dino_foresight_ros.ros.clouds import depth_to_points, depth_with_info, lens_problem
 from dino_foresight_ros.scene import Scene
 
 H, W = 5, 7
@@ -108,3 +108,35 @@ def test_points_need_metric_depth_and_a_calibration():
     ):
         with pytest.raises(InputError, match=why):
             depth_with_info(scene, camera_info, None)
+
+
+RAW, RECTIFIED = "/cam/image_raw", "/cam/image_rect_color/compressed"
+
+
+@pytest.mark.parametrize(
+    ("model", "d", "topic", "is_told", "is_drawn"),
+    [
+        ("equidistant", [0.1, 0.0, 0.0, 0.0], RAW, True, False),
+        ("fisheye", [0.1, 0.0, 0.0, 0.0], RAW, True, False),
+        ("rational_polynomial", [0.1] * 8, RAW, True, True),
+        ("plumb_bob", [0.1] * 5, RAW, False, True),
+        # image_proc hands the camera's own D on beside pictures for which P holds.
+        ("equidistant", [0.1, 0.0, 0.0, 0.0], RECTIFIED, False, True),
+        ("rational_polynomial", [0.1] * 8, RECTIFIED, False, True),
+        ("equidistant", [0.0] * 4, RAW, False, True),
+        ("", [], RAW, False, True),
+    ],
+)
+def test_a_lens_that_is_no_pinhole_is_told_and_of_a_fisheye_nothing_is_drawn(
+    model: str, d: list[float], topic: str, is_told: bool, is_drawn: bool
+) -> None:
+    camera_info = info(distortion_model=model, d=d)
+    problem = lens_problem(camera_info, topic)
+    assert (problem is not None) == is_told
+    assert problem is None or f"lens model {model}" in problem
+    scene = Scene(0, depth=depth(), depth_is_metric=True)
+    if is_drawn:
+        depth_with_info(scene, camera_info, None, topic)
+        return
+    with pytest.raises(InputError, match=f"lens model {model}.*rectified images"):
+        depth_with_info(scene, camera_info, None, topic)
