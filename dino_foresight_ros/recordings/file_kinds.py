@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dino_foresight_ros.errors import InputError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
+NETPBM_SUFFIXES = (".pbm", ".pgm", ".ppm", ".pnm", ".pam")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", *NETPBM_SUFFIXES)
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv")
 BAG_SUFFIXES = (".mcap", ".db3")
 PACKED_SUFFIXES = (".zstd", ".zst", ".lz4")

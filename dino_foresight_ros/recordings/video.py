@@ -1,4 +1,6 @@
-"""Video files through OpenCV, read in order or at any place, with their presentation times.
+"""Video files, read in order or at any place, with their presentation times.
+
+OpenCV decodes them, or PyAV where OpenCV lacks the decoder.
 
 OpenCV can seek, but in many files it lands beside the wanted frame. So the presentation times of
 all packets are listed first, without decoding, and after a seek each frame is told by its own time.
@@ -9,8 +11,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.av_capture import AvCapture
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.recordings.recording import (
@@ -28,7 +32,8 @@ from dino_foresight_ros.recordings.recording import (
     Warn,
     Window,
 )
-from dino_foresight_ros.recordings.video_container import describe_cut, is_text
+from dino_foresight_ros.recordings.video_container import describe_cut, is_sound, is_text
+from dino_foresight_ros.recordings.video_messages import MissingPyAV
 
 FALLBACK_RATE_HZ = 25.0
 _PROBE_FRAMES = 12
@@ -37,6 +42,7 @@ _NS_PER_MS = 1_000_000
 # A seek is tried when the wanted frame is further ahead than this; decoding on is as quick.
 _SEEK_BEYOND = 24
 _BACK_OFF = (0, 32, 256)
+Capture = cv2.VideoCapture | AvCapture
 # Decoders of the parent process. Closing one waits for its threads, which a fork does not copy.
 _inherited: list[object] = []
 
@@ -65,17 +71,14 @@ class VideoRecording(Recording):
         self.path = path
         if is_text(path):
             raise InputError(f"{path} is a text file, not a video")
+        if is_sound(path):
+            raise InputError(f"{path} holds only sound, no video")
         self._cut = describe_cut(path)
-        with self._capture() as capture:
-            self._rate_hz = _sane_rate(capture.get(cv2.CAP_PROP_FPS))
-            count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            self._total = int(count) if 0 < count < 2**31 else None
-            found, image = capture.read()
-            if not found:
-                raise InputError(f"{path}: no frame can be decoded; is it a video?")
-            times_ms = [capture.get(cv2.CAP_PROP_POS_MSEC)]
-            while len(times_ms) < _PROBE_FRAMES and capture.grab():
-                times_ms.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+        self._by_pyav = False
+        try:
+            image, times_ms = self._probe()
+        except InputError as error:
+            image, times_ms = self._probe_by_pyav(error)
         self._has_times = _are_sane(times_ms, self._rate_hz)
         size = (image.shape[0], image.shape[1])
         super().__init__(name or path.name, None, size, window=window, on_warning=on_warning)
@@ -83,6 +86,33 @@ class VideoRecording(Recording):
         self.frame_count = self._count_in_window()
         self._can_seek = False
         self._reader: _VideoReader | None = None
+
+    def _probe(self) -> tuple[NDArray[np.uint8], list[float]]:
+        """Decode the first frame, and list the first times in milliseconds."""
+        with self._capture() as capture:
+            self._rate_hz = _sane_rate(capture.get(cv2.CAP_PROP_FPS))
+            count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            self._total = int(count) if 0 < count < 2**31 else None
+            found, image = capture.read()
+            if not found or image is None:
+                raise InputError(f"{self.path}: no frame {_of_codec(capture)}")
+            times_ms = [capture.get(cv2.CAP_PROP_POS_MSEC)]
+            while len(times_ms) < _PROBE_FRAMES and capture.grab():
+                times_ms.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+        return image, times_ms
+
+    def _probe_by_pyav(self, error: InputError) -> tuple[NDArray[np.uint8], list[float]]:
+        """Try PyAV, which has decoders that OpenCV lacks; raise the error where it fails."""
+        if self._cut:
+            raise error
+        self._by_pyav = True
+        try:
+            return self._probe()
+        except MissingPyAV as missing:
+            hint = f"{error}; install PyAV, which has more decoders (pip install av), or convert it"
+            raise InputError(hint if " video " in str(error) else str(error)) from missing
+        except (InputError, OSError, ValueError):
+            raise error from None
 
     def __getstate__(self) -> dict[str, object]:
         return {**super().__getstate__(), "_reader": None}
@@ -96,8 +126,8 @@ class VideoRecording(Recording):
         yield from files_identity([self.path], self.path.parent)
 
     @contextmanager
-    def _capture(self) -> Iterator[cv2.VideoCapture]:
-        capture = cv2.VideoCapture(str(self.path), _backend())
+    def _capture(self) -> Iterator[Capture]:
+        capture = _open_capture(self.path, self._by_pyav)
         try:
             if not capture.isOpened():
                 if self._cut:
@@ -115,7 +145,7 @@ class VideoRecording(Recording):
         return max(0, round(wanted_ns / NS_PER_S * self._rate_hz))
 
     def _find_stamps(self) -> NDArray[np.int64]:
-        times_ns = None if self._cut else _packet_times_ns(self.path)
+        times_ns = None if self._cut else _packet_times_ns(self.path, self._by_pyav)
         if times_ns is not None and self._are_decoded_times(times_ns):
             self._can_seek = True
             return times_ns
@@ -157,7 +187,7 @@ class VideoRecording(Recording):
                 index += 1
         self._check_complete(index)
 
-    def _stamp(self, capture: cv2.VideoCapture, index: int, previous_ns: int, step_ns: int) -> int:
+    def _stamp(self, capture: Capture, index: int, previous_ns: int, step_ns: int) -> int:
         if not self._has_times:
             return round(index * NS_PER_S / self._rate_hz)
         stamp_ns = round(capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
@@ -179,7 +209,8 @@ class VideoRecording(Recording):
         # A forked process must not share the decoder, nor the place in the file.
         if self._reader is None or self._reader.pid != os.getpid():
             _inherited.append(self._reader)
-            self._reader = _VideoReader(self.path, self.stamps_ns, self._can_seek)
+            opened = partial(_reopen, self.path, self._by_pyav)
+            self._reader = _VideoReader(opened, self.stamps_ns, self._can_seek)
         image = self._reader.read(index)
         if image is None:
             raise UnreadableFrame(str(self.path), index, "it cannot be decoded")
@@ -189,12 +220,14 @@ class VideoRecording(Recording):
 class _VideoReader:
     """Decodes frames in order and keeps the latest ones, within 64 MB."""
 
-    def __init__(self, path: Path, stamps_ns: NDArray[np.int64], can_seek: bool) -> None:
+    def __init__(
+        self, opened: Callable[[], Capture], stamps_ns: NDArray[np.int64], can_seek: bool
+    ) -> None:
         self.pid = os.getpid()
-        self._path = path
+        self._open = opened
         self._stamps_ns = stamps_ns
         self._can_seek = can_seek
-        self._capture = _open(path)
+        self._capture = opened()
         self._next = 0
         self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
 
@@ -227,7 +260,7 @@ class _VideoReader:
                 if here is not None and here <= index:
                     self._next = here + 1
                     return self._decode_on(index)
-        self._capture = _open(self._path)
+        self._capture = self._open()
         self._next = 0
         return self._decode_on(index)
 
@@ -278,18 +311,38 @@ def _backend() -> int:
     return cv2.CAP_FFMPEG if cv2.CAP_FFMPEG in available else cv2.CAP_ANY
 
 
-def _packet_times_ns(path: Path) -> NDArray[np.int64] | None:
+def _open_capture(path: Path, by_pyav: bool) -> Capture:
+    if by_pyav:
+        return AvCapture(path)
+    # Absolute: libav takes what stands before a colon, as in times, for a protocol.
+    return cv2.VideoCapture(str(path.absolute()), _backend())
+
+
+def _of_codec(capture: Capture) -> str:
+    """Say what could not be decoded; the codec where OpenCV knows it."""
+    code = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True)
+    name = code.decode("ascii", "ignore").strip("\0 ")
+    if not name.isalnum():
+        return "can be decoded; is it a video?"
+    return f"of its {'AV1' if name.upper() == 'AV01' else name} video can be decoded"
+
+
+def _packet_times_ns(path: Path, by_pyav: bool) -> NDArray[np.int64] | None:
     """List the presentation times of all packets, rising; None where they are not usable."""
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
     times: list[int] = []
-    while capture.grab():
-        times.append(round(capture.get(cv2.CAP_PROP_POS_MSEC) * _NS_PER_MS))
+    if by_pyav:
+        times = [round(time_ms * _NS_PER_MS) for time_ms in AvCapture(path).packet_times_ms()]
+    else:
+        name, options = str(path.absolute()), [cv2.CAP_PROP_FORMAT, -1]
+        capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, options)
+        while capture.grab():
+            times.append(round(capture.get(cv2.CAP_PROP_POS_MSEC) * _NS_PER_MS))
     found = np.sort(np.array(times, np.int64))
     return found if found.size and (np.diff(found) > _NS_PER_MS).all() else None
 
 
-def _open(path: Path) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+def _reopen(path: Path, by_pyav: bool) -> Capture:
+    capture = _open_capture(path, by_pyav)
     if not capture.isOpened():
         raise InputError(f"{path} can no longer be read as a video")
     return capture

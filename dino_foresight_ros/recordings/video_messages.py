@@ -31,6 +31,10 @@ _MAX_DELAY = 16
 """So many pictures a decoder holds back at most."""
 
 
+class MissingPyAV(InputError):  # noqa: N818 (what is missing, not that it failed)
+    """PyAV is not installed."""
+
+
 def video_codec(name: str) -> str | None:
     """The codec that the format of a message names; None for pictures that stand alone."""
     first = name.split(";")[0].strip().lower()
@@ -107,7 +111,7 @@ def import_av(what: str) -> Any:
     try:
         import av
     except ImportError as error:
-        raise InputError(
+        raise MissingPyAV(
             f"{what} is decoded by PyAV, which is not installed: pip install av; or republish it "
             "as raw or JPEG images"
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_foresight_ros.recordings import Recording, open_recording, open_recordings
@@ -60,6 +60,7 @@ def test_bits_that_samples_use(values: list[int], bits: int) -> None:
     assert bits_used(np.array(values, np.uint16)) == bits
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=30))
 def test_no_sample_is_beyond_the_bits(values: list[int]) -> None:
     bits = bits_used(np.array(values, np.uint16))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dino_foresight_ros.errors import InputError, UsageError
@@ -27,6 +27,7 @@ def test_pictures_come_in_natural_order(make_folder: MakeFolder) -> None:
     assert [int(frame.image[0, 0, 0]) for frame in open_recording(path).frames()] == [20, 44, 68]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**6), unique=True, min_size=2), st.booleans())
 def test_natural_order_is_the_order_of_the_numbers(numbers: list[int], padded: bool) -> None:
     names = {number: f"cam{number:07d}.png" if padded else f"cam{number}.png" for number in numbers}
