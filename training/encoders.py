@@ -113,7 +113,7 @@ def is_trained(encoder: Encoder) -> bool:
 def _fingerprint(encoder: Encoder) -> str:
     """Hash of the weights, the layers and the normalisation; the image size does not count."""
     config = encoder.config.to_dict()
-    for name in ("model", "image_size", "native_image_size", "overrides"):
+    for name in ("model", "image_size", "native_image_size", "overrides", "kind"):
         del config[name]  # the tensors tell the model; the others do not change features
     return fingerprint(config, encoder.native_state_dict())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.training.encoders import is_trained, load_encoder
+from dino_foresight_ros.training.encoders import encoder_origin, is_trained, load_encoder
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -22,3 +22,7 @@ def test_encoder_of_a_bundle_is_as_trained_as_the_bundle_says(tmp_path: Path, tr
 
 def test_encoder_of_untrained_tiny_is_not_trained():
     assert not is_trained(load_encoder("untrained-tiny"))
+
+
+def test_the_shipped_encoder_is_known_by_the_fingerprint_that_parts_made_before_name():
+    assert encoder_origin(load_encoder("tiny")).fingerprint == "0dfae634a3d2ec05"
