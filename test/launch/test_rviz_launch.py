@@ -15,7 +15,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("launch", reason="needs ros2/launch, which no package index has")
 pytest.importorskip("launch_ros", reason="needs ros2/launch_ros, which no package index has")
 
-from forecast_peers import Client
+from forecast_peers import START_TIMEOUT_S, Client
 from launch_processes import kill_all, run_launch
 
 # Prints its arguments and, for every topic of the file, the one that it really subscribes to.
@@ -68,7 +68,7 @@ def shown_topics(launched: subprocess.Popen[str]) -> tuple[str, dict[str, str]]:
 
 def published_topics(client: Client, wanted: set[str]) -> set[str]:
     """Those of the wanted topics that somebody publishes, once all of them are or time is up."""
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + START_TIMEOUT_S
     missing = set(wanted)
     while missing and time.monotonic() < deadline:
         client.spin_until(lambda: False, 0.2)
