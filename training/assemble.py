@@ -15,7 +15,7 @@ from dino_foresight_ros.model.forecasters import Forecaster, SlidingForecaster, 
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.progress import warn
 
-from .encoders import encoder_origin, is_trained, load_encoder
+from .encoders import encoder_origin, encoder_sources, is_trained, load_encoder
 from .model_parts import TrainableForecaster, TrainedHead, load_forecaster, load_head, load_pca
 from .parts import Part, code_version
 from .pca_fit import pca_origin
@@ -194,12 +194,19 @@ def _info(
                 "scores": part.scores,
                 "recipe": part.recipe,
             }
+    sources = [("encoder", encoder_sources(encoder))]
+    sources += [(kind, part.trained_on) for kind, part in named.items() if part is not None]
     taught = {
         task: part.scores["labels"] for task, part in head_parts.items() if "labels" in part.scores
     }
     return {
         "method": "DINO-Foresight, Karypidis et al. 2025, arXiv 2412.11673",
         **({"pseudo_labels": taught} if taught else {}),
+        "trained_on": {
+            part: "\n".join(source.to_line() for source in found)
+            for part, found in sources
+            if found
+        },
         "provenance": parts,
         "licence": licence or "not stated",
         "assembled_with": code_version(),

@@ -17,12 +17,14 @@ from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
 from dino_foresight_ros.model.weights import load_strict
 from dino_foresight_ros.shipped import MANIFEST, names_bundle
 
-from .parts import Origin, fingerprint, is_part, read_part
+from .parts import Origin, Part, fingerprint, is_part, read_part
+from .sources import Source, bundle_sources
 
 IMAGE_SIZE = (224, 448)
 """(H, W) of the paper's first stage, for encoders that state none."""
 
 _origins: WeakKeyDictionary[Encoder, Origin] = WeakKeyDictionary()
+_sources: WeakKeyDictionary[Encoder, tuple[Source, ...]] = WeakKeyDictionary()
 _untrained: WeakSet[Encoder] = WeakSet()
 
 
@@ -51,12 +53,15 @@ def load_encoder(
     """
     device = resolve_device(device) if isinstance(device, str) else device
     path, trained = Path(text), True
+    sources: tuple[Source, ...] = ()
     if names_bundle(text) or (path / MANIFEST).is_file():
         bundle = Bundle.load(text)
         encoder, name = bundle.encoder, f"{bundle.encoder.config.model} of {bundle.name}"
+        sources = bundle_sources(bundle.info).get("encoder", ())
         trained = bundle.trained  # when in doubt, its encoder is as random as the rest
     elif is_part(path):
-        encoder, name = _read(path)
+        encoder, part = _read(path)
+        name, sources = part.name, part.trained_on
     elif path.is_dir():
         raise BundleError(f"{path} holds no encoder: neither {MANIFEST} nor part.yaml is in it")
     else:
@@ -76,6 +81,7 @@ def load_encoder(
         encoder = Encoder(wanted, encoder.vit)
     # Before it moves: the same weights in half precision are the same encoder.
     _origins[encoder] = Origin(name, _fingerprint(encoder))
+    _sources[encoder] = sources
     if not trained:
         _untrained.add(encoder)
     return encoder.to(device=device, dtype=dtype)
@@ -105,6 +111,11 @@ def encoder_origin(encoder: Encoder) -> Origin:
     return known or Origin(encoder.config.model, _fingerprint(encoder))
 
 
+def encoder_sources(encoder: Encoder) -> tuple[Source, ...]:
+    """What an encoder of ours was trained on; nothing where that is not known."""
+    return _sources.get(encoder, ())
+
+
 def is_trained(encoder: Encoder) -> bool:
     """False for an encoder of random weights: that of a bundle that says it is untrained."""
     return encoder not in _untrained
@@ -118,12 +129,12 @@ def _fingerprint(encoder: Encoder) -> str:
     return fingerprint(config, encoder.native_state_dict())
 
 
-def _read(folder: Path) -> tuple[Encoder, str]:
+def _read(folder: Path) -> tuple[Encoder, Part]:
     part, tensors = read_part(folder, "encoder")
     config = EncoderConfig.from_dict(part.config)
     backbone = build_backbone(config)
     load_strict(backbone, tensors, f"{folder.name}/encoder")
-    return Encoder(config, backbone), part.name
+    return Encoder(config, backbone), part
 
 
 def _pretrained(text: str, image_size: tuple[int, int], layers: tuple[int, ...] | None) -> Encoder:

@@ -24,6 +24,7 @@ from .parts import MANIFEST
 from .pca_fit import Spectrum, StreamingPCA
 from .reading import Chunk, cut, encode_ahead, pick_frames
 from .recipes import PCARecipe
+from .sources import sources_of
 
 SCREE = "scree.png"
 # What is written, and may be replaced.
@@ -137,6 +138,7 @@ def make_pca(
                 "constant_values": constant,
                 "unreadable_frames": len(bad),
             },
+            trained_on=sources_of(recordings),
         )
         draw_scree(spectrum, pca.channels, f"{name}: {spectrum.tokens:,} tokens", folder / SCREE)
     if constant:

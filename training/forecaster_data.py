@@ -27,6 +27,7 @@ from .intervals import PAPER_INTERVALS_S
 from .model_parts import load_pca
 from .parts import Origin
 from .recipes import ForecasterRecipe
+from .sources import Source
 
 MakeClips = Callable[
     [Sequence[Recording], Sequence[float], int, int, ClipAugmentation, int, float], ClipDataset
@@ -48,6 +49,7 @@ class ForecasterData:
         channels: C, values per patch that the forecaster sees.
         made_with: the encoder and, where there is one, the PCA.
         has_pixels: whether clips hold pictures.
+        earlier: what the forecaster that this one starts from was trained on.
         make_timed_clips: recordings -> clips at random distances in time.
     """
 
@@ -59,6 +61,7 @@ class ForecasterData:
     channels: int
     made_with: dict[str, Origin] = field(default_factory=dict)
     has_pixels: bool = False
+    earlier: tuple[Source, ...] = ()
     make_timed_clips: MakeTimedClips = TimedFeatureClips
 
 

@@ -28,6 +28,7 @@ from dino_foresight_ros.shipped import MANIFEST, names_bundle
 from .encoders import encoder_origin
 from .parts import Origin, Part, fingerprint, is_part, read_part, write_part
 from .pca_fit import pca_config, pca_origin
+from .sources import bundle_sources
 
 __all__ = [
     "TrainableForecaster",
@@ -67,7 +68,9 @@ def load_pca(path: str | Path) -> tuple[PCA | IdentityPCA, Part]:
         return pca, part
     origin = pca_origin(bundle.pca, f"PCA of {bundle.name}")
     made_with = {"encoder": _encoder_origin(bundle)}
-    return bundle.pca, Part("pca", origin.name, origin.fingerprint, {}, made_with)
+    sources = bundle_sources(bundle.info).get("pca", ())
+    part = Part("pca", origin.name, origin.fingerprint, {}, made_with, trained_on=sources)
+    return bundle.pca, part
 
 
 def write_pca(folder: Path, name: str, pca: PCA, **details: object) -> Part:
@@ -102,6 +105,7 @@ def load_forecaster(path: str | Path) -> tuple[TrainableForecaster, Part]:
         made_with,
         recipe={"bundle": bundle.name, "trained": bundle.trained},
         frame_interval_s=bundle.frame_interval_s,
+        trained_on=bundle_sources(bundle.info).get("forecaster", ()),
     )
     return trainable, part
 

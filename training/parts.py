@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from torch import Tensor
 from dino_foresight_ros.errors import BundleError, ForesightError
 from dino_foresight_ros.model.weights import read_tensors, write_tensors
 from dino_foresight_ros.version import __version__
+
+from .sources import Source
 
 SCHEMA = 1
 MANIFEST = "part.yaml"
@@ -59,6 +61,7 @@ class Part:
         scores: what was measured.
         frame_interval_s: seconds between the frames of its clips (forecasters).
         code_version: of this package.
+        trained_on: the recordings, in the order of their use.
     """
 
     kind: str
@@ -71,6 +74,7 @@ class Part:
     scores: dict[str, Any] = field(default_factory=dict)
     frame_interval_s: float | None = None
     code_version: str = ""
+    trained_on: tuple[Source, ...] = ()
 
     @property
     def origin(self) -> Origin:
@@ -113,6 +117,7 @@ def write_part(
     seed: int | None = None,
     scores: Mapping[str, Any] | None = None,
     frame_interval_s: float | None = None,
+    trained_on: Sequence[Source] = (),
 ) -> Part:
     """Write a part into a folder, which may hold other files (checkpoints, plots).
 
@@ -135,9 +140,11 @@ def write_part(
         scores=_plain(scores or {}),
         frame_interval_s=frame_interval_s,
         code_version=code_version(),
+        trained_on=tuple(trained_on),
     )
     weights = f"{kind}-{part.fingerprint}.safetensors"
-    manifest = {"schema": SCHEMA, **asdict(part), "weights": weights}
+    lines = [source.to_line() for source in part.trained_on]
+    manifest = {"schema": SCHEMA, **asdict(part), "trained_on": lines, "weights": weights}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / f".{weights}", tensors)
@@ -175,6 +182,7 @@ def read_part(folder: Path, kind: str) -> tuple[Part, dict[str, Tensor]]:
         if schema != SCHEMA:
             raise BundleError(f"{path} has schema {schema}, this version reads {SCHEMA}")
         values["made_with"] = {k: Origin(**v) for k, v in values["made_with"].items()}
+        values["trained_on"] = tuple(map(Source.from_line, values.get("trained_on") or ()))
         part = Part(**values)
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split())

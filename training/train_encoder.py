@@ -29,6 +29,7 @@ from .parts import write_part
 from .processes import agree, joined
 from .recipes import EncoderRecipe
 from .run_folder import RunPlan, write_config
+from .sources import sources_of
 
 
 def encoder_config(recipe: EncoderRecipe) -> EncoderConfig:
@@ -72,6 +73,8 @@ def train_encoder(
     objective = EncoderObjective(model, weights, _class_weights(samples))
     validate = EncoderValidation(validation, recipe)
 
+    trained_on = sources_of(one for group in train for one in group.recordings)
+
     def publish(state: Mapping[str, Tensor], run: RunState, found: Evaluation | None) -> None:
         tensors = {k.removeprefix("vit."): v for k, v in state.items() if k.startswith("vit.")}
         write_part(
@@ -83,6 +86,7 @@ def train_encoder(
             recipe=recipe.to_dict(),
             seed=recipe.seed,
             scores={} if found is None else dict(found.values),
+            trained_on=trained_on,
         )
 
     return run_training(

@@ -37,6 +37,7 @@ from .processes import agree, joined
 from .recipes import PIXELS_ONLY, VALIDATION_SHARE, ForecasterRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
+from .sources import sources_of
 from .world_training import BestOfManyValidation, WorldObjective, fresh_world
 
 
@@ -289,6 +290,8 @@ def _objective(
 def _publisher(
     model: TrainableForecaster, data: ForecasterData, recipe: ForecasterRecipe, folder: Path
 ) -> Publish:
+    trained_on = sources_of(data.train, data.earlier)
+
     def publish(
         weights: Mapping[str, Tensor], state: RunState, evaluation: Evaluation | None
     ) -> None:
@@ -306,6 +309,7 @@ def _publisher(
             seed=recipe.seed,
             scores=scores,
             frame_interval_s=recipe.frame_interval_s,
+            trained_on=trained_on,
         )
 
     return publish
@@ -383,6 +387,9 @@ def run_forecaster(plan: RunPlan[ForecasterRecipe], device: str = "auto") -> Non
                 print(text, file=sys.stderr, flush=True)
 
         data = agree(fabric, lambda: _open(plan, say))
+        if plan.inputs["start"] is not None:
+            start = agree(fabric, lambda: load_forecaster(plan.inputs["start"])[1])
+            data = replace(data, earlier=start.trained_on)
         recipe = agree(fabric, lambda: resolve_intervals(plan.recipe, data.train))
         model = agree(
             fabric, lambda: make_forecaster(recipe, data, plan.inputs["start"], plan.saved)

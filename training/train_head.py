@@ -57,6 +57,7 @@ from .processes import agree, joined
 from .recipes import VALIDATION_SHARE, HeadRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
+from .sources import sources_of
 
 _WEIGHED = 500
 """Pictures whose labels tell how often classes occur."""
@@ -263,6 +264,8 @@ class HeadTraining:
         workers = 0 if isinstance(self.samples, KeptFeatures) else recipe.workers
         trained = TrainedHead(model, self.task, self.inputs.reads)
 
+        trained_on = sources_of(self.data.train)
+
         def publish(
             weights: Mapping[str, Tensor], state: RunState, evaluation: Evaluation | None
         ) -> None:
@@ -283,6 +286,7 @@ class HeadTraining:
                 seed=recipe.seed,
                 scores=scores,
                 frame_interval_s=self.data.interval_s,
+                trained_on=trained_on,
             )
 
         return run_training(

@@ -34,6 +34,7 @@ from dino_foresight_ros.training.evaluation.scoring import SeriesScorer, StillSc
 from dino_foresight_ros.training.evaluation.series import make_series
 from dino_foresight_ros.training.evaluation.sheet_samples import SheetCollector
 from dino_foresight_ros.training.evaluation.stream import stream_clips
+from dino_foresight_ros.training.sources import overlap_notes
 from dino_foresight_ros.version import __version__
 
 _log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class _Evaluation:
         self._recordings, self._fit_recordings = list(recordings), list(fit_recordings)
         self._decoder = Decoder(bundle)
         self._notes: list[str] = []
+        self._on_warning = on_warning
         self._bad = BadFiles(sum(map(len, recordings)), on_warning=on_warning)
         self._series = list(config.series) or make_series(
             bundle.frame_interval_s, config.horizons, config.gaps_s, config.label_horizons
@@ -130,6 +132,9 @@ class _Evaluation:
         if len(self._bad):
             self._notes.append(f"{len(self._bad)} frames cannot be read: {self._bad.summary()}")
         self._note_scales(scorers)
+        for note in overlap_notes(self._bundle.info, self._recordings):
+            self._notes.append(note)
+            self._on_warning(note)
         names = self._classes.names if self._classes else ()
         config = self._config
         return Report(
