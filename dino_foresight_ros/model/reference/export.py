@@ -17,6 +17,7 @@ from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
 from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
+from dino_foresight_ros.model.heads import DPTHead
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.model.reference.tensors import (
     encoder_to_reference,
@@ -129,6 +130,10 @@ def export_reference(bundle: Bundle, out: Path) -> list[Path]:
             if name in bundle.inputs and bundle.inputs[name].layers:
                 raise BundleError(
                     f"head '{name}' reads the forecaster's layers; the reference's read features"
+                )
+            if isinstance(head, DPTHead) and head.stacked > 1:
+                raise BundleError(
+                    f"head '{name}' stacks {head.layers} layers; the reference's reads four"
                 )
             arguments = {
                 "modality": _MODALITY.get(name, name),

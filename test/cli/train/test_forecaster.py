@@ -182,6 +182,19 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
+def test_variants_of_the_paper_s_tables_are_trained_by_their_flags(
+    store: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    variant = ("--feature-crop", "2x2", "--masked-frames", 2, "--predict", "codes", "--codes", 8)
+    assert train(run, "--features", store, *SMALL, *variant, "--steps", 1) == 0
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    model = config["model"]
+    assert (model["grid"], model["masked_frames"], model["codes"]) == ([2, 2], 2, 8)
+    assert config["recipe"]["feature_crop"] == [2, 2]
+    assert train(run, "--resume", "--steps", 2) == 0
+
+
 def test_pictures_and_features_have_defaults_that_suit_them(tmp_path: Path) -> None:
     pictures = {"data": ["x.mp4"], "encoder": "e", "pca": "p", "pixel_augmentation": True}
     paper = plan_forecaster(tmp_path / "a", pictures, {}).recipe
