@@ -65,7 +65,9 @@ def write_pictures(
         write_sheet(path, shown, setting, {**numbers, **own}, camera)
     skill = every.numbers()
     title = f"Skill of the forecasts of {numbers['input']['name']}"
-    lines = [*facts(numbers), f"means over {skill['moments']} moments of this run"]
+    moments = skill["moments"]
+    means = "one moment" if moments == 1 else f"means over {moments} moments"
+    lines = [*facts(numbers), f"{means} of this run"]
     write_skill_chart(folder.partial(SKILL), skill, title, lines, setting.trained)
     if len(cameras) > 1:
         pictures.write_mosaic(folder.partial(MOSAIC))

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
@@ -41,9 +40,11 @@ _TITLES: dict[str, tuple[str, float]] = {
 }
 _NOTE = (
     "Copy-last takes what the model says of the newest frame for what will come: a forecast is "
-    "worth something where it is better. Written beside it: how far it is from copy-last."
+    "worth something where it is better. At the top of each chart: how far it is from copy-last."
 )
 _MOST_NOTES = 8
+# Of a chart's height above its lines, for a row of numbers.
+_NOTES_SHARE = 0.25
 
 
 def write_skill_chart(
@@ -63,10 +64,10 @@ def write_skill_chart(
     names = [name for name in _TITLES if name in skill]
     rows = max(1, math.ceil(len(names) / 2))
     with chart_file(path, title, facts, _NOTE, trained, height=rows * _ROW_HEIGHT) as figure:
-        every = figure.subplots(rows, 2, squeeze=False).flat
+        every = list(figure.subplots(rows, 2, squeeze=False).flat)
         for axes, name in zip(every, names, strict=False):
             _draw(axes, name, skill)
-        for axes in list(every)[len(names) :]:
+        for axes in every[len(names) :]:
             axes.set_visible(False)
         if not names:
             axes = figure.add_subplot()
@@ -81,30 +82,25 @@ def _draw(axes: Axes, name: str, skill: Mapping[str, Any]) -> None:
     axes.set_xlabel("ms ahead")
     axes.set_ylabel("higher is better" if is_higher_better else "lower is better")
     axes.set_xticks(horizons_ms, [f"{ms:.0f}" for ms in horizons_ms])
-    axes.margins(x=0.08, y=0.2)
+    axes.margins(x=0.1)
     for predictor, label in _NAMES.items():
         values = measured.get(predictor)
         if values is not None:
             shown = [math.nan if v is None else unit * v for v in values]
             axes.plot(horizons_ms, shown, marker="o", color=COLORS[predictor], label=label)
-    _annotate(axes, horizons_ms, measured, unit, is_higher_better)
-    low, high = axes.get_ylim()
     # Errors begin at 0; percentages lie close together.
-    if is_higher_better:
-        axes.set_ylim(max(0.0, low), high)
-    else:
-        axes.set_ylim(0.0, 1.2 * axes.dataLim.y1 or 1.0)
+    low, high = (axes.dataLim.y0, axes.dataLim.y1) if is_higher_better else (0.0, axes.dataLim.y1)
+    room = (high - low) or 1.0
+    bottom = max(0.0, low - 0.1 * room) if is_higher_better else 0.0
+    axes.set_ylim(bottom, high + _NOTES_SHARE * room)
+    _annotate(axes, horizons_ms, measured, is_higher_better)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.32), ncols=3)
 
 
 def _annotate(
-    axes: Axes,
-    horizons_ms: Sequence[float],
-    measured: Mapping[str, Any],
-    unit: float,
-    is_higher_better: bool,
+    axes: Axes, horizons_ms: Sequence[float], measured: Mapping[str, Any], is_higher_better: bool
 ) -> None:
-    """By how much the forecast lies above or below copy-last, beside its points."""
+    """By how much the forecast lies above or below copy-last, in a row where no line comes."""
     stride = math.ceil(len(horizons_ms) / _MOST_NOTES)
     points = list(zip(horizons_ms, measured[FORECAST], measured[COPY_LAST], strict=True))
     for ms, ours, copied in points[::stride]:
@@ -115,15 +111,11 @@ def _annotate(
             if is_higher_better
             else f"{_percent(ours / copied - 1.0):+.1f} %"
         )
-        # On the side where copy-last is not.
-        up = 1 if ours > copied else -1
-        note = axes.annotate(
-            text, (ms, unit * ours), (0, 12 * up), textcoords="offset points", fontsize=9.5,
+        axes.text(
+            ms, 0.93, text, transform=axes.get_xaxis_transform(), fontsize=9.5,
             color=COLORS[FORECAST], ha="center", va="center",
+            bbox={"facecolor": hex_color(style.PANEL), "edgecolor": "none", "pad": 2.0},
         )  # fmt: skip
-        note.set_path_effects(
-            [patheffects.withStroke(linewidth=3, foreground=hex_color(style.PANEL))]
-        )
 
 
 def _percent(fraction: float) -> float:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from sklearn.metrics import jaccard_score
 
+from dino_foresight_ros.demo import skill_chart
 from dino_foresight_ros.demo.skill import Model, SkillScorer, tables
 from dino_foresight_ros.demo.skill_chart import write_skill_chart
 from dino_foresight_ros.render import style
+from dino_foresight_ros.render.chart import chart_file
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 MODEL = Model(classes=4, depth_is_metric=True)
@@ -145,3 +150,43 @@ def test_steps_without_a_value_and_many_steps_are_drawn(tmp_path: Path) -> None:
     values["forecast"][3] = None
     skill = {"horizons_ms": [200.0 * k for k in range(1, 17)], "feature_error": values}
     assert len(drawn(tmp_path / "skill.png", skill)) > 400
+
+
+@pytest.mark.parametrize("shape", ["rising", "falling", "crossing", "flat", "high"])
+def test_no_number_of_a_chart_touches_a_line_or_leaves_the_chart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    figures: list[Any] = []
+
+    @contextmanager
+    def keeping(*words: Any, **more: Any) -> Iterator[Any]:
+        with chart_file(*words, **more) as figure:
+            figures.append(figure)
+            yield figure
+
+    monkeypatch.setattr(skill_chart, "chart_file", keeping)
+    x = np.arange(1, 4)
+    ours, copied = {
+        "rising": (0.2 * x, 0.3 * x),
+        "falling": (0.9 - 0.2 * x, 0.8 - 0.25 * x),
+        "crossing": (0.1 * x, 0.5 - 0.1 * x),
+        "flat": (0.0 * x + 0.5, 0.0 * x + 0.5),
+        "high": (0.0 * x + 0.999, 0.0 * x + 0.2),
+    }[shape]
+    lines = {"forecast": ours.tolist(), "copy_last": copied.tolist(), "oracle": [0.4] * 3}
+    names = ("feature_error", "segmentation_agreement", "true_depth_error")
+    skill = {"horizons_ms": [200.0, 400.0, 600.0], **dict.fromkeys(names, lines)}
+    drawn(tmp_path / "skill.png", skill)
+    (figure,) = figures
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(shown) == len(names)
+    for axes in shown:
+        assert len(axes.texts) == 3
+        for text in axes.texts:
+            box = text.get_window_extent()
+            inner = axes.get_window_extent()
+            assert inner.x0 <= box.x0 < box.x1 <= inner.x1
+            assert inner.y0 <= box.y0 < box.y1 <= inner.y1
+            for line in axes.lines:
+                points = axes.transData.transform(line.get_xydata())
+                assert points[:, 1].max() < box.y0
