@@ -21,7 +21,7 @@ from dino_foresight_ros.demo.dds import (
     left_out,
     private_environment,
 )
-from dino_foresight_ros.demo.options import DemoInput, DemoOptions, open_input
+from dino_foresight_ros.demo.options import MEASURED, DemoInput, DemoOptions, open_input
 from dino_foresight_ros.demo.pictures import VIDEO_RATE_HZ, Pictures, Setting
 from dino_foresight_ros.demo.processes import LogLine, NodeFailedError, NodeGroup, NodeProcess
 from dino_foresight_ros.demo.result_folder import METRICS, VIDEO, ResultFolder
@@ -153,13 +153,25 @@ def needed(statistics: RunStatistics) -> str:
     return f"{text}: it is too short" if statistics.duration_s < least_s else text
 
 
+class IdleWatch:
+    """Tells for how long a process has done nothing, by the CPU that it uses."""
+
+    def __init__(self, now_s: float) -> None:
+        self._worked_s, self._cpu_s = now_s, 0.0
+
+    def seconds(self, now_s: float, cpu_s: float) -> float:
+        """Seconds since it last worked; told often, with what it has used of the CPU so far."""
+        if cpu_s - self._cpu_s >= _WORK_S:
+            self._cpu_s, self._worked_s = cpu_s, now_s
+        return now_s - self._worked_s
+
+
 class ReadyWait:
     """Says when to give up waiting for the forecast node, and why."""
 
     def __init__(self, now_s: float) -> None:
-        self._started_s = self._worked_s = now_s
+        self._started_s, self._idle = now_s, IdleWatch(now_s)
         self._active_s: float | None = None
-        self._cpu_s = 0.0
 
     def give_up(self, now_s: float, is_active: bool, cpu_s: float) -> str | None:
         """The reason, None to go on.
@@ -177,9 +189,7 @@ class ReadyWait:
                     "processes of this machine cannot talk by the ROS middleware"
                 )
             return None
-        if cpu_s - self._cpu_s >= _WORK_S:
-            self._cpu_s, self._worked_s = cpu_s, now_s
-        if now_s - self._worked_s > WAIT_LIMIT_S:
+        if self._idle.seconds(now_s, cpu_s) > WAIT_LIMIT_S:
             return f"did nothing for {WAIT_LIMIT_S:.0f} s while it loaded the model"
         if now_s - self._started_s > LOADING_LIMIT_S:
             return f"has not loaded the model in {LOADING_LIMIT_S:.0f} s"
@@ -251,14 +261,15 @@ class _Run:
 
     def _watch(self, nodes: NodeGroup, player: NodeProcess, client: DemoClient) -> None:
         """Draw while the input plays, to its end."""
-        started_s = time.monotonic()
+        idle = IdleWatch(time.monotonic())
         interrupted = False
         with Progress(self._input.name, "frame", self._input.frame_count) as progress:
             while player.exit_code is None:
                 nodes.check()
                 self._draw(client, wait_s=_POLL_S)
                 _show(progress, client.statistics)
-                self._check_silence(client, started_s)
+                idle_s = idle.seconds(time.monotonic(), used_cpu_s(player.pid))
+                self._check_silence(client, idle_s)
                 stop_after = self._input.stop_after
                 if (
                     stop_after is not None
@@ -271,12 +282,13 @@ class _Run:
             self._draw(client)
             _show(progress, client.statistics)
 
-    def _check_silence(self, client: DemoClient, started_s: float) -> None:
+    def _check_silence(self, client: DemoClient, idle_s: float) -> None:
         statistics, now_s = client.statistics, time.monotonic()
         if statistics.failure is not None:
             raise NodeFailedError(f"the demo cannot read the topics: {statistics.failure}")
         if statistics.last_frame_s is None:
-            if now_s - started_s > WAIT_LIMIT_S:
+            # It may be rendering ahead.
+            if idle_s > WAIT_LIMIT_S:
                 raise NodeFailedError(
                     f"{self._input.node} gave no frame in {WAIT_LIMIT_S:.0f} s "
                     f"(log: {self._folder.log_dir})"
@@ -354,6 +366,8 @@ class _Run:
         facts = {"kind": self._input.kind, "name": self._input.name, **self._input.facts}
         numbers = {**self._summary(statistics), "input": facts, "exit_codes": exit_codes}
         numbers["seed"] = self._input.facts.get("seed")
+        is_synthetic = self._input.kind == "synthetic"
+        numbers["measured"] = MEASURED["synthetic" if is_synthetic else "recorded"]
         numbers["video"] = self.pictures.finish_video()
         with timed("looking at what came, drawing"):
             bundle = self._options.chosen_bundle

@@ -66,6 +66,7 @@ def test_it_publishes_the_worlds_frames_and_truth_and_then_ends(
         "frames:=6",
         "rate_hz:=10.0",
         "publish_clock:=true",
+        "render_ahead:=4",
         "frame_id:=front",
         "wait_for_subscriber_s:=60.0",
         program=synthetic_camera_node.main,
