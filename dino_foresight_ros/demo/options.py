@@ -263,11 +263,11 @@ def _several_cameras(
 
 def _synthetic(options: DemoOptions) -> DemoInput:
     frames = options.frames or SYNTHETIC_FRAMES
-    rate_hz = SYNTHETIC_RATE_HZ * options.rate
     parameters: dict[str, ParameterValue] = {
         "frames": frames,
         "seed": options.seed,
-        "rate_hz": rate_hz,
+        "rate_hz": SYNTHETIC_RATE_HZ,
+        "rate": float(options.rate),
         # Its time runs slower where this machine does not keep up, and no frame is left out.
         "publish_clock": True,
         "wait_for_subscriber_s": _WAIT_FOR_SUBSCRIBER_S,
@@ -282,5 +282,5 @@ def _synthetic(options: DemoOptions) -> DemoInput:
         frame_bytes=640 * 360 * 3,
         frame_count=frames,
         stop_after=None,
-        facts={"seed": options.seed, "frame_rate_hz": rate_hz, "rate": options.rate},
+        facts={"seed": options.seed, "frame_rate_hz": SYNTHETIC_RATE_HZ, "rate": options.rate},
     )

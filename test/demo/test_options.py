@@ -83,7 +83,9 @@ def test_rate_scales_the_synthetic_camera() -> None:
         7,
         "synthetic",
     )
-    assert played.parameters["rate_hz"] == 20.0
+    # As on a recording: the stamps stay, they come twice as fast.
+    assert played.parameters["rate_hz"] == 10.0
+    assert played.parameters["rate"] == 2.0
     assert played.parameters["seed"] == 5
 
 

@@ -56,6 +56,7 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     _spec("width", 640, "Width of the image in pixels.", (16, 8192)),
     _spec("height", 360, "Height of the image in pixels.", (16, 8192)),
     _spec("rate_hz", 20.0, "Frames per second.", (0.1, 1000.0)),
+    _spec("rate", 1.0, "How fast to play: 2 is twice as fast.", (0.01, 100.0)),
     _spec("frames", 0, "How many frames to publish before ending; 0 never ends.", (0, _MAX_COUNT)),
     _spec("scene", _ANY, "Kind of surroundings; any: the seed's choice.", None, (_ANY, *SCENES)),
     _spec("weather", _ANY, "Weather; any: the seed's choice.", None, (_ANY, *WEATHERS)),
@@ -159,16 +160,17 @@ class SyntheticCameraNode(Node):
 
     def _drive(self) -> int:
         """Publish frames in time until all are out or the node ends; return how many."""
-        wanted, index, published = self._settings["frames"], 0, 0
+        wanted, rate = self._settings["frames"], self._settings["rate"]
+        index = published = 0
         origin_ns, start_s, is_late = time.time_ns(), time.monotonic(), False
         while not self._stop.is_set() and (wanted == 0 or published < wanted):
             # None is left out while they are at hand, or the next would be another's.
             frame = self._ahead.popleft() if self._ahead else self._render(index)
-            if self._stop.wait(max(0.0, start_s + frame.stamp_s - time.monotonic())):
+            if self._stop.wait(max(0.0, start_s + frame.stamp_s / rate - time.monotonic())):
                 break
             self._publish(frame, origin_ns + round(frame.stamp_s * NS_PER_S))
             published, index = published + 1, index + 1
-            behind = int((time.monotonic() - start_s) / self._period_s) - index
+            behind = int((time.monotonic() - start_s) * rate / self._period_s) - index
             if behind < 1:
                 continue
             if not is_late:
@@ -178,7 +180,7 @@ class SyntheticCameraNode(Node):
                     + ("time runs slower" if self._clock else "frames are left out")
                 )
             if self._clock or self._ahead:
-                start_s = time.monotonic() - index * self._period_s
+                start_s = time.monotonic() - index * self._period_s / rate
             else:
                 index += behind
         return published
