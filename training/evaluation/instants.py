@@ -101,7 +101,8 @@ def compare_instants(
         clips, seed, samples: as `score_instants` takes them.
 
     Returns:
-        For each forecaster and setting its names, kind, number of parameters and horizons.
+        For each forecaster and setting its names, kind, number of parameters and horizons; none
+        where no recording has such a context.
 
     Raises:
         ForesightError: no such forecaster or store; features of another encoder or PCA.
@@ -117,9 +118,14 @@ def compare_instants(
                 part.check_made_with(kind, origin)
         forecaster.frame_interval_s = part.frame_interval_s or forecaster.frame_interval_s
         for setting in settings_of(forecaster, forecaster.frame_interval_s):
-            horizons = score_instants(
-                forecaster, recordings, setting, HORIZONS_S, clips, seed, samples
-            )
+            try:
+                horizons = score_instants(
+                    forecaster, recordings, setting, HORIZONS_S, clips, seed, samples
+                )
+            except InputError:
+                if not rows:
+                    raise
+                horizons = {}  # a slow camera, or a short recording, has no such context
             rows.append(
                 {
                     "forecaster": part.name,
