@@ -108,7 +108,7 @@ def _measure(node: Any, case: Case, frames: int) -> Overhead:
         callback = next(s.callback for s in node.subscriptions if s.topic_name == camera.topic_name)
         clocks = [
             _Clocked(pipeline.loaded.engine, "update_cameras"),
-            _Clocked(pipeline, "decode"),
+            _Clocked(next(iter(pipeline.cameras.values())).decoder, "_decode"),
             _Clocked(camera.publishers, "publish"),
         ]
         rows = [_one_frame(callback, statistics, clocks, i) for i in range(frames + WARM_UP)]
