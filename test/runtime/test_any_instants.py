@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
+from dino_foresight_ros.process.memory import resident_mb
 from dino_foresight_ros.runtime import Arrival, ContextBuffer, Foresight, RecentContext
 from dino_foresight_ros.runtime.frame import CameraFrame
 from dino_foresight_ros.runtime.request import OutputRequest
@@ -309,3 +310,17 @@ def test_only_a_camera_slower_than_the_greatest_age_has_a_rate_problem():
         "0.125 frames/s come, the model needs 0.25 or more (2 frames within 4 s): no forecast can "
         "be made"
     )
+
+
+@pytest.mark.long
+def test_ten_thousand_updates_take_no_more_memory(drawing: Bundle):
+    engine = Foresight(drawing, horizons_s=[0.1, 0.4, 1.0], samples=4, cameras=1)
+    images, rng = pictures(4), np.random.default_rng(2)
+    stamp, before_mb = NOW, 0.0
+    for number in range(10_500):
+        stamp += int(rng.integers(10, 400)) * MS
+        ahead_s = [0.1, 0.4, 1.0] if number % 2 else [0.05 + 0.01 * (number % 40), 1.5]
+        engine.update(images[number % 4], stamp, ahead_s=ahead_s)
+        if number == 500:
+            before_mb = resident_mb()
+    assert resident_mb() - before_mb < 20.0
