@@ -88,7 +88,7 @@ def test_the_example_trains_a_head_and_reads_data_of_its_own(
     assert 0 <= found["least"] < found["most"] <= 1
     assert len(found["shape"]) == 2
     assert found["bytes"]
-    assert found["outputs"] == ["segmentation", "confidence", "depth", "normals", "edges"]
+    assert found["outputs"] == ["segmentation", "confidence", "depth", "normals", "spread", "edges"]
     assert found["topics"] == ["edges"]
 
 

@@ -174,12 +174,25 @@ def _show(path: str) -> int:
     for key, value in bundle.info.items():
         if key == "provenance" and isinstance(value, dict):
             rows |= {f"{kind} is": _origin(part) for kind, part in value.items()}
+        elif key == "trained_on" and isinstance(value, dict):
+            rows |= {f"{kind} trained on": _recordings(lines) for kind, lines in value.items()}
         else:
             rows[key] = str(value)
     width = max(map(len, rows))
     for key, value in rows.items():
         print(f"{key:<{width}}  {value}")
     return 0
+
+
+def _recordings(lines: Any) -> str:
+    """How many recordings, and the first of them; bundle.yaml has all."""
+    if not isinstance(lines, list) or not lines:
+        return str(lines)
+    from dino_foresight_ros.training.sources import Source
+
+    return Source.from_line(lines[0]).name + (
+        f", and {len(lines) - 1} more" if len(lines) > 1 else ""
+    )
 
 
 def _origin(part: Any) -> str:

@@ -31,6 +31,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--fov-deg", type=float, metavar="DEG", help="horizontal field of view, for camera_info")
     add("--no-clock", action="store_false", dest="publish_clock", help="do not publish /clock")
     add("--wait-for-subscriber-s", type=float, metavar="S", help="wait at most so long; default: 0")
+    add("--wait-for-node", metavar="NAME", help="wait for this node's subscription")
     add("--image-topic", metavar="NAME", help="publish the images here; default: image")
     add("--camera-info-topic", metavar="NAME", help="default: camera_info")
     return parser

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,6 +73,8 @@ def within_spread(errors: FloatImage | None, spread: FloatImage | None) -> float
         return math.nan
     height, width = errors.shape
     if spread.shape != errors.shape:
+        import cv2  # not where NumPy alone does
+
         spread = cv2.resize(spread, (width, height), interpolation=cv2.INTER_AREA)
     return float(np.mean(np.sqrt(errors) <= 2.0 * spread))
 

@@ -36,6 +36,7 @@ class BadFiles:
         self.limit = max(MIN_BAD, int(BAD_FRACTION * total)) if limit is None else limit
         self.reasons: dict[str, str] = {}
         self._kinds: Counter[str] = Counter()
+        self._untold: dict[str, str] = {}
         self._on_warning = on_warning
 
     def __len__(self) -> int:
@@ -70,7 +71,18 @@ class BadFiles:
         elif str(count).strip("0") == "1":
             text = f"left out so far: {count} for this reason, the last one {text}"
         else:
+            self._untold[kind] = f"left out in all: {count} for this reason, the last one {text}"
             return
+        self._untold.pop(kind, None)
+        self._tell(text)
+
+    def tell_totals(self) -> None:
+        """Tell how many there were of each reason, where that was not told yet."""
+        for text in self._untold.values():
+            self._tell(text)
+        self._untold.clear()
+
+    def _tell(self, text: str) -> None:
         if self._on_warning is None:
             _log.warning(text)
         else:

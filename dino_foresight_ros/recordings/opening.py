@@ -117,6 +117,7 @@ def open_recordings(
         found += opened
     if not found:
         raise InputError(f"nothing to read: {bad.summary()}")
+    bad.tell_totals()
     for text in left_out:
         warn(text)
     return _named_apart(_without_repeats(found, warn))

@@ -29,9 +29,16 @@ def test_disk_full_for_the_log(
             assert scene.change("deactivate")
             assert scene.change("activate")
             scene.ready()
-            scene.client.images.publish(rgb_message(scene.clock_ns + 1, encoding="rgb9"))
+            bad = scene.dropped("bad_image")
+
+            def is_refused(before: int = bad) -> bool:
+                # Again and again: a newer frame may have replaced it.
+                scene.clock_ns += 1
+                scene.client.images.publish(rgb_message(scene.clock_ns, encoding="rgb9"))
+                return scene.dropped("bad_image") > before
+
+            scene.wait_for(is_refused)
             scene.recovers(1)
-        scene.wait_for(lambda: scene.dropped("bad_image") > 0)
         assert log.stat().st_size == size
         scene.check_accounts()
         assert scene.process.end() == 0

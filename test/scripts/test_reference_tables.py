@@ -37,6 +37,8 @@ OTHER_VALUES: dict[str, Any] = {
     "output_size": "input",
     "cameras": ["front", "rear"],
     "camera_topic": "/robot/{camera}/image_raw",
+    "horizons_s": [0.1, 0.5],
+    "context_frames": 2,
 }
 
 
@@ -147,7 +149,7 @@ def test_page_and_descriptors_give_the_same_valid_values(
         elif choices := re.search(r"Valid: (.*)\.", descriptor.additional_constraints):
             assert valid == choices[1], name
         else:
-            assert valid in ("text", "true, false", "list of texts"), name
+            assert valid in ("text", "true, false", "list of texts", "list of numbers"), name
             assert (valid == "true, false") == isinstance(value, bool), name
 
 

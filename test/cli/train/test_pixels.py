@@ -99,9 +99,9 @@ def test_a_process_that_dies_ends_the_command_with_one_line(
 def test_a_reader_that_dies_ends_the_command_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dino_foresight_ros import recordings
+    from dino_foresight_ros.training import fit_pca
 
-    monkeypatch.setattr(recordings, "open_recordings", lambda *given, **more: [Deadly("read")])
+    monkeypatch.setattr(fit_pca, "open_recordings", lambda *given, **more: [Deadly("read")])
     words = ["train", "pca", "--data", "x", "--encoder", "untrained-tiny", "--image-size", "28x28"]
     words += ["--workers", "1", "--device", "cpu", "--channels", "2"]
     assert main([*words, "--out", str(tmp_path / "pca")]) == 1
