@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -60,6 +60,30 @@ def locked(path: Path, note: str) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def sole_run(folder: Path, lock: Path) -> Iterator[None]:
+    """Keep every other run of a command out of its folder.
+
+    Args:
+        folder: named in what is said.
+        lock: the file of the lock; its folder is made.
+
+    Raises:
+        InputError: another process is in the folder.
+        ForesightError: the lock cannot be written.
+    """
+    closing = ExitStack()
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        closing.enter_context(locked(lock, this_process()))
+    except InUseError as error:
+        raise InputError(f"{folder} is in use by another run of this command ({error})") from error
+    except OSError as error:
+        raise ForesightError(f"{folder} cannot be written: {error}") from error
+    with closing:
+        yield
 
 
 def check_apart(source: Path, target: Path) -> None:

@@ -47,7 +47,7 @@ def assemble(
     Args:
         encoder: as `load_encoder` takes it.
         pca, forecaster: folders of parts, or bundles; no PCA when None.
-        heads: task -> folder of its head.
+        heads: task -> folder of its head, or a bundle that has one for it.
         name: of the bundle.
         image_size: (H, W) of the encoder; what gives the forecaster's patch grid when None.
         layers: of the encoder; those that the PCA was fitted on when None.
@@ -92,7 +92,11 @@ def assemble(
         heads={task: head.head for task, head in trained.items()},
         tasks={task: head.task for task, head in trained.items()},
         frame_interval_s=interval_s,
-        trained=is_trained(module) and bool(forecaster_part.recipe.get("trained", True)),
+        trained=is_trained(module)
+        and all(
+            bool(part.recipe.get("trained", True))
+            for part in (forecaster_part, *head_parts.values())
+        ),
         info=_info(module, pca_part, forecaster_part, head_parts, licence),
         inputs={task: head.reads for task, head in trained.items() if head.reads.layers},
     )
@@ -141,7 +145,7 @@ def _heads(paths: Mapping[str, str]) -> tuple[dict[str, TrainedHead], dict[str, 
     trained: dict[str, TrainedHead] = {}
     parts: dict[str, Part] = {}
     for task, path in paths.items():
-        trained[task], parts[task] = load_head(path)
+        trained[task], parts[task] = load_head(path, task)
         if trained[task].task.name != task:
             raise BundleError(f"{path} is a head for {trained[task].task.name}, not for {task}")
     return trained, parts

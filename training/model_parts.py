@@ -132,12 +132,19 @@ def write_forecaster(
     return write_part(folder, "forecaster", name, config, tensors, **details)  # type: ignore[arg-type]
 
 
-def load_head(path: str | Path) -> tuple[TrainedHead, Part]:
-    """Load a trained head.
+def load_head(path: str | Path, of_task: str | None = None) -> tuple[TrainedHead, Part]:
+    """Load a trained head, or the one that a bundle has for a task.
+
+    Args:
+        path: of the head's folder, or a bundle.
+        of_task: name of the task of a bundle's head; without it bundles are refused.
 
     Raises:
         BundleError: no head is there, or it is damaged.
     """
+    bundle = None if of_task is None else _bundle(path)
+    if bundle is not None and of_task is not None:
+        return _head_of(bundle, of_task)
     part, tensors = read_part(Path(path), "head")
     config = part.config
     try:
@@ -149,6 +156,45 @@ def load_head(path: str | Path) -> tuple[TrainedHead, Part]:
         raise BundleError(f"{path}: part.yaml has a value that does not fit: {error}") from error
     load_strict(head, tensors, part.name)
     return TrainedHead(head.eval(), task, reads), part
+
+
+def _head_of(bundle: Bundle, name: str) -> tuple[TrainedHead, Part]:
+    if name not in bundle.heads:
+        raise BundleError(
+            f"{bundle.name} has no head for {name}; its heads: {', '.join(bundle.heads) or 'none'}"
+        )
+    trained = TrainedHead(
+        bundle.heads[name], bundle.tasks[name], bundle.inputs.get(name, HeadInput())
+    )
+    made_with = {
+        "encoder": _encoder_origin(bundle),
+        "pca": pca_origin(bundle.pca, f"PCA of {bundle.name}"),
+    }
+    if trained.reads.layers:
+        forecaster = _trainable(bundle.forecaster, bundle.name)
+        config = describe_forecaster(forecaster)
+        made_with["forecaster"] = Origin(
+            f"forecaster of {bundle.name}", fingerprint(config, forecaster.state_dict())
+        )
+    provenance = bundle.info.get("provenance")
+    known = provenance.get(f"{name} head") if isinstance(provenance, Mapping) else None
+    known = known if isinstance(known, Mapping) else {}
+    recipe = dict(known.get("recipe") or {})
+    about = {"task": {"name": name, "meaning": task_to_dict(trained.task)}}
+    config = {**about, "head": trained.head.config.to_dict(), "reads": trained.reads.to_dict()}
+    part = Part(
+        "head",
+        f"{name} head of {bundle.name}",
+        fingerprint(config, trained.head.state_dict()),
+        config,
+        made_with,
+        recipe={**recipe, "bundle": bundle.name, "trained": bundle.trained},
+        seed=known.get("seed"),
+        scores=dict(known.get("scores") or {}),
+        code_version=str(known.get("code_version") or ""),
+        trained_on=bundle_sources(bundle.info).get(f"{name} head", ()),
+    )
+    return trained, part
 
 
 def write_head(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -10,12 +12,44 @@ from typing import Any, Generic
 import yaml
 
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
+from dino_foresight_ros.files import sole_run
+from dino_foresight_ros.progress import warn
 
 from .checkpoint import LAST
+from .launch import processes_from_environment
 from .parts import code_version
 from .recipes import R, changed, resolve_recipe, saved_recipe
 
 CONFIG = "config.yaml"
+
+
+@contextmanager
+def alone_in(folder: Path, rank: int | None = None, world: int = 1) -> Iterator[None]:
+    """Keep every other training out of a folder, from before it is looked at until it is whole.
+
+    The lock lies beside the folder, which may be replaced as a whole. Of processes that torchrun
+    started the first holds it for all.
+
+    Args:
+        folder: that the training writes.
+        rank, world: of a process that shares a folder and its work with others; it holds a lock
+            of its own.
+
+    Raises:
+        InputError: another one is in it; its process is named.
+        ForesightError: the lock cannot be written.
+    """
+    if rank is None and processes_from_environment()[0] > 0:
+        yield
+        return
+    real = folder.resolve()
+    share = f".{rank}-of-{world}" if rank is not None and world > 1 else ""
+    if real.parent.is_dir() and not os.access(real.parent, os.W_OK):
+        warn(f"{real.parent} cannot be written: nothing keeps a second run out of {folder}")
+        yield
+        return
+    with sole_run(folder, real.parent / f".{real.name}{share}.lock"):
+        yield
 
 
 def check_folder(folder: Path, resume: bool) -> None:

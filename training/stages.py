@@ -12,13 +12,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.errors import ForesightError, InputError
-from dino_foresight_ros.files import InUseError, locked, this_process
+from dino_foresight_ros.files import sole_run
 
 RECORD, LOCK = "stages.json", ".lock"
 _LOGS = frozenset({"tensorboard", "history.jsonl"})
@@ -75,17 +75,7 @@ class StageRunner:
             InputError: another one is in it.
             ForesightError: the folder cannot be written.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            closing = ExitStack()
-            closing.enter_context(locked(self.root / LOCK, this_process()))
-        except InUseError as error:
-            raise InputError(
-                f"{self.root} is in use by another run of this command ({error})"
-            ) from error
-        except OSError as error:
-            raise ForesightError(f"{self.root} cannot be written: {error}") from error
-        with closing:
+        with sole_run(self.root, self.root / LOCK):
             if self._path.is_file():
                 self._stages = _read(self._path)
             yield

@@ -90,7 +90,8 @@ def _add_assemble(actions: Any) -> None:
     parser.add_argument("--forecaster", required=True, metavar="DIR", help="a run or a bundle")
     parser.add_argument(
         "--head", type=_head, action="append", default=[], metavar="TASK=DIR",
-        help=f"a trained head; TASK is one of {', '.join(HEADS)}; may be repeated",
+        help=f"a trained head, or a bundle that has one; TASK is one of {', '.join(HEADS)}; "
+        "may be repeated",
     )  # fmt: skip
     parser.add_argument(
         "--interval", type=float, metavar="S",

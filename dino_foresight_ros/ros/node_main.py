@@ -19,13 +19,17 @@ from typing import NoReturn
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dino_foresight_ros.errors import ForesightError, UsageError, describe
 from dino_foresight_ros.ros.environment import check_domain, choose_transport, logging_arguments
+
+InvalidHandle: type[Exception] = rclpy_implementation.InvalidHandle
+"""Something was used that is destroyed: a publisher, a subscription, a timer, a node."""
 
 _run: _Run | None = None
 
@@ -41,6 +45,11 @@ class _Run:
         # Not an Event: a signal may come while the main thread, in which its handler runs, holds
         # the Event's lock at the beginning of `wait`, and `set` would then wait for it for ever.
         self._ends: SimpleQueue[None] = SimpleQueue()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the run is to end, or has."""
+        return self._is_ended
 
     def end(self, exit_code: int) -> None:
         """Have the run end; from any thread, and in the midst of anything."""
@@ -161,19 +170,24 @@ def _spin(run: _Run, node: Node) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 
-    def spin() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            run.end(0)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the last resort
-            run.end(_report(error))
-
-    thread = threading.Thread(target=spin, name="foresight-executor", daemon=True)
+    thread = threading.Thread(
+        target=_spin_here, args=(run, executor), name="foresight-executor", daemon=True
+    )
     thread.start()
     run.wait()
     executor.shutdown(timeout_sec=1.0)
     thread.join(timeout=1.0)
+
+
+def _spin_here(run: _Run, executor: Executor) -> None:
+    try:
+        executor.spin()
+    except ExternalShutdownException:
+        run.end(0)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the last resort
+        # A callback that outlasts the shutdown (a picture of 8K) ends on a node that is destroyed.
+        if not (run.is_ended and isinstance(error, InvalidHandle)):
+            run.end(_report(error))
 
 
 def _take_down(node: Node | None) -> int:
@@ -187,6 +201,8 @@ def _take_down(node: Node | None) -> int:
     except ForesightError as error:
         rclpy.try_shutdown()
         return _report(error)
+    except InvalidHandle:  # a callback that still runs has destroyed a part of the node before
+        rclpy.try_shutdown()
     except Exception as error:  # noqa: BLE001 - the process ends anyway
         print(f"while ending: {describe(error)}", file=sys.stderr)
     return 0

@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +17,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from forked import ForkedProcess
 from probe_node import main
-from ros_bench import wait_until
+from ros_bench import Bench, wait_until
+from std_msgs.msg import Bool
+
+from dino_foresight_ros.ros import node_main
 
 
 @pytest.fixture
@@ -121,3 +127,29 @@ def test_leaving_flushes_keeps_the_exit_code_and_waits_for_nothing(
         timeout=60,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "said", "")
+
+
+class _LateExecutor:
+    """In the midst of a callback while the run ends and the node goes."""
+
+    def __init__(self, publisher: Any, before: Callable[[], None]) -> None:
+        self._publisher, self._before = publisher, before
+
+    def spin(self) -> None:
+        self._before()
+        self._publisher.publish(Bool())
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_callback_that_outlasts_the_shutdown_is_no_failure(
+    ros_domain: dict[str, str], capfd: pytest.CaptureFixture[str], has_ended: bool
+) -> None:
+    with closing(Bench()) as bench:
+        node = bench.make("late")
+        publisher = node.create_publisher(Bool, "late", 1)
+        node.destroy_publisher(publisher)
+        run = node_main._Run(())
+        before = (lambda: run.end(0)) if has_ended else (lambda: None)
+        node_main._spin_here(run, cast(Any, _LateExecutor(publisher, before)))
+    told = capfd.readouterr().err
+    assert (run.exit_code, "InvalidHandle" in told) == ((0, False) if has_ended else (1, True))

@@ -123,3 +123,40 @@ def test_ways_to_a_larger_grid_that_make_no_sense_are_refused(
 ):
     with pytest.raises(UsageError, match=why):
         assemble(str(parts / "True"), None, str(parts / "run"), {}, name="x", **options)
+
+
+def test_head_of_a_bundle_is_taken_with_its_provenance(parts: Path):
+    bundle = make_micro_bundle()
+    bundle.trained = True
+    made = {"seed": 7, "code_version": "0.0+x", "scores": {"labels": "lidar"}, "recipe": {"lr": 1}}
+    bundle.info = {"provenance": {"depth head": made}}
+    source = str(bundle.save(parts / "source"))
+    arguments = source, source, source
+    found = assemble(*arguments, {"depth": source}, name="made")
+    assert found.trained
+    assert set(found.heads) == {"depth"}
+    assert found.tasks["depth"] == bundle.tasks["depth"]
+    for name, weight in bundle.heads["depth"].state_dict().items():
+        torch.testing.assert_close(found.heads["depth"].state_dict()[name], weight)
+    kept = found.info["provenance"]["depth head"]
+    assert kept["name"] == "depth head of micro"
+    assert {name: kept[name] for name in ("seed", "code_version", "scores")} == {
+        name: made[name] for name in ("seed", "code_version", "scores")
+    }
+    assert kept["recipe"] == {"lr": 1, "bundle": "micro", "trained": True}
+    assert found.info["pseudo_labels"] == {"depth": "lidar"}
+    # Random weights in a head make an untrained bundle, too.
+    random = str(parts / "False")
+    assert not assemble(*arguments, {"depth": random}, name="made").trained
+
+
+def test_head_of_a_bundle_that_does_not_fit_is_refused(parts: Path):
+    bundle = make_micro_bundle()
+    del bundle.heads["normals"], bundle.tasks["normals"]
+    source = str(bundle.save(parts / "source"))
+    with pytest.raises(BundleError, match="micro has no head for normals; its heads: segm"):
+        assemble(source, source, source, {"normals": source}, name="made")
+    bundle.pca.mean += 1.0
+    other = str(bundle.save(parts / "other"))
+    with pytest.raises(BundleError, match="'depth head of micro' was made with the pca"):
+        assemble(source, source, source, {"depth": other}, name="made")

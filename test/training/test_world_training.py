@@ -96,8 +96,18 @@ def test_items_hold_features_and_when_they_really_were():
 
 
 def test_recordings_that_are_too_short_are_refused():
-    with pytest.raises(InputError, match="no recording has the 4 frames of a clip"):
+    long = recordings(2, frames=4)
+    least_s = long[0].duration_s
+    told = (
+        rf"no recording has the 4 frames of a clip .*; give recordings of {least_s:.3g} s or more"
+    )
+    with pytest.raises(InputError, match=told):
         TimedFeatureClips(recordings(2, frames=3), TIMING)
+    assert len(TimedFeatureClips(long, TIMING))
+    with pytest.raises(InputError, match=r"give recordings of 0\.6 s or more"):  # of nominal gaps
+        TimedFeatureClips(recordings(1, frames=1), TIMING)
+    with pytest.raises(InputError, match="no recordings to take clips from"):
+        TimedFeatureClips([], TIMING)
 
 
 def test_the_loss_of_every_frame_is_the_golden_one(golden_dir: Path):

@@ -123,7 +123,8 @@ def split_recordings(
         names = ", ".join(recording.name for recording in recordings) or "no recordings"
         raise InputError(
             f"{names}: nothing is left for training beside {validation_share:g} for validation and "
-            f"a gap of {gap_s:g} s; give longer recordings or validation data of its own"
+            f"a gap of {gap_s:g} s; give recordings of more than "
+            f"{gap_s / (1 - validation_share):.3g} s, or validation data of its own"
         )
     return train, validation
 

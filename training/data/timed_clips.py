@@ -103,10 +103,21 @@ class TimedClips(ClipDataset):
         counts = [max(0, len(r) - timing.context_frames) * r.times for r in self.recordings]
         self._ends = np.cumsum(counts, dtype=np.int64)
         if not sum(counts):
-            names = ", ".join(recording.name for recording in self.recordings[:5]) or "none"
-            raise InputError(
-                f"no recording has the {self.frames} frames of a clip ({names}); give longer ones"
-            )
+            raise InputError(self._nothing())
+
+    def _nothing(self) -> str:
+        if not self.recordings:
+            return "no recordings to take clips from"
+        names = ", ".join(recording.name for recording in self.recordings[:5])
+        return (
+            f"no recording has the {self.frames} frames of a clip ({names}); give recordings of "
+            f"{self._least_s():.3g} s or more"
+        )
+
+    def _least_s(self) -> float:
+        """Seconds that the frames of a clip take at the rate of the fastest recording."""
+        known = [r.duration_s / (len(r) - 1) for r in self.recordings if len(r) > 1]
+        return (self.frames - 1) * (min(known) if known else self.timing.nominal_s)
 
     def _draw_clip(
         self, index: int, rng: np.random.Generator

@@ -36,13 +36,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Train, here or in several processes."""
-    from dino_foresight_ros.training.run_folder import plan_run
+    from dino_foresight_ros.training.run_folder import alone_in, plan_run
     from dino_foresight_ros.training.train_encoder import run_encoder
 
     flags = recipe_flags(vars(args), EncoderRecipe)
-    with said_once():
-        plan = plan_run(
-            EncoderRecipe, args.out, {}, flags, file=args.config, resume=args.resume
-        )  # fmt: skip
-    run_in_processes(args.processes, run_encoder, plan, args.device)
+    with alone_in(args.out):
+        with said_once():
+            plan = plan_run(
+                EncoderRecipe, args.out, {}, flags, file=args.config, resume=args.resume
+            )  # fmt: skip
+        run_in_processes(args.processes, run_encoder, plan, args.device)
     return 0

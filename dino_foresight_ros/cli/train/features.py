@@ -56,6 +56,7 @@ def keep_features(options: Options) -> None:
     from dino_foresight_ros.model.devices import resolve_device
     from dino_foresight_ros.training.feature_writer import make_features, remove_store
     from dino_foresight_ros.training.launch import processes_from_environment
+    from dino_foresight_ros.training.run_folder import alone_in
 
     flags = recipe_flags(options, FeatureRecipe)
     if ("rank" in flags) != ("world" in flags):
@@ -69,7 +70,8 @@ def keep_features(options: Options) -> None:
     device = resolve_device(options["device"])
     if options["device"] == "auto" and device.type == "cuda" and recipe.world > 1:
         device = resolve_device(f"cuda:{local}")
-    encoder = open_encoder_of(options, device)
-    if anew:
-        remove_store(options["out"])
-    make_features(options["out"], options["data"], encoder, options["pca"], recipe)
+    with alone_in(options["out"], recipe.rank, recipe.world):
+        encoder = open_encoder_of(options, device)
+        if anew:
+            remove_store(options["out"])
+        make_features(options["out"], options["data"], encoder, options["pca"], recipe)

@@ -86,16 +86,18 @@ def train_head(options: Options) -> None:
     Raises:
         ForesightError: as `training.train_head.plan_head` and `run_head`.
     """
+    from dino_foresight_ros.training.run_folder import alone_in
     from dino_foresight_ros.training.train_head import INPUTS, plan_head, run_head
 
-    with said_once():
-        plan = plan_head(
-            options["out"],
-            {name: options.get(name) for name in INPUTS},
-            recipe_flags(options, HeadRecipe),
-            preset=options.get("preset"),
-            file=options.get("config"),
-            resume=bool(options.get("resume")),
-        )
-    processes = options.get("processes") or 1
-    run_in_processes(processes, run_head, plan, options["device"], options.get("name"))
+    with alone_in(options["out"]):
+        with said_once():
+            plan = plan_head(
+                options["out"],
+                {name: options.get(name) for name in INPUTS},
+                recipe_flags(options, HeadRecipe),
+                preset=options.get("preset"),
+                file=options.get("config"),
+                resume=bool(options.get("resume")),
+            )
+        processes = options.get("processes") or 1
+        run_in_processes(processes, run_head, plan, options["device"], options.get("name"))

@@ -55,8 +55,10 @@ def fit_pca(options: Options) -> None:
         raise UsageError("--channels and --keep both say how much to keep; give one")
     recipe = resolve_recipe(PCARecipe, None, options.get("config"), flags)
     from dino_foresight_ros.training.fit_pca import PCA_FILES, make_pca
+    from dino_foresight_ros.training.run_folder import alone_in
 
-    refuse_existing(options["out"], bool(options.get("force")), PCA_FILES)
-    about = {"encoder": options["encoder"], "dtype": options["dtype"]}
-    encoder = open_encoder_of(options)
-    make_pca(options["out"], options["data"], encoder, recipe, options.get("name"), about)
+    with alone_in(options["out"]):
+        refuse_existing(options["out"], bool(options.get("force")), PCA_FILES)
+        about = {"encoder": options["encoder"], "dtype": options["dtype"]}
+        encoder = open_encoder_of(options)
+        make_pca(options["out"], options["data"], encoder, recipe, options.get("name"), about)

@@ -148,6 +148,9 @@ class ForecastNode(LifecycleNode):
     def destroy_node(self) -> None:
         """Stop the work and take the node down."""
         self._stop(END_TIMEOUT_S)
+        if self.pipeline is not None:
+            # Tells a worker that still runs, which would publish on what the node has destroyed.
+            self.pipeline.destroy()
         self._control.close()
         super().destroy_node()
         end_lifecycle(self)

@@ -74,8 +74,8 @@ class ModelInfo:
 class ForecastPublishers:
     """Publishers about one camera: built at configure, destroyed at cleanup.
 
-    `publish` is called in the worker's thread, the rest in the executor's; the lock keeps
-    publishers from going away while they publish.
+    `publish`, `subscribed` and `subscribed_of_samples` are called in the worker's thread too; the
+    lock keeps publishers from going away while they are used.
     """
 
     def __init__(
@@ -151,28 +151,32 @@ class ForecastPublishers:
 
         Steps count from 1; 0, the newest context frame itself, is left out where nobody wants it.
         """
-        if self._is_destroyed:
-            return {}
-        everywhere: set[str] = set()
-        if self._features is not None and self._features.get_subscription_count():
-            everywhere.add(FEATURES)
-        predicted = set(everywhere)
-        if self._forecast.get_subscription_count():
-            predicted |= self._model.outputs
-        wanted = {
-            step: frozenset((predicted if step else everywhere) | self._subscribed_images(step))
-            for step in self._steps
-        }
+        with self._lock:
+            if self._is_destroyed:
+                return {}
+            everywhere: set[str] = set()
+            if self._features is not None and self._features.get_subscription_count():
+                everywhere.add(FEATURES)
+            predicted = set(everywhere)
+            if self._forecast.get_subscription_count():
+                predicted |= self._model.outputs
+            wanted = {
+                step: frozenset((predicted if step else everywhere) | self._subscribed_images(step))
+                for step in self._steps
+            }
         return wanted if wanted[0] else {step: wanted[step] for step in wanted if step}
 
     def subscribed_of_samples(self) -> frozenset[str]:
         """Names of the outputs of single futures that somebody subscribes to now."""
-        return frozenset(
-            topic.output
-            for step, publishers in self._steps.items()
-            for name, (_, topic) in self._sample_topics(step).items()
-            if name in publishers and publishers[name].get_subscription_count()
-        )
+        with self._lock:
+            if self._is_destroyed:
+                return frozenset()
+            return frozenset(
+                topic.output
+                for step, publishers in self._steps.items()
+                for name, (_, topic) in self._sample_topics(step).items()
+                if name in publishers and publishers[name].get_subscription_count()
+            )
 
     def publish_labels(self, frame_id: str) -> None:
         """Publish class names and colours once per camera frame; they stay latched."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -14,10 +15,12 @@ from PIL import Image
 from training_data import foresight, kill, synthetic, write_micro_bundle
 
 from dino_foresight_ros.cli.main import main
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.training.feature_store import FeatureStore
 from dino_foresight_ros.training.model_parts import load_head, load_pca
+from dino_foresight_ros.training.run_folder import alone_in
 
 
 @pytest.fixture(scope="module")
@@ -426,3 +429,45 @@ def test_part_yaml_keeps_seed_and_code_version(pca: Path):
     manifest = yaml.safe_load((pca / "part.yaml").read_text())
     assert manifest["recipe"]["data"] == [synthetic("0-1", 5)]
     assert manifest["code_version"].startswith("0.")
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "pca --data x --encoder x",
+        "features --data x --encoder x",
+        "encoder",
+        "forecaster",
+        "head",
+        "head --resume",
+    ],
+)
+def test_second_training_into_a_folder_is_refused_and_names_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stage: str
+):
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for out in (tmp_path / "run", tmp_path / "link"):
+        with alone_in(tmp_path / "run"):
+            assert main(["train", *stage.split(), "--out", str(out)]) == 1
+        told = last_line(capsys)
+        assert f"{out} is in use by another run of this command (process {os.getpid()} si" in told
+    assert main(["train", *stage.split(), "--out", str(tmp_path / "run")]) != 0
+    assert "in use" not in last_line(capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link"]
+
+
+def test_processes_that_share_a_folder_lock_a_share_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with (
+        alone_in(tmp_path / "store", 0, 2),
+        alone_in(tmp_path / "store", 1, 2),
+        pytest.raises(InputError, match="in use"),
+        alone_in(tmp_path / "store", 1, 2),
+    ):
+        pass
+    with alone_in(tmp_path / "run"):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "1")  # of torchrun; the first one's lock is for both
+        with alone_in(tmp_path / "run"):
+            pass

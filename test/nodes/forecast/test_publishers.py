@@ -301,3 +301,14 @@ def test_label_info_is_latched_beside_the_labels_where_it_is_known(
 def test_relative_depth_is_named_as_such(outputs: set[str], is_metric: bool, text: str) -> None:
     model = ModelInfo("m", frozenset(outputs), depth_is_metric=is_metric)
     assert model.describe_outputs() == text
+
+
+def test_destroyed_publishers_are_wanted_by_nobody_and_publish_nothing(world: World):
+    info = replace(RELATIVE, samples=2, sample_outputs=BOTH)
+    made = ForecastPublishers(world.node, info, 1, publish_features=True)
+    world.activate()
+    made.destroy()  # while a forward pass runs, at whose end the worker comes back
+    assert made.subscribed() == {}
+    assert made.subscribed_of_samples() == frozenset()
+    made.publish(forecast(1), "camera", None, 0.0)
+    made.publish_labels("camera")

@@ -153,3 +153,17 @@ def test_parts_of_a_recording_follow_one_another_in_one_scene() -> None:
     cameras = [Camera(f"part {k}", 10 * k, 90, scene="drive") for k in range(3)]
     assert scene_numbers(cameras, gap_s=2.0) == [0, 0, 0]
     assert scene_numbers(cameras, gap_s=0.5) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("share", "gap_s"), [(0.2, 5.0), (0.5, 2.0), (0.1, 0.4)])
+def test_least_length_that_is_told_is_enough_and_what_was_refused_is_not(
+    share: float, gap_s: float
+) -> None:
+    least_s = gap_s / (1 - share)
+    told = rf"give recordings of more than {least_s:.3g} s,"
+    frames = round(least_s * 10)  # at 10 Hz
+    with pytest.raises(InputError, match=told):
+        split_recordings(worlds(1, frames - 1), share, seed=0, gap_s=gap_s)
+    train, validation = split_recordings(worlds(1, frames + 3), share, seed=0, gap_s=gap_s)
+    assert train
+    assert validation
