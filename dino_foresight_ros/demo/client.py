@@ -110,11 +110,9 @@ class CameraWatch:
         stamp_ns = time_to_ns(message.header.stamp)
         self._statistics.add_frame(time.monotonic(), stamp_ns)
         decode = self._decoder.take(message)
-        if isinstance(message, Image):
-            self._statistics.image_size = (message.height, message.width)
-            self.tracker.add_frame(stamp_ns, decode())
-        else:
-            self.tracker.add_frame(stamp_ns, lambda: self._decode(decode))
+        # A raw message is larger than the picture that is kept of it.
+        at_once = isinstance(message, Image)
+        self.tracker.add_frame(stamp_ns, lambda: self._decode(decode), at_once)
 
     def _decode(self, decode: Callable[[], Any]) -> Any:
         picture = decode()

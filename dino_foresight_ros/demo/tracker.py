@@ -110,8 +110,16 @@ class ForecastTracker:
         self._pending: dict[int, _Pending] = {}
         self._last_taken_ns: int | None = None
 
-    def add_frame(self, stamp_ns: int, image: Picture | Callable[[], Picture]) -> None:
-        """A camera frame came, (H, W, 3) uint8, or what decodes it when it is needed."""
+    def add_frame(
+        self, stamp_ns: int, image: Picture | Callable[[], Picture], at_once: bool = False
+    ) -> None:
+        """A camera frame came.
+
+        Args:
+            stamp_ns: its stamp.
+            image: (H, W, 3) uint8 RGB, or what decodes it, which may raise InputError.
+            at_once: decode now, not when the picture is first needed.
+        """
         if self._matcher.is_jump_back(stamp_ns):
             # The input started again: what was pending will never come.
             self.flush()
@@ -120,6 +128,8 @@ class ForecastTracker:
             self._last_taken_ns = None
         if callable(image):
             frame = ReceivedFrame(stamp_ns, image, self.most_width)
+            if at_once:
+                frame.picture()
         else:
             small = shrink(image, self.most_width)
             frame = ReceivedFrame(stamp_ns, lambda: small, self.most_width)
