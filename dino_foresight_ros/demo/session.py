@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +196,59 @@ class ReadyWait:
         return None
 
 
+class PlayWatch:
+    """Tells what is amiss while the input plays."""
+
+    def __init__(
+        self, player: str, log_dir: Path, rate: float, tell: Callable[[str], object] = warn
+    ) -> None:
+        """Prepare.
+
+        Args:
+            player: name of the node that plays.
+            log_dir: where its log is.
+            rate: how fast it plays; 1 is as fast as it was recorded.
+            tell: takes a warning.
+        """
+        self.cannot_forecast = ""
+        """Why cameras cannot be forecast, as it was told; empty where nothing was."""
+        self._player, self._log_dir, self._tell = player, log_dir, tell
+        self._pause_s = WAIT_LIMIT_S / min(rate, 1.0)
+        self._paused_at_s: float | None = None
+
+    def check(self, now_s: float, statistics: RunStatistics, idle_s: float) -> None:
+        """Warn once of what keeps forecasts from coming, and of each long pause.
+
+        Args:
+            now_s: time, seconds of `time.monotonic`.
+            statistics: what came.
+            idle_s: for how long the player has done nothing.
+
+        Raises:
+            NodeFailedError: the topics cannot be read, or the player does not start.
+        """
+        if statistics.failure is not None:
+            raise NodeFailedError(f"the demo cannot read the topics: {statistics.failure}")
+        why = statistics.diagnostics.get("cannot_forecast", "")
+        if why and not self.cannot_forecast:
+            self.cannot_forecast = why
+            self._tell(f"cannot forecast: {why}")
+        last_s = statistics.last_frame_s
+        if last_s is None:
+            # It may be rendering ahead.
+            if idle_s > WAIT_LIMIT_S:
+                raise NodeFailedError(
+                    f"{self._player} gave no frame in {WAIT_LIMIT_S:.0f} s (log: {self._log_dir})"
+                )
+        elif now_s - last_s > self._pause_s and self._paused_at_s != last_s:
+            # A recording may pause for as long as it likes; the player plays the pause as well.
+            self._paused_at_s = last_s
+            self._tell(
+                f"{self._player} has given no frame for {now_s - last_s:.0f} s; waiting for the "
+                f"next one (log: {self._log_dir}; Ctrl-C ends it)"
+            )
+
+
 class _Run:
     """The phases of one run."""
 
@@ -205,6 +258,7 @@ class _Run:
         self._folder = folder
         self._frames_played: int | None = None
         self._compared: queue.Queue[tuple[str, ComparedForecast]] = queue.Queue(_WAITING_FORECASTS)
+        self._play_watch = PlayWatch(demo_input.node, folder.log_dir, options.rate)
         cameras = [topics.camera for topics in demo_input.topics]
         self.pictures = Pictures(folder.partial(VIDEO), cameras)
 
@@ -269,7 +323,7 @@ class _Run:
                 self._draw(client, wait_s=_POLL_S)
                 _show(progress, client.statistics)
                 idle_s = idle.seconds(time.monotonic(), used_cpu_s(player.pid))
-                self._check_silence(client, idle_s)
+                self._play_watch.check(time.monotonic(), client.statistics, idle_s)
                 stop_after = self._input.stop_after
                 if (
                     stop_after is not None
@@ -281,23 +335,6 @@ class _Run:
             nodes.check()
             self._draw(client)
             _show(progress, client.statistics)
-
-    def _check_silence(self, client: DemoClient, idle_s: float) -> None:
-        statistics, now_s = client.statistics, time.monotonic()
-        if statistics.failure is not None:
-            raise NodeFailedError(f"the demo cannot read the topics: {statistics.failure}")
-        if statistics.last_frame_s is None:
-            # It may be rendering ahead.
-            if idle_s > WAIT_LIMIT_S:
-                raise NodeFailedError(
-                    f"{self._input.node} gave no frame in {WAIT_LIMIT_S:.0f} s "
-                    f"(log: {self._folder.log_dir})"
-                )
-        elif now_s - statistics.last_frame_s > WAIT_LIMIT_S / min(self._options.rate, 1.0):
-            raise NodeFailedError(
-                f"{self._input.node} gave no frame for {now_s - statistics.last_frame_s:.0f} s "
-                f"(log: {self._folder.log_dir})"
-            )
 
     def _draw(self, client: DemoClient, wait_s: float = 0.0) -> None:
         """Draw the forecasts that are waiting; wait for the first one so long at most."""
@@ -343,10 +380,11 @@ class _Run:
 
     def _tell_warnings(self, *nodes: NodeProcess) -> None:
         for node in nodes:
-            texts = [line.text for line in node.log() if line.level == "WARN"]
-            # Told once, at the end and more prominently.
-            for text in dict.fromkeys(t for t in texts if "untrained" not in t):
-                warn(f"{node.name}: {text}")
+            texts = dict.fromkeys(line.text for line in node.log() if line.level == "WARN")
+            for text in texts:
+                # These are told elsewhere, and once.
+                if "untrained" not in text and text not in self._play_watch.cannot_forecast:
+                    warn(f"{node.name}: {text}")
 
     def _summary(self, statistics: RunStatistics) -> dict[str, Any]:
         return summarize(statistics, self._frames_played, self._input.recorded)

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
+import pytest
+
+from dino_foresight_ros.demo.processes import NodeFailedError
 from dino_foresight_ros.demo.run_statistics import RunStatistics
-from dino_foresight_ros.demo.session import LOADING_LIMIT_S, WAIT_LIMIT_S, ReadyWait, needed
+from dino_foresight_ros.demo.session import (
+    LOADING_LIMIT_S,
+    WAIT_LIMIT_S,
+    PlayWatch,
+    ReadyWait,
+    needed,
+)
 from dino_foresight_ros.process.cpu import used_cpu_s
 
 
@@ -53,3 +63,35 @@ def test_a_recording_that_is_too_short_is_told_how_long_it_must_be() -> None:
     assert needed(statistics) == told
     statistics.diagnostics["cannot_forecast"] = "2 frames/s come"
     assert needed(statistics) == "2 frames/s come"
+
+
+def test_what_keeps_forecasts_from_coming_is_told_once_while_the_input_plays() -> None:
+    told: list[str] = []
+    watch, statistics = PlayWatch("replay_node", Path("log"), 1.0, told.append), RunStatistics()
+    watch.check(100.0, statistics, idle_s=0.0)
+    assert told == []
+    for rate in ("2", "2.1"):
+        statistics.diagnostics = {"cannot_forecast": f"{rate} frames/s come, 4.35 are needed"}
+        watch.check(101.0, statistics, idle_s=0.0)
+    assert told == ["cannot forecast: 2 frames/s come, 4.35 are needed"]
+    assert watch.cannot_forecast == "2 frames/s come, 4.35 are needed"
+
+
+def test_a_pause_of_the_recording_is_waited_for_and_told_once() -> None:
+    told: list[str] = []
+    watch, statistics = PlayWatch("replay_node", Path("log"), 0.5, told.append), RunStatistics()
+    statistics.cameras[""].add_frame(100.0, 0)
+    for now_s in (101.0, 219.0, 221.0, 500.0):  # at half speed a pause takes twice as long
+        watch.check(now_s, statistics, idle_s=now_s - 100.0)
+    assert [text.split(";")[0] for text in told] == ["replay_node has given no frame for 121 s"]
+    statistics.cameras[""].add_frame(501.0, 10**9)
+    watch.check(502.0, statistics, idle_s=0.0)
+    watch.check(700.0, statistics, idle_s=199.0)
+    assert len(told) == 2
+
+
+def test_a_player_that_never_starts_fails_the_run() -> None:
+    watch, statistics = PlayWatch("replay_node", Path("log"), 1.0), RunStatistics()
+    watch.check(1000.0, statistics, idle_s=WAIT_LIMIT_S)
+    with pytest.raises(NodeFailedError, match="replay_node gave no frame in 60 s"):
+        watch.check(1000.0, statistics, idle_s=WAIT_LIMIT_S + 1.0)
