@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.clock import Clock
@@ -176,6 +176,17 @@ OTHER_TYPES: dict[str, Callable[[Any], CompressedImage]] = {
     "ffmpeg_image_transport_msgs/msg/FFMPEGPacket": _of_packet,
 }
 """Messages of other packages that hold compressed images or video, and how they become ours."""
+
+
+def image_topic_text(topic: str, types: Sequence[str]) -> str:
+    """The topic's name, and what its images take where that is more; empty where it has none."""
+    if not set(_TRANSPORT_OF).isdisjoint(types):
+        return topic
+    other = next((name for name in OTHER_TYPES if name in types), None)
+    if other is None:
+        return ""
+    needs = [] if message_class(other) is not None else [f"install {other.split('/')[0]}"]
+    return f"{topic} ({other}; {', '.join([*needs, 'image_transport:=compressed'])})"
 
 
 def unheard_publishers(node: Node, topic: str, kind: type[Any], qos: QoSProfile) -> list[str]:

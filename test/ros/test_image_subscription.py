@@ -22,7 +22,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
 
 from dino_foresight_ros.ros import image_subscription
-from dino_foresight_ros.ros.image_subscription import OTHER_TYPES, VIDEO_DEPTH, ImageInput
+from dino_foresight_ros.ros.image_subscription import (
+    OTHER_TYPES,
+    VIDEO_DEPTH,
+    ImageInput,
+    image_topic_text,
+)
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 FRAMES = 20
@@ -243,3 +248,18 @@ def test_publishers_are_followed_while_simulated_time_stands_still(bench: Listen
     bench.input("paused")
     bench.publisher("paused", RELIABLE)
     assert bench.spin_until(lambda: bench.policies("paused") == [RELIABLE])
+
+
+def test_an_image_topic_is_told_with_what_its_messages_take(monkeypatch: pytest.MonkeyPatch):
+    packet = "ffmpeg_image_transport_msgs/msg/FFMPEGPacket"
+    installed: list[str] = []
+    monkeypatch.setattr(
+        image_subscription, "message_class", lambda name: Image if name in installed else None
+    )
+    assert image_topic_text("/a", ["sensor_msgs/msg/Image"]) == "/a"
+    assert image_topic_text("/a", [packet, "sensor_msgs/msg/CompressedImage"]) == "/a"
+    assert image_topic_text("/a", ["sensor_msgs/msg/CameraInfo"]) == ""
+    told = f"/a/ffmpeg ({packet}; install ffmpeg_image_transport_msgs, image_transport:=compressed)"
+    assert image_topic_text("/a/ffmpeg", [packet]) == told
+    installed.append(packet)
+    assert image_topic_text("/a", [packet]) == f"/a ({packet}; image_transport:=compressed)"

@@ -16,7 +16,7 @@ from dino_foresight_ros.recordings.image_decoding import (
     convert_with_rosbags,
 )
 from dino_foresight_ros.ros.camera_info import CameraInfoInput, fits
-from dino_foresight_ros.ros.image_subscription import ImageInput
+from dino_foresight_ros.ros.image_subscription import ImageInput, image_topic_text
 from dino_foresight_ros.ros.stream_watch import PeriodWatch, StreamChange, StreamWatch
 from dino_foresight_ros.topic_names import CameraTopics, frame_name
 
@@ -142,15 +142,14 @@ class CameraStream:
         if change is StreamChange.STOPPED:
             return "waiting for it to resume"
         node = self._node
-        kinds = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
         # Not by the graph, which may know another node of this name.
         own_topics = {publisher.topic_name for publisher in node.publishers}
         topics = sorted(
-            name
+            image_topic_text(name, types)
             for name, types in node.get_topic_names_and_types()
-            if kinds & set(types) and name not in own_topics and node.count_publishers(name)
+            if name not in own_topics and node.count_publishers(name)
         )
-        return f"image topics with a publisher: {', '.join(topics) or 'none'}"
+        return f"image topics with a publisher: {', '.join(filter(None, topics)) or 'none'}"
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
