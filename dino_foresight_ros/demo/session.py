@@ -232,7 +232,7 @@ class PlayWatch:
         why = statistics.diagnostics.get("cannot_forecast", "")
         if why and not self.cannot_forecast:
             self.cannot_forecast = why
-            self._tell(f"cannot forecast: {why}")
+            self._tell(f"forecast_node: {why}")
         last_s = statistics.last_frame_s
         if last_s is None:
             # It may be rendering ahead.

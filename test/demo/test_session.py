@@ -73,7 +73,7 @@ def test_what_keeps_forecasts_from_coming_is_told_once_while_the_input_plays() -
     for rate in ("2", "2.1"):
         statistics.diagnostics = {"cannot_forecast": f"{rate} frames/s come, 4.35 are needed"}
         watch.check(101.0, statistics, idle_s=0.0)
-    assert told == ["cannot forecast: 2 frames/s come, 4.35 are needed"]
+    assert told == ["forecast_node: 2 frames/s come, 4.35 are needed"]
     assert watch.cannot_forecast == "2 frames/s come, 4.35 are needed"
 
 
