@@ -279,7 +279,10 @@ def _score_clip(
         instant = stamps[row[-1]] + round(horizon * NS_PER_S)
         target = int(nearest_frames(stamps, np.array([instant]))[0])
         off_s = abs(int(stamps[target]) - int(instant)) / NS_PER_S
-        if target > row[-1] and off_s <= _NEAR * horizon:
+        near_s = _NEAR * horizon
+        if not isinstance(forecaster, WorldForecaster):  # two frames must not be one multiple
+            near_s = min(near_s, 0.25 * forecaster.frame_interval_s)
+        if target > row[-1] and off_s <= near_s:
             targets[horizon] = target
     if not targets:
         return

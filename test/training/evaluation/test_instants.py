@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from drifting_features import CHANNELS, recordings
+from drifting_features import CHANNELS, GRID, recordings
 from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
+from dino_foresight_ros.model.forecasters import (
+    MaskedConfig,
+    MaskedForecaster,
+    WorldConfig,
+    WorldForecaster,
+)
 from dino_foresight_ros.training.evaluation.instants import Setting, score_instants, settings_of
 
 
@@ -77,3 +82,13 @@ def test_samples_are_scored_by_their_best_their_energy_and_their_spread():
 def test_recordings_that_are_too_short_are_refused():
     with pytest.raises(InputError, match=r"long enough for 4 frames 0\.2 s apart"):
         score_instants(fresh(), recordings(2, frames=5), Setting(), (0.2,), clips=4)
+
+
+def test_a_masked_forecaster_is_asked_for_each_multiple_once_at_the_end_of_a_recording():
+    drives = recordings(2, frames=19, interval_s=0.1)
+    config = MaskedConfig(channels=CHANNELS, grid=GRID, width=24, layers=1, heads=2)
+    masked = MaskedForecaster(config).eval()
+    masked.frame_interval_s = 0.2
+    found = score_instants(masked, drives, Setting(4, 0.2), (0.2, 0.4, 0.8, 1.0), clips=40)
+    for horizon, values in found.items():
+        assert values["measured_s"] == pytest.approx(horizon, abs=0.05)
