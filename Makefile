@@ -20,7 +20,7 @@ VIEW ?=
 # More words for the command: make test ARGS="-k forecast", make demo ARGS="--steps 2"
 ARGS ?=
 # How many processes run the tests: make test WORKERS=8, or WORKERS=0 for one after the other
-WORKERS ?= 2
+WORKERS ?= 3
 PYTEST := $(WITH_ENV) python -m pytest
 # The tests of a file share its nodes, so a worker takes a whole file.
 PARALLEL := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
