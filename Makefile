@@ -26,7 +26,8 @@ PYTEST := $(WITH_ENV) python -m pytest
 PARALLEL := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 # A name that is mistyped on the command line would be ignored, and the default run instead.
-KNOWN := INPUT OUT TOPIC CAMERAS BUNDLE DEVICE VIEW DATA TINY ARGS WORKERS FORESIGHT_LAUNCH_PATH
+KNOWN := INPUT OUT TOPIC CAMERAS BUNDLE DEVICE VIEW DATA TINY ARGS WORKERS FORESIGHT_LAUNCH_PATH \
+    FORESIGHT_PYTHON FORESIGHT_ENV_DIR
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(KNOWN) WITH_ENV SHELL MAKE% -*-%,$(GIVEN))
 ifneq ($(UNKNOWN),)

@@ -42,9 +42,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--topic", metavar="T", help="which image topic of a bag")
     add(
         "--cameras", type=_names, default=(), metavar="A,B,...",
-        help="several cameras of a bag, forecast in one batch, or all; a camera is the folder its "
-        "images lie in (cam_front of /cam_front/image_raw). --topic /{camera}/image_raw then "
-        "says which image topics, where a camera has several",
+        help="several cameras of a bag, forecast in one batch, or all; a camera's name is the part "
+        "in which the topics differ (cam_front of /cam_front/image_raw). --topic "
+        "/{camera}/image_raw then says which image topics, where a camera has several",
     )  # fmt: skip
     add(
         "--fov-deg", type=float, metavar="DEG",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -254,8 +254,7 @@ def open_topic(
     )
     found.camera = camera
     if alone and others:
-        left_out = ", ".join(f"{name} ({why})" for name, why in others.items())
-        found.warn(f"{name}: {chosen.name} is read; left out: {left_out}")
+        found.warn(f"{name}: {chosen.name} is read; left out: {_listed(others)}")
     count, span_ns = chosen.message_count, reader.end_ns - reader.start_ns
     if count > 1 and span_ns > 1:
         found.frame_rate_hz = (count - 1) * NS_PER_S / span_ns
@@ -274,7 +273,12 @@ def open_bag(path: Path, name: str, topics: tuple[str, ...], warn: Warn) -> list
     try:
         every = image_topics(reader.topics)
         chosen = [choose_topic(path, reader.topics, topic) for topic in topics]
-        chosen = chosen or every or [choose_topic(path, reader.topics, None)]
+        if not chosen:
+            others = no_pictures(reader)
+            chosen = [topic for topic in every if topic.name not in others] or every
+            if len(chosen) < len(every):
+                warn(f"{name}: left out: {_listed(others)}")
+        chosen = chosen or [choose_topic(path, reader.topics, None)]
         promised, damage = dict(reader.expected_counts), reader.damage
     finally:
         reader.close()
@@ -451,6 +455,10 @@ def _read_camera(reader: BagReader, image_topic: str) -> CameraModel | None:
 def image_topics(topics: dict[str, BagTopic]) -> list[BagTopic]:
     """List the topics that hold at least one image message."""
     return [t for t in topics.values() if t.msgtype in IMAGE_TYPES and t.message_count > 0]
+
+
+def _listed(others: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({why})" for name, why in others.items())
 
 
 def no_pictures(reader: BagReader) -> dict[str, str]:

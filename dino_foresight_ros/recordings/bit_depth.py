@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BIT_DEPTHS = (8, 10, 12, 14, 16)
-_CLEARLY_SHIFTED = 1 << 12
+_CLEARLY_SHIFTED = 1 << 14
 
 
 class BitDepth:
@@ -83,6 +83,8 @@ class BitDepth:
 def bits_used(samples: NDArray[np.uint16]) -> int:
     """The least bit depth that holds all samples; 0 where they do not tell."""
     union = int(np.bitwise_or.reduce(samples, axis=None)) if samples.size else 0
-    if union % 16 == 0:  # black, or shifted up by a driver: a dark picture could be either
-        return 16 if union >= _CLEARLY_SHIFTED else 0
+    if union == 0:
+        return 0
+    if union % 16 == 0 and union >= _CLEARLY_SHIFTED:  # shifted up by a driver to fill 16 bits
+        return 16
     return next(bits for bits in BIT_DEPTHS if bits >= union.bit_length())

@@ -110,7 +110,9 @@ class VideoRecording(Recording):
             return self._probe()
         except MissingPyAV as missing:
             hint = f"{error}; install PyAV, which has more decoders (pip install av), or convert it"
-            raise InputError(hint if " video " in str(error) else str(error)) from missing
+            raise InputError(
+                hint if " video can be decoded" in str(error) else str(error)
+            ) from missing
         except (InputError, OSError, ValueError):
             raise error from None
 

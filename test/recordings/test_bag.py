@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings import CameraModel, bag_messages, open_recording
+from dino_foresight_ros.recordings import CameraModel, bag_messages, open_recording, open_recordings
 from dino_foresight_ros.recordings.bag import RAW_TYPE, no_pictures
 from dino_foresight_ros.recordings.bag_messages import typestore
 from dino_foresight_ros.recordings.bag_reader import BagReader
@@ -434,3 +434,9 @@ def test_the_only_colour_camera_beside_depth_and_infrared_needs_no_choice(tmp_pa
             "bag: /cam/color/image_raw is read; left out: /cam/depth/image_raw (16UC1), "
             "/cam/infra1/image_raw (infra)"
         ]
+    warnings: list[str] = []
+    found = open_recordings([str(tmp_path / "bag")], warnings.append)  # as training does
+    assert [recording.name for recording in found] == ["bag.cam.color.image_raw"]
+    assert warnings == [
+        "bag: left out: /cam/depth/image_raw (16UC1), /cam/infra1/image_raw (infra)"
+    ]

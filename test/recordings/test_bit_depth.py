@@ -50,10 +50,13 @@ def picture(index: int) -> np.ndarray:
         ([4097], 14),
         ([16385], 16),
         ([65535], 16),
-        # 12 bits that a driver shifted up; a dark picture of that kind tells nothing.
+        # 12 bits that a driver shifted up to fill 16; a dark picture of that kind looks like fewer.
         ([0xFFF0, 0x0010], 16),
-        ([0x1010], 16),
-        ([0x0FF0, 0x0010], 0),
+        ([0x4010], 16),
+        ([0x1010], 14),
+        # 8 and 10 bits that somebody shifted up by 4.
+        ([0xFF << 4, 1 << 4], 12),
+        ([1023 << 4, 1 << 4], 14),
     ],
 )
 def test_bits_that_samples_use(values: list[int], bits: int) -> None:

@@ -46,5 +46,11 @@ def test_every_name_that_the_makefile_reads_is_known() -> None:
     text = (ROOT / "Makefile").read_text()
     names = [line.split()[0] for line in text.splitlines() if " ?= " in f"{line} "]
     assert len(names) > 8
-    for name in [*names, "WITH_ENV", "FORESIGHT_LAUNCH_PATH"]:
+    for name in [
+        *names,
+        "WITH_ENV",
+        "FORESIGHT_LAUNCH_PATH",
+        "FORESIGHT_PYTHON",
+        "FORESIGHT_ENV_DIR",
+    ]:
         assert make("test", f"{name}=x").returncode == 0, name
