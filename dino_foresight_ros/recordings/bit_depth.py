@@ -9,18 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 BIT_DEPTHS = (8, 10, 12, 14, 16)
-_CLEARLY_SHIFTED = 1 << 14
 
 
 class BitDepth:
     """The bit depth of one stream of 16-bit pictures, found from their samples.
 
     It is the least of 8, 10, 12, 14 and 16 bits that holds every sample so far. It never falls, so
-    a dark picture is not stretched. Samples whose lower bits are always 0 fill the upper bits
-    (some drivers shift 12 bits up by 4): these use all 16.
+    a dark picture is not stretched. Bits that a driver shifted up count from the lowest too: 12
+    bits shifted by 4 are 16.
 
     Attributes:
-        bits: 0 while that is not known; then samples are taken as 16 bits.
+        bits: 0 while every sample was 0.
         is_fixed: larger samples no longer change it; they are shown white.
     """
 
@@ -81,10 +80,8 @@ class BitDepth:
 
 
 def bits_used(samples: NDArray[np.uint16]) -> int:
-    """The least bit depth that holds all samples; 0 where they do not tell."""
+    """The least bit depth that holds all samples; 0 where all are 0."""
     union = int(np.bitwise_or.reduce(samples, axis=None)) if samples.size else 0
-    if union == 0:
+    if not union:
         return 0
-    if union % 16 == 0 and union >= _CLEARLY_SHIFTED:  # shifted up by a driver to fill 16 bits
-        return 16
     return next(bits for bits in BIT_DEPTHS if bits >= union.bit_length())

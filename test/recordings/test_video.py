@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -259,3 +260,13 @@ def test_real_video_cut_in_the_middle_is_truncated(shared_dir: Path, tmp_path: P
     assert 0 < count < 38
     assert source.truncated
     assert source.warnings == [f"cut.mp4 is truncated: {count} of 38 frames could be decoded"]
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.avi"])
+def test_what_is_no_video_is_not_said_to_need_another_decoder(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)  # as if PyAV were not installed
+    (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(500))
+    with pytest.raises(InputError, match=r"is not a video that OpenCV can read$"):
+        open_recording(tmp_path / name)
