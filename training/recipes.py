@@ -525,7 +525,7 @@ def resolve_recipe(
             )
         layers.append((f"preset {name}", _read_preset(kind, name)))
     if file is not None:
-        layers.append((str(file), _read_yaml(file)))
+        layers.append((str(file), read_yaml(file)))
     values: dict[str, Any] = {}
     for source, layer in [*layers, ("the command line", flags or {})]:
         values = _laid_over(kind, values, source, layer)
@@ -534,7 +534,7 @@ def resolve_recipe(
 
 def _read_preset(kind: type[Recipe], name: str) -> dict[str, Any]:
     """Read a preset, laid over the one that it is `like`."""
-    values = _read_yaml(PRESETS_DIR / kind.KIND / f"{name}.yaml")
+    values = read_yaml(PRESETS_DIR / kind.KIND / f"{name}.yaml")
     base = values.pop("like", None)
     return values if base is None else {**_read_preset(kind, base), **values}
 
@@ -611,7 +611,12 @@ def _laid_over(
     return {**values, **(dict.fromkeys(BUDGETS) if has_budget else {}), **layer}
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a file of names and values.
+
+    Raises:
+        UsageError: it cannot be read, is not YAML, or is something else.
+    """
     try:
         values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:

@@ -9,8 +9,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.training.compare.settings import (
     Settings,
@@ -28,6 +26,7 @@ from dino_foresight_ros.training.recipes import (
     ForecasterRecipe,
     HeadRecipe,
     PCARecipe,
+    read_yaml,
 )
 
 PRESETS = PRESETS_DIR / "compare"
@@ -82,7 +81,7 @@ class Comparison:
 
 def preset_names() -> list[str]:
     """Comparisons that come with the package."""
-    found = [path for path in PRESETS.glob("*.yaml") if "axes" in _read(path)]
+    found = [path for path in PRESETS.glob("*.yaml") if "axes" in read_yaml(path)]
     return sorted(path.stem for path in found)
 
 
@@ -133,21 +132,9 @@ def read_comparison(text: str) -> Comparison:
     return comparison
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} is no mapping of names to values")
-    return values
-
-
 def _with_base(path: Path) -> dict[str, Any]:
     """A file's values over those of the file that it is like."""
-    values = _read(path)
+    values = read_yaml(path)
     base = values.pop("like", None)
     if base is None:
         return values
@@ -156,7 +143,7 @@ def _with_base(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{path}: {base}, which it is like, is neither beside it nor in the package"
         )
-    return _merged(_read(found), values)
+    return _merged(read_yaml(found), values)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
