@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dino_foresight_ros.outputs import DEPTH, FEATURES, SEGMENTATION
 from dino_foresight_ros.process.cpu import set_up_cpu
 
-OUTPUTS = frozenset({"segmentation", "depth", "features"})
+OUTPUTS = frozenset({SEGMENTATION, DEPTH, FEATURES})
 
 
 class Gain(NamedTuple):
@@ -56,8 +57,8 @@ def measure(bundle: Any, recording: Any, latency_s: float, most: int = 200) -> G
     from dino_foresight_ros.errors import InputError
     from dino_foresight_ros.runtime import Foresight
 
-    available = OUTPUTS & (Foresight(bundle, steps=1).available | {"features"})
     engine = Foresight(bundle, horizons_s=[latency_s])
+    available = OUTPUTS & (engine.available | {FEATURES})
     wanted = {0: available, 1: available}
     seen, foreseen = {}, {}
     for index, frame in enumerate(recording.frames()):

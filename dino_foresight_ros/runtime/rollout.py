@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.model import Forecaster, FrameMemory, Prediction
-from dino_foresight_ros.outputs import CONFIDENCE, HEAD_OF, SEGMENTATION
+from dino_foresight_ros.outputs import CONFIDENCE, HEAD_OF, SEGMENTATION, SPREAD
 from dino_foresight_ros.runtime.decoder import DecodedOutput, Decoder, FrameRequest, download
 from dino_foresight_ros.runtime.request import OutputRequest
 
@@ -172,7 +172,8 @@ class RolloutDecoder:
             rows, steps, futures = (list(numbers) for numbers in zip(*places, strict=True))
             index = rows, futures, [step - chunk.step for step in steps]
             hidden = {layer: tokens[index] for layer, tokens in chunk.hidden.items()}
-            spread = chunk.spread()[rows, index[2]] if chunk.futures else None
+            is_asked = any(SPREAD in names for names in wanted)
+            spread = chunk.spread()[rows, index[2]] if chunk.futures and is_asked else None
             outputs = self._decoder.decode(chunk.z[index], wanted, hidden, spread)
         finite: list[tuple[Sequence[int], Tensor]] = [(range(len(requests)), _is_finite(chunk.z))]
         for output in outputs:

@@ -234,10 +234,11 @@ class ForecastPublishers:
         header: Header,
         info: CameraInfo | None,
     ) -> None:
-        topics = {name: (step, topic) for name, topic in self._step_topics(step.step).items()}
+        topics = {name: (step, made, t) for name, t in self._step_topics(step.step).items()}
+        of_samples = [build_step_images(sample, header) for sample in step.samples]
         for name, (number, topic) in self._sample_topics(step.step).items():
-            if number < len(step.samples):
-                topics[name] = step.samples[number], topic
+            if number < len(of_samples):
+                topics[name] = step.samples[number], of_samples[number], topic
         for name, publisher in self._steps.get(step.step, {}).items():
             if not publisher.get_subscription_count():
                 continue
@@ -245,11 +246,8 @@ class ForecastPublishers:
                 if info is not None and made:
                     publisher.publish(_step_camera_info(info, made, header))
             elif name in topics:
-                scene, topic = topics[name]
-                image = made.get(topic.output)
-                if scene is not step:
-                    image = build_step_images(scene, header).get(topic.output)
-                if image is not None:
+                scene, images, topic = topics[name]
+                if (image := images.get(topic.output)) is not None:
                     publisher.publish(self._color(scene, topic, header) or image)
 
     def _color(self, step: Scene, topic: Topic, header: Header) -> Image | None:
