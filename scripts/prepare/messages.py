@@ -24,10 +24,15 @@ def linked_files(root: Path, *folders: str) -> list[str]:
     )
 
 
+def interfaces(layout: Layout) -> list[Path]:
+    """Return the message and service definitions."""
+    return sorted((layout.root / "msg").glob("*.msg")) + sorted((layout.root / "srv").glob("*.srv"))
+
+
 def key(layout: Layout) -> str:
     """Return what the build depends on: links keep contents live, so names are enough for them."""
     sources = [layout.root / "package.xml", layout.root / "CMakeLists.txt"]
-    sources += sorted((layout.root / "msg").glob("*.msg"))
+    sources += interfaces(layout)
     contents = [path.name.encode() + b"\n" + path.read_bytes() for path in sources]
     ros_prefix = os.environ.get("FORESIGHT_ENV_ROS_PREFIX", "") if layout.sourced_ros else ""
     names = "\n".join(linked_files(layout.root, *LINKED_FOLDERS))
@@ -52,8 +57,8 @@ def is_installed(layout: Layout) -> bool:
     package = layout.install / "lib" / layout.python_folder / "site-packages" / PACKAGE
     expected = [package / "msg" / "__init__.py", layout.install / "lib" / PACKAGE / "foresight"]
     expected += [package.parent / name for name in linked_files(layout.root, PACKAGE)]
-    messages = [path.stem for path in (layout.root / "msg").glob("*.msg")]
-    expected += [layout.install / "share" / PACKAGE / "msg" / f"{name}.idl" for name in messages]
+    share = layout.install / "share" / PACKAGE
+    expected += [share / path.parent.name / f"{path.stem}.idl" for path in interfaces(layout)]
     libraries = [path for path in package.glob("*typesupport_c*.so") if path.exists()]
     return bool(libraries) and all(path.exists() for path in expected)
 
@@ -62,7 +67,7 @@ def link_sources(layout: Layout) -> None:
     """Link the parts of the checkout that are built into the folder that colcon sees."""
     shutil.rmtree(layout.source, ignore_errors=True)
     layout.source.mkdir(parents=True)
-    for name in ("package.xml", "CMakeLists.txt", "msg", *LINKED_FOLDERS):
+    for name in ("package.xml", "CMakeLists.txt", "msg", "srv", *LINKED_FOLDERS):
         if (layout.root / name).exists():
             (layout.source / name).symlink_to(layout.root / name)
 

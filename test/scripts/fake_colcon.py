@@ -38,11 +38,11 @@ def main() -> None:
         time.sleep(0.02)
     package = site_packages / PACKAGE
     link(library, package / "x_typesupport_c.so")
-    for path in (source / "msg").glob("*.msg"):
-        name = f"_{path.stem.lower()}.py"
+    for path in [*(source / "msg").glob("*.msg"), *(source / "srv").glob("*.srv")]:
+        folder, name = path.parent.name, f"_{path.stem.lower()}.py"
         (build / name).write_text("")
-        link(build / name, package / "msg" / name)
-        idl = install / "share" / PACKAGE / "msg" / f"{path.stem}.idl"
+        link(build / name, package / folder / name)
+        idl = install / "share" / PACKAGE / folder / f"{path.stem}.idl"
         idl.parent.mkdir(parents=True, exist_ok=True)
         idl.write_text("")
     (package / "msg" / "__init__.py").write_text("")
