@@ -16,6 +16,34 @@ from dino_foresight_ros.outputs import OUTPUTS
 
 C = TypeVar("C", bound=type)
 
+UNKNOWN_M = (float("nan"), float("nan"), float("nan"))
+"""A position or velocity that is not known."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object of a scene's `instances`.
+
+    Attributes:
+        id: its value in `instances`, from 1.
+        class_id: as in `Scene.segmentation`.
+        score: confidence, 0 to 1.
+        box: left edge, upper edge, width and height of the mask, pixels of `instances`.
+        centroid: (x, y) of the mask, same pixels, (0, 0) the centre of the first one.
+        position: (x, y, z) metres in the camera's optical frame, of the mask's visible surface;
+            NaN without metric depth or calibration.
+        velocity: metres per second relative to the camera, same frame, from the instant before;
+            NaN unknown.
+    """
+
+    id: int
+    class_id: int
+    score: float
+    box: tuple[float, float, float, float]
+    centroid: tuple[float, float]
+    position: tuple[float, float, float] = UNKNOWN_M
+    velocity: tuple[float, float, float] = UNKNOWN_M
+
 
 def _with_outputs(scene: C) -> C:
     """Give the class a field for every output that it names none for: those of other packages."""
@@ -45,6 +73,7 @@ class Scene:
             z forward), NaN unknown.
         instances: (H, W) uint16 ids of single objects, 0 none; the same object may have the same id
             at other instants.
+        detections: the objects of `instances`, highest score first.
         features: (h, w, C) PCA features on the patch grid; the mean of several futures.
         spread: (H, W) float32, how far several futures differ: the standard deviation of their PCA
             features, root mean square over channels.
@@ -63,6 +92,7 @@ class Scene:
     depth: NDArray[np.float32] | None = None
     normals: NDArray[np.float32] | None = None
     instances: NDArray[np.uint16] | None = None
+    detections: tuple[Detection, ...] = ()
     features: NDArray[Any] | None = None
     spread: NDArray[np.float32] | None = None
     samples: tuple[Scene, ...] = ()
