@@ -8,8 +8,9 @@ by an entry point (`plugins.py`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import Enum
+from itertools import pairwise
 
 from dino_foresight_ros.output_row import Output, StepZero, Topic
 from dino_foresight_ros.plugins import installed_heads
@@ -141,6 +142,26 @@ HEAD_OF: dict[str, str] = {o.name: o.head for o in OUTPUTS if o.head is not None
 """The head that gives each output; what the forecaster itself predicts is left out."""
 HEADS: tuple[str, ...] = tuple(dict.fromkeys(HEAD_OF.values()))
 """Names of the heads, which are their tasks' names too."""
+
+
+def horizons_problem(ahead_s: Sequence[float], has_zero: bool = False) -> str | None:
+    """Why these seconds ahead cannot be asked for; None where they can.
+
+    Args:
+        ahead_s: of step 1, 2, ...
+        has_zero: whether 0 is a horizon too.
+    """
+    text = ", ".join(f"{ahead:g}" for ahead in ahead_s)
+    if not 1 <= len(ahead_s) <= MAX_STEPS:
+        return f"{len(ahead_s)} horizons are asked for; it must be 1 to {MAX_STEPS}"
+    if not all(0 < ahead <= MAX_HORIZON_S or (has_zero and ahead == 0) for ahead in ahead_s):
+        limits = (
+            f"from 0 to {MAX_HORIZON_S:g}" if has_zero else f"above 0 and up to {MAX_HORIZON_S:g}"
+        )
+        return f"horizons {text} s are not all {limits} s"
+    if any(later <= earlier for earlier, later in pairwise(ahead_s)):
+        return f"horizons {text} s must rise, without repetition"
+    return None
 
 
 def outputs_of_heads(heads: Collection[str]) -> frozenset[str]:

@@ -124,7 +124,7 @@ def test_preset_reaches_the_node(launch: Any) -> None:
 
 def test_horizons_reach_the_node(launch: Any) -> None:
     text = end_of(launch("horizons_s:=0.4,0.3", "samples:=1"))
-    assert "parameter horizons_s: 0.4, 0.3 must rise, each once" in text
+    assert "parameter horizons_s: horizons 0.4, 0.3 s must rise, without repetition" in text
     assert "exit code 2" in text
 
 

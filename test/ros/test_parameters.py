@@ -67,9 +67,9 @@ def test_a_list_of_numbers_takes_whole_ones_and_none(make: Maker) -> None:
     ("name", "value", "reason"),
     [
         ("steps", 0, "0 is out of range; valid: 1 to 16"),
-        ("horizons_s", [0.2, 0.2], "0.2, 0.2 must rise, each once"),
-        ("horizons_s", [-0.1], "-0.1 are not all seconds from 0 to 10"),
-        ("horizons_s", [10.5], "10.5 are not all seconds from 0 to 10"),
+        ("horizons_s", [0.2, 0.2], "horizons 0.2, 0.2 s must rise, without repetition"),
+        ("horizons_s", [-0.1], "horizons -0.1 s are not all from 0 to 10 s"),
+        ("horizons_s", [10.5], "horizons 10.5 s are not all from 0 to 10 s"),
         ("horizon_from", "then", "'then' is unknown; valid: frame, now"),
         ("samples", 65, "65 is out of range; valid: 1 to 64"),
         ("context_frames", 1, "1 frame shows no motion; valid: 0, 2 to 16"),

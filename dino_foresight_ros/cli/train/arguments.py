@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.files import check_replaceable
-from dino_foresight_ros.training.recipes import Recipe
+from dino_foresight_ros.training.recipes import R, Recipe
 
 if TYPE_CHECKING:
     from dino_foresight_ros.model.encoder import Encoder
+    from dino_foresight_ros.training.run_folder import RunPlan
 
 Options: TypeAlias = Mapping[str, Any]
 """A command's options by name, such as image_size; missing or None: not given."""
@@ -170,6 +171,43 @@ def run_in_processes(processes: int, function: Callable[..., None], *arguments: 
     if processes_from_environment()[1] > 1:
         raise UsageError("--processes is for a command without torchrun; give one of the two")
     launch(processes, function, *arguments)
+
+
+def train(
+    options: Options,
+    kind: type[R],
+    plan: Callable[..., RunPlan[R]],
+    run: Callable[..., None],
+    *arguments: object,
+    inputs: Collection[str] = (),
+) -> None:
+    """Plan a run by a command's options and do it, here or in several processes.
+
+    Args:
+        options: the command's.
+        kind: of recipe.
+        plan: of (folder, inputs, flags, preset=, file=, resume=).
+        run: of (plan, device, *arguments).
+        arguments: the rest of what `run` takes.
+        inputs: names of the options that `plan` takes as inputs.
+
+    Raises:
+        ForesightError: as `plan` and `run`; another run is in the folder.
+    """
+    from dino_foresight_ros.training.run_folder import alone_in
+
+    with alone_in(options["out"]):
+        with said_once():
+            made = plan(
+                options["out"],
+                {name: options.get(name) for name in inputs},
+                recipe_flags(options, kind),
+                preset=options.get("preset"),
+                file=options.get("config"),
+                resume=bool(options.get("resume")),
+            )
+        processes = 1 if options.get("processes") is None else options["processes"]
+        run_in_processes(processes, run, made, options["device"], *arguments)
 
 
 def refuse_existing(out: Path, force: bool, own: Sequence[str]) -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.cli.train.arguments import (
-    add_recipe,
-    recipe_flags,
-    run_in_processes,
-    said_once,
-)
+from dino_foresight_ros.cli.train.arguments import add_recipe, train
 from dino_foresight_ros.training.recipes import EncoderRecipe
 
 
@@ -36,14 +32,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Train, here or in several processes."""
-    from dino_foresight_ros.training.run_folder import alone_in, plan_run
+    from dino_foresight_ros.training.run_folder import plan_run
     from dino_foresight_ros.training.train_encoder import run_encoder
 
-    flags = recipe_flags(vars(args), EncoderRecipe)
-    with alone_in(args.out):
-        with said_once():
-            plan = plan_run(
-                EncoderRecipe, args.out, {}, flags, file=args.config, resume=args.resume
-            )  # fmt: skip
-        run_in_processes(args.processes, run_encoder, plan, args.device)
+    train(vars(args), EncoderRecipe, partial(plan_run, EncoderRecipe), run_encoder)
     return 0

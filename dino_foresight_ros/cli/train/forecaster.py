@@ -11,9 +11,7 @@ from dino_foresight_ros.cli.train.arguments import (
     add_recipe,
     image_size,
     layer_list,
-    recipe_flags,
-    run_in_processes,
-    said_once,
+    train,
 )
 from dino_foresight_ros.training.recipes import ForecasterRecipe
 
@@ -69,21 +67,10 @@ def train_forecaster(options: Options) -> None:
     Raises:
         ForesightError: as `training.train_forecaster.plan_forecaster` and `run_forecaster`.
     """
-    from dino_foresight_ros.training.run_folder import alone_in
     from dino_foresight_ros.training.train_forecaster import (
         INPUTS,
         plan_forecaster,
         run_forecaster,
     )
 
-    with alone_in(options["out"]):
-        with said_once():
-            plan = plan_forecaster(
-                options["out"],
-                {name: options.get(name) for name in INPUTS},
-                recipe_flags(options, ForecasterRecipe),
-                preset=options.get("preset"),
-                file=options.get("config"),
-                resume=bool(options.get("resume")),
-            )
-        run_in_processes(options["processes"], run_forecaster, plan, options["device"])
+    train(options, ForecasterRecipe, plan_forecaster, run_forecaster, inputs=INPUTS)

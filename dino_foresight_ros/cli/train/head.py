@@ -13,9 +13,7 @@ from dino_foresight_ros.cli.train.arguments import (
     add_placement,
     add_recipe,
     layer_list,
-    recipe_flags,
-    run_in_processes,
-    said_once,
+    train,
 )
 from dino_foresight_ros.outputs import HEADS
 from dino_foresight_ros.training.recipes import HeadRecipe
@@ -86,18 +84,6 @@ def train_head(options: Options) -> None:
     Raises:
         ForesightError: as `training.train_head.plan_head` and `run_head`.
     """
-    from dino_foresight_ros.training.run_folder import alone_in
     from dino_foresight_ros.training.train_head import INPUTS, plan_head, run_head
 
-    with alone_in(options["out"]):
-        with said_once():
-            plan = plan_head(
-                options["out"],
-                {name: options.get(name) for name in INPUTS},
-                recipe_flags(options, HeadRecipe),
-                preset=options.get("preset"),
-                file=options.get("config"),
-                resume=bool(options.get("resume")),
-            )
-        processes = options.get("processes") or 1
-        run_in_processes(processes, run_head, plan, options["device"], options.get("name"))
+    train(options, HeadRecipe, plan_head, run_head, options.get("name"), inputs=INPUTS)

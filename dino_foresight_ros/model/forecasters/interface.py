@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dino_foresight_ros.outputs import MAX_HORIZON_S, MAX_STEPS
+from dino_foresight_ros.outputs import MAX_STEPS, horizons_problem
 
 FrameMemory = tuple[Tensor, ...]
 """What a forecaster keeps of frames: tensors of its own choice with the frames' leading dimensions.
@@ -135,13 +134,9 @@ class Forecaster(nn.Module, ABC):
             ValueError: none, over 16, one not within 0 to 10 s, an order that does not rise, or
                 instants that this kind does not answer.
         """
-        text = ", ".join(f"{ahead:g}" for ahead in ahead_s)
-        if not 1 <= len(ahead_s) <= MAX_STEPS:
-            raise ValueError(f"{len(ahead_s)} horizons are asked for; it must be 1 to {MAX_STEPS}")
-        if not all(0 < ahead <= MAX_HORIZON_S for ahead in ahead_s):
-            raise ValueError(f"horizons {text} s are not all above 0 and up to {MAX_HORIZON_S:g} s")
-        if any(later <= earlier for earlier, later in pairwise(ahead_s)):
-            raise ValueError(f"horizons {text} s must rise, without repetition")
+        problem = horizons_problem(ahead_s)
+        if problem is not None:
+            raise ValueError(problem)
 
     @abstractmethod
     def stream(

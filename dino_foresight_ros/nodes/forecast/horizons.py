@@ -54,12 +54,6 @@ class Horizons:
                 f"or horizon_from {FRAME}"
             )
         if self._given:
-            least = 0.0 if self._counts_from_now else _LEAST_S
-            if self._given[0] < least:
-                raise UsageError(
-                    f"horizons_s begins with {self._given[0]:g} s; with horizon_from "
-                    f"{horizon_from}, the least is {least:g} s"
-                )
             shift = _LEAST_S if self._counts_from_now and self._given[0] == 0.0 else 0.0
             try:
                 forecaster.check_horizons([horizon + shift for horizon in self._given])

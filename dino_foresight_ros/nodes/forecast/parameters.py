@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
 from typing import Literal
 
 from dino_foresight_ros.outputs import (
@@ -14,6 +13,7 @@ from dino_foresight_ros.outputs import (
     MAX_SAMPLES,
     MAX_STEPS,
     SAMPLE_OUTPUTS,
+    horizons_problem,
 )
 from dino_foresight_ros.ros.parameters import (
     IMAGE_RELIABILITY,
@@ -59,14 +59,7 @@ def parse_output_size(text: str) -> tuple[int, int] | Literal["input"] | None:
 
 
 def _check_horizons(horizons_s: list[float]) -> str | None:
-    text = ", ".join(f"{horizon:g}" for horizon in horizons_s)
-    if len(horizons_s) > MAX_STEPS:
-        return f"{len(horizons_s)} horizons are too many; valid: up to {MAX_STEPS}"
-    if not all(0 <= horizon <= MAX_HORIZON_S for horizon in horizons_s):
-        return f"{text} are not all seconds from 0 to {MAX_HORIZON_S:g}"
-    if any(later <= earlier for earlier, later in pairwise(horizons_s)):
-        return f"{text} must rise, each once"
-    return None
+    return horizons_problem(horizons_s, has_zero=True) if horizons_s else None
 
 
 def check_cameras(names: list[str]) -> str | None:
