@@ -18,6 +18,8 @@ _MAX_ASPECT_ERROR = 0.02
 _ROUND_TRIP = 1e-3
 """Of a ray's length: further off comes back what the lens model folds into the picture."""
 _ROUNDS = 100
+_MAX_PIXEL_ERROR = 0.1
+"""Of the full sensor: a ray that comes back further off is none."""
 
 Array = NDArray[np.float64]
 
@@ -40,6 +42,12 @@ class CameraView:
     distortion: Array
     model: str
     window: tuple[int, int, int, int]
+
+    @classmethod
+    def pinhole(cls, k: Array, size: tuple[int, int]) -> CameraView:
+        """A camera without distortion: (3, 3) K in pixels of pictures of (height, width)."""
+        matrix = np.column_stack([np.asarray(k, np.float64).reshape(3, 3), np.zeros(3)])
+        return cls(matrix, np.eye(3), np.zeros(0), "", (0, 0, size[1], size[0]))
 
     @property
     def summary(self) -> str:
@@ -86,6 +94,28 @@ class CameraView:
         if self.distortion.size:
             found = self._straight(found)
         return np.column_stack([found, np.ones(len(found))])
+
+    def pixel_rays(self, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Rays through the pixels of a picture of the whole view, brought to any size.
+
+        Args:
+            size: (height, width) of the picture.
+
+        Returns:
+            (H, W, 3) float32 in the view's axes, z = 1; NaN where the lens model leads no ray.
+        """
+        height, width = size
+        v, u = np.mgrid[0:height, 0:width]
+        places = np.column_stack([(u.ravel() + 0.5) / width, (v.ravel() + 0.5) / height])
+        rays = self.rays(places)
+        if self.distortion.size:
+            left, top, window_width, window_height = self.window
+            pixels = places * (window_width, window_height) + (left, top) - 0.5
+            with np.errstate(all="ignore"):
+                back = self._bent(rays[:, :2]) @ self.matrix[:2, :2].T + self.matrix[:2, 2]
+                off = np.abs(back - pixels).max(axis=1)
+            rays[~(off < _MAX_PIXEL_ERROR)] = np.nan
+        return rays.reshape(height, width, 3).astype(np.float32)
 
     def _distorted(self, directions: Array) -> Array:
         """Directions (N, 2), x/z and y/z -> pixels, NaN where the model does not lead back."""

@@ -1,0 +1,164 @@
+"""The footprint's way through obstacles, against answers that are known by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from box_world import CAR, PEDESTRIAN, Box, optical_pose, see
+
+from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.obstacles import Footprint, GroundView, ObstaclePoints, sweep
+from dino_foresight_ros.recordings.camera_view import CameraView
+
+ROBOT = Footprint([(0.5, 0.4), (0.5, -0.4), (-0.5, -0.4), (-0.5, 0.4)])
+
+
+def wall(x: float, y: float = 0.0, class_id: int = CAR, probability: float = 0.9) -> ObstaclePoints:
+    """A post of points around (x, y)."""
+    xyz = np.array([(x, y + 0.01 * i, 0.5) for i in range(-3, 4)], np.float32)
+    return ObstaclePoints(
+        xyz, np.full(len(xyz), class_id, np.uint8), np.full(len(xyz), probability, np.float32)
+    )
+
+
+def straight(speed_mps: float, horizons_s: list[float]) -> np.ndarray:
+    return np.array([(speed_mps * t, 0.0, 0.0) for t in horizons_s])
+
+
+def test_a_wall_ahead_is_met_when_the_front_reaches_it() -> None:
+    horizons = [0.5, 1.0, 1.5, 2.0]
+    found = sweep([wall(2.0)] * 4, straight(1.0, horizons), ROBOT, horizons)
+    assert found.time_to_contact_s == pytest.approx(1.5, abs=0.2)
+    assert found.distance_m == pytest.approx(1.5, abs=0.2)
+    assert (found.class_id, found.contact) == (CAR, True)
+    assert found.probability == pytest.approx(0.9)
+    chances = [step.probability_occupied for step in found.steps]
+    assert chances[:2] == [0.0, 0.0]
+    assert chances[3] == pytest.approx(0.9)
+    assert [step.least_distance_m for step in found.steps][:2] == pytest.approx([1.0, 0.5])
+    assert math.isnan(found.steps[0].unknown)
+
+
+def test_what_crosses_is_met_only_if_it_is_there_when_the_robot_is() -> None:
+    horizons = [1.0, 2.0, 3.0]
+    there = [wall(2.0, -4.0), wall(2.0, 0.0, PEDESTRIAN), wall(2.0, 4.0)]
+    found = sweep(there, straight(1.0, horizons), ROBOT, horizons)
+    assert found.class_id == PEDESTRIAN
+    gone = [wall(2.0, -1.0), wall(2.0, 2.0), wall(2.0, 4.0)]
+    missed = sweep(gone, straight(1.0, horizons), ROBOT, horizons)
+    assert not missed.contact
+    assert missed.time_to_contact_s == math.inf
+    assert missed.steps[2].class_id == CAR  # the nearest
+
+
+def test_a_turning_robot_meets_what_its_corner_sweeps() -> None:
+    long = Footprint([(2.0, 0.3), (2.0, -0.3), (-0.3, -0.3), (-0.3, 0.3)])
+    turn = np.array([(0.0, 0.0, np.pi / 2)])
+    assert sweep([wall(1.2, 1.2)], turn, long, [1.0]).contact
+    assert not sweep([wall(1.2, -1.2)], turn, long, [1.0]).contact
+
+
+def test_every_turn_of_the_world_gives_the_same_answer() -> None:
+    horizons = [0.5, 1.0, 1.5]
+    way = straight(2.0, horizons)
+    there = [wall(2.2, 0.1)] * 3
+    expected = sweep(there, way, ROBOT, horizons)
+    for yaw in np.linspace(-3, 3, 7):
+        turned = [points.moved((0.0, 0.0, yaw)) for points in there]
+        # The base starts turned: an instant at horizon 0 says so.
+        poses = way @ np.array(
+            [[np.cos(yaw), np.sin(yaw), 0], [-np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]]
+        )
+        poses[:, 2] += yaw
+        found = sweep(
+            [ObstaclePoints.none(), *turned],
+            np.concatenate([[(0, 0, yaw)], poses]),
+            ROBOT,
+            [0.0, *horizons],
+        )
+        assert found.steps[-1].probability_occupied == pytest.approx(0.9)
+        assert found.time_to_contact_s == pytest.approx(expected.time_to_contact_s)
+
+
+def test_single_pixels_and_improbable_points_are_no_contact() -> None:
+    few = ObstaclePoints(
+        np.array([[1.0, 0, 0.5], [1.0, 0.1, 0.5]], np.float32),
+        np.full(2, CAR, np.uint8),
+        np.ones(2, np.float32),
+    )
+    assert sweep([few], straight(1.0, [1.0]), ROBOT, [1.0]).steps[0].probability_occupied == 0
+    faint = sweep([wall(1.0, probability=0.3)], straight(1.0, [1.0]), ROBOT, [1.0])
+    assert not faint.contact
+    assert faint.steps[0].probability_occupied == pytest.approx(0.3)
+
+
+def test_an_unknown_way_is_unknown_from_there_on() -> None:
+    poses = np.array([(0.2, 0, 0), (np.nan, 0, 0), (0.6, 0, 0)])
+    found = sweep([wall(9.0)] * 3, poses, ROBOT, [0.2, 0.4, 0.6])
+    assert [math.isnan(s.probability_occupied) for s in found.steps] == [False, True, True]
+
+
+def test_distances_and_inside_match_brute_force() -> None:
+    random = np.random.default_rng(3)
+    star = [(2, 0), (0.5, 0.5), (0, 2), (-0.5, 0.5), (-2, 0), (-0.5, -0.5), (0, -2), (0.5, -0.5)]
+    shape = Footprint(star)
+    places = random.uniform(-3, 3, (400, 2))
+    corners = np.array(star, float)
+    shares = np.linspace(0, 1, 400)[:, None, None]
+    outline = corners + shares * (np.roll(corners, -1, axis=0) - corners)
+    brute = np.linalg.norm(places[:, None, None] - outline, axis=-1).min((1, 2))
+    # The winding number, by the angles under which the corners are seen.
+    to = corners - places[:, None]
+    angles = np.arctan2(to[..., 1], to[..., 0])
+    turns = (np.roll(angles, -1, axis=1) - angles + np.pi) % (2 * np.pi) - np.pi
+    inside = np.abs(turns.sum(1)) > np.pi
+    assert 0.05 < inside.mean() < 0.5
+    assert (shape.distance(places) == 0).tolist() == inside.tolist()
+    assert shape.distance(places)[~inside] == pytest.approx(brute[~inside], abs=0.01)
+
+
+def test_padding_makes_a_robot_larger() -> None:
+    padded = Footprint(ROBOT.corners, padding_m=0.3)
+    assert padded.contains(np.array([(0.79, 0.0)]))[0]
+    assert not padded.contains(np.array([(0.81, 0.0)]))[0]
+    assert Footprint.circle(0.5).contains(np.array([(0.0, 0.499)]))[0]
+
+
+def test_the_unknown_share_is_what_no_view_sees() -> None:
+    camera = CameraView.pinhole(np.array([[80.0, 0, 79.5], [0, 80.0, 43.5], [0, 0, 1]]), (88, 160))
+    pose = optical_pose(z=1.5, pitch_deg=10.0)
+    rays = camera.pixel_rays((88, 160))
+    far = np.array([(8.0, 0.0, 0.0)])
+    box = Box((5.0, -3.0, 0.0), (5.5, 3.0, 2.5))
+    shares = {}
+    for name, boxes in {"open": [], "behind": [box]}.items():
+        view = GroundView(camera, pose, see(rays, pose, boxes).depth)
+        none = ObstaclePoints.none()
+        start = sweep([none, none], np.array([(7.9, 0, 0), *far]), ROBOT, [0.0, 1.0],
+                      views=[[view], [view]])  # fmt: skip
+        shares[name] = start.steps[-1].unknown
+    assert shares["open"] == 0.0
+    assert shares["behind"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("corners", "said"),
+    [
+        ([], "3 or more corners"),
+        ([(0, 0), (1, 0)], "3 or more corners"),
+        ([(0, 0), (1, 0), (2, 0)], "no area"),
+        ([(0, 0), (1, 0), (float("nan"), 1)], "not a number"),
+    ],
+)
+def test_footprints_without_an_area_are_refused(corners: list, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Footprint(corners)
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    with pytest.raises(UsageError, match="2 horizons got points of 1"):
+        sweep([wall(1.0)], straight(1.0, [1.0, 2.0]), ROBOT, [1.0, 2.0])
+    with pytest.raises(UsageError, match="must rise"):
+        sweep([wall(1.0)] * 2, straight(1.0, [1.0, 1.0]), ROBOT, [1.0, 1.0])
