@@ -79,6 +79,8 @@ setup(
             "tensorboard>=2.15",
         ],
         "diffusers": ["diffusers>=0.30"],
+        # Heads for instances; scipy matches their queries in training.
+        "instances": ["scipy>=1.10", "transformers>=4.44"],
         "foxglove": ["protobuf>=4.21"],
         "video": ["av>=12"],
         "view": ["rerun-sdk>=0.39"],

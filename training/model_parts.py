@@ -19,7 +19,7 @@ from dino_foresight_ros.model.forecasters import (
     build_forecaster,
     describe_forecaster,
 )
-from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
+from dino_foresight_ros.model.heads import Head, HeadInput, build_head, head_config
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
 from dino_foresight_ros.model.weights import empty, load_strict
@@ -151,7 +151,7 @@ def load_head(path: str | Path, of_task: str | None = None) -> tuple[TrainedHead
         task = task_from_dict(config["task"]["name"], dict(config["task"]["meaning"]))
         reads = HeadInput(**config["reads"])
         shape = int(config["embed_dim"]), int(config["layers"])
-        head = empty(partial(build_head, HeadConfig.from_dict(config["head"]), *shape))
+        head = empty(partial(build_head, head_config(config["head"]), *shape))
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: part.yaml has a value that does not fit: {error}") from error
     load_strict(head, tensors, part.name)

@@ -23,7 +23,7 @@ from dino_foresight_ros.model.forecasters import (
     build_forecaster,
     describe_forecaster,
 )
-from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
+from dino_foresight_ros.model.heads import Head, HeadInput, build_head, head_config
 from dino_foresight_ros.model.manifest import PRETRAINED, SCHEMA, read_manifest, write_manifest
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
@@ -205,7 +205,7 @@ def _read_heads(
     for name, section in sections.items():
         with _checked(folder):
             tasks[name] = task_from_dict(name, dict(section["task"]))
-            config = HeadConfig.from_dict(dict(section["head"]))
+            config = head_config(dict(section["head"]))
             shape = encoder.embed_dim, encoder.layers
             if name in inputs and inputs[name].layers:
                 shape = width, len(inputs[name].layers)

@@ -1,7 +1,8 @@
 """Decoders from reconstructed multi-layer features to pixels.
 
 The DPT head has the layout of the reference (project, resize x4 x2 x1 /2, fuse, output
-convolution with batch norm); the linear head is DINO-world's evaluation protocol.
+convolution with batch norm); the linear head is DINO-world's evaluation protocol. Both give maps.
+The head for instances (`instance_head.py`) gives queries.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.config import from_plain, to_plain
+from dino_foresight_ros.model.instance_head import InstanceHead, InstanceHeadConfig
+from dino_foresight_ros.model.pyramid import Pyramid
 
 HEAD_KINDS = ("dpt", "linear")
 UPSCALE = 8
@@ -62,7 +65,7 @@ class HeadInput:
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Shape of a head.
+    """Shape of a head that gives maps.
 
     Attributes:
         outputs: K channels out (classes, depth bins, or 3 for normals).
@@ -139,34 +142,12 @@ class Fusion(nn.Module):
         return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
-class DPTHead(nn.Module):
-    """Dense prediction transformer decoder (Ranftl et al. 2021) in the reference's layout.
-
-    Each of its four levels reads a layer, or a quarter of the layers, stacked: of 12 the first
-    three, the next three, and so on.
-    """
+class DPTHead(Pyramid):
+    """Dense prediction transformer decoder (Ranftl et al. 2021) in the reference's layout."""
 
     def __init__(self, config: HeadConfig, embed_dim: int, layers: int) -> None:
-        super().__init__()
-        if layers != 1 and layers % 4:
-            raise BundleError(
-                "a DPT head takes 4 layers or a multiple, of which neighbours are stacked (or 1, "
-                f"used four times), not {layers}"
-            )
-        self.config, self.embed_dim, self.layers = config, embed_dim, layers
-        self.stacked = max(1, layers // 4)
-        c1, c2, _, c4 = config.channels
-        self.projects = nn.ModuleList(
-            nn.Conv2d(self.stacked * embed_dim, c, 1) for c in config.channels
-        )
-        self.resizes = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(c1, c1, 4, stride=4),
-                nn.ConvTranspose2d(c2, c2, 2, stride=2),
-                nn.Identity(),
-                nn.Conv2d(c4, c4, 3, stride=2, padding=1),
-            ]
-        )
+        super().__init__(config.channels, embed_dim, layers)
+        self.config = config
         self.adapts = nn.ModuleList(
             nn.Conv2d(c, config.width, 3, padding=1, bias=False) for c in config.channels
         )
@@ -188,11 +169,9 @@ class DPTHead(nn.Module):
         Returns:
             (B, K, 8h, 8w).
         """
-        maps = rearrange(features, "b h w (l d) -> l b d h w", d=self.stacked * self.embed_dim)
-        levels = []
-        for i in range(4):
-            level = self.resizes[i](self.projects[i](maps[0 if self.layers == 1 else i]))
-            levels.append(self.adapts[i](level))
+        levels = [
+            adapt(level) for adapt, level in zip(self.adapts, self.levels(features), strict=True)
+        ]
         height, width = levels[0].shape[-2:]
         sizes = [(2 * height, 2 * width)] + [tuple(level.shape[-2:]) for level in levels[:3]]
         path = self.fusions[3](levels[3], None, sizes[3])
@@ -218,12 +197,30 @@ class LinearHead(nn.Module):
         )
 
 
-Head = DPTHead | LinearHead
+Head = DPTHead | LinearHead | InstanceHead
+AnyHeadConfig = HeadConfig | InstanceHeadConfig
 
 
-def build_head(config: HeadConfig, embed_dim: int, layers: int) -> Head:
-    """The head of a configuration."""
-    kind: type[Head] = DPTHead if config.kind == "dpt" else LinearHead
+def head_config(values: Mapping[str, Any]) -> AnyHeadConfig:
+    """The configuration of a head of any kind, of YAML values.
+
+    Raises:
+        BundleError: an unknown or missing key, or a value out of range.
+    """
+    if values.get("kind") == InstanceHeadConfig.kind:
+        return InstanceHeadConfig.from_dict(values)
+    return HeadConfig.from_dict(values)
+
+
+def build_head(config: AnyHeadConfig, embed_dim: int, layers: int) -> Head:
+    """The head of a configuration, with fresh weights.
+
+    Raises:
+        BundleError: it does not fit the features, or the package that it needs is missing.
+    """
+    if isinstance(config, InstanceHeadConfig):
+        return InstanceHead(config, embed_dim, layers)
+    kind: type[DPTHead | LinearHead] = DPTHead if config.kind == "dpt" else LinearHead
     return kind(config, embed_dim, layers)
 
 
@@ -238,7 +235,7 @@ def _fused(convolution: Any, norm: Any) -> tuple[Any, nn.Identity]:
 def fuse_batch_norm(head: Head) -> Head:
     """Fold every batch norm into the convolution before it, for inference; in place.
 
-    The result equals the head in evaluation mode up to rounding.
+    The result equals the head in evaluation mode up to rounding. The head for instances has none.
     """
     head.eval()
     for module in list(head.modules()):
