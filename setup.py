@@ -80,7 +80,7 @@ setup(
         ],
         "diffusers": ["diffusers>=0.30"],
         # Heads for instances; scipy matches their queries in training.
-        "instances": ["scipy>=1.10", "transformers>=4.44"],
+        "instances": ["scipy>=1.10", "transformers>=4.50"],
         "foxglove": ["protobuf>=4.21"],
         "video": ["av>=12"],
         "view": ["rerun-sdk>=0.39"],

@@ -39,7 +39,8 @@ class Faces:
     `uv[f, 0]` and `uv[f, 1]` hold (gx, gy, gz, c): texture coordinate = g . X + c, in repeats of
     the texture. `anchor_m` is the radius by which an object's faces are drawn nearer than their
     `center` when objects are sorted; faces of one object share `center` and are ordered among
-    themselves by `priority`, then by distance.
+    themselves by `priority`, then by distance. `instance` is the number of the object that can
+    move (`identity.py`), 0 for what cannot.
     """
 
     verts: Array  # (F, V, 3) metres
@@ -54,6 +55,7 @@ class Faces:
     anchor_m: Array  # (F,)
     priority: NDArray[np.int32]  # (F,)
     layer: NDArray[np.int32]  # (F,)
+    instance: NDArray[np.uint16]  # (F,)
     # (F, 5) as NO_WARP. Ground strips give `uv` in metres along and left of their start; the bend
     # is taken out per pixel, then scale and offset lead to texture coordinates.
     warp: Array
@@ -84,6 +86,10 @@ class Faces:
             center=np.broadcast_to(np.asarray(center, dtype=np.float64), (n, 3)).copy(),
             anchor_m=np.full(n, float(anchor_m)),
         )
+
+    def numbered(self, instance: int) -> Faces:
+        """The same polygons as those of one object that can move."""
+        return replace(self, instance=np.full(len(self), instance, dtype=np.uint16))
 
     def tinted(self, tint: Sequence[float] | NDArray[np.float32]) -> Faces:
         """The same polygons with every tint multiplied by `tint` (3,)."""
@@ -153,6 +159,7 @@ def planar(
         anchor_m=np.zeros(n),
         priority=np.full(n, priority, dtype=np.int32),
         layer=np.full(n, layer, dtype=np.int32),
+        instance=np.zeros(n, dtype=np.uint16),
         warp=np.broadcast_to(np.asarray(warp, dtype=np.float64), (n, 5)).copy(),
     )
 

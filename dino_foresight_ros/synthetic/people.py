@@ -68,22 +68,26 @@ class Crowd:
         self._limbs: list[Limb] = []
         self._counts: list[int] = []
         self._labels: list[int] = []
+        self._instances: list[int] = []
         self._poses: list[tuple[float, float, float, float]] = []
 
     def add_pedestrian(
-        self, look: Look, phase_rad: float, stride: float, yaw: float, at: Array
+        self, look: Look, instance: int, phase_rad: float, stride: float, yaw: float, at: Array
     ) -> None:
         """A walking person at `at` (3,) facing `yaw`; `stride` 0 stands still."""
-        self._add(_walker(look, phase_rad, stride), "pedestrian", yaw, at)
+        self._add(_walker(look, phase_rad, stride), "pedestrian", instance, yaw, at)
 
-    def add_cyclist(self, look: Look, phase_rad: float, yaw: float, at: Array) -> None:
+    def add_cyclist(
+        self, look: Look, instance: int, phase_rad: float, yaw: float, at: Array
+    ) -> None:
         """A person on a bicycle at `at` (3,) facing `yaw`."""
-        self._add(_rider(look, phase_rad), "cyclist", yaw, at)
+        self._add(_rider(look, phase_rad), "cyclist", instance, yaw, at)
 
-    def _add(self, limbs: list[Limb], label: str, yaw: float, at: Array) -> None:
+    def _add(self, limbs: list[Limb], label: str, instance: int, yaw: float, at: Array) -> None:
         self._limbs += limbs
         self._counts.append(len(limbs))
         self._labels.append(CLASS_IDS[label])
+        self._instances.append(instance)
         self._poses.append((yaw, float(at[0]), float(at[1]), float(at[2])))
 
     def faces(self, materials: Materials, camera: Array) -> list[Faces]:
@@ -109,6 +113,7 @@ class Crowd:
             replace(
                 faces,
                 label=np.repeat(np.array(self._labels, dtype=np.uint8), counts),
+                instance=np.repeat(np.array(self._instances, dtype=np.uint16), counts),
                 center=at,
                 anchor_m=np.full(len(at), 0.3),
             )

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.classes import MOVING_CLASS_IDS
 from dino_foresight_ros.synthetic.camera import Camera
 from dino_foresight_ros.synthetic.faces import LAYER_OBJECT, Array, Faces
 
@@ -38,7 +37,7 @@ class Visible:
     texel_rate: NDArray[np.float32]  # (2, N) texture repeats per pixel at the centre, along u, v
     texture: NDArray[np.int32]  # (N,)
     label: NDArray[np.uint8]  # (N,)
-    instance: NDArray[np.uint16]  # (N,) number of the moving object, 0 none
+    instance: NDArray[np.uint16]  # (N,) number of the object that can move, 0 none
     tint: NDArray[np.float32]  # (N, 3)
     glow: NDArray[np.float32]  # (N,)
     warp: NDArray[np.float32]  # (5, N), see faces.NO_WARP
@@ -95,21 +94,13 @@ def gather_visible(groups: list[Faces], camera: Camera) -> Visible:
         texel_rate=_columns(_texel_rate(inverse_z, u, v, px) * warp[:, [1, 3]]),
         texture=_with_sky(joined("texture")[order], 0),
         label=_with_sky(joined("label")[order], 0),
-        instance=_with_sky(_instances(joined("label"), joined("center"))[order], 0),
+        instance=_with_sky(joined("instance")[order], 0),
         tint=_with_sky(joined("tint")[order], 1.0),
         glow=_with_sky(joined("glow")[order], 0.0),
         warp=_columns(warp),
         is_ground=_with_sky(layer[order] < LAYER_OBJECT, False),
         outlines=[outlines[i] for i in order],
     )
-
-
-def _instances(label: NDArray[np.uint8], center: Array) -> NDArray[np.uint16]:
-    """Number the objects of moving classes from 1; polygons of one object share their centre."""
-    moving = np.isin(label, MOVING_CLASS_IDS)
-    found = np.zeros(len(label), np.uint16)
-    found[moving] = np.unique(center[moving], axis=0, return_inverse=True)[1].reshape(-1) + 1
-    return found
 
 
 def paint(visible: Visible, width: int, height: int) -> NDArray[np.intp]:

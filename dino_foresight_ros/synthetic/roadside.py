@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dino_foresight_ros.synthetic import foliage, houses, props
+from dino_foresight_ros.synthetic import foliage, houses, identity, props
 from dino_foresight_ros.synthetic.ego import Event
 from dino_foresight_ros.synthetic.faces import Array, Faces, by_corner_count
 from dino_foresight_ros.synthetic.ground import STRIP_M, ground_faces, is_crossing
@@ -16,6 +16,7 @@ from dino_foresight_ros.synthetic.shadows import SHADOW_CORNERS, shadow_outline,
 from dino_foresight_ros.synthetic.vehicles import PAINTS, SHAPES, car, truck
 
 CELL_M = 24.0
+_SLOTS = 4  # for parked vehicles, on each side of a cell
 _ZONES = {
     "urban": ("row", "row", "row", "park", "cottages"),
     "suburban": ("cottages", "cottages", "park", "row", "trees"),
@@ -232,7 +233,7 @@ class Roadside:
         rng, layout = self.rng, self.layout
         d = side * (layout.half_width(side) - layout.parking_m / 2)
         density = np.random.default_rng([self.seed, 11, side + 1]).uniform(0.2, 0.95)
-        for slot in range(4):
+        for slot in range(_SLOTS):
             s = self.s0 + 3.0 + slot * 6.0
             near_event = any(
                 e.kind != "turn" and e.s_m - 6 < s < e.s_m + e.length_m + 4 for e in self.events
@@ -249,7 +250,8 @@ class Roadside:
             else:
                 model = car(self.materials, shape, False).tinted(paint)
                 size = (SHAPES[shape].length_m, SHAPES[shape].width_m)
-            self._add([model.placed(yaw + rng.normal(0, 0.015), at)])
+            number = identity.parked(self.index, slot + (_SLOTS if side > 0 else 0))
+            self._add([model.placed(yaw + rng.normal(0, 0.015), at).numbered(number)])
             self.casters.append(vehicle_caster(at, yaw, *size, 1.4))
 
     def _tree(self, s: float, d: float, small: bool = False) -> None:

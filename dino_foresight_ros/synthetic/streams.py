@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from dino_foresight_ros.synthetic import identity
 from dino_foresight_ros.synthetic.config import Conditions
 from dino_foresight_ros.synthetic.faces import Faces
 from dino_foresight_ros.synthetic.layout import RoadLayout
@@ -45,8 +46,9 @@ class Vehicle:
 
 @dataclass(frozen=True)
 class Actor:
-    """One actor of a stream: where it starts, and a vehicle or a person."""
+    """One actor of a stream: its number, where it starts, and a vehicle or a person."""
 
+    instance: int
     s0_m: float
     d_m: float
     vehicle: Vehicle | None
@@ -109,6 +111,7 @@ class Streams:
         d = stream.d_m + rng.uniform(-0.25, 0.25)
         is_vehicle = stream.kind == "vehicle"
         return Actor(
+            instance=identity.of_stream(stream.number, k),
             s0_m=float(s0),
             d_m=float(d),
             vehicle=self.vehicle(rng) if is_vehicle else None,

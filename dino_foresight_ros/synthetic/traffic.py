@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dino_foresight_ros.synthetic import props
+from dino_foresight_ros.synthetic import identity, props
 from dino_foresight_ros.synthetic.ego import EgoState, Event
 from dino_foresight_ros.synthetic.faces import Array, Faces
 from dino_foresight_ros.synthetic.people import Crowd, Look, choose_look
@@ -24,6 +24,7 @@ _WALK_ON_M = 8.0
 class Walker:
     """Someone at a crosswalk, who waits and then crosses from `start_s` on, or never does."""
 
+    instance: int
     s_m: float
     from_left: bool
     pace_mps: float
@@ -79,10 +80,16 @@ class Traffic:
         return at, float(heading) + (np.pi if backward else 0.0)
 
     def _add_vehicle(
-        self, vehicle: Vehicle, at: Array, yaw: float, braking: bool, moving: Moving
+        self,
+        vehicle: Vehicle,
+        instance: int,
+        at: Array,
+        yaw: float,
+        braking: bool,
+        moving: Moving,
     ) -> None:
         model = vehicle.braking if braking else vehicle.model
-        moving.faces.append(model.placed(yaw, at))
+        moving.faces.append(model.placed(yaw, at).numbered(instance))
         moving.casters.append(vehicle_caster(at, yaw, *vehicle.size))
 
     def _add_lead(self, vehicle: Vehicle, ego: EgoState, moving: Moving) -> None:
@@ -94,7 +101,7 @@ class Traffic:
         gap += self._lead_gap_m * (1.0 + float(np.sin(ego.s_m / 55.0 + self._lead_phase)))
         at, yaw = self._pose(ego.s_m + gap + 0.7 * ego.speed_mps, self._layout.ego_d_m)
         braking = ego.acceleration_mps2 < -0.4 or ego.speed_mps < 0.3
-        self._add_vehicle(vehicle, at, yaw, braking, moving)
+        self._add_vehicle(vehicle, identity.LEAD, at, yaw, braking, moving)
 
     def _add_stream(
         self, stream: Stream, t_s: float, ego: EgoState, view_m: float, moving: Moving
@@ -102,15 +109,15 @@ class Traffic:
         for actor, s in self._streams.near(stream, t_s, ego.s_m, view_m):
             at, yaw = self._pose(s, actor.d_m, stream.speed_mps < 0)
             if actor.vehicle is not None:
-                self._add_vehicle(actor.vehicle, at, yaw, False, moving)
+                self._add_vehicle(actor.vehicle, actor.instance, at, yaw, False, moving)
             elif actor.look is not None and stream.kind == "cyclist":
                 phase = actor.phase_rad + t_s * abs(stream.speed_mps) * 1.3
-                moving.crowd.add_cyclist(actor.look, phase, yaw, at)
+                moving.crowd.add_cyclist(actor.look, actor.instance, phase, yaw, at)
                 moving.casters.append(vehicle_caster(at, yaw, 1.7, 0.4, 1.7))
             elif actor.look is not None:
                 phase = actor.phase_rad + t_s * abs(stream.speed_mps) * 4.0
                 at[2] = self._layout.kerb_m
-                moving.crowd.add_pedestrian(actor.look, phase, 1.0, yaw, at)
+                moving.crowd.add_pedestrian(actor.look, actor.instance, phase, 1.0, yaw, at)
                 moving.casters.append(vehicle_caster(at, yaw, 0.4, 0.5, 1.7))
 
     def _add_lights(self, event: Event, t_s: float, moving: Moving) -> None:
@@ -137,19 +144,22 @@ class Traffic:
         on_road = -layout.half_width(-1) < d < layout.half_width(1)
         at[2] = 0.0 if on_road else layout.kerb_m
         stride = 1.0 if 0.0 < done < width + _WALK_ON_M else 0.0
-        moving.crowd.add_pedestrian(walker.look, walker.phase_rad + done * 4.0, stride, yaw, at)
+        moving.crowd.add_pedestrian(
+            walker.look, walker.instance, walker.phase_rad + done * 4.0, stride, yaw, at
+        )
         moving.casters.append(vehicle_caster(at, yaw, 0.4, 0.5, 1.7))
 
     def _make_walkers(self, event: Event) -> list[Walker]:
         rng = np.random.default_rng([self._seed, 15, int(event.s_m * 10)])
         lane = 2.5 if event.kind == "yield" else 3.1
         walkers = []
-        for _ in range(1 + int(rng.integers(0, 4) * self._conditions.pedestrians + 0.5)):
+        for number in range(1 + int(rng.integers(0, 4) * self._conditions.pedestrians + 0.5)):
             s, from_left = event.s_m + lane + rng.uniform(-1.1, 1.1), bool(rng.random() < 0.5)
             pace, first = float(rng.uniform(1.2, 1.7)), event.start_s + rng.uniform(-3.0, 0.0)
             start = self._safe_start(event, float(s), from_left, pace, float(first))
             look, phase = choose_look(rng), float(rng.uniform(0, 6.28))
-            walkers.append(Walker(float(s), from_left, pace, start, look, phase))
+            instance = identity.crossing(event.s_m, number)
+            walkers.append(Walker(instance, float(s), from_left, pace, start, look, phase))
         return walkers
 
     def _safe_start(

@@ -53,7 +53,9 @@ class Frame:
     segmentation: NDArray[np.uint8]  # (H, W) ids of WORLD_CLASSES
     depth: NDArray[np.float32]  # (H, W) metres along the optical axis
     normals: NDArray[np.float32]  # (H, W, 3)
-    instances: NDArray[np.uint16]  # (H, W) objects of moving classes, numbered anew; 0 none
+    instances: NDArray[
+        np.uint16
+    ]  # (H, W) objects of moving classes, the same ids at every instant; 0 none
     k: Array  # (3, 3)
     world_from_camera: Array  # (4, 4)
     speed_mps: float
