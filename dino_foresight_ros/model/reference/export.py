@@ -123,7 +123,7 @@ def export_reference(bundle: Bundle, out: Path) -> list[Path]:
         if isinstance(bundle.pca, PCA):
             _save_pca(scratch / "pca.pth", bundle.pca)
         for name, head in bundle.heads.items():
-            if head.config.kind != "dpt":
+            if not isinstance(head, DPTHead):
                 raise BundleError(
                     f"head '{name}' is {head.config.kind}; the reference has DPT only"
                 )
@@ -131,7 +131,7 @@ def export_reference(bundle: Bundle, out: Path) -> list[Path]:
                 raise BundleError(
                     f"head '{name}' reads the forecaster's layers; the reference's read features"
                 )
-            if isinstance(head, DPTHead) and head.stacked > 1:
+            if head.stacked > 1:
                 raise BundleError(
                     f"head '{name}' stacks {head.layers} layers; the reference's reads four"
                 )
