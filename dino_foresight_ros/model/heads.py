@@ -25,6 +25,8 @@ from dino_foresight_ros.model.pyramid import Pyramid
 HEAD_KINDS = ("dpt", "linear")
 UPSCALE = 8
 """Head output pixels per patch side."""
+STRIDES = (1, UPSCALE // 2, UPSCALE)
+"""A head may give every first, fourth or eighth pixel of each row and column alone."""
 INPUT_KINDS = ("pca_inverse", "forecaster_layers")
 
 
@@ -160,14 +162,15 @@ class DPTHead(Pyramid):
             nn.Conv2d(config.width, config.outputs, 1),
         )
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, stride: int = 1) -> Tensor:
         """Decode.
 
         Args:
             features: (B, h, w, L*D) reconstructed features, layers concatenated.
+            stride: one of `STRIDES`; of pixels that are left out, the last layers are not computed.
 
         Returns:
-            (B, K, 8h, 8w).
+            (B, K, 8h, 8w), or those of its pixels that `strided` picks.
         """
         levels = [
             adapt(level) for adapt, level in zip(self.adapts, self.levels(features), strict=True)
@@ -177,7 +180,16 @@ class DPTHead(Pyramid):
         path = self.fusions[3](levels[3], None, sizes[3])
         for i in (2, 1, 0):
             path = self.fusions[i](path, levels[i], sizes[i])
-        out: Tensor = self.output(path)
+        if stride == 1:
+            out: Tensor = self.output(path)
+            return out
+        first, *rest = self.output
+        assert isinstance(first, nn.Conv2d)
+        skipped = stride // 2 - 1  # the first window then has the first picked pixel in its middle
+        path = path[..., skipped:, skipped:]
+        out = functional.conv2d(path, first.weight, first.bias, stride)
+        for layer in rest:
+            out = layer(out)
         return out
 
 
@@ -189,16 +201,23 @@ class LinearHead(nn.Module):
         self.config = config
         self.classify = nn.Conv2d(embed_dim * layers, config.outputs, 1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, h, w, L*D) -> (B, K, 8h, 8w)."""
+    def forward(self, features: Tensor, stride: int = 1) -> Tensor:
+        """(B, h, w, L*D) -> (B, K, 8h, 8w), or those of its pixels that `strided` picks."""
         logits = self.classify(rearrange(features, "b h w c -> b c h w"))
-        return functional.interpolate(
+        out = functional.interpolate(
             logits, scale_factor=float(UPSCALE), mode="bilinear", align_corners=False
         )
+        return out[strided(stride)]
 
 
 Head = DPTHead | LinearHead | InstanceHead
 AnyHeadConfig = HeadConfig | InstanceHeadConfig
+
+
+def strided(stride: int) -> tuple[Any, ...]:
+    """Index of the pixels (..., H, W) that a head gives with a stride: those in the middle."""
+    pixels = slice(stride // 2, None, stride)
+    return (..., pixels, pixels)
 
 
 def head_config(values: Mapping[str, Any]) -> AnyHeadConfig:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.heads import fuse_batch_norm
+from dino_foresight_ros.model.heads import DPTHead, LinearHead, fuse_batch_norm
 from dino_foresight_ros.outputs import FEATURES, HEAD_OF, SPREAD
 from dino_foresight_ros.runtime.acceleration import Accelerator
 
@@ -92,6 +92,7 @@ class Decoder:
         requests: Sequence[FrameRequest],
         hidden: Mapping[int, Tensor] | None = None,
         spread: Tensor | None = None,
+        stride: int = 1,
     ) -> list[DecodedOutput]:
         """Run the heads that are needed.
 
@@ -101,6 +102,9 @@ class Decoder:
             hidden: layer -> (M, h, w, D), the frames' tokens in the forecaster's layers that heads
                 read. None for frames that were not predicted: heads that read them are skipped.
             spread: (M, h, w) float32, how far futures differ; brought to the size that is wanted.
+            stride: compute only every so many-th pixel of each row and column of patch grid x 8,
+                one of `model.heads.STRIDES`: half and more of a head's work is in its last layers.
+                Heads for instances are run as ever.
 
         Returns:
             What was asked for, in as many pieces as were computed at once.
@@ -127,7 +131,7 @@ class Decoder:
             else:
                 x = _pick(features, [reconstructed.index(i) for i in frames])
             assert x is not None
-            found += self._decode_head(head, x, frames, requests)
+            found += self._decode_head(head, x, frames, requests, stride)
         return found
 
     @torch.inference_mode()
@@ -163,9 +167,18 @@ class Decoder:
         }
 
     def _decode_head(
-        self, head: str, x: Tensor, frames: list[int], requests: Sequence[FrameRequest]
+        self,
+        head: str,
+        x: Tensor,
+        frames: list[int],
+        requests: Sequence[FrameRequest],
+        stride: int,
     ) -> Iterator[DecodedOutput]:
-        raw = self._run[head](x)
+        module = self.heads[head]
+        if stride > 1 and isinstance(module, DPTHead | LinearHead):
+            raw = module(x, stride)  # compiled is the usual stride alone
+        else:
+            raw = self._run[head](x)
         task = self._bundle.tasks[head]
         wants = [{n: s for n, s in requests[i].items() if HEAD_OF.get(n) == head} for i in frames]
         for size in dict.fromkeys(size for want in wants for size in want.values()):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model import Bundle, Forecaster, FrameMemory
 from dino_foresight_ros.model.heads import Head
 from dino_foresight_ros.model.tasks import DepthTask
 from dino_foresight_ros.outputs import (
@@ -38,6 +39,22 @@ from dino_foresight_ros.runtime.memory import retry_out_of_memory
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
 from dino_foresight_ros.runtime.rollout import CameraMaps, RolloutDecoder
 from dino_foresight_ros.scene import Scene
+
+
+class Context(NamedTuple):
+    """What one camera's forecasts are made from, as it is now; later frames do not change it.
+
+    Attributes:
+        stamps_ns: of the context frames, oldest first.
+        memories: (1, N_c, ...) of them.
+        stamps_s: (1, N_c) float64, seconds from the newest.
+        newest: (1, h, w, C) features of the newest.
+    """
+
+    stamps_ns: tuple[int, ...]
+    memories: FrameMemory
+    stamps_s: Tensor
+    newest: Tensor
 
 
 class Foresight:
@@ -105,6 +122,7 @@ class Foresight:
         wanted = self.available if outputs is None else outputs
         self._request = self._checked(OutputRequest(wanted, output_size, samples=samples))
         self._buffers: dict[str, ContextBuffer] = {}
+        self._newest: dict[str, Tensor] = {}
         self._encode = accelerator.wrap(bundle.encoder)
         self._forecaster = bundle.forecaster
         if accelerator.is_on:
@@ -138,7 +156,7 @@ class Foresight:
                 if result.error is not None:
                     raise result.error
         for name in names:
-            del self._buffers[name]
+            del self._buffers[name], self._newest[name]
 
     @property
     def heads(self) -> Mapping[str, Head]:
@@ -204,6 +222,28 @@ class Foresight:
         """Filling of a camera's context, such as "2/4 frames"."""
         buffer = self._buffers.get(camera)
         return f"{0 if buffer is None else buffer.filled()}/{self.rule.frames} frames"
+
+    @property
+    def forecaster(self) -> Forecaster:
+        """The bundle's, accelerated as the engine is."""
+        return self._forecaster
+
+    @property
+    def decoder(self) -> Decoder:
+        """The heads as they run."""
+        return self._decoder
+
+    @torch.inference_mode()
+    def context(self, camera: str = "") -> Context | None:
+        """A copy of a camera's context; None while it fills."""
+        buffer = self._buffers.get(camera)
+        memories = None if buffer is None else buffer.context()
+        if buffer is None or memories is None:
+            return None
+        stamps_ns = buffer.context_stamps() or ()
+        stamps_s = _before_newest(stamps_ns)[None]
+        newest = self._newest[camera][None]
+        return Context(stamps_ns, tuple(m[None] for m in memories), stamps_s, newest)
 
     @property
     def memory_bytes(self) -> int:
@@ -321,6 +361,7 @@ class Foresight:
         for i, (name, stamp_ns) in enumerate(zip(cameras, stamps_ns, strict=True)):
             buffer = self._buffers.setdefault(name, ContextBuffer(self.rule))
             buffer.push(stamp_ns, tuple(x[i] for x in memory))
+            self._newest[name] = z[i]
         return dict(zip(cameras, z, strict=True))
 
     def preprocess(self, image: np.ndarray) -> Tensor:

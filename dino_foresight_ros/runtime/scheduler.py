@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DropReason
@@ -17,7 +19,13 @@ from dino_foresight_ros.runtime.inbox import Inbox
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.statistics import Statistics
 
+T = TypeVar("T")
+
 THREAD_NAME = "foresight-worker"
+MAX_ASKED = 8
+"""So many questions wait at most beside the frames."""
+
+_STOPPED = "the node is not active: it takes no frames now"
 
 CONTEXT_ONLY = OutputRequest(frozenset())
 """Of a frame that is encoded and not forecast."""
@@ -69,6 +77,13 @@ class _Task(NamedTuple):
         return self.request is not None and self.request.is_empty
 
 
+class _Question(NamedTuple):
+    """Work that was asked for beside the frames, and where its answer goes."""
+
+    parts: Generator[None, None, Any]
+    answer: Future[Any]
+
+
 class Scheduler:
     """Hands frames to the engine and each result to the sink.
 
@@ -112,6 +127,7 @@ class Scheduler:
         self._session: int | None = None  # None while stopped; a result belongs to one session
         self._sessions = 0
         self._reset_asked = False
+        self._questions: deque[_Question] = deque()
 
     # From any thread
 
@@ -154,8 +170,11 @@ class Scheduler:
         with self._condition:
             self._session = None
             left = self._inbox.clear()
+            questions, self._questions = self._questions, deque()
             self._condition.notify_all()
         self._drop(left, DropReason.INACTIVE)
+        for question in questions:
+            question.answer.set_exception(InputError(_STOPPED))
 
     def submit(self, frame: QueuedFrame) -> None:
         """Hand over a frame; never blocks on the model."""
@@ -167,6 +186,29 @@ class Scheduler:
         if not is_running:
             self._drop([frame], DropReason.INACTIVE)
         self._drop(useless)
+
+    def ask(self, parts: Generator[None, None, T]) -> Future[T]:
+        """Have something else worked at in the engine's thread, a part after each frame.
+
+        So frames go on being forecast while a long question is answered.
+
+        Args:
+            parts: yields after each part; what it returns or raises is the answer.
+
+        Raises:
+            InputError: no frames are taken, or too many questions wait.
+        """
+        answer: Future[T] = Future()
+        with self._condition:
+            if not self.is_running:
+                raise InputError(_STOPPED)
+            if len(self._questions) >= MAX_ASKED:
+                raise InputError(
+                    f"{MAX_ASKED} requests wait already; send the next one after an answer"
+                )
+            self._questions.append(_Question(parts, answer))
+            self._condition.notify_all()
+        return answer
 
     def refuse(self, frame: QueuedFrame, reason: DropReason) -> None:
         """Account for a frame that is not worth handing over."""
@@ -205,7 +247,7 @@ class Scheduler:
                 due_s = self._inbox.next_due_s
                 left_s = None if due_s is None else due_s - self._now_s()
                 is_due = left_s is not None and left_s <= 0.0
-                if self._reset_asked or self._inbox.has_work or is_due:
+                if self._reset_asked or self._questions or self._inbox.has_work or is_due:
                     return True
                 self._condition.wait(left_s)
             return False
@@ -228,6 +270,29 @@ class Scheduler:
             self._process(session, fill)
         self._process(session, list(tasks.values()))
         self._note_contexts(set(tasks), is_reset)
+        self._work_at_question()
+
+    def _work_at_question(self) -> None:
+        """One part of the question that was asked first."""
+        with self._condition:
+            question = self._questions[0] if self._questions else None
+        if question is None:
+            return
+        try:
+            next(question.parts)
+            return
+        except StopIteration as end:
+            answer, error = end.value, None
+        except Exception as raised:  # noqa: BLE001 - a bad question must not end the thread
+            answer, error = None, raised
+        with self._condition:
+            if not self._questions or self._questions[0] is not question:
+                return  # stopped meanwhile, and answered so
+            self._questions.popleft()
+        if error is None:
+            question.answer.set_result(answer)
+        else:
+            question.answer.set_exception(error)
 
     def _task(self, frame: QueuedFrame) -> _Task:
         limit_ns = frame.max_age_ns

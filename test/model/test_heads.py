@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.heads import HeadConfig, build_head
+from dino_foresight_ros.model.heads import STRIDES, HeadConfig, build_head, fuse_batch_norm
 
 CONFIG = HeadConfig(outputs=3, channels=(8, 8, 8, 8), width=8)
 
@@ -36,3 +36,25 @@ def test_head_of_stacked_layers_that_reads_one_of_each_stack_is_the_head_of_four
 def test_layers_that_do_not_make_four_stacks_are_refused(layers: int):
     with pytest.raises(BundleError, match=f"4 layers or a multiple.*not {layers}"):
         build_head(CONFIG, 6, layers)
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+@pytest.mark.parametrize("kind", ["dpt", "linear"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_head_gives_with_a_stride_the_middle_pixels_of_its_whole_output(
+    stride: int, kind: str, fused: bool
+):
+    torch.manual_seed(0)
+    head = build_head(HeadConfig(outputs=3, kind=kind, channels=(8, 8, 8, 8), width=8), 6, 4).eval()
+    for name, values in head.named_buffers():
+        if values.is_floating_point():
+            values.uniform_(0.5, 2.0) if "var" in name else values.normal_()
+    head = fuse_batch_norm(head) if fused else head
+    features = torch.randn(2, 3, 5, 24)
+    with torch.no_grad():
+        whole, picked = head(features), head(features, stride)
+    assert picked.shape == (2, 3, 24 // stride, 40 // stride)
+    middle = stride // 2
+    for i, j in [(0, 0), (1, 3), (picked.shape[2] - 1, picked.shape[3] - 1)]:
+        expected = whole[..., stride * i + middle, stride * j + middle]
+        torch.testing.assert_close(picked[..., i, j], expected, atol=1e-5, rtol=1e-5)
