@@ -104,6 +104,16 @@ class Forecaster(nn.Module, ABC):
         """D, values per token of those layers."""
         return 0
 
+    @property
+    def takes_motion(self) -> bool:
+        """Whether it can be told how the camera's base moves until the asked instants."""
+        return False
+
+    @property
+    def motion_speeds(self) -> tuple[float, float, float] | None:
+        """The fastest motion it was trained on: m/s along, m/s across, rad/s; None if unknown."""
+        return None
+
     @abstractmethod
     def remember(self, z: Tensor, stamps_s: Tensor) -> FrameMemory:
         """Compute once, when frames arrive, what forecasts will need of them.
@@ -156,9 +166,11 @@ class Forecaster(nn.Module, ABC):
             memories: (B, N_c, ...) of context frames, oldest first.
             stamps_s: (B, N_c) float64 on the CPU, when those were taken.
             ahead_s: S rising horizons, seconds from the newest context frame.
-            motion: (B, S, 3) metres forward and to the left and radians to the left that the
-                camera's base moves until each horizon; None where it is not known.
-            samples: how many futures to draw.
+            motion: (B, S, 3) metres forward and to the left and radians to the left (REP-103)
+                that the camera's base moves from the newest context frame until each horizon; a
+                row with a NaN, or None, where that is not known. (B, K, S, 3): K candidates, whose
+                predictions take the place of the samples.
+            samples: how many futures to draw; 1 with candidates.
             layers: whose hidden tokens to give along.
 
         Yields:
@@ -176,7 +188,7 @@ class Forecaster(nn.Module, ABC):
         motion: Tensor | None = None,
         samples: int = 1,
     ) -> Tensor:
-        """Forecast all horizons: (B, samples, S, h, w, C). Arguments and errors as `stream`."""
+        """Forecast all horizons: (B, samples or K, S, h, w, C). Arguments, errors as `stream`."""
         return Prediction.join(self.stream(memories, stamps_s, ahead_s, motion, samples)).z
 
     def rollout(self, context: Tensor, steps: int) -> Tensor:

@@ -28,6 +28,12 @@ from dino_foresight_ros.model.forecasters.interface import (
     Prediction,
     Wrap,
 )
+from dino_foresight_ros.model.forecasters.motion import (
+    NONE,
+    MotionConditioning,
+    check_motion,
+    split_motion,
+)
 from dino_foresight_ros.model.forecasters.rotary import Rotation, grid_rotations, rotation
 from dino_foresight_ros.model.forecasters.world_config import WorldConfig
 from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES, MAX_SAMPLES
@@ -59,17 +65,26 @@ class WorldForecaster(Forecaster):
         self.norm = nn.LayerNorm(config.width)
         self.out = nn.Linear(config.width, config.channels)
         self._grids: dict[tuple[Any, ...], tuple[Rotation, Rotation]] = {}
+        self.motion: MotionConditioning | None = None
         self.initialise()
+        if config.motion != NONE:
+            self.motion = MotionConditioning(
+                config.motion, config.width, config.layers, config.motion_scale
+            )
 
     @torch.no_grad()
     def initialise(self, block_scale: float = 1e-5) -> None:
         """Draw fresh weights: normal with 0.02, biases 0, and no change from a residual output.
+
+        Those of the motion stay: they change nothing as they are made.
 
         Args:
             block_scale: what each block's scales start at; the paper's is 1e-5, a short training
                 learns from 0.5.
         """
         for name, parameter in self.named_parameters():
+            if name.startswith("motion."):
+                continue
             if parameter.ndim == 2 or name == "query":
                 nn.init.trunc_normal_(parameter, std=0.02)
             elif name.endswith("bias"):
@@ -116,6 +131,28 @@ class WorldForecaster(Forecaster):
         """How many futures can be drawn: 1 without noise queries."""
         return MAX_SAMPLES if self.config.query == "noise" else 1
 
+    @property
+    def takes_motion(self) -> bool:
+        """As the configuration says."""
+        return self.motion is not None
+
+    @property
+    def motion_speeds(self) -> tuple[float, float, float] | None:
+        """As the configuration says."""
+        return self.config.motion_speeds
+
+    def with_motion(self, config: WorldConfig) -> WorldForecaster:
+        """One of the same weights that takes motion, and so far forecasts the same whatever it is.
+
+        Args:
+            config: as this one's, with `motion`.
+        """
+        twin = WorldForecaster(config)
+        fresh = {n: t for n, t in twin.state_dict().items() if n.startswith("motion.")}
+        twin.load_state_dict(self.state_dict() | fresh)
+        twin.frame_interval_s, twin.seed = self.frame_interval_s, self.seed
+        return twin.to(self.out.weight)
+
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain values."""
         return self.config.to_dict()
@@ -159,16 +196,21 @@ class WorldForecaster(Forecaster):
         """As `Forecaster.stream`: all directly asked horizons and samples in one part.
 
         With `feed_back_beyond_s`, a part follows for each prediction that is fed back, in which
-        every sample goes on from its own past.
+        every sample or candidate goes on from its own past.
 
         Raises:
             ValueError: no frames or over 16, equal or falling stamps, a context older than
-                `max_context_age_s`; horizons that do not rise or are not within 0 to 10 s; motion;
-                samples of a model without noise queries.
+                `max_context_age_s`; horizons that do not rise or are not within 0 to 10 s; motion
+                of another shape, or of a model that takes none; samples of a model without noise
+                queries, or of candidates.
         """
         self._check(memories, stamps_s, ahead_s, motion, samples, layers)
         rows = len(stamps_s)
         noise = self._draw(samples, rows)
+        if motion is not None:
+            motion = motion.double()
+            motion = motion[:, None] if motion.ndim == 3 else motion  # (B, K or 1, S, 3)
+            samples = max(samples, motion.shape[1])
         reach_s = self.config.feed_back_beyond_s or math.inf
         done_s, left = 0.0, list(ahead_s)
         while left:
@@ -178,7 +220,11 @@ class WorldForecaster(Forecaster):
             if left and (not near or reach_s - near[-1] > _SAME_INSTANT_S):
                 asked.append(reach_s)
             from_newest_s = torch.tensor(asked, dtype=torch.float64).expand(len(stamps_s), -1)
-            part = self.predict(memories, stamps_s, from_newest_s, noise, layers)
+            moved = None
+            if motion is not None:
+                until_s = near + [h - done_s for h in left]
+                moved, motion = split_motion(motion, until_s, asked, len(near))
+            part = self.predict(memories, stamps_s, from_newest_s, noise, layers, moved)
             part = _with_samples(part, samples)
             if near:
                 yield _first(part, len(near))
@@ -187,7 +233,10 @@ class WorldForecaster(Forecaster):
             if samples > 1 and len(stamps_s) == rows:  # each sample goes on from its own past
                 memories = tuple(m.repeat_interleave(samples, dim=0) for m in memories)
                 stamps_s = stamps_s.repeat_interleave(samples, dim=0)
-                noise = None if noise is None else noise.flatten(0, 1)[:, None]
+                if noise is not None:
+                    noise = noise.expand(-1, samples, -1).flatten(0, 1)[:, None]
+                if motion is not None:
+                    motion = motion.expand(-1, samples, -1, -1).flatten(0, 1)[:, None]
             stamp_s = stamps_s[:, -1:] + reach_s
             memory = self.remember(part.z[:, :, -1].flatten(0, 1)[:, None], stamp_s)
             memories = tuple(map(append, memories, memory))
@@ -201,6 +250,7 @@ class WorldForecaster(Forecaster):
         ahead_s: Tensor,
         noise: Tensor | None = None,
         layers: Sequence[int] = (),
+        motion: Tensor | None = None,
     ) -> Prediction:
         """Ask directly for instants that may differ from one row of the batch to the next.
 
@@ -210,9 +260,11 @@ class WorldForecaster(Forecaster):
             ahead_s: (B, S) float64, likewise, seconds from the newest context frame.
             noise: (B, K, D) queries, a future each; None for a learned query.
             layers: whose hidden tokens to give along.
+            motion: (B, K or 1, S, 3) until each instant, m, m and rad; unknown where a row has a
+                NaN, and when None.
 
         Returns:
-            z (B, K, S, h, w, C); K is 1 for a learned query.
+            z (B, K, S, h, w, C); K is 1 for a learned query and one motion.
         """
         z, *keys_and_values = memories
         height, width = z.shape[2:4]
@@ -225,12 +277,24 @@ class WorldForecaster(Forecaster):
         column, row = self._space(height, width, device)
         if noise is not None:
             noise = noise.to(z)
+        if self.motion is None:
+            motion = None
+        elif motion is None:
+            motion = torch.full((len(z), 1, ahead_s.shape[1], 3), math.nan, device=device)
+        else:
+            motion = motion.to(device, torch.float32)
         out, *hidden = run(
-            z[:, -1], noise, *past, *ahead, *column, *row, tuple(layers), *keys_and_values
+            z[:, -1], noise, motion, *past, *ahead, *column, *row, tuple(layers), *keys_and_values
         )
         return Prediction(out, dict(zip(layers, hidden, strict=True)))
 
-    def predict_clip(self, frames: Tensor, stamps_s: Tensor, noise: Tensor | None = None) -> Tensor:
+    def predict_clip(
+        self,
+        frames: Tensor,
+        stamps_s: Tensor,
+        noise: Tensor | None = None,
+        motion: Tensor | None = None,
+    ) -> Tensor:
         """Predict every frame after the first from those before it, as in the paper's training.
 
         As under a block-causal mask, without the half of the products that it would discard.
@@ -239,6 +303,7 @@ class WorldForecaster(Forecaster):
             frames: (B, T, h, w, C).
             stamps_s: (B, T) float64, on any device.
             noise: (B, T - 1, K, D) queries; None for a learned query.
+            motion: (B, T - 1, 3) from each frame to the next; None where it is not known.
 
         Returns:
             (B, T - 1, K, h, w, C).
@@ -250,6 +315,7 @@ class WorldForecaster(Forecaster):
                 stamps_s[:, :t],
                 stamps_s[:, t : t + 1] - stamps_s[:, t - 1 : t],
                 None if noise is None else noise[:, t - 1],
+                motion=None if motion is None else motion[:, None, t - 1 : t],
             ).z[:, :, 0]
             for t in range(1, frames.shape[1])
         ]
@@ -259,6 +325,7 @@ class WorldForecaster(Forecaster):
         self,
         newest: Tensor,
         noise: Tensor | None,
+        motion: Tensor | None,
         past_cos: Tensor,
         past_sin: Tensor,
         ahead_cos: Tensor,
@@ -275,6 +342,7 @@ class WorldForecaster(Forecaster):
         Args:
             newest: (B, h, w, C) features.
             noise: (B, K, D) or None.
+            motion: (B, K or 1, S, 3) float32; None for a model without.
             past_cos, past_sin: (B, N, .), by the context frames' times.
             ahead_cos, ahead_sin: (B, S, .), by the asked times.
             column_cos, column_sin, row_cos, row_sin: (h * w, .).
@@ -292,8 +360,12 @@ class WorldForecaster(Forecaster):
         row = Rotation(row_cos[:, None], row_sin[:, None])
         past = Rotation(past_cos[:, :, None, None], past_sin[:, :, None, None])
         hidden: dict[int, Tensor] = {}
+        embedded = None if self.motion is None or motion is None else self.motion.embed(motion)
         for index, (block, kept) in enumerate(zip(self.blocks, keys_and_values, strict=True)):
+            # Candidates share the first block: their queries differ only after it.
             q = block(q, kept.flatten(2, 3), (ahead, column, row), past)
+            if self.motion is not None and embedded is not None:
+                q = self.motion.blocks[index](q, embedded)
             if index in layers:
                 hidden[index] = q.unflatten(3, (height, width))
         out = self.out(self.norm(q)).unflatten(3, (height, width))
@@ -363,7 +435,12 @@ class WorldForecaster(Forecaster):
             )
         self.check_horizons(ahead_s)
         if motion is not None:
-            raise ValueError(f"a forecaster of kind {self.kind} takes no motion")
+            if self.motion is None:
+                raise ValueError(
+                    "this forecaster takes no motion; train one with `foresight train forecaster "
+                    "--kind world --motion blocks`"
+                )
+            check_motion(motion, len(stamps_s), len(ahead_s), samples)
         if not 1 <= samples <= self.max_samples:
             raise ValueError(
                 f"samples is {samples}; this model has no noise queries and gives 1"

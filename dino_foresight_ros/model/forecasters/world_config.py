@@ -9,6 +9,7 @@ from typing import Any
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.config import from_plain, to_plain
+from dino_foresight_ros.model.forecasters.motion import MOTION_VALUES, MOTIONS
 from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES
 
 QUERIES = ("learned", "noise")
@@ -40,6 +41,13 @@ class WorldConfig:
             "residual", their change since the newest context frame.
         feed_back_beyond_s: farther horizons are asked of predictions that are so many seconds
             apart and taken as context; every horizon is asked directly when None.
+        motion: how the motion of the camera's base until the asked instant is taken: "none", by
+            "blocks" after each block (DINO-world's actions), or by "film", one scale and shift
+            for all patches.
+        motion_scale: m forward, m to the left and rad to the left that are about as much as the
+            training data moves until an asked instant; the network sees them as 1.
+        motion_speeds: the fastest that the training data moves, m/s along, m/s across, rad/s;
+            None where it is not known.
     """
 
     channels: int
@@ -56,9 +64,15 @@ class WorldConfig:
     noise_std: float = 0.02
     predict: str = "features"
     feed_back_beyond_s: float | None = None
+    motion: str = "none"
+    motion_scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    motion_speeds: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rope", tuple(int(n) for n in self.rope))
+        object.__setattr__(self, "motion_scale", tuple(float(x) for x in self.motion_scale))
+        if self.motion_speeds is not None:
+            object.__setattr__(self, "motion_speeds", tuple(float(x) for x in self.motion_speeds))
         for name in ("channels", "width", "layers", "heads", "context_frames"):
             if getattr(self, name) < 1:
                 raise BundleError(f"forecaster {name} is {getattr(self, name)}; it must be >= 1")
@@ -81,7 +95,7 @@ class WorldConfig:
                 f"forecaster rope {list(self.rope)} rotates {sum(self.rope)} values of a head, "
                 f"which has {self.head_width}"
             )
-        for name, valid in (("query", QUERIES), ("predict", PREDICTIONS)):
+        for name, valid in (("query", QUERIES), ("predict", PREDICTIONS), ("motion", MOTIONS)):
             if getattr(self, name) not in valid:
                 raise BundleError(
                     f"forecaster {name} '{getattr(self, name)}' is unknown; valid: "
@@ -91,6 +105,14 @@ class WorldConfig:
             raise BundleError(
                 f"forecaster context_spacing_s is {self.context_spacing_s}; it must be 0 or more"
             )
+        for name in ("motion_scale", "motion_speeds"):
+            values = getattr(self, name)
+            if values is not None and not (
+                len(values) == MOTION_VALUES and all(0 < value < math.inf for value in values)
+            ):
+                raise BundleError(
+                    f"forecaster {name} {list(values)} must be {MOTION_VALUES} positive numbers"
+                )
         for name in ("max_context_age_s", "noise_std", "feed_back_beyond_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

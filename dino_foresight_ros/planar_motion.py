@@ -1,0 +1,95 @@
+"""Planar motion of a robot's base: metres forward, metres to the left, radians to the left.
+
+A motion is (dx, dy, dyaw) of base_link from one instant to another, in the axes that base_link has
+at the first (REP-103). A motion with a NaN is unknown, and so is everything made of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Motion = NDArray[np.float64]
+"""(..., 3) float64: dx m, dy m, dyaw rad."""
+
+
+def compose(first: ArrayLike, then: ArrayLike) -> Motion:
+    """The motion (..., 3) of one motion and then another; dyaw within -pi to pi."""
+    a, b = np.asarray(first, np.float64), np.asarray(then, np.float64)
+    cos, sin = np.cos(a[..., 2]), np.sin(a[..., 2])
+    x = a[..., 0] + cos * b[..., 0] - sin * b[..., 1]
+    y = a[..., 1] + sin * b[..., 0] + cos * b[..., 1]
+    return np.stack(np.broadcast_arrays(x, y, wrapped(a[..., 2] + b[..., 2])), axis=-1)
+
+
+def inverse(motion: ArrayLike) -> Motion:
+    """The motion (..., 3) back to where one began."""
+    m = np.asarray(motion, np.float64)
+    cos, sin = np.cos(m[..., 2]), np.sin(m[..., 2])
+    x = -cos * m[..., 0] - sin * m[..., 1]
+    y = sin * m[..., 0] - cos * m[..., 1]
+    return np.stack([x, y, wrapped(-m[..., 2])], axis=-1)
+
+
+def wrapped(angle: ArrayLike) -> NDArray[np.float64]:
+    """Angles within -pi to pi, rad."""
+    angle = np.asarray(angle, np.float64)
+    turned: NDArray[np.float64] = np.arctan2(np.sin(angle), np.cos(angle))
+    return turned
+
+
+def motion_between(world_from_first: ArrayLike, world_from_then: ArrayLike) -> Motion:
+    """The motion (..., 3) from poses (..., 4, 4) of base_link to later ones."""
+    a, b = np.asarray(world_from_first, np.float64), np.asarray(world_from_then, np.float64)
+    turned = np.swapaxes(a[..., :3, :3], -1, -2)
+    place = (turned @ (b[..., :3, 3] - a[..., :3, 3])[..., None])[..., 0]
+    ahead = (turned @ b[..., :3, :1])[..., 0]
+    yaw = np.arctan2(ahead[..., 1], ahead[..., 0])
+    return np.stack(np.broadcast_arrays(place[..., 0], place[..., 1], yaw), axis=-1)
+
+
+def of_twist(twist: ArrayLike, seconds: ArrayLike = 1.0) -> Motion:
+    """The motion (..., 3) of a twist (..., 3), m/s, m/s and rad/s, that is held for some time."""
+    v = np.asarray(twist, np.float64) * np.asarray(seconds, np.float64)[..., None]
+    along, across = _arc(v[..., 2])
+    x = along * v[..., 0] - across * v[..., 1]
+    y = across * v[..., 0] + along * v[..., 1]
+    return np.stack([x, y, wrapped(v[..., 2])], axis=-1)
+
+
+def twist_of(motion: ArrayLike) -> NDArray[np.float64]:
+    """The twist (..., 3) that gives a motion when it is held for a second."""
+    m = np.asarray(motion, np.float64)
+    along, across = _arc(m[..., 2])
+    length = along**2 + across**2
+    x = (along * m[..., 0] + across * m[..., 1]) / length
+    y = (along * m[..., 1] - across * m[..., 0]) / length
+    return np.stack([x, y, m[..., 2]], axis=-1)
+
+
+def motion_at(motions: ArrayLike, ahead_s: ArrayLike, at_s: float) -> Motion:
+    """The motion (..., 3) until an instant between others, as if the twist were held from one on.
+
+    Args:
+        motions: (..., S, 3) until each instant.
+        ahead_s: (S,) rising seconds, above 0.
+        at_s: from 0 to the last of them.
+    """
+    motions, times = np.asarray(motions, np.float64), np.asarray(ahead_s, np.float64)
+    after = min(int(np.searchsorted(times, at_s)), len(times) - 1)
+    if after == 0:
+        start_s, start = 0.0, np.zeros_like(motions[..., 0, :])
+    else:
+        start_s, start = float(times[after - 1]), motions[..., after - 1, :]
+    share = (at_s - start_s) / (float(times[after]) - start_s)
+    rest = compose(inverse(start), motions[..., after, :])
+    return compose(start, of_twist(twist_of(rest), share))
+
+
+def _arc(yaw: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of an arc of unit length that turns by yaw: how far it goes along and across, (...) each."""
+    small = np.abs(yaw) < 1e-6
+    safe = np.where(small, 1.0, yaw)
+    along = np.where(small, 1 - yaw**2 / 6, np.sin(safe) / safe)
+    across = np.where(small, yaw / 2, (1 - np.cos(safe)) / safe)
+    return along, across

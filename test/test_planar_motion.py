@@ -1,0 +1,76 @@
+"""Planar motion against homogeneous matrices and step-by-step integration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.linalg import expm
+
+from dino_foresight_ros.planar_motion import (
+    compose,
+    inverse,
+    motion_at,
+    motion_between,
+    of_twist,
+    twist_of,
+)
+
+MOTIONS = np.random.default_rng(0).uniform(-3.0, 3.0, (40, 2, 3))
+
+
+def matrix(motion: object) -> NDArray[np.float64]:
+    """A motion as a 4x4 pose."""
+    x, y, yaw = np.asarray(motion, np.float64)
+    turn = expm(yaw * np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 0]]))
+    pose = np.eye(4)
+    pose[:3, :3], pose[:2, 3] = turn, (x, y)
+    return pose
+
+
+@pytest.mark.parametrize(("first", "then"), MOTIONS)
+def test_motions_multiply_as_matrices_do(first, then):
+    a, b = matrix(first), matrix(then)
+    np.testing.assert_allclose(matrix(compose(first, then)), a @ b, atol=1e-9)
+    np.testing.assert_allclose(matrix(inverse(first)), np.linalg.inv(a), atol=1e-9)
+    np.testing.assert_allclose(matrix(motion_between(a, b)), np.linalg.inv(a) @ b, atol=1e-9)
+
+
+@pytest.mark.parametrize("twist", [*MOTIONS[:, 0], [2.0, 0.1, 0.0], [2.0, 0.1, 1e-8]])
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
+def test_a_held_twist_is_the_exponential_of_its_matrix(twist, seconds):
+    vx, vy, w = twist
+    generator = np.zeros((4, 4))
+    generator[:2, :2], generator[:2, 3] = [[0, -w], [w, 0]], (vx, vy)
+    found = of_twist(twist, seconds)
+    np.testing.assert_allclose(matrix(found), expm(generator * seconds), atol=1e-7)
+    np.testing.assert_allclose(of_twist(twist_of(found)), found, atol=1e-6)
+
+
+def test_forward_and_left_turn_are_positive():
+    np.testing.assert_allclose(
+        of_twist([2.0, 0, 0.5], 1.0)[1:], [1 / 0.5 * 2 * (1 - np.cos(0.5)), 0.5]
+    )
+    assert (of_twist([2.0, 0, 0.5]) > 0).all()
+
+
+def test_between_known_instants_the_twist_is_held():
+    twist = np.array([3.0, 0.2, -0.4])
+    known = of_twist(np.tile(twist, (3, 1)), [0.2, 0.5, 1.0])
+    for at_s in (0.05, 0.2, 0.37, 0.9, 1.0):
+        np.testing.assert_allclose(motion_at(known, [0.2, 0.5, 1.0], at_s), of_twist(twist, at_s))
+
+
+def test_what_is_made_of_an_unknown_motion_is_unknown():
+    unknown = [1.0, np.nan, 0.1]
+    for found in (compose(unknown, [1, 0, 0]), inverse(unknown), of_twist(unknown)):
+        assert np.isnan(found).any()
+
+
+@pytest.mark.parametrize("lean", [0.0, 0.05])
+def test_poses_of_many_instants_are_compared_at_once(lean: float):
+    a = np.stack([matrix([i, 0, 0.1 * i]) for i in range(4)])
+    b = np.stack([matrix([i, 0, 0.1 * i]) @ matrix([1.0, 0.5, 0.2]) for i in range(4)])
+    b[:, :3, :3] = b[:, :3, :3] @ expm(lean * np.array([[0.0, 0, 1], [0, 0, 0], [-1, 0, 0]]))
+    found = motion_between(a, b)
+    np.testing.assert_allclose(found, np.tile([1.0, 0.5, 0.2], (4, 1)), atol=1e-9)
