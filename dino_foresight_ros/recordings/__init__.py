@@ -2,12 +2,12 @@
 
 from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.recordings.opening import open_recording, open_recordings
 from dino_foresight_ros.recordings.recording import (
     INSTANCES,
     LABEL_KINDS,
     NS_PER_S,
-    EgoMotion,
     Frame,
     LabelSpace,
     PartOfRecording,

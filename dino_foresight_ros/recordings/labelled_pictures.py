@@ -20,8 +20,9 @@ from dino_foresight_ros.recordings.label_tables import (
     read_label_picture,
     read_vectors,
 )
+from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.recordings.picture_size import declared_size
-from dino_foresight_ros.recordings.recording import EgoMotion, LabelSpace, UnreadableFrame
+from dino_foresight_ros.recordings.recording import LabelSpace, UnreadableFrame
 
 ReadLabel: TypeAlias = Callable[[Path, int], NDArray[Any]]
 """(file, frame index) -> the label; picklable. Raises UnreadableFrame, with the file's name."""

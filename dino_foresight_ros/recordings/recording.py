@@ -21,6 +21,7 @@ from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
+from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.scene import Scene
 
 INSTANCES = "instances"
@@ -116,28 +117,6 @@ class Window:
         if self.end_s is None or math.isinf(self.end_s):
             return 2**62
         return round(self.end_s * NS_PER_S)
-
-
-@dataclass(frozen=True)
-class EgoMotion:
-    """How the vehicle moves, one row per frame of the recording; NaN where unknown.
-
-    Attributes:
-        speed_mps: (N,) float64 forward speed in m/s.
-        steering_rad: (N,) float64 steering-wheel angle, left positive.
-        world_from_ego: (N, 4, 4) float64, takes points of the vehicle's frame (x forward, y left,
-            z up) to a fixed frame.
-    """
-
-    speed_mps: NDArray[np.float64]
-    steering_rad: NDArray[np.float64]
-    world_from_ego: NDArray[np.float64]
-
-    def at(self, indices: NDArray[np.int64]) -> EgoMotion:
-        """Return the rows of some frames."""
-        return EgoMotion(
-            self.speed_mps[indices], self.steering_rad[indices], self.world_from_ego[indices]
-        )
 
 
 class Recording(Closeable, ABC):

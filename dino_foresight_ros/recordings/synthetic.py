@@ -15,10 +15,10 @@ from dino_foresight_ros import synthetic
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import DEPTH, NORMALS
 from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
+from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
     NS_PER_S,
-    EgoMotion,
     Frame,
     Recording,
 )

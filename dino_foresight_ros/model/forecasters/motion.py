@@ -33,6 +33,8 @@ class MotionConditioning(nn.Module):
     without motion.
     """
 
+    scale: Tensor
+
     def __init__(self, kind: str, width: int, layers: int, scale: Sequence[float]) -> None:
         """Draw fresh weights that change nothing.
 
