@@ -187,6 +187,12 @@ class Road:
         y = pose[:, 1] + np.cos(pose[:, 2]) * d
         return np.stack([x, y, z], axis=1)
 
+    def placed(self, s_m: float, d_m: float, backward: bool = False) -> tuple[Array, float]:
+        """Place (3,) on the ground, and the yaw of who goes along the road or against it there."""
+        x, y, heading, _ = self.pose(s_m)[0]
+        at = np.array([x - np.sin(heading) * d_m, y + np.cos(heading) * d_m, 0.0])
+        return at, float(heading) + (np.pi if backward else 0.0)
+
     def _reach(self, s_m: float) -> None:
         while self._s_end < s_m:
             self._extend(256)

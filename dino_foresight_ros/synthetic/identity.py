@@ -9,6 +9,7 @@ from __future__ import annotations
 
 LEAD = 1
 """The vehicle ahead in the ego's lane."""
+_REACTING, _MOST_REACTING = 2, 1024
 _CELLS, _SLOTS = 256, 16
 _PARKED = 1 << 12
 _EVENTS, _WALKERS = 1024, 16
@@ -33,3 +34,13 @@ def crossing(event_s_m: float, walker: int) -> int:
 def of_stream(stream: int, actor: int) -> int:
     """Actor of a stream (0 to 15); repeats after 2048 actors."""
     return _STREAM + stream * _ACTORS + actor % _ACTORS
+
+
+def reacting(number: int) -> int:
+    """One of those that react to the ego (0 to 1023)."""
+    return _REACTING + number % _MOST_REACTING
+
+
+def is_reacting(instance: int) -> bool:
+    """Whether it is one of those that react to the ego."""
+    return _REACTING <= instance < _REACTING + _MOST_REACTING

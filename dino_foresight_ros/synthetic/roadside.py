@@ -11,6 +11,7 @@ from dino_foresight_ros.synthetic.ego import Event
 from dino_foresight_ros.synthetic.faces import Array, Faces, by_corner_count
 from dino_foresight_ros.synthetic.ground import STRIP_M, ground_faces, is_crossing
 from dino_foresight_ros.synthetic.layout import RoadLayout
+from dino_foresight_ros.synthetic.road_users import Obstacle, box_outline
 from dino_foresight_ros.synthetic.setting import Setting
 from dino_foresight_ros.synthetic.shadows import SHADOW_CORNERS, shadow_outline, vehicle_caster
 from dino_foresight_ros.synthetic.vehicles import PAINTS, SHAPES, car, truck
@@ -31,6 +32,7 @@ class Cell:
 
     groups: list[Faces]
     shadows: Array  # (N, SHADOW_CORNERS, 3)
+    parked: tuple[Obstacle, ...] = ()
 
 
 class Roadside:
@@ -49,6 +51,7 @@ class Roadside:
         self.parts: list[Faces] = []
         # Points (V, 3); the hull of their shadows is an object's shadow.
         self.casters: list[Array] = []
+        self.parked: list[Obstacle] = []
 
     def build(self) -> Cell:
         block_rng = np.random.default_rng([self.seed, 7, self.index // 5])
@@ -72,7 +75,7 @@ class Roadside:
                 self._corner_poles(event)
         outlines = [shadow_outline(points, self.light) for points in self.casters]
         shadows = np.array(outlines).reshape(-1, SHADOW_CORNERS, 3)
-        return Cell(by_corner_count(self.parts), shadows)
+        return Cell(by_corner_count(self.parts), shadows, tuple(self.parked))
 
     def _free(self, s: float, margin: float = 2.0) -> bool:
         """Whether nothing of a crossing is within `margin` of an arc length."""
@@ -251,7 +254,10 @@ class Roadside:
                 model = car(self.materials, shape, False).tinted(paint)
                 size = (SHAPES[shape].length_m, SHAPES[shape].width_m)
             number = identity.parked(self.index, slot + (_SLOTS if side > 0 else 0))
-            self._add([model.placed(yaw + rng.normal(0, 0.015), at).numbered(number)])
+            turned = yaw + rng.normal(0, 0.015)
+            self._add([model.placed(turned, at).numbered(number)])
+            outline = box_outline(at, turned, *size)
+            self.parked.append(Obstacle(number, int(model.label[0]), outline, np.zeros(2)))
             self.casters.append(vehicle_caster(at, yaw, *size, 1.4))
 
     def _tree(self, s: float, d: float, small: bool = False) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from dino_foresight_ros.synthetic import foliage
 from dino_foresight_ros.synthetic.faces import Array, Faces, by_corner_count
+from dino_foresight_ros.synthetic.road_users import Obstacle
 from dino_foresight_ros.synthetic.roadside import CELL_M, Cell, Roadside
 from dino_foresight_ros.synthetic.setting import Setting
 
@@ -31,6 +32,11 @@ class Scenery:
             groups = by_corner_count([g for cell in cells for g in cell.groups])
             self._joined = (span, groups, np.concatenate([cell.shadows for cell in cells]))
         return self._joined[1], self._joined[2]
+
+    def parked(self, s0: float, s1: float) -> list[Obstacle]:
+        """Outlines of the vehicles parked in all cells that touch [s0, s1]."""
+        span = range(max(int(s0 // CELL_M), 0), int(s1 // CELL_M) + 1)
+        return [one for i in span for one in self._cell(i).parked]
 
     def far(self, s0: float, s1: float) -> list[Faces]:
         """Distant rows of trees, beyond where cells are built in full, up to `s1`."""

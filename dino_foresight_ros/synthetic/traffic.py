@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,10 +11,10 @@ import numpy as np
 from dino_foresight_ros.synthetic import identity, props
 from dino_foresight_ros.synthetic.ego import EgoState, Event
 from dino_foresight_ros.synthetic.faces import Array, Faces
-from dino_foresight_ros.synthetic.people import Crowd, Look, choose_look
+from dino_foresight_ros.synthetic.people import Look, choose_look
+from dino_foresight_ros.synthetic.road_users import Moving, RoadUser
 from dino_foresight_ros.synthetic.roadside import signal_places
 from dino_foresight_ros.synthetic.setting import Setting
-from dino_foresight_ros.synthetic.shadows import vehicle_caster
 from dino_foresight_ros.synthetic.streams import Stream, Streams, Vehicle
 
 _NEVER_S = 1e12
@@ -33,15 +34,6 @@ class Walker:
     phase_rad: float
 
 
-@dataclass
-class Moving:
-    """What moves at one instant: polygons, people, and what casts shadows."""
-
-    faces: list[Faces]
-    crowd: Crowd
-    casters: list[Array]
-
-
 class Traffic:
     """All moving objects of a world."""
 
@@ -49,105 +41,116 @@ class Traffic:
         seed, conditions = setting.seed, setting.conditions
         self._seed, self._conditions, self._layout = seed, conditions, setting.layout
         self._plan, self._road, self._materials = setting.plan, setting.road, setting.materials
-        self._streams = Streams(seed, conditions, setting.layout, setting.materials)
+        self.streams = Streams(seed, conditions, setting.layout, setting.materials)
         rng = np.random.default_rng([seed, 14])
         self._lead_phase = float(rng.uniform(0, 6.28))
         self._lead_gap_m = float(rng.uniform(5.0, 22.0))
         has_lead = rng.random() < 0.25 + 0.6 * conditions.traffic
-        self._lead: Vehicle | None = self._streams.vehicle(rng) if has_lead else None
+        self._lead: Vehicle | None = self.streams.vehicle(rng) if has_lead else None
         self._walkers = lru_cache(maxsize=64)(self._make_walkers)
 
     def at(
-        self, t_s: float, ego: EgoState, camera: Array, view_m: float
+        self,
+        t_s: float,
+        ego: EgoState,
+        camera: Array,
+        view_m: float,
+        others: Sequence[RoadUser] | None = None,
     ) -> tuple[list[Faces], list[Array]]:
-        """Polygons and shadow casters of all actors within view at a time."""
-        moving = Moving([], Crowd(), [])
-        if self._lead is not None:
-            self._add_lead(self._lead, ego, moving)
-        for stream in self._streams.all:
-            self._add_stream(stream, t_s, ego, view_m, moving)
-        for event in self._plan.events_between(ego.s_m - 5.0, ego.s_m + 90.0):
+        """Polygons and shadow casters within view of an ego at a time.
+
+        `others` take the place of the vehicle ahead, which goes by the ego's own plan.
+        """
+        moving = Moving()
+        for user in self.road_users(t_s, ego, view_m, others):
+            moving.add(user)
+        for event in self._events_near(ego):
             if event.kind == "light":
                 self._add_lights(event, t_s, moving)
+        return moving.faces(self._materials, camera), moving.casters
+
+    def road_users(
+        self, t_s: float, ego: EgoState, view_m: float, others: Sequence[RoadUser] | None = None
+    ) -> Iterator[RoadUser]:
+        """All that move, within view of an ego at a time; `others` as of `at`."""
+        if others is not None:
+            yield from others
+        elif self._lead is not None:
+            yield self._lead_user(self._lead, ego)
+        for stream in self.streams.all:
+            yield from self._stream_users(stream, t_s, ego, view_m)
+        for event in self._events_near(ego):
             if event.kind != "turn":
                 for walker in self._walkers(event):
-                    self._add_walker(walker, t_s, moving)
-        return moving.faces + moving.crowd.faces(self._materials, camera), moving.casters
+                    yield self._walker_user(walker, t_s)
 
-    def _pose(self, s: float, d: float, backward: bool = False) -> tuple[Array, float]:
-        x, y, heading, _ = self._road.pose(s)[0]
-        at = np.array([x - np.sin(heading) * d, y + np.cos(heading) * d, 0.0])
-        return at, float(heading) + (np.pi if backward else 0.0)
+    def _events_near(self, ego: EgoState) -> list[Event]:
+        return self._plan.events_between(ego.s_m - 5.0, ego.s_m + 90.0)
 
-    def _add_vehicle(
-        self,
-        vehicle: Vehicle,
-        instance: int,
-        at: Array,
-        yaw: float,
-        braking: bool,
-        moving: Moving,
-    ) -> None:
-        model = vehicle.braking if braking else vehicle.model
-        moving.faces.append(model.placed(yaw, at).numbered(instance))
-        moving.casters.append(vehicle_caster(at, yaw, *vehicle.size))
-
-    def _add_lead(self, vehicle: Vehicle, ego: EgoState, moving: Moving) -> None:
+    def _lead_user(self, vehicle: Vehicle, ego: EgoState) -> RoadUser:
         """A vehicle ahead in the ego's lane; its gap depends on place and speed only.
 
         It stops beyond the crosswalk at which the ego stops, so that people can cross between.
         """
         gap = 9.5 + vehicle.size[0] / 2
         gap += self._lead_gap_m * (1.0 + float(np.sin(ego.s_m / 55.0 + self._lead_phase)))
-        at, yaw = self._pose(ego.s_m + gap + 0.7 * ego.speed_mps, self._layout.ego_d_m)
+        at, yaw = self._road.placed(ego.s_m + gap + 0.7 * ego.speed_mps, self._layout.ego_d_m)
         braking = ego.acceleration_mps2 < -0.4 or ego.speed_mps < 0.3
-        self._add_vehicle(vehicle, identity.LEAD, at, yaw, braking, moving)
+        return RoadUser(identity.LEAD, at, yaw, ego.speed_mps, vehicle, braking=braking)
 
-    def _add_stream(
-        self, stream: Stream, t_s: float, ego: EgoState, view_m: float, moving: Moving
-    ) -> None:
-        for actor, s in self._streams.near(stream, t_s, ego.s_m, view_m):
-            at, yaw = self._pose(s, actor.d_m, stream.speed_mps < 0)
-            if actor.vehicle is not None:
-                self._add_vehicle(actor.vehicle, actor.instance, at, yaw, False, moving)
-            elif actor.look is not None and stream.kind == "cyclist":
-                phase = actor.phase_rad + t_s * abs(stream.speed_mps) * 1.3
-                moving.crowd.add_cyclist(actor.look, actor.instance, phase, yaw, at)
-                moving.casters.append(vehicle_caster(at, yaw, 1.7, 0.4, 1.7))
-            elif actor.look is not None:
-                phase = actor.phase_rad + t_s * abs(stream.speed_mps) * 4.0
+    def _stream_users(
+        self, stream: Stream, t_s: float, ego: EgoState, view_m: float
+    ) -> Iterator[RoadUser]:
+        speed = abs(stream.speed_mps)
+        per_m = {"vehicle": 0.0, "cyclist": 1.3, "pedestrian": 4.0}[stream.kind]
+        for actor, s in self.streams.near(stream, t_s, ego.s_m, view_m):
+            at, yaw = self._road.placed(s, actor.d_m, stream.speed_mps < 0)
+            if stream.kind == "pedestrian":
                 at[2] = self._layout.kerb_m
-                moving.crowd.add_pedestrian(actor.look, actor.instance, phase, 1.0, yaw, at)
-                moving.casters.append(vehicle_caster(at, yaw, 0.4, 0.5, 1.7))
+            yield RoadUser(
+                actor.instance,
+                at,
+                yaw,
+                speed,
+                actor.vehicle,
+                actor.look,
+                cyclist=stream.kind == "cyclist",
+                phase_rad=actor.phase_rad + t_s * speed * per_m,
+            )
 
     def _add_lights(self, event: Event, t_s: float, moving: Moving) -> None:
         green = not event.start_s - 6.0 < t_s < event.end_s - 0.3
         for s, d in signal_places(self._layout, event):
-            at, yaw = self._pose(s, d, backward=True)
-            moving.faces.append(props.signal_head(self._materials, at, 2.9, yaw, green))
+            at, yaw = self._road.placed(s, d, backward=True)
+            moving.add_faces(props.signal_head(self._materials, at, 2.9, yaw, green))
 
     def _edges(self) -> tuple[float, float]:
         """Where people wait, on the right and on the left of the road."""
         return -self._layout.half_width(-1) - 0.8, self._layout.half_width(1) + 0.8
 
-    def _add_walker(self, walker: Walker, t_s: float, moving: Moving) -> None:
+    def _walker_user(self, walker: Walker, t_s: float) -> RoadUser:
         layout = self._layout
         right, left = self._edges()
         width = left - right
         done = float(np.clip((t_s - walker.start_s) * walker.pace_mps, 0.0, width + _WALK_ON_M))
         across = min(done, width)
         d = left - across if walker.from_left else right + across
-        at, yaw = self._pose(walker.s_m + done - across, d)
+        at, yaw = self._road.placed(walker.s_m + done - across, d)
         # Once across, they walk away along the sidewalk.
         if done <= width:
             yaw += -np.pi / 2 if walker.from_left else np.pi / 2
         on_road = -layout.half_width(-1) < d < layout.half_width(1)
         at[2] = 0.0 if on_road else layout.kerb_m
         stride = 1.0 if 0.0 < done < width + _WALK_ON_M else 0.0
-        moving.crowd.add_pedestrian(
-            walker.look, walker.instance, walker.phase_rad + done * 4.0, stride, yaw, at
+        return RoadUser(
+            walker.instance,
+            at,
+            yaw,
+            stride * walker.pace_mps,
+            look=walker.look,
+            phase_rad=walker.phase_rad + done * 4.0,
+            stride=stride,
         )
-        moving.casters.append(vehicle_caster(at, yaw, 0.4, 0.5, 1.7))
 
     def _make_walkers(self, event: Event) -> list[Walker]:
         rng = np.random.default_rng([self._seed, 15, int(event.s_m * 10)])
@@ -175,7 +178,7 @@ class Traffic:
             ego_lane_clear = passing(self._layout.ego_d_m) + 1.3 / pace < event.end_s + 0.4
             if ego_lane_clear and not any(
                 self._meets(stream, passing(stream.d_m), s, 2.0 / pace)
-                for stream in self._streams.all
+                for stream in self.streams.all
                 if stream.kind == "vehicle"
             ):
                 return float(start)
@@ -184,4 +187,4 @@ class Traffic:
     def _meets(self, stream: Stream, t_s: float, s: float, within_s: float) -> bool:
         """Whether a vehicle of the stream passes `s` within some seconds of a time."""
         swept = abs(stream.speed_mps) * (within_s + 0.4) + 4.0
-        return bool(self._streams.between(stream, t_s, s - swept, s + swept))
+        return bool(self.streams.between(stream, t_s, s - swept, s + swept))

@@ -10,7 +10,7 @@ and equals the frame of that instant in a sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -22,6 +22,7 @@ from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.synthetic import raster, shading
 from dino_foresight_ros.synthetic.camera import Camera, focal_from_fov, look
 from dino_foresight_ros.synthetic.config import Conditions, WorldConfig, choose_conditions
+from dino_foresight_ros.synthetic.drive import Drive
 from dino_foresight_ros.synthetic.ego import EgoPlan, EgoState, Road, ego_state
 from dino_foresight_ros.synthetic.faces import Array, Faces, by_corner_count
 from dino_foresight_ros.synthetic.ground import base_ground
@@ -29,6 +30,7 @@ from dino_foresight_ros.synthetic.layout import RoadLayout, choose_layout
 from dino_foresight_ros.synthetic.lens import Lens
 from dino_foresight_ros.synthetic.light import choose_light
 from dino_foresight_ros.synthetic.materials import Materials
+from dino_foresight_ros.synthetic.road_users import RoadUser
 from dino_foresight_ros.synthetic.scene import Scenery
 from dino_foresight_ros.synthetic.setting import Setting
 from dino_foresight_ros.synthetic.shadows import shadow_outline
@@ -87,7 +89,8 @@ class World:
         setting = Setting(
             seed, c, self.layout, self._plan, self._road, self._materials, self._light
         )
-        self._scenery, self._traffic = Scenery(setting), Traffic(setting)
+        self.setting = setting
+        self.scenery, self.traffic = Scenery(setting), Traffic(setting)
         self._lens = Lens(seed, c, config.width, config.height)
         self._focal_px = focal_from_fov(config.width, c.horizontal_fov_deg)
         self._bumps = np.random.default_rng([seed, 19]).uniform(0, 6.28, 4)
@@ -96,12 +99,35 @@ class World:
     @property
     def k(self) -> Array:
         """Camera intrinsics (3, 3)."""
-        return self._camera_at(0.0)[0].k
+        return self._camera(self.ego_state(0.0)).k
+
+    @property
+    def base_from_optical(self) -> Array:
+        """How the camera is mounted (4, 4), without the body's pitch and roll.
+
+        The base lies on the ground below the camera: x forward, y left, z up.
+        """
+        c = self.conditions
+        pose = np.eye(4)
+        pose[:3, :3] = look(0.0, np.radians(c.camera_pitch_deg), np.radians(c.camera_roll_deg))
+        pose[2, 3] = c.camera_height_m
+        return pose
 
     def ego(self, t_s: float) -> tuple[Array, float]:
         """World from camera (4, 4) and the speed in m/s at `t_s` seconds, without rendering."""
-        camera, ego = self._camera_at(t_s)
-        return camera.world_from_camera, ego.speed_mps
+        ego = self.ego_state(t_s)
+        return self._camera(ego).world_from_camera, ego.speed_mps
+
+    def ego_state(self, t_s: float) -> EgoState:
+        """Where the ego is at `t_s` seconds by its own plan."""
+        return ego_state(self._plan, self._road, self.layout.ego_d_m, t_s)
+
+    def drive(self, start_s: float = 0.0, hazards: Sequence[str] = ()) -> Drive:
+        """The same world with a driver from outside, from an instant of the ego's own plan on.
+
+        `hazards` are kinds of `HAZARDS`: road users that the seed adds and that react to the ego.
+        """
+        return Drive(self, start_s, hazards)
 
     def frames(self, count: int | None = None, start: int = 0) -> Iterator[Frame]:
         """`count` frames (endless when None) from frame number `start`."""
@@ -110,11 +136,22 @@ class World:
             yield self.render(index / self.config.frame_rate_hz)
             index += 1
 
-    def render(self, t_s: float) -> Frame:
-        """The frame at `t_s` seconds (from 0)."""
+    def render(
+        self, t_s: float, ego: EgoState | None = None, others: Sequence[RoadUser] = ()
+    ) -> Frame:
+        """The frame at `t_s` seconds (from 0).
+
+        Args:
+            t_s: the instant.
+            ego: where the ego is instead of where its own plan has it. Everything else is as it is
+                at that time; only the vehicle ahead, which goes by the plan, is left out.
+            others: road users that are there besides, with an `ego` of one's own.
+        """
         if not t_s >= 0:
             raise UsageError(f"time is {t_s!r} s; the world starts at 0 s")
-        view = self._view(t_s)
+        if ego is not None and self.config.motion_blur_samples > 1:
+            raise UsageError("motion blur needs the ego's own plan; set motion_blur_samples to 1")
+        view = self._view(t_s, ego, others)
         visible = raster.gather_visible(view.groups, view.camera)
         ids = raster.paint(visible, view.camera.width, view.camera.height)
         grid = self._grid(view.camera, 1)
@@ -203,9 +240,8 @@ class World:
             self._grids[factor] = shading.PixelGrid(camera)
         return self._grids[factor]
 
-    def _camera_at(self, t_s: float) -> tuple[Camera, EgoState]:
+    def _camera(self, ego: EgoState) -> Camera:
         c = self.conditions
-        ego = ego_state(self._plan, self._road, self.layout.ego_d_m, t_s)
         # The body pitches when it brakes and shakes a little with the road, more so when fast.
         wave = np.sin(np.array([1.7, 4.1, 9.3, 2.3]) * ego.s_m / 9.0 + self._bumps)
         shake = np.radians(0.05) * float(wave[:3].sum())
@@ -214,15 +250,20 @@ class World:
         position = self._road.point(ego.s_m, ego.d_m, c.camera_height_m)[0]
         rotation = look(ego.yaw_rad, float(pitch), float(roll))
         size = (self.config.width, self.config.height)
-        return Camera(*size, self._focal_px, position, rotation), ego
+        return Camera(*size, self._focal_px, position, rotation)
 
-    def _view(self, t_s: float) -> _View:
-        camera, ego = self._camera_at(t_s)
+    def _view(
+        self, t_s: float, driven: EgoState | None = None, others: Sequence[RoadUser] = ()
+    ) -> _View:
+        ego = self.ego_state(t_s) if driven is None else driven
+        camera = self._camera(ego)
         view_m = self.config.view_distance_m
-        static, shadows = self._scenery.between(ego.s_m - 30.0, ego.s_m + view_m)
-        moving, moving_casters = self._traffic.at(t_s, ego, camera.position, view_m)
+        static, shadows = self.scenery.between(ego.s_m - 30.0, ego.s_m + view_m)
+        moving, moving_casters = self.traffic.at(
+            t_s, ego, camera.position, view_m, None if driven is None else others
+        )
         base = base_ground(self._materials, camera.position, _HORIZON_M)
-        far = self._scenery.far(ego.s_m - 30.0, ego.s_m + view_m + _FAR_M)
+        far = self.scenery.far(ego.s_m - 30.0, ego.s_m + view_m + _FAR_M)
         groups = [*static, *far, *by_corner_count([base, *moving])]
         outlines = [shadow_outline(points, self._light) for points in moving_casters]
         return _View(camera, ego, groups, np.concatenate([shadows, *(o[None] for o in outlines)]))
