@@ -30,6 +30,7 @@ SEGMENTATION = "segmentation"
 CONFIDENCE = "confidence"
 DEPTH = "depth"
 NORMALS = "normals"
+INSTANCES = "instances"
 FEATURES = "features"
 SPREAD = "spread"
 

@@ -47,6 +47,27 @@ class MadeTopic(NamedTuple):
         return self.name.replace("step_k", f"step_{step}")
 
 
+INSTANCE_LIST = MadeTopic(
+    "step_k/instance_list",
+    "dino_foresight_ros/Instances",
+    "objects: id, class, score, box, centroid, and with metric depth position and velocity",
+)
+DETECTIONS = MadeTopic(
+    "step_k/detections",
+    "vision_msgs/Detection2DArray",
+    "the same objects, where vision_msgs is installed",
+)
+OBJECTS = MadeTopic(
+    "objects", "dino_foresight_ros/Objects", "where each object is at all horizons, with spread"
+)
+PREDICTED_OBJECTS = MadeTopic(
+    "predicted_objects",
+    "autoware_perception_msgs/PredictedObjects",
+    "the same in metres, where autoware_perception_msgs is installed",
+)
+INSTANCE_TOPICS = (INSTANCE_LIST, DETECTIONS, OBJECTS, PREDICTED_OBJECTS)
+"""What forecast_node publishes of objects beside the images, with a head for instances."""
+
 NEWEST_DRAWN = MadeTopic(
     "step_0/image_color",
     "sensor_msgs/Image, rgb8",

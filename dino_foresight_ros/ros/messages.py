@@ -21,6 +21,7 @@ from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.output_row import Output
 from dino_foresight_ros.outputs import IMAGE_NAMES, IMAGES
 from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.object_messages import build_instance, read_detections
 from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
 from dino_foresight_ros.scene import Scene
 
@@ -49,6 +50,7 @@ def build_forecast(
     header: Header,
     images: Sequence[dict[str, Image]],
     latency_s: float,
+    class_names: Sequence[str] = (),
 ) -> ForecastMsg:
     """The Forecast message.
 
@@ -57,6 +59,7 @@ def build_forecast(
         header: as `build_header` makes it.
         images: per step what `build_step_images` made; an absent output stays an empty image.
         latency_s: seconds from receiving the frame until now.
+        class_names: of the objects.
     """
     targets = [ns_to_time(step.target_stamp_ns) for step in forecast.steps]
     steps = [
@@ -65,6 +68,7 @@ def build_forecast(
             horizon=float(step.horizon_s),
             step=step.step,
             depth_is_metric=step.depth_is_metric,
+            detections=[build_instance(one, class_names) for one in step.detections],
             **{
                 field: step_images[output.name]
                 for output in IMAGES
@@ -144,7 +148,7 @@ def build_diagnostics(
 
 
 def read_step(step: ForecastStep, names: Collection[str] = IMAGE_NAMES) -> Scene:
-    """One predicted instant, with the named outputs where they were sent.
+    """One predicted instant, with its objects, and the named outputs where they were sent.
 
     Raises:
         InputError: another encoding, or data that do not fit the sizes of an image.
@@ -159,6 +163,7 @@ def read_step(step: ForecastStep, names: Collection[str] = IMAGE_NAMES) -> Scene
         step=step.step,
         horizon_s=step.horizon,
         depth_is_metric=bool(step.depth_is_metric),
+        detections=read_detections(step.detections),
         **maps,
     )
 

@@ -35,6 +35,7 @@ from dino_foresight_ros.runtime.frame import (
     ModelOutputError,
     check_frame,
 )
+from dino_foresight_ros.runtime.identity import IdentityTracker
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
 from dino_foresight_ros.runtime.rollout import CameraMaps, RolloutDecoder
@@ -123,6 +124,7 @@ class Foresight:
         self._request = self._checked(OutputRequest(wanted, output_size, samples=samples))
         self._buffers: dict[str, ContextBuffer] = {}
         self._newest: dict[str, Tensor] = {}
+        self._identities: dict[str, IdentityTracker] = {}
         self._encode = accelerator.wrap(bundle.encoder)
         self._forecaster = bundle.forecaster
         if accelerator.is_on:
@@ -157,6 +159,7 @@ class Foresight:
                     raise result.error
         for name in names:
             del self._buffers[name], self._newest[name]
+            self._identities.pop(name, None)
 
     @property
     def heads(self) -> Mapping[str, Head]:
@@ -201,6 +204,8 @@ class Foresight:
         for name, buffer in self._buffers.items():
             if camera in (None, name):
                 buffer.clear()
+                if name in self._identities:
+                    self._identities[name].reset()
 
     def needed(self, camera: str, newest_ns: int, waiting_ns: Sequence[int]) -> list[int]:
         """Choose the frames to encode before a camera's newest one, for its context.
@@ -425,15 +430,20 @@ class Foresight:
                 **maps.get(future, {}).get(step, {}),  # type: ignore[arg-type]
             )
 
+        first = 0 if 0 in maps.get(0, {}) else 1
+        scenes = tuple(scene(step) for step in range(first, len(ahead_s) + 1))
+        if any(one.instances is not None for one in scenes):
+            identity = self._identities.setdefault(camera, IdentityTracker())
+            scenes = identity.update(stamps_ns[-1], scenes)
         return Forecast(
             stamp_ns=stamps_ns[-1],
             context_stamps_ns=stamps_ns,
             frame_interval_s=self.bundle.frame_interval_s,
-            steps=tuple(scene(step) for step in range(1, len(ahead_s) + 1)),
+            steps=scenes[1 - first :],
             model_name=self.bundle.name,
             trained=self.bundle.trained,
             duration_s=time.perf_counter() - started,
-            step_0=scene(0) if 0 in maps.get(0, {}) else None,
+            step_0=None if first else scenes[0],
         )
 
 

@@ -208,7 +208,12 @@ class IdentityTracker:
             track.current.append(sight)
             table[detection.id] = track.id
             named.append(replace(detection, id=track.id))
-        return replace(scene, instances=table[ids], detections=tuple(named))
+        made = replace(scene, instances=table[ids], detections=tuple(named))
+        if not scene.samples:
+            return made
+        known = [(track, track.current[-1]) for track in self._tracks if track.current]
+        here = [pair for pair in known if pair[1].stamp_ns == scene.stamp_ns]
+        return replace(made, samples=tuple(_name_future(one, here) for one in scene.samples))
 
     def _new_id(self) -> int:
         taken = self.live_ids
@@ -230,6 +235,25 @@ class IdentityTracker:
                 if track.velocity is not None:
                     track.velocity = track.velocity * (scale[1], scale[0])
         self._shape = shape
+
+
+def _name_future(scene: Scene, known: Sequence[tuple[_Track, _Sight]]) -> Scene:
+    """One of several futures, its objects named as those of the mean; the others left out."""
+    ids = scene.instances
+    if ids is None:
+        return scene
+    tracks = [
+        _Track(track.id, track.class_id, track.seen_ns, path=[sight]) for track, sight in known
+    ]
+    found = list(_sights(scene))
+    pairs = dict(_assignment(_affinities(tracks, found, ids, scene.stamp_ns)))
+    table = np.zeros(MAX_ID + 1, np.uint16)
+    named = []
+    for place, track in pairs.items():
+        detection = found[place][0]
+        table[detection.id] = tracks[track].id
+        named.append(replace(detection, id=tracks[track].id))
+    return replace(scene, instances=table[ids], detections=tuple(named))
 
 
 def _sights(scene: Scene) -> Iterator[tuple[Detection, _Sight]]:

@@ -180,7 +180,7 @@ class CameraStream:
             )
         self.publishers.publish_labels(name)
         info = self._fitting_camera_info(image_size)
-        self.publishers.publish(forecast, name, info, received_s)
+        self.publishers.publish(forecast, name, info, received_s, self.topic_name)
 
     def _fitting_camera_info(self, size: tuple[int, int]) -> CameraInfo | None:
         info = self._camera_info

@@ -13,11 +13,14 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from dino_foresight_ros.msg import FeatureMap, Labels
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.msg import FeatureMap, Instances, Labels, Objects
 from dino_foresight_ros.msg import Forecast as ForecastMsg
+from dino_foresight_ros.objects import locate, object_paths, with_velocities
 from dino_foresight_ros.output_row import Topic
-from dino_foresight_ros.outputs import DEPTH, FEATURES, MAX_STEPS, step_topics
+from dino_foresight_ros.outputs import DEPTH, FEATURES, INSTANCES, MAX_STEPS, step_topics
 from dino_foresight_ros.ros.camera_info import scale_camera_info
+from dino_foresight_ros.ros.clouds import depth_with_info, intrinsics_of
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.messages import (
     build_feature_map,
@@ -27,13 +30,32 @@ from dino_foresight_ros.ros.messages import (
     build_step_images,
     color_table,
 )
+from dino_foresight_ros.ros.object_messages import (
+    build_detection_array,
+    build_instances,
+    build_objects,
+    build_predicted_objects,
+    detection_array_class,
+    predicted_objects_class,
+)
 from dino_foresight_ros.ros.qos import latched_qos, output_qos, overrides
+from dino_foresight_ros.topic_names import (
+    DETECTIONS,
+    INSTANCE_LIST,
+    OBJECTS,
+    PREDICTED_OBJECTS,
+    MadeTopic,
+)
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from dino_foresight_ros.runtime.frame import Forecast
     from dino_foresight_ros.scene import Scene
 
 _CAMERA_INFO = "camera_info"
+_LIST, _DETECTIONS = (topic.name.rpartition("/")[2] for topic in (INSTANCE_LIST, DETECTIONS))
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,7 @@ class ForecastPublishers:
         label_info = label_info_class()
         self._label_info = label_info and self._create(label_info, "label_info", latched_qos())
         self._features: Any = None
+        self._objects: dict[MadeTopic, Any] = {}
         self._steps: dict[int, dict[str, Any]] = {}  # 0 is the newest context frame itself
         self._labels_frame_id: str | None = None
         self.change(model.outputs, steps, publish_features)
@@ -119,18 +142,34 @@ class ForecastPublishers:
             elif not publish_features and self._features is not None:
                 self._node.destroy_lifecycle_publisher(self._features)
                 self._features = None
+            self._change_objects()
             for gone in [step for step in self._steps if step > steps]:
                 self._keep_only((), self._steps.pop(gone))
             for step in range(steps + 1):
                 self._change_step(step, self._steps.setdefault(step, {}))
 
     def _change_step(self, step: int, publishers: dict[str, Any]) -> None:
-        names = [*self._step_topics(step), *self._sample_topics(step), _CAMERA_INFO]
-        self._keep_only(names, publishers)
-        for name in names:
+        names = [*self._step_topics(step), *self._sample_topics(step)]
+        kinds: dict[str, type] = {**dict.fromkeys(names, Image), _CAMERA_INFO: CameraInfo}
+        if INSTANCES in self._outputs_of(step):
+            kinds[_LIST] = Instances
+            if (detections := detection_array_class()) is not None:
+                kinds[_DETECTIONS] = detections
+        self._keep_only(list(kinds), publishers)
+        for name, kind in kinds.items():
             if name not in publishers:
-                kind = CameraInfo if name == _CAMERA_INFO else Image
                 publishers[name] = self._create(kind, f"step_{step}/{name}")
+
+    def _change_objects(self) -> None:
+        """What is published of a forecast's objects, all steps together."""
+        kinds = {OBJECTS: Objects, PREDICTED_OBJECTS: predicted_objects_class()}
+        if INSTANCES not in self._model.outputs:
+            kinds = {}
+        for gone in [topic for topic in self._objects if topic not in kinds]:
+            self._node.destroy_lifecycle_publisher(self._objects.pop(gone))
+        for topic, kind in kinds.items():
+            if kind is not None and topic not in self._objects:
+                self._objects[topic] = self._create(kind, topic.name)
 
     def _keep_only(self, names: Sequence[str], publishers: dict[str, Any]) -> None:
         for name in [name for name in publishers if name not in names]:
@@ -141,6 +180,7 @@ class ForecastPublishers:
         with self._lock:
             self._is_destroyed = True
             every = [self._forecast, self._labels, self._label_info, self._features]
+            every += self._objects.values()
             every += [publisher for step in self._steps.values() for publisher in step.values()]
             for publisher in every:
                 if publisher is not None:
@@ -160,8 +200,13 @@ class ForecastPublishers:
             predicted = set(everywhere)
             if self._forecast.get_subscription_count():
                 predicted |= self._model.outputs
+            of_objects = self._subscribed_objects()
             wanted = {
-                step: frozenset((predicted if step else everywhere) | self._subscribed_images(step))
+                step: frozenset(
+                    (predicted if step else everywhere)
+                    | self._subscribed_images(step)
+                    | of_objects.get(step, set())
+                )
                 for step in self._steps
             }
         return wanted if wanted[0] else {step: wanted[step] for step in wanted if step}
@@ -171,12 +216,15 @@ class ForecastPublishers:
         with self._lock:
             if self._is_destroyed:
                 return frozenset()
-            return frozenset(
+            images = frozenset(
                 topic.output
                 for step, publishers in self._steps.items()
                 for name, (_, topic) in self._sample_topics(step).items()
                 if name in publishers and publishers[name].get_subscription_count()
             )
+            # The spread of positions is that of the futures'.
+            with_objects = self._model.samples > 1 and any(map(_is_heard, self._objects.values()))
+            return images | (self._of_objects(1) if with_objects else frozenset())
 
     def publish_labels(self, frame_id: str) -> None:
         """Publish class names and colours once per camera frame; they stay latched."""
@@ -196,7 +244,12 @@ class ForecastPublishers:
                 self._label_info.publish(build_label_info(model.class_names, header))
 
     def publish(
-        self, forecast: Forecast, frame_id: str, info: CameraInfo | None, received_s: float
+        self,
+        forecast: Forecast,
+        frame_id: str,
+        info: CameraInfo | None,
+        received_s: float,
+        image_topic: str = "",
     ) -> None:
         """Publish a forecast on every topic that has subscribers.
 
@@ -205,19 +258,31 @@ class ForecastPublishers:
             frame_id: the camera's.
             info: the camera's calibration, None when unknown.
             received_s: when the newest frame came in, seconds of `time.monotonic`.
+            image_topic: the camera's; its name tells rectified images.
         """
         with self._lock:
             if not self._is_destroyed:
-                self._publish(forecast, frame_id, info, received_s)
+                self._publish(forecast, frame_id, info, received_s, image_topic)
 
     def _publish(
-        self, forecast: Forecast, frame_id: str, info: CameraInfo | None, received_s: float
+        self,
+        forecast: Forecast,
+        frame_id: str,
+        info: CameraInfo | None,
+        received_s: float,
+        image_topic: str,
     ) -> None:
         header = build_header(forecast, frame_id)
         steps = forecast.steps if forecast.step_0 is None else (forecast.step_0, *forecast.steps)
+        if any(step.detections for step in steps):
+            matrices = [_intrinsics(step, info, image_topic) for step in steps]
+            steps = with_velocities([locate(s, m) for s, m in zip(steps, matrices, strict=True)])
+            forecast = replace(forecast, steps=steps[len(steps) - len(forecast.steps) :])
+        self._publish_objects(forecast, steps, header, info, image_topic)
         images = [build_step_images(step, header) for step in steps]
         for step, made in zip(steps, images, strict=True):
             self._publish_step(step, made, header, info)
+            self._publish_instances(forecast, step, header)
         if self._features is not None and self._features.get_subscription_count():
             for step in steps:
                 if step.features is not None:
@@ -225,7 +290,40 @@ class ForecastPublishers:
         if forecast.steps and self._forecast.get_subscription_count():
             latency_s = time.monotonic() - received_s
             predicted = images[-len(forecast.steps) :]
-            self._forecast.publish(build_forecast(forecast, header, predicted, latency_s))
+            names = self._model.class_names
+            message = build_forecast(forecast, header, predicted, latency_s, names)
+            self._forecast.publish(message)
+
+    def _publish_instances(self, forecast: Forecast, step: Scene, header: Header) -> None:
+        """The objects of one step."""
+        publishers, names = self._steps.get(step.step, {}), self._model.class_names
+        if step.instances is None:
+            return
+        if _is_heard(publishers.get(_LIST)):
+            publishers[_LIST].publish(build_instances(step, forecast, header, names))
+        if _is_heard(publishers.get(_DETECTIONS)):
+            publishers[_DETECTIONS].publish(build_detection_array(step, header, names))
+
+    def _publish_objects(
+        self,
+        forecast: Forecast,
+        steps: Sequence[Scene],
+        header: Header,
+        info: CameraInfo | None,
+        image_topic: str,
+    ) -> None:
+        """The objects of all steps together."""
+        heard = [topic for topic, publisher in self._objects.items() if _is_heard(publisher)]
+        known = [step for step in steps if step.instances is not None]
+        if not heard or not known:
+            return
+        paths = object_paths(known, _intrinsics(known[0], info, image_topic))
+        names = self._model.class_names
+        if OBJECTS in heard:
+            self._objects[OBJECTS].publish(build_objects(paths, forecast, header, names))
+        if PREDICTED_OBJECTS in heard:
+            message = build_predicted_objects(paths, header, names)
+            self._objects[PREDICTED_OBJECTS].publish(message)
 
     def _publish_step(
         self,
@@ -240,7 +338,7 @@ class ForecastPublishers:
             if number < len(of_samples):
                 topics[name] = step.samples[number], of_samples[number], topic
         for name, publisher in self._steps.get(step.step, {}).items():
-            if not publisher.get_subscription_count():
+            if name in (_LIST, _DETECTIONS) or not publisher.get_subscription_count():
                 continue
             if name == _CAMERA_INFO:
                 if info is not None and made:
@@ -270,10 +368,33 @@ class ForecastPublishers:
 
     def _step_topics(self, step: int) -> dict[str, Topic]:
         """One step's image topics by name."""
-        outputs = self._model.outputs
-        if step == 0:
-            outputs -= self._model.only_predicted
-        return {topic.name: topic for topic in step_topics(outputs, self._model.depth_is_metric)}
+        topics = step_topics(self._outputs_of(step), self._model.depth_is_metric)
+        return {topic.name: topic for topic in topics}
+
+    def _outputs_of(self, step: int) -> frozenset[str]:
+        """The outputs that a step can have."""
+        model = self._model
+        return model.outputs if step else model.outputs - model.only_predicted
+
+    def _of_objects(self, step: int) -> frozenset[str]:
+        """The outputs that a step's objects are made of."""
+        names = {INSTANCES, DEPTH} if self._model.depth_is_metric else {INSTANCES}
+        return self._outputs_of(step) & names
+
+    def _subscribed_objects(self) -> dict[int, frozenset[str]]:
+        """Step -> the outputs that objects which somebody subscribes to are made of.
+
+        Velocities are differences from the step before, so that one is computed too.
+        """
+        heard = {
+            step
+            for step, publishers in self._steps.items()
+            if _is_heard(publishers.get(_LIST)) or _is_heard(publishers.get(_DETECTIONS))
+        }
+        heard |= {step - 1 for step in heard if step} if self._model.depth_is_metric else set()
+        if any(map(_is_heard, self._objects.values())):
+            heard = set(self._steps)
+        return {step: self._of_objects(step) for step in heard}
 
     def _sample_topics(self, step: int) -> dict[str, tuple[int, Topic]]:
         """Image topics of single futures of a step by name; each with its future, from 0."""
@@ -294,6 +415,25 @@ class ForecastPublishers:
         # A future is computed of the steps whose mean is.
         topics += [(name, topic) for name, (_, topic) in self._sample_topics(step).items()]
         return {topic.output for name, topic in topics if publishers[name].get_subscription_count()}
+
+
+def _is_heard(publisher: Any) -> bool:
+    return publisher is not None and publisher.get_subscription_count() > 0
+
+
+def _intrinsics(
+    step: Scene, info: CameraInfo | None, image_topic: str
+) -> NDArray[np.float64] | None:
+    """(3, 3) for pictures of the size of the step's `instances`; None without points."""
+    if step.instances is None or info is None:
+        return None
+    try:
+        depth_with_info(step, info, None, image_topic)
+    except InputError:
+        return None
+    return intrinsics_of(
+        scale_camera_info(info, (step.instances.shape[0], step.instances.shape[1]))
+    )
 
 
 def _step_camera_info(info: CameraInfo, made: dict[str, Image], header: Header) -> CameraInfo:
