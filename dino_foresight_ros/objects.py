@@ -36,6 +36,12 @@ class ObjectPath:
     centroids: NDArray[np.float64]
     size: tuple[float, float] = (float("nan"), float("nan"))
 
+    @property
+    def ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """First and last known position, (3,) each; None without any."""
+        known = self.positions[np.isfinite(self.positions).all(axis=1)]
+        return (known[0], known[-1]) if len(known) else None
+
 
 def locate(scene: Scene, matrix: NDArray[np.float64] | None) -> Scene:
     """The scene, its detections with positions.

@@ -74,7 +74,9 @@ NEWEST_DRAWN = MadeTopic(
     "the picture that was forecast from, raw whatever transport came in",
 )
 CLASSES_DRAWN = MadeTopic(
-    "step_k/image_color", "sensor_msgs/Image, rgb8", "predicted classes over that picture"
+    "step_k/image_color",
+    "sensor_msgs/Image, rgb8",
+    "predicted classes over that picture; objects as outlines, with ids, and arrows from now",
 )
 DEPTH_DRAWN = MadeTopic(
     "step_k/depth_color",
@@ -90,7 +92,9 @@ MOSAIC_DRAWN = MadeTopic(
     "mosaic/image_color", "sensor_msgs/Image, rgb8", "the picture and every step in one"
 )
 CAPTIONS_DRAWN = MadeTopic(
-    "markers", "visualization_msgs/MarkerArray", "step, horizon and age as text in the scene"
+    "markers",
+    "visualization_msgs/MarkerArray",
+    "step, horizon and age as text in the scene; arrows from where objects are to where they go",
 )
 OVERLAY_TOPICS = (
     NEWEST_DRAWN, CLASSES_DRAWN, DEPTH_DRAWN, POINTS_DRAWN, MOSAIC_DRAWN, CAPTIONS_DRAWN,

@@ -228,6 +228,9 @@ def test_nothing_is_allowed_that_the_node_does_not_use(
     }
     if node_name == "forecast_node":
         elsewhere.add(("publish", "/foresight/step_*/depth_relative"))  # with a relative depth head
+        of_objects = ("objects", "predicted_objects")  # with a head for instances
+        of_objects += tuple(f"step_*/{n}" for n in ("instances", "instance_list", "detections"))
+        elsewhere |= {("publish", f"/foresight/{name}") for name in of_objects}
     idle = {
         (action, pattern)
         for action, pattern in allowed

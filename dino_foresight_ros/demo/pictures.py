@@ -55,7 +55,14 @@ class Setting(NamedTuple):
                 else DepthScale.spanning(depths, is_metric)
             )
         has_normals = any(scene.normals is not None for scene in scenes)
-        return Style(self.palette, scale, self.origin_ns, self.trained, has_normals=has_normals)
+        return Style(
+            self.palette,
+            scale,
+            self.origin_ns,
+            self.trained,
+            has_normals=has_normals,
+            has_instances=any(scene.instances is not None for scene in scenes),
+        )
 
     @property
     def model(self) -> Model:

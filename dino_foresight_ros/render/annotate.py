@@ -45,6 +45,13 @@ def annotate_step(
     picture = overlay(image, palette.colorize(full), alpha, full != palette.unlabelled)
     if with_legend:
         _lay_legend(picture, palette, ids)
+    return captioned(picture, caption, trained)
+
+
+def captioned(picture: Picture, caption: str, trained: bool = True) -> Picture:
+    """A picture with a line in its upper left corner, and the warning of untrained weights."""
+    height, width = picture.shape[:2]
+    picture = picture.copy()
     size = max(11, round(height * 0.04))
     below = 0
     if not trained:

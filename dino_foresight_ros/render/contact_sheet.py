@@ -8,12 +8,13 @@ import numpy as np
 
 from dino_foresight_ros.render.colors import Picture
 from dino_foresight_ros.render.grid import Grid, background
-from dino_foresight_ros.render.mosaic import columns_of, horizon_text
+from dino_foresight_ros.render.mosaic import columns_of, horizon_text, places_before
 from dino_foresight_ros.render.panels import (
     empty_panel,
     legend_entries,
     legend_panel,
     normals_panel,
+    objects_panel,
     scale_panel,
     table_panel,
 )
@@ -124,7 +125,8 @@ def comparison_block(
         came = picture_of(step.arrived)
         beneath = now if came is None else fit(came, size)
         table = table_panel(tuple((tables or {}).get(number, ())), *size)
-        predicted = [predicted_tile(n, step.predicted, beneath, style) for n in rows[1:]]
+        before = places_before(forecast, number)
+        predicted = [predicted_tile(n, step.predicted, beneath, style, before) for n in rows[1:]]
         grid.put(block, left, [table, *predicted])
         grid.put(block, right, [_came_tile(name, step, beneath, style) for name in rows])
     return block
@@ -158,6 +160,8 @@ def key_strip(style: Style, ids: Sequence[int], width: int) -> Picture | None:
         keys.append(scale_panel(style.depth_scale, height, side))
     if style.has_normals:
         keys.append(normals_panel(height, round(side * 0.72)))
+    if style.has_instances:
+        keys.append(objects_panel(height, side))
     if style.palette is not None:
         room = width - sum(key.shape[1] + gap for key in keys)
         keys.insert(0, legend_panel(legend_entries(style.palette, ids), height, room))

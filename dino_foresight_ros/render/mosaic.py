@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dino_foresight_ros.render.colors import Picture
 from dino_foresight_ros.render.grid import Grid, background
+from dino_foresight_ros.render.objects import Place, places_of
 from dino_foresight_ros.render.panels import empty_panel
 from dino_foresight_ros.render.style import DIM, TEXT, Style
 from dino_foresight_ros.render.text import draw_text, text_size, untrained_banner
@@ -81,10 +82,12 @@ class Mosaic:
                 continue
             scene = step.predicted
             self._head(block, column, f"t+{number}", horizon_text(scene), scene.stamp_ns)
-            grid.put(block, column, self._step_tiles(step, now))
+            grid.put(block, column, self._step_tiles(step, now, places_before(forecast, number)))
         return block
 
-    def _step_tiles(self, step: ComparedStep, now: Picture) -> list[Picture]:
+    def _step_tiles(
+        self, step: ComparedStep, now: Picture, before: Mapping[int, Place]
+    ) -> list[Picture]:
         size = self._grid.tile_size
         came = picture_of(step.arrived)
         beneath = now if came is None else fit(came, size)
@@ -94,7 +97,8 @@ class Mosaic:
             else marked(beneath, "what really came")
         )
         names = [name for name in self._rows if name != CAMERA]
-        return [first, *(predicted_tile(n, step.predicted, beneath, self._style) for n in names)]
+        predicted, style = step.predicted, self._style
+        return [first, *(predicted_tile(n, predicted, beneath, style, before) for n in names)]
 
     def _head(self, block: Picture, column: int, name: str, remark: str, stamp_ns: int) -> None:
         """Name at the left (bold), remark after it, time stamp at the right (dim)."""
@@ -109,6 +113,12 @@ class Mosaic:
         if remark_at[0] + text_size(remark, small)[0] + size // 2 <= stamp_left:
             draw_text(block, remark_at, remark, small, TEXT, anchor="ls")
         draw_text(block, (stamp_left, baseline), stamp, small, DIM, anchor="ls")
+
+
+def places_before(forecast: ComparedForecast, number: int) -> dict[int, Place]:
+    """Where objects of a step were: now, or at the first step before it that has them."""
+    earlier = [step.predicted for step in forecast.steps if step.predicted.step < number]
+    return places_of([forecast.newest, *earlier])
 
 
 def horizon_text(scene: Scene) -> str:

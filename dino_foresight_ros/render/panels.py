@@ -147,6 +147,25 @@ def normals_panel(height: int, width: int) -> Picture:
     return panel
 
 
+@lru_cache(maxsize=64)
+def objects_panel(height: int, width: int) -> Picture:
+    """(height, width, 3) uint8: what outlines, numbers and arrows mean."""
+    panel = empty_panel(height, width)
+    size = min(_LARGEST_TEXT, max(9, width // 24))
+    left, middle = max(10, width // 18), height // 2
+    lines = (
+        ("single objects", style.TEXT),
+        ("a colour and a number each, kept over time", style.DIM),
+        ("arrows: from where it is now", style.DIM),
+    )
+    room = width - left - 2
+    for place, (text, color) in enumerate(lines):
+        at = (left, middle + (place - 1) * round(size * 1.5))
+        draw_text(panel, at, shortened(text, room, size), size, color, anchor="lm")
+    panel.setflags(write=False)
+    return panel
+
+
 def table_panel(rows: tuple[tuple[str, ...], ...], height: int, width: int) -> Picture:
     """(height, width, 3) uint8: a small table, its first row the heading; empty without rows."""
     panel = empty_panel(height, width)

@@ -32,6 +32,7 @@ class Style:
         trained: False puts "untrained" on every picture.
         alpha: how strongly classes cover the picture beneath, 0 to 1.
         has_normals: whether there is a normals head.
+        has_instances: whether there is a head for instances.
     """
 
     palette: ClassPalette | None
@@ -40,6 +41,7 @@ class Style:
     trained: bool = True
     alpha: float = 0.55
     has_normals: bool = False
+    has_instances: bool = False
 
     def time_text(self, stamp_ns: int) -> str:
         """A stamp as seconds since the origin, to the millisecond."""

@@ -9,6 +9,7 @@ from dino_foresight_ros.outputs import NORMALS
 from dino_foresight_ros.render.colors import Picture
 from dino_foresight_ros.render.contact_sheet import key_strip
 from dino_foresight_ros.render.grid import background
+from dino_foresight_ros.render.mosaic import places_before
 from dino_foresight_ros.render.panels import empty_panel
 from dino_foresight_ros.render.style import DIM, Style
 from dino_foresight_ros.render.text import draw_text, text_size, untrained_banner
@@ -149,8 +150,9 @@ class SurroundMosaic:
             beneath = fit(came, self._tile)
             arrived = marked(beneath, f"{ahead} later")
         tiles = [marked(now, "now"), arrived]
+        before = places_before(forecast, step.predicted.step)
         for name in self._maps:
-            tile = map_tile(name, step.predicted, beneath, self._style)
+            tile = map_tile(name, step.predicted, beneath, self._style, before)
             tiles.append(marked(tile, f"forecast of {name} in {ahead}"))
         return tiles
 

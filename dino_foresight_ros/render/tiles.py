@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import cv2
 import numpy as np
 
-from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 from dino_foresight_ros.render.colors import Picture, colorize_normals, overlay
+from dino_foresight_ros.render.objects import Place, draw_objects
 from dino_foresight_ros.render.panels import (
     empty_panel,
     legend_entries,
     legend_panel,
     normals_panel,
+    objects_panel,
     scale_panel,
 )
 from dino_foresight_ros.render.style import TEXT, UNTRAINED_TAG, WARNING, Style
@@ -29,6 +31,7 @@ def row_names(style: Style) -> list[str]:
         SEGMENTATION: style.palette is not None,
         DEPTH: style.depth_scale is not None,
         NORMALS: style.has_normals,
+        INSTANCES: style.has_instances,
     }
     return [CAMERA, *(name for name, is_there in there.items() if is_there)]
 
@@ -41,10 +44,18 @@ def key_tile(
         return legend_panel(legend_entries(style.palette, class_ids), *size)
     if name == DEPTH and style.depth_scale is not None:
         return scale_panel(style.depth_scale, *size)
+    if name == INSTANCES:
+        return objects_panel(*size)
     return normals_panel(*size)
 
 
-def map_tile(name: str, scene: Scene | None, beneath: Picture, style: Style) -> Picture:
+def map_tile(
+    name: str,
+    scene: Scene | None,
+    beneath: Picture,
+    style: Style,
+    before: Mapping[int, Place] | None = None,
+) -> Picture:
     """One output of a scene as a tile; a plain panel that says so where there is none.
 
     Args:
@@ -52,21 +63,30 @@ def map_tile(name: str, scene: Scene | None, beneath: Picture, style: Style) -> 
         scene: whose; None where nothing is known.
         beneath: (H, W, 3) uint8, the picture that classes are laid over; it gives the size.
         style: colours shared by all tiles.
+        before: where objects were earlier, for arrows.
     """
     size = (beneath.shape[0], beneath.shape[1])
     values = None if scene is None else getattr(scene, name)
-    if values is None:
+    if scene is None or values is None:
         return empty_panel(*size, f"no {name}")
     if name == SEGMENTATION and style.palette is not None:
         return overlay(beneath, enlarge(style.palette.colorize(values), size), style.alpha)
     if name == DEPTH and style.depth_scale is not None:
         return enlarge(style.depth_scale.colorize(values), size)
+    if name == INSTANCES:
+        return draw_objects(beneath, scene, before)
     return enlarge(colorize_normals(values), size)
 
 
-def predicted_tile(name: str, scene: Scene, beneath: Picture, style: Style) -> Picture:
+def predicted_tile(
+    name: str,
+    scene: Scene,
+    beneath: Picture,
+    style: Style,
+    before: Mapping[int, Place] | None = None,
+) -> Picture:
     """`map_tile` of a forecast: from random weights, "untrained" stands in its corner."""
-    tile = map_tile(name, scene, beneath, style)
+    tile = map_tile(name, scene, beneath, style, before)
     if not style.trained:
         at = (tile.shape[1], tile.shape[0])
         draw_tag(tile, at, UNTRAINED_TAG, _tag_size(tile), WARNING, anchor="rb")

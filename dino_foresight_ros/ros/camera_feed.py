@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,17 +13,22 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.msg import Forecast, Labels
+from dino_foresight_ros.msg import Forecast, Labels, Objects
+from dino_foresight_ros.objects import ObjectPath
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.camera_info import CameraInfoInput
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.image_subscription import ImageInput
 from dino_foresight_ros.ros.messages import read_step
+from dino_foresight_ros.ros.object_messages import read_objects
 from dino_foresight_ros.ros.qos import latched_qos, output_qos, subscribe
+from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.topic_names import OBJECTS
 
 REPEAT_PERIOD_S = 10.0
 _KEPT_REASONS = 64
+_KEPT_OBJECTS = 16
 # What reading and drawing a malformed message raises.
 _BROKEN = (InputError, ValueError, TypeError, ArithmeticError, LookupError, cv2.error)
 
@@ -93,6 +99,8 @@ class CameraFeed:
         self.warnings = RepeatedWarnings(node)
         self._images: ImageInput | None = None
         self._forecasts: Any = None
+        self._objects: Any = None
+        self._paths: OrderedDict[int, tuple[ObjectPath, ...]] = OrderedDict()
         if source.camera_info:
             CameraInfoInput(node, source.camera_info, self._on_info)
         subscribe(node, Labels, f"{source.folder}/labels", self._on_labels, latched_qos())
@@ -114,13 +122,22 @@ class CameraFeed:
             self._guarded(self._on_forecast, "forecast ignored"),
             output_qos(self._queue_depth),
         )
+        self._objects = subscribe(
+            self._node,
+            Objects,
+            f"{self._source.folder}/{OBJECTS.name}",
+            self._guarded(self._keep_objects, "objects ignored"),
+            output_qos(self._queue_depth),
+        )
 
     def close(self) -> None:
         """Listen to neither any more."""
         if self._images is not None:
             self._images.close()
             self._node.destroy_subscription(self._forecasts)
-            self._images = self._forecasts = None
+            self._node.destroy_subscription(self._objects)
+            self._images = self._forecasts = self._objects = None
+            self._paths.clear()
 
     def scenes(self, message: Forecast) -> dict[int, Scene]:
         """Step -> what is predicted; a broken step is told and left out."""
@@ -129,6 +146,15 @@ class CameraFeed:
             with self.warnings.of_broken(f"step {step.step} not drawn"):
                 found[step.step] = read_step(step)
         return found
+
+    def paths(self, stamp_ns: int) -> tuple[ObjectPath, ...]:
+        """The objects of the forecast with this stamp; none where they did not come."""
+        return self._paths.get(stamp_ns, ())
+
+    def _keep_objects(self, message: Objects) -> None:
+        self._paths[time_to_ns(message.header.stamp)] = read_objects(message)
+        while len(self._paths) > _KEPT_OBJECTS:
+            self._paths.popitem(last=False)
 
     def _guarded(self, callback: Callable[[Any], None], lead: str) -> Callable[[Any], None]:
         def guarded(message: Any) -> None:

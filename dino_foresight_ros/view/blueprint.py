@@ -91,7 +91,7 @@ def _step(rrb: Any, shown: ShownCamera, step: tuple[int, float], kind: str) -> A
         what = "depth, metres" if shown.depth_is_metric else "relative inverse depth"
     path = f"{shown.root}/step_{number}/{kind}"
     name = f"{_untrained(shown)}t+{horizon_s:.2f} s: {what}"
-    return rrb.Spatial2DView(origin=path, contents=[f"+ {path}"], name=name)
+    return rrb.Spatial2DView(origin=path, contents=[f"+ {path}/**"], name=name)
 
 
 def _untrained(shown: ShownCamera) -> str:

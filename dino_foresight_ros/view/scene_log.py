@@ -10,14 +10,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.objects import ObjectPath
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.render.colors import UNLABELLED_COLOR, ClassPalette, DepthScale, Picture
+from dino_foresight_ros.render.objects import Place, object_color
 from dino_foresight_ros.render.panels import legend_entries, legend_panel
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.view import rerun_sdk
 
 TIMELINE = "stamp"
 """The timeline of image stamps; rerun adds log_time, when a thing was seen."""
+
+OBJECTS = "objects"
+"""Name of the entities of single objects."""
 
 _JPEG_QUALITY = 80
 _LEGEND_SIZE = (270, 480)
@@ -35,10 +40,10 @@ class Intrinsics:
 class SceneLog:
     """Writes one camera's pictures, forecasts and numbers, each at an image stamp.
 
-    Entities, below `root`: world/camera (picture and pinhole) and world/points (optical frame,
-    metres), step_k/segmentation, step_k/depth, latency_ms, rate/forecasts, rate/frames, dropped,
-    skill/step_k, about, legend. Only what has a place in space is below world: rerun shows no
-    plain picture there.
+    Entities, below `root`: world/camera (picture and pinhole), world/points and world/objects
+    (optical frame, metres), step_k/segmentation, step_k/depth, objects below either of these two,
+    latency_ms, rate/forecasts, rate/frames, dropped, skill/step_k, about, legend. Only what has a
+    place in space is below world: rerun shows no plain picture there.
     """
 
     def __init__(self, stream: Any, root: str = "", max_width: int = 640) -> None:
@@ -129,6 +134,58 @@ class SceneLog:
             image = self._depth_image(self._thinned(scene.depth), scene.depth_is_metric)
             self._log(f"{name}/{DEPTH}", image)
 
+    def add_objects(
+        self, stamp_ns: int, scene: Scene, before: Mapping[int, Place], names: Sequence[str]
+    ) -> None:
+        """Boxes, names and arrows over a predicted instant's classes; over its depth without them.
+
+        Args:
+            stamp_ns: of the frame that it was predicted from.
+            scene: the instant.
+            before: where objects are now, `places_of`.
+            names: of the classes.
+        """
+        if scene.instances is None:
+            return
+        self._at(stamp_ns)
+        height, width = scene.instances.shape
+        stride = -(-width // self._max_width)
+        found = scene.detections
+        kind = DEPTH if scene.segmentation is None else SEGMENTATION
+        colors = [object_color(one.id) for one in found]
+        boxes = np.array([one.box for one in found], np.float64).reshape(-1, 4) / stride
+        name = f"step_{scene.step}/{kind}/{OBJECTS}"
+        form = self._rr.Box2DFormat.XYWH
+        labels = [f"{_class_name(names, one.class_id)} {one.id}" for one in found]
+        self._log(
+            f"{name}/boxes",
+            self._rr.Boxes2D(array=boxes, array_format=form, labels=labels, colors=colors),
+        )
+        moved = [one for one in found if one.id in before]
+        starts = np.array([before[one.id] for one in moved], np.float64).reshape(-1, 2)
+        starts = (starts * (width, height) - 0.5) / stride
+        ends = np.array([one.centroid for one in moved], np.float64).reshape(-1, 2) / stride
+        colors = [object_color(one.id) for one in moved]
+        self._log(
+            f"{name}/arrows",
+            self._rr.Arrows2D(origins=starts, vectors=ends - starts, colors=colors),
+        )
+
+    def add_ways(self, stamp_ns: int, paths: Sequence[ObjectPath], names: Sequence[str]) -> None:
+        """Arrows in space from where objects are to where they will be, optical frame, metres."""
+        self._at(stamp_ns)
+        placed = [(path, path.ends) for path in paths]
+        known = [(path, *ends) for path, ends in placed if ends is not None]
+        starts = np.array([start for _, start, _ in known], np.float64).reshape(-1, 3)
+        ends = np.array([end for _, _, end in known], np.float64).reshape(-1, 3)
+        arrows = self._rr.Arrows3D(
+            origins=starts,
+            vectors=ends - starts,
+            labels=[f"{_class_name(names, path.class_id)} {path.id}" for path, _, _ in known],
+            colors=[object_color(path.id) for path, _, _ in known],
+        )
+        self._log(f"world/{OBJECTS}", arrows)
+
     def add_points(
         self,
         stamp_ns: int,
@@ -185,3 +242,7 @@ class SceneLog:
 
     def _log_static(self, name: str, thing: Any) -> None:
         self._stream.log(self.path(name), thing, static=True)
+
+
+def _class_name(names: Sequence[str], class_id: int) -> str:
+    return names[class_id] if class_id < len(names) else f"class {class_id}"

@@ -13,8 +13,9 @@ pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk"
 from rrd_files import Row, read_rrd
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.objects import ObjectPath
 from dino_foresight_ros.render.colors import ClassPalette
-from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.scene import Detection, Scene
 from dino_foresight_ros.view.blueprint import ShownCamera
 from dino_foresight_ros.view.rerun_stream import RerunStream
 from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
@@ -29,6 +30,16 @@ DEPTH = RNG.uniform(1, 90, (9, 16)).astype(np.float32)
 POINTS = RNG.normal(size=(20, 3)).astype(np.float32)
 POINT_IDS = RNG.integers(0, 3, 20).astype(np.uint8)
 PALETTE = ClassPalette(("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
+
+CARS = Scene(
+    0, step=2, segmentation=IDS, instances=np.zeros((9, 16), np.uint16),
+    detections=(Detection(7, 1, 0.9, (2.0, 3.0, 4.0, 2.0), (3.5, 3.5)),
+                Detection(8, 9, 0.8, (9.0, 3.0, 4.0, 2.0), (10.5, 3.5))),
+)  # fmt: skip
+WAY = ObjectPath(
+    7, 1, 0.9, np.array([0.0, 0.2]), np.array([[1.0, 0, 9], [2, 0, 8]]), np.full(2, np.nan),
+    np.zeros((2, 2)),
+)  # fmt: skip
 
 Entities = dict[str, list[Row]]
 
@@ -60,6 +71,8 @@ def entities(tmp_path_factory: pytest.TempPathFactory) -> Entities:
         log.add_step(stamp_ns, scene)
         log.add_points(stamp_ns, POINTS, POINT_IDS)
         log.add_numbers(stamp_ns, {"latency_ms": 10.0 + index, "skill/step_2": np.nan})
+        log.add_objects(stamp_ns, CARS, {7: (0.25, 0.5)}, PALETTE.names)
+        log.add_ways(stamp_ns, [WAY], PALETTE.names)
     recording.lay_out([ShownCamera(steps=((2, 0.4),), has_segmentation=True, has_depth=True)])
     assert not path.exists()  # until it is complete
     recording.close()
@@ -126,6 +139,20 @@ def test_the_picture_has_the_cameras_intrinsics(entities: Entities) -> None:
     blob = next(row.values["blob"][0] for row in rows if "blob" in row.values)
     image = cv2.imdecode(np.array(blob, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.abs(image.astype(int) - ramp()).mean() < 3
+
+
+def test_objects_are_boxes_with_names_and_arrows_from_where_they_are_now(
+    entities: Entities,
+) -> None:
+    boxes = at_stamps(entities["/step_2/segmentation/objects/boxes"])[0].values
+    np.testing.assert_allclose(boxes["centers"], [(4.0, 4.0), (11.0, 4.0)])
+    np.testing.assert_allclose(boxes["half_sizes"], [(2.0, 1.0)] * 2)
+    assert list(boxes["labels"]) == ["car 7", "class 9 8"]
+    arrows = at_stamps(entities["/step_2/segmentation/objects/arrows"])[0].values
+    np.testing.assert_allclose(arrows["origins"], [(3.5, 4.0)])
+    np.testing.assert_allclose(arrows["vectors"], [(0.0, -0.5)])
+    ways = at_stamps(entities["/world/objects"])[0].values
+    np.testing.assert_allclose(ways["vectors"], [(1.0, 0.0, -1.0)])
 
 
 def test_numbers_are_plotted_and_missing_ones_left_out(entities: Entities) -> None:

@@ -1,6 +1,6 @@
 """overlay_node: draws what forecast_node predicts. Works on messages alone, on any machine.
 
-In: image, camera_info, foresight/forecast, foresight/labels.
+In: image, camera_info, foresight/forecast, foresight/labels, foresight/objects.
 Out, each only while somebody subscribes to it: the OVERLAY_TOPICS.
 """
 
@@ -25,11 +25,13 @@ from dino_foresight_ros.nodes.overlay.captions import (
     caption_markers,
     lifetime_of,
 )
+from dino_foresight_ros.nodes.overlay.object_markers import object_markers
 from dino_foresight_ros.nodes.overlay.parameters import OVERLAY_PARAMETERS
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
-from dino_foresight_ros.render.annotate import annotate_step
+from dino_foresight_ros.render.annotate import annotate_step, captioned
 from dino_foresight_ros.render.colors import DepthScale, Picture
 from dino_foresight_ros.render.mosaic import Mosaic
+from dino_foresight_ros.render.objects import draw_objects, places_now, places_of
 from dino_foresight_ros.render.style import Style
 from dino_foresight_ros.render.tiles import fit
 from dino_foresight_ros.ros.camera_feed import CameraFeed
@@ -93,6 +95,7 @@ class OverlayNode(Node):
         self._mosaic = draw(Image, MOSAIC_DRAWN)
         self._markers = draw(MarkerArray, CAPTIONS_DRAWN)
         self._arrivals = PeriodWatch(least=1, most=5)
+        self._objects_shown: list[int] = []
         compressed = self.parameters["image_transport"] == "compressed"
         self._feed = CameraFeed(
             self,
@@ -135,9 +138,14 @@ class OverlayNode(Node):
         if self._markers.get_subscription_count():
             with self._telling("no captions"):
                 lifetime, info = lifetime_of(self._arrivals), self._feed.info
-                self._markers.publish(
-                    caption_markers(message, list(scenes.values()), age_ms, lifetime, info)
+                made = caption_markers(message, list(scenes.values()), age_ms, lifetime, info)
+                paths = self._feed.paths(time_to_ns(message.header.stamp))
+                names = self._feed.palette.names if self._feed.palette is not None else ()
+                made.markers += object_markers(
+                    message.header, paths, names, lifetime, self._objects_shown
                 )
+                self._objects_shown = [path.id for path in paths]
+                self._markers.publish(made)
         for k in _wanted(self._depths, scenes):
             with self._telling("no coloured depth"):
                 self._publish_depth(message, scenes[k])
@@ -164,7 +172,8 @@ class OverlayNode(Node):
                 self._now.publish(image_to_msg(_small(image), "rgb8", message.header))
             for k in steps:
                 with self._telling(f"no overlay of step {k}"):
-                    self._publish_overlay(message, image, scenes[k], age_ms)
+                    earlier = [scene for step, scene in scenes.items() if step < k]
+                    self._publish_overlay(message, image, scenes[k], earlier, age_ms)
             if self._mosaic.get_subscription_count():
                 with self._telling("no mosaic"):
                     self._publish_mosaic(message, image, tuple(scenes.values()))
@@ -186,20 +195,34 @@ class OverlayNode(Node):
         return believable_age_ms(clock.now().nanoseconds, stamp_ns, message.latency)
 
     def _publish_overlay(
-        self, message: Forecast, image: Picture, scene: Scene, age_ms: float | None
+        self,
+        message: Forecast,
+        image: Picture,
+        scene: Scene,
+        earlier: Sequence[Scene],
+        age_ms: float | None,
     ) -> None:
-        palette = self._feed.palette
-        if scene.segmentation is None or palette is None:
+        palette, drawn = self._feed.palette, image
+        if scene.instances is not None:
+            paths = self._feed.paths(time_to_ns(message.header.stamp))
+            height, width = scene.instances.shape
+            before = {**places_of(earlier), **places_now(paths, (height, width))}
+        if scene.segmentation is not None and palette is not None:
+            drawn = annotate_step(
+                drawn,
+                scene.segmentation,
+                palette,
+                caption(scene, age_ms),
+                alpha=self.parameters["alpha"],
+                with_legend=self.parameters["legend"],
+                trained=message.trained,
+            )
+        elif scene.instances is not None:
+            drawn = captioned(drawn, caption(scene, age_ms), message.trained)
+        else:
             return
-        drawn = annotate_step(
-            image,
-            scene.segmentation,
-            palette,
-            caption(scene, age_ms),
-            alpha=self.parameters["alpha"],
-            with_legend=self.parameters["legend"],
-            trained=message.trained,
-        )
+        if scene.instances is not None:
+            drawn = draw_objects(drawn, scene, before)
         self._overlays[scene.step].publish(image_to_msg(drawn, "rgb8", message.header))
 
     def _publish_mosaic(self, message: Forecast, image: Picture, scenes: tuple[Scene, ...]) -> None:
@@ -211,6 +234,7 @@ class OverlayNode(Node):
             origin_ns=stamp_ns,
             trained=message.trained,
             alpha=self.parameters["alpha"],
+            has_instances=any(scene.instances is not None for scene in scenes),
         )
         aspect = image.shape[1] / image.shape[0]
         steps = [scene.step for scene in scenes][:4]

@@ -16,6 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, ForecastSkill
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
+from dino_foresight_ros.render.objects import places_now, places_of
 from dino_foresight_ros.ros.camera_feed import CameraFeed
 from dino_foresight_ros.ros.camera_info import fits, scale_camera_info
 from dino_foresight_ros.ros.clouds import back_project, depth_with_info, intrinsics_of, lens_problem
@@ -114,6 +115,7 @@ class CameraDisplay:
         scenes = [scene for step, scene in self._feed.scenes(message).items() if step > 0]
         for scene in scenes:
             self._log.add_step(stamp_ns, scene)
+        self._add_objects(stamp_ns, scenes)
         has_points = bool(scenes) and self._add_points(stamp_ns, scenes[-1])
         self._model = _Model(message.model_name, message.trained, message.frame_interval)
         self._show(
@@ -127,6 +129,19 @@ class CameraDisplay:
                 trained=message.trained,
             )
         )
+
+    def _add_objects(self, stamp_ns: int, scenes: list[Scene]) -> None:
+        shown = [scene for scene in scenes if scene.instances is not None]
+        if not shown:
+            return
+        palette, paths = self._feed.palette, self._feed.paths(stamp_ns)
+        names = () if palette is None else palette.names
+        for place, scene in enumerate(shown):
+            assert scene.instances is not None
+            height, width = scene.instances.shape
+            now = places_now(paths, (height, width))
+            self._log.add_objects(stamp_ns, scene, {**places_of(shown[:place]), **now}, names)
+        self._log.add_ways(stamp_ns, paths, names)
 
     def _add_points(self, stamp_ns: int, scene: Scene) -> bool:
         try:
