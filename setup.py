@@ -43,7 +43,7 @@ setup(
     packages=packages,
     package_data={
         NAME: ["**/*.yaml", "**/*.html", "py.typed"],
-        f"{NAME}.training": ["presets/*/*.yaml"],
+        f"{NAME}.training": ["presets/**/*.yaml"],
     },
     data_files=bundles,
     # What the model, the readers of recordings and the command line import. rclpy and the message

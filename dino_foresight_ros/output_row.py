@@ -49,6 +49,7 @@ class Output:
         topics: of each step.
         message_field: the ForecastStep field that carries it; None where none does.
         step_0: whether the newest context frame has it too.
+        beside: another field of `Scene` that comes with it and is no image.
     """
 
     name: str
@@ -60,3 +61,4 @@ class Output:
     topics: tuple[Topic, ...] = ()
     message_field: str | None = None
     step_0: StepZero = StepZero.FROM_FEATURES
+    beside: str | None = None

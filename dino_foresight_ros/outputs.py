@@ -31,6 +31,7 @@ CONFIDENCE = "confidence"
 DEPTH = "depth"
 NORMALS = "normals"
 INSTANCES = "instances"
+DETECTIONS = "detections"
 FEATURES = "features"
 SPREAD = "spread"
 
@@ -96,6 +97,17 @@ _OWN: tuple[Output, ...] = (
         message_field="normals",
     ),
     Output(
+        INSTANCES,
+        "ids of single objects, 0 none",
+        head=INSTANCES,
+        dtype="uint16",
+        channels=1,
+        encoding="mono16",
+        topics=(Topic("instances", INSTANCES, "mono16", "ids of single objects, 0 none"),),
+        message_field="instances",
+        beside=DETECTIONS,
+    ),
+    Output(
         SPREAD,
         "how far several futures differ: their standard deviation, root mean square over channels",
         head=None,
@@ -141,6 +153,8 @@ SAMPLE_OUTPUTS: tuple[str, ...] = (SEGMENTATION, DEPTH)
 IMAGE_NAMES: tuple[str, ...] = tuple(output.name for output in IMAGES)
 HEAD_OF: dict[str, str] = {o.name: o.head for o in OUTPUTS if o.head is not None}
 """The head that gives each output; what the forecaster itself predicts is left out."""
+BESIDE: dict[str, str] = {o.name: o.beside for o in OUTPUTS if o.beside is not None}
+"""What comes with an output without being asked for."""
 HEADS: tuple[str, ...] = tuple(dict.fromkeys(HEAD_OF.values()))
 """Names of the heads, which are their tasks' names too."""
 

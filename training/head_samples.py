@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,14 +12,14 @@ from torch.utils.data import DataLoader, Dataset
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.model.heads import UPSCALE
-from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 
 from .batches import Guarded, collate, leave_interrupts_to_parent
 from .data import ClipDataset, ImageDataset
 from .head_inputs import HeadInputs
 from .head_losses import shrink
 
-_BYTES = {SEGMENTATION: 1, DEPTH: 4, NORMALS: 6}
+_BYTES = {SEGMENTATION: 1, DEPTH: 4, NORMALS: 6, INSTANCES: 4}
 
 
 class LabelledImages(Dataset[dict[str, Any]]):
@@ -35,17 +35,20 @@ class LabelledImages(Dataset[dict[str, Any]]):
         kind: str,
         classes: int | None = None,
         label_size: tuple[int, int] | None = None,
+        together: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     ) -> None:
         """Wrap a data set.
 
         Args:
             dataset: with labels of the kind.
             kind: of label.
+            together: makes one label of all kinds of a picture's; the one kind when None.
             classes: number of classes.
             label_size: (H, W) that labels are thinned to; their own size when None.
         """
         self.dataset, self.kind, self.classes = dataset, kind, classes
         self.label_size = label_size
+        self._together = together
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -56,13 +59,14 @@ class LabelledImages(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = self.dataset[index]
-        label = torch.as_tensor(item[self.kind])
-        if "frames" in item:
-            images, label = item["frames"], label[-1]
-        else:
-            images = item["image"]
+        is_clip = "frames" in item
+        images = item["frames" if is_clip else "image"]
+        labels = {kind: torch.as_tensor(item[kind]) for kind in self.dataset.labels}
+        if is_clip:
+            labels = {kind: label[-1] for kind, label in labels.items()}
         if self.classes is not None:
-            self._check_ids(label, str(item["source"]))
+            self._check_ids(labels[SEGMENTATION], str(item["source"]))
+        label = labels[self.kind] if self._together is None else self._together(labels)
         if self.label_size is not None:
             label = shrink(label[None], self.label_size)[0]
         return {"images": images, "label": label, "source": item["source"]}

@@ -6,7 +6,7 @@ A new task is a class here and a row in `TRAINING`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -14,14 +14,30 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.compare.instance_metrics import InstanceMetrics
 from dino_foresight_ros.compare.label_metrics import (
     DepthMetrics,
     NormalsMetrics,
     SegmentationMetrics,
 )
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask, Task
-from dino_foresight_ros.outputs import DEPTH, HEADS, METRIC, NORMALS, SEGMENTATION
+from dino_foresight_ros.model.instance_head import QueryOutput
+from dino_foresight_ros.model.tasks import (
+    DepthTask,
+    InstancesTask,
+    NormalsTask,
+    SegmentationTask,
+    Task,
+)
+from dino_foresight_ros.outputs import (
+    DEPTH,
+    DETECTIONS,
+    HEADS,
+    INSTANCES,
+    METRIC,
+    NORMALS,
+    SEGMENTATION,
+)
 from dino_foresight_ros.plugins import installed_heads, resolve
 from dino_foresight_ros.recordings import Recording
 
@@ -34,6 +50,7 @@ from .head_losses import (
     relative_inverse,
     segmentation_loss,
 )
+from .instances_loss import instances_loss, pack_instances, unpack_instances
 from .objective import Evaluation, Loss
 from .recipes import HeadRecipe
 
@@ -46,10 +63,12 @@ class TaskTraining(ABC, Generic[T]):
 
     Attributes:
         label: the kind of a recording's labels that they learn from.
+        beside: other kinds that they need of the same picture.
         task: what the head's output means.
     """
 
     label: ClassVar[str]
+    beside: ClassVar[tuple[str, ...]] = ()
     task: T
 
     @classmethod
@@ -61,17 +80,26 @@ class TaskTraining(ABC, Generic[T]):
             InputError: the recordings do not tell.
         """
 
+    @classmethod
+    def together(cls, labels: Mapping[str, Tensor]) -> Tensor:
+        """One label (H, W[, 3]) of a picture, of those of `label` and `beside`."""
+        return labels[cls.label]
+
     @abstractmethod
-    def loss(self, raw: Tensor, label: Tensor) -> Loss:
+    def loss(self, raw: Any, label: Tensor) -> Loss:
         """Mean over the labelled pixels.
 
         Args:
-            raw: (B, K, 8h, 8w), the head's output.
+            raw: (B, K, 8h, 8w), the head's output, or `QueryOutput`.
             label: (B, H, W[, 3]) of any size; raw output is upsampled to it.
         """
 
+    def predicted(self, raw: Any, size: tuple[int, int]) -> Any:
+        """The head's output as the metrics take it, at a size (H, W)."""
+        return self.task.decode(raw, size)[self.task.name]
+
     @abstractmethod
-    def truth(self, label: Tensor) -> tuple[Tensor, bool]:
+    def truth(self, label: Tensor) -> tuple[Any, bool]:
         """Labels as the metrics take them, and whether any pixel is known."""
 
     @abstractmethod
@@ -229,10 +257,74 @@ class NormalsTraining(TaskTraining[NormalsTask]):
         return Evaluation(-scores.mean_deg, asdict(scores), mean)
 
 
+@dataclass
+class InstancesTraining(TaskTraining[InstancesTask]):
+    """Mask2Former's losses, and AP50.
+
+    Attributes:
+        points: pixels that the loss reads of each mask.
+    """
+
+    label: ClassVar[str] = INSTANCES
+    beside: ClassVar[tuple[str, ...]] = (SEGMENTATION,)
+    points: int = 12544
+
+    @classmethod
+    def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> InstancesTask:
+        """The recordings' classes; objects of those that can move are told apart.
+
+        Raises:
+            InputError: no segmentation says what the objects are, or no class can move.
+        """
+        space = common_label_space(recordings)
+        if space is None or not space.moving:
+            names = ", ".join(recording.name for recording in recordings[:5])
+            raise InputError(
+                f"no classes of objects in {names}: instances need segmentation labels beside them"
+            )
+        return InstancesTask(space.class_names, space.palette, space.moving, has_stuff=recipe.stuff)
+
+    @classmethod
+    def together(cls, labels: Mapping[str, Tensor]) -> Tensor:
+        """(H, W) int32: 256 x id + class id."""
+        return pack_instances(labels[INSTANCES], labels[SEGMENTATION])
+
+    def loss(self, raw: QueryOutput, label: Tensor) -> Loss:
+        """Class, mask and dice losses of the best assignment, of every decoder layer."""
+        return instances_loss(raw, label, self.task, self.points)
+
+    def predicted(self, raw: QueryOutput, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Ids (B, H, W), and (B, Q, 3) id, class id and score."""
+        found = self.task.decode(raw, size)
+        return found[INSTANCES], found[DETECTIONS]
+
+    def truth(self, label: Tensor) -> tuple[tuple[Tensor, Tensor], bool]:
+        """Ids and classes; a picture without objects counts, for what is found in it."""
+        return unpack_instances(label), True
+
+    def metrics(self) -> InstanceMetrics:
+        """Average precision."""
+        return InstanceMetrics(self.task.things)
+
+    def evaluation(self, scores: Any) -> Evaluation:
+        """By AP50, the mean over the classes that have objects.
+
+        Raises:
+            InputError: there are none.
+        """
+        if not scores.true_objects:
+            raise InputError("no held-out picture has an object to find")
+        names = self.task.class_names
+        values = {"ap50": scores.ap50, "ap": scores.ap, "pq": scores.pq}
+        values |= {f"ap50/{names[i]}": value for i, value in scores.ap50_of.items()}
+        return Evaluation(scores.ap50, values, f"AP50 {100 * scores.ap50:.1f} %")
+
+
 TRAINING: dict[str, type[TaskTraining[Any]]] = {
     SegmentationTask.name: SegmentationTraining,
     DepthTask.name: DepthTraining,
     NormalsTask.name: NormalsTraining,
+    InstancesTask.name: InstancesTraining,
 }
 """Name of a task -> how its heads are trained; `training_class` knows other packages' too."""
 

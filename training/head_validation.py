@@ -53,7 +53,7 @@ class HeadValidation:
             else:
                 compact = self.inputs.compact(item["images"].to(self.device), self.oracle)
             raw = model(self.inputs.expand(compact))
-            predicted = task.decode(raw, tuple(label.shape[1:3]))[task.name]
+            predicted = self.training.predicted(raw, (label.shape[1], label.shape[2]))
             true, has_labels = self.training.truth(label)
             if has_labels:
                 metrics.update(predicted, true)

@@ -333,6 +333,18 @@ class HeadRecipe(TrainingRecipe):
     )
     width: int = option(256, "of a DPT head's fusion", least=1)
     batch_norm: bool = option(True, "whether a DPT head's fusion has batch norm")
+    queries: int = option(100, "task instances: most objects of a picture", least=1, most=65535)
+    encoder_layers: int = option(6, "task instances: layers of the pixel decoder", least=1)
+    decoder_layers: int = option(9, "task instances: layers of the transformer decoder", least=1)
+    attention_heads: int = option(8, "task instances: heads of both decoders", least=1)
+    feedforward: int = option(
+        2048, "task instances: width of the transformer decoder's feed-forward", least=2
+    )
+    points: int = option(12544, "task instances: pixels of each mask that the loss reads", least=16)
+    stuff: bool = option(
+        False, "task instances: learn the classes without objects too, one region each, for "
+        "semantic and panoptic maps",
+    )  # fmt: skip
     depth: str = option(
         METRIC, "metric (metres) or relative (inverse depth 0 to 255, the authors')",
         choices=DEPTH_KINDS,
@@ -501,6 +513,7 @@ def resolve_recipe(
     preset: str | None = None,
     file: Path | None = None,
     flags: Mapping[str, Any] | None = None,
+    variant: str | None = None,
 ) -> R:
     """Put a recipe together: defaults < preset < file < flags.
 
@@ -512,6 +525,8 @@ def resolve_recipe(
         preset: a name of its `preset_names()`; None for its default, if it has one.
         file: YAML with any of the fields.
         flags: fields that the command line gave.
+        variant: of the preset: its values of that folder beside it, where there are any, are laid
+            over it.
 
     Raises:
         UsageError: no such preset or file, an unknown field, or a value that makes no sense.
@@ -524,6 +539,9 @@ def resolve_recipe(
                 f"preset '{name}' is unknown; valid: {', '.join(kind.preset_names()) or 'none'}"
             )
         layers.append((f"preset {name}", _read_preset(kind, name)))
+        special = PRESETS_DIR / kind.KIND / str(variant) / f"{name}.yaml"
+        if special.is_file():
+            layers.append((f"preset {name} for {variant}", read_yaml(special)))
     if file is not None:
         layers.append((str(file), read_yaml(file)))
     values: dict[str, Any] = {}

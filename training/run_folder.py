@@ -99,6 +99,7 @@ def plan_run(
     file: Path | None = None,
     resume: bool = False,
     defaults: Mapping[str, Any] | None = None,
+    variant: str | None = None,
 ) -> RunPlan[R]:
     """Put a run together, or find out how the one in the folder was.
 
@@ -107,7 +108,7 @@ def plan_run(
         folder: of the run.
         inputs: those that were given.
         flags: values of the recipe that were given.
-        preset, file: see `resolve_recipe`.
+        preset, file, variant: see `resolve_recipe`.
         resume: go on with the run in the folder, which has to stay the same run.
         defaults: every input, with its value where it is not given.
 
@@ -122,7 +123,9 @@ def plan_run(
     }
     whole = dict(defaults or {})
     if not resume:
-        return RunPlan(folder, {**whole, **given}, resolve_recipe(kind, preset, file, flags))
+        return RunPlan(
+            folder, {**whole, **given}, resolve_recipe(kind, preset, file, flags, variant)
+        )
     saved = read_config(folder)
     try:
         if saved["kind"] != kind.KIND:
@@ -133,7 +136,7 @@ def plan_run(
             f"{folder} holds no {kind.KIND}'s run: config.yaml lacks {error}"
         ) from error
     is_whole = preset is not None or file is not None
-    recipe = resolve_recipe(kind, preset, file, flags) if is_whole else changed(old, flags)
+    recipe = resolve_recipe(kind, preset, file, flags, variant) if is_whole else changed(old, flags)
     check_unchanged(old.to_dict(), recipe.to_dict(), kind.free_on_resume())
     check_unchanged(before, given)
     return RunPlan(folder, before, recipe, saved)

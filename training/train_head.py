@@ -13,9 +13,16 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.model.heads import Head, HeadConfig, HeadInput, build_head
+from dino_foresight_ros.model.heads import (
+    AnyHeadConfig,
+    Head,
+    HeadConfig,
+    HeadInput,
+    build_head,
+)
+from dino_foresight_ros.model.instance_head import InstanceHeadConfig
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
-from dino_foresight_ros.model.tasks import SegmentationTask, Task
+from dino_foresight_ros.model.tasks import InstancesTask, SegmentationTask, Task
 from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import BadFiles, Recording, open_recordings
@@ -42,6 +49,7 @@ from .head_samples import (
 )
 from .head_tasks import (
     DepthTraining,
+    InstancesTraining,
     SegmentationTraining,
     labels_are_levels,
     training_class,
@@ -108,16 +116,36 @@ def make_task(name: str, recordings: Sequence[Recording], recipe: HeadRecipe) ->
 
 def make_model(inputs: HeadInputs, task: Task, recipe: HeadRecipe) -> Head:
     """A head with fresh weights of the recipe's seed."""
-    config = HeadConfig(
+    config = _head_config(task, recipe)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return build_head(config, inputs.embed_dim, inputs.layers)
+
+
+def _head_config(task: Task, recipe: HeadRecipe) -> AnyHeadConfig:
+    if isinstance(task, InstancesTask):
+        if recipe.kind != "dpt":
+            raise UsageError(
+                f"kind {recipe.kind} gives maps; task instances takes kind dpt, whose first stage "
+                "it stands on (presets light, tiny, paper)"
+            )
+        return InstanceHeadConfig(
+            outputs=task.outputs,
+            channels=recipe.channels,
+            width=recipe.width,
+            queries=recipe.queries,
+            encoder_layers=recipe.encoder_layers,
+            decoder_layers=recipe.decoder_layers,
+            attention_heads=recipe.attention_heads,
+            feedforward=recipe.feedforward,
+        )
+    return HeadConfig(
         outputs=task.outputs,
         kind=recipe.kind,
         channels=recipe.channels,
         width=recipe.width,
         batch_norm=recipe.batch_norm,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        return build_head(config, inputs.embed_dim, inputs.layers)
 
 
 class HeadTraining:
@@ -154,6 +182,8 @@ class HeadTraining:
         say(self._counts())
         if isinstance(self.task_training, SegmentationTraining):
             self.task_training.class_weights = self._class_weights(self.task_training.task)
+        if isinstance(self.task_training, InstancesTraining):
+            self.task_training.points = recipe.points
         if isinstance(self.task_training, DepthTraining):
             self.task_training.levels = labels_are_levels([*data.train, *data.validation])
         self.samples = self._samples()
@@ -166,10 +196,11 @@ class HeadTraining:
         label_size: tuple[int, int] | None,
     ) -> LabelledImages:
         size = self.inputs.encoder.config.image_size
-        kind, seed = self.task_training.label, self.recipe.seed
+        of_task, seed = type(self.task_training), self.recipe.seed
+        kinds = (of_task.label, *of_task.beside)
         dataset: ImageDataset | ClipDataset
         if self.inputs.forecaster is None:
-            dataset = ImageDataset(recordings, kind, size, augmentation, seed, bad=self._bad)
+            dataset = ImageDataset(recordings, kinds, size, augmentation, seed, bad=self._bad)
         else:
             assert self.data.interval_s is not None
             dataset = ClipDataset(
@@ -180,12 +211,14 @@ class HeadTraining:
                 size,
                 augmentation,
                 seed,
-                labels=(kind,),
+                labels=kinds,
                 bad=self._bad,
                 on_warning=self.say,
             )
-        classes = len(self.task.class_names) if isinstance(self.task, SegmentationTask) else None
-        return LabelledImages(dataset, kind, classes, label_size)
+        classes = None
+        if isinstance(self.task, SegmentationTask | InstancesTask):
+            classes = len(self.task.class_names)
+        return LabelledImages(dataset, of_task.label, classes, label_size, of_task.together)
 
     def _counts(self) -> str:
         frames = sum(map(len, self.data.train))
@@ -337,7 +370,8 @@ def plan_head(
         missing = [name for name in ("task", "data", "encoder") if inputs.get(name) is None]
         if missing:
             raise UsageError(f"give --{missing[0]}, or --resume to go on with a run")
-    plan = plan_run(HeadRecipe, folder, inputs, flags, defaults=INPUTS, **choices)
+    task = inputs.get("task")
+    plan = plan_run(HeadRecipe, folder, inputs, flags, defaults=INPUTS, variant=task, **choices)
     found = plan.inputs
     for name in ("forecaster_layers", "interval"):
         if found[name] is not None and found["forecaster"] is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dino_foresight_ros.detections import scene_fields
 from dino_foresight_ros.outputs import DEPTH, IMAGES
 from dino_foresight_ros.scene import ComparedForecast, Scene
 
@@ -68,7 +69,8 @@ class Oracle:
             features = z[0].float().cpu().numpy()
         maps: dict[str, Any] = {o.name: o.values[0].cpu().numpy() for o in outputs}
         is_metric = self._depth_is_metric
-        return replace(frame, features=features, depth_is_metric=is_metric, **maps)
+        fields = scene_fields(maps)
+        return replace(frame, features=features, depth_is_metric=is_metric, **fields)
 
 
 def describe_forecasts(

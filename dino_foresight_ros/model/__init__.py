@@ -12,8 +12,9 @@ from dino_foresight_ros.model.forecasters import (
     WorldForecaster,
 )
 from dino_foresight_ros.model.heads import HeadConfig, HeadInput, build_head
+from dino_foresight_ros.model.instance_head import InstanceHeadConfig
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
-from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, SegmentationTask
+from dino_foresight_ros.model.tasks import DepthTask, InstancesTask, NormalsTask, SegmentationTask
 
 __all__ = [
     "PCA",
@@ -26,6 +27,8 @@ __all__ = [
     "HeadConfig",
     "HeadInput",
     "IdentityPCA",
+    "InstanceHeadConfig",
+    "InstancesTask",
     "MaskedConfig",
     "MaskedForecaster",
     "NormalsTask",

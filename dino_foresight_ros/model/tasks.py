@@ -1,7 +1,8 @@
 """Tasks, which decode a head's raw output, for the node, evaluation and training alike.
 
-Each task turns (B, K, h, w) raw output into named maps of a wanted size. Raw output is upsampled
-first and decided afterwards, bicubic, as the reference evaluates.
+Each task turns raw output into named maps of a wanted size. Raw maps (B, K, h, w) are upsampled
+first and decided afterwards, bicubic, as the reference evaluates. Raw queries (`QueryOutput`) are
+decided by class first, so that only the masks of objects are upsampled.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
-from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.errors import BundleError, UsageError
 from dino_foresight_ros.model.config import to_plain
+from dino_foresight_ros.model.instance_head import MASK_SCALE, QueryOutput
 from dino_foresight_ros.outputs import (
     CONFIDENCE,
     DEPTH,
     DEPTH_KINDS,
+    DETECTIONS,
+    INSTANCES,
     METRIC,
     NORMALS,
     RELATIVE,
@@ -157,7 +161,151 @@ class NormalsTask:
         return {NORMALS: normals.permute(0, 2, 3, 1)}
 
 
-Task = SegmentationTask | DepthTask | NormalsTask
+_OWN_SHARE = 0.8
+"""Of a mask, which other objects must leave to it (Mask2Former's overlap threshold)."""
+_UPSCALE = 8 // MASK_SCALE
+"""From masks to the size that the other heads' maps have, patch grid x 8."""
+
+
+@dataclass(frozen=True)
+class InstancesTask:
+    """Single objects: a class, a score and a mask per query.
+
+    Attributes:
+        class_names: names, index = class id; those of the segmentation that it was trained with.
+        palette: (r, g, b) per class.
+        things: ids of the classes whose objects are told apart.
+        has_stuff: whether the head also knows the other classes, as one region each.
+        min_score: least score of an object: the probability of its class times the mean
+            probability of its mask's pixels.
+    """
+
+    name: ClassVar[str] = INSTANCES
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    things: tuple[int, ...]
+    has_stuff: bool = False
+    min_score: float = 0.3
+
+    def __post_init__(self) -> None:
+        known = SegmentationTask(self.class_names, self.palette)
+        object.__setattr__(self, "class_names", known.class_names)
+        object.__setattr__(self, "palette", known.palette)
+        object.__setattr__(self, "things", tuple(self.things))
+        if not self.things or any(not 0 <= i < len(self.class_names) for i in self.things):
+            raise BundleError(
+                f"instances of classes {list(self.things)}: give ids of 0 to "
+                f"{len(self.class_names) - 1}, at least one"
+            )
+        if not 0.0 <= self.min_score < 1.0:
+            raise BundleError(f"instances min_score is {self.min_score}; it must be 0 to below 1")
+
+    @property
+    def outputs(self) -> int:
+        """Classes that the head must give, without "no object"."""
+        return len(self.class_names)
+
+    def decode(self, raw: QueryOutput, size: Size | None = None) -> dict[str, Tensor]:
+        """Objects, none over another.
+
+        Args:
+            raw: of B pictures.
+            size: (H, W) of the map; patch grid x 8 when None.
+
+        Returns:
+            instances: (B, H, W) int32, 1 + the query's number, 0 none.
+            detections: (B, Q, 3) float32, id, class id and score by query; 0 where there is none.
+        """
+        whole = size or (_UPSCALE * raw.shape[2], _UPSCALE * raw.shape[3])
+        scores, classes = raw.classes.float().softmax(dim=-1)[..., :-1].max(dim=-1)
+        is_thing = torch.zeros(self.outputs + 1, dtype=torch.bool, device=scores.device)
+        is_thing[list(self.things)] = True
+        chosen = (scores >= self.min_score) & is_thing[classes]
+        pairs = [
+            self._objects(scores[row], classes[row], raw.masks[row], chosen[row], whole)
+            for row in range(len(raw))
+        ]
+        return {
+            INSTANCES: torch.stack([ids for ids, _ in pairs]),
+            DETECTIONS: torch.stack([found for _, found in pairs]),
+        }
+
+    def _objects(
+        self, scores: Tensor, classes: Tensor, masks: Tensor, chosen: Tensor, size: Size
+    ) -> tuple[Tensor, Tensor]:
+        found = torch.zeros(len(scores), 3, device=scores.device)
+        queries = chosen.nonzero()[:, 0]
+        if not len(queries):
+            return torch.zeros(size, dtype=torch.int32, device=scores.device), found
+        inside = _resized(masks[queries].float(), size).sigmoid()
+        certain = inside >= 0.5
+        area = certain.sum(dim=(1, 2))
+        quality = (inside * certain).sum(dim=(1, 2)) / area.clamp(min=1)
+        score = scores[queries] * quality
+        weight = torch.where((area > 0) & (score >= self.min_score), score, 0.0)
+        # Of masks over one another each pixel goes to the surest; whose mask is mostly another's
+        # is no object, and what it held goes to the others.
+        for _ in range(2):
+            owner = (inside * weight[:, None, None]).argmax(dim=0)
+            held = certain.gather(0, owner[None])[0] & (weight[owner] > 0)
+            own = torch.bincount(owner[held], minlength=len(queries))
+            weight = torch.where(own >= _OWN_SHARE * area, weight, 0.0)
+        held &= weight[owner] > 0
+        ids = torch.where(held, queries[owner] + 1, 0).to(torch.int32)
+        kept = queries[weight > 0]
+        rows = (kept + 1, classes[kept], score[weight > 0])
+        found[kept] = torch.stack([values.float() for values in rows], dim=1)
+        return ids, found
+
+    def semantic(self, raw: QueryOutput, size: Size | None = None) -> Tensor:
+        """Class ids (B, H, W) uint8: of every pixel the class that all queries say together.
+
+        Raises:
+            UsageError: the head knows objects alone.
+        """
+        self._check_stuff()
+        shares = raw.classes.float().softmax(dim=-1)[..., :-1]
+        whole = size or (_UPSCALE * raw.shape[2], _UPSCALE * raw.shape[3])
+        # Both are linear: of classes fewer maps are brought to their size than of queries.
+        maps = torch.einsum("bqk,bqhw->bkhw", shares, raw.masks.float().sigmoid())
+        return _resized(maps, whole).argmax(dim=1).to(torch.uint8)
+
+    def panoptic(self, raw: QueryOutput, size: Size | None = None) -> dict[str, Tensor]:
+        """`decode`, and beside it `segmentation` (B, H, W) uint8: of objects their class, elsewhere
+        the likeliest class without objects.
+
+        Raises:
+            UsageError: the head knows objects alone.
+        """
+        found = self.decode(raw, size)
+        ids = found[INSTANCES]
+        shares = raw.classes.float().softmax(dim=-1)[..., :-1]
+        self._check_stuff()
+        shares = shares.index_fill(2, torch.tensor(self.things, device=shares.device), 0.0)
+        maps = torch.einsum("bqk,bqhw->bkhw", shares, raw.masks.float().sigmoid())
+        stuff = _resized(maps, (ids.shape[1], ids.shape[2])).argmax(dim=1)
+        of_query = found[DETECTIONS][..., 1].long()
+        rows = (ids.flatten(1).long() - 1).clamp(min=0)
+        things = of_query.gather(1, rows).reshape(ids.shape)
+        return {**found, SEGMENTATION: torch.where(ids > 0, things, stuff).to(torch.uint8)}
+
+    def _check_stuff(self) -> None:
+        if not self.has_stuff:
+            raise UsageError(
+                "the head for instances knows objects alone; train it with --stuff true for "
+                "semantic and panoptic maps"
+            )
+
+
+def _resized(masks: Tensor, size: Size) -> Tensor:
+    """(N, h, w) or (B, K, h, w) brought to a size, bilinear, as the library's masks are."""
+    batch = masks if masks.ndim == 4 else masks[None]
+    if tuple(batch.shape[-2:]) != tuple(size):
+        batch = functional.interpolate(batch, size=size, mode="bilinear", align_corners=False)
+    return batch if masks.ndim == 4 else batch[0]
+
+
+Task = SegmentationTask | DepthTask | NormalsTask | InstancesTask
 TASKS: dict[str, type[Task]] = {task.name: task for task in get_args(Task)}
 """Those of this package; `task_class` knows the others too."""
 

@@ -67,7 +67,8 @@ class Accelerator:
         """The same function, compiled where its tensors have warm shapes.
 
         Args:
-            function: of tensors and plain values, gives a tensor or a tuple of tensors.
+            function: of tensors and plain values, gives a tensor, a tuple of tensors, or what has
+                `clone`.
         """
         if not self.is_on:
             return function
@@ -89,4 +90,4 @@ class Accelerator:
 
 
 def _clone(result: Any) -> Any:
-    return result.clone() if isinstance(result, Tensor) else tuple(x.clone() for x in result)
+    return tuple(x.clone() for x in result) if isinstance(result, tuple) else result.clone()

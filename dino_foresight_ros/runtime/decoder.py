@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.heads import DPTHead, LinearHead, fuse_batch_norm
-from dino_foresight_ros.outputs import FEATURES, HEAD_OF, SPREAD
+from dino_foresight_ros.model.instance_head import QueryOutput
+from dino_foresight_ros.outputs import BESIDE, FEATURES, HEAD_OF, SPREAD
 from dino_foresight_ros.runtime.acceleration import Accelerator
 
 TOKENS_PER_PASS = 4096
@@ -22,6 +23,7 @@ MAX_VALUES = 2**26
 """Values of a head's output that are brought to a map's size at once: 256 MB of float32."""
 
 Size = tuple[int, int]
+P = TypeVar("P", Tensor, QueryOutput)
 FrameRequest = Mapping[str, Size | None]
 """Name of a wanted output of one frame -> (height, width) of its map; patch grid x 8 when None."""
 
@@ -54,7 +56,8 @@ class DecodedOutput(NamedTuple):
         frames: which frames, as they were numbered when they were given.
         values: (M, ...) for those M frames, on the model's device: ids (M, H, W) uint8, depth or
             confidence (M, H, W) float32, normals (M, H, W, 3) float32, features (M, h, w, C)
-            float32.
+            float32, ids of objects (M, H, W) int32 and beside them (M, Q, 3) float32 as
+            `InstancesTask.decode` gives them.
     """
 
     name: str
@@ -149,7 +152,8 @@ class Decoder:
             hidden: layer -> (M, h, w, D); without it, heads that read layers are left out.
 
         Returns:
-            Head -> maps: ids (M, H, W), depth (M, H, W) or normals (M, H, W, 3).
+            Head -> maps: ids (M, H, W), depth (M, H, W) or normals (M, H, W, 3); and what comes
+            beside them, by its name.
         """
         request = {
             head: size
@@ -161,9 +165,10 @@ class Decoder:
         # Where layers alone are read, z serves only to count the frames.
         given = next(iter((hidden or {}).values())) if z is None else z
         pieces = self.decode(given, [request] * len(given), hidden)
+        names = [*request, *(BESIDE[head] for head in request if head in BESIDE)]
         return {
-            head: torch.cat([piece.values for piece in pieces if piece.name == head])
-            for head in request
+            name: torch.cat([piece.values for piece in pieces if piece.name == name])
+            for name in names
         }
 
     def _decode_head(
@@ -180,7 +185,7 @@ class Decoder:
         else:
             raw = self._run[head](x)
         task = self._bundle.tasks[head]
-        wants = [{n: s for n, s in requests[i].items() if HEAD_OF.get(n) == head} for i in frames]
+        wants = [_wanted(head, requests[i]) for i in frames]
         for size in dict.fromkeys(size for want in wants for size in want.values()):
             rows = [row for row, want in enumerate(wants) if size in want.values()]
             for some in _split(rows, raw.shape[1], size or (raw.shape[2], raw.shape[3])):
@@ -217,6 +222,12 @@ def _to_pinned(tensor: Tensor) -> Tensor:
     return host.copy_(tensor, non_blocking=True)
 
 
+def _wanted(head: str, request: FrameRequest) -> dict[str, Size | None]:
+    """What is wanted of a head, and what comes beside it."""
+    asked = {name: size for name, size in request.items() if HEAD_OF.get(name) == head}
+    return {**asked, **{BESIDE[name]: size for name, size in asked.items() if name in BESIDE}}
+
+
 def _heads(request: FrameRequest) -> set[str]:
     return {HEAD_OF[name] for name in request if name in HEAD_OF}
 
@@ -227,6 +238,6 @@ def _split(rows: list[int], channels: int, size: Size) -> Iterator[list[int]]:
         yield rows[start : start + most]
 
 
-def _pick(x: Tensor, rows: Sequence[int]) -> Tensor:
+def _pick(x: P, rows: Sequence[int]) -> P:
     """x[rows] without a copy where that is all of x."""
-    return x if len(rows) == len(x) else x[list(rows)]
+    return x if len(rows) == len(x) else x[list(rows)]  # type: ignore[return-value]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dino_foresight_ros.detections import scene_fields
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle, Forecaster, FrameMemory
 from dino_foresight_ros.model.heads import Head
@@ -427,7 +428,7 @@ class Foresight:
                 horizon_s=horizon_s,
                 depth_is_metric=is_metric,
                 samples=tuple(scene(step, other) for other in sorted(maps) if other and not future),
-                **maps.get(future, {}).get(step, {}),  # type: ignore[arg-type]
+                **scene_fields(maps.get(future, {}).get(step, {})),
             )
 
         first = 0 if 0 in maps.get(0, {}) else 1

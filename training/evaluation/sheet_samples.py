@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
+from dino_foresight_ros.detections import scene_fields
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import Decoder
@@ -139,7 +140,7 @@ class SheetCollector:
         sizes = dict.fromkeys(self._bundle.heads, (_MAP_SIDE * height, _MAP_SIDE * width))
         maps = self._decoder.maps(sizes, z[None], hidden)
         arrays: dict[str, Any] = {head: one[0].cpu().numpy() for head, one in maps.items()}
-        return replace(scene, features=z[..., :3].float().cpu().numpy(), **arrays)
+        return replace(scene, features=z[..., :3].float().cpu().numpy(), **scene_fields(arrays))
 
     def _in_head_classes(self, labels: Scene) -> Scene:
         """Labels with the class ids of the head, where they go together."""

@@ -1,0 +1,230 @@
+"""Scores of single objects: average precision as Cityscapes defines it, and panoptic quality.
+
+Objects of a map are never over one another, so at an overlap above one half each has one partner at
+most, and nothing is left to choose.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.errors import InputError, UsageError
+
+OVERLAPS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
+"""Least intersection over union of a pair; AP is the mean over them, AP50 that of the first."""
+LEAST_SHARE = 100 / (1024 * 2048)
+"""Of a picture's pixels: smaller true objects are not asked for (Cityscapes: 100 pixels)."""
+
+
+@dataclass(frozen=True)
+class InstanceScores:
+    """Scores of objects, 0 to 1; NaN where no object is true.
+
+    Attributes:
+        ap: mean over `OVERLAPS` and over the classes that have true objects.
+        ap50: at an overlap of one half, mean over those classes.
+        pq: panoptic quality (Kirillov et al. 2019), mean over the classes that have objects, true
+            or predicted.
+        ap_of, ap50_of, pq_of: class id -> its score.
+        true_objects: how many are asked for.
+    """
+
+    ap: float
+    ap50: float
+    pq: float
+    ap_of: dict[int, float]
+    ap50_of: dict[int, float]
+    pq_of: dict[int, float]
+    true_objects: int
+
+
+@dataclass
+class _Class:
+    """What is known of one class.
+
+    Attributes:
+        scores: (n,) of predicted objects.
+        overlaps: (n,) their largest intersection over union with a true object that is asked for.
+        ignored: (n,) share of their pixels that says nothing against them.
+        true: how many objects are asked for.
+        quality, pairs, alone, missed: of panoptic quality: the pairs' overlaps summed up, their
+            number, predicted objects and true objects without a partner.
+    """
+
+    scores: list[float] = field(default_factory=list)
+    overlaps: list[float] = field(default_factory=list)
+    ignored: list[float] = field(default_factory=list)
+    true: int = 0
+    quality: float = 0.0
+    pairs: int = 0
+    alone: int = 0
+    missed: int = 0
+
+    def average_precision(self, least: float) -> float:
+        """At an overlap above `least`; NaN without a true object."""
+        if not self.true:
+            return float("nan")
+        overlaps, scores = np.array(self.overlaps), np.array(self.scores)
+        hits = overlaps > least
+        counted = hits | (np.array(self.ignored) <= least)
+        return average_precision(scores[counted], hits[counted], self.true)
+
+
+def average_precision(scores: NDArray[np.float64], hits: NDArray[np.bool_], true: int) -> float:
+    """Area under precision over recall, by Cityscapes' rule.
+
+    Args:
+        scores: (n,) of predicted objects.
+        hits: (n,) whether each has a partner.
+        true: number of true objects, above 0.
+    """
+    if not scores.size:
+        return 0.0
+    order = np.argsort(scores, kind="stable")
+    starts = np.unique(scores[order], return_index=True)[1]
+    kept = len(scores) - starts  # objects of at least each score
+    right = np.cumsum(hits[order][::-1])[kept - 1]
+    precision = np.append(right / kept, 1.0)
+    recall = np.append(right / true, 0.0)
+    # Each point stands for half the way to its neighbours.
+    padded = np.concatenate([recall[:1], recall, [0.0]])
+    return float(precision @ (padded[:-2] - padded[2:]) / 2)
+
+
+class InstanceMetrics:
+    """Scores objects picture by picture."""
+
+    def __init__(self, things: Sequence[int], least_share: float = LEAST_SHARE) -> None:
+        """Start with nothing scored.
+
+        Args:
+            things: ids of the classes whose objects are scored.
+            least_share: of a picture's pixels, below which a true object is not asked for.
+
+        Raises:
+            UsageError: no class.
+        """
+        if not things:
+            raise UsageError("no class of objects to score")
+        self.things = tuple(things)
+        self.least_share = least_share
+        self._classes: dict[int, _Class] = defaultdict(_Class)
+        self._pictures = 0
+
+    def update(self, predicted: tuple[Any, Any], true: tuple[Any, Any]) -> None:
+        """Score a batch.
+
+        Args:
+            predicted: ids (B, H, W), and (B, Q, 3) id, class id and score, as `InstancesTask`
+                decodes them; arrays or tensors.
+            true: ids (B, H, W), 0 none, and class ids (B, H, W), 255 unlabelled. Pixels of a class
+                of objects that belong to none (groups) say nothing against a prediction.
+
+        Raises:
+            InputError: other shapes.
+        """
+        ids, found, true_ids, classes = (_array(values) for values in (*predicted, *true))
+        if ids.ndim != 3 or not ids.shape == true_ids.shape == classes.shape:
+            raise InputError(
+                f"instances: predicted has shape {ids.shape}, true {true_ids.shape} and its "
+                f"classes {classes.shape}; all must be the same (B, H, W)"
+            )
+        for picture in zip(ids, found, true_ids, classes, strict=True):
+            self._pictures += 1
+            self._score(*picture)
+
+    def _score(
+        self,
+        ids: NDArray[Any],
+        found: NDArray[Any],
+        true_ids: NDArray[Any],
+        classes: NDArray[Any],
+    ) -> None:
+        objects = {int(i): (int(c), float(s)) for i, c, s in found.tolist() if i > 0}
+        numbers, of_pixel = np.unique(ids, return_inverse=True)
+        truths, of_true = np.unique(true_ids, return_inverse=True)
+        shape = len(numbers), len(truths)
+        flat = of_pixel.ravel() * shape[1] + of_true.ravel()
+        together = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
+        area, true_area = together.sum(axis=1), together.sum(axis=0)
+        is_void = classes == UNLABELLED
+        void = np.bincount(of_pixel[is_void & (true_ids == 0)].ravel(), minlength=shape[0])
+        class_of = _classes_of(of_true, classes, len(truths))
+        least = self.least_share * ids.size
+        for thing in self.things:
+            one = self._classes[thing]
+            rows = [
+                k for k, n in enumerate(numbers) if n and objects.get(int(n), (-1,))[0] == thing
+            ]
+            columns = np.flatnonzero((truths > 0) & (class_of == thing))
+            asked = columns[true_area[columns] >= least]
+            small = columns[true_area[columns] < least]
+            group = np.bincount(
+                of_pixel[(true_ids == 0) & (classes == thing)].ravel(), minlength=shape[0]
+            )
+            partners: set[int] = set()
+            for row in rows:
+                forgiven = void[row] + group[row] + together[row, small].sum()
+                overlap, best, quality = 0.0, -1, 0.0
+                if len(asked):
+                    shared = together[row, asked]
+                    union = area[row] + true_area[asked] - shared
+                    each = shared / union
+                    place = int(each.argmax())
+                    overlap, best = float(each[place]), int(asked[place])
+                    quality = float(shared[place] / (union[place] - void[row]))
+                one.scores.append(objects[int(numbers[row])][1])
+                one.overlaps.append(overlap)
+                one.ignored.append(float(forgiven / area[row]))
+                if quality > 0.5:
+                    partners.add(best)
+                    one.pairs += 1
+                    one.quality += quality
+                elif forgiven <= 0.5 * area[row]:
+                    one.alone += 1
+            one.true += len(asked)
+            one.missed += len(asked) - len(partners)
+
+    def compute(self) -> InstanceScores:
+        """Score everything so far.
+
+        Raises:
+            InputError: nothing was scored.
+        """
+        if not self._pictures:
+            raise InputError("instances: nothing was scored; call update() first")
+        ap_of, ap50_of, pq_of = {}, {}, {}
+        for thing in self.things:
+            one = self._classes[thing]
+            if one.true:
+                each = [one.average_precision(least) for least in OVERLAPS]
+                ap_of[thing], ap50_of[thing] = float(np.mean(each)), each[0]
+            counted = one.pairs + 0.5 * one.alone + 0.5 * one.missed
+            if counted:
+                pq_of[thing] = one.quality / counted
+        return InstanceScores(
+            _mean(ap_of), _mean(ap50_of), _mean(pq_of), ap_of, ap50_of, pq_of,
+            sum(one.true for one in self._classes.values()),
+        )  # fmt: skip
+
+
+def _array(values: Any) -> NDArray[Any]:
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+
+
+def _classes_of(of_true: NDArray[Any], classes: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """The class of most pixels of each true object, (count,)."""
+    flat = of_true.ravel() * (UNLABELLED + 1) + classes.ravel()
+    each = np.bincount(flat, minlength=count * (UNLABELLED + 1))
+    return each.reshape(count, UNLABELLED + 1).argmax(axis=1)
+
+
+def _mean(values: dict[int, float]) -> float:
+    return float(np.mean(list(values.values()))) if values else float("nan")
