@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -70,6 +71,27 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="time gaps in seconds (default: 0.125 0.25 0.5 1 1.5)",
     )  # fmt: skip
     add(
+        "--instants", nargs="+", type=float, metavar="S",
+        help="any seconds ahead, in place of horizons and gaps where these are not given; for "
+        "forecasters of kind world, which are told the true times of frames",
+    )  # fmt: skip
+    add(
+        "--context", type=int, metavar="N",
+        help="with --instants: frames of a context (default: the bundle's)",
+    )  # fmt: skip
+    add(
+        "--spacing", type=float, metavar="S",
+        help="with --instants: seconds between them (default: the bundle's frame interval)",
+    )  # fmt: skip
+    add(
+        "--jitter", type=float, metavar="X",
+        help="with --instants: how far a frame may lie off its place, as a share of the spacing",
+    )  # fmt: skip
+    add(
+        "--missing", type=float, metavar="P",
+        help="with --instants: probability that a frame but the newest is missing",
+    )  # fmt: skip
+    add(
         "--max-clips", type=int, metavar="N",
         help="at most so many clips per series (default: 200); 0: all of them",
     )  # fmt: skip
@@ -123,14 +145,16 @@ def evaluate_bundle(options: Options, opening: Opening | None = None) -> None:
         write_report,
     )
 
-    config, protocol = _config(options), options.get("protocol")
+    protocol = options.get("protocol")
     _check_protocol_options(options)
+    config = _config(options)
     bags = evaluate_lidar.bag_specs(options)
     out, overwrite = options["out"].expanduser(), bool(options.get("force"))
     check_output(out, overwrite)
     device = resolve_device(options["device"])
     dtype = resolve_dtype(options.get("dtype") or _DTYPE, device)
     bundle = Bundle.load(options["bundle"], device, dtype)
+    config = _with_context(config, options, bundle)
     notes: list[str] = []
     if protocol:
         notes = check_protocol(protocol, bundle, options["data"])
@@ -181,12 +205,13 @@ def summary(report: Any) -> list[str]:
 
 
 _OF_CITYSCAPES = (
-    "horizons", "gaps", "max_clips", "max_label_clips", "fit_data", "no_fit", "no_labels", "bag",
+    "horizons", "gaps", "instants", "max_clips", "max_label_clips", "fit_data", "no_fit",
+    "no_labels", "bag",
 )  # fmt: skip
 _FIXED_BY_PROTOCOL = {
     "dino-foresight": _OF_CITYSCAPES,
     "dino-world": _OF_CITYSCAPES,
-    "seed-study": ("horizons", "gaps", "no_fit", "bag"),
+    "seed-study": ("horizons", "gaps", "instants", "no_fit", "bag"),
 }
 
 
@@ -222,7 +247,36 @@ def _config(options: Options) -> Any:
     chosen |= {"fitted": not options.get("no_fit"), "labels": not options.get("no_labels")}
     if options.get("gaps") is not None:
         chosen["gaps_s"] = tuple(options["gaps"])
+    if options.get("instants"):
+        if options.get("bag"):
+            raise UsageError("depth against lidar is scored by horizon; leave --instants out")
+        chosen["instants_s"] = tuple(options["instants"])
+        chosen = {"horizons": (), "gaps_s": (), **chosen}
+    else:
+        given = [name for name in _CONTEXT if options.get(name) is not None]
+        if given:
+            raise UsageError(f"--{given[0]} says how contexts of --instants lie; give --instants")
     for name in ("max_clips", "max_label_clips"):
         if options.get(name) is not None:
             chosen[name] = options[name] or None
     return EvaluationConfig(**chosen)
+
+
+_CONTEXT = {"context": "frames", "spacing": "gap_s", "jitter": "jitter", "missing": "missing"}
+"""Options that say how the contexts of instants lie, and their fields."""
+
+
+def _with_context(config: Any, options: Options, bundle: Any) -> Any:
+    """The configuration with the context that instants are asked from.
+
+    Raises:
+        UsageError: one that makes no sense.
+    """
+    from dino_foresight_ros.training.evaluation.contexts import Setting
+
+    if not config.instants_s:
+        return config
+    given = {field: options.get(name) for name, field in _CONTEXT.items()}
+    usual = {"frames": bundle.context_frames, "gap_s": bundle.frame_interval_s}
+    chosen = {field: value for field, value in given.items() if value is not None}
+    return replace(config, context=Setting(**{**usual, **chosen}))

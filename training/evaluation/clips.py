@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.data import clip_indices
+from dino_foresight_ros.training.evaluation.contexts import Setting, context_row, target_row
 from dino_foresight_ros.training.evaluation.series import Series
 
 
@@ -92,9 +93,7 @@ def plan_clips(
 def fitting(recordings: Sequence[Recording], series: Series, context_frames: int) -> Series:
     """The series without its last steps, as far as no recording is long enough for them."""
     for count in range(len(series.steps), 0, -1):
-        steps = series.steps[:count]
-        labelled = tuple(step for step in series.label_steps if step in steps)
-        shorter = replace(series, steps=steps, label_steps=labelled)
+        shorter = series.first(count)
         if _candidates(recordings, shorter, context_frames, range(count)):
             return shorter
     return series
@@ -140,15 +139,16 @@ def _candidates(
     only: Sequence[NDArray[np.int64]] | None = None,
 ) -> list[_Candidate]:
     """Every clip that has the given steps; with targets among `only` (per recording)."""
-    ahead = series.target_offsets_s()
-    offsets = (
-        *series.context_offsets_s(context_frames),
-        *(ahead[position] for position in positions),
-    )
+    ahead = [series.target_offsets_s()[position] for position in positions]
+    context_frames = series.context_frames(context_frames)
+    offsets = (*series.context_offsets_s(context_frames), *ahead)
     found: list[_Candidate] = []
     for number, recording in enumerate(recordings):
-        tolerance_s = series.tolerance_s(context_frames, recording.stamps_ns)
-        rows = clip_indices(recording.stamps_ns, offsets, tolerance_s)
+        if series.context is None:
+            tolerance_s = series.tolerance_s(context_frames, recording.stamps_ns)
+            rows = clip_indices(recording.stamps_ns, offsets, tolerance_s)
+        else:
+            rows = _rows_as_set(recording.stamps_ns, series.context, ahead, number)
         if only is not None:
             rows = rows[np.isin(rows[:, context_frames:], only[number]).all(axis=1)]
         for row in rows.tolist():
@@ -157,6 +157,25 @@ def _candidates(
                 targets[position] = frame
             found.append((number, tuple(row[:context_frames]), tuple(targets)))
     return found
+
+
+def _rows_as_set(
+    stamps_ns: NDArray[np.int64], setting: Setting, ahead_s: Sequence[float], number: int
+) -> NDArray[np.int64]:
+    """(clips, N + S) frames of contexts that lie as a setting says, and of targets near instants.
+
+    What is random of a context depends on the recording's number and the newest frame alone, so the
+    same is drawn whatever steps are asked for.
+    """
+    rows = []
+    for newest in range(len(stamps_ns)):
+        context = context_row(
+            stamps_ns, newest, setting.offsets_s(np.random.default_rng([number, newest]))
+        )
+        targets = target_row(stamps_ns, newest, ahead_s)
+        if context is not None and targets is not None:
+            rows.append([*context, *targets])
+    return np.array(rows, np.int64).reshape(len(rows), setting.frames + len(ahead_s))
 
 
 def _label_positions(series: Series) -> list[int]:

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.outputs import MAX_HORIZON_S, MAX_STEPS
 from dino_foresight_ros.training.evaluation.bootstrap import Resampling
+from dino_foresight_ros.training.evaluation.contexts import Setting
 from dino_foresight_ros.training.evaluation.series import Series
 
 GAPS_S = (0.125, 0.25, 0.5, 1.0, 1.5)
@@ -22,6 +23,9 @@ class EvaluationConfig:
         horizons: steps at the bundle's frame interval, 1 to 16.
         gaps_s: time gaps in seconds; see `series` for what they mean.
         label_horizons: the horizons at which labels are scored (the paper: 1 and 3).
+        instants_s: seconds ahead, for forecasters that take any instants.
+        context: how the contexts lie from which these are asked; the bundle's number of frames,
+            its interval apart, when None.
         max_clips: at most so many clips per series, spread evenly over all recordings; None: all.
         max_label_clips: the same, of the clips whose labels are scored.
         fitted: also fit and score a linear and an MLP predictor.
@@ -42,6 +46,8 @@ class EvaluationConfig:
     horizons: tuple[int, ...] = HORIZONS
     gaps_s: tuple[float, ...] = GAPS_S
     label_horizons: tuple[int, ...] = (1, 3)
+    instants_s: tuple[float, ...] = ()
+    context: Setting | None = None
     max_clips: int | None = 200
     max_label_clips: int | None = 100
     fitted: bool = True
@@ -66,16 +72,22 @@ class EvaluationConfig:
         return Resampling(self.seed, self.resamples, self.confidence)
 
     def __post_init__(self) -> None:
-        for name in ("horizons", "gaps_s", "label_horizons"):
+        for name in ("horizons", "gaps_s", "label_horizons", "instants_s"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.horizons and not self.gaps_s and not self.series:
-            raise UsageError("neither horizons nor gaps are given; there is nothing to score")
+        if not (self.horizons or self.gaps_s or self.instants_s or self.series):
+            raise UsageError("no horizons, gaps or instants are given; there is nothing to score")
         for step in (*self.horizons, *self.label_horizons):
             if not 1 <= step <= MAX_STEPS:
                 raise UsageError(f"horizon {step} is not in 1 to {MAX_STEPS} steps")
         for gap in self.gaps_s:
             if not (math.isfinite(gap) and 0 < gap <= 60):
                 raise UsageError(f"gap {gap} is not above 0 and up to 60 seconds")
+        instants = self.instants_s
+        if len(set(instants)) > MAX_STEPS or len(set(instants)) < len(instants):
+            raise UsageError(f"instants are 1 to {MAX_STEPS} different numbers of seconds")
+        for instant in instants:
+            if not 0 < instant <= MAX_HORIZON_S:
+                raise UsageError(f"instant {instant} is not above 0 and up to {MAX_HORIZON_S:g} s")
         for name in ("max_clips", "max_label_clips"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from dino_foresight_ros.compare import COPY_LAST
-from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
 from dino_foresight_ros.outputs import DEPTH, HEADS, SEGMENTATION
 from dino_foresight_ros.progress import Progress
@@ -22,6 +22,7 @@ from dino_foresight_ros.training.evaluation.clips import (
     plan_stills,
 )
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
+from dino_foresight_ros.training.evaluation.contexts import Setting
 from dino_foresight_ros.training.evaluation.fitted_predictors import Fitted, start_fits
 from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth, LidarScorer
 from dino_foresight_ros.training.evaluation.predictors import CopyLast, Predictor
@@ -31,7 +32,7 @@ from dino_foresight_ros.training.evaluation.results import (
     data_facts,
 )
 from dino_foresight_ros.training.evaluation.scoring import SeriesScorer, StillScorer
-from dino_foresight_ros.training.evaluation.series import make_series
+from dino_foresight_ros.training.evaluation.series import INSTANTS, Series, make_series
 from dino_foresight_ros.training.evaluation.sheet_samples import SheetCollector
 from dino_foresight_ros.training.evaluation.stream import stream_clips
 from dino_foresight_ros.training.sources import overlap_notes
@@ -81,6 +82,12 @@ def evaluate(
     ).run()
 
 
+def _beyond(shorter: Series) -> str:
+    if shorter.ahead_s:
+        return f"instants above {shorter.ahead_s[-1]:g} s"
+    return f"steps above {shorter.steps[-1]} of {shorter.spacing_s:g} s"
+
+
 class _Evaluation:
     """One run; what its phases share."""
 
@@ -103,12 +110,28 @@ class _Evaluation:
         self._on_warning = on_warning
         self._bad = BadFiles(sum(map(len, recordings)), on_warning=on_warning)
         self._series = list(config.series) or make_series(
-            bundle.frame_interval_s, config.horizons, config.gaps_s, config.label_horizons
+            bundle.frame_interval_s,
+            config.horizons,
+            config.gaps_s,
+            config.label_horizons,
+            config.instants_s,
+            config.context or Setting(bundle.context_frames, bundle.frame_interval_s),
         )
+        if not bundle.forecaster.takes_any_instants:
+            self._refuse_instants()
         self._kinds = self._label_kinds()
         self._classes = self._class_space()
         self._fits: dict[int, Fitted] = {}
         self._lidar = lidar
+
+    def _refuse_instants(self) -> None:
+        if any(one.kind == INSTANTS for one in self._series):
+            bundle = self._bundle
+            raise UsageError(
+                f"the forecaster of {bundle.name} (kind {bundle.forecaster.kind}) takes frames "
+                f"{bundle.frame_interval_s:g} s apart and answers multiples of that; instants are "
+                "for kind world, give --horizons"
+            )
 
     def run(self) -> Report:
         """Plan, fit, score."""
@@ -202,10 +225,7 @@ class _Evaluation:
         ]
         for one, shorter in zip(self._series, shortened, strict=True):
             if shorter.steps != one.steps:
-                self._notes.append(
-                    f"steps above {shorter.steps[-1]} of {one.spacing_s:g} s: left out, no "
-                    "recording is long enough"
-                )
+                self._notes.append(f"{_beyond(shorter)}: left out, no recording is long enough")
         self._series = shortened
         clips = self._plan(self._recordings, labels=True)
         for number, series in enumerate(self._series):
@@ -234,7 +254,7 @@ class _Evaluation:
     def _span_s(self) -> float:
         """Seconds of the shortest clip."""
         return min(
-            series.spacing_s * (self._bundle.context_frames - 1 + series.steps[0])
+            series.span_s(series.context_frames(self._bundle.context_frames), 0)
             for series in self._series
         )
 

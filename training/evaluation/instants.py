@@ -23,53 +23,13 @@ from dino_foresight_ros.model import Forecaster
 from dino_foresight_ros.model.forecasters import WorldForecaster
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.training.evaluation.contexts import NEAR, Setting, context_row
 from dino_foresight_ros.training.evaluation.tables import table
 from dino_foresight_ros.training.feature_clips import FeatureRecording, read_features
 from dino_foresight_ros.training.feature_store import FeatureStore
 from dino_foresight_ros.training.model_parts import load_forecaster
 
 HORIZONS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-_NEAR = 0.3
-"""How far off a horizon a frame may lie, as a fraction of it."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How a context lies, and how far horizons are asked for.
-
-    Attributes:
-        frames: of the context.
-        gap_s: between them.
-        jitter: how far each frame may lie off its instant, as a fraction of the gap.
-        missing: probability that a frame but the newest is dropped; an older one comes in for it.
-        feed_back_beyond_s: of a world forecaster; asked directly when None.
-    """
-
-    frames: int = 4
-    gap_s: float = 0.2
-    jitter: float = 0.0
-    missing: float = 0.0
-    feed_back_beyond_s: float | None = None
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        words = [f"{self.frames} frames {self.gap_s:g} s apart"]
-        words += [f"jitter {100 * self.jitter:g} %"] if self.jitter else []
-        words += [f"{100 * self.missing:g} % missing"] if self.missing else []
-        if self.feed_back_beyond_s is not None:
-            words.append(f"fed back every {self.feed_back_beyond_s:g} s")
-        return ", ".join(words)
-
-    def offsets_s(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Seconds from the newest frame, (frames,), rising, the last one 0."""
-        steps: list[float] = []
-        step = 0
-        while len(steps) < self.frames - 1:
-            step += 1
-            if rng.random() >= self.missing:
-                steps.append(step + rng.uniform(-self.jitter, self.jitter))
-        return -np.append(0.0, steps)[::-1] * self.gap_s
 
 
 def settings_of(forecaster: Forecaster, interval_s: float) -> tuple[Setting, ...]:
@@ -171,10 +131,11 @@ class HorizonErrors:
         ahead_s: sum of how far ahead their targets really were.
         forecast: sum of the errors, in the order of METRICS; of the mean where there are samples.
         copied: the same of copying the newest frame.
-        best: the same of the best sample.
+        best, each: the same of the best sample, and of the samples on average.
         pairs: spread of the samples and SmoothL1 of their mean, clip by clip.
         energy: sum of the energy score: mean distance of samples from the truth, less half their
-            mean distance from one another (root of the mean square over patches and channels).
+            mean distance from one another (root of the mean square over patches and channels). Of
+            one prediction it is its distance, so that one and several can be compared.
     """
 
     clips: int = 0
@@ -182,6 +143,7 @@ class HorizonErrors:
     forecast: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(METRICS)))
     copied: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(METRICS)))
     best: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(METRICS)))
+    each: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(METRICS)))
     pairs: list[tuple[float, float]] = field(default_factory=list)
     energy: float = 0.0
 
@@ -195,11 +157,12 @@ class HorizonErrors:
             "clips": self.clips,
             "measured_s": self.ahead_s / self.clips,
             "skill": self.skill(self.forecast),
+            "energy_score": self.energy / self.clips,
         }
         if self.pairs:
             spread, error = np.array(self.pairs).T
             values["skill_of_best"] = self.skill(self.best)
-            values["energy_score"] = self.energy / self.clips
+            values["skill_of_each"] = self.skill(self.each)
             values["spread_error_correlation"] = _rank_correlation(spread, error)
         return values
 
@@ -255,14 +218,12 @@ def _context(
     stamps_ns: NDArray[np.int64], setting: Setting, horizon_s: float, rng: np.random.Generator
 ) -> NDArray[np.int64] | None:
     """Frames of a context whose first horizon lies in the recording; None where there is none."""
-    offsets = np.round(setting.offsets_s(rng) * NS_PER_S).astype(np.int64)
-    first = np.searchsorted(stamps_ns, stamps_ns[0] - offsets[0])
+    offsets_s = setting.offsets_s(rng)
+    first = np.searchsorted(stamps_ns, stamps_ns[0] - round(offsets_s[0] * NS_PER_S))
     end = np.searchsorted(stamps_ns, stamps_ns[-1] - round(horizon_s * NS_PER_S), side="right")
     if first >= end:
         return None
-    newest = int(rng.integers(first, end))
-    row = nearest_frames(stamps_ns, stamps_ns[newest] + offsets)
-    return row if (np.diff(row) > 0).all() else None
+    return context_row(stamps_ns, int(rng.integers(first, end)), offsets_s)
 
 
 @torch.inference_mode()
@@ -279,7 +240,7 @@ def _score_clip(
         instant = stamps[row[-1]] + round(horizon * NS_PER_S)
         target = int(nearest_frames(stamps, np.array([instant]))[0])
         off_s = abs(int(stamps[target]) - int(instant)) / NS_PER_S
-        near_s = _NEAR * horizon
+        near_s = NEAR * horizon
         if not isinstance(forecaster, WorldForecaster):  # two frames must not be one multiple
             near_s = min(near_s, 0.25 * forecaster.frame_interval_s)
         if target > row[-1] and off_s <= near_s:
@@ -305,6 +266,7 @@ def _score_clip(
         one.ahead_s += ahead_s[at]
         one.forecast += errors[at]
         one.copied += copied[at]
+        one.energy += energy_score(futures[:, at], true[at])
         if samples > 1:
             _add_samples(one, futures[:, at], true[at], errors[at])
 
@@ -315,13 +277,23 @@ def _add_samples(
     """Add what K samples (K, h, w, C) of one instant say."""
     each = clip_errors(futures, true.expand_as(futures)).numpy()
     one.best += each[each[:, 0].argmin()]
+    one.each += each.mean(axis=0)
     one.pairs.append((float(futures.std(dim=0).mean()), float(mean_errors[0])))
+
+
+def energy_score(futures: Tensor, true: Tensor) -> float:
+    """Energy score of K samples (K, ...) of one truth; less is better.
+
+    E|x - y| - E|x - x'| / 2 (Gneiting and Raftery 2007, eq. 21) with the mean over pairs of
+    different samples, which is unbiased; |.| is the root of the mean square over all values.
+    """
     flat = futures.flatten(1).float()
-    size = flat.shape[1] ** 0.5
+    count, size = len(flat), flat.shape[1] ** 0.5
     from_truth = torch.linalg.vector_norm(flat - true.flatten().float(), dim=1).mean() / size
-    count = len(flat)
+    if count == 1:
+        return float(from_truth)
     from_others = torch.cdist(flat, flat).sum() / (count * (count - 1)) / size
-    one.energy += float(from_truth - from_others / 2)
+    return float(from_truth - from_others / 2)
 
 
 def _rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -13,7 +13,7 @@ from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.render.chart import COLORS, chart_file, hex_color
 from dino_foresight_ros.training.evaluation.predictors import LINEAR, MLP, TITLES
 from dino_foresight_ros.training.evaluation.results import PCA_SPACE, FeatureResult, Report
-from dino_foresight_ros.training.evaluation.series import HORIZONS, ONE_STEP, ROLLOUT
+from dino_foresight_ros.training.evaluation.series import HORIZONS, INSTANTS, ONE_STEP, ROLLOUT
 from dino_foresight_ros.training.evaluation.tables import lead_text
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 800, 520
@@ -49,6 +49,7 @@ def _skill(report: Report, path: Path) -> Path | None:
         for kinds, title in (
             ((HORIZONS,), f"by horizon ({report.bundle.frame_interval_s:g} s a step)"),
             ((ONE_STEP, ROLLOUT), "by time gap"),
+            ((INSTANTS,), "by instant"),
         )
     ]
     panels = [panel for panel in panels if panel[2]]
@@ -80,7 +81,7 @@ def _skill_line(axes: Axes, results: Sequence[FeatureResult], name: str, kind: s
     if not points:
         return
     points.sort(key=lambda point: point[0])
-    label = TITLES[name] if kind == HORIZONS else f"{TITLES[name]}, {kind}"
+    label = TITLES[name] if kind in (HORIZONS, INSTANTS) else f"{TITLES[name]}, {kind}"
     line, color = "--" if kind == ONE_STEP else "-", COLORS[name]
     x = [seconds for seconds, _ in points]
     axes.plot(x, [gain.percent for _, gain in points], line, marker="o", color=color, label=label)

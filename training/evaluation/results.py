@@ -45,11 +45,12 @@ class Lead:
     """How far ahead: one step of one series.
 
     Attributes:
-        kind: "horizons", "one step" or "rollout"; see `series`.
+        kind: "horizons", "one step", "rollout" or "instants"; see `series`.
         spacing_s: seconds between context frames and from step to step.
         step: of the forecaster.
         gap_s: the time gap of the series; None by horizon.
         measured_s: mean of what the time stamps say.
+        ahead_s: seconds asked for by instant; None for multiples of the spacing.
     """
 
     kind: str
@@ -57,10 +58,13 @@ class Lead:
     step: int
     gap_s: float | None
     measured_s: float
+    ahead_s: float | None = None
 
     @property
     def nominal_s(self) -> float:
         """Seconds from the newest context frame to the target."""
+        if self.ahead_s is not None:
+            return self.ahead_s
         return self.step * self.spacing_s
 
 

@@ -93,7 +93,9 @@ class SeriesScorer:
             layers (B, S, h, w, D) that heads read.
         """
         predicted = {name: predict(batch.context) for name, predict in self._predictors.items()}
-        predicted[FORECAST], hidden = roll_out(self._bundle, batch.context, self._series.steps)
+        predicted[FORECAST], hidden = roll_out(
+            self._bundle, batch.context, self._series.steps, *self._times(batch.clips)
+        )
         predicted[ORACLE] = batch.targets
         scored = [row for row, clip in enumerate(batch.clips) if clip.scored]
         if scored:
@@ -103,6 +105,25 @@ class SeriesScorer:
                 self._score_labels(batch, predicted, hidden, row, step)
         self._score_similarity(batch)
         return predicted, hidden
+
+    def _times(self, clips: Sequence[Clip]) -> tuple[Tensor, Tensor]:
+        """Seconds of the context frames (B, N_c), and from the newest to the targets (B, S).
+
+        A target that is not scored counts as at its nominal instant.
+        """
+        contexts, leads = [], []
+        for clip in clips:
+            stamps_ns = self._recordings[clip.recording].stamps_ns
+            newest = stamps_ns[clip.context[-1]]
+            contexts.append((stamps_ns[list(clip.context)] - newest) / NS)
+            nominal = self._series.target_offsets_s()
+            leads.append(
+                [
+                    float(stamps_ns[target] - newest) / NS if target >= 0 else ahead
+                    for target, ahead in zip(clip.targets, nominal, strict=True)
+                ]
+            )
+        return torch.from_numpy(np.array(contexts)), torch.tensor(leads, dtype=torch.float64)
 
     def _score_features(
         self, batch: ClipBatch, predicted: Mapping[str, Tensor], rows: list[int]
@@ -187,7 +208,10 @@ class SeriesScorer:
 
     def _lead(self, step: int, measured_s: float) -> Lead:
         series = self._series
-        return Lead(series.kind, series.spacing_s, series.steps[step], series.gap_s, measured_s)
+        ahead_s = series.ahead_s[step] if series.ahead_s else None
+        return Lead(
+            series.kind, series.spacing_s, series.steps[step], series.gap_s, measured_s, ahead_s
+        )
 
     def feature_results(self, config: EvaluationConfig) -> list[FeatureResult]:
         """Errors of every step; none where no clip was scored."""
@@ -202,8 +226,8 @@ class SeriesScorer:
         ]
 
     def _places(self, clips: Sequence[Clip]) -> Clips:
-        contexts = max((len(clip.context) for clip in clips), default=1) - 1
-        span_s = self._series.spacing_s * (contexts + self._series.steps[-1])
+        contexts = max((len(clip.context) for clip in clips), default=1)
+        span_s = self._series.span_s(contexts)
         return places_of(clips, self._recordings, self._scenes, span_s)
 
     def _feature_result(

@@ -26,10 +26,13 @@ def predictor_title(name: str) -> str:
 
 
 def lead_text(lead: Lead) -> str:
-    """How far ahead, such as "3 steps, 0.60 s"; what was measured where that differs."""
+    """How far ahead, such as "3 steps, 0.60 s", of an instant "0.6 s".
+
+    Tells what was measured where that differs.
+    """
     steps = f"{lead.step} step" + ("s" if lead.step > 1 else "")
     text = f"{lead.gap_s:g} s" if lead.gap_s is not None else f"{lead.nominal_s:.2f} s"
-    text = f"{steps}, {text}"
+    text = f"{steps}, {text}" if lead.ahead_s is None else f"{lead.ahead_s:g} s"
     if abs(lead.measured_s - lead.nominal_s) > 0.0051:
         text += f" (measured {lead.measured_s:.3f} s)"
     return text

@@ -187,16 +187,21 @@ def test_scenes_that_are_trained_on_are_not_scored(world: Path, tmp_path: Path) 
     assert not list((tmp_path / "out" / "stages").glob("pca*"))
 
 
-def test_earlier_training_at_another_size_is_started_from(world: Path, tmp_path: Path) -> None:
-    two = {"two": {"start": {"encoder.image_size": "28x42"}}, "one": {}}
-    file = write(world, tmp_path / "start.yaml", axes={"strategy": two}, seeds=[0], heads={})
-    runs = run_comparison(read_comparison(str(file)), tmp_path / "out", "cpu")
-    made = (tmp_path / "out" / "stages").glob("forecaster-*/config.yaml")
-    grids = {
-        tuple(config["model"]["grid"]): config["inputs"]["start"]
-        for config in map(yaml.safe_load, (path.read_text() for path in made))
-        if config["inputs"]["start"] or config["model"]["grid"] == [2, 3]
+def test_ways_to_a_larger_grid_and_kinds_of_targets(world: Path, tmp_path: Path) -> None:
+    small = {"encoder.image_size": "28x42"}
+    ways = {
+        "two stages": {"start": small},
+        "stretched": {"start": small, "bundle.resize_grid": True},
+        "windows": {"forecaster.feature_crop": [2, 3], "bundle.slide_windows": True},
+        "codes": {"forecaster.predict": "codes", "forecaster.codes": 4},
     }
-    assert grids[2, 3] is None
-    assert "/forecaster-" in grids[4, 6]
-    assert len(runs) == 2
+    file = write(world, tmp_path / "ways.yaml", axes={"way": ways}, seeds=[0], heads={})
+    runs = run_comparison(read_comparison(str(file)), tmp_path / "out", "cpu")
+    assert [run.variant.chosen["way"] for run in runs] == list(ways)
+    assert all(len(run.scores) == 3 for run in runs)
+    made = (tmp_path / "out" / "stages").glob("forecaster-*/config.yaml")
+    configs = [yaml.safe_load(path.read_text()) for path in made]
+    # The small grid's is trained once for both; windows have its size.
+    assert sorted(config["model"]["grid"] for config in configs) == [[2, 3], [2, 3], [4, 6], [4, 6]]
+    (second,) = [config for config in configs if config["inputs"]["start"]]
+    assert second["model"]["grid"] == [4, 6]

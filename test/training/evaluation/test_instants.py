@@ -15,7 +15,12 @@ from dino_foresight_ros.model.forecasters import (
     WorldConfig,
     WorldForecaster,
 )
-from dino_foresight_ros.training.evaluation.instants import Setting, score_instants, settings_of
+from dino_foresight_ros.training.evaluation.instants import (
+    Setting,
+    energy_score,
+    score_instants,
+    settings_of,
+)
 
 
 def fresh(**changes: object) -> WorldForecaster:
@@ -75,8 +80,24 @@ def test_samples_are_scored_by_their_best_their_energy_and_their_spread():
     values = score_instants(forecaster, recordings(2, 40), Setting(), (0.4,), clips=8, samples=4)
     one = values[0.4]
     assert one["skill_of_best"]["smooth_l1"] >= one["skill"]["smooth_l1"] - 5
+    assert one["skill_of_best"]["mse"] > one["skill_of_each"]["mse"]
     assert one["energy_score"] > 0
     assert -1 <= one["spread_error_correlation"] <= 1
+
+
+def test_energy_score_is_that_of_plain_loops_and_of_one_prediction_its_distance():
+    rng = np.random.default_rng(0)
+    samples, true = rng.normal(size=(5, 3, 2, 4)), rng.normal(size=(3, 2, 4))
+
+    def distance(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((a - b) ** 2)))
+
+    pairs = [distance(a, b) for i, a in enumerate(samples) for b in samples[i + 1 :]]
+    expected = np.mean([distance(a, true) for a in samples]) - np.mean(pairs) / 2
+    found = energy_score(torch.from_numpy(samples), torch.from_numpy(true))
+    assert found == pytest.approx(expected, rel=1e-5)
+    alone = energy_score(torch.from_numpy(samples[:1]), torch.from_numpy(true))
+    assert alone == pytest.approx(distance(samples[0], true), rel=1e-5)
 
 
 def test_recordings_that_are_too_short_are_refused():
