@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Iterator
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 from dds_domains import claimed_domain
+from hypothesis import settings
 
 # Before torch loads: threads that spin while they wait take the cores that other processes, such as
 # the nodes under test, need; a pass can then take fifty times as long.
@@ -18,6 +20,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Work as small as that of tests is done no sooner by several threads, and the cores are for the
 # other worker of the tests (`make test`).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# On a busy machine an example may take any time.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 # A shell has its background jobs ignore SIGINT, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -28,6 +34,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PROCESS_FIXTURES = {"ros_domain", "checkout"}
 # What Python tells about processes that it starts.
 PROCESS_EVENTS = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
+
+# Frames of synthetic recordings up to this size are rendered once in a process of the tests.
+SMALL_PIXELS = 10_000
 
 may_start_processes = True
 is_test_running = False
@@ -74,15 +83,46 @@ def project_root() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kept_textures() -> Iterator[None]:
-    """Draw the textures of a synthetic world once for the tests of a process.
+def kept_worlds() -> Iterator[None]:
+    """Draw a synthetic world's textures, and small frames of recordings, once in a process.
 
-    They take 0.6 s of a core, whatever the size of the pictures; all else of a small world a tenth.
+    Textures take 0.6 s of a core, whatever the size of the pictures; a small frame 0.06 s.
     """
-    from dino_foresight_ros.synthetic import world
+    from dino_foresight_ros.recordings import synthetic as recorded
+    from dino_foresight_ros.synthetic import Frame, World, WorldConfig, world
+
+    frames: dict[tuple[WorldConfig, float], Frame] = {}
+
+    class KeptWorld(World):
+        """Renders no small frame twice; whoever reads one gets arrays of their own."""
+
+        def render(self, t_s: float) -> Frame:
+            if self.config.width * self.config.height > SMALL_PIXELS:
+                return super().render(t_s)
+            key = self.config, t_s
+            if key not in frames:
+                if len(frames) > 256:  # some 50 MB
+                    frames.clear()
+                frames[key] = super().render(t_s)
+            return deepcopy(frames[key])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(world, "Materials", lru_cache(maxsize=8)(world.Materials))
+        patch.setattr(recorded, "World", KeptWorld)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_untrained_parts() -> Iterator[None]:
+    """Draw the random weights of untrained-tiny once in a process; each bundle gets its own."""
+    if "dino_foresight_ros.model" not in sys.modules:  # of the tests that run, none needs torch
+        yield
+        return
+    from dino_foresight_ros.model import untrained
+
+    with pytest.MonkeyPatch.context() as patch:
+        kept = lru_cache(maxsize=2)(untrained._parts)
+        patch.setattr(untrained, "_parts", lambda seed: deepcopy(kept(seed)))
         yield
 
 

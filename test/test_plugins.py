@@ -75,6 +75,36 @@ def installed(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
+READ = """
+import json, sys
+
+from dino_foresight_ros.outputs import HEADS, IMAGE_NAMES, step_topics
+from dino_foresight_ros.recordings import open_recordings
+
+recording = open_recordings([f"array:{sys.argv[1]}?rate=5&part=0-0.6"])[0]
+frames = [(frame.stamp_ns, frame.image.tolist()) for frame in recording.frames()]
+topics = [topic.name for topic in step_topics(["edges"], True)]
+print(json.dumps([frames, HEADS, IMAGE_NAMES, topics]))
+"""
+
+
+@pytest.mark.process
+def test_the_example_adds_an_output_and_a_kind_of_data(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, 6, 9, 3), dtype=np.uint8)
+    np.save(tmp_path / "drive.npy", images)
+    words = [sys.executable, "-c", READ, str(tmp_path / "drive.npy")]
+    ended = subprocess.run(words, env=installed, capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    frames, heads, names, topics = json.loads(ended.stdout)
+    assert [stamp_ns for stamp_ns, _ in frames] == [200_000_000 * i for i in range(5)]
+    assert np.array_equal([image for _, image in frames], images[:5])
+    assert heads[-1] == names[-1] == "edges"
+    assert topics == ["edges"]
+
+
+@pytest.mark.long  # it imports torch and trains; the quick one above does not
 @pytest.mark.process
 def test_the_example_trains_a_head_and_reads_data_of_its_own(
     installed: dict[str, str], tmp_path: Path

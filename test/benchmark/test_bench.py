@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dino_foresight_ros.benchmark import memory
-from dino_foresight_ros.benchmark.engine import FRAMES, Case, image_to_msg, images, run
+from dino_foresight_ros.benchmark.engine import FRAMES, Case, image_to_msg, images
 from dino_foresight_ros.benchmark.measure import count_flops
 from dino_foresight_ros.benchmark.plain import PlainWay
 from dino_foresight_ros.cli.main import main
@@ -38,37 +38,22 @@ def test_flops_of_a_matrix_product_are_counted():
     assert count_flops(lambda: a @ b) == 2 * 8 * 16 * 32
 
 
-def test_a_case_reports_every_stage_and_the_ratio():
-    result = run(Case("tiny", seconds=0.1, outputs=("depth",)))
-    before = ["preprocess", "encode", "pca", "buffer", "forecast", "inverse pca"]
-    after = ["head depth", "download", *(["message"] if image_to_msg else [])]
-    assert list(result.stages) == before + after
-    assert result.plain is not None
-    assert result.update is not None
-    assert result.speedup == pytest.approx(result.plain.p50_ms / result.update.p50_ms)
-    assert 0 < result.share_of_matmul["encode"] < 1.5
-
-
-def test_the_command_writes_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    arguments = [
-        "bench",
-        "--size",
-        "tiny",
-        "--device",
-        "cpu",
-        "--seconds",
-        "0.05",
-        "--outputs",
-        "--no-plain",
-        "--out",
-    ]
-    assert main([*arguments, str(tmp_path)]) == 0
+def test_the_command_writes_every_stage_and_the_ratio_as_a_table_and_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ["bench", "--size", "tiny", "--device", "cpu", "--seconds", "0.05"]
+    assert main([*words, "--outputs", "depth", "--out", str(tmp_path)]) == 0
     table = (tmp_path / "bench.md").read_text()
     assert "| tiny | cpu | float32 | 1 | encode |" in table
     assert table.split("\n\n")[1] in capsys.readouterr().out
-    (case,) = json.loads((tmp_path / "bench.json").read_text())
-    assert case["case"]["size"] == "tiny"
-    assert case["plain"] is None
+    (found,) = json.loads((tmp_path / "bench.json").read_text())
+    assert found["case"]["size"] == "tiny"
+    before = ["preprocess", "encode", "pca", "buffer", "forecast", "inverse pca"]
+    after = ["head depth", "download", *(["message"] if image_to_msg else [])]
+    assert list(found["stages"]) == before + after
+    ratio = found["plain"]["p50_ms"] / found["update"]["p50_ms"]
+    assert found["speedup"] == pytest.approx(ratio)
+    assert 0 < found["share_of_matmul"]["encode"] < 1.5
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,9 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
+from micro_bundle import make_micro_bundle
+
+from dino_foresight_ros.benchmark import node_overhead
 from dino_foresight_ros.benchmark.engine import Case
 from dino_foresight_ros.benchmark.node_overhead import describe, measure_overhead
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
@@ -28,6 +31,7 @@ def test_a_slow_decoder_is_the_nodes_and_not_the_engines(
         return decode(decoder, message)
 
     monkeypatch.setattr(ImageDecoder, "_decode", slow)
+    monkeypatch.setattr(node_overhead, "build", lambda size: make_micro_bundle())
     result = measure_overhead(case, frames=5)
     assert result.overhead.count == 5
     assert result.decode.p50_ms >= SLEEP_MS

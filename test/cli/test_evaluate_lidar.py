@@ -23,7 +23,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = NuScenesSet(tmp_path_factory.mktemp("nuscenes"), length=16, lidar_late_us=20_000)
+    made = NuScenesSet(tmp_path_factory.mktemp("nuscenes"), length=13, lidar_late_us=20_000)
     out = tmp_path_factory.mktemp("bags") / "scene-0061"
     options = ["--scene", "scene-0061", "--out", str(out), "--lidar"]
     assert main(["bag", "from-nuscenes", "--dataroot", str(made.write()), *options]) == 0
@@ -55,6 +55,11 @@ def test_a_nuscenes_scene_is_scored_at_every_horizon(
     assert "## Depth against lidar" in (out / "report.md").read_text()
 
 
+@pytest.fixture(scope="module")
+def lidar_bag(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(LidarBag().write(tmp_path_factory.mktemp("lidar") / "bag"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
@@ -76,12 +81,10 @@ def test_a_nuscenes_scene_is_scored_at_every_horizon(
     ],
 )
 def test_bad_input_is_one_line(
-    arguments: list[str], code: int, text: str, bundle: str, tmp_path: Path,
+    arguments: list[str], code: int, text: str, bundle: str, lidar_bag: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    if "BAG" in arguments:
-        path = LidarBag().write(tmp_path / "bag")
-        arguments = [str(path) if one == "BAG" else one for one in arguments]
+    arguments = [lidar_bag if one == "BAG" else one for one in arguments]
     out = tmp_path / "report"
     arguments = ["evaluate", "--bundle", bundle, *QUICK, *arguments, "--out", str(out)]
     assert main(arguments) == code

@@ -57,6 +57,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1]
 
 
+@pytest.mark.long  # it imports torch; the others run in this process
 @pytest.mark.process
 def test_a_new_process_fetches_and_converts_what_the_environment_names(
     golden_dir: Path, published: dict[str, bytes], tmp_path: Path
@@ -98,11 +99,31 @@ def test_a_new_process_fetches_and_converts_what_the_environment_names(
 
 
 def test_one_variant_fetches_only_its_files_and_goes_to_the_default_folder(
-    hub: HubServer, tmp_path: Path
+    hub: HubServer,
+    tmp_path: Path,
+    golden_dir: Path,
+    published: dict[str, bytes],
+    capsys: pytest.CaptureFixture[str],
 ):
     assert main([*FETCH[:-1], "--variant", "highres"]) == 0
-    assert sorted(set(hub.asked("GET"))) == sorted(set(GOLDEN) - {"dinof_lowres.ckpt"})
-    assert [p.name for p in (tmp_path / "bundles").iterdir()] == ["dino-foresight-highres"]
+    wanted = set(GOLDEN) - {"dinof_lowres.ckpt"}
+    assert sorted(set(hub.asked("GET"))) == sorted(wanted)
+    total = sum(len(published[name]) for name in wanted) / 1e6
+    said = capsys.readouterr().out
+    assert said.startswith(f"{REPOSITORY}: 5 files, {total:.3g} MB; {total:.3g} MB to download")
+    (folder,) = (tmp_path / "bundles").iterdir()
+    assert folder.name == "dino-foresight-highres"
+    expected = convert_reference(
+        golden_dir / GOLDEN["dinof_highres.ckpt"],
+        golden_dir / "dinov2_pca_tiny.pth",
+        encoder_heads=3,
+    )
+    torch.testing.assert_close(
+        Bundle.load(folder).forecaster.state_dict(),
+        expected.forecaster.state_dict(),
+        rtol=0,
+        atol=0,
+    )
 
 
 def test_offline_mode_converts_what_the_cache_holds(

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.process
 pytest.importorskip("rclpy", reason="ROS 2 is not there (run through scripts/with_env)")
 pytest.importorskip("dino_foresight_ros.msg", reason="the messages are not built")
 
-FRAMES = 18
+FRAMES, DRIVE_FRAMES = 18, 19
 LIMIT_S = 240.0
 _MARK = "FORESIGHT_TEST_MARK"
 
@@ -90,15 +90,30 @@ def demo(
     ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], str, str]:
     """The results of one run: folder, numbers, what it printed, and its warnings."""
-    out = tmp_path_factory.mktemp("demo with spaces") / "out"
+    folder = tmp_path_factory.mktemp("demo with spaces")
+    out = folder / "out"
     # Slowly: a machine that is busy elsewhere has to see what comes at the predicted instants.
     words = ("--out", out, "--frames", FRAMES, "--bundle", "untrained-tiny", "--rate", 0.2)
-    code, printed, warnings = DemoProcess(ros_domain, *words).finish()
+    code, printed, warnings = run_quickly(ros_domain, folder, *words)
     assert code == 0, warnings
     return out, json.loads((out / "metrics.json").read_text()), printed, warnings
 
 
 Demo = tuple[Path, dict[str, Any], str, str]
+
+
+@pytest.mark.long  # each of its processes imports torch; the others' are forked
+def test_a_demo_that_a_user_starts_leaves_its_results(
+    ros_domain: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ("--out", out, "--frames", FRAMES, "--bundle", "untrained-tiny", "--rate", 0.2)
+    code, printed, warnings = DemoProcess(ros_domain, *words).finish()
+    assert code == 0, warnings
+    numbers = json.loads((out / "metrics.json").read_text())
+    assert numbers["frames_in"] == FRAMES
+    assert set(numbers["exit_codes"].values()) == {0}
+    assert str(out / "contact_sheet.png") in printed
 
 
 def test_results_are_complete_and_nothing_else_is_left(demo: Demo) -> None:
@@ -168,9 +183,9 @@ def test_skill_is_measured_against_what_came_and_against_the_truth(demo: Demo) -
 
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of a drive in nuScenes' format as a bag."""
+    """A second and a half of a drive in nuScenes' format as a bag."""
     folder = tmp_path_factory.mktemp("nuscenes")
-    NuScenesSet(folder, length=25).write()
+    NuScenesSet(folder, length=DRIVE_FRAMES).write()
     bag = folder / "bag"
     words = ["bag", "from-nuscenes", "--dataroot", str(folder), "--scene", "scene-0061"]
     assert main([*words, "--out", str(bag)]) == 0
@@ -180,14 +195,14 @@ def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_several_cameras_of_a_bag_have_a_sheet_each_and_a_mosaic_together(
     ros_domain: dict[str, str], tmp_path: Path, drive: Path
 ) -> None:
-    out, cameras = tmp_path / "out", ("cam_front", "cam_back", "cam_front_left")
+    out, cameras = tmp_path / "out", ("cam_front", "cam_front_left")
     words = ("--input", drive, "--cameras", ",".join(cameras).upper(), "--rate", 0.3)
     words += ("--out", out, "--bundle", "untrained-tiny", "--steps", 1)
     code, printed, warnings = run_quickly(ros_domain, tmp_path, *words)
     assert code == 0, warnings
     numbers = json.loads((out / "metrics.json").read_text())
     assert set(numbers["cameras"]) == set(cameras)
-    # A machine that is busy elsewhere may not get to every camera within two seconds of a drive.
+    # A machine that is busy elsewhere may not get to every camera while the drive lasts.
     forecast = {c for c, own in numbers["cameras"].items() if own["forecasts_seen"]}
     assert forecast
     assert set(numbers["skill"]["cameras"]) == forecast
@@ -195,11 +210,11 @@ def test_several_cameras_of_a_bag_have_a_sheet_each_and_a_mosaic_together(
     names = {entry.name for entry in out.iterdir()}
     assert names == sheets | {"mosaic.png", "skill.png", "forecast.mp4", "metrics.json", "log"}
     for camera, own in numbers["cameras"].items():
-        assert own["frames_in"] == 25
+        assert own["frames_in"] == DRIVE_FRAMES
         assert own["frames_in"] == own["forecasts_out"] + own["dropped_total"]
         assert own["image_size"] in ([80, 48], None)  # compressed: known once one was decoded
-        assert f"  {camera}: 25 frames in, " in printed
-    assert numbers["frames_in"] == 75
+        assert f"  {camera}: {DRIVE_FRAMES} frames in, " in printed
+    assert numbers["frames_in"] == 2 * DRIVE_FRAMES
     assert numbers["forecasts_out"] == sum(c["forecasts_out"] for c in numbers["cameras"].values())
     mosaic = cv2.imread(str(out / "mosaic.png"))
     assert list(mosaic.shape[1::-1]) == numbers["video"]["size"]
@@ -268,7 +283,8 @@ def test_a_node_that_refuses_to_start_ends_the_demo_in_one_line(
     code, printed, err = run_quickly(ros_domain, tmp_path_factory.mktemp("scratch"), *words)
     assert code == 2
     assert printed == ""
-    (line,) = [line for line in err.splitlines() if line.startswith("foresight:")]
+    told = [line for line in err.splitlines() if line.startswith("foresight: ")]
+    (line,) = [line for line in told if not line.startswith("foresight: warning: ")]
     assert line.startswith("foresight: forecast_node: ")
     assert "'tpu' is unknown; valid: auto" in line
     assert err.rstrip().endswith(line)
@@ -301,7 +317,11 @@ def test_an_input_that_cannot_be_used_ends_the_demo_before_it_starts(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl_c", "sigterm"]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="ctrl_c"),
+        pytest.param(signal.SIGTERM, 143, id="sigterm", marks=pytest.mark.long),
+    ],
 )
 def test_an_interrupted_demo_leaves_no_process_and_no_result(
     ros_domain: dict[str, str], old_results: Path, number: signal.Signals, code: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
 from pathlib import Path
@@ -9,19 +10,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from micro_bundle import make_micro_bundle
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
+import rclpy
 from forecast_peers import INTERVAL_NS, NODE, Client, NodeProcess, header_at
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
-from ros_bench import wait_until
+from ros_bench import close_node, wait_until
 from sensor_msgs.msg import CompressedImage
 
 from dino_foresight_ros import msg as messages
+from dino_foresight_ros.model import MaskedForecaster
+from dino_foresight_ros.nodes.forecast.node import ForecastNode
+from dino_foresight_ros.runtime import Foresight
 
 
 def test_signal_while_loading_ends_the_node_with_exit_code_0(
@@ -40,6 +47,31 @@ def test_signal_while_loading_ends_the_node_with_exit_code_0(
         assert "listening" not in running.text
     finally:
         running.kill()
+
+
+def alive(kind: type) -> int:
+    """How many objects of a class there are."""
+    gc.collect()
+    return sum(type(one) is kind for one in gc.get_objects())
+
+
+def test_cleanup_lets_go_of_the_model(ros_domain: dict[str, str], tmp_path: Path) -> None:
+    bundle = make_micro_bundle().save(tmp_path / "micro")
+    given = (f"bundle:={bundle}", "autostart:=false", "device:=cpu")
+    rclpy.init(args=["--ros-args", *(word for one in given for word in ("-p", one))])
+    node = ForecastNode()
+    try:
+        before = alive(MaskedForecaster), alive(Foresight)
+        for _ in range(2):
+            assert node.trigger_configure() is TransitionCallbackReturn.SUCCESS
+            assert node.trigger_activate() is TransitionCallbackReturn.SUCCESS
+            assert alive(Foresight) == before[1] + 1
+            assert node.trigger_deactivate() is TransitionCallbackReturn.SUCCESS
+            assert node.trigger_cleanup() is TransitionCallbackReturn.SUCCESS
+            assert (alive(MaskedForecaster), alive(Foresight)) == before
+    finally:
+        close_node(node)
+        rclpy.try_shutdown()
 
 
 def test_unmanaged_failure_is_retryable_and_compressed_images_work(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from forecast_peers import INTERVAL_NS, Client, NodeProcess, stamp_of
 from sensor_msgs.msg import Image
 
 from dino_foresight_ros.msg import FeatureMap, ForecastSkill
+from dino_foresight_ros.nodes.forecast import node as forecast_node
+from dino_foresight_ros.nodes.monitor import node as monitor_node
 from dino_foresight_ros.synthetic import World, WorldConfig
 
 START_NS = 1_700_000_000 * 10**9
@@ -28,13 +29,12 @@ TIMEOUT_S = 300.0  # loading models on a busy machine; the wait ends once enough
 def processes(ros_domain: dict[str, str], tmp_path: Path) -> Iterator[list[NodeProcess]]:
     """Both nodes, the forecast node listening to its camera."""
     parameters = {
-        "forecast": ("steps:=2", "device:=cpu", "publish_features:=true"),
-        "monitor": ("window:=5",),
+        "forecast": (forecast_node.main, "steps:=2", "device:=cpu", "publish_features:=true"),
+        "monitor": (monitor_node.main, "window:=5"),
     }
     with contextlib.ExitStack() as stack:
         started = []
-        for name, given in parameters.items():
-            program = [sys.executable, "-m", f"dino_foresight_ros.nodes.{name}.node"]
+        for name, (program, *given) in parameters.items():
             node = NodeProcess(ros_domain, tmp_path / name, *given, program=program)
             stack.callback(node.kill)
             started.append(node)

@@ -18,9 +18,14 @@ from dino_foresight_ros.recordings.nuscenes import rows
 FRONT = ("--cameras", "CAM_FRONT", "--keyframes-only")
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return NuScenesSet(tmp_path_factory.mktemp("set") / "data", scenes=3, size=(32, 18)).write()
+
+
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return NuScenesSet(tmp_path / "data", scenes=3, size=(32, 18)).write()
+def data(written: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(written, tmp_path / "data"))
 
 
 def convert(root: Path, out: Path, *more: str, scene: str = "all") -> int:
