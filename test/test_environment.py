@@ -187,15 +187,6 @@ def test_training_is_a_part_of_the_package() -> None:
     assert said.stdout.strip() == f"{PACKAGE}.training"
 
 
-@pytest.mark.process
-def test_model_imports_without_ros(tmp_path: Path) -> None:
-    for name in ("rclpy", "sensor_msgs", "std_msgs", "builtin_interfaces"):
-        (tmp_path / f"{name}.py").write_text("raise ImportError('no ROS here')\n")
-    code = f"import {PACKAGE}.model, {PACKAGE}.runtime, sys; assert 'rclpy' not in sys.modules"
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
-
-
 def tracked_files(root: Path) -> dict[str, bytes]:
     """Return the contents of every file that git tracks."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True)

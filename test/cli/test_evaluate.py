@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -75,12 +73,3 @@ def test_horizons_that_are_no_range_are_refused(
         main(["evaluate", "--bundle", "b", "--data", "d", f"--horizons={horizons}"])
     assert ended.value.code == 2
     assert "is not like 1-8 or 1,3,5" in capsys.readouterr().err
-
-
-@pytest.mark.process
-def test_help_does_not_load_torch() -> None:
-    code = (
-        "import sys\nfrom dino_foresight_ros.cli.main import build_parser\n"
-        "build_parser()\nassert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

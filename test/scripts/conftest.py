@@ -107,7 +107,8 @@ def make_checkout(tmp_path: Path) -> Checkout:
     """Lay out a small checkout under a path with spaces; its PATH holds stand-ins only."""
     root, tools, home = tmp_path / "a b" / "c d", tmp_path / "tools", tmp_path / "home"
     shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pyc*"))
-    shutil.copytree(ROOT / "msg", root / "msg")
+    for name in ("msg", "srv"):
+        shutil.copytree(ROOT / name, root / name)
     for name in ("package.xml", "CMakeLists.txt"):
         shutil.copy(ROOT / name, root)
     for name in ("dino_foresight_ros", "training", "launch", "config"):

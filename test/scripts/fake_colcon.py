@@ -34,6 +34,8 @@ def main() -> None:
     library.write_text("")
     for path in (source / PACKAGE).rglob("*.py"):
         link(path, site_packages / path.relative_to(source))
+    if os.environ.get("FAKE_HANG") == "messages":
+        Path(f"{os.environ['FAKE_LOG']}.hangs").touch()
     while os.environ.get("FAKE_HANG") == "messages":
         time.sleep(0.02)
     package = site_packages / PACKAGE

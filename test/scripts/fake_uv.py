@@ -24,7 +24,9 @@ def option(name: str) -> str:
 
 
 def hang(what: str) -> None:
-    """Stop here for good when the test asks for it."""
+    """Stop here for good when the test asks for it, and let it know."""
+    if os.environ.get("FAKE_HANG") == what:
+        Path(f"{os.environ['FAKE_LOG']}.hangs").touch()
     while os.environ.get("FAKE_HANG") == what:
         time.sleep(0.02)
 

@@ -36,7 +36,12 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "more", [("--unused",), ("--strategy", "fsdp")], ids=["unused weights", "fsdp"]
+    "more",
+    [
+        # A DPT head has such weights too (below).
+        pytest.param(("--unused",), id="unused weights", marks=pytest.mark.long),
+        pytest.param(("--strategy", "fsdp"), id="fsdp"),
+    ],
 )
 def test_other_models_and_strategies_have_the_losses_of_one_process(
     tmp_path: Path, more: tuple[str, ...]
@@ -56,8 +61,15 @@ def test_other_models_and_strategies_have_the_losses_of_one_process(
     assert all(torch.allclose(two[name], short[name], atol=1e-5) for name in short)
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-@pytest.mark.parametrize("model", ["dpt", "forecaster"])
+@pytest.mark.parametrize(
+    ("model", "strategy"),
+    [
+        ("dpt", "ddp"),
+        ("forecaster", "fsdp"),
+        pytest.param("dpt", "fsdp", marks=pytest.mark.long),
+        pytest.param("forecaster", "ddp", marks=pytest.mark.long),
+    ],
+)
 def test_two_processes_train_a_head_and_a_forecaster_to_the_losses_of_one(
     tmp_path: Path, model: str, strategy: str
 ) -> None:
