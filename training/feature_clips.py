@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.recordings.recording import Frame, PartOfRecording
 
 from .data import ClipAugmentation, ClipDataset, ClipTiming, TimedClips
@@ -25,6 +26,7 @@ class Stored(Protocol):
     scene: str
     stamps_ns: NDArray[np.int64]
     times: int
+    ego: EgoMotion | None
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """(n,) frame indices -> (n, h, w, C) float16."""
@@ -38,6 +40,11 @@ class FeatureRecording(Recording):
         super().__init__(stored.name, stored.stamps_ns, grid, scene=stored.scene)
         self.stored = stored
         self.times = stored.times
+
+    @property
+    def ego(self) -> EgoMotion | None:
+        """How the vehicle moved, where the features were made of recordings that tell."""
+        return self.stored.ego
 
     def _read(self, index: int, labels: Collection[str]) -> Frame:
         raise InputError(f"{self.name} holds features, no pictures")
@@ -62,6 +69,7 @@ class FeatureClips(ClipDataset):
         frames: (T, h, w, C) features, oldest first; of a clip played backwards the newest first.
         stamps_ns: (T,) int64, rising (mirrored about the last frame when played backwards).
         source: name of the recording and the indices of the frames.
+        motion: as of `ClipDataset`.
 
     They are neither cropped nor mirrored: the features of a mirrored picture are not the mirrored
     features.
@@ -96,6 +104,7 @@ class FeatureClips(ClipDataset):
             "stamps_ns": torch.from_numpy(stamps[-1] - np.abs(stamps[-1] - stamps)),
             "source": f"{recording.name} frames {', '.join(str(i) for i in row)} "
             f"(from {start_s:.2f} s on, stamp {stamps[0]})",
+            **self._motion(recording, row),
         }
 
 

@@ -7,7 +7,8 @@ A store is a folder:
     recordings/NAME-PRINT/features-00000.safetensors, ...
 
 A shard holds `features` (n, h, w, C) float16, `stamps_ns` (n,) int64 and `frames` (n,) int64, the
-indices of the frames in their recording. Shards appear whole or not at all, so what is there is
+indices of the frames in their recording; and `ego_poses` (n, 4, 4) and `ego_signals` (n, 3)
+float64 where the vehicle's motion is known. Shards appear whole or not at all, so what is there is
 done, whoever wrote it and however it ended.
 """
 
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.motion import EGO_ARRAYS, EgoMotion
 
 from .parts import Origin
 
@@ -120,6 +122,7 @@ class StoredRecording:
         fingerprint: of the recording's content.
         stamps_ns: (N,) int64.
         frames: (N,) int64, indices of these frames in the recording.
+        ego: the vehicle's motion at these frames; None where it is not known.
         times, scene: as those of `Recording`; no scene in stores made before it was kept.
     """
 
@@ -136,11 +139,20 @@ class StoredRecording:
         self._frame = (*info.grid, info.channels)
         self._shards = [path for path in shards if path not in self.missing]
         stamps, frames = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        ego: dict[str, list[NDArray[Any]]] = {name: [] for name in EGO_ARRAYS}
         for path in self._shards:
-            stamps.append(_small(path, "stamps_ns"))
-            frames.append(_small(path, "frames"))
+            table, start = _header(path)
+            stamps.append(_small(path, table, start, "stamps_ns"))
+            frames.append(_small(path, table, start, "frames"))
+            for name in EGO_ARRAYS:
+                if name in table:
+                    ego[name].append(_small(path, table, start, name))
         self.stamps_ns: NDArray[np.int64] = np.concatenate(stamps)
         self.frames: NDArray[np.int64] = np.concatenate(frames)
+        self.ego: EgoMotion | None = None
+        if self._shards and all(len(parts) == len(self._shards) for parts in ego.values()):
+            whole = {name: np.concatenate(parts) for name, parts in ego.items()}
+            self.ego = EgoMotion.of_arrays(whole)
         self._starts = np.cumsum([len(part) for part in stamps])[:-1]
 
     def __len__(self) -> int:
@@ -277,12 +289,14 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     return table, 8 + length
 
 
-def _small(path: Path, name: str) -> NDArray[np.int64]:
-    table, start = _header(path)
+def _small(path: Path, table: dict[str, Any], start: int, name: str) -> NDArray[Any]:
+    """A tensor of few values, of which `_header` gave the place."""
     begin, end = table[name]["data_offsets"]
     with path.open("rb") as file:
         file.seek(start + begin)
-        return np.frombuffer(file.read(end - begin), np.int64)
+        content = file.read(end - begin)
+    values = np.frombuffer(content, {"I64": np.int64, "F64": np.float64}[table[name]["dtype"]])
+    return values.reshape(table[name]["shape"])
 
 
 def _features(path: Path, frame: tuple[int, ...]) -> NDArray[np.float16]:

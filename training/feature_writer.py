@@ -155,7 +155,9 @@ def _tensors(
             f"{shard.frames[-1]} do not fit into float16; check the encoder and the PCA"
         )
     indices = np.concatenate([np.empty(0, np.int64), *frames])
+    ego = {} if recording.ego is None else recording.ego.at(indices).arrays()
     return {
+        **{name: torch.from_numpy(np.ascontiguousarray(rows)) for name, rows in ego.items()},
         "features": whole,
         "frames": torch.from_numpy(indices),
         "stamps_ns": torch.from_numpy(recording.stamps_ns[indices]),

@@ -12,7 +12,8 @@ from torch.utils.data import default_collate
 
 from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model.forecasters import MaskedForecaster, SlidingForecaster
+from dino_foresight_ros.model.forecasters import Forecaster, MaskedForecaster, SlidingForecaster
+from dino_foresight_ros.planar_motion import compose
 from dino_foresight_ros.spread import spread
 
 from .data import ClipDataset
@@ -64,9 +65,10 @@ class Validation:
             model = SlidingForecaster(cast("MaskedForecaster", model), self.sliding).eval()
         forecast = torch.zeros(self.steps, len(METRICS), dtype=torch.float64)
         copied = torch.zeros_like(forecast)
-        for frames in self._batches():
+        for frames, moved in self._batches():
             context, true = frames[:, : self.context_frames], frames[:, self.context_frames :]
-            forecast += self.forecast_errors(model, context, true).sum(0)
+            motion = None if moved is None else moved_until(moved[:, self.context_frames - 1 :])
+            forecast += self.forecast_errors(model, context, true, motion).sum(0)
             if self._copy_last is None:
                 copied += clip_errors(context[:, -1:].expand_as(true), true).sum(0)
         forecast = sum_over(self.fabric, forecast) / len(self.indices)
@@ -74,19 +76,34 @@ class Validation:
             self._copy_last = sum_over(self.fabric, copied) / len(self.indices)
         return self._evaluation(forecast, self._copy_last)
 
-    def forecast_errors(self, model: nn.Module, context: Tensor, true: Tensor) -> Tensor:
-        """(B, N_c, h, w, C) and (B, steps, h, w, C) -> (B, steps, metrics)."""
-        rollout: Callable[[Tensor, int], Tensor] = model.rollout  # type: ignore[assignment]
-        return clip_errors(rollout(context, true.shape[1]), true)
+    def forecast_errors(
+        self, model: nn.Module, context: Tensor, true: Tensor, motion: Tensor | None
+    ) -> Tensor:
+        """Score clips.
 
-    def _batches(self) -> Iterator[Tensor]:
+        Args:
+            model: a forecaster.
+            context: (B, N_c, h, w, C).
+            true: (B, steps, h, w, C).
+            motion: (B, steps, 3) until each of these, for a forecaster that takes it.
+
+        Returns:
+            (B, steps, metrics).
+        """
+        forecaster = cast("Forecaster", model)
+        asked = forecaster.evenly_spaced(context, true.shape[1])
+        return clip_errors(forecaster.forecast(*asked, motion)[:, 0], true)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Features (B, T, h, w, C) and, of clips that tell it, motion (B, T - 1, 3)."""
         mine = self.indices[self.fabric.global_rank :: self.fabric.world_size]
         for start in range(0, len(mine), self.batch_size):
             items = [self.clips[i] for i in mine[start : start + self.batch_size]]
             # On a CPU, autocast to bfloat16 refuses the float16 of features from disk.
             with torch.autocast(self.fabric.device.type, enabled=False):
                 batch = default_collate(items)
-            yield self.to_features(batch["frames"].to(self.fabric.device))
+            frames = self.to_features(batch["frames"].to(self.fabric.device))
+            yield frames, batch.get("motion")
 
     def _evaluation(self, forecast: Tensor, copied: Tensor) -> Evaluation:
         skill = 100 * (1 - forecast / copied)
@@ -102,6 +119,16 @@ class Validation:
             values=values,
             summary=f"skill over copy-last {shown} %",
         )
+
+
+def moved_until(steps: Tensor) -> Tensor:
+    """Motions (B, S, 3) from frame to frame -> until each frame, on the CPU."""
+    total = torch.zeros(len(steps), 3).double().numpy()
+    found = []
+    for step in steps.double().cpu().numpy().swapaxes(0, 1):
+        total = compose(total, step)
+        found.append(torch.from_numpy(total))
+    return torch.stack(found, dim=1)
 
 
 def validation_clips(make: Callable[[int], ClipDataset]) -> ClipDataset:

@@ -283,6 +283,19 @@ class ForecasterRecipe(TrainingRecipe):
         0.5, "kind world: fraction of the other clips with one gap between all their frames",
         least=0, most=1,
     )  # fmt: skip
+    motion: str = option(
+        "none", "kind world: how the motion of the vehicle until the asked instant is taken: none, "
+        "blocks (DINO-world's) after each block, or film, one scale and shift for all patches",
+        choices=("none", "blocks", "film"),
+    )  # fmt: skip
+    motion_dropout: float = option(
+        0.2, "motion: probability that a clip's is hidden, so that forecasts without it stay good",
+        least=0, most=1,
+    )  # fmt: skip
+    train_only: str = option(
+        "all", "all; or motion, with --from: what takes motion alone, the rest stays as it is",
+        choices=("all", "motion"),
+    )  # fmt: skip
     mask_schedule: str = option(
         "full", "full, linear, cosine, arccos or square",
         choices=("full", "linear", "cosine", "arccos", "square"),
@@ -298,6 +311,10 @@ class ForecasterRecipe(TrainingRecipe):
         super().__post_init__()
         if self.intervals_s == ():
             raise UsageError("intervals_s is empty: give at least one, or none for the default")
+        if self.kind != "world" and self.motion != "none":
+            raise UsageError(f"motion {self.motion} is for kind world")
+        if self.train_only == "motion" and self.motion == "none":
+            raise UsageError("train_only motion needs --motion blocks or film")
         if self.kind == "world":
             if self.frame_interval_s is None:
                 raise UsageError("frame_interval_s: kind world needs the interval to validate on")

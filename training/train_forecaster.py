@@ -38,7 +38,7 @@ from .recipes import PIXELS_ONLY, VALIDATION_SHARE, ForecasterRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
 from .sources import sources_of
-from .world_training import BestOfManyValidation, WorldObjective, fresh_world
+from .world_training import BestOfManyValidation, WorldObjective, freeze, fresh_world, with_motion
 
 
 def make_forecaster(
@@ -57,17 +57,22 @@ def make_forecaster(
         saved: config.yaml of a run that is gone on with; its checkpoint will bring the weights.
 
     Raises:
-        BundleError: a start of another kind, encoder or PCA, or another number of context frames.
+        BundleError: a start of another kind, encoder or PCA, another number of context frames, or
+            that takes motion in another way.
+        InputError: motion is wanted, and of no recording it is known.
+        UsageError: the motion alone is to be trained, without a start.
     """
     if saved is not None:
         _check_same_data(saved, data)
+    if start is None and saved is None and recipe.train_only == "motion":
+        raise UsageError("train_only motion needs a forecaster to start from: give --from RUN")
     if start is None or saved is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             model = _fresh(recipe, data) if saved is None else build_forecaster(saved["model"])
         model.frame_interval_s = recipe.frame_interval_s or model.frame_interval_s
         assert isinstance(model, TrainableForecaster)
-        return model
+        return freeze(model, recipe) if isinstance(model, WorldForecaster) else model
     forecaster, part = load_forecaster(start)
     grid = patch_grid(recipe, data)
     for kind, origin in data.made_with.items():
@@ -84,7 +89,8 @@ def make_forecaster(
     forecaster.requires_grad_(True)
     forecaster.frame_interval_s = recipe.frame_interval_s or forecaster.frame_interval_s
     if isinstance(forecaster, WorldForecaster):
-        return forecaster  # of any grid, without dropout
+        # Of any grid, without dropout.
+        return freeze(with_motion(forecaster, recipe, data.train, start), recipe)
     _set_dropout(forecaster, recipe.dropout)
     if forecaster.config.grid != grid:
         forecaster.resize_grid(*grid)
@@ -125,7 +131,7 @@ def _check_same_data(saved: Mapping[str, Any], data: ForecasterData) -> None:
 def _fresh(recipe: ForecasterRecipe, data: ForecasterData) -> TrainableForecaster:
     """A forecaster of the recipe's shape with random weights."""
     if recipe.kind == WorldForecaster.kind:
-        return fresh_world(recipe, data.channels)
+        return fresh_world(recipe, data.channels, data.train)
     model = MaskedForecaster(_shape(recipe, data))
     if model.config.codes:
         clips = make_clips(resolve_intervals(recipe, data.train), data)
@@ -172,7 +178,9 @@ def make_clips(recipe: ForecasterRecipe, data: ForecasterData) -> ClipDataset:
         time_flip=recipe.time_flip,
     )
     if recipe.kind == WorldForecaster.kind:
-        return data.make_timed_clips(data.train, clip_timing(recipe), augmentation, recipe.seed)
+        clips = data.make_timed_clips(data.train, clip_timing(recipe), augmentation, recipe.seed)
+        clips.gives_motion = recipe.motion != "none"
+        return clips
     assert recipe.intervals_s is not None
     return data.make_clips(
         data.train, recipe.intervals_s, recipe.context_frames, recipe.masked_frames,
@@ -190,10 +198,12 @@ def make_validation_clips(recipe: ForecasterRecipe, data: ForecasterData) -> Cli
     interval_s = recipe.frame_interval_s
 
     def make(targets: int) -> ClipDataset:
-        return data.make_clips(
+        clips = data.make_clips(
             data.validation, (interval_s,), recipe.context_frames, targets, ClipAugmentation(),
             recipe.seed, recipe.tolerance,
         )  # fmt: skip
+        clips.gives_motion = recipe.motion != "none"
+        return clips
 
     try:
         return validation_clips(make)
@@ -275,8 +285,9 @@ def _objective(
 ) -> Objective:
     if isinstance(model, WorldForecaster):
         return WorldObjective(
-            model, data.to_features, recipe.loss, recipe.beta, recipe.every_frame, recipe.best_of
-        )
+            model, data.to_features, recipe.loss, recipe.beta, recipe.every_frame, recipe.best_of,
+            recipe.motion_dropout,
+        )  # fmt: skip
     return ForecasterObjective(
         model,
         data.to_features,

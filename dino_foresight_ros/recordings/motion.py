@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,22 @@ class EgoMotion:
             self.world_from_ego[indices],
             None if self.segments is None else self.segments[indices],
         )
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """As arrays with a row per frame, by name, for a file; `of_arrays` reads them."""
+        count = len(self.speed_mps)
+        segments = np.zeros(count) if self.segments is None else self.segments
+        return {
+            "ego_poses": self.world_from_ego.reshape(count, 4, 4),
+            "ego_signals": np.stack([self.speed_mps, self.steering_rad, segments], axis=1),
+        }
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[np.float64]]) -> EgoMotion:
+        """What `arrays` gave."""
+        speed, steering, segments = arrays["ego_signals"].reshape(-1, 3).T
+        poses = arrays["ego_poses"].reshape(-1, 4, 4)
+        return cls(speed.copy(), steering.copy(), poses, segments.astype(np.int64))
 
     def between(self, i: ArrayLike, j: ArrayLike) -> Motion:
         """The motion (..., 3) of base_link from frames i to frames j; a NaN where unknown."""
@@ -199,6 +216,10 @@ class MotionTrack:
         heights = (first[:, 2, 3], then[:, 2, 3])
         poses[:, 2, 3] = (1 - share) * heights[0] + share * heights[1]
         return poses
+
+
+EGO_ARRAYS = ("ego_poses", "ego_signals")
+"""What `EgoMotion.arrays` gives."""
 
 
 def planar_pose(motion: ArrayLike) -> Poses:

@@ -3,7 +3,8 @@
 A pixel store is a folder with a folder per recording. In it lie shards of up to 256 frames
 (safetensors: `images` (n, H, W, 3) uint8; `segmentation` (n, H, W) uint8, `depth` (n, H, W) float16
 (metres, or inverse depth as recording.yaml says), `normals` (n, H, W, 3) int8 in 1/127 and
-`instances` (n, H, W) uint16, each only of the frames that have that label) and, written last,
+`instances` (n, H, W) uint16, each only of the frames that have that label; where the vehicle's
+motion is known, `ego_poses` (n, 4, 4) and `ego_signals` (n, 3) float64) and, written last,
 recording.yaml. Reading a frame is a slice of a memory-mapped file.
 """
 
@@ -26,6 +27,7 @@ from safetensors.numpy import save_file
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.file_identity import files_identity
+from dino_foresight_ros.recordings.motion import EGO_ARRAYS, EgoMotion
 from dino_foresight_ros.recordings.recording import (
     INSTANCES,
     LABEL_KINDS,
@@ -56,7 +58,7 @@ class PixelRecording(Recording):
             if about["schema"] != _SCHEMA:
                 raise ValueError(f"schema {about['schema']}, expected {_SCHEMA}")
             shards = [folder / _shard_name(i) for i in range(-(-about["frames"] // SHARD_FRAMES))]
-            stamps_ns, labelled = _read_index(shards)
+            stamps_ns, labelled, self._ego = _read_index(shards)
             space = about["label_space"]
             super().__init__(
                 about["name"],
@@ -73,6 +75,11 @@ class PixelRecording(Recording):
                 f"{folder} is damaged ({error}); remove it and make it anew"
             ) from error
         self.folder = folder
+
+    @property
+    def ego(self) -> EgoMotion | None:
+        """How the vehicle moved, where the recording that was kept told it."""
+        return self._ego
 
     def _read(self, index: int, labels: Collection[str]) -> Frame:
         shard, row = divmod(index, SHARD_FRAMES)
@@ -212,6 +219,8 @@ def _write_shard(
     arrays = {name: np.stack(values) for name, values in tensors.items()}
     arrays |= {name: np.asarray(values, np.int64) for name, values in rows.items()}
     arrays["stamps_ns"] = recording.stamps_ns[indices.start : indices.stop]
+    if recording.ego is not None:
+        arrays |= recording.ego.at(np.arange(indices.start, indices.stop)).arrays()
     scratch = path.with_suffix(f".{os.getpid()}.part")
     try:
         save_file(arrays, scratch)
@@ -222,10 +231,11 @@ def _write_shard(
 
 def _read_index(
     shards: list[Path],
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
-    """Stamps of all frames, and the frames that have each label."""
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]], EgoMotion | None]:
+    """Stamps of all frames, the frames that have each label, and the vehicle's motion."""
     stamps_ns: list[NDArray[np.int64]] = []
     labelled: dict[str, list[NDArray[np.int64]]] = {}
+    ego: dict[str, list[NDArray[np.float64]]] = {name: [] for name in EGO_ARRAYS}
     for number, path in enumerate(shards):
         with safe_open(path, framework="numpy") as file:
             stamps_ns.append(file.get_tensor("stamps_ns"))
@@ -234,8 +244,13 @@ def _read_index(
                 if kind in names:
                     rows = file.get_tensor(f"rows_of_{kind}") + number * SHARD_FRAMES
                     labelled.setdefault(kind, []).append(rows)
+            for name in names.intersection(EGO_ARRAYS):
+                ego[name].append(file.get_tensor(name))
     whole = {kind: np.concatenate(rows) for kind, rows in labelled.items()}
-    return np.concatenate(stamps_ns), whole
+    if not all(len(parts) == len(shards) for parts in ego.values()):
+        return np.concatenate(stamps_ns), whole, None
+    motion = EgoMotion.of_arrays({name: np.concatenate(parts) for name, parts in ego.items()})
+    return np.concatenate(stamps_ns), whole, motion
 
 
 def _open(path: Path) -> Any:

@@ -10,12 +10,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dino_foresight_ros import synthetic
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import DEPTH, NORMALS
 from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
-from dino_foresight_ros.recordings.motion import EgoMotion
+from dino_foresight_ros.recordings.motion import EgoMotion, planar_pose
 from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
     NS_PER_S,
@@ -25,10 +26,6 @@ from dino_foresight_ros.recordings.recording import (
 from dino_foresight_ros.recordings.spec import Spec
 from dino_foresight_ros.synthetic import World, WorldConfig
 
-# Columns: the axes of the vehicle (x forward, y left, z up) in the camera's optical frame.
-_OPTICAL_FROM_BODY = np.array(
-    [[0.0, -1.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
-)
 _MAX_SEEDS = 100_000
 DEFAULT_FRAMES = 50
 DEFAULT_INTERVAL_S = 0.1
@@ -53,7 +50,7 @@ def _code_version() -> str:
 class SyntheticRecording(Recording):
     """`frames` instants of one world, `interval_s` apart.
 
-    The vehicle's frame of `ego` lies at the camera and leans with it.
+    The vehicle's frame of `ego`, base_link, lies level on the ground below the camera.
     """
 
     def __init__(self, config: WorldConfig, frames: int, interval_s: float) -> None:
@@ -72,14 +69,14 @@ class SyntheticRecording(Recording):
 
     @property
     def ego(self) -> EgoMotion:
-        """How the camera moves; the steering angle is unknown."""
+        """How the vehicle moves, exactly; the steering angle is unknown."""
         if self._ego is None:
             world = _world(self.config)
             states = [world.ego(stamp_ns / NS_PER_S) for stamp_ns in self.stamps_ns]
             self._ego = EgoMotion(
                 speed_mps=np.array([speed for _, speed in states]),
                 steering_rad=np.full(len(self), np.nan),
-                world_from_ego=np.stack([pose @ _OPTICAL_FROM_BODY for pose, _ in states]),
+                world_from_ego=planar_pose([_base_of(camera) for camera, _ in states]),
             )
         return self._ego
 
@@ -93,6 +90,13 @@ class SyntheticRecording(Recording):
     def _fingerprint_parts(self) -> Iterable[str]:
         yield f"synthetic {_code_version()} {sorted(asdict(self.config).items())}"
         yield self.stamps_ns.tobytes().hex()
+
+
+def _base_of(world_from_camera: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Where base_link lies, m, m and rad: the camera looks along it, and up or down."""
+    ahead = world_from_camera[:3, 2]
+    x, y = world_from_camera[:2, 3]
+    return float(x), float(y), float(np.arctan2(ahead[1], ahead[0]))
 
 
 def open_synthetic(spec: Spec) -> list[Recording]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.training.feature_clips import FeatureRecording
 from dino_foresight_ros.training.forecaster_data import ForecasterData, _feature_clips
 from dino_foresight_ros.training.forecaster_objective import ToFeatures
@@ -23,6 +24,7 @@ class FakeStored:
     """Features that drift by the same step from frame to frame, in every recording."""
 
     times, scene = 1, ""
+    ego: EgoMotion | None = None
 
     def __init__(self, name: str, frames: int, interval_s: float = 0.1, seed: int = 0) -> None:
         self.name = self.fingerprint = name

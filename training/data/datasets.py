@@ -41,6 +41,8 @@ class ClipDataset(SeededDataset):
         stamps_ns: (T,) int64, rising (mirrored about the last frame when played backwards).
         interval_s: float, the interval that was drawn.
         source: name of the recording and the indices of the frames.
+        motion: (T - 1, 3) float32 that the vehicle moved from each frame to the next: m forward,
+            m to the left, rad to the left; a NaN where it is not known. Only with `gives_motion`.
         segmentation (T, H, W) uint8, depth (T, H, W) float32, normals (T, H, W, 3) float32: those
             asked for by `labels`. The last frame of every clip has them; other frames have 255 or
             NaN where they have no label.
@@ -101,6 +103,8 @@ class ClipDataset(SeededDataset):
         self._ends = np.cumsum(counts, dtype=np.int64)
         if not sum(counts):
             raise InputError(self._nothing())
+
+    gives_motion = False
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -177,7 +181,21 @@ class ClipDataset(SeededDataset):
             "interval_s": interval_s,
             "source": f"{recording.name} frames {', '.join(str(i) for i in row)}",
             **stack_labels(frames, self.labels, view, self.size),
+            **self._motion(recording, row, view.mirrored),
         }
+
+    def _motion(
+        self, recording: Recording, row: NDArray[np.int64], mirrored: bool = False
+    ) -> dict[str, torch.Tensor]:
+        """The item's `motion`; of a clip played backwards, that back in time."""
+        if not self.gives_motion:
+            return {}
+        if recording.ego is None:
+            return {"motion": torch.full((len(row) - 1, 3), torch.nan)}
+        moved = recording.ego.between(row[:-1], row[1:])
+        if mirrored:
+            moved = moved * np.array([1.0, -1.0, -1.0])
+        return {"motion": torch.from_numpy(moved.astype(np.float32))}
 
     def _draw_clip(
         self, index: int, rng: np.random.Generator
