@@ -72,8 +72,10 @@ def motion_config(recipe: ForecasterRecipe, recordings: Sequence[Recording]) -> 
     """
     if recipe.motion == "none":
         return {}
-    horizons_s = recipe.horizons_s or (recipe.frame_interval_s, recipe.frame_interval_s)
-    moved = recorded_motions(recordings, float(np.mean(horizons_s)))
+    horizon_s = recipe.frame_interval_s or sum(recipe.gaps_s) / 2
+    if recipe.horizons_s is not None:
+        horizon_s = sum(recipe.horizons_s) / 2
+    moved = recorded_motions(recordings, horizon_s)
     if not len(moved):
         raise InputError(
             f"motion {recipe.motion}: of no recording it is known how the vehicle moves; give bags "

@@ -22,7 +22,7 @@ KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "cityscapes": ("split", "classes", "unknown", "depth", "normals", "normals_axes"),
     "nuscenes": ("version", "split", "cameras", "scenes", "sweeps", "lidar", "classes"),
     "pixels": (),
-    "synthetic": ("seeds", "frames", "interval", "size", "scene", "weather"),
+    "synthetic": ("seeds", "frames", "interval", "size", "scene", "weather", "driver"),
 }
 """Kinds of data of this package, and the options of each."""
 _OPTIONS = re.compile(r"[A-Za-z_]\w*=[^&]*(&[A-Za-z_]\w*=[^&]*)*")

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dino_foresight_ros import synthetic
 from dino_foresight_ros.errors import UsageError
@@ -25,8 +24,12 @@ from dino_foresight_ros.recordings.recording import (
 )
 from dino_foresight_ros.recordings.spec import Spec
 from dino_foresight_ros.synthetic import World, WorldConfig
+from dino_foresight_ros.synthetic.ego import EgoState
+from dino_foresight_ros.synthetic.wander import wander
 
 _MAX_SEEDS = 100_000
+PLAN, WANDER = "plan", "wander"
+DRIVERS = (PLAN, WANDER)
 DEFAULT_FRAMES = 50
 DEFAULT_INTERVAL_S = 0.1
 
@@ -53,56 +56,75 @@ class SyntheticRecording(Recording):
     The vehicle's frame of `ego`, base_link, lies level on the ground below the camera.
     """
 
-    def __init__(self, config: WorldConfig, frames: int, interval_s: float) -> None:
+    def __init__(
+        self, config: WorldConfig, frames: int, interval_s: float, driver: str = PLAN
+    ) -> None:
+        """Take a world.
+
+        Args:
+            config: of it.
+            frames, interval_s: instants, from 0 s on.
+            driver: "plan" (the world's own) or "wander", which brakes and swerves at random.
+        """
         every = np.arange(frames, dtype=np.int64)
         stamps_ns = np.round(every * interval_s * NS_PER_S).astype(np.int64)
         super().__init__(
-            f"synthetic-{config.seed}",
+            f"synthetic-{config.seed}" + ("" if driver == PLAN else f"-{driver}"),
             stamps_ns,
             (config.height, config.width),
             label_space=WORLD_SPACE,
             labelled=dict.fromkeys(LABEL_KINDS, every),
             scene=f"synthetic {config.seed} {config.scene} {config.weather}",
         )
-        self.config = config
+        self.config, self.driver = config, driver
         self._ego: EgoMotion | None = None
+        self._states: list[EgoState] | None = None
 
     @property
     def ego(self) -> EgoMotion:
         """How the vehicle moves, exactly; the steering angle is unknown."""
         if self._ego is None:
             world = _world(self.config)
-            states = [world.ego(stamp_ns / NS_PER_S) for stamp_ns in self.stamps_ns]
+            states = self._driven()
+            places = world.setting.road.point(
+                np.array([state.s_m for state in states]), np.array([state.d_m for state in states])
+            )
+            yaw = [state.yaw_rad for state in states]
             self._ego = EgoMotion(
-                speed_mps=np.array([speed for _, speed in states]),
+                speed_mps=np.array([state.speed_mps for state in states]),
                 steering_rad=np.full(len(self), np.nan),
-                world_from_ego=planar_pose([_base_of(camera) for camera, _ in states]),
+                world_from_ego=planar_pose(np.column_stack([places[:, :2], yaw])),
             )
         return self._ego
 
+    def _driven(self) -> list[EgoState]:
+        """Where the ego is at each stamp."""
+        if self._states is None:
+            world, times_s = _world(self.config), (self.stamps_ns / NS_PER_S).tolist()
+            if self.driver == PLAN:
+                self._states = [world.ego_state(time_s) for time_s in times_s]
+            else:
+                self._states = wander(world.drive(), self.config.seed, times_s)
+        return self._states
+
     def _read(self, index: int, labels: Collection[str]) -> Frame:
         stamp_ns = int(self.stamps_ns[index])
-        frame = _world(self.config).render(stamp_ns / NS_PER_S)
+        ego = None if self.driver == PLAN else self._driven()[index]
+        frame = _world(self.config).render(stamp_ns / NS_PER_S, ego)
         found = {kind: getattr(frame, kind) for kind in labels}
         found |= {k: found[k].astype(np.float32) for k in (DEPTH, NORMALS) if k in found}
         return Frame(stamp_ns, image=frame.image, index=index, **found)
 
     def _fingerprint_parts(self) -> Iterable[str]:
-        yield f"synthetic {_code_version()} {sorted(asdict(self.config).items())}"
+        driver = "" if self.driver == PLAN else f" {self.driver}"
+        yield f"synthetic {_code_version()} {sorted(asdict(self.config).items())}{driver}"
         yield self.stamps_ns.tobytes().hex()
-
-
-def _base_of(world_from_camera: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Where base_link lies, m, m and rad: the camera looks along it, and up or down."""
-    ahead = world_from_camera[:3, 2]
-    x, y = world_from_camera[:2, 3]
-    return float(x), float(y), float(np.arctan2(ahead[1], ahead[0]))
 
 
 def open_synthetic(spec: Spec) -> list[Recording]:
     """Open one world per seed: `?seeds=0-19,42&frames=50&interval=0.1&size=180x320&scene=urban`.
 
-    `interval` in seconds, `size` height x width.
+    `interval` in seconds, `size` height x width; `driver=wander` brakes and swerves at random.
     """
     if str(spec.path) not in (".", ""):
         raise UsageError(f"{spec.text}: the world has no path; write synthetic:?seeds=0-9")
@@ -124,6 +146,7 @@ def open_synthetic(spec: Spec) -> list[Recording]:
             ),
             frames,
             interval_s,
+            spec.choice("driver", DRIVERS, PLAN),
         )
         for seed in _seeds(spec)
     ]

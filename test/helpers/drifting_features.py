@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dino_foresight_ros.recordings.motion import EgoMotion
+from dino_foresight_ros.recordings.motion import EgoMotion, planar_pose
 from dino_foresight_ros.training.feature_clips import FeatureRecording
 from dino_foresight_ros.training.forecaster_data import ForecasterData, _feature_clips
 from dino_foresight_ros.training.forecaster_objective import ToFeatures
@@ -35,6 +35,27 @@ class FakeStored:
     def read(self, indices: Sequence[int]) -> Tensor:
         drift = torch.linspace(-0.5, 0.5, CHANNELS).half()
         return torch.stack([self.first + int(i) * drift for i in indices])
+
+
+class Pushed(FakeStored):
+    """Features that move by as much as the vehicle, which goes to and fro by chance."""
+
+    def __init__(self, seed: int, knows: bool = True, turn_rps: float = 0.0) -> None:
+        frames, interval_s = 40, 0.2
+        super().__init__(f"drive{seed}", frames, interval_s, seed)
+        self.place = np.random.default_rng(seed).choice([-1.0, 1.0], frames).cumsum()
+        unknown = np.full(frames, np.nan)
+        motions = np.zeros((frames, 3))
+        motions[:, 0] = self.place
+        poses = planar_pose(motions)
+        if turn_rps:
+            turned = np.outer(np.arange(frames) * interval_s * turn_rps, [0.0, 0.0, 1.0])
+            poses = poses @ planar_pose(turned)
+        self.ego = EgoMotion(unknown, unknown, poses) if knows else None
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        drift = torch.linspace(-0.5, 0.5, CHANNELS).half()
+        return torch.stack([self.first + float(self.place[int(i)]) * drift for i in indices])
 
 
 def recordings(count: int, frames: int = 12, interval_s: float = 0.1) -> list[FeatureRecording]:

@@ -18,6 +18,10 @@ NEAR = 0.3
 """How far off a horizon a frame may lie, as a fraction of it."""
 
 
+TRUE, UNKNOWN, ANOTHER = MOTIONS = ("true", "unknown", "another clip's")
+"""What a forecaster that takes motion is told."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """How a context lies, and how far horizons are asked for.
@@ -28,6 +32,9 @@ class Setting:
         jitter: how far each frame may lie off its instant, as a fraction of the gap.
         missing: probability that a frame but the newest is dropped; an older one comes in for it.
         feed_back_beyond_s: of a world forecaster; asked directly when None.
+        motion: what a forecaster that takes motion is told: "true", "unknown", or "another
+            clip's".
+        turns: of contexts alone after which the vehicle turns by more than 5 degrees within 1 s.
     """
 
     frames: int = 4
@@ -35,6 +42,8 @@ class Setting:
     jitter: float = 0.0
     missing: float = 0.0
     feed_back_beyond_s: float | None = None
+    motion: str = UNKNOWN
+    turns: bool = False
 
     @property
     def name(self) -> str:
@@ -42,6 +51,8 @@ class Setting:
         words = [f"{self.frames} frames {self.gap_s:g} s apart"]
         words += [f"jitter {100 * self.jitter:g} %"] if self.jitter else []
         words += [f"{100 * self.missing:g} % missing"] if self.missing else []
+        words += [f"{self.motion} motion"] if self.motion != UNKNOWN else []
+        words += ["on turns"] if self.turns else []
         if self.feed_back_beyond_s is not None:
             words.append(f"fed back every {self.feed_back_beyond_s:g} s")
         return ", ".join(words)

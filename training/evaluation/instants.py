@@ -7,7 +7,7 @@ counts as of its own stamp, so nothing is off by half a frame.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +21,51 @@ from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Forecaster
 from dino_foresight_ros.model.forecasters import WorldForecaster
+from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.recording import NS_PER_S
-from dino_foresight_ros.training.evaluation.contexts import NEAR, Setting, context_row
+from dino_foresight_ros.training.evaluation.contexts import (
+    ANOTHER,
+    MOTIONS,
+    NEAR,
+    TRUE,
+    UNKNOWN,
+    Setting,
+    context_row,
+)
 from dino_foresight_ros.training.evaluation.tables import table
 from dino_foresight_ros.training.feature_clips import FeatureRecording, read_features
 from dino_foresight_ros.training.feature_store import FeatureStore
 from dino_foresight_ros.training.model_parts import load_forecaster
 
 HORIZONS_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+_TURN_RAD = np.radians(5.0)
+_TRIES = 40
+"""So many contexts are looked at for one on a turn."""
 
 
-def settings_of(forecaster: Forecaster, interval_s: float) -> tuple[Setting, ...]:
-    """What is compared: the nominal context; for kind world also all that only it can answer."""
+def settings_of(
+    forecaster: Forecaster, interval_s: float, has_motion: bool = False
+) -> tuple[Setting, ...]:
+    """What is compared: the nominal context; for kind world also all that only it can answer.
+
+    Args:
+        forecaster: of any kind.
+        interval_s: between the frames of a nominal context.
+        has_motion: whether it is known of recordings how the vehicle moves; then turns apart, and
+            what motion tells a forecaster that takes it.
+    """
     nominal = Setting(forecaster.context_frames, interval_s)
+    if has_motion:
+        told = MOTIONS if forecaster.takes_motion else (UNKNOWN,)
+        about = [replace(nominal, motion=m, turns=t) for t in (False, True) for m in told]
+    else:
+        about = [nominal]
     if not isinstance(forecaster, WorldForecaster):
-        return (nominal,)
+        return tuple(about)
     frames = nominal.frames
     return (
-        nominal,
+        *about,
         Setting(frames, interval_s, feed_back_beyond_s=interval_s),
         Setting(frames, interval_s, jitter=0.3),
         Setting(frames, interval_s, missing=0.3),
@@ -77,7 +103,8 @@ def compare_instants(
             if origin is not None:
                 part.check_made_with(kind, origin)
         forecaster.frame_interval_s = part.frame_interval_s or forecaster.frame_interval_s
-        for setting in settings_of(forecaster, forecaster.frame_interval_s):
+        has_motion = any(recording.ego is not None for recording in recordings)
+        for setting in settings_of(forecaster, forecaster.frame_interval_s, has_motion):
             try:
                 horizons = score_instants(
                     forecaster, recordings, setting, HORIZONS_S, clips, seed, samples
@@ -201,12 +228,22 @@ def score_instants(
         horizons_s = [s * interval_s for s in steps if s <= 16]
     samples = min(samples, forecaster.max_samples)
     found: dict[float, HorizonErrors] = {h: HorizonErrors() for h in horizons_s}
-    for index in range(clips):
+    taken = 0
+    for index in range(clips * (_TRIES if setting.turns else 1)):
         rng = np.random.default_rng([seed, index])
         recording = recordings[index % len(recordings)]
         row = _context(recording.stamps_ns, setting, min(horizons_s), rng)
-        if row is not None:
-            _score_clip(forecaster, recording, row, found, samples)
+        if row is None or (setting.turns and not _turns(recording, int(row[-1]))):
+            continue
+        told = None
+        if forecaster.takes_motion and setting.motion == TRUE:
+            told = recording, int(row[-1])
+        elif forecaster.takes_motion and setting.motion == ANOTHER:
+            told = _another(recordings, index, rng)
+        _score_clip(forecaster, recording, row, found, samples, told)
+        taken += 1
+        if taken == clips:
+            break
     if not any(one.clips for one in found.values()):
         raise InputError(
             f"no recording is long enough for {setting.name} and a horizon of {min(horizons_s):g} s"
@@ -226,6 +263,32 @@ def _context(
     return context_row(stamps_ns, int(rng.integers(first, end)), offsets_s)
 
 
+def _turns(recording: Recording, newest: int) -> bool:
+    """Whether the vehicle turns by more than 5 degrees within a second after a frame."""
+    moved = _moved(recording, newest, [1.0])
+    return bool(abs(moved[0, 2]) > _TURN_RAD)
+
+
+def _moved(recording: Recording, newest: int, ahead_s: Sequence[float]) -> Motion:
+    """The motion (S, 3) from a frame until the frames nearest to instants; NaN where unknown."""
+    stamps, ego = recording.stamps_ns, recording.ego
+    instants = stamps[newest] + np.round(np.asarray(ahead_s) * NS_PER_S).astype(np.int64)
+    if ego is None:
+        return np.full((len(instants), 3), np.nan)
+    frames = nearest_frames(stamps, instants)
+    is_near = np.abs(stamps[frames] - instants) <= NEAR * np.asarray(ahead_s) * NS_PER_S
+    return np.where(is_near[:, None], ego.between(newest, frames), np.nan)
+
+
+def _another(
+    recordings: Sequence[Recording], index: int, rng: np.random.Generator
+) -> tuple[Recording, int]:
+    """A frame of another recording, where there is one."""
+    step = int(rng.integers(1, len(recordings))) if len(recordings) > 1 else 0
+    recording = recordings[(index + step) % len(recordings)]
+    return recording, int(rng.integers(max(1, len(recording) // 2)))
+
+
 @torch.inference_mode()
 def _score_clip(
     forecaster: Forecaster,
@@ -233,7 +296,17 @@ def _score_clip(
     row: NDArray[np.int64],
     found: Mapping[float, HorizonErrors],
     samples: int,
+    told: tuple[Recording, int] | None = None,
 ) -> None:
+    """Add a clip's errors.
+
+    Args:
+        forecaster: of any kind.
+        recording, row: the context's frames.
+        found: sums by horizon.
+        samples: futures to draw.
+        told: whose motion the forecaster is told: from this frame of this recording on.
+    """
     stamps = recording.stamps_ns
     targets: dict[float, int] = {}
     for horizon in found:
@@ -257,7 +330,8 @@ def _score_clip(
     true = read_features(recording, np.array(frames)).to(parameter)
     stamps_s = torch.from_numpy((stamps[row] - stamps[row[-1]]) / NS_PER_S)[None]
     memories = forecaster.remember(context, stamps_s)
-    futures = forecaster.forecast(memories, stamps_s, ahead_s, samples=samples)[0]  # (K, S, ...)
+    motion = None if told is None else torch.from_numpy(_moved(*told, ahead_s))[None]
+    futures = forecaster.forecast(memories, stamps_s, ahead_s, motion, samples=samples)[0]
     errors = clip_errors(futures.mean(dim=0), true).numpy()
     copied = clip_errors(context[0, -1:].expand_as(true), true).numpy()
     for horizon, target in targets.items():

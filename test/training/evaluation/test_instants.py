@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from drifting_features import CHANNELS, GRID, recordings
+from drifting_features import CHANNELS, GRID, Pushed, recordings
 from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
@@ -15,12 +15,14 @@ from dino_foresight_ros.model.forecasters import (
     WorldConfig,
     WorldForecaster,
 )
+from dino_foresight_ros.training.evaluation.contexts import MOTIONS
 from dino_foresight_ros.training.evaluation.instants import (
     Setting,
     energy_score,
     score_instants,
     settings_of,
 )
+from dino_foresight_ros.training.feature_clips import FeatureRecording
 
 
 def fresh(**changes: object) -> WorldForecaster:
@@ -113,3 +115,44 @@ def test_a_masked_forecaster_is_asked_for_each_multiple_once_at_the_end_of_a_rec
     found = score_instants(masked, drives, Setting(4, 0.2), (0.2, 0.4, 0.8, 1.0), clips=40)
     for horizon, values in found.items():
         assert values["measured_s"] == pytest.approx(horizon, abs=0.05)
+
+
+class Told(WorldForecaster):
+    """Right about features that move by as much as the vehicle, where it is told of that."""
+
+    def forecast(self, memories, stamps_s, ahead_s, motion=None, samples=1) -> Tensor:
+        z = memories[0][:, -1:]
+        moved = torch.zeros(1, len(ahead_s), 3) if motion is None else motion.float()
+        drift = torch.linspace(-0.5, 0.5, CHANNELS)
+        return (z + moved[:, :, :1, None, None] * drift)[:, None]
+
+
+def test_the_true_motion_is_told_apart_from_none_and_from_that_of_another_clip():
+    drives = [FeatureRecording(Pushed(seed), GRID) for seed in range(4)]
+    told = Told(fresh(motion="blocks").config)
+    told.frame_interval_s = 0.2
+    skills = {
+        motion: score_instants(told, drives, Setting(2, 0.2, motion=motion), (1.0,), clips=40)[1.0]
+        for motion in MOTIONS
+    }
+    assert {values["clips"] for values in skills.values()} == {40}
+    true, unknown, another = (skills[motion]["skill"]["smooth_l1"] for motion in MOTIONS)
+    assert true > 95
+    assert unknown == pytest.approx(0, abs=1e-4)
+    assert another < -20
+    named = [setting.name for setting in settings_of(told, 0.2, has_motion=True)]
+    assert "4 frames 0.2 s apart, true motion, on turns" in named
+    assert "4 frames 0.2 s apart, on turns" in named
+
+
+def test_turns_are_contexts_after_which_the_vehicle_turns():
+    straight = [FeatureRecording(Pushed(seed), GRID) for seed in range(3)]
+    bend = FeatureRecording(Pushed(3, turn_rps=0.2), GRID)
+    setting = Setting(2, 0.2, turns=True)
+    with pytest.raises(InputError, match="on turns"):
+        score_instants(fresh(), straight, setting, (0.4,), clips=4)
+    found = score_instants(fresh(), [*straight, bend], setting, (0.4,), clips=4)
+    assert found[0.4]["clips"] == 4
+    slow = FeatureRecording(Pushed(3, turn_rps=0.08), GRID)  # 4.6 degrees in 1 s
+    with pytest.raises(InputError):
+        score_instants(fresh(), [slow], setting, (0.4,), clips=4)
