@@ -111,6 +111,18 @@ SURPRISE_DRAWN = MadeTopic("surprise/image_color", "sensor_msgs/Image, rgb8", "t
 MONITOR_TOPICS = (SKILL, SURPRISE, SURPRISE_DRAWN)
 """What monitor_node publishes beside its diagnostics."""
 
+CANDIDATES = MadeTopic(
+    "candidates", "visualization_msgs/MarkerArray", "arcs by their risk, and why the first lost"
+)
+BEST_PATH = MadeTopic("best_path", "nav_msgs/Path", "the best arc, its poses at the horizons")
+IMAGINED_DRAWN = MadeTopic(
+    "imagined/image_color",
+    "sensor_msgs/Image, rgb8",
+    "what is imagined on the best arc and on the worst one, side by side",
+)
+PLAN_TOPICS = (CANDIDATES, BEST_PATH, IMAGINED_DRAWN)
+"""What plan_node publishes."""
+
 
 def camera_topics(cameras: Sequence[str], template: str) -> list[CameraTopics]:
     """Topics of each of the named cameras, or those of the only, unnamed one."""

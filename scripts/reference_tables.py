@@ -13,18 +13,20 @@ from typing import Any, NamedTuple
 
 from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.nodes.monitor.parameters import MONITOR_PARAMETERS
+from dino_foresight_ros.nodes.plan.parameters import PLAN_PARAMETERS
 from dino_foresight_ros.outputs import OUTPUTS, DropReason, UnmatchedReason
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
-from dino_foresight_ros.topic_names import MONITOR_TOPICS, OVERLAY_TOPICS, MadeTopic
+from dino_foresight_ros.topic_names import MONITOR_TOPICS, OVERLAY_TOPICS, PLAN_TOPICS, MadeTopic
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 BEGIN = "<!-- Table of {name}, written by `make tables`. -->"
 END = "<!-- End of the table. -->"
+LAUNCH = "ros2 launch dino_foresight_ros forecast.launch.py"
 YAML_HEAD = """\
 # Every parameter of {node} with its default (written by `make tables`). Copy it, change
 # what you need, and pass it:
-#   ros2 launch dino_foresight_ros forecast.launch.py {argument}
+#   {command}
 # A parameter may change at any time (by ros2 param set), while the node is unconfigured (so clean
 # it up first), or only at its start.
 /**:
@@ -45,14 +47,14 @@ class Documented(NamedTuple):
         specs: its parameters.
         parameters: the parameter file.
         page: the page with the table.
-        argument: of forecast.launch.py, passes a parameter file.
+        command: passes a parameter file.
     """
 
     node: str
     specs: Sequence[ParameterSpec]
     parameters: Path
     page: Path
-    argument: str
+    command: str
 
 
 NODES = (
@@ -61,14 +63,21 @@ NODES = (
         FORECAST_PARAMETERS,
         ROOT / "config" / "forecast.yaml",
         DOCS / "parameters.md",
-        "params_file:=my.yaml",
+        f"{LAUNCH} params_file:=my.yaml",
     ),
     Documented(
         "monitor_node",
         MONITOR_PARAMETERS,
         ROOT / "config" / "monitor.yaml",
         DOCS / "monitor.md",
-        "monitor:=true monitor_params_file:=my.yaml",
+        f"{LAUNCH} monitor:=true monitor_params_file:=my.yaml",
+    ),
+    Documented(
+        "plan_node",
+        PLAN_PARAMETERS,
+        ROOT / "config" / "plan.yaml",
+        DOCS / "planning.md",
+        "ros2 run dino_foresight_ros plan_node --ros-args --params-file my.yaml",
     ),
 )
 
@@ -96,7 +105,7 @@ def valid(spec: ParameterSpec) -> str:
 
 def yaml_text(documented: Documented) -> str:
     """The parameter file."""
-    parts = [YAML_HEAD.format(node=documented.node, argument=documented.argument)]
+    parts = [YAML_HEAD.format(node=documented.node, command=documented.command)]
     for spec in documented.specs:
         text = spec.description
         if spec.choices is not None or spec.limits is not None:
@@ -186,6 +195,7 @@ TABLES = (
     Table(DOCS / "topics.md", "step topics", topic_table()),
     Table(DOCS / "topics.md", "overlay_node's topics", made_table(OVERLAY_TOPICS)),
     Table(DOCS / "monitor.md", "monitor_node's topics", made_table(MONITOR_TOPICS)),
+    Table(DOCS / "planning.md", "plan_node's topics", made_table(PLAN_TOPICS)),
     Table(DOCS / "node.md", "drop reasons", reason_table(DropReason)),
     Table(DOCS / "monitor.md", "drop reasons", reason_table(UnmatchedReason)),
 )

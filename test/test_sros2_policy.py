@@ -27,6 +27,7 @@ from dino_foresight_ros import msg as messages
 from dino_foresight_ros.nodes.forecast.node import ForecastNode
 from dino_foresight_ros.nodes.monitor.node import MonitorNode
 from dino_foresight_ros.nodes.overlay.node import OverlayNode
+from dino_foresight_ros.nodes.plan.node import PlanNode
 from dino_foresight_ros.nodes.replay.node import ReplayNode
 from dino_foresight_ros.nodes.synthetic_camera.node import SyntheticCameraNode
 from dino_foresight_ros.nodes.view.node import ViewNode
@@ -49,6 +50,7 @@ NODES: dict[str, type[Node]] = {
     "forecast_node": ForecastNode,
     "monitor_node": MonitorNode,
     "overlay_node": OverlayNode,
+    "plan_node": PlanNode,
     "view_node": ViewNode,
     "replay_node": ReplayNode,
     "synthetic_camera_node": SyntheticCameraNode,
@@ -62,6 +64,7 @@ PARAMETERS = {
     },
     "monitor_node": {"use_sim_time": "true"},
     "overlay_node": {"use_sim_time": "true"},
+    "plan_node": {"use_sim_time": "true"},
     "view_node": {
         "use_sim_time": "true",
         "image_topic": "image",
@@ -231,6 +234,8 @@ def test_nothing_is_allowed_that_the_node_does_not_use(
         of_objects = ("objects", "predicted_objects")  # with a head for instances
         of_objects += tuple(f"step_*/{n}" for n in ("instances", "instance_list", "detections"))
         elsewhere |= {("publish", f"/foresight/{name}") for name in of_objects}
+        # With a model that takes motion.
+        elsewhere |= {("subscribe", "/odom"), ("subscribe", "/plan")}
     idle = {
         (action, pattern)
         for action, pattern in allowed

@@ -10,6 +10,7 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.obstacles import ObstaclePoints
 from dino_foresight_ros.ros.camera_info import fits, image_size_of, scale_camera_info
 from dino_foresight_ros.scene import Scene
 
@@ -132,6 +133,48 @@ def depth_to_points(
         is_bigendian=False,
         point_step=_POINT_BYTES,
         row_step=_POINT_BYTES * len(points),
+        data=data,
+        is_dense=True,
+    )
+
+
+_OBSTACLE = np.dtype(
+    {
+        "names": ["x", "y", "z", "probability", "horizon", "class_id"],
+        "formats": ["<f4", "<f4", "<f4", "<f4", "<f4", "u1"],
+        "offsets": [0, 4, 8, 12, 16, 20],
+        "itemsize": 24,
+    }
+)
+
+
+def obstacle_cloud(points: ObstaclePoints, horizon_s: float, header: Header) -> PointCloud2:
+    """Obstacles as a cloud with x, y, z (metres), probability, horizon (seconds) and class_id.
+
+    Args:
+        points: in the header's frame.
+        horizon_s: of all of them.
+        header: the cloud's.
+    """
+    rows = np.zeros(len(points), _OBSTACLE)
+    for axis, name in enumerate("xyz"):
+        rows[name] = points.xyz[:, axis]
+    rows["probability"], rows["class_id"] = points.probability, points.class_id
+    rows["horizon"] = horizon_s
+    data = array.array("B")
+    data.frombytes(rows.tobytes())
+    kinds = {"<f4": PointField.FLOAT32, "|u1": PointField.UINT8}
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=[
+            PointField(name=name, offset=int(field[1]), datatype=kinds[field[0].str], count=1)
+            for name, field in (_OBSTACLE.fields or {}).items()
+        ],
+        is_bigendian=False,
+        point_step=_OBSTACLE.itemsize,
+        row_step=_OBSTACLE.itemsize * len(points),
         data=data,
         is_dense=True,
     )

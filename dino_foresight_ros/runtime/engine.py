@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -190,6 +191,10 @@ class Foresight:
                 + (f"1 to {most}" if most > 1 else "1: it has no noise queries")
             )
         steps = self.steps if request.ahead_s is None else len(request.ahead_s)
+        if request.motion is not None and not self.bundle.forecaster.takes_motion:
+            raise UsageError(f"bundle {self.bundle.name} takes no motion")
+        if request.motion is not None and len(request.motion) < steps:
+            raise UsageError(f"motion is given until {len(request.motion)} of {steps} horizons")
         request.check(self.available | features, self.available_of_step_0 | features, steps)
         return request
 
@@ -398,7 +403,8 @@ class Foresight:
             memories = tuple(torch.stack(parts) for parts in zip(*contexts, strict=True))
             stamps_s = torch.stack([_before_newest(b.context_stamps() or ()) for b in buffers])
             wanted = list(requests.values())
-            return self._rollout.run(memories, stamps_s, newest, wanted, ahead_s, samples)
+            motion = _motion(wanted, len(ahead_s))
+            return self._rollout.run(memories, stamps_s, newest, wanted, ahead_s, samples, motion)
 
         outcomes: dict[str, Forecast | ModelOutputError] = {}
         for name, maps, finite in zip(requests, *retry_out_of_memory(work), strict=True):
@@ -446,6 +452,15 @@ class Foresight:
             duration_s=time.perf_counter() - started,
             step_0=None if first else scenes[0],
         )
+
+
+def _motion(requests: Sequence[OutputRequest], steps: int) -> Tensor | None:
+    """(B, S, 3) with NaN where it is not known; None where no request knows it."""
+    if all(request.motion is None for request in requests):
+        return None
+    unknown = ((math.nan,) * 3,) * steps
+    rows = [unknown if r.motion is None else r.motion[:steps] for r in requests]
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def _before_newest(stamps_ns: Sequence[int]) -> Tensor:

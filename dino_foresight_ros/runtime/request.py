@@ -29,6 +29,8 @@ class OutputRequest:
         samples: how many futures to draw; the engine's own when None.
         sample_outputs: what to compute of each future by itself, where there are several:
             segmentation, depth.
+        motion: (dx, dy, dyaw) of the base from the frame until each of the horizons, metres
+            forward and to the left, radians to the left; None where it is not known.
 
     Raises:
         UsageError: an impossible step or size.
@@ -39,6 +41,7 @@ class OutputRequest:
     ahead_s: tuple[float, ...] | None = None
     samples: int | None = None
     sample_outputs: frozenset[str] = frozenset()
+    motion: tuple[tuple[float, float, float], ...] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.outputs, str):

@@ -106,6 +106,7 @@ class RolloutDecoder:
         requests: Sequence[OutputRequest],
         ahead_s: Sequence[float],
         samples: int = 1,
+        motion: Tensor | None = None,
     ) -> tuple[list[CameraMaps], list[bool]]:
         """Forecast B cameras.
 
@@ -116,12 +117,13 @@ class RolloutDecoder:
             requests: what is wanted of each camera, with a size in pixels or None.
             ahead_s: horizons of step 1, 2, ..., seconds.
             samples: how many futures to draw.
+            motion: (B, S, 3) as `Forecaster.stream` takes it.
 
         Returns:
             For each camera its maps by future, of which 0 is their mean, and whether all that was
             predicted and decoded is finite.
         """
-        chunks = self._chunks(memories, stamps_s, newest, requests, ahead_s, samples)
+        chunks = self._chunks(memories, stamps_s, newest, requests, ahead_s, samples, motion)
         if self._thread is None:
             decoded = [self._decode(chunk, requests) for chunk in chunks]
         else:
@@ -136,13 +138,14 @@ class RolloutDecoder:
         requests: Sequence[OutputRequest],
         ahead_s: Sequence[float],
         samples: int,
+        motion: Tensor | None,
     ) -> Iterator[_Chunk]:
         if any(request.of_step(0) for request in requests):
             yield _Chunk(0, newest[:, None, None])
         if not ahead_s:
             return
         parts = self._forecaster.stream(
-            memories, stamps_s, ahead_s, samples=samples, layers=self._decoder.layers
+            memories, stamps_s, ahead_s, motion, samples, self._decoder.layers
         )
         most = 1 if self._single_steps else self._decoder.frames_per_pass // len(requests)
         step = 1

@@ -21,6 +21,7 @@ from rclpy.parameter import Parameter
 
 from dino_foresight_ros.nodes.forecast.node import ForecastNode
 from dino_foresight_ros.nodes.monitor.node import MonitorNode
+from dino_foresight_ros.nodes.plan.node import PlanNode
 from dino_foresight_ros.ros.parameters import Parameters
 
 # Declared by rclpy for every node.
@@ -32,6 +33,10 @@ CHANGE_RULES = {
 }
 # Another valid value of the parameters whose valid ones are no list and no range.
 OTHER_VALUES: dict[str, Any] = {
+    "camera_mounts": [0.2, 0.0, 1.2, 0.0, 5.0, 0.0],
+    "footprint": [0.0, 0.0, 1.0, 0.0, 0.0, 1.0],
+    "imagine_weights": [1.0, 0.0, 0.0, 1.0],
+    "base_frame": "base",
     "bundle": "elsewhere",
     "device": "cpu",
     "output_size": "input",
@@ -42,7 +47,11 @@ OTHER_VALUES: dict[str, Any] = {
 }
 
 
-NODES: dict[str, type[Node]] = {"forecast_node": ForecastNode, "monitor_node": MonitorNode}
+NODES: dict[str, type[Node]] = {
+    "forecast_node": ForecastNode,
+    "monitor_node": MonitorNode,
+    "plan_node": PlanNode,
+}
 
 
 class Row(NamedTuple):

@@ -33,8 +33,6 @@ class MotionConditioning(nn.Module):
     without motion.
     """
 
-    scale: Tensor
-
     def __init__(self, kind: str, width: int, layers: int, scale: Sequence[float]) -> None:
         """Draw fresh weights that change nothing.
 
@@ -54,7 +52,8 @@ class MotionConditioning(nn.Module):
         for one in self.blocks:
             nn.init.zeros_(cast("nn.Linear", one.contract).weight)
             nn.init.zeros_(cast("nn.Linear", one.contract).bias)
-        self.register_buffer("scale", torch.tensor(tuple(scale)), persistent=False)
+        # No buffer, which a bundle would have to hold, and half precision would round.
+        self.scale = tuple(float(value) for value in scale)
 
     def embed(self, motion: Tensor) -> Tensor:
         """Motions (..., 3) in float32 -> (..., A); one with a value that is not finite is unknown.
@@ -62,7 +61,9 @@ class MotionConditioning(nn.Module):
         Scaled in float32: metres of half precision are off by centimetres.
         """
         is_known = motion.isfinite().all(dim=-1, keepdim=True)
-        scaled = torch.where(is_known, motion, 0.0) / self.scale.to(motion)
+        values = torch.where(is_known, motion, 0.0).unbind(dim=-1)
+        parts = [value / scale for value, scale in zip(values, self.scale, strict=True)]
+        scaled = torch.stack(parts, dim=-1)
         known = self.contract(functional.gelu(self.expand(scaled.to(self.unknown.dtype))))
         return torch.where(is_known, known, self.unknown.to(known.dtype))
 

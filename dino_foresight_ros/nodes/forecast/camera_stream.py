@@ -56,6 +56,7 @@ class CameraStream:
         self.watch: StreamWatch | None = None
         self.period = PeriodWatch()
         self.rate_problem: str | None = None
+        self.frame_id = ""
         self.publishers = ForecastPublishers(
             node, model, steps, parameters["publish_features"], names.outputs
         )
@@ -98,6 +99,7 @@ class CameraStream:
 
         def receive(message: Image | CompressedImage) -> None:
             if self.watch is not None:
+                self.frame_id = frame_name(message.header.frame_id)
                 if self.watch.frame(time.monotonic()) is StreamChange.RESUMED:
                     self._unheard.clear()
                     self._log().info(self.say("the image stream resumed"))
@@ -181,6 +183,11 @@ class CameraStream:
         self.publishers.publish_labels(name)
         info = self._fitting_camera_info(image_size)
         self.publishers.publish(forecast, name, info, received_s, self.topic_name)
+
+    @property
+    def camera_info(self) -> CameraInfo | None:
+        """The newest that came; None before the first."""
+        return self._camera_info
 
     def _fitting_camera_info(self, size: tuple[int, int]) -> CameraInfo | None:
         info = self._camera_info

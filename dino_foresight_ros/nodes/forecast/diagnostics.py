@@ -109,6 +109,7 @@ class Situation(NamedTuple):
         is_enabled: whether frames are worked at.
         rate_problems: cameras that are too slow for a forecast -> why, in words.
         shared_topics: those that another node publishes on as well.
+        motion: of the base, which forecasts know of, in words; empty for a model that takes none.
     """
 
     watches: Mapping[str, StreamWatch]
@@ -117,6 +118,7 @@ class Situation(NamedTuple):
     is_enabled: bool
     rate_problems: Mapping[str, str]
     shared_topics: Sequence[str]
+    motion: str = ""
 
 
 class ForecastDiagnostics:
@@ -155,6 +157,8 @@ class ForecastDiagnostics:
         hardware_id = self._loaded.model.name if self._loaded is not None else ""
         header = Header(stamp=self._node.get_clock().now().to_msg())
         values = self.values()
+        if situation.motion:
+            values["motion"] = situation.motion
         if why := self._why_none(situation):
             values["cannot_forecast"] = "; ".join(why)
         for camera in filter(None, situation.watches):  # those that have names

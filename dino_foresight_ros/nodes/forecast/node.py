@@ -17,14 +17,17 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from dino_foresight_ros.errors import describe
 from dino_foresight_ros.nodes.forecast.control import ForecastControl
 from dino_foresight_ros.nodes.forecast.diagnostics import ForecastDiagnostics, Situation, Thresholds
+from dino_foresight_ros.nodes.forecast.imagine_service import ImagineService
 from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.process.cpu import set_up_cpu
 from dino_foresight_ros.process.memory import describe_release, give_back_memory, memory_use
 from dino_foresight_ros.ros.lifecycle import end_lifecycle, tolerate_bad_transitions
+from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.node_main import leave, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import check_overrides, unused_overrides
 from dino_foresight_ros.ros.rivals import warn_of_rivals
+from dino_foresight_ros.ros.transforms import Transforms
 
 if TYPE_CHECKING:
     from dino_foresight_ros.nodes.forecast.pipeline import Pipeline
@@ -53,6 +56,9 @@ class ForecastNode(LifecycleNode):
         self._counter: FrameCounter | None = None
         self._diagnostics = ForecastDiagnostics(self)
         self._control = ForecastControl(self, self.parameters, self._active_scheduler)
+        transforms = Transforms(self)
+        self._motion = LiveMotion(self, self.parameters, transforms)
+        ImagineService(self, self.parameters, self._active_pipeline, self._motion, transforms)
         self.parameters.on_change(self._on_parameters)
         tolerate_bad_transitions(self)
         # Not the node's clock, which stands still while a recording is paused.
@@ -81,7 +87,9 @@ class ForecastNode(LifecycleNode):
             from dino_foresight_ros.nodes.forecast.pipeline import Pipeline
 
             report = self._diagnostics.failed
-            pipeline = Pipeline(self, self.parameters, self._control.gate, report, self._counter)
+            pipeline = Pipeline(
+                self, self.parameters, self._control.gate, report, self._counter, self._motion
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, the node stays manageable
             reason = describe(error)
             log.error(f"cannot configure: {reason}")
@@ -168,10 +176,15 @@ class ForecastNode(LifecycleNode):
 
     # In the executor's thread
 
+    def _active_pipeline(self) -> Pipeline | None:
+        """The pipeline, while it takes frames."""
+        pipeline = self.pipeline
+        return pipeline if pipeline is not None and pipeline.is_active else None
+
     def _active_scheduler(self) -> Scheduler | None:
         """The scheduler, while it takes frames."""
-        pipeline = self.pipeline
-        return pipeline.scheduler if pipeline is not None and pipeline.is_active else None
+        pipeline = self._active_pipeline()
+        return None if pipeline is None else pipeline.scheduler
 
     def _forecast_topics(self) -> list[str]:
         if self.pipeline is None:
@@ -203,8 +216,17 @@ class ForecastNode(LifecycleNode):
                 is_enabled=self._control.gate.is_enabled,
                 shared_topics=self._rivals.topics,
                 rate_problems={n: c.rate_problem for n, c in cameras.items() if c.rate_problem},
+                motion=self._describe_motion(),
             )
         )
+
+    def _describe_motion(self) -> str:
+        """Of which motion forecasts know, in words; empty where the model takes none."""
+        pipeline = self._active_pipeline()
+        if pipeline is None or not pipeline.imagination.is_motion_aware:
+            return ""
+        problem = self._motion.problem
+        return f"none: {problem}" if problem else str(self.parameters["motion"])
 
 
 def _start() -> ForecastNode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Literal
 
@@ -15,6 +16,7 @@ from dino_foresight_ros.outputs import (
     SAMPLE_OUTPUTS,
     horizons_problem,
 )
+from dino_foresight_ros.ros.motion_parameters import ASSUMED_MOTIONS, MOTION_PARAMETERS
 from dino_foresight_ros.ros.parameters import (
     IMAGE_RELIABILITY,
     IMAGE_TRANSPORT,
@@ -80,6 +82,26 @@ def _check_camera_topic(template: str) -> str | None:
     if re.fullmatch(r"(~/|/)?[A-Za-z]\w*(/[A-Za-z]\w*)*", topic, re.ASCII) and "__" not in topic:
         return None
     return f"{template!r} is no topic's name; valid: such as /cameras/{CAMERA_FIELD}/image"
+
+
+def _check_mounts(numbers: list[float]) -> str | None:
+    if len(numbers) % 6 or not all(map(math.isfinite, numbers)):
+        return f"{len(numbers)} numbers; valid: six finite ones for each camera"
+    return None
+
+
+def _check_footprint(numbers: list[float]) -> str | None:
+    if not numbers:
+        return None
+    if len(numbers) % 2 or len(numbers) < 6 or not all(map(math.isfinite, numbers)):
+        return f"{len(numbers)} numbers; valid: x and y of three or more corners"
+    return None
+
+
+def _check_weights(weights: list[float]) -> str | None:
+    if len(weights) != 4 or not all(0 <= weight < math.inf for weight in weights):
+        return f"{weights} are not four numbers from 0 up"
+    return None
 
 
 FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
@@ -263,6 +285,69 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "although frames come and somebody subscribes. 0: never.",
         Change.ANY_TIME,
         limits=(0.0, 1000.0),
+    ),
+    ParameterSpec(
+        "motion",
+        "hold",
+        "How the base is taken to move until the horizons, for a model that takes motion: hold "
+        "(the twist of odom is held), path (it follows plan) or none.",
+        Change.ANY_TIME,
+        choices=ASSUMED_MOTIONS,
+    ),
+    *MOTION_PARAMETERS,
+    ParameterSpec(
+        "camera_mounts",
+        [],
+        "Where each camera is on the robot, in the order of cameras: x, y, z in metres and roll, "
+        "pitch, yaw in degrees of its body (x forward, z up) in base_frame; empty: TF says it.",
+        Change.ANY_TIME,
+        check=_check_mounts,
+        element=float,
+    ),
+    ParameterSpec(
+        "footprint",
+        [],
+        "Outline of the robot in base_frame, for foresight/imagine: x and y of its corners in "
+        "turn, metres. Empty: a circle of robot_radius.",
+        Change.ANY_TIME,
+        check=_check_footprint,
+        element=float,
+    ),
+    ParameterSpec(
+        "robot_radius",
+        0.5,
+        "Radius of a robot without footprint, metres.",
+        Change.ANY_TIME,
+        limits=(0.01, 50.0),
+    ),
+    ParameterSpec(
+        "robot_height",
+        2.0,
+        "What is higher above the ground is no obstacle, metres.",
+        Change.ANY_TIME,
+        limits=(0.2, 20.0),
+    ),
+    ParameterSpec(
+        "safe_distance",
+        1.0,
+        "Obstacles farther from the footprint cost a candidate nothing, metres.",
+        Change.ANY_TIME,
+        limits=(0.0, 100.0),
+    ),
+    ParameterSpec(
+        "contact_probability",
+        0.5,
+        "From this probability of an obstacle on, foresight/imagine counts a contact.",
+        Change.ANY_TIME,
+        limits=(0.01, 1.0),
+    ),
+    ParameterSpec(
+        "imagine_weights",
+        [4.0, 1.0, 0.5, 1.0],
+        "How much a candidate's costs count: occupied, distance, unknown and progress.",
+        Change.ANY_TIME,
+        check=_check_weights,
+        element=float,
     ),
     ParameterSpec(
         "autostart",

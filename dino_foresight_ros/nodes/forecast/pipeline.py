@@ -11,7 +11,7 @@ from collections.abc import Callable
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 
-from dino_foresight_ros.errors import describe
+from dino_foresight_ros.errors import InputError, describe
 from dino_foresight_ros.nodes.forecast.camera_stream import CameraStream
 from dino_foresight_ros.nodes.forecast.control import FrameGate
 from dino_foresight_ros.nodes.forecast.horizons import NOW
@@ -20,9 +20,11 @@ from dino_foresight_ros.nodes.forecast.load_engine import load_engine, published
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.synchronizer import build_grouper
 from dino_foresight_ros.outputs import DropReason
+from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
 from dino_foresight_ros.runtime.frame import Forecast, QueuedFrame
+from dino_foresight_ros.runtime.imagination import Imagination
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.scheduler import Scheduler, Worker
 from dino_foresight_ros.runtime.statistics import FrameCounter, Statistics
@@ -58,6 +60,7 @@ class Pipeline:
         gate: FrameGate,
         report_failure: Callable[[str], None],
         counter: FrameCounter | None = None,
+        motion: LiveMotion | None = None,
     ) -> None:
         """Load the model and create the publishers.
 
@@ -67,13 +70,14 @@ class Pipeline:
             gate: says what a frame that comes in is good for.
             report_failure: is told of each frame that failed, in words; from any thread.
             counter: where frames were counted so far.
+            motion: how the base moves; not known when None.
 
         Raises:
             ForesightError: the model cannot be used.
         """
         values, log = parameters.as_dict(), node.get_logger()
         self._node, self._parameters, self._gate = node, parameters, gate
-        self._report_failure = report_failure
+        self._report_failure, self._motion = report_failure, motion
         self.loaded = load_engine(values, log.warning)
         self.scheduler = Scheduler(
             self.loaded.engine,
@@ -83,6 +87,7 @@ class Pipeline:
             now_ns=self._now_ns,
         )
         self.scheduler.fill_context = values["fill_context"]
+        self.imagination = Imagination(self.loaded.engine)
         self._worker = Worker(self.scheduler)
         self._silent_until_s: dict[DropReason, float] = {}
         convert = choose_converter(log.info, log.warning)
@@ -117,6 +122,8 @@ class Pipeline:
         """Start the worker and subscribe."""
         self._worker.start()
         values = self._parameters.as_dict()
+        if self._motion is not None and self.imagination.is_motion_aware:
+            self._motion.want()
         for camera in self.cameras.values():
             camera.open(values, self.receive)
 
@@ -124,12 +131,15 @@ class Pipeline:
         """Unsubscribe and stop the worker; False where a forward pass outlasts the timeout."""
         for camera in self.cameras.values():
             camera.close()
+        if self._motion is not None:
+            self._motion.close()
         return self._worker.stop(timeout_s)
 
     def destroy(self) -> None:
         """Take the publishers down."""
         for camera in self.cameras.values():
             camera.destroy()
+        self.imagination.close()
 
     @property
     def is_active(self) -> bool:
@@ -152,6 +162,37 @@ class Pipeline:
             steps = self.loaded.horizons.steps(values["steps"])
             for camera in self.cameras.values():
                 camera.publishers.change(outputs, steps, values["publish_features"])
+
+    def horizons_s(self) -> tuple[float, ...]:
+        """Seconds from a frame to each step of its forecast."""
+        steps = self._parameters["steps"]
+        interval_s = self.loaded.engine.bundle.frame_interval_s
+        ahead_s = self.loaded.horizons.ahead_s(steps)
+        return ahead_s or tuple(interval_s * step for step in range(1, steps + 1))
+
+    @property
+    def first_frame_id(self) -> str:
+        """The optical frame of the first camera."""
+        return next(iter(self.cameras.values())).frame_id
+
+    def newest_context_ns(self) -> int:
+        """Stamp of the newest frame of any camera's context; in the worker's thread.
+
+        Raises:
+            InputError: no context is full.
+        """
+        engine = self.loaded.engine
+        newest = [c.stamps_ns[-1] for name in self.cameras if (c := engine.context(name))]
+        if not newest:
+            raise InputError(f"nothing can be forecast yet: the context has {engine.context_state}")
+        return max(newest)
+
+    def _motion_until(self, stamp_ns: int) -> tuple[tuple[float, float, float], ...] | None:
+        """How the base is taken to move; None where that is not known, or of no use."""
+        if self._motion is None or not self.imagination.is_motion_aware:
+            return None
+        found = self._motion.until(stamp_ns, self.horizons_s())
+        return None if found is None else tuple((float(x), float(y), float(a)) for x, y, a in found)
 
     # In: the executor's thread
 
@@ -178,6 +219,7 @@ class Pipeline:
                 size,
                 ahead_s=self.loaded.horizons.ahead_s(self._parameters["steps"]),
                 sample_outputs=camera.publishers.subscribed_of_samples(),
+                motion=self._motion_until(stamp_ns),
             ),
             max_age_ns=round(self._parameters["max_age_ms"] * 1e6) or None,
             held_back=DropReason.RATE_LIMITED if is_held_back else None,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from micro_bundle import make_micro_bundle
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.forecasters import (
     WorldConfig,
     WorldForecaster,
@@ -188,6 +191,18 @@ def test_half_precision_scales_a_motion_before_it_is_rounded(dtype: torch.dtype)
     memories = tuple(m.to(dtype) for m in memories)
     moves = torch.tensor([[[9e4, 0.0, 0.1]]]).expand(2, 1, 3)
     assert forecaster.forecast(memories, stamps_s, [0.2], moves).isfinite().all()
+
+
+@pytest.mark.parametrize("motion", ["blocks", "film"])
+def test_a_saved_and_loaded_forecaster_foresees_the_same(motion: str, tmp_path: Path):
+    forecaster = made(motion, channels=30)
+    bundle = replace(make_micro_bundle(), forecaster=forecaster)
+    loaded = Bundle.load(bundle.save(tmp_path / "bundle")).forecaster
+    stamps_s = torch.tensor([[0.0, 0.1, 0.25]]).double()
+    memories = forecaster.remember(torch.randn(1, 3, *GRID, 30), stamps_s)
+    moves = torch.randn(1, 3, 2, 3)
+    one, other = (f.forecast(memories, stamps_s, [0.2, 0.5], moves) for f in (forecaster, loaded))
+    torch.testing.assert_close(one, other)
 
 
 def test_the_configuration_goes_through_a_bundle():

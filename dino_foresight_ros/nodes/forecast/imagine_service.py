@@ -1,0 +1,266 @@
+"""foresight/imagine: what the cameras would see on each of several ways. It ranks, only.
+
+A request is answered in the engine's thread, in parts between which frames are forecast.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future as Answer
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNode
+from rclpy.task import Future
+from std_msgs.msg import Header
+
+from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.errors import ForesightError, InputError, describe
+from dino_foresight_ros.msg import Candidate, CandidateHorizon, CandidateScore
+from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.planar_motion import Motion
+from dino_foresight_ros.recordings.camera_view import camera_view
+from dino_foresight_ros.ros.clouds import obstacle_cloud
+from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.parameters import Parameters
+from dino_foresight_ros.ros.planar import planar_twist, pose_message
+from dino_foresight_ros.ros.time import ns_to_time
+from dino_foresight_ros.ros.transforms import Transforms, mounting
+from dino_foresight_ros.srv import Imagine
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.nodes.forecast.pipeline import Pipeline
+    from dino_foresight_ros.ros.live_motion import LiveMotion
+    from dino_foresight_ros.runtime.imagination import (
+        ImaginedCandidate,
+        ImaginedHorizon,
+        ImagineOptions,
+        Mount,
+    )
+
+SERVICE = "foresight/imagine"
+LOG_PERIOD_S = 10.0
+
+
+class ImagineService:
+    """Answers requests while the node is active, and says why it cannot while it is not."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parameters: Parameters,
+        active_pipeline: Callable[[], Pipeline | None],
+        motion: LiveMotion,
+        transforms: Transforms,
+    ) -> None:
+        """Offer the service.
+
+        Args:
+            node: the node that all of it belongs to.
+            parameters: the node's.
+            active_pipeline: gives the pipeline that takes frames now, None while there is none.
+            motion: where the base is and how it moves.
+            transforms: between frames.
+        """
+        self._node, self._parameters = node, parameters
+        self._active_pipeline, self._motion, self._transforms = active_pipeline, motion, transforms
+        # A group of its own: images come in while an answer is waited for.
+        self._service = node.create_service(
+            Imagine, SERVICE, self._on_request, callback_group=ReentrantCallbackGroup()
+        )
+
+    async def _on_request(
+        self, request: Imagine.Request, response: Imagine.Response
+    ) -> Imagine.Response:
+        began_s = time.monotonic()
+        try:
+            pipeline = self._active_pipeline()
+            if pipeline is None:
+                raise InputError("the node is not active: it has no forecast to imagine from")
+            self._motion.want()
+            answer = pipeline.scheduler.ask(self._parts(pipeline, request, response))
+            await _in_executor(self._node, answer)
+            answer.result()
+            response.success = True
+        except ForesightError as error:
+            response = Imagine.Response(message=describe(error))
+        except Exception as error:  # noqa: BLE001 - a bad request must not end the node
+            response = Imagine.Response(message=f"failed: {describe(error)}")
+            self._node.get_logger().error(
+                f"{SERVICE} failed: {describe(error)}", throttle_duration_sec=LOG_PERIOD_S
+            )
+        response.latency = time.monotonic() - began_s
+        return response
+
+    # In the engine's thread
+
+    def _parts(
+        self, pipeline: Pipeline, request: Imagine.Request, response: Imagine.Response
+    ) -> Generator[None, None, None]:
+        """Fill the response."""
+        from dino_foresight_ros.runtime.imagination import MAX_CANDIDATES
+
+        if not 1 <= len(request.candidates) <= MAX_CANDIDATES:
+            raise InputError(
+                f"{len(request.candidates)} candidates are given; give 1 to {MAX_CANDIDATES}"
+            )
+        stamp_ns = pipeline.newest_context_ns()
+        horizons_s = self._horizons(pipeline, request)
+        motions = np.stack(
+            [
+                self._motions(index, candidate, stamp_ns, horizons_s)
+                for index, candidate in enumerate(request.candidates)
+            ]
+        )
+        imagination = pipeline.imagination
+        options = self._options(imagination.class_names, request.weights)
+        imagined = yield from imagination.imagine(
+            motions,
+            horizons_s,
+            self._mounts(pipeline),
+            options,
+            assumed=self._motion.until(stamp_ns, horizons_s),
+            maps=request.maps,
+            points=request.points,
+        )
+        header = Header(stamp=ns_to_time(imagined.stamp_ns), frame_id=self._base_frame)
+        response.header = header
+        response.model_name = pipeline.loaded.model.name
+        response.trained = pipeline.loaded.trained
+        response.motion_aware = imagined.is_motion_aware
+        response.weights = list(imagined.weights)
+        names, frame_id = imagination.class_names, pipeline.first_frame_id
+        response.scores = [
+            _score_message(one, names, header, frame_id) for one in imagined.candidates
+        ]
+        response.ranking = list(imagined.ranking)
+
+    # What a request says
+
+    @property
+    def _base_frame(self) -> str:
+        return str(self._parameters["base_frame"])
+
+    def _horizons(self, pipeline: Pipeline, request: Imagine.Request) -> list[float]:
+        given = [round(float(horizon), 6) for horizon in request.horizons]  # float32 in the message
+        if len(given) > MAX_STEPS:
+            raise InputError(f"{len(given)} horizons are given; give 1 to {MAX_STEPS}")
+        return given or list(pipeline.horizons_s())
+
+    def _options(self, class_names: Sequence[str], weights: Sequence[float]) -> ImagineOptions:
+        from dino_foresight_ros.obstacles import Footprint, ObstacleOptions
+        from dino_foresight_ros.runtime.imagination import ImagineOptions, Weights
+
+        given = [float(weight) for weight in weights] or self._parameters["imagine_weights"]
+        count = len(Weights._fields)
+        if len(given) != count or not all(0 <= weight < float("inf") for weight in given):
+            raise InputError(
+                f"weights {given} must be {count} numbers from 0 up: " + ", ".join(Weights._fields)
+            )
+        corners = np.reshape(self._parameters["footprint"], (-1, 2))
+        radius_m = self._parameters["robot_radius"]
+        return ImagineOptions(
+            Footprint(corners) if len(corners) else Footprint.circle(radius_m),
+            ObstacleOptions.of_classes(class_names, max_height_m=self._parameters["robot_height"]),
+            Weights(*given),
+            self._parameters["safe_distance"],
+            self._parameters["contact_probability"],
+        )
+
+    def _mounts(self, pipeline: Pipeline) -> Mapping[str, Mount]:
+        from dino_foresight_ros.runtime.imagination import Mount
+
+        numbers, found, problems = self._parameters["camera_mounts"], {}, []
+        for index, (name, camera) in enumerate(pipeline.cameras.items()):
+            try:
+                if camera.camera_info is None:
+                    raise InputError("no camera_info came, which says where its pixels look")
+                is_rectified = "rect" in camera.topic_name.rpartition("/")[2]
+                view = camera_view(camera.camera_info, is_rectified, "camera_info")
+                if 6 * (index + 1) <= len(numbers):
+                    pose = mounting(numbers[6 * index : 6 * index + 6])
+                else:
+                    pose = self._transforms.matrix(self._base_frame, camera.frame_id)
+                found[name] = Mount(view, pose)
+            except InputError as error:
+                problems.append(camera.say(str(error)))
+        if not found:
+            raise InputError(
+                "; ".join(problems) + "; camera_mounts may say where cameras are on the robot"
+            )
+        for problem in problems:
+            self._node.get_logger().warning(
+                f"{SERVICE} goes without a camera: {problem}", throttle_duration_sec=LOG_PERIOD_S
+            )
+        return found
+
+    def _motions(
+        self, index: int, candidate: Candidate, stamp_ns: int, horizons_s: Sequence[float]
+    ) -> Motion:
+        from dino_foresight_ros.runtime.candidate import twist_motions
+
+        try:
+            if candidate.path.poses:
+                return self._motion.along(candidate.path, stamp_ns, horizons_s)
+            twist = planar_twist(candidate.twist)
+            return twist_motions(twist, float(candidate.duration), horizons_s)
+        except InputError as error:
+            raise InputError(f"candidate {index}: {error}") from error
+
+
+async def _in_executor(node: LifecycleNode, answer: Answer[Any]) -> None:
+    """Wait for an answer of another thread without holding up the executor's."""
+    done = Future(executor=node.executor)
+
+    def tell(_: Answer[Any]) -> None:
+        done.set_result(None)
+        executor = node.executor
+        if executor is not None:
+            executor.wake()
+
+    answer.add_done_callback(tell)
+    await done
+
+
+def _score_message(
+    one: ImaginedCandidate, names: Sequence[str], header: Header, frame_id: str
+) -> CandidateScore:
+    return CandidateScore(
+        index=one.index,
+        total=one.total,
+        cost_occupied=one.costs.occupied,
+        cost_distance=one.costs.distance,
+        cost_unknown=one.costs.unknown,
+        cost_progress=one.costs.progress,
+        progress=one.progress_m,
+        time_to_contact=one.time_to_contact_s,
+        reason=one.reason,
+        horizons=[_horizon_message(each, names, header, frame_id) for each in one.horizons],
+    )
+
+
+def _horizon_message(
+    one: ImaginedHorizon, names: Sequence[str], header: Header, frame_id: str
+) -> CandidateHorizon:
+    name = names[one.class_id] if one.class_id != UNLABELLED and one.class_id < len(names) else ""
+    message = CandidateHorizon(
+        horizon=one.horizon_s,
+        probability_occupied=one.probability_occupied,
+        least_distance=one.least_distance_m,
+        class_id=one.class_id,
+        class_name=name,
+        unknown=one.unknown,
+        pose=pose_message(one.motion),
+        outside_trained_range=one.is_outside_range,
+    )
+    for scene in list(one.scenes.values())[:1]:
+        of_camera = Header(stamp=header.stamp, frame_id=frame_id)
+        if scene.segmentation is not None:
+            message.segmentation = image_to_msg(scene.segmentation, "mono8", of_camera)
+        if scene.depth is not None:
+            message.depth = image_to_msg(scene.depth, "32FC1", of_camera)
+    if one.points is not None:
+        message.points = obstacle_cloud(one.points, one.horizon_s, header)
+    return message

@@ -1,0 +1,291 @@
+"""plan_node: ranks arcs to a goal by what the robot would meet on them. It commands nothing.
+
+In: goal_pose, odom, foresight/labels; it asks forecast_node's foresight/imagine.
+Out: foresight/candidates, foresight/best_path, foresight/imagined/image_color.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, Twist, Vector3
+from nav_msgs.msg import Path
+from numpy.typing import NDArray
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.node import Node
+from rclpy.task import Future
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import MarkerArray
+
+from dino_foresight_ros.errors import ForesightError, InputError, describe
+from dino_foresight_ros.msg import Candidate, CandidateScore, Labels
+from dino_foresight_ros.nodes.plan.imagined_views import draw_imagined
+from dino_foresight_ros.nodes.plan.markers import candidate_markers, describe_plan
+from dino_foresight_ros.nodes.plan.parameters import PLAN_PARAMETERS
+from dino_foresight_ros.planar_motion import compose, inverse
+from dino_foresight_ros.render.colors import ClassPalette
+from dino_foresight_ros.ros.camera_feed import read_palette
+from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.live_motion import LiveMotion
+from dino_foresight_ros.ros.node_main import run_node
+from dino_foresight_ros.ros.parameters import Parameters, usage
+from dino_foresight_ros.ros.planar import planar_pose
+from dino_foresight_ros.ros.qos import (
+    advertise,
+    check_overrides,
+    latched_qos,
+    output_qos,
+    subscribe,
+    unused_overrides,
+)
+from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
+from dino_foresight_ros.ros.transforms import Transforms
+from dino_foresight_ros.runtime.arc_search import ArcLimits, Arcs, fan, refine
+from dino_foresight_ros.srv import Imagine
+from dino_foresight_ros.topic_names import BEST_PATH, CANDIDATES, IMAGINED_DRAWN, frame_name
+
+NODE_NAME = "plan_node"
+LOG_PERIOD_S = 5.0
+ANSWER_TIMEOUT_S = 10.0
+_LIFETIME_PERIODS = 4.0
+
+
+class _Round(NamedTuple):
+    """One round that was judged.
+
+    Attributes:
+        arcs: (K, 2).
+        totals: (K,) with the progress to the goal.
+        response: forecast_node's.
+    """
+
+    arcs: Arcs
+    totals: NDArray[np.float64]
+    response: Imagine.Response
+
+    @property
+    def ranking(self) -> list[int]:
+        """Indices, best first."""
+        return [int(index) for index in np.argsort(self.totals, kind="stable")]
+
+
+class PlanNode(Node):
+    """Asks for judgements of a fan of arcs, refines it, and shows the best."""
+
+    def __init__(self) -> None:
+        super().__init__(NODE_NAME)
+        check_overrides(self)
+        self.parameters = Parameters(self, PLAN_PARAMETERS, lambda: False)
+        self._random = np.random.default_rng(self.parameters["seed"])
+        transforms = Transforms(self)
+        self._motion = LiveMotion(self, self.parameters, transforms, with_plan=False)
+        self._motion.want()
+        self._goal: PoseStamped | None = None
+        self._palette: ClassPalette | None = None
+        self._asked_s: float | None = None
+        self._problem: str | None = None
+        self._client = self.create_client(Imagine, "foresight/imagine")
+        subscribe(self, PoseStamped, "goal_pose", self._on_goal, output_qos(1))
+        subscribe(self, Labels, "foresight/labels", self._on_labels, latched_qos())
+
+        def publisher(kind: type, name: str) -> Any:
+            return advertise(self, kind, f"foresight/{name}", output_qos())
+
+        self._markers = publisher(MarkerArray, CANDIDATES.name)
+        self._path = publisher(Path, BEST_PATH.name)
+        self._imagined = publisher(Image, IMAGINED_DRAWN.name)
+        # Not the node's clock, which stands still while a recording is paused.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1 / self.parameters["rate_hz"], self._on_timer, clock=self._steady)
+        for sentence in unused_overrides(self):
+            self.get_logger().warning(sentence)
+
+    # In
+
+    def _on_goal(self, message: PoseStamped) -> None:
+        try:
+            planar_pose(message.pose)
+        except InputError as error:
+            self.get_logger().warning(f"goal not taken: {error}")
+            return
+        self._goal = message
+
+    def _on_labels(self, message: Labels) -> None:
+        try:
+            self._palette = read_palette(message)
+        except InputError as error:
+            self.get_logger().warning(f"labels not taken: {error}")
+
+    # Planning
+
+    def _on_timer(self) -> None:
+        """Begin a plan, unless one is under way."""
+        now_s = self._steady.now().nanoseconds / 1e9
+        if self._asked_s is not None and now_s - self._asked_s < ANSWER_TIMEOUT_S:
+            return
+        if not self._client.service_is_ready():
+            topic = self.resolve_service_name("foresight/imagine")
+            self._say(f"nobody offers {topic}; start forecast_node")
+            return
+        try:
+            limits = self._limits()
+            self._ask(fan(self.parameters["candidates"], limits), limits, 1)
+        except ForesightError as error:
+            self._say(describe(error))
+
+    def _limits(self) -> ArcLimits:
+        names = ("max_speed", "max_yaw_rate", "max_lateral_acceleration")
+        return ArcLimits(*(self.parameters[name] for name in names))
+
+    def _ask(self, arcs: Arcs, limits: ArcLimits, number: int) -> None:
+        """Have a round judged."""
+        self._asked_s = self._steady.now().nanoseconds / 1e9
+        request = self._request(arcs)
+
+        def judged(future: Future) -> None:
+            response = future.result()
+            if response is None or not response.success:
+                self._asked_s = None
+                self._say("no plan: " + ("no answer" if response is None else response.message))
+                return
+            try:
+                found = _Round(arcs, self._totals(response), response)
+                if number < self.parameters["rounds"]:
+                    after = refine(arcs, found.totals, limits, self._random)
+                    self._ask(after, limits, number + 1)
+                    return
+                self._asked_s = None
+                self._publish(found)
+            except ForesightError as error:
+                self._asked_s = None
+                self._say(describe(error))
+
+        self._client.call_async(request).add_done_callback(judged)
+
+    def _request(self, arcs: Arcs, maps: bool = False) -> Imagine.Request:
+        horizons_s = [float(h) for h in self.parameters["horizons_s"]]
+        hold_s = max(horizons_s, default=1e3)
+        return Imagine.Request(
+            candidates=[
+                Candidate(
+                    twist=Twist(linear=Vector3(x=float(v)), angular=Vector3(z=float(w))),
+                    duration=hold_s,
+                )
+                for v, w in arcs
+            ],
+            horizons=horizons_s,
+            maps=maps,
+        )
+
+    def _totals(self, response: Imagine.Response) -> NDArray[np.float64]:
+        """What forecast_node says, with the progress to the goal in place of that along the arc."""
+        weight = float(response.weights[3])
+        own = np.array([score.total - weight * score.cost_progress for score in response.scores])
+        progress = np.array([self._progress(score, response) for score in response.scores])
+        most = float(progress.max())
+        cost = np.clip((most - progress) / most, 0.0, 2.0) if most > 0 else most - progress
+        found: NDArray[np.float64] = own + self.parameters["progress_weight"] * cost
+        return found
+
+    def _progress(self, score: CandidateScore, response: Imagine.Response) -> float:
+        """Metres nearer to the goal at the last horizon, or along the heading without a goal."""
+        end = np.array(planar_pose(score.horizons[-1].pose))
+        goal = self._goal_in_base(response)
+        if goal is None:
+            heading = np.radians(self.parameters["heading_deg"])
+            return float(end[0] * np.cos(heading) + end[1] * np.sin(heading))
+        return float(np.hypot(*goal[:2]) - np.hypot(*(goal[:2] - end[:2])))
+
+    def _goal_in_base(self, response: Imagine.Response) -> NDArray[np.float64] | None:
+        """The goal (3,) in the base frame of the newest frame; None without one."""
+        if self._goal is None:
+            return None
+        frame = frame_name(self._goal.header.frame_id)
+        start = self._motion.start_in(frame, time_to_ns(response.header.stamp))
+        return np.asarray(compose(inverse(start), planar_pose(self._goal.pose)))
+
+    # Out
+
+    def _publish(self, found: _Round) -> None:
+        self._problem = None
+        response, ranking = found.response, found.ranking
+        best = ranking[0]
+        goal = self._goal_in_base(response)
+        if goal is not None and np.hypot(*goal[:2]) <= self.parameters["goal_tolerance"]:
+            self._goal = None
+            self.get_logger().info("the goal is reached")
+        scores = _with_reasons(found)
+        lifetime_s = _LIFETIME_PERIODS / self.parameters["rate_hz"]
+        self._markers.publish(
+            candidate_markers(response.header, found.arcs, scores, ranking, lifetime_s)
+        )
+        self._path.publish(_path(scores[best], response))
+        self.get_logger().info(
+            describe_plan(found.arcs[best], scores, ranking), throttle_duration_sec=LOG_PERIOD_S
+        )
+        if self._imagined.get_subscription_count() and self._palette is not None:
+            self._ask_for_views(found)
+
+    def _ask_for_views(self, found: _Round) -> None:
+        """Have the views of the best and of the worst candidate imagined, and draw them."""
+        shown = [found.ranking[0], found.ranking[-1]]
+        words = [_with_reasons(found)[index].reason for index in shown]
+
+        def given(future: Future) -> None:
+            response, palette = future.result(), self._palette
+            if response is None or not response.success or palette is None:
+                return
+            try:
+                picture = draw_imagined(response, found.arcs[shown], words, palette)
+            except ForesightError as error:
+                self._say(f"no imagined views: {describe(error)}")
+                return
+            self._imagined.publish(image_to_msg(picture, "rgb8", response.header))
+
+        request = self._request(found.arcs[shown], maps=True)
+        self._client.call_async(request).add_done_callback(given)
+
+    def _say(self, problem: str) -> None:
+        """Warn of what keeps the node from planning, once."""
+        if problem != self._problem:
+            self._problem = problem
+            self.get_logger().warning(problem)
+
+
+def _with_reasons(found: _Round) -> list[CandidateScore]:
+    """The scores, of which those that lost by the goal alone say so."""
+    best = found.response.scores[found.ranking[0]]
+    for score in found.response.scores:
+        if score.index == best.index:
+            score.reason = ""
+        elif not score.reason or "progress" in score.reason:
+            score.reason = "leads less far to the goal"
+        score.total = float(found.totals[score.index])
+    return list(found.response.scores)
+
+
+def _path(score: CandidateScore, response: Imagine.Response) -> Path:
+    """The candidate's poses at its horizons, the present one first."""
+    header, stamp_ns = response.header, time_to_ns(response.header.stamp)
+    path = Path(header=header, poses=[PoseStamped(header=header)])
+    path.poses[0].pose.orientation.w = 1.0
+    for horizon in score.horizons:
+        pose = PoseStamped(header=header, pose=horizon.pose)
+        at_ns = stamp_ns + round(horizon.horizon * NS_PER_S)
+        pose.header = type(header)(stamp=ns_to_time(at_ns), frame_id=header.frame_id)
+        path.poses.append(pose)
+    return path
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node; returns the process's exit code."""
+    summary = "Ranks arcs to a goal by what the robot would meet on them; it commands nothing."
+    return run_node(PlanNode, args, usage(NODE_NAME, summary, PLAN_PARAMETERS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The parameters of plan_node."""
+
+from __future__ import annotations
+
+from dino_foresight_ros.ros.motion_parameters import MOTION_PARAMETERS
+from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+
+PLAN_PARAMETERS: tuple[ParameterSpec, ...] = (
+    ParameterSpec(
+        "rate_hz",
+        2.0,
+        "How often to plan, at most; a plan that takes longer is waited for.",
+        Change.NEVER,
+        limits=(0.05, 20.0),
+    ),
+    ParameterSpec(
+        "candidates",
+        32,
+        "How many arcs a round judges.",
+        Change.ANY_TIME,
+        limits=(4, 256),
+    ),
+    ParameterSpec(
+        "rounds",
+        2,
+        "How many rounds of the cross-entropy search; the first is a fan.",
+        Change.ANY_TIME,
+        limits=(1, 8),
+    ),
+    ParameterSpec(
+        "horizons_s",
+        [],
+        "Horizons to judge at, rising, seconds; empty: those of forecast_node.",
+        Change.ANY_TIME,
+        element=float,
+    ),
+    ParameterSpec("max_speed", 3.0, "Fastest arc, m/s.", Change.ANY_TIME, limits=(0.05, 60.0)),
+    ParameterSpec(
+        "max_yaw_rate", 0.8, "Sharpest turn, rad/s.", Change.ANY_TIME, limits=(0.01, 10.0)
+    ),
+    ParameterSpec(
+        "max_lateral_acceleration",
+        2.0,
+        "Speed times yaw rate of an arc is at most this, m/s^2.",
+        Change.ANY_TIME,
+        limits=(0.01, 50.0),
+    ),
+    ParameterSpec(
+        "heading_deg",
+        0.0,
+        "Where to go while there is no goal: degrees to the left of straight on.",
+        Change.ANY_TIME,
+        limits=(-180.0, 180.0),
+    ),
+    ParameterSpec(
+        "goal_tolerance",
+        0.5,
+        "So near to the goal, in metres, it counts as reached.",
+        Change.ANY_TIME,
+        limits=(0.0, 1000.0),
+    ),
+    ParameterSpec(
+        "progress_weight",
+        1.0,
+        "How much progress towards the goal counts, beside forecast_node's imagine_weights.",
+        Change.ANY_TIME,
+        limits=(0.0, 1000.0),
+    ),
+    ParameterSpec(
+        "seed", 0, "Of the search's random numbers.", Change.NEVER, limits=(0, 2**31 - 1)
+    ),
+    *MOTION_PARAMETERS,
+)

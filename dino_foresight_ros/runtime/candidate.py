@@ -1,0 +1,110 @@
+"""Candidates: ways that a robot might go, as the motion of its base until each horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.planar_motion import Motion, compose, inverse, motion_at, of_twist, twist_of
+
+DEFAULT_SPEEDS = (25.0, 1.0, 0.7)
+"""The fastest motion that a model is trusted with that does not know what it was trained on:
+m/s along, m/s across, rad/s."""
+_SAME_PLACE_M = 1e-6
+
+
+def twist_motions(twist: ArrayLike, duration_s: float, horizons_s: Sequence[float]) -> Motion:
+    """A constant twist that is held for a time, integrated exactly; then the robot stands.
+
+    Args:
+        twist: (3,) m/s forward, m/s to the left, rad/s to the left, in the base frame.
+        duration_s: how long it is held.
+        horizons_s: S seconds from the newest frame.
+
+    Returns:
+        (S, 3) motion until each horizon.
+
+    Raises:
+        InputError: a number that is not finite, or a duration that is not above 0.
+    """
+    values = np.asarray(twist, np.float64)
+    if not (np.isfinite(values).all() and np.isfinite(duration_s)):
+        raise InputError("its twist or duration is not a finite number")
+    if duration_s <= 0:
+        raise InputError(f"its twist is held for {duration_s:g} s; give a duration above 0")
+    return of_twist(values[None], np.minimum(np.asarray(horizons_s, np.float64), duration_s))
+
+
+def path_motions(
+    poses: ArrayLike, times_s: Sequence[float], horizons_s: Sequence[float], start: ArrayLike
+) -> Motion:
+    """A path of timed poses, followed from pose to pose as if each twist were held.
+
+    The base is at `start` at time 0 and goes to the first pose that is later. At the end of the
+    path it stands.
+
+    Args:
+        poses: (N, 3) x, y in metres and yaw in rad in any frame.
+        times_s: N seconds from the newest frame, rising; poses of the past are passed over.
+        horizons_s: S seconds from the newest frame.
+        start: (3,) pose of the base at the newest frame, in that frame.
+
+    Returns:
+        (S, 3) motion until each horizon.
+
+    Raises:
+        InputError: fewer than two poses, a number that is not finite, times that fall, or a path
+            that ended before the newest frame.
+    """
+    places, times = np.asarray(poses, np.float64).reshape(-1, 3), np.asarray(times_s, np.float64)
+    if len(places) < 2:
+        raise InputError(f"its path has {len(places)} pose; give two or more")
+    if not (np.isfinite(places).all() and np.isfinite(times).all()):
+        raise InputError("its path has a pose or a time that is not a finite number")
+    steps = np.diff(times)
+    if (steps < 0).any():
+        first = int(np.argmax(steps < 0)) + 1
+        raise InputError(f"the stamps of its path go backwards at pose {first}; they must rise")
+    ahead = np.flatnonzero((times > 0) & np.append(steps > 0, True))  # the last of equal stamps
+    if not len(ahead):
+        raise InputError("its path ended before the newest frame; give stamps that are ahead of it")
+    motions, until_s = compose(inverse(start), places[ahead]), times[ahead]
+    return np.stack([motion_at(motions, until_s, min(h, float(until_s[-1]))) for h in horizons_s])
+
+
+def path_times(poses: ArrayLike, speed_mps: float, start: ArrayLike) -> list[float]:
+    """When poses (N, 3) are reached from `start` at a speed; turns on the spot take no time."""
+    places = np.vstack([np.asarray(start, np.float64)[None], np.asarray(poses, np.float64)])
+    lengths = np.hypot(*np.diff(places[:, :2], axis=0).T)
+    return list(np.cumsum(np.maximum(lengths, _SAME_PLACE_M)) / speed_mps)
+
+
+def progress(motions: Motion) -> float:
+    """Metres forward along a way (S, 3): each leg counts by its part ahead of the base."""
+    before = np.vstack([np.zeros((1, 3)), motions[:-1]])
+    legs = compose(inverse(before), motions)
+    # Of an arc, its length: a twist held over the leg.
+    return float(twist_of(legs)[:, 0].sum())
+
+
+def outside_range(
+    motions: Motion, horizons_s: Sequence[float], speeds: Sequence[float] | None
+) -> NDArray[np.bool_]:
+    """Which motions are faster than what a forecaster was trained on.
+
+    Args:
+        motions: (..., S, 3) until each horizon.
+        horizons_s: S seconds.
+        speeds: the fastest that it was trained on, m/s along, m/s across, rad/s;
+            `DEFAULT_SPEEDS` where it does not know.
+
+    Returns:
+        (..., S) bool; a motion that is not known is within.
+    """
+    twists = twist_of(motions) / np.asarray(horizons_s, np.float64)[:, None]
+    limits = np.asarray(speeds or DEFAULT_SPEEDS) * 1.001
+    with np.errstate(invalid="ignore"):
+        return np.asarray((np.abs(twists) > limits).any(axis=-1))

@@ -1,0 +1,288 @@
+"""foresight/imagine and the motion of the robot over DDS: real Odometry, Path and Imagine."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from micro_bundle import make_micro_bundle
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
+
+from diagnostic_msgs.msg import DiagnosticArray
+from forecast_peers import (
+    INTERVAL_NS,
+    Client,
+    NodeProcess,
+    header_at,
+    stamp_of,
+    values_of,
+)
+from geometry_msgs.msg import Pose, PoseStamped, Twist, Vector3
+from nav_msgs.msg import Odometry, Path
+from sensor_msgs.msg import CameraInfo
+
+from dino_foresight_ros import msg as messages
+from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
+from dino_foresight_ros.msg import Candidate
+from dino_foresight_ros.ros.planar import planar_pose, pose_message
+from dino_foresight_ros.runtime.candidate import twist_motions
+from dino_foresight_ros.srv import Imagine
+
+pytestmark = pytest.mark.process
+SERVICE = "foresight/imagine"
+INFO = CameraInfo(
+    width=200,
+    height=120,
+    k=[100.0, 0.0, 99.5, 0.0, 100.0, 59.5, 0.0, 0.0, 1.0],
+    p=[100.0, 0.0, 99.5, 0.0, 0.0, 100.0, 59.5, 0.0, 0.0, 0.0, 1.0, 0.0],
+)
+
+
+@pytest.fixture(scope="module")
+def node(
+    ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NodeProcess]:
+    config = WorldConfig(
+        channels=30, width=24, layers=1, heads=2, rope=(4, 4, 4), motion="blocks",
+        motion_speeds=(5.0, 0.5, 0.5),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    forecaster = WorldForecaster(config).eval().requires_grad_(False)
+    forecaster.initialise(block_scale=0.5)
+    for name, parameter in forecaster.named_parameters():
+        if name.startswith("motion."):  # as after a training: motion makes a difference
+            torch.nn.init.normal_(parameter, std=0.5)
+    bundle = replace(make_micro_bundle(), forecaster=forecaster)
+    folder = bundle.save(tmp_path_factory.mktemp("bundle") / "world")
+    running = NodeProcess(
+        ros_domain,
+        tmp_path_factory.mktemp("node") / "log",
+        f"bundle:={folder}",
+        "device:=cpu",
+        "dtype:=float32",
+        "horizons_s:=[0.2, 0.5]",
+        "camera_mounts:=[0.2, 0.0, 1.4, 0.0, 5.0, 0.0]",
+        "footprint:=[-0.5, -0.5, 1.0, -0.5, 1.0, 0.5, -0.5, 0.5]",
+    )
+    try:
+        running.wait_for_text("active: listening")
+        yield running
+        assert running.end() == 0, running.text
+        assert "Traceback" not in running.text
+    finally:
+        running.kill()
+
+
+class Robot:
+    """A client with odometry, a plan and a calibration."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, node = client, client.node
+        self.odometry = node.create_publisher(Odometry, "odom", 10)
+        self.plan = node.create_publisher(Path, "plan", 1)
+        self.info = node.create_publisher(CameraInfo, "camera_info", 1)
+        self.now_ns = time.time_ns() // INTERVAL_NS * INTERVAL_NS
+
+    def drive(self, speed: float = 2.0, yaw_rate: float = 0.0, **changes: Any) -> None:
+        """A frame of the camera with the odometry around it."""
+        self.now_ns += INTERVAL_NS
+        for back_ns in (INTERVAL_NS // 2, 0):
+            stamp_ns = self.now_ns - back_ns
+            driven = speed * (stamp_ns % 10**11) / 1e9
+            message = Odometry(header=header_at(stamp_ns), child_frame_id="base_link")
+            message.header.frame_id = "odom"
+            message.pose.pose = pose_message((driven, 5.0, 0.0))
+            message.twist.twist = twist(speed, yaw_rate)
+            for name, value in changes.items():
+                setattr(message, name, value)
+            self.odometry.publish(message)
+        self.info.publish(INFO)
+        self.client.publish(self.now_ns)
+        self.client.spin_for(0.05)
+
+    def call(self, *candidates: Candidate, **more: Any) -> Imagine.Response:
+        request = Imagine.Request(**{"candidates": list(candidates), **more})
+        return self.client.call(Imagine, SERVICE, request)
+
+
+def twist(speed: float, yaw_rate: float) -> Twist:
+    return Twist(linear=Vector3(x=speed), angular=Vector3(z=yaw_rate))
+
+
+def arc(speed: float, yaw_rate: float) -> Candidate:
+    return Candidate(twist=twist(speed, yaw_rate), duration=10.0)
+
+
+def path(frame: str, *poses: tuple[int, tuple[float, float, float]]) -> Path:
+    """Of stamps and poses."""
+    found = Path()
+    found.header.frame_id = frame
+    for stamp_ns, pose in poses:
+        found.poses.append(PoseStamped(header=header_at(stamp_ns), pose=pose_message(pose)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def robot(_client: Client, node: NodeProcess) -> Iterator[Robot]:
+    """One whose camera has filled the node's context."""
+    assert _client.spin_until(lambda: _client.images.get_subscription_count() > 0)
+    robot = Robot(_client)
+    assert _client.spin_until(lambda: robot.odometry.get_subscription_count() > 0)
+    assert _client.spin_until(lambda: robot.info.get_subscription_count() > 0)
+    early = robot.call(arc(1.0, 0.0))
+    assert not early.success
+    assert "no frame" in early.message or "context has" in early.message
+    forecasts = _client.subscribe(messages.Forecast, "foresight/forecast")
+    deadline = time.monotonic() + 60
+    while not forecasts and time.monotonic() < deadline:
+        robot.drive()
+    assert _client.spin_until(
+        lambda: bool(forecasts) and stamp_of(forecasts[-1].header.stamp) == robot.now_ns
+    )
+    return robot
+
+
+def test_candidates_are_ranked_by_what_their_own_views_show(robot: Robot):
+    ways = [(2.0, 0.4), (2.0, 0.0), (2.0, -0.4), (0.0, 0.0)]
+    response = robot.call(*(arc(*way) for way in ways), maps=True, points=True)
+    assert response.success, response.message
+    assert response.motion_aware
+    assert not response.trained
+    assert sorted(response.ranking) == [0, 1, 2, 3]
+    totals = [response.scores[index].total for index in response.ranking]
+    assert totals == sorted(totals)
+    assert stamp_of(response.header.stamp) == robot.now_ns
+    assert response.header.frame_id == "base_link"
+    assert response.scores[response.ranking[0]].reason == ""
+    for way, score in zip(ways, response.scores, strict=True):
+        assert [round(h.horizon, 3) for h in score.horizons] == [0.2, 0.5]
+        expected = twist_motions((way[0], 0.0, way[1]), 10.0, [0.2, 0.5])
+        for horizon, motion in zip(score.horizons, expected, strict=True):
+            assert planar_pose(horizon.pose) == pytest.approx(tuple(motion), abs=1e-5)
+            assert 0 <= horizon.probability_occupied <= 1
+            assert (horizon.depth.height, horizon.depth.width) == (32, 48)
+            assert horizon.segmentation.header.frame_id == "cam"
+        weighted = sum(
+            weight * getattr(score, f"cost_{name}")
+            for weight, name in zip(
+                response.weights, ("occupied", "distance", "unknown", "progress"), strict=True
+            )
+        )
+        assert score.total == pytest.approx(weighted, abs=1e-4)
+    depths = {bytes(score.horizons[1].depth.data) for score in response.scores}
+    assert len(depths) == 4  # each sees its own
+
+
+def test_path_is_the_same_as_the_twist_that_it_samples_whatever_its_frame(robot: Robot):
+    times_s = [0.1, 0.3, 0.6]
+    motions = twist_motions((2.0, 0.0, 0.4), 10.0, times_s)
+    stamps = [robot.now_ns + round(t * 1e9) for t in times_s]
+    driven = 2.0 * (robot.now_ns % 10**11) / 1e9  # the base in odom now, see Robot.drive
+    in_odom = [(x + driven, y + 5.0, a) for x, y, a in motions]
+    response = robot.call(
+        arc(2.0, 0.4),
+        Candidate(path=path("base_link", *zip(stamps, motions, strict=True))),
+        Candidate(path=path("odom", *zip(stamps, in_odom, strict=True))),
+        horizons=[0.2, 0.5],
+    )
+    assert response.success, response.message
+    for score in response.scores[1:]:
+        assert score.total == pytest.approx(response.scores[0].total, abs=1e-3)
+        for one, other in zip(score.horizons, response.scores[0].horizons, strict=True):
+            assert planar_pose(one.pose) == pytest.approx(planar_pose(other.pose), abs=1e-3)
+
+
+def bad_requests(now_ns: int) -> list[tuple[str, dict[str, Any]]]:
+    ahead, later, last = (now_ns + k * 10**9 for k in (1, 2, 3))
+    pose = (1.0, 0.0, 0.0)
+    broken = path("base_link", (ahead, pose), (later, pose))
+    broken.poses[0].pose = Pose()
+    broken.poses[0].pose.orientation.w = 0.0
+
+    def of(found: Path) -> dict[str, Any]:
+        return {"candidates": [arc(1.0, 0.0), Candidate(path=found)]}
+
+    return [
+        ("0 candidates are given; give 1 to 1024", {"candidates": []}),
+        ("10000 candidates are given", {"candidates": [Candidate()] * 10_000}),
+        ("candidate 1: its path has 1 pose", of(path("base_link", (ahead, pose)))),
+        (
+            "candidate 1: the stamps of its path go backwards at pose 2",
+            of(path("base_link", (ahead, pose), (last, pose), (later, pose))),
+        ),
+        (
+            "candidate 1: frame mars is unknown",
+            of(path("mars", (ahead, pose), (later, pose))),
+        ),
+        ("candidate 1: a pose has an orientation of length 0", of(broken)),
+        ("candidate 0: its twist is held for 0 s", {"candidates": [Candidate()]}),
+        (
+            "candidate 0: its twist or duration is not a finite number",
+            {"candidates": [arc(math.nan, 0.0)]},
+        ),
+        ("horizons 0.5, 0.2 s must rise", {"horizons": [0.5, 0.2]}),
+        ("17 horizons are given; give 1 to 16", {"horizons": [0.1 * k for k in range(1, 18)]}),
+        ("weights [1.0] must be 4 numbers", {"weights": [1.0]}),
+    ]
+
+
+@pytest.mark.parametrize("number", range(11))
+def test_request_that_cannot_be_answered_gets_one_line_and_the_node_lives_on(
+    robot: Robot, number: int
+):
+    said, request = bad_requests(robot.now_ns)[number]
+    response = robot.call(**{"candidates": [arc(1.0, 0.0)], **request})
+    assert not response.success
+    assert said in response.message
+    assert "\n" not in response.message
+    assert robot.call(arc(1.0, 0.0)).success
+
+
+def test_candidate_faster_than_the_training_is_answered_and_marked(robot: Robot):
+    response = robot.call(arc(2.0, 0.1), arc(20.0, 0.0), arc(1.0, 2.0))
+    assert response.success, response.message
+    marks = [[h.outside_trained_range for h in score.horizons] for score in response.scores]
+    assert marks == [[False, False], [True, True], [True, True]]
+
+
+def test_frames_are_forecast_while_many_candidates_are_judged(robot: Robot):
+    forecasts = robot.client.subscribe(messages.Forecast, "foresight/forecast")
+    client = robot.client.node.create_client(Imagine, SERVICE)
+    assert robot.client.spin_until(client.service_is_ready)
+    request = Imagine.Request(candidates=[arc(2.0, 0.001 * k) for k in range(64)])
+    future = client.call_async(request)
+    before = len(forecasts)
+    while not future.done():
+        robot.drive()
+    assert future.result().success, future.result().message
+    assert len(future.result().scores) == 64
+    assert len(forecasts) > before
+
+
+def diagnosed(robot: Robot, **changes: Any) -> str:
+    """What diagnostics say of the motion after some driving."""
+    statuses = robot.client.subscribe(DiagnosticArray, "/diagnostics")
+    statuses.clear()
+    said: list[str] = []
+    deadline = time.monotonic() + 30
+    while len(said) < 2 and time.monotonic() < deadline:
+        robot.drive(**changes)
+        said = [values_of(status).get("motion", "") for status in statuses]
+    return said[-1]
+
+
+def test_odometry_that_cannot_be_believed_is_left_out_and_said(robot: Robot, node: NodeProcess):
+    assert diagnosed(robot) == "hold"
+    assert "base_link" in diagnosed(robot, child_frame_id="wheel")
+    assert "without motion: " in node.text
+    assert diagnosed(robot) == "hold"
+    assert "forecasts know the motion again" in node.text
+    assert "not finite" in diagnosed(robot, speed=math.nan)
+    assert diagnosed(robot) == "hold"
