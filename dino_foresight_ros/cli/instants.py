@@ -30,6 +30,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--samples", type=int, default=8,
         help="futures of forecasters with noise queries (default: %(default)s)")  # fmt: skip
     add("--seed", type=int, default=0, help="of where contexts lie (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
     ways = parser.add_argument_group(
         "what if it had been driven otherwise",
         "Synthetic worlds are driven up to an instant, and on from there in eight ways: the share "
@@ -45,6 +46,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Measure."""
     from dino_foresight_ros.errors import UsageError
+    from dino_foresight_ros.model.devices import resolve_device
     from dino_foresight_ros.outputs import MAX_SAMPLES
     from dino_foresight_ros.training.evaluation.instants import compare_instants, instants_table
 
@@ -56,8 +58,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("give --features, --counterfactual, or both")
     found: list[Any] = []
     if args.features is not None:
+        device = resolve_device(args.device)
         found = compare_instants(
-            args.forecaster, args.features, args.clips, args.seed, args.samples
+            args.forecaster, args.features, args.clips, args.seed, args.samples, device
         )
         print(instants_table(found))
     if args.counterfactual is not None:

@@ -77,7 +77,12 @@ def settings_of(
 
 
 def compare_instants(
-    forecasters: Sequence[str], features: Path, clips: int, seed: int = 0, samples: int = 8
+    forecasters: Sequence[str],
+    features: Path,
+    clips: int,
+    seed: int = 0,
+    samples: int = 8,
+    device: torch.device | str = "cpu",
 ) -> list[dict[str, Any]]:
     """Score forecasters in all settings, on the same contexts.
 
@@ -85,6 +90,7 @@ def compare_instants(
         forecasters: runs, parts or bundles.
         features: a store, made with the PCA that they were trained on.
         clips, seed, samples: as `score_instants` takes them.
+        device: where forecasters run.
 
     Returns:
         For each forecaster and setting its names, kind, number of parameters and horizons; none
@@ -102,6 +108,7 @@ def compare_instants(
         for kind, origin in made_with.items():
             if origin is not None:
                 part.check_made_with(kind, origin)
+        forecaster = forecaster.to(device)
         forecaster.frame_interval_s = part.frame_interval_s or forecaster.frame_interval_s
         has_motion = any(recording.ego is not None for recording in recordings)
         for setting in settings_of(forecaster, forecaster.frame_interval_s, has_motion):
