@@ -13,4 +13,5 @@ COMMANDS: tuple[str, ...] = (
     "evaluate",
     "compare",
     "instants",
+    "drive",
 )

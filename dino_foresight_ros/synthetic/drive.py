@@ -11,12 +11,13 @@ What happens if is exactly known: `fork` gives a copy that can be driven otherwi
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dino_foresight_ros.synthetic.ego import EgoState
+from dino_foresight_ros.synthetic.ego import EgoState, Road
 from dino_foresight_ros.synthetic.faces import Array
 from dino_foresight_ros.synthetic.hazards import Hazard, Hazards, comfortable_speed
 from dino_foresight_ros.synthetic.road_users import Obstacle, RoadUser, box_outline, gap_m
@@ -31,7 +32,7 @@ MAX_BRAKE_MPS2 = 7.0
 MAX_ACCELERATION_MPS2 = 2.5
 MAX_CURVATURE_1PM = 0.15
 _TICK_S = 0.04
-_NEAR_M = 60.0
+_NEAR_M = 40.0
 
 
 class Control(NamedTuple):
@@ -62,6 +63,12 @@ class Drive:
         """A copy that can be driven otherwise from here on; the world is shared."""
         return copy.copy(self)
 
+    def alone(self) -> Drive:
+        """A copy without the road users that react, to see where a control would lead."""
+        ego = copy.copy(self)
+        ego._states = ()
+        return ego
+
     def step(self, control: Control, duration_s: float) -> None:
         """Drive on with one control, within what the vehicle can do.
 
@@ -75,27 +82,29 @@ class Drive:
         curvature = float(np.clip(control.curvature_1pm, -MAX_CURVATURE_1PM, MAX_CURVATURE_1PM))
         for _ in range(ticks):
             s, d, yaw, speed, _, _ = self.ego
-            pose = road.pose(s)[0]
-            angle = yaw - float(pose[2])
+            _, _, heading, bend = road.pose_at(s)
+            angle = yaw - heading
             after = max(speed + wanted * dt, 0.0)
             along = 0.5 * (speed + after) * dt
-            moved = along * np.cos(angle) / (1.0 - float(pose[3]) * d)
+            moved = along * math.cos(angle) / (1.0 - bend * d)
             turned = along * curvature
             # The mean direction of the tick; its end would drift outward in a bend.
-            d += along * float(np.sin(angle + 0.5 * (turned - float(pose[3]) * moved)))
+            d += along * math.sin(angle + 0.5 * (turned - bend * moved))
             self.ego = EgoState(
-                s + float(moved), d, yaw + turned, after, (after - speed) / dt, after * curvature
+                s + moved, d, yaw + turned, after, (after - speed) / dt, after * curvature
             )
-            self.travelled_m += float(moved)
-            self._states = self._hazards.step(self._states, self.ego, self.outline(), self.t_s, dt)
+            self.travelled_m += moved
+            if self._states:
+                outline = self.outline()
+                self._states = self._hazards.step(self._states, self.ego, outline, self.t_s, dt)
             self.t_s += dt
 
     def lane_curvature(self, offset_m: float = 0.0) -> float:
         """Curvature (1/m) that leads to the lane's middle, `offset_m` to its left, and along it."""
         road, ego = self.world.setting.road, self.ego
         ahead = 4.0 + 0.9 * ego.speed_mps
-        target = road.point(ego.s_m + ahead, self.world.layout.ego_d_m + offset_m)[0]
-        x, y = self.to_base(target[None, :2])[0]
+        target = _place(road, ego.s_m + ahead, self.world.layout.ego_d_m + offset_m)
+        x, y = self.to_base(target[None])[0]
         return float(2.0 * y / max(x * x + y * y, 1.0))
 
     def comfortable_speed(self) -> float:
@@ -107,28 +116,27 @@ class Drive:
         """The picture that the camera sees now, with its truth."""
         return self.world.render(self.t_s, self.ego, self._others())
 
-    def road_users(self) -> list[RoadUser]:
-        """All that move near the ego now."""
-        return list(self.world.traffic.road_users(self.t_s, self.ego, _NEAR_M, self._others()))
+    def road_users(self, within_m: float = _NEAR_M) -> list[RoadUser]:
+        """All that move now, from a little behind the ego to so far ahead."""
+        return list(self.world.traffic.road_users(self.t_s, self.ego, within_m, self._others()))
 
-    def obstacles(self) -> list[Obstacle]:
-        """Exact outlines of all that move or are parked near the ego now."""
+    def obstacles(self, within_m: float = _NEAR_M) -> list[Obstacle]:
+        """Exact outlines of all that move or are parked, from behind the ego to so far ahead."""
         s = self.ego.s_m
-        parked = self.world.scenery.parked(s - 20.0, s + _NEAR_M)
-        return [user.obstacle for user in self.road_users()] + parked
+        parked = self.world.scenery.parked(s - 20.0, s + within_m)
+        return [user.obstacle for user in self.road_users(within_m)] + parked
 
     def outline(self) -> Array:
         """The ego's outline (4, 2) in the world frame."""
         yaw = self.ego.yaw_rad
-        at = self.world.setting.road.point(self.ego.s_m, self.ego.d_m)[0]
-        middle = at[:2] + EGO_CENTER_M * np.array([np.cos(yaw), np.sin(yaw)])
+        middle = self.ego_xy + EGO_CENTER_M * np.array([np.cos(yaw), np.sin(yaw)])
         return box_outline(middle, yaw, *EGO_SIZE_M)
 
     def contact(self) -> Obstacle | None:
         """What the ego touches now, exactly; None where nothing."""
         outline = self.outline()
         near = self.ego_xy
-        for one in self.obstacles():
+        for one in self.obstacles(20.0):
             if np.abs(one.outline - near).max() < 20.0 and gap_m(one.outline, outline) == 0.0:
                 return one
         return None
@@ -137,14 +145,14 @@ class Drive:
     def is_off_road(self) -> bool:
         """Whether a corner of the ego lies beyond a kerb."""
         layout, ego = self.world.layout, self.ego
-        angle = ego.yaw_rad - float(self.world.setting.road.pose(ego.s_m)[0, 2])
+        angle = ego.yaw_rad - float(self.world.setting.road.pose_at(ego.s_m)[2])
         reach = EGO_SIZE_M[1] / 2 * np.cos(angle) + EGO_SIZE_M[0] / 2 * abs(np.sin(angle))
         return not -layout.half_width(-1) < ego.d_m - reach < ego.d_m + reach < layout.half_width(1)
 
     @property
     def ego_xy(self) -> Array:
         """Place (2,) of the base in the world frame."""
-        return self.world.setting.road.point(self.ego.s_m, self.ego.d_m)[0, :2]
+        return _place(self.world.setting.road, self.ego.s_m, self.ego.d_m)
 
     @property
     def world_from_base(self) -> Array:
@@ -162,3 +170,9 @@ class Drive:
     def _others(self) -> list[RoadUser]:
         view_m = self.world.config.view_distance_m
         return self._hazards.users(self._states, self.ego.s_m, view_m)
+
+
+def _place(road: Road, s_m: float, d_m: float) -> Array:
+    """World point (2,) at an arc length and `d_m` to the left."""
+    x, y, heading, _ = road.pose_at(s_m)
+    return np.array([x - math.sin(heading) * d_m, y + math.cos(heading) * d_m])

@@ -7,6 +7,7 @@ its legs happen to end, so no control loop is needed and any instant can be look
 from __future__ import annotations
 
 import bisect
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -186,6 +187,18 @@ class Road:
         x = pose[:, 0] - np.sin(pose[:, 2]) * d
         y = pose[:, 1] + np.cos(pose[:, 2]) * d
         return np.stack([x, y, z], axis=1)
+
+    def pose_at(self, s_m: float) -> tuple[float, float, float, float]:
+        """As `pose` of one arc length, an order of magnitude faster."""
+        self._reach(s_m + 2.0)
+        index = int(min(max(s_m / _GRID_M, 0.0), len(self._state) - 1.001))
+        step = s_m - index * _GRID_M
+        x, y, heading, bend = self._state[index].tolist()
+        after = float(self._state[index + 1, 3])
+        middle = heading + bend * step / 2
+        turned = heading + bend * step
+        bend += (after - bend) * step / _GRID_M
+        return x + math.cos(middle) * step, y + math.sin(middle) * step, turned, bend
 
     def placed(self, s_m: float, d_m: float, backward: bool = False) -> tuple[Array, float]:
         """Place (3,) on the ground, and the yaw of who goes along the road or against it there."""

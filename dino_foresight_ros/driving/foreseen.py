@@ -1,0 +1,104 @@
+"""Perceptions by a bundle: the present as its heads read it, and its forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dino_foresight_ros.driving.maneuvers import KEEP, Way, way_of
+from dino_foresight_ros.driving.perception import (
+    Perception,
+    at_times,
+    motion_on,
+    thinned,
+)
+from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.heads import UPSCALE
+from dino_foresight_ros.model.tasks import DepthTask, SegmentationTask
+from dino_foresight_ros.obstacles import ObstacleOptions, ObstaclePoints, obstacle_points
+from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
+from dino_foresight_ros.recordings.camera_view import CameraView
+from dino_foresight_ros.runtime import Foresight
+from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.synthetic import Drive, Frame
+
+HORIZONS_S = (0.2, 0.4, 0.6, 0.8, 1.0)
+_WANTED = frozenset((SEGMENTATION, CONFIDENCE, DEPTH))
+
+
+class Foreseen(Perception):
+    """A bundle's forecasts, which foresee the ego going on as it does."""
+
+    uses_forecasts = True
+
+    def __init__(self, bundle: Bundle, horizons_s: Sequence[float] = HORIZONS_S) -> None:
+        """Take a bundle with heads for segmentation and metric depth.
+
+        Raises:
+            UsageError: it lacks one of them, or cannot answer the horizons.
+        """
+        depth, classes = bundle.tasks.get(DEPTH), bundle.tasks.get(SEGMENTATION)
+        if not isinstance(depth, DepthTask) or not depth.is_metric:
+            raise UsageError(f"bundle {bundle.name} has no metric depth head, which driving needs")
+        if not isinstance(classes, SegmentationTask):
+            raise UsageError(f"bundle {bundle.name} has no segmentation head, which driving needs")
+        self._horizons_s = tuple(horizons_s)
+        self._options = ObstacleOptions.of_classes(classes.class_names)
+        steps = len(horizons_s) + 1 if self.uses_forecasts else 1
+        self._engine = Foresight(
+            bundle, horizons_s=self._horizons_s, outputs=dict.fromkeys(range(steps), _WANTED)
+        )
+        self._size = (UPSCALE * bundle.grid[0], UPSCALE * bundle.grid[1])
+        self._present = ObstaclePoints.none()
+        self._steps: list[ObstaclePoints] = []
+
+    def see(self, drive: Drive, frame: Frame | None) -> None:
+        """Hand the picture to the engine and place what it foresees."""
+        assert frame is not None
+        forecast = self._engine.update(frame.image, round(frame.stamp_s * 1e9))
+        self._present, self._steps = ObstaclePoints.none(), []
+        if forecast is None:
+            return
+        if forecast.step_0 is not None:
+            self._present = self._points(forecast.step_0, drive, frame)
+        if self.uses_forecasts:
+            hold = motion_on(way_of(drive, KEEP), self._horizons_s)
+            self._steps = [
+                self._points(scene, drive, frame).moved(pose)
+                for scene, pose in zip(forecast.steps, hold, strict=True)
+            ]
+
+    def around(self, way: Way) -> list[ObstaclePoints]:
+        """What is foreseen at the horizon that is nearest to each time."""
+        return at_times(self._present, self._steps, self._horizons_s[: len(self._steps)])
+
+    def _points(self, scene: Scene, drive: Drive, frame: Frame) -> ObstaclePoints:
+        view = CameraView.pinhole(frame.k, (frame.image.shape[0], frame.image.shape[1]))
+        rays = view.pixel_rays(self._size)
+        pose = drive.world.base_from_optical
+        found = obstacle_points(scene, rays, pose, self._options)
+        sure = found.probability >= 0.5
+        return thinned(
+            ObstaclePoints(found.xyz[sure], found.class_id[sure], found.probability[sure])
+        )
+
+
+class Present(Foreseen):
+    """The present as a bundle's heads read it, as if nothing moved."""
+
+    uses_forecasts = False
+
+
+class CopiedPresent(Present):
+    """Copy-last: the present, expected to look the same from where the ego will be."""
+
+    def see(self, drive: Drive, frame: Frame | None) -> None:
+        """Look, and note where the ego goes on."""
+        super().see(drive, frame)
+        self._hold = way_of(drive, KEEP)
+
+    def around(self, way: Way) -> list[ObstaclePoints]:
+        """The present's points ahead of where the ego will be."""
+        return [self._present.moved(np.asarray(pose)) for pose in self._hold.poses]
