@@ -148,7 +148,7 @@ OUTPUTS: tuple[Output, ...] = _with_plugins(_OWN)
 BY_NAME: dict[str, Output] = {output.name: output for output in OUTPUTS}
 IMAGES: tuple[Output, ...] = tuple(output for output in OUTPUTS if output.encoding is not None)
 """The outputs that are images."""
-SAMPLE_OUTPUTS: tuple[str, ...] = (SEGMENTATION, DEPTH)
+SAMPLE_OUTPUTS: tuple[str, ...] = (SEGMENTATION, DEPTH, INSTANCES)
 """The outputs that can be had of each of several futures."""
 IMAGE_NAMES: tuple[str, ...] = tuple(output.name for output in IMAGES)
 HEAD_OF: dict[str, str] = {o.name: o.head for o in OUTPUTS if o.head is not None}

@@ -16,7 +16,13 @@ from dino_foresight_ros.nodes.monitor.parameters import MONITOR_PARAMETERS
 from dino_foresight_ros.nodes.plan.parameters import PLAN_PARAMETERS
 from dino_foresight_ros.outputs import OUTPUTS, DropReason, UnmatchedReason
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
-from dino_foresight_ros.topic_names import MONITOR_TOPICS, OVERLAY_TOPICS, PLAN_TOPICS, MadeTopic
+from dino_foresight_ros.topic_names import (
+    INSTANCE_TOPICS,
+    MONITOR_TOPICS,
+    OVERLAY_TOPICS,
+    PLAN_TOPICS,
+    MadeTopic,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -193,6 +199,7 @@ TABLES = (
     *(Table(node.page, f"{node.node}'s parameters", parameter_table(node.specs)) for node in NODES),
     Table(DOCS / "topics.md", "outputs", output_table()),
     Table(DOCS / "topics.md", "step topics", topic_table()),
+    Table(DOCS / "instances.md", "topics of objects", made_table(INSTANCE_TOPICS)),
     Table(DOCS / "topics.md", "overlay_node's topics", made_table(OVERLAY_TOPICS)),
     Table(DOCS / "monitor.md", "monitor_node's topics", made_table(MONITOR_TOPICS)),
     Table(DOCS / "planning.md", "plan_node's topics", made_table(PLAN_TOPICS)),

@@ -43,6 +43,7 @@ class _Sight:
         stamp_ns: the instant.
         corner: (y, x) of the mask's bounding box.
         mask: (h, w) bool, within the box.
+        area: its pixels.
         centroid: (x, y) pixels.
         raw_id: its id in the scene that it came with.
     """
@@ -50,12 +51,9 @@ class _Sight:
     stamp_ns: int
     corner: tuple[int, int]
     mask: NDArray[np.bool_]
+    area: int
     centroid: Vector
     raw_id: int
-
-    @property
-    def area(self) -> int:
-        return int(np.count_nonzero(self.mask))
 
     @property
     def size(self) -> float:
@@ -69,7 +67,8 @@ class _Sight:
         size = max(1, round(wide * scale[1])), max(1, round(high * scale[0]))
         mask = cv2.resize(self.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         centroid = (self.centroid + 0.5) * (scale[1], scale[0]) - 0.5
-        return replace(self, corner=corner, mask=mask.astype(bool), centroid=centroid)
+        area = max(1, int(np.count_nonzero(mask)))
+        return replace(self, corner=corner, mask=mask.astype(bool), area=area, centroid=centroid)
 
 
 @dataclass(eq=False)
@@ -170,7 +169,7 @@ class IdentityTracker:
             frame_ns: stamp of the forecast's newest context frame. Where it is not later than that
                 of the forecast before, all objects are forgotten first.
             scenes: by rising instant; those without `instances` stay as they are. Detections whose
-                id has no pixel are left out, and pixels without a detection become 0.
+                id has no pixel in their box are left out; pixels without a detection become 0.
 
         Raises:
             UsageError: SciPy is missing.
@@ -258,24 +257,20 @@ def _name_future(scene: Scene, known: Sequence[tuple[_Track, _Sight]]) -> Scene:
 
 def _sights(scene: Scene) -> Iterator[tuple[Detection, _Sight]]:
     """The detections that have pixels, each with what its mask is."""
-    assert scene.instances is not None
-    present, numbers = np.unique(scene.instances, return_inverse=True)
-    numbers = numbers.reshape(scene.instances.shape)
-    place_of = {int(value): place for place, value in enumerate(present) if value}
+    ids = scene.instances
+    assert ids is not None
     for detection in scene.detections:
-        place = place_of.pop(detection.id, None)
-        if place is None:
-            continue
-        mask = numbers == place
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        top, left = int(rows[0]), int(columns[0])
-        crop = mask[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
-        y, x = np.nonzero(crop)
-        centroid = np.array([left + x.mean(), top + y.mean()])
-        yield (
-            detection,
-            _Sight(scene.stamp_ns, (top, left), crop.copy(), centroid, detection.id),
-        )
+        left, top, width, height = (round(value) for value in detection.box)
+        left, top = max(left, 0), max(top, 0)
+        mask = ids[top : top + height, left : left + width] == detection.id
+        area = int(np.count_nonzero(mask))
+        if area:
+            centroid = np.array(detection.centroid, np.float64)
+            corner = (top, left)
+            yield (
+                detection,
+                _Sight(scene.stamp_ns, corner, mask, area, centroid, detection.id),
+            )
 
 
 def _affinities(
@@ -297,11 +292,14 @@ def _affinities(
     classes = np.array([detection.class_id for detection, _ in found])
     for column, track in enumerate(tracks):
         for sight, moved in track.expected(stamp_ns):
+            offset = centroids - (sight.centroid + moved)
+            away = np.hypot(offset[:, 0], offset[:, 1])
+            if (away > sizes + sight.size).all():  # too far to overlap or be near
+                continue
             shared = _overlaps(sight, moved, ids, places, len(found))
             overlap = shared / (areas + sight.area - shared)
-            away = np.linalg.norm(centroids - (sight.centroid + moved), axis=1)
             reach = _REACH * np.minimum(sizes, sight.size)
-            nearness = np.clip(1.0 - away / reach, 0.0, None)
+            nearness = np.maximum(1.0 - away / reach, 0.0)
             alike = np.minimum(areas, sight.area) / np.maximum(areas, sight.area)
             affinity = overlap + _NEARNESS_WEIGHT * nearness * np.sqrt(alike)
             result[:, column] = np.maximum(result[:, column], affinity)
@@ -317,7 +315,7 @@ def _overlaps(
     count: int,
 ) -> Vector:
     """(count,): how many pixels the moved mask shares with each detection."""
-    top, left = (int(v) for v in np.rint(np.array(sight.corner) + moved[::-1]))
+    top, left = sight.corner[0] + round(float(moved[1])), sight.corner[1] + round(float(moved[0]))
     height, width = sight.mask.shape
     above, before = max(0, -top), max(0, -left)
     below, after = min(height, ids.shape[0] - top), min(width, ids.shape[1] - left)

@@ -28,7 +28,7 @@ class OutputRequest:
         ahead_s: horizons of step 1, 2, ..., seconds from the frame; the engine's own when None.
         samples: how many futures to draw; the engine's own when None.
         sample_outputs: what to compute of each future by itself, where there are several:
-            segmentation, depth.
+            segmentation, depth, instances.
         motion: (dx, dy, dyaw) of the base from the frame until each of the horizons, metres
             forward and to the left, radians to the left; None where it is not known.
 

@@ -62,7 +62,11 @@ def view(
     for number, value in zip(seen, raw.tolist(), strict=True):
         ids[owner == number] = value
         truth[value] = number
-        detections.append(Detection(value, things[number].class_id, 0.9, (0, 0, 0, 0), (0, 0)))
+        rows, columns = np.nonzero(owner == number)
+        left, top = columns.min(), rows.min()
+        box = (left, top, columns.max() - left + 1, rows.max() - top + 1)
+        middle = (columns.mean(), rows.mean())
+        detections.append(Detection(value, things[number].class_id, 0.9, box, middle))
     scene = Scene(round(at_s * S), step=step, instances=ids, detections=tuple(reversed(detections)))
     return scene, truth
 
@@ -211,7 +215,7 @@ def test_nothing_found_ids_without_pixels_and_pixels_without_detections() -> Non
     assert scene.instances is not None
     ids = scene.instances.copy()
     ids[0, 0] = 65000  # pixels of no detection
-    ghost = Detection(40000, 1, 0.9, (0, 0, 0, 0), (0, 0))
+    ghost = Detection(40000, 1, 0.9, (0, 0, 20, 20), (9, 9))
     odd = replace(scene, instances=ids, detections=(ghost, *scene.detections))
     (named,) = tracker.update(2 * S, [odd])
     assert [d.id for d in named.detections] == [1]
@@ -251,7 +255,7 @@ def test_shared_pixels_are_those_of_masks_laid_over_each_other(
     ids = rng.integers(0, 4, SIZE).astype(np.uint16)
     top, left, high, wide = (int(rng.integers(1, n)) for n in (30, 60, 14, 20))
     mask = rng.random((high, wide)) < 0.6
-    sight = identity._Sight(0, (top, left), mask, np.zeros(2), 1)
+    sight = identity._Sight(0, (top, left), mask, int(mask.sum()), np.zeros(2), 1)
     shared = identity._overlaps(sight, np.array([across, down], float), ids, np.arange(5), 3)
     expected = np.zeros(3)
     for y, x in zip(*np.nonzero(mask), strict=True):
