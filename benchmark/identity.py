@@ -131,7 +131,7 @@ def _without_ids(
 def count(
     matcher: Matcher, drive: Iterable[tuple[int, list[Scene], list[NDArray[np.uint16]]]]
 ) -> tuple[Counts, list[float]]:
-    """Switches through steps and forecasts together, and milliseconds of processor time of each forecast."""
+    """Switches through steps and forecasts together, and each forecast's ms of processor time."""
     last: dict[int, int] = {}
     found = switched = 0
     took = []
@@ -160,9 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         [f.labels for f in recording.read(range(len(recording)), [INSTANCES, SEGMENTATION])]
         for recording in open_recordings(args.data)
     ]
-    print(
-        "| forecast | missed | tracker | instant before | tracker, ms of processor time |\n|---|---|---|---|---|"
-    )
+    print("| forecast | missed | tracker | instant before | tracker, ms of processor time |")
+    print("|---|---|---|---|---|")
     for is_true in (True, False):
         for missing in args.missing:
             totals = {IdentityTracker: Counts(0, 0), InstantBefore: Counts(0, 0)}

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.scene import UNKNOWN_M, Detection, Scene
+from dino_foresight_ros.detections import located
+from dino_foresight_ros.scene import Detection, Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +45,7 @@ class ObjectPath:
 
 
 def locate(scene: Scene, matrix: NDArray[np.float64] | None) -> Scene:
-    """The scene, its detections with positions.
-
-    An object is at the median depth of its mask, on the ray through the mask's centroid: pixels of
-    what lies behind its edges do not move the median.
+    """The scene, its detections with positions, as `detections.located` finds them.
 
     Args:
         scene: with `instances` and metric depth; any other stays as it is.
@@ -59,24 +57,9 @@ def locate(scene: Scene, matrix: NDArray[np.float64] | None) -> Scene:
     if depth.shape != ids.shape:
         size = (ids.shape[1], ids.shape[0])
         depth = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
-    found = tuple(
-        replace(one, position=_position(one, depth[ids == one.id], matrix))
-        for one in scene.detections
-    )
-    return replace(
-        scene, detections=found, samples=tuple(locate(one, matrix) for one in scene.samples)
-    )
-
-
-def _position(
-    detection: Detection, depths: NDArray[np.float32], matrix: NDArray[np.float64]
-) -> tuple[float, float, float]:
-    known = depths[np.isfinite(depths) & (depths > 0)]
-    if not known.size:
-        return UNKNOWN_M
-    z = float(np.median(known))
-    (x, y), (fx, fy) = detection.centroid, (matrix[0, 0], matrix[1, 1])
-    return float((x - matrix[0, 2]) / fx * z), float((y - matrix[1, 2]) / fy * z), z
+    found = located(scene.detections, ids, depth, matrix)
+    samples = tuple(locate(one, matrix) for one in scene.samples)
+    return replace(scene, detections=found, samples=samples)
 
 
 def with_velocities(scenes: Sequence[Scene]) -> tuple[Scene, ...]:

@@ -108,8 +108,29 @@ def describe_forecasts(
             step if step.arrived is None else replace(step, arrived=describe(step.arrived))
             for step in one.steps
         )
-        described[place] = replace(one, newest=describe(one.newest), steps=steps)
+        described[place] = _with_shared_ids(replace(one, newest=describe(one.newest), steps=steps))
     return described
+
+
+def _with_shared_ids(forecast: ComparedForecast) -> ComparedForecast:
+    """The same object has the same id in the forecast, now, and in the frames that came.
+
+    What the model says of a single frame numbers its objects anew.
+    """
+    from dino_foresight_ros.runtime.identity import IdentityTracker, named_alike
+
+    newest, steps = forecast.newest, forecast.steps
+    if newest.instances is None or not steps:
+        return forecast
+    scenes = (newest, *(step.predicted for step in steps))
+    newest, *predicted = IdentityTracker().update(newest.stamp_ns, scenes)
+    known = [detection.id for scene in (newest, *predicted) for detection in scene.detections]
+    first_other = 1 + max(known, default=0)
+    named = []
+    for step, scene in zip(steps, predicted, strict=True):
+        came = None if step.arrived is None else named_alike(step.arrived, scene, first_other)
+        named.append(replace(step, predicted=scene, arrived=came))
+    return replace(forecast, newest=newest, steps=tuple(named))
 
 
 def _far_apart(places: list[int]) -> list[int]:

@@ -62,6 +62,8 @@ class _Sight:
 
     def resized(self, scale: tuple[float, float]) -> _Sight:
         """The same in a picture whose (height, width) is as many times as large."""
+        if scale == (1.0, 1.0):
+            return self
         (top, left), (high, wide) = self.corner, self.mask.shape
         corner = round(top * scale[0]), round(left * scale[1])
         size = max(1, round(wide * scale[1])), max(1, round(high * scale[0]))
@@ -210,9 +212,8 @@ class IdentityTracker:
         made = replace(scene, instances=table[ids], detections=tuple(named))
         if not scene.samples:
             return made
-        known = [(track, track.current[-1]) for track in self._tracks if track.current]
-        here = [pair for pair in known if pair[1].stamp_ns == scene.stamp_ns]
-        return replace(made, samples=tuple(_name_future(one, here) for one in scene.samples))
+        samples = tuple(named_alike(one, made) for one in scene.samples)
+        return replace(made, samples=samples)
 
     def _new_id(self) -> int:
         taken = self.live_ids
@@ -236,22 +237,38 @@ class IdentityTracker:
         self._shape = shape
 
 
-def _name_future(scene: Scene, known: Sequence[tuple[_Track, _Sight]]) -> Scene:
-    """One of several futures, its objects named as those of the mean; the others left out."""
+def named_alike(scene: Scene, reference: Scene, others_from: int | None = None) -> Scene:
+    """A scene with the ids that another view of nearly the same instant has.
+
+    Args:
+        scene: one of several futures, or the frame that came.
+        reference: the mean of the futures, or the forecast of that frame.
+        others_from: first id of objects that the reference does not have; None leaves them out.
+
+    Raises:
+        UsageError: SciPy is missing.
+    """
     ids = scene.instances
-    if ids is None:
+    if ids is None or reference.instances is None:
         return scene
+    shape, size = reference.instances.shape, ids.shape
+    scale = size[0] / shape[0], size[1] / shape[1]
     tracks = [
-        _Track(track.id, track.class_id, track.seen_ns, path=[sight]) for track, sight in known
+        _Track(one.id, one.class_id, reference.stamp_ns, path=[sight.resized(scale)])
+        for one, sight in _sights(reference)
     ]
     found = list(_sights(scene))
     pairs = dict(_assignment(_affinities(tracks, found, ids, scene.stamp_ns)))
     table = np.zeros(MAX_ID + 1, np.uint16)
     named = []
-    for place, track in pairs.items():
-        detection = found[place][0]
-        table[detection.id] = tracks[track].id
-        named.append(replace(detection, id=tracks[track].id))
+    for place, (detection, _) in enumerate(found):
+        number = tracks[pairs[place]].id if place in pairs else others_from
+        if number is None:
+            continue
+        if place not in pairs:
+            others_from = number % MAX_ID + 1
+        table[detection.id] = number
+        named.append(replace(detection, id=number))
     return replace(scene, instances=table[ids], detections=tuple(named))
 
 

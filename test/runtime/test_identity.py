@@ -223,6 +223,25 @@ def test_nothing_found_ids_without_pixels_and_pixels_without_detections() -> Non
     assert set(np.unique(named.instances)) == {0, 1}
 
 
+def test_another_view_of_the_instant_takes_its_ids_and_what_only_it_has_is_left_out() -> None:
+    things = [Thing(20, 22), Thing(50, 22)]
+    tracker = IdentityTracker(first_id=700)
+    seen, truth = view(things, 0.0)
+    (named,) = tracker.update(0, [seen])
+    moved = [things[0]._replace(x=22), things[1]._replace(y=24), Thing(70, 8)]
+    for size in (SIZE, (2 * SIZE[0], 2 * SIZE[1])):
+        other, other_truth = view(moved, 0.0, shuffle=5, size=size)
+        alike = identity.named_alike(other, named)
+        before, after = names_of(seen, named, truth), names_of(other, alike, other_truth)
+        assert after == {**before, 2: 0}
+        assert {d.id for d in alike.detections} == set(before.values())
+        all_named = identity.named_alike(other, named, others_from=40)
+        assert names_of(other, all_named, other_truth) == {**before, 2: 40}
+    futures = replace(seen, samples=(view(things, 0.0, shuffle=9)[0],))
+    (both,) = tracker.update(S // 10, [replace(futures, stamp_ns=S // 10)])
+    assert np.array_equal(both.samples[0].instances, both.instances)
+
+
 def best_by_brute_force(affinities: NDArray[np.float64], least: float) -> float:
     """Largest sum of any set of pairs that are good enough, each row and column once."""
     rows, columns = affinities.shape
