@@ -21,6 +21,7 @@ from dino_foresight_ros.recordings.bag_index import (
     MessageIndex,
 )
 from dino_foresight_ros.recordings.bag_messages import typestore
+from dino_foresight_ros.recordings.bag_odometry import read_motion
 from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
 from dino_foresight_ros.recordings.bag_storage import StoredMessage
 from dino_foresight_ros.recordings.camera import CameraModel
@@ -30,6 +31,7 @@ from dino_foresight_ros.recordings.image_decoding import (
     ImageDecodeError,
     ImageDecoder,
 )
+from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.recordings.recording import (
     MAX_BAD_FRAMES,
     NS_PER_S,
@@ -99,6 +101,8 @@ class BagRecording(Recording):
         self._places = places
         self._files: MessageFiles | None = None
         self._video: VideoMessages | None = None
+        self._has_read_motion = False
+        self._ego: EgoMotion | None = None
         # A bag that is played is not looked through; its bit depth grows as it is found.
         self._decoder = ImageDecoder(self._tell, find_bit_depth=None if reader else self._find_bits)
 
@@ -123,6 +127,19 @@ class BagRecording(Recording):
         yield self.stamps_ns.tobytes().hex()
         every = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
         yield from files_identity(every, self.path.parent)
+
+    @property
+    def ego(self) -> EgoMotion | None:
+        """How the vehicle moves, by the bag's odometry, TF or twists; see `bag_odometry`."""
+        if not self._has_read_motion:
+            self._has_read_motion = True
+            reader = BagReader(self.path)
+            try:
+                track = read_motion(reader, self.warn)
+            finally:
+                reader.close()
+            self._ego = None if track is None else track.ego(self.stamps_ns)
+        return self._ego
 
     def _own_scene(self) -> str:
         """All topics of the bag; a simulator's clock tells bags apart by nothing else."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.motion import EgoMotion
+from dino_foresight_ros.recordings.motion import EgoMotion, MotionTrack
 from dino_foresight_ros.recordings.nuscenes.rows import Transform
 from dino_foresight_ros.recordings.poses import pose_matrix
 from dino_foresight_ros.recordings.recording import NS_PER_S
@@ -27,7 +27,8 @@ def ego_motion(
 ) -> EgoMotion | None:
     """Put together what is known; None when nothing is.
 
-    Speed comes from the CAN bus (pose messages at 50 Hz, else the vehicle monitor at 2 Hz), else
+    Poses are those of ego_pose, else of the CAN bus' velocity and turning rate, integrated. Speed
+    comes from the CAN bus (pose messages at 50 Hz, else the vehicle monitor at 2 Hz), else
     from the poses; the steering-wheel angle from the CAN bus alone.
     """
     count = len(stamps_ns)
@@ -36,6 +37,8 @@ def ego_motion(
         world = np.stack(
             [pose_matrix(np.array(p.translation), np.array(p.rotation)) for p in poses]
         )
+    else:
+        world = _integrated(can_bus / f"{scene}_pose.json", stamps_ns, world)
     times_s = stamps_ns / NS_PER_S
     speed = _signal(can_bus / f"{scene}_pose.json", times_s, lambda row: row["vel"][0])
     if speed is None:
@@ -57,6 +60,21 @@ def ego_motion(
         steering_rad=unknown if steering is None else steering,
         world_from_ego=world,
     )
+
+
+def _integrated(
+    path: Path, stamps_ns: NDArray[np.int64], unknown: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Poses (N, 4, 4) by the CAN bus' pose messages (50 Hz) alone; `unknown` without these."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        twists = [(*row["vel"][:2], row["rotation_rate"][2]) for row in rows]
+        times_ns = [int(row["utime"]) * 1000 for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return unknown
+    if not twists:
+        return unknown
+    return MotionTrack.from_twists(times_ns, twists).ego(stamps_ns).world_from_ego
 
 
 def speed_along(

@@ -97,6 +97,22 @@ def test_the_slow_vehicle_monitor_serves_where_the_quick_messages_are_missing(
     assert 0 < known.sum() < 12
 
 
+def test_the_can_bus_alone_gives_the_motion(make_nuscenes: Callable[..., Path]) -> None:
+    root = make_nuscenes()
+    (root / "v1.0-mini" / "ego_pose.json").unlink()
+    path = root / "can_bus" / "scene-0061_pose.json"
+    rows = json.loads(path.read_text())
+    path.write_text(
+        json.dumps([row | {"vel": [7.0, 0, 0], "rotation_rate": [0, 0, 0.3]} for row in rows])
+    )
+    recording = opened(root)[0]
+    assert recording.ego is not None
+    seconds = float(recording.stamps_ns[6] - recording.stamps_ns[1]) / 1e9
+    turned = 0.3 * seconds  # an arc of a radius of 7 / 0.3 m
+    expected = [7 / 0.3 * math.sin(turned), 7 / 0.3 * (1 - math.cos(turned)), turned]
+    assert recording.ego.between(1, 6) == pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("table", "field", "lacking"),
     [
