@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 UNLABELLED = 255
+SKY_CLASSES = ("sky",)
+"""Names of classes that have no depth; case does not count."""
 
 
 class ClassInfo(NamedTuple):

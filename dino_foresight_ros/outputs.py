@@ -67,7 +67,7 @@ _OWN: tuple[Output, ...] = (
     ),
     Output(
         DEPTH,
-        "metres along the optical axis from a metric head, else relative inverse depth",
+        "metres along the optical axis (NaN unknown) from a metric head, else inverse depth",
         head=DEPTH,
         dtype="float32",
         channels=1,

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.model.tasks import DepthTask, upsample
-from dino_foresight_ros.outputs import DEPTH
 
 from .objective import Loss
 
@@ -72,23 +71,26 @@ def relative_inverse(metres: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     return torch.where(known, share * (bins - 1), 0.0).round().long().clamp(0, bins - 1), known
 
 
-def metric_depth_loss(raw: Tensor, label: Tensor, task: DepthTask) -> Loss:
+def metric_depth_loss(raw: Tensor, label: Tensor, task: DepthTask, complete: bool = False) -> Loss:
     """Scale-invariant log error of the expected depth, and cross-entropy over the bins.
 
     The first is what a head's reading, the expectation over log-spaced bins, is judged by; the
     second gives every bin a direction: a depth is the two nearest bins, in the shares whose mean it
-    is. Depths outside the task's range are left out.
+    is. Depths outside the task's range are left out of both. A head with a validity output learns
+    by cross-entropy where there is a depth within the range.
 
     Args:
-        raw: (B, bins, h, w).
+        raw: (B, bins, h, w), one channel more with validity.
         label: (B, H, W) metres, NaN unknown.
         task: range and bins.
+        complete: whether NaN means that there is no depth, as in the sky; otherwise that none was
+            measured, and only depths beyond the range teach validity.
     """
     assert task.min_m is not None
     assert task.max_m is not None
     known = torch.isfinite(label) & (label >= task.min_m) & (label <= task.max_m)
     share = known.float().mean()
-    predicted = task.decode(raw, _size(label))[DEPTH]
+    predicted = task.metres(raw, _size(label))
     true = torch.where(known, label.float(), 1.0)
     error = torch.where(known, predicted.clamp(min=1e-3).log() - true.log(), 0.0)
     count = known.sum().clamp(min=1)
@@ -96,8 +98,23 @@ def metric_depth_loss(raw: Tensor, label: Tensor, task: DepthTask) -> Loss:
     # The root's slope is endless at 0.
     silog = (square - SILOG_VARIANCE * mean.square() + 1e-6).sqrt()
     small = shrink(label, (raw.shape[-2], raw.shape[-1]))
-    value = silog + _two_bins(raw, small, task)
-    return Loss(torch.where(known.any(), value, 0.0 * raw.float().sum()), share)
+    value = silog + _two_bins(raw[:, : task.bins], small, task)
+    value = torch.where(known.any(), value, 0.0 * raw.float().sum())
+    if task.validity:
+        value = value + _validity_loss(raw[:, task.bins], small, task, complete)
+    return Loss(value, share)
+
+
+def _validity_loss(logits: Tensor, label: Tensor, task: DepthTask, complete: bool) -> Tensor:
+    """Binary cross-entropy of a depth within the range; label of the raw output's size."""
+    assert task.min_m is not None
+    assert task.max_m is not None
+    told = torch.isfinite(label) | complete
+    target = (label >= task.min_m) & (label <= task.max_m)
+    each = functional.binary_cross_entropy_with_logits(
+        logits.float(), target.float(), reduction="none"
+    )
+    return torch.where(told, each, 0.0).sum() / told.sum().clamp(min=1)
 
 
 def _two_bins(raw: Tensor, label: Tensor, task: DepthTask) -> Tensor:

@@ -161,10 +161,12 @@ class DepthTraining(TaskTraining[DepthTask]):
 
     Attributes:
         levels: whether labels are levels of relative depth; see `Recording.depth_is_metric`.
+        complete: whether NaN labels are where no depth is; see `Recording.depth_is_complete`.
     """
 
     label: ClassVar[str] = DEPTH
     levels: bool = False
+    complete: bool = False
 
     @classmethod
     def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> DepthTask:
@@ -179,13 +181,13 @@ class DepthTraining(TaskTraining[DepthTask]):
                 "--depth relative, or give labels in metres"
             )
         if recipe.depth == METRIC:
-            return DepthTask(METRIC, recipe.bins, recipe.min_m, recipe.max_m)
+            return DepthTask(METRIC, recipe.bins, recipe.min_m, recipe.max_m, recipe.validity)
         return DepthTask(recipe.depth, recipe.bins)
 
     def loss(self, raw: Tensor, label: Tensor) -> Loss:
         """The loss of the kind."""
         if self.task.is_metric:
-            return metric_depth_loss(raw, label, self.task)
+            return metric_depth_loss(raw, label, self.task, self.complete)
         return relative_depth_loss(raw, label, self.task, self.levels)
 
     def truth(self, label: Tensor) -> tuple[Tensor, bool]:
@@ -208,7 +210,16 @@ class DepthTraining(TaskTraining[DepthTask]):
 
     def evaluation(self, scores: Any) -> Evaluation:
         """By the relative error."""
-        return Evaluation(-scores.abs_rel, asdict(scores), f"AbsRel {scores.abs_rel:.3f}")
+        said = f"AbsRel {scores.abs_rel:.3f}, {100 * scores.known:.0f} % known"
+        # Pixels that are called unknown must not be worth more than depths that are off.
+        worth = -scores.abs_rel - (1 - scores.known)
+        return Evaluation(worth, asdict(scores), said)
+
+
+def labels_are_complete(recordings: Sequence[Recording]) -> bool:
+    """Whether a depth label that is NaN means, in all of them, that there is no depth."""
+    labelled = [one for one in recordings if one.labelled(DEPTH).size]
+    return bool(labelled) and all(one.depth_is_complete for one in labelled)
 
 
 def labels_are_levels(recordings: Sequence[Recording]) -> bool:

@@ -369,6 +369,9 @@ class HeadRecipe(TrainingRecipe):
     bins: int = option(256, "depth classes", least=2)
     min_m: float = option(1.0, "least depth of a metric head", above=0)
     max_m: float = option(80.0, "most depth of a metric head")
+    validity: bool = option(
+        True, "whether a metric depth head also learns where there is no depth, such as the sky"
+    )
     class_weights: str = option(
         "none", "none, median-frequency (Eigen and Fergus 2015) or inverse-sqrt (of the class's "
         "fraction of the pixels)", choices=("none", "median-frequency", "inverse-sqrt"),

@@ -51,6 +51,7 @@ from .head_tasks import (
     DepthTraining,
     InstancesTraining,
     SegmentationTraining,
+    labels_are_complete,
     labels_are_levels,
     training_class,
     training_of,
@@ -186,6 +187,7 @@ class HeadTraining:
             self.task_training.points = recipe.points
         if isinstance(self.task_training, DepthTraining):
             self.task_training.levels = labels_are_levels([*data.train, *data.validation])
+            self.task_training.complete = labels_are_complete(data.train)
         self.samples = self._samples()
         self.validation = self._validation()
 

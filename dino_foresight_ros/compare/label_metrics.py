@@ -63,6 +63,8 @@ class DepthScores:
         log10: mean of |log10 predicted - log10 true|.
         rmse_log: root of the mean squared difference of natural logarithms.
         silog: 100 x standard deviation of that difference, which a wrong scale leaves alone.
+        known: fraction of the pixels of known depth for which a depth was predicted at all; the
+            other scores are of these.
     """
 
     delta1: float
@@ -74,6 +76,7 @@ class DepthScores:
     log10: float
     rmse_log: float
     silog: float
+    known: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ def intersection_over_union(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 class DepthMetrics:
     """Scores depth. Pixels whose true depth is not a positive finite number are left out.
 
+    Pixels that a prediction leaves open (NaN) are left out too, and counted in `known`.
     A predicted depth of 0, which a relative head gives for "far", makes log10, rmse_log and silog
     infinite, and fails every delta.
     """
@@ -197,22 +201,25 @@ class DepthMetrics:
         """Score one batch of depth maps of the same unit.
 
         Args:
-            predicted: (B, H, W), any real type.
+            predicted: (B, H, W), any real type; NaN where no depth is predicted.
             true: (B, H, W), any real type; 0 or NaN where unknown.
 
         Returns:
             The scores of this batch, by the names of `DepthScores`.
 
         Raises:
-            InputError: other shapes, no pixel of known depth, or predictions that are negative or
-                not finite.
+            InputError: other shapes, no pixel of known and predicted depth, or predictions that
+                are negative or infinite.
         """
         _check_shapes(DEPTH, predicted, true)
         scored = (true > 0) & torch.isfinite(true)
         _check_scored(DEPTH, scored, "no pixel has a true depth > 0")
+        known = _fraction(~torch.isnan(predicted[scored]))
+        scored &= ~torch.isnan(predicted)
+        _check_scored(DEPTH, scored, "no pixel of true depth has a predicted one")
         p, t = predicted[scored].double(), true[scored].double()
         if not bool((torch.isfinite(p) & (p >= 0)).all()):
-            raise InputError("depth: predicted has negative or non-finite values")
+            raise InputError("depth: predicted has negative or infinite values")
         error = p - t
         log_error = p.log() - t.log()
         factor = torch.maximum(t / p, p / t)
@@ -228,6 +235,7 @@ class DepthMetrics:
             log10=log_error.abs().mean() / math.log(10),
             rmse_log=log_error.square().mean().sqrt(),
             silog=100 * variance.sqrt(),
+            known=known,
         )
 
     def compute(self) -> DepthScores:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.classes import SKY_CLASSES, UNLABELLED
 from dino_foresight_ros.errors import BundleError, UsageError
 from dino_foresight_ros.model.config import to_plain
 from dino_foresight_ros.model.instance_head import MASK_SCALE, QueryOutput
@@ -77,6 +77,11 @@ class SegmentationTask:
         """Channels that the head must give."""
         return len(self.class_names)
 
+    @property
+    def sky(self) -> tuple[int, ...]:
+        """Ids of the classes that have no depth."""
+        return tuple(i for i, name in enumerate(self.class_names) if name.lower() in SKY_CLASSES)
+
     def decode(self, raw: Tensor, size: Size | None = None) -> dict[str, Tensor]:
         """Class ids (B, H, W) uint8 and their softmax probability (B, H, W) float32."""
         logits = upsample(raw, size).float()
@@ -91,7 +96,15 @@ class DepthTask:
 
     relative: `bins` classes whose argmax is a relative inverse depth, 0 (far) to bins - 1 (near),
     as the published head was trained. metric: log-spaced bins from `min_m` to `max_m`, read out
-    as the expectation, in metres along the optical axis.
+    as the expectation, in metres along the optical axis. Metres are NaN where no depth can be had:
+    beyond `max_m`, and in the sky and the like as far as the head has learned it.
+
+    Attributes:
+        kind: "relative" or "metric".
+        bins: classes of depth.
+        min_m, max_m: range of a metric head.
+        validity: a metric head has one more channel, the last: above 0 where there is a depth
+            within the range.
     """
 
     name: ClassVar[str] = DEPTH
@@ -99,6 +112,7 @@ class DepthTask:
     bins: int = 256
     min_m: float | None = None
     max_m: float | None = None
+    validity: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in DEPTH_KINDS:
@@ -113,6 +127,8 @@ class DepthTask:
             raise BundleError(
                 f"metric depth needs 0 < min_m < max_m, not min_m {self.min_m}, max_m {self.max_m}"
             )
+        if self.validity and not self.is_metric:
+            raise BundleError("relative depth has no validity: its bin 0 is where nothing is known")
 
     @property
     def is_metric(self) -> bool:
@@ -122,7 +138,14 @@ class DepthTask:
     @property
     def outputs(self) -> int:
         """Channels that the head must give."""
-        return self.bins
+        return self.bins + self.validity
+
+    @property
+    def farthest_m(self) -> float:
+        """From here on a metric depth is beyond the range: half a bin before its end."""
+        assert self.min_m is not None
+        assert self.max_m is not None
+        return float(self.max_m * (self.min_m / self.max_m) ** (0.5 / (self.bins - 1)))
 
     def centres(self, device: torch.device | None = None) -> Tensor:
         """(bins,) float32 metres of each metric bin, log-spaced, first min_m and last max_m."""
@@ -132,16 +155,24 @@ class DepthTask:
         return torch.linspace(float(ends[0]), float(ends[1]), self.bins, device=device).exp()
 
     def decode(self, raw: Tensor, size: Size | None = None) -> dict[str, Tensor]:
-        """Depth (B, H, W) float32, metres or relative inverse depth."""
+        """Depth (B, H, W) float32, metres, NaN unknown, or relative inverse depth."""
         if not self.is_metric:
             return {DEPTH: upsample(raw, size).argmax(dim=1).float()}
+        metres = self.metres(raw, size)
+        unknown = metres >= self.farthest_m
+        if self.validity:
+            unknown |= upsample(raw[:, self.bins :], size)[:, 0] < 0
+        return {DEPTH: metres.masked_fill(unknown, torch.nan)}
+
+    def metres(self, raw: Tensor, size: Size | None = None) -> Tensor:
+        """What a metric head says everywhere, (B, H, W) float32, min_m to max_m."""
         # The expectation is a smooth map of its own: upsampling it costs 1/bins of upsampling
         # the raw output, and stays within the range after clamping.
         # Bins last: that is how channels-last output lies in memory, and softmax is fast along it.
-        probabilities = raw.permute(0, 2, 3, 1).float().softmax(dim=-1)
+        probabilities = raw[:, : self.bins].permute(0, 2, 3, 1).float().softmax(dim=-1)
         metres = probabilities @ self.centres(raw.device)
         metres = upsample(metres[:, None], size)[:, 0]
-        return {DEPTH: metres.clamp(self.min_m, self.max_m)}
+        return metres.clamp(self.min_m, self.max_m)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 Arrays in, arrays out: no torch, no ROS.
 """
 
-from dino_foresight_ros.obstacles.options import GROUND_CLASSES, SKY_CLASSES, ObstacleOptions
+from dino_foresight_ros.obstacles.options import GROUND_CLASSES, ObstacleOptions
 from dino_foresight_ros.obstacles.plane import GroundPlane
 from dino_foresight_ros.obstacles.points import ObstaclePoints, obstacle_points, split_scene
 from dino_foresight_ros.obstacles.sweep import Footprint, Sweep, SweptStep, sweep
@@ -12,7 +12,6 @@ from dino_foresight_ros.obstacles.view import GroundView
 __all__ = [
     "ObstacleOptions",
     "GROUND_CLASSES",
-    "SKY_CLASSES",
     "GroundPlane",
     "ObstaclePoints",
     "obstacle_points",

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from dino_foresight_ros.classes import SKY_CLASSES
 from dino_foresight_ros.errors import UsageError
 
 GROUND_CLASSES = (
@@ -20,7 +21,6 @@ GROUND_CLASSES = (
 )
 """Names of what a robot may drive on, in the classes of the synthetic world, Cityscapes, CamVid
 and nuScenes. Case and spaces do not count."""
-SKY_CLASSES = ("sky",)
 
 
 def ids_of_classes(class_names: Sequence[str], wanted: Collection[str]) -> tuple[int, ...]:

@@ -70,6 +70,7 @@ class PixelRecording(Recording):
             )
             self.labelled_by = str(about.get("labelled_by", ""))
             self.depth_is_metric = bool(about.get("depth_is_metric", True))
+            self.depth_is_complete = bool(about.get("depth_is_complete", False))
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
             raise InputError(
                 f"{folder} is damaged ({error}); remove it and make it anew"
@@ -161,6 +162,7 @@ def write_pixels(
         "scene": recording.scene,
         "label_space": None if space is None else asdict(space),
         "depth_is_metric": recording.depth_is_metric,
+        "depth_is_complete": recording.depth_is_complete,
         **({"labelled_by": recording.labelled_by} if recording.labelled_by else {}),
     }
     try:

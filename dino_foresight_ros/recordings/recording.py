@@ -141,6 +141,8 @@ class Recording(Closeable, ABC):
         split: of the data set that it is from, such as val; empty where that has none.
         depth_is_metric: whether its depth labels are metres. False: levels of a network's inverse
             depth without a scale, 1 (far) to 255 (near); 0 or NaN unknown.
+        depth_is_complete: whether depth is NaN only where there is none, as in the sky; otherwise
+            also where none was measured, as between a lidar's points.
         times: how often each of its frames or clips occurs in an epoch, so that little data of one
             kind is not lost in much of another.
         truncated: after `frames`, whether the file ends before its content does.
@@ -174,6 +176,7 @@ class Recording(Closeable, ABC):
         self.labelled_by = ""
         self.split = ""
         self.depth_is_metric = True
+        self.depth_is_complete = False
         self.times = 1
         self.truncated = False
         self.warnings: list[str] = []
@@ -407,6 +410,7 @@ class PartOfRecording(Recording):
         self.times = times
         self.labelled_by = whole.labelled_by
         self.depth_is_metric = whole.depth_is_metric
+        self.depth_is_complete = whole.depth_is_complete
         self.split = whole.split
 
     @property

@@ -76,6 +76,7 @@ class SyntheticRecording(Recording):
             labelled=dict.fromkeys(LABEL_KINDS, every),
             scene=f"synthetic {config.seed} {config.scene} {config.weather}",
         )
+        self.depth_is_complete = True
         self.config, self.driver = config, driver
         self._ego: EgoMotion | None = None
         self._states: list[EgoState] | None = None

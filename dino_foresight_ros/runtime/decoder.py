@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from torch.nn import functional
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.heads import DPTHead, LinearHead, fuse_batch_norm
 from dino_foresight_ros.model.instance_head import QueryOutput
-from dino_foresight_ros.outputs import BESIDE, FEATURES, HEAD_OF, SPREAD
+from dino_foresight_ros.model.tasks import DepthTask, SegmentationTask, upsample
+from dino_foresight_ros.outputs import BESIDE, DEPTH, FEATURES, HEAD_OF, SEGMENTATION, SPREAD
 from dino_foresight_ros.runtime.acceleration import Accelerator
 
 TOKENS_PER_PASS = 4096
@@ -58,15 +59,35 @@ class DecodedOutput(NamedTuple):
             confidence (M, H, W) float32, normals (M, H, W, 3) float32, features (M, h, w, C)
             float32, ids of objects (M, H, W) int32 and beside them (M, Q, 3) float32 as
             `InstancesTask.decode` gives them.
+        finite: (M,) bool, whether the model gave finite numbers; where it did, NaN in the values
+            is what is not known, such as depth in the sky.
     """
 
     name: str
     frames: list[int]
     values: Tensor
+    finite: Tensor
+
+
+class _Raw(NamedTuple):
+    """What a head gave: of which frames, and (M, K, h, w)."""
+
+    frames: list[int]
+    values: Tensor | QueryOutput
+
+    @property
+    def finite(self) -> Tensor:
+        """(M,) bool."""
+        if isinstance(self.values, QueryOutput):
+            return all_finite(self.values.classes) & all_finite(self.values.masks)
+        return all_finite(self.values)
 
 
 class Decoder:
-    """A bundle's heads, ready for speed: copies with their batch norm folded, channels last."""
+    """A bundle's heads, ready for speed: copies with their batch norm folded, channels last.
+
+    Metric depth is NaN where the segmentation head, if there is one, sees sky.
+    """
 
     def __init__(self, bundle: Bundle, accelerator: Accelerator | None = None) -> None:
         """Copy the heads; the accelerator, where there is one, compiles them."""
@@ -77,11 +98,20 @@ class Decoder:
         self._bundle = bundle
         wrap = (accelerator or Accelerator()).wrap
         self._run = {name: wrap(head) for name, head in self.heads.items()}
+        classes, depth = bundle.tasks.get(SEGMENTATION), bundle.tasks.get(DEPTH)
+        self._sky: tuple[int, ...] = ()
+        if isinstance(classes, SegmentationTask) and isinstance(depth, DepthTask):
+            self._sky = classes.sky if depth.is_metric else ()
 
     @property
     def layers(self) -> list[int]:
         """The forecaster's layers that heads read, rising."""
         return sorted({i for head in self.heads for i in layers_read(self._bundle, head)})
+
+    @property
+    def masks_sky(self) -> bool:
+        """Whether depth needs the segmentation head too."""
+        return bool(self._sky)
 
     @property
     def frames_per_pass(self) -> int:
@@ -91,7 +121,7 @@ class Decoder:
 
     def decode(
         self,
-        z: Tensor,
+        z: Tensor | None,
         requests: Sequence[FrameRequest],
         hidden: Mapping[int, Tensor] | None = None,
         spread: Tensor | None = None,
@@ -100,7 +130,8 @@ class Decoder:
         """Run the heads that are needed.
 
         Args:
-            z: (M, h, w, C) PCA features of M frames.
+            z: (M, h, w, C) PCA features of M frames; None where only heads that read the
+                forecaster's layers are asked.
             requests: what is wanted of each.
             hidden: layer -> (M, h, w, D), the frames' tokens in the forecaster's layers that heads
                 read. None for frames that were not predicted: heads that read them are skipped.
@@ -113,8 +144,10 @@ class Decoder:
             What was asked for, in as many pieces as were computed at once.
         """
         found: list[DecodedOutput] = []
-        if frames := [i for i, request in enumerate(requests) if FEATURES in request]:
-            found.append(DecodedOutput(FEATURES, frames, _pick(z, frames).float()))
+        frames = [i for i, request in enumerate(requests) if FEATURES in request]
+        if frames and z is not None:
+            values = _pick(z, frames).float()
+            found.append(DecodedOutput(FEATURES, frames, values, all_finite(values)))
         if spread is not None:
             found += _decode_spread(spread, requests)
         frames_of = {
@@ -122,9 +155,18 @@ class Decoder:
             for head in self.heads
         }
         bundle = self._bundle
+        is_readable = bool(hidden) if layers_read(bundle, SEGMENTATION) else z is not None
+        if self._sky and is_readable:
+            # What the sky is, whoever asks for its classes: it has no depth.
+            also = {*frames_of[SEGMENTATION], *frames_of[DEPTH]}
+            frames_of[SEGMENTATION] = sorted(also)
         plain = [frames for head, frames in frames_of.items() if not layers_read(bundle, head)]
         reconstructed = sorted(set().union(*plain))
-        features = bundle.pca.inverse(_pick(z, reconstructed)) if reconstructed else z
+        features = None
+        if reconstructed:
+            assert z is not None
+            features = bundle.pca.inverse(_pick(z, reconstructed))
+        raw: dict[str, _Raw] = {}
         for head, frames in frames_of.items():
             if not frames:
                 continue
@@ -132,9 +174,12 @@ class Decoder:
                 picked = {layer: _pick(tokens, frames) for layer, tokens in (hidden or {}).items()}
                 x = head_input(bundle, head, None, picked)
             else:
+                assert features is not None
                 x = _pick(features, [reconstructed.index(i) for i in frames])
             assert x is not None
-            found += self._decode_head(head, x, frames, requests, stride)
+            raw[head] = _Raw(frames, self._run_head(head, x, stride))
+        for head in raw:
+            found += self._decode_head(head, raw, requests)
         return found
 
     @torch.inference_mode()
@@ -162,38 +207,51 @@ class Decoder:
         }
         if not request:
             return {}
-        # Where layers alone are read, z serves only to count the frames.
-        given = next(iter((hidden or {}).values())) if z is None else z
-        pieces = self.decode(given, [request] * len(given), hidden)
+        count = len(next(iter((hidden or {}).values())) if z is None else z)
+        pieces = self.decode(z, [request] * count, hidden)
         names = [*request, *(BESIDE[head] for head in request if head in BESIDE)]
         return {
             name: torch.cat([piece.values for piece in pieces if piece.name == name])
             for name in names
         }
 
-    def _decode_head(
-        self,
-        head: str,
-        x: Tensor,
-        frames: list[int],
-        requests: Sequence[FrameRequest],
-        stride: int,
-    ) -> Iterator[DecodedOutput]:
+    def _run_head(self, head: str, x: Tensor, stride: int) -> Tensor | QueryOutput:
         module = self.heads[head]
         if stride > 1 and isinstance(module, DPTHead | LinearHead):
-            raw = module(x, stride)  # compiled is the usual stride alone
-        else:
-            raw = self._run[head](x)
+            return module(x, stride)  # compiled is the usual stride alone
+        return self._run[head](x)
+
+    def _decode_head(
+        self, head: str, outputs: Mapping[str, _Raw], requests: Sequence[FrameRequest]
+    ) -> Iterator[DecodedOutput]:
+        frames, raw = outputs[head]
+        raw = cast(Any, raw)  # each task decodes what its own head gives
+        finite = outputs[head].finite
         task = self._bundle.tasks[head]
         wants = [_wanted(head, requests[i]) for i in frames]
         for size in dict.fromkeys(size for want in wants for size in want.values()):
             rows = [row for row, want in enumerate(wants) if size in want.values()]
             for some in _split(rows, raw.shape[1], size or (raw.shape[2], raw.shape[3])):
                 for name, values in task.decode(_pick(raw, some), size).items():
+                    if name == DEPTH and self._sky and SEGMENTATION in outputs:
+                        sky = self._is_sky(outputs[SEGMENTATION], [frames[row] for row in some],
+                                           (values.shape[1], values.shape[2]))  # fmt: skip
+                        values = values.masked_fill(sky, torch.nan)
                     asked = [k for k, row in enumerate(some) if wants[row].get(name, ()) == size]
                     if asked:
                         members = [frames[some[k]] for k in asked]
-                        yield DecodedOutput(name, members, _pick(values, asked))
+                        is_finite = finite[[some[k] for k in asked]]
+                        yield DecodedOutput(name, members, _pick(values, asked), is_finite)
+
+    def _is_sky(self, segmentation: _Raw, frames: Sequence[int], size: Size) -> Tensor:
+        """(M, H, W) bool."""
+        rows = [segmentation.frames.index(frame) for frame in frames]
+        assert isinstance(segmentation.values, Tensor)
+        best = upsample(_pick(segmentation.values, rows), size).argmax(dim=1)
+        found = best == self._sky[0]
+        for other in self._sky[1:]:
+            found |= best == other
+        return found
 
 
 def _decode_spread(spread: Tensor, requests: Sequence[FrameRequest]) -> Iterator[DecodedOutput]:
@@ -203,9 +261,8 @@ def _decode_spread(spread: Tensor, requests: Sequence[FrameRequest]) -> Iterator
         height, width = spread.shape[1:]
         whole = size or (8 * height, 8 * width)
         picked = _pick(spread, frames)[:, None]
-        yield DecodedOutput(
-            SPREAD, frames, functional.interpolate(picked, whole, mode="bilinear")[:, 0]
-        )
+        values = functional.interpolate(picked, whole, mode="bilinear")[:, 0]
+        yield DecodedOutput(SPREAD, frames, values, all_finite(picked))
 
 
 def download(outputs: Sequence[DecodedOutput]) -> list[np.ndarray]:
@@ -215,6 +272,11 @@ def download(outputs: Sequence[DecodedOutput]) -> list[np.ndarray]:
     if on_gpu:
         torch.cuda.current_stream(on_gpu[0].device).synchronize()
     return [values.numpy() for values in host]
+
+
+def all_finite(x: Tensor) -> Tensor:
+    """(M, ...) -> (M,) bool."""
+    return torch.isfinite(x).flatten(1).all(dim=1)
 
 
 def _to_pinned(tensor: Tensor) -> Tensor:

@@ -16,8 +16,14 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.model import Forecaster, FrameMemory, Prediction
-from dino_foresight_ros.outputs import CONFIDENCE, HEAD_OF, SEGMENTATION, SPREAD
-from dino_foresight_ros.runtime.decoder import DecodedOutput, Decoder, FrameRequest, download
+from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, HEAD_OF, SEGMENTATION, SPREAD
+from dino_foresight_ros.runtime.decoder import (
+    DecodedOutput,
+    Decoder,
+    FrameRequest,
+    all_finite,
+    download,
+)
 from dino_foresight_ros.runtime.request import OutputRequest
 
 Maps = dict[int, dict[str, np.ndarray]]
@@ -178,11 +184,10 @@ class RolloutDecoder:
             is_asked = any(SPREAD in names for names in wanted)
             spread = chunk.spread()[rows, index[2]] if chunk.futures and is_asked else None
             outputs = self._decoder.decode(chunk.z[index], wanted, hidden, spread)
-        finite: list[tuple[Sequence[int], Tensor]] = [(range(len(requests)), _is_finite(chunk.z))]
+        finite: list[tuple[Sequence[int], Tensor]] = [(range(len(requests)), all_finite(chunk.z))]
         for output in outputs:
-            if output.values.is_floating_point():  # a head may overflow in half precision
-                cameras = [places[frame][0] for frame in output.frames]
-                finite.append((cameras, _is_finite(output.values)))
+            # A head may overflow in half precision.
+            finite.append(([places[frame][0] for frame in output.frames], output.finite))
         return _Decoded(outputs, places, finite)
 
     def _decode_beside(
@@ -199,7 +204,7 @@ class RolloutDecoder:
         try:
             for chunk in chunks:
                 is_last = chunk.last == steps
-                ours, theirs = _shared_out(chunk, requests) if is_last else (frozenset(), ())
+                ours, theirs = self._shared_out(chunk, requests) if is_last else (frozenset(), ())
                 jobs.append(thread.submit(decode, chunk, requests, ours))
                 if is_last:  # nothing is left to predict: both threads decode
                     decoded.append(self._decode(chunk, requests, theirs))
@@ -209,6 +214,22 @@ class RolloutDecoder:
                 job.cancel()
             wait(jobs)
             raise
+
+    def _shared_out(
+        self, chunk: _Chunk, requests: Sequence[OutputRequest]
+    ) -> tuple[frozenset[str], frozenset[str]]:
+        """The outputs that are wanted of a chunk, in two halves by head."""
+        steps = range(chunk.step, chunk.last + 1)
+        asked = [request.of_step(step) for request in requests for step in steps]
+        names = frozenset().union(*asked)
+        heads = sorted({HEAD_OF[name] for name in names if name in HEAD_OF}, reverse=True)
+        if self._decoder.masks_sky and SEGMENTATION in heads and DEPTH in heads:
+            heads.remove(DEPTH)  # beside segmentation, which it needs
+        half = set(heads[::2])
+        if SEGMENTATION in half and self._decoder.masks_sky:
+            half.add(DEPTH)
+        ours = frozenset(name for name in names if HEAD_OF.get(name) in half)
+        return ours, names - ours
 
 
 def _with_mean(x: Tensor) -> Tensor:
@@ -239,22 +260,6 @@ def _regrouped(parts: Iterator[Prediction], most: int) -> Iterator[Prediction]:
                 group = []
     if group:
         yield Prediction.join(group)
-
-
-def _shared_out(
-    chunk: _Chunk, requests: Sequence[OutputRequest]
-) -> tuple[frozenset[str], frozenset[str]]:
-    """The outputs that are wanted of a chunk, in two halves by head."""
-    steps = range(chunk.step, chunk.last + 1)
-    names = frozenset().union(*(request.of_step(step) for request in requests for step in steps))
-    heads = sorted({HEAD_OF[name] for name in names if name in HEAD_OF})
-    ours = frozenset(name for name in names if HEAD_OF.get(name) in heads[::2])
-    return ours, names - ours
-
-
-def _is_finite(x: Tensor) -> Tensor:
-    """(n, ...) -> (n,) bool."""
-    return torch.isfinite(x).flatten(1).all(dim=1)
 
 
 def _collect(

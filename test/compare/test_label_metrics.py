@@ -186,7 +186,24 @@ def test_depth_scores_agree_with_loops_over_pixels(seed: int) -> None:
 
     scores = score_depth(torch.from_numpy(predicted), torch.from_numpy(true))
 
-    assert asdict(scores) == pytest.approx(reference_depth(predicted, true), rel=1e-9)
+    assert asdict(scores) == pytest.approx(
+        {**reference_depth(predicted, true), "known": 1.0}, rel=1e-9
+    )
+
+
+def test_depth_that_was_not_predicted_is_left_out_and_counted() -> None:
+    random = np.random.default_rng(5)
+    true = random.uniform(1, 80, (1, 20, 10))
+    predicted = true * np.exp(random.normal(0.1, 0.3, true.shape))
+    true[0, :4] = 0
+    unknown = np.zeros(true.shape, bool)
+    unknown[0, :8] = True  # 4 rows of unknown truth, 4 of 16 with a true depth
+
+    holes = np.where(unknown, np.nan, predicted)
+    scores = score_depth(torch.from_numpy(holes), torch.from_numpy(true))
+
+    expected = reference_depth(predicted, np.where(unknown, 0, true))
+    assert asdict(scores) == pytest.approx({**expected, "known": 0.75}, rel=1e-9)
 
 
 @pytest.mark.parametrize("pixels", [(2, 17, 13), (1, 15, 13)], ids=["even", "odd"])
@@ -221,7 +238,7 @@ def test_depth_of_several_updates_is_the_mean_of_their_scores(maps: dict) -> Non
 
     each = [reference_depth(predicted[:, p].numpy(), true[:, p].numpy()) for p in parts]
     expected = {name: (each[0][name] + each[1][name]) / 2 for name in DEPTH_KEYS}
-    assert asdict(metrics.compute()) == pytest.approx(expected, rel=1e-6)
+    assert asdict(metrics.compute()) == pytest.approx({**expected, "known": 1.0}, rel=1e-6)
     pooled = reference_depth(predicted.numpy(), true.numpy())
     assert expected["rmse"] != pytest.approx(pooled["rmse"], rel=1e-4)
 
@@ -425,9 +442,9 @@ NORMALS = torch.ones(1, 2, 3, 3)
         (DepthMetrics(), ONES, ONES[..., :1], r"true \(1, 2, 1\)"),
         (DepthMetrics(), ONES[None], ONES[None], r"the same \(B, H, W\)"),
         (DepthMetrics(), ONES, ONES * 0, "no pixel has a true depth > 0"),
-        (DepthMetrics(), ONES * float("nan"), ONES, "negative or non-finite"),
-        (DepthMetrics(), ONES * float("inf"), ONES, "negative or non-finite"),
-        (DepthMetrics(), -ONES, ONES, "negative or non-finite"),
+        (DepthMetrics(), ONES * float("nan"), ONES, "no pixel of true depth has a predicted"),
+        (DepthMetrics(), ONES * float("inf"), ONES, "negative or infinite"),
+        (DepthMetrics(), -ONES, ONES, "negative or infinite"),
         (NormalsMetrics(), NORMALS.transpose(1, 3), NORMALS.transpose(1, 3), r"\(B, H, W, 3\)"),
         (NormalsMetrics(), ONES, ONES, r"the same \(B, H, W, 3\)"),
         (NormalsMetrics(), NORMALS, NORMALS * 0, "no pixel has a true normal"),

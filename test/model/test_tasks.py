@@ -43,9 +43,33 @@ def test_metric_depth_is_the_expectation_over_log_spaced_bins():
 
 def test_metric_depth_stays_in_range_when_upsampled():
     task = DepthTask(kind="metric", bins=8, min_m=2.0, max_m=50.0)
-    depth = task.decode(torch.randn(1, 8, 6, 6) * 20, size=(48, 48))["depth"]
-    assert float(depth.min()) >= 2.0
-    assert float(depth.max()) <= 50.0
+    raw = torch.randn(1, 8, 6, 6) * 20
+    metres = task.metres(raw, size=(48, 48))
+    assert float(metres.min()) >= 2.0
+    assert float(metres.max()) <= 50.0
+    depth = task.decode(raw, size=(48, 48))["depth"]
+    assert torch.equal(torch.isnan(depth), metres >= task.farthest_m)
+
+
+def test_metric_depth_beyond_the_range_is_unknown_not_the_last_bin():
+    task = DepthTask(kind="metric", bins=5, min_m=1.0, max_m=81.0)
+    raw = torch.full((1, 5, 1, 3), -50.0)
+    raw[0, 4, 0, 0] = raw[0, 3, 0, 1] = raw[0, 0, 0, 2] = 50.0
+    depth = task.decode(raw)["depth"][0, 0]
+    assert torch.isnan(depth[0])
+    torch.testing.assert_close(depth[1:], torch.tensor([27.0, 1.0]))
+    assert task.farthest_m == pytest.approx(81.0 / 3**0.5)
+
+
+def test_depth_is_unknown_where_its_validity_is_below_0():
+    task = DepthTask("metric", 5, 1.0, 81.0, validity=True)
+    assert task.outputs == 6
+    raw = torch.zeros(1, 6, 1, 2)
+    raw[0, 1] = 50.0
+    raw[0, 5, 0] = torch.tensor([-0.1, 0.1])
+    depth = task.decode(raw)["depth"][0, 0]
+    assert torch.isnan(depth[0])
+    assert float(depth[1]) == pytest.approx(3.0)
 
 
 def test_normals_have_unit_length_after_upsampling():
@@ -61,7 +85,14 @@ def test_cityscapes_scores_ids_11_to_18_as_moving():
 
 
 @pytest.mark.parametrize(
-    "task", [TWO, DepthTask(), DepthTask("metric", 9, 1.0, 9.0), NormalsTask()]
+    "task",
+    [
+        TWO,
+        DepthTask(),
+        DepthTask("metric", 9, 1.0, 9.0),
+        DepthTask("metric", 9, 1.0, 9.0, True),
+        NormalsTask(),
+    ],
 )
 def test_a_task_survives_yaml(task):
     assert task_from_dict(task.name, task_to_dict(task)) == task
@@ -74,6 +105,7 @@ def test_a_task_survives_yaml(task):
         ("depth", {"kind": "stereo"}, "relative, metric"),
         ("depth", {"kind": "metric", "min_m": 5.0, "max_m": 2.0}, "min_m"),
         ("depth", {"scale": 2}, "scale"),
+        ("depth", {"validity": True}, "validity"),
         ("segmentation", {"class_names": ["a"], "palette": []}, "colour"),
     ],
 )

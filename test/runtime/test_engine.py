@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,13 +52,37 @@ def test_only_wanted_heads_and_steps_run(bundle: Bundle):
         head.register_forward_hook(lambda *_, name=name: calls.append(name))
     image = video(1, seed=9)[0]
     forecast = engine.update(
-        image, START + 800 * MS, outputs={2: frozenset({"depth"}), 3: frozenset()}
+        image, START + 800 * MS, outputs={2: frozenset({"normals"}), 3: frozenset()}
     )
-    assert calls == ["depth"]
+    assert calls == ["normals"]
     assert len(forecast.steps) == 2
-    assert forecast.steps[0].depth is None
-    assert forecast.steps[1].depth is not None
+    assert forecast.steps[0].normals is None
+    assert forecast.steps[1].normals is not None
     assert forecast.steps[1].segmentation is None
+
+
+def test_metric_depth_alone_has_no_sky_either(bundle: Bundle):
+    image = video(1, seed=9)[0]
+    task = bundle.tasks["segmentation"]
+
+    def forecast_of(outputs: set[str], sky: int | None = None):
+        names = tuple("sky" if i == sky else f"class {i}" for i in range(len(task.class_names)))
+        tasks = {**bundle.tasks, "segmentation": replace(task, class_names=names)}
+        engine = Foresight(replace(bundle, tasks=tasks), steps=1)
+        fill(engine)
+        return engine.update(image, START + 800 * MS, {1: frozenset(outputs)}).steps[0]
+
+    plain = forecast_of({"depth", "segmentation"})
+    assert np.isfinite(plain.depth).all()
+    ids, counts = np.unique(plain.segmentation, return_counts=True)
+    usual = int(ids[counts.argmax()])
+    both = forecast_of({"depth", "segmentation"}, usual)
+    alone = forecast_of({"depth"}, usual)
+    sky = both.segmentation == usual
+    assert np.isnan(both.depth[sky]).all()
+    assert np.isfinite(both.depth[~sky]).any()
+    assert alone.segmentation is None
+    np.testing.assert_array_equal(alone.depth, both.depth)
 
 
 @pytest.mark.parametrize("wanted", [frozenset(), {}, {1: frozenset()}])

@@ -74,8 +74,16 @@ def test_cameras_of_other_wishes_and_sizes_share_a_batch(bundle: Bundle) -> None
         check_equal(ours[camera].forecast, theirs[camera].forecast)
 
 
-def test_steps_are_decoded_in_another_thread_and_the_last_one_in_both(bundle: Bundle) -> None:
-    engine = Foresight(bundle, steps=3, outputs={"segmentation", "depth"}, overlap_decoding=True)
+@pytest.mark.parametrize(
+    ("other", "here_too"),
+    [("normals", ["segmentation"]), ("depth", ["segmentation", "depth"])],
+    ids=["alone", "beside"],
+)
+def test_steps_are_decoded_in_another_thread_and_the_last_one_in_both(
+    bundle: Bundle, other: str, here_too: list[str]
+) -> None:
+    """Depth stays beside segmentation, which tells where the sky is: neither runs twice."""
+    engine = Foresight(bundle, steps=3, outputs={"segmentation", other}, overlap_decoding=True)
     here = threading.get_ident()
     seen: list[tuple[str, bool]] = []
     for name, head in engine.heads.items():
@@ -84,8 +92,7 @@ def test_steps_are_decoded_in_another_thread_and_the_last_one_in_both(bundle: Bu
         )
     assert forecasts_of(engine)[-1] is not None
     assert len(seen) == 2 * 2 * 3  # two forecasts, two heads, three steps
-    assert sorted(seen).count(("depth", True)) == 2
-    assert sorted(seen).count(("segmentation", True)) == 0
+    assert [name for name, is_here in seen if is_here] == 2 * here_too
 
 
 def test_a_failure_in_the_other_thread_is_the_forecasts_own(

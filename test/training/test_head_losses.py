@@ -87,7 +87,7 @@ def test_metric_depth_is_lowest_at_the_truth_and_decodes_to_it():
         optimiser.zero_grad()
         metric_depth_loss(raw, true, METRIC).value.backward()
         optimiser.step()
-    decoded = METRIC.decode(raw.detach())["depth"]
+    decoded = METRIC.metres(raw.detach())
     torch.testing.assert_close(decoded, true, rtol=0.03, atol=0.0)
 
 
@@ -102,6 +102,26 @@ def test_metric_depth_forgives_a_common_scale_in_part():
     loss = metric_depth_loss(raw, true, METRIC).value
     two_bins = 1e4  # the bin below is the true one, with all of the weight
     assert float(loss) - two_bins == pytest.approx(math.sqrt(0.15 * log_error**2 + 1e-6), abs=2e-3)
+
+
+def test_validity_is_learned_from_the_sky_of_complete_labels_and_from_what_is_beyond_the_range():
+    task = DepthTask("metric", 16, 1.0, 80.0, validity=True)
+    true = torch.tensor([[[5.0, 9.0], [torch.nan, 200.0]]])
+    raw = torch.zeros(1, 17, 2, 2, requires_grad=True)
+    for complete in (False, True):
+        raw.grad = None
+        metric_depth_loss(raw, true, task, complete).value.backward()
+        assert raw.grad is not None
+        down = raw.grad[0, 16].sign().tolist()  # the gradient is negative where it should rise
+        assert down == [[-1.0, -1.0], [1.0 if complete else 0.0, 1.0]]
+    optimiser = torch.optim.Adam([raw], lr=0.3)
+    for _ in range(300):
+        optimiser.zero_grad()
+        metric_depth_loss(raw, true, task, complete=True).value.backward()
+        optimiser.step()
+    decoded = task.decode(raw.detach())["depth"][0]
+    torch.testing.assert_close(decoded[0], true[0, 0], rtol=0.03, atol=0.0)
+    assert torch.isnan(decoded[1]).all()
 
 
 def test_depths_out_of_range_are_left_out():

@@ -84,7 +84,7 @@ def median_scale(inverse: Map, true_m: Map) -> Scale | None:
 
 def affine_scale(inverse: Map, true_m: Map) -> Scale | None:
     """Least squares in inverse depth (Ranftl et al. 2020, sec. 5); None without a rising line."""
-    known = np.isfinite(true_m)
+    known = np.isfinite(true_m) & np.isfinite(inverse)
     if known.sum() < LEAST_POINTS:
         return None
     x, y = inverse[known], 1.0 / true_m[known]
