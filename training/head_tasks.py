@@ -306,7 +306,7 @@ class InstancesTraining(TaskTraining[InstancesTask]):
 
     def predicted(self, raw: QueryOutput, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Ids (B, H, W), and (B, Q, 3) id, class id and score."""
-        found = self.task.decode(raw, size)
+        found = self.task.scored().decode(raw, size)
         return found[INSTANCES], found[DETECTIONS]
 
     def truth(self, label: Tensor) -> tuple[tuple[Tensor, Tensor], bool]:

@@ -169,28 +169,26 @@ class InstanceMetrics:
             group = np.bincount(
                 of_pixel[(true_ids == 0) & (classes == thing)].ravel(), minlength=shape[0]
             )
-            partners: set[int] = set()
-            for row in rows:
-                forgiven = void[row] + group[row] + together[row, small].sum()
-                overlap, best, quality = 0.0, -1, 0.0
-                if len(asked):
-                    shared = together[row, asked]
-                    union = area[row] + true_area[asked] - shared
-                    each = shared / union
-                    place = int(each.argmax())
-                    overlap, best = float(each[place]), int(asked[place])
-                    quality = float(shared[place] / (union[place] - void[row]))
-                one.scores.append(objects[int(numbers[row])][1])
-                one.overlaps.append(overlap)
-                one.ignored.append(float(forgiven / area[row]))
-                if quality > 0.5:
-                    partners.add(best)
-                    one.pairs += 1
-                    one.quality += quality
-                elif forgiven <= 0.5 * area[row]:
-                    one.alone += 1
             one.true += len(asked)
-            one.missed += len(asked) - len(partners)
+            partners = set()
+            for row in rows:
+                shared = together[row]
+                union = area[row] + true_area - shared
+                forgiven = (void[row] + group[row]) / area[row]
+                overlap = max((shared[k] / union[k] for k in asked), default=0.0)
+                one.scores.append(objects[int(numbers[row])][1])
+                one.overlaps.append(float(overlap))
+                one.ignored.append(float(forgiven + shared[small].sum() / area[row]))
+                # Panoptic quality asks for objects of any size, and leaves out what is unlabelled.
+                known = {int(k): float(shared[k] / (union[k] - void[row])) for k in columns}
+                found_as = max(known, key=lambda k: known[k], default=-1)
+                if known.get(found_as, 0.0) > 0.5:
+                    partners.add(found_as)
+                    one.pairs += 1
+                    one.quality += known[found_as]
+                elif forgiven <= 0.5:
+                    one.alone += 1
+            one.missed += len(columns) - len(partners)
 
     def compute(self) -> InstanceScores:
         """Score everything so far.

@@ -7,7 +7,7 @@ decided by class first, so that only the masks of objects are upsampled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, get_args
 
 import torch
@@ -260,6 +260,10 @@ class InstancesTask:
             INSTANCES: torch.stack([ids for ids, _ in pairs]),
             DETECTIONS: torch.stack([found for _, found in pairs]),
         }
+
+    def scored(self) -> InstancesTask:
+        """The same with objects of low scores, as average precision wants them."""
+        return replace(self, min_score=min(self.min_score, 0.05))
 
     def _objects(
         self, scores: Tensor, classes: Tensor, masks: Tensor, chosen: Tensor, size: Size

@@ -15,7 +15,7 @@ from dino_foresight_ros.classes import (
     WORLD_CLASSES,
 )
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model import SegmentationTask
+from dino_foresight_ros.model import InstancesTask, SegmentationTask
 from dino_foresight_ros.model.class_lists import cityscapes_segmentation
 from dino_foresight_ros.recordings import LabelSpace
 
@@ -86,6 +86,33 @@ def _worlds(head: SegmentationTask, labels: LabelSpace, side: int) -> list[froze
         f"the head has {', '.join(head.class_names)}; the labels have "
         f"{', '.join(labels.class_names)}"
     )
+
+
+@dataclass(frozen=True)
+class ObjectSpace:
+    """The classes whose objects are scored.
+
+    Attributes:
+        names: class id of the head -> name, of the scored classes alone.
+        from_labels: (256,) uint8, the label's id -> the head's id; 255 where the head has no such
+            class, which says nothing for or against a prediction.
+    """
+
+    names: Mapping[int, str]
+    from_labels: NDArray[np.uint8]
+
+
+def common_objects(head: InstancesTask, labels: LabelSpace) -> ObjectSpace | None:
+    """Classes of objects that both name alike; None where there is none.
+
+    Objects of merged classes would not be comparable, so names have to be the same.
+    """
+    ids = {name: place for place, name in enumerate(head.class_names)}
+    table = np.full(256, UNLABELLED, np.uint8)
+    for place, name in enumerate(labels.class_names):
+        table[place] = ids.get(name, UNLABELLED)
+    shared = {i: head.class_names[i] for i in head.things if i in table}
+    return ObjectSpace(shared, table) if shared else None
 
 
 _Group = tuple[list[int], list[int]]

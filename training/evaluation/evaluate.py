@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dino_foresight_ros.compare import COPY_LAST
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
-from dino_foresight_ros.outputs import DEPTH, HEADS, SEGMENTATION
+from dino_foresight_ros.model import Bundle, DepthTask, InstancesTask, SegmentationTask
+from dino_foresight_ros.outputs import DEPTH, HEADS, INSTANCES, SEGMENTATION
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import LABEL_KINDS, BadFiles, Recording, UnreadableFrame
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.training.data import check_disjoint, common_label_space, split_recordings
-from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
+from dino_foresight_ros.training.evaluation.class_spaces import (
+    ClassSpace,
+    ObjectSpace,
+    common_classes,
+    common_objects,
+)
 from dino_foresight_ros.training.evaluation.clips import (
     Clip,
     fitting,
@@ -105,7 +111,7 @@ class _Evaluation:
             raise InputError("no recordings to evaluate on")
         self._bundle, self._config, self._progress = bundle, config, progress
         self._recordings, self._fit_recordings = list(recordings), list(fit_recordings)
-        self._decoder = Decoder(bundle)
+        self._decoder = Decoder(_finding_more(bundle))
         self._notes: list[str] = []
         self._on_warning = on_warning
         self._bad = BadFiles(sum(map(len, recordings)), on_warning=on_warning)
@@ -121,6 +127,7 @@ class _Evaluation:
             self._refuse_instants()
         self._kinds = self._label_kinds()
         self._classes = self._class_space()
+        self._objects = self._object_space()
         self._fits: dict[int, Fitted] = {}
         self._lidar = lidar
 
@@ -201,6 +208,27 @@ class _Evaluation:
         task = self._bundle.tasks[SEGMENTATION]
         assert isinstance(task, SegmentationTask)
         return None if space is None else common_classes(task, space)
+
+    def _object_space(self) -> ObjectSpace | None:
+        if INSTANCES not in self._kinds:
+            return None
+        labelled = [r for r in self._recordings if r.labelled(INSTANCES).size]
+        space, task = common_label_space(labelled), self._bundle.tasks[INSTANCES]
+        assert isinstance(task, InstancesTask)
+        found = None if space is None else common_objects(task, space)
+        if found is None:
+            has = "no classes" if space is None else f"classes {', '.join(space.class_names)}"
+            things = ", ".join(task.class_names[i] for i in task.things)
+            self._notes.append(
+                f"labels of instances are not used: they have {has}, the head finds {things}"
+            )
+        return found
+
+    @property
+    def _read_kinds(self) -> tuple[str, ...]:
+        """Kinds of labels to read: segmentation says what objects are."""
+        more = (SEGMENTATION,) if self._objects is not None else ()
+        return tuple(dict.fromkeys((*self._kinds, *more)))
 
     def _plan(self, recordings: Sequence[Recording], labels: bool) -> list[Clip]:
         """Clips of all series; without labels those alone whose feature errors are scored."""
@@ -316,15 +344,18 @@ class _Evaluation:
                 series,
                 self._predictors(number),
                 self._classes,
+                self._objects,
             )
             for number, series in enumerate(self._series)
         ]
-        still_scorer = StillScorer(self._bundle, self._decoder, self._recordings, self._classes)
+        still_scorer = StillScorer(
+            self._bundle, self._decoder, self._recordings, self._classes, self._objects
+        )
         together = sorted([*clips, *stills], key=lambda c: (c.recording, c.first, c.series))
         with self._bar("scoring", len(together), "clip") as bar:
             for batch in stream_clips(
                 self._bundle, self._recordings, together, batch=self._config.batch,
-                label_kinds=self._kinds, raw=self._config.raw,
+                label_kinds=self._read_kinds, raw=self._config.raw,
                 past_depth=self._has_relative_depth(), keep_images=sheet.frames_of,
                 on_clips=bar.add, on_bad=self._note_bad, half=self._config.half,
             ):  # fmt: skip
@@ -353,3 +384,12 @@ class _Evaluation:
 
     def _bar(self, title: str, total: int, unit: str) -> Progress:
         return Progress(title, unit, total, shown=self._progress)
+
+
+def _finding_more(bundle: Bundle) -> Bundle:
+    """The bundle, with objects of low scores: average precision asks how they rank."""
+    task = bundle.tasks.get(INSTANCES)
+    if not isinstance(task, InstancesTask):
+        return bundle
+    tasks = {**bundle.tasks, INSTANCES: task.scored()}
+    return replace(bundle, tasks=tasks)

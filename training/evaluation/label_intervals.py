@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dino_foresight_ros.compare.label_metrics import intersection_over_union
-from dino_foresight_ros.outputs import SEGMENTATION
+from dino_foresight_ros.outputs import INSTANCES, SEGMENTATION
 from dino_foresight_ros.training.evaluation.bootstrap import (
     Clips,
     Estimate,
@@ -40,7 +40,11 @@ def row_with_intervals(
     """The row, with the intervals of those of its scores that have one."""
     found: dict[str, Estimate] = {}
     for metric in CLOSED_METRICS:
-        if getattr(getattr(row, metric.head), metric.score, None) is not None:
+        # Average precision is no function of sums over clips.
+        if (
+            metric.head != INSTANCES
+            and getattr(getattr(row, metric.head), metric.score, None) is not None
+        ):
             clips = places(scorer.clips(metric.head))
             found[metric.score] = estimate(
                 score_of(metric, classes), scorer.sums(metric.head), clips, resampling
@@ -62,7 +66,11 @@ def closed_with_interval(
     """
     three = [scorers[name] for name in (closed.predictor, *ends)]
     clips = three[0].clips(closed.head)
-    if closed.share is None or any(one.clips(closed.head) != clips for one in three):
+    if (
+        closed.share is None
+        or closed.head == INSTANCES
+        or any(one.clips(closed.head) != clips for one in three)
+    ):
         return closed
     metric = next(
         one for one in CLOSED_METRICS if (one.head, one.score) == (closed.head, closed.score)

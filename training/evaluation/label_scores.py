@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.compare.instance_metrics import InstanceMetrics
 from dino_foresight_ros.compare.label_metrics import (
     DepthMetrics,
     DepthScores,
@@ -21,10 +22,17 @@ from dino_foresight_ros.compare.label_metrics import (
 )
 from dino_foresight_ros.compare.measures import closed_gap
 from dino_foresight_ros.model import Bundle, DepthTask
-from dino_foresight_ros.outputs import DEPTH, HEADS, NORMALS, SEGMENTATION
+from dino_foresight_ros.outputs import (
+    DEPTH,
+    DETECTIONS,
+    HEADS,
+    INSTANCES,
+    NORMALS,
+    SEGMENTATION,
+)
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.bootstrap import Estimate
-from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
+from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, ObjectSpace
 from dino_foresight_ros.training.evaluation.lidar.scaling import Scale, affine_scale
 
 
@@ -44,6 +52,24 @@ class SegmentationResult:
 
 
 @dataclass(frozen=True)
+class InstancesResult:
+    """Average precision and panoptic quality of single objects, 0 to 1.
+
+    Attributes:
+        ap, ap50: as Cityscapes defines them, mean over the classes that have true objects.
+        pq: panoptic quality of the classes of objects; None where there is no object at all.
+        per_class: class name -> AP50, of the classes that have true objects.
+        objects: how many true objects are asked for.
+    """
+
+    ap: float
+    ap50: float
+    pq: float | None
+    per_class: Mapping[str, float]
+    objects: int
+
+
+@dataclass(frozen=True)
 class LabelRow:
     """Scores of one predictor; None where there is no head or no label.
 
@@ -55,6 +81,7 @@ class LabelRow:
     segmentation: SegmentationResult | None = None
     depth: DepthScores | None = None
     normals: NormalsScores | None = None
+    instances: InstancesResult | None = None
     intervals: Mapping[str, Estimate] = field(default_factory=dict)
 
 
@@ -73,6 +100,7 @@ CLOSED_METRICS = (
     ClosedMetric(DEPTH, "delta1", 1, 0.01),
     ClosedMetric(DEPTH, "abs_rel", -1, 0.01),
     ClosedMetric(NORMALS, "mean_deg", -1, 0.5),
+    ClosedMetric(INSTANCES, "ap50", 1, 0.01),
 )
 """`least_gap` is in the score's own unit; below it a fraction would be noise over noise."""
 
@@ -182,14 +210,19 @@ class LabelScorer:
         without_scale: frames whose relative depth has no scale, and was not scored.
     """
 
-    def __init__(self, bundle: Bundle, classes: ClassSpace | None) -> None:
+    def __init__(
+        self, bundle: Bundle, classes: ClassSpace | None, objects: ObjectSpace | None = None
+    ) -> None:
         """Start with nothing scored.
 
         Args:
             bundle: whose tasks say what maps mean.
             classes: in which a segmentation is scored; None: it is not.
+            objects: whose objects are scored; None: they are not.
         """
-        self._classes = classes
+        self._classes, self._objects = classes, objects
+        if objects is not None:
+            self._instances = InstanceMetrics(tuple(objects.names))
         self._depth_task = bundle.tasks.get(DEPTH)
         self.without_scale = 0
         self._clips: dict[str, list[int]] = {head: [] for head in HEADS}
@@ -219,6 +252,8 @@ class LabelScorer:
         if DEPTH in maps and labels.depth is not None:
             depth = maps[DEPTH].float().cpu()
             self._update_depth(depth, labels.depth, labels.depth_is_metric, clip, scale)
+        if INSTANCES in maps and labels.instances is not None and labels.segmentation is not None:
+            self._update_instances(maps, labels.instances, labels.segmentation, clip)
         if NORMALS in maps and labels.normals is not None:
             true = torch.as_tensor(labels.normals)
             if bool((torch.isfinite(true).all(-1) & (true != 0).any(-1)).any()):
@@ -241,6 +276,20 @@ class LabelScorer:
             torch.as_tensor(predicted)[None], torch.as_tensor(true)[None]
         )
         self._note(SEGMENTATION, clip, counts.numpy().ravel())
+
+    def _update_instances(
+        self,
+        maps: Mapping[str, Tensor],
+        ids: NDArray[np.uint16],
+        segmentation: NDArray[np.uint8],
+        clip: int,
+    ) -> None:
+        if self._objects is None:
+            return
+        predicted = maps[INSTANCES][None].cpu(), maps[DETECTIONS][None].float().cpu()
+        classes = self._objects.from_labels[segmentation]
+        self._instances.update(predicted, (ids[None], classes[None]))
+        self._note(INSTANCES, clip, [])
 
     def _update_depth(
         self,
@@ -278,6 +327,7 @@ class LabelScorer:
             self._segmentation_result() if self._clips[SEGMENTATION] else None,
             self._depth.compute() if self._clips[DEPTH] else None,
             self._normals.compute() if self._clips[NORMALS] else None,
+            self._instances_result() if self._clips[INSTANCES] else None,
         )
 
     def clips(self, head: str) -> list[int]:
@@ -302,4 +352,17 @@ class LabelScorer:
             miou,
             scores.mean_over(self._classes.moving),
             {name: scores.per_class[i] for i, name in enumerate(names) if scores.labelled[i]},
+        )
+
+    def _instances_result(self) -> InstancesResult | None:
+        assert self._objects is not None
+        scores, names = self._instances.compute(), self._objects.names
+        if not scores.true_objects:
+            return None
+        return InstancesResult(
+            scores.ap,
+            scores.ap50,
+            scores.pq if scores.pq_of else None,
+            {names[i]: value for i, value in scores.ap50_of.items()},
+            scores.true_objects,
         )

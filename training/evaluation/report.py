@@ -9,7 +9,7 @@ from pathlib import Path
 from dino_foresight_ros.compare import COPY_LAST, ORACLE
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.files import check_replaceable, whole_folder
-from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 from dino_foresight_ros.training.evaluation.bootstrap import LEAST_BLOCKS, Estimate, Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
 from dino_foresight_ros.training.evaluation.lidar.page import lidar_section
@@ -236,7 +236,8 @@ def _labels(report: Report) -> list[str]:
         "classes that occur in the labels; depth and normals are means over frames. *Closed* is "
         "the share of the gap between copy-last and oracle that a predictor closes; it is left "
         f"out ({NONE}) where that gap is about 0. In brackets confidence intervals, as above. "
-        "Relative depth is put to scale on the newest past frame with true depth.",
+        "Relative depth is put to scale on the newest past frame with true depth. AP, AP50 and PQ "
+        "are of single objects, means over the classes that have any; they have no intervals.",
     ]
     if report.stills is not None:
         parts += [
@@ -294,6 +295,9 @@ _COLUMNS = (
     (DEPTH, "rmse", "RMSE", "{:.2f}"),
     (NORMALS, "mean_deg", "normals mean", "{:.1f}°"),
     (NORMALS, "within_11_25_deg", "within 11.25°", "{:.1f} %"),
+    (INSTANCES, "ap50", "AP50", "{:.3f}"),
+    (INSTANCES, "ap", "AP", "{:.3f}"),
+    (INSTANCES, "pq", "PQ", "{:.3f}"),
 )
 
 

@@ -18,7 +18,7 @@ from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.training.data import scene_numbers
 from dino_foresight_ros.training.evaluation.bootstrap import Clips, Resampling, improvement
-from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
+from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, ObjectSpace
 from dino_foresight_ros.training.evaluation.clips import Clip
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.label_intervals import (
@@ -63,6 +63,7 @@ class SeriesScorer:
         series: Series,
         predictors: Mapping[str, Predictor],
         classes: ClassSpace | None,
+        objects: ObjectSpace | None = None,
     ) -> None:
         """Start with nothing scored.
 
@@ -73,7 +74,9 @@ class SeriesScorer:
             series: what is scored.
             predictors: what the forecast is compared with, without the oracle.
             classes: how segmentation labels are scored; None: they are not.
+            objects: how single objects are scored; None: they are not.
         """
+        self._objects = objects
         self._bundle, self._recordings, self._series = bundle, recordings, series
         self._decoder, self._predictors, self._classes = decoder, predictors, classes
         self._scenes = scene_numbers(recordings)
@@ -159,7 +162,7 @@ class SeriesScorer:
         for place, name in enumerate(predicted):
             scorer = self._label_scorers.get((step, name))
             if scorer is None:
-                scorer = LabelScorer(self._bundle, self._classes)
+                scorer = LabelScorer(self._bundle, self._classes, self._objects)
                 self._label_scorers[step, name] = scorer
             of_this = {head: one[place] for head, one in maps.items()}
             if name == FORECAST:
@@ -327,7 +330,9 @@ class StillScorer:
         decoder: Decoder,
         recordings: Sequence[Recording],
         classes: ClassSpace | None,
+        objects: ObjectSpace | None = None,
     ) -> None:
+        self._objects = objects
         self._bundle, self._decoder, self._classes = bundle, decoder, classes
         self._recordings, self._clips = recordings, list[Clip]()
         self._scorer: LabelScorer | None = None
@@ -340,7 +345,7 @@ class StillScorer:
             sizes = sizes_of(labels, self._bundle.heads)
             maps = self._decoder.maps(sizes, batch.targets[row])
             if self._scorer is None:
-                self._scorer = LabelScorer(self._bundle, self._classes)
+                self._scorer = LabelScorer(self._bundle, self._classes, self._objects)
             number = len(self._clips)
             self._clips.append(clip)
             self._scorer.update({head: one[0] for head, one in maps.items()}, labels, number)

@@ -16,7 +16,7 @@ from dino_foresight_ros.training.evaluation.label_scores import (
     past_scale,
 )
 
-MIOU, _, DELTA1, ABS_REL, ANGLE = CLOSED_METRICS
+MIOU, _, DELTA1, ABS_REL, ANGLE, _ = CLOSED_METRICS
 
 
 def space(task: SegmentationTask) -> LabelSpace:
