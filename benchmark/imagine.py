@@ -50,7 +50,7 @@ def measure(bundle: Any, repeats: int = 7) -> dict[str, Any]:
     from dino_foresight_ros.recordings import open_recordings
     from dino_foresight_ros.recordings.camera import CameraModel
     from dino_foresight_ros.recordings.camera_view import CameraView
-    from dino_foresight_ros.ros.transforms import mounting
+    from dino_foresight_ros.recordings.poses import mounting
     from dino_foresight_ros.runtime import Foresight
     from dino_foresight_ros.runtime.arc_search import ArcLimits, fan
     from dino_foresight_ros.runtime.candidate import twist_motions

@@ -9,6 +9,12 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 
+OPTICAL_IN_BODY = np.array(
+    [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+)
+"""Pose of an optical frame (x right, y down, z forward) in its camera's body frame (x forward, y
+left, z up), REP-103."""
+
 
 def rotation_matrix(quaternion: Sequence[float] | Matrix) -> Matrix:
     """Unit (w, x, y, z) -> (3, 3)."""
@@ -52,3 +58,22 @@ def inverse(pose: Matrix) -> Matrix:
     found[:3, :3] = pose[:3, :3].T
     found[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
     return found
+
+
+def mounting(numbers: Sequence[float]) -> Matrix:
+    """(4, 4) pose of a camera's optical frame in the base frame.
+
+    Args:
+        numbers: x, y, z in metres and roll, pitch, yaw in degrees of the camera's body (x forward,
+            y left, z up) in the base frame; positive pitch looks down.
+    """
+    x, y, z, roll, pitch, yaw = (float(number) for number in numbers)
+    half = np.radians([roll, pitch, yaw]) / 2
+    (cr, cp, cy), (sr, sp, sy) = np.cos(half), np.sin(half)
+    quaternion = [
+        cr * cp * cy + sr * sp * sy,
+        sr * cp * cy - cr * sp * sy,
+        cr * sp * cy + sr * cp * sy,
+        cr * cp * sy - sr * sp * cy,
+    ]
+    return pose_matrix([x, y, z], quaternion) @ OPTICAL_IN_BODY

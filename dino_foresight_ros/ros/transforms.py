@@ -1,8 +1,7 @@
-"""Transforms between frames: tf2's where it is installed, and mountings from parameters."""
+"""Transforms between frames: tf2's, where it is installed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,6 @@ from dino_foresight_ros.recordings.poses import pose_matrix
 from dino_foresight_ros.ros.time import ns_to_time
 
 Matrix = NDArray[np.float64]
-
-OPTICAL_IN_BODY = np.array(
-    [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
-)
-"""Pose of an optical frame (x right, y down, z forward) in its camera's body frame (x forward, y
-left, z up), REP-103."""
 
 
 class Transforms:
@@ -63,22 +56,3 @@ class Transforms:
                     raise InputError(text) from error
         t, q = found.translation, found.rotation
         return pose_matrix([t.x, t.y, t.z], [q.w, q.x, q.y, q.z])
-
-
-def mounting(numbers: Sequence[float]) -> Matrix:
-    """(4, 4) pose of a camera's optical frame in the base frame.
-
-    Args:
-        numbers: x, y, z in metres and roll, pitch, yaw in degrees of the camera's body (x forward,
-            y left, z up) in the base frame; positive pitch looks down.
-    """
-    x, y, z, roll, pitch, yaw = (float(number) for number in numbers)
-    half = np.radians([roll, pitch, yaw]) / 2
-    (cr, cp, cy), (sr, sp, sy) = np.cos(half), np.sin(half)
-    quaternion = [
-        cr * cp * cy + sr * sp * sy,
-        sr * cp * cy - cr * sp * sy,
-        cr * sp * cy + sr * cp * sy,
-        cr * cp * sy - sr * sp * cy,
-    ]
-    return pose_matrix([x, y, z], quaternion) @ OPTICAL_IN_BODY

@@ -375,6 +375,11 @@ class Foresight:
             self._newest[name] = z[i]
         return dict(zip(cameras, z, strict=True))
 
+    @torch.inference_mode()
+    def features(self, image: np.ndarray) -> Tensor:
+        """(H, W, 3) uint8 RGB -> (h, w, C) PCA features on the device; no context knows of it."""
+        return self.bundle.pca.transform(self._encode(self.preprocess(image)))[0]
+
     def preprocess(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, H', W') normalised on the device, by one upload of uint8."""
         return self.bundle.encoder.preprocess(np.ascontiguousarray(image)[None])

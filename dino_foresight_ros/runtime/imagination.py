@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import InputError
@@ -37,6 +38,7 @@ from dino_foresight_ros.recordings.poses import pose_matrix
 from dino_foresight_ros.runtime.candidate import outside_range, progress
 from dino_foresight_ros.runtime.decoder import FrameRequest, download
 from dino_foresight_ros.runtime.engine import Context, Foresight
+from dino_foresight_ros.runtime.frame import ModelOutputError
 from dino_foresight_ros.runtime.memory import retry_out_of_memory
 from dino_foresight_ros.scene import Scene
 
@@ -55,7 +57,8 @@ class Weights(NamedTuple):
         occupied: probability of a contact; sooner ones count at more horizons.
         distance: nearness to obstacles, below `ImagineOptions.safe_distance_m`.
         unknown: share of the swept area that no camera sees.
-        progress: how much less far than the best.
+        progress: how much less far than the best; with a goal picture, how unlike it the view is
+            at the last horizon.
     """
 
     occupied: float = 4.0
@@ -90,6 +93,9 @@ class ImagineOptions:
         weights: of the costs.
         safe_distance_m: obstacles farther from the footprint cost nothing.
         contact_probability: from this on something counts as met.
+        goal: (h, w, C) features of a picture of where to be, as the first camera would see it
+            (`Foresight.features`); none when None. The distance to it is the mean squared error
+            (DINO-WM, arXiv 2411.04983).
     """
 
     footprint: Footprint
@@ -97,6 +103,7 @@ class ImagineOptions:
     weights: Weights = WEIGHTS
     safe_distance_m: float = 1.0
     contact_probability: float = 0.5
+    goal: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +190,18 @@ class _View(NamedTuple):
     scene: Scene
     points: ObstaclePoints
     depth: NDArray[np.float32]
+
+
+class _Seen(NamedTuple):
+    """What is imagined on one way.
+
+    Attributes:
+        views: by horizon and camera.
+        goal_distance: to the goal picture at the last horizon, 1 as far as now; None without one.
+    """
+
+    views: list[list[_View]]
+    goal_distance: float | None
 
 
 class _Camera(NamedTuple):
@@ -275,7 +294,7 @@ class Imagination:
         present = self._present(cameras, stride, options)
         aware = self.is_motion_aware
         seen_from = motions if aware else self._assumed(assumed, len(horizons_s))[None]
-        views: list[list[list[_View]]] = []  # by motion, horizon and camera
+        ways: list[_Seen] = []
         for wave in self._waves(len(seen_from)):
             yield
             some = self._map(
@@ -284,13 +303,13 @@ class Imagination:
                 ),
                 wave,
             )
-            views += [of_one for part in some for of_one in part]
+            ways += [of_one for part in some for of_one in part]
         yield
         found = []
         for index, way in enumerate(motions):
             row = index if aware else 0
             found.append(
-                _Judged.of(way, seen_from[row], present, views[row], cameras, horizons_s, options)
+                _Judged.of(way, seen_from[row], present, ways[row], cameras, horizons_s, options)
             )
             if index % _AT_ONCE_ON_GPU == _AT_ONCE_ON_GPU - 1:
                 yield
@@ -394,16 +413,22 @@ class Imagination:
         horizons_s: Sequence[float],
         stride: int,
         options: ImagineOptions,
-    ) -> list[list[list[_View]]]:
-        """What cameras see on some ways (k, S, 3): by way, horizon and camera."""
+    ) -> list[_Seen]:
+        """What cameras see on some ways (k, S, 3)."""
         forecaster, layers = self._engine.forecaster, self._engine.decoder.layers
         found: list[list[list[_View]]] = [[[] for _ in horizons_s] for _ in motions]
         motion = torch.from_numpy(motions)[None] if aware else None
+        distances: list[float | None] = [None] * len(motions)
         for camera in cameras:
             context, step = camera.context, 0
             for part in forecaster.stream(
                 context.memories, context.stamps_s, list(horizons_s), motion=motion, layers=layers
             ):
+                if not bool(torch.isfinite(part.z).all()):
+                    raise ModelOutputError(
+                        f"bundle {self._engine.bundle.name} predicted NaN or infinity; try dtype "
+                        "float32"
+                    )
                 for k in range(part.z.shape[2]):
                     hidden = {i: tokens[0, :, k] for i, tokens in part.hidden.items()}
                     seen = self._decode(
@@ -412,13 +437,17 @@ class Imagination:
                     for row, view in enumerate(seen):
                         found[row][step].append(view)
                     step += 1
-        return found
+            if options.goal is not None and camera is cameras[0]:
+                before = _error(context.newest, options.goal)
+                after = _error(part.z[0, :, -1], options.goal)
+                distances = list(np.divide(after, before).tolist())
+        return [_Seen(*one) for one in zip(found, distances, strict=True)]
 
     def _decode(
         self,
         camera: _Camera,
-        z: torch.Tensor,
-        hidden: Mapping[int, torch.Tensor],
+        z: Tensor,
+        hidden: Mapping[int, Tensor],
         horizon_s: float,
         stride: int,
         options: ImagineOptions,
@@ -438,6 +467,12 @@ class Imagination:
             maps += some
         stamp_ns = camera.context.stamps_ns[-1] + round(horizon_s * 1e9)
         return [_view(stamp_ns, horizon_s, one, camera, options) for one in maps]
+
+
+def _error(z: Tensor, goal: Tensor) -> NDArray[np.float64]:
+    """Mean squared error (k,) of features (k, h, w, C) against those of the goal (h, w, C)."""
+    errors = (z.float() - goal.float()).square().mean(dim=(1, 2, 3))
+    return np.maximum(errors.cpu().numpy().astype(np.float64), 1e-12)
 
 
 def _view(
@@ -472,6 +507,7 @@ class _Judged:
     swept: Sweep
     scenes: list[list[Scene]]
     points: list[ObstaclePoints]
+    goal_distance: float | None
 
     @classmethod
     def of(
@@ -479,7 +515,7 @@ class _Judged:
         way: Motion,
         seen_from: Motion,
         present: list[_View],
-        views: list[list[_View]],
+        ahead: _Seen,
         cameras: Sequence[_Camera],
         horizons_s: Sequence[float],
         options: ImagineOptions,
@@ -489,7 +525,7 @@ class _Judged:
         What goes out of view, such as a car beside the robot, stays where it was seen last.
         """
         instants = [(0.0, np.zeros(3), np.zeros(3), present)] if present else []
-        instants += list(zip(horizons_s, way, seen_from, views, strict=True))
+        instants += list(zip(horizons_s, way, seen_from, ahead.views, strict=True))
         points: list[ObstaclePoints] = []
         ground: list[list[GroundView]] = []
         for _, _, base, seen in instants:
@@ -511,8 +547,8 @@ class _Judged:
             views=ground,
         )
         first = len(instants) - len(way)
-        scenes = [[view.scene for view in seen] for seen in views]
-        return cls(way, horizons_s, swept, scenes, points[first:])
+        scenes = [[view.scene for view in seen] for seen in ahead.views]
+        return cls(way, horizons_s, swept, scenes, points[first:], ahead.goal_distance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -605,6 +641,8 @@ def _costs(
     if options.safe_distance_m > 0:
         nearness = 1 - min(last.least_distance_m / options.safe_distance_m, 1.0)
     behind = (farthest_m - progress_m) / farthest_m if farthest_m > 0 else 0.0
+    if judged.goal_distance is not None:
+        behind = judged.goal_distance
     return Weights(
         occupied=float(np.mean([step.probability_occupied for step in steps])),
         distance=nearness,
@@ -634,6 +672,10 @@ def _reason(
         text = f"passes {name} at {last.least_distance_m:.2f} m"
     elif worst == "unknown":
         text = f"{100 * last.unknown:.0f} % of its way is not seen"
+    elif judged.goal_distance is not None:
+        text = (
+            f"its view is less like the goal's ({100 * judged.goal_distance:.0f} % as far as now)"
+        )
     else:
         text = f"{less_m:.1f} m less progress"
     return text + ("; faster than the model was trained for" if is_outside else "")

@@ -27,6 +27,7 @@ from dino_foresight_ros.runtime import Foresight
 from dino_foresight_ros.runtime.candidate import twist_motions
 from dino_foresight_ros.runtime.decoder import DecodedOutput
 from dino_foresight_ros.runtime.engine import Context
+from dino_foresight_ros.runtime.frame import ModelOutputError
 from dino_foresight_ros.runtime.imagination import (
     Imagination,
     Imagined,
@@ -338,3 +339,26 @@ def test_real_engine_imagines_over_its_own_context(bundle: Bundle):
     for horizon, step in zip(found.candidates[0].horizons, forecast.steps, strict=True):
         np.testing.assert_array_equal(horizon.scenes[""].segmentation, step.segmentation)
         np.testing.assert_allclose(horizon.scenes[""].depth, step.depth, rtol=1e-5)
+
+
+def test_picture_of_where_to_be_makes_the_way_there_the_best():
+    """Features of the stand-in are where the base is, so the picture of a place tells the place."""
+    world, ways = BoxWorld([]), candidates()
+    for goal in (0, 2):
+        features = torch.zeros(*GRID, 4, dtype=torch.float64)
+        features[..., :3] = torch.from_numpy(ways[goal, -1])
+        found = imagine(world, ways, options=replace(OPTIONS, goal=features))
+        assert found.ranking[0] == goal
+        assert found.candidates[goal].costs.progress == pytest.approx(0.0, abs=1e-6)
+        assert found.candidates[3].costs.progress == pytest.approx(1.0)  # it stays as far as now
+        assert "less like the goal's (100 % as far as now)" in found.candidates[3].reason
+
+
+def test_forecast_of_nan_is_no_free_way():
+    world = BoxWorld([])
+    ways = candidates()
+    world.stream = lambda *_, **__: iter(  # type: ignore[method-assign]
+        [Prediction(torch.full((1, len(ways), 3, *GRID, 4), math.nan))]
+    )
+    with pytest.raises(ModelOutputError, match="boxes predicted NaN"):
+        imagine(world, ways)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future as Answer
+from dataclasses import replace
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,15 +24,19 @@ from dino_foresight_ros.msg import Candidate, CandidateHorizon, CandidateScore
 from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.recordings.camera_view import camera_view
+from dino_foresight_ros.recordings.image_decoding import decode_picture
+from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.clouds import obstacle_cloud
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.planar import planar_twist, pose_message
 from dino_foresight_ros.ros.time import ns_to_time
-from dino_foresight_ros.ros.transforms import Transforms, mounting
+from dino_foresight_ros.ros.transforms import Transforms
 from dino_foresight_ros.srv import Imagine
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dino_foresight_ros.nodes.forecast.pipeline import Pipeline
     from dino_foresight_ros.ros.live_motion import LiveMotion
     from dino_foresight_ros.runtime.imagination import (
@@ -66,6 +72,7 @@ class ImagineService:
         """
         self._node, self._parameters = node, parameters
         self._active_pipeline, self._motion, self._transforms = active_pipeline, motion, transforms
+        self._kept_goal: tuple[tuple[Pipeline, str, int], Tensor] | None = None
         # A group of its own: images come in while an answer is waited for.
         self._service = node.create_service(
             Imagine, SERVICE, self._on_request, callback_group=ReentrantCallbackGroup()
@@ -115,7 +122,9 @@ class ImagineService:
             ]
         )
         imagination = pipeline.imagination
-        options = self._options(imagination.class_names, request.weights)
+        options = replace(
+            self._options(imagination.class_names, request.weights), goal=self._goal(pipeline)
+        )
         imagined = yield from imagination.imagine(
             motions,
             horizons_s,
@@ -136,6 +145,23 @@ class ImagineService:
             _score_message(one, names, header, frame_id) for one in imagined.candidates
         ]
         response.ranking = list(imagined.ranking)
+
+    def _goal(self, pipeline: Pipeline) -> Tensor | None:
+        """Features of the goal picture, which are kept while the file and the model stay."""
+        path = str(self._parameters["goal_image"])
+        if not path:
+            return None
+        file = FilePath(path).expanduser()
+        try:
+            key = (pipeline, path, file.stat().st_mtime_ns)
+            if self._kept_goal is None or self._kept_goal[0] != key:
+                picture = decode_picture(file.read_bytes())
+                self._kept_goal = key, pipeline.loaded.engine.features(picture)
+        except OSError as error:
+            raise InputError(f"goal_image {path} cannot be read: {error.strerror}") from error
+        except InputError as error:
+            raise InputError(f"goal_image {path} is no picture: {error}") from error
+        return self._kept_goal[1]
 
     # What a request says
 

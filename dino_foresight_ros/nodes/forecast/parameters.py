@@ -350,6 +350,14 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         element=float,
     ),
     ParameterSpec(
+        "goal_image",
+        "",
+        "Picture of where to be, as the first camera would see it there: foresight/imagine then "
+        "counts likeness to it, in features, as progress. Empty: progress is metres ahead.",
+        Change.ANY_TIME,
+        check=lambda path: path_problem(path) if path else None,
+    ),
+    ParameterSpec(
         "autostart",
         True,
         "Configure and activate at start; false waits for lifecycle transitions.",
