@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from training_data import keep_rendered, write_micro_bundle
+from training_data import keep_painted, write_micro_bundle
 
 from dino_foresight_ros.cli.main import main
 
@@ -16,8 +16,8 @@ def test_evaluates_an_untrained_bundle_end_to_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = str(write_micro_bundle(tmp_path / "bundle"))
-    fit = keep_rendered(DATA.replace("seeds=0", "seeds=1"), tmp_path / "fit")
-    data = keep_rendered(DATA, tmp_path / "data")
+    fit = keep_painted(tmp_path / "fit", [1], 12, (45, 80))
+    data = keep_painted(tmp_path / "data", [0], 12, (45, 80))
     out = tmp_path / "report"
     arguments = ["evaluate", "--bundle", bundle, "--data", data, "--fit-data", fit]
     assert main([*arguments, *QUICK, "--mlp-steps", "3", "--out", str(out)]) == 0

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from forked import ForkedProcess
 from micro_bundle import make_micro_bundle
 
+from dino_foresight_ros.classes import CLASS_IDS
 from dino_foresight_ros.cli.main import main
-from dino_foresight_ros.recordings import LABEL_KINDS, open_recordings
+from dino_foresight_ros.recordings import Frame, Recording
+from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
 from dino_foresight_ros.recordings.pixels import write_pixels
 
 DATA = "synthetic:?seeds={seeds}&frames={frames}&size=56x84"
@@ -24,10 +27,65 @@ def synthetic(seeds: str = "0", frames: int = 6) -> str:
     return DATA.format(seeds=seeds, frames=frames)
 
 
-def keep_rendered(spec: str, folder: Path) -> str:
-    """Render synthetic recordings once; return what names them, with frames that cost nothing."""
-    for recording in open_recordings([spec]):
-        write_pixels(recording, recording.size, LABEL_KINDS, folder)
+class PaintedDrive(Recording):
+    """A strip of sky, things and road that passes by: labels of all kinds at no cost."""
+
+    kind = "painted"
+
+    def __init__(self, seed: int, frames: int, size: tuple[int, int], interval_s: float) -> None:
+        every = np.arange(frames, dtype=np.int64)
+        stamps_ns = np.round(every * interval_s * 1e9).astype(np.int64)
+        kinds = ("segmentation", "depth", "normals")
+        super().__init__(
+            f"painted-{seed}",
+            stamps_ns,
+            size,
+            label_space=WORLD_SPACE,
+            labelled=dict.fromkeys(kinds, every),
+            scene=f"painted {seed}",
+        )
+        (height, width), random = size, np.random.default_rng(seed)
+        top, bottom, length = height // 3, height * 2 // 3, 4 * width
+        things = [CLASS_IDS[name] for name in ("building", "vegetation", "car", "pedestrian")]
+        block = np.arange(length) // (width // 6)
+        count = block[-1] + 1
+        ids = np.full((height, length), CLASS_IDS["sky"], np.uint8)
+        ids[top:bottom] = random.choice(things, count)[block]
+        ids[bottom:] = CLASS_IDS["road"]
+        depth = np.full((height, length), np.nan, np.float32)
+        depth[top:bottom] = random.uniform(5, 40, count)[block]
+        depth[bottom:] = (1.5 * width / np.arange(bottom - top // 2, height - top // 2))[:, None]
+        normals = np.full((height, length, 3), np.nan, np.float32)
+        normals[top:bottom], normals[bottom:] = (0, 0, -1), (0, -1, 0)
+        noise = random.integers(-20, 21, (height, length, 3))
+        image = np.clip(np.array(WORLD_SPACE.palette)[ids] + noise, 0, 255).astype(np.uint8)
+        self._strips = {
+            "image": image, "segmentation": ids, "depth": depth, "normals": normals,
+        }  # fmt: skip
+
+    def _read(self, index: int, labels: Collection[str]) -> Frame:
+        first = 3 * index
+        shown = {
+            name: np.roll(self._strips[name], -first, axis=1)[:, : self.size[1]].copy()
+            for name in ("image", *labels)
+        }
+        return Frame(int(self.stamps_ns[index]), index=index, **shown)
+
+    def _fingerprint_parts(self) -> Iterable[str]:
+        yield self.name
+
+
+def keep_painted(
+    folder: Path,
+    seeds: Iterable[int],
+    frames: int,
+    size: tuple[int, int] = (56, 84),
+    interval_s: float = 0.1,
+) -> str:
+    """Write painted drives as a store of pixels; return what names it."""
+    for seed in seeds:
+        drive = PaintedDrive(seed, frames, size, interval_s)
+        write_pixels(drive, size, list(drive._labelled), folder)
     return f"pixels:{folder}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_data import keep_rendered
+from training_data import keep_painted
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
@@ -23,8 +23,7 @@ SIZE = (28, 56)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Two short drives with labels."""
-    spec = "synthetic:?seeds=3-4&frames=8&interval=0.5&size=45x80"
-    return keep_rendered(spec, tmp_path_factory.mktemp("drives"))
+    return keep_painted(tmp_path_factory.mktemp("drives"), (3, 4), 8, (45, 80), 0.5)
 
 
 def mixed(data: str, seed: int = 0) -> MixedSamples:

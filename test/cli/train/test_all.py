@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from micro_bundle import make_micro_bundle
-from training_data import keep_rendered
+from training_data import keep_painted
 
 from dino_foresight_ros.cli.evaluate import evaluate_bundle
 from dino_foresight_ros.cli.main import main
@@ -334,8 +334,7 @@ def test_trains_a_bundle_end_to_end(
         evaluate_bundle({**options, **less}, **more)
 
     monkeypatch.setitem(WORK, "evaluate", evaluate_less)
-    rendered = "synthetic:?seeds=0&frames=60&interval=0.1&size=42x56"
-    data = keep_rendered(rendered, tmp_path / "drive")
+    data = keep_painted(tmp_path / "drive", [0], 60, (42, 56))
     words = ["train", "all", "--data", data, "--labels", data, "--tasks", "segmentation"]
     encoder = str(make_micro_bundle().save(tmp_path / "encoder"))
     words += ["--encoder", encoder, "--image-size", "42x56", "--channels", "12"]

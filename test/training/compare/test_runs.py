@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from training_data import keep_rendered, synthetic, write_micro_bundle
+from training_data import keep_painted, write_micro_bundle
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
@@ -25,11 +25,11 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a micro encoder, and eight short scenes, rendered once."""
+    """A folder with a micro encoder, and five short scenes."""
     folder = tmp_path_factory.mktemp("world")
     write_micro_bundle(folder / "micro")
-    keep_rendered(synthetic("0-4", 7), folder / "train")
-    keep_rendered(synthetic("7-9", 8), folder / "test")
+    keep_painted(folder / "train", range(3), 7)
+    keep_painted(folder / "test", (7, 8), 8)
     return folder
 
 
