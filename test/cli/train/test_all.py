@@ -22,9 +22,12 @@ from dino_foresight_ros.recordings import Recording, open_recordings
 
 DATA = "synthetic:?seeds=3&frames=120&interval=0.1&size=42x56"
 STAGES = [
-    "pca", "features", "forecaster", "head_segmentation", "head_depth", "head_normals", "bundle",
-    "evaluation",
+    "pca", "features", "forecaster", "head_segmentation", "head_depth", "head_normals",
+    "head_instances", "bundle", "evaluation",
 ]  # fmt: skip
+HEADS = [stage for stage in STAGES if stage.startswith("head_")]
+# A teacher of three heads stands for labels.
+TAUGHT = [*HEADS[:3], "bundle", "evaluation"]
 
 
 class Calls:
@@ -90,10 +93,9 @@ def test_what_is_measured_on_is_not_trained_on(
     train_all()
     told = commands(capsys)
     assert list(told) == STAGES
-    for stage in STAGES[:6]:
-        if stage != "forecaster":
-            words = told[stage]
-            assert words[words.index("--data") + 1] == f"{DATA}&part=0-0.8"
+    for stage in ("pca", "features", *HEADS):
+        words = told[stage]
+        assert words[words.index("--data") + 1] == f"{DATA}&part=0-0.8"
     words = told["evaluation"]
     assert words[words.index("--data") + 1] == f"{DATA}&part=0.82-1"
     assert words[words.index("--fit-data") + 1] == f"{DATA}&part=0-0.8"
@@ -136,7 +138,7 @@ def test_changes_redo_what_follows_from_them_alone(
     train_all("--steps", "7")
     assert calls.take() == ["forecaster", "bundle", "evaluation"]
     train_all("--steps", "7", "--head-steps", "5")
-    assert calls.take() == [*STAGES[3:6], "bundle", "evaluation"]
+    assert calls.take() == [*HEADS, "bundle", "evaluation"]
     train_all("--steps", "7", "--head-steps", "5", "--max-clips", "3")
     assert calls.take() == ["evaluation"]
     train_all("--steps", "7", "--head-steps", "5", "--max-clips", "3", "--channels", "8")
@@ -273,7 +275,7 @@ def test_pseudo_labels_come_before_the_heads_that_learn_from_them(
 ) -> None:
     teacher = str(trained_micro_bundle(tmp_path))
     assert train_all("--pseudo-labels", teacher, labels=None) == 0
-    stages = [*STAGES[:3], "labels", *STAGES[3:]]
+    stages = [*STAGES[:3], "labels", *TAUGHT]
     assert calls.take() == stages
     told = commands(capsys)
     words = told["labels"]
@@ -296,7 +298,7 @@ def test_another_teacher_redoes_labels_and_heads_alone(
     with torch.no_grad():
         next(bundle.heads["depth"].parameters()).add_(0.1)
     assert train_all("--pseudo-labels", str(bundle.save(tmp_path / "other")), labels=None) == 0
-    assert calls.take() == ["labels", *STAGES[3:]]
+    assert calls.take() == ["labels", *TAUGHT]
 
 
 def test_an_untrained_teacher_is_refused(

@@ -25,10 +25,10 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a micro encoder, and five short scenes."""
+    """A folder with a micro encoder, and seven short drives."""
     folder = tmp_path_factory.mktemp("world")
     write_micro_bundle(folder / "micro")
-    keep_painted(folder / "train", range(3), 7)
+    keep_painted(folder / "train", range(5), 7)
     keep_painted(folder / "test", (7, 8), 8)
     return folder
 
