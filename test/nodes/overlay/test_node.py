@@ -20,10 +20,15 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
-from dino_foresight_ros.msg import Forecast, ForecastStep, Labels
+from dino_foresight_ros.msg import Forecast, ForecastStep, Instance, Labels, Objects
 from dino_foresight_ros.nodes.overlay import node as overlay_node
+from dino_foresight_ros.objects import ObjectPath
+from dino_foresight_ros.render.objects import object_color
 from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.object_messages import build_instance, build_objects
 from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
+from dino_foresight_ros.runtime.frame import Forecast as RuntimeForecast
+from dino_foresight_ros.scene import Detection
 
 SIZE = (240, 400)
 SMALL = (24, 40)
@@ -46,7 +51,27 @@ def depth(step: int) -> np.ndarray:
     return values
 
 
-def forecast(stamp_ns: int, trained: bool = True, metric: bool = True) -> Forecast:
+def car(step: int) -> tuple[np.ndarray, list[Instance]]:
+    """One object, 4 pixels square, that goes 8 to the right in every step."""
+    ids, x = np.zeros(SMALL, np.uint16), 4 + 8 * step
+    ids[14:18, x : x + 4] = 7
+    detection = Detection(7, 1, 0.9, (x, 14, 4, 4), (x + 1.5, 15.5))
+    return ids, [build_instance(detection, ["a", "b", "c"])]
+
+
+def car_ahead(stamp_ns: int) -> Objects:
+    """That object now and at both steps, 9 m ahead and coming nearer."""
+    horizons = np.array([0.0, 0.2, 0.4])
+    positions = np.array([(-2.0, 0.5, 9.0), (-1.0, 0.5, 8.5), (0.0, 0.5, 8.0)])
+    centroids = np.array([(4 + 8 * k + 1.5, 15.5) for k in range(3)])
+    path = ObjectPath(7, 1, 0.9, horizons, positions, np.full(3, np.nan), centroids)
+    made = RuntimeForecast(stamp_ns, (stamp_ns,), 0.2, (), "m", True, 0.0)
+    return build_objects([path], made, header_at(stamp_ns), ["a", "b", "c"])
+
+
+def forecast(
+    stamp_ns: int, trained: bool = True, metric: bool = True, objects: bool = False
+) -> Forecast:
     header = header_at(stamp_ns)
     steps = [
         ForecastStep(
@@ -59,6 +84,9 @@ def forecast(stamp_ns: int, trained: bool = True, metric: bool = True) -> Foreca
         )
         for k in (1, 2)
     ]
+    for step in steps if objects else ():
+        ids, step.detections = car(step.step)
+        step.instances = image_to_msg(ids, "mono16", header)
     return Forecast(header=header, steps=steps, trained=trained, model_name="m", latency=0.03)
 
 
@@ -75,6 +103,7 @@ class Scene:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         create = client.node.create_publisher
         self.forecasts = create(Forecast, "foresight/forecast", 5)
+        self.objects = create(Objects, "foresight/objects", 5)
         self.info = create(CameraInfo, "camera_info", 5)
         self.labels = create(Labels, "foresight/labels", latched)
         self.labels.publish(
@@ -105,6 +134,8 @@ class Scene:
             self.now_ns += 200_000_000
             self.client.publish(self.now_ns, SIZE)
             self.info.publish(CameraInfo(header=header_at(self.now_ns), **self.calibration))
+            if fields.get("objects"):
+                self.objects.publish(car_ahead(self.now_ns))
             self.client.spin_for(0.1)
             self.forecasts.publish(forecast(self.now_ns, **fields))
             # Not just anything new, which may be late and of the last round.
@@ -154,6 +185,36 @@ def test_classes_are_laid_over_the_picture_that_the_forecast_was_made_from(scene
     assert error.max() <= 1
     caption = drawn[:40, :200].astype(int) - np.where(labelled[..., None], mixed, image)[:40, :200]
     assert (np.abs(caption).sum(2) > 60).mean() > 0.1
+
+
+def test_objects_have_outlines_and_arrows_from_now_to_then(scene: Scene):
+    kept = scene.listen(Image, "foresight/step_2/image_color")
+    plain = as_rgb(kept[-1]) if scene.play(kept) else None
+    count = len(kept)
+    scene.play(kept, objects=True)
+    assert len(kept) > count
+    color = np.array(object_color(7))
+    painted = np.abs(as_rgb(kept[-1]).astype(int) - color).max(axis=-1) < 60
+    before = np.abs(plain.astype(int) - color).max(axis=-1) < 60
+    new = painted & ~before
+    _, columns = np.nonzero(new[60:])
+    # The mask is 4 pixels of 40 at the 20th; now it was at the 4th: the arrow reaches there.
+    assert columns.max() == pytest.approx(240, abs=4)
+    assert columns.min() == pytest.approx(60, abs=4)
+    along = new[150:171, 70:190].any(axis=0)
+    assert along.mean() > 0.95
+
+
+def test_objects_in_space_are_arrows_and_go_with_them(scene: Scene):
+    kept = scene.listen(MarkerArray, "foresight/markers")
+    scene.play(kept, objects=True)
+    (arrow,) = [m for m in kept[-1].markers if m.ns == "object_arrows"]
+    (name,) = [m for m in kept[-1].markers if m.ns == "object_names"]
+    assert [(p.x, p.z) for p in arrow.points] == [(-2.0, 9.0), (0.0, 8.0)]
+    assert (arrow.header.frame_id, name.text) == (header_at(0).frame_id, "b 7")
+    scene.play(kept)
+    gone = [m.action for m in kept[-1].markers if m.ns.startswith("object_")]
+    assert gone == [Marker.DELETE] * 2
 
 
 def test_alpha_changes_while_the_node_runs(scene: Scene):
