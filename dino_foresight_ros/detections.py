@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DETECTIONS, INSTANCES
-from dino_foresight_ros.scene import Detection
+from dino_foresight_ros.scene import Detection, Scene
 
 
 def pixels_of(instances: NDArray[Any]) -> dict[int, tuple[NDArray[np.intp], NDArray[np.intp]]]:
@@ -51,6 +51,18 @@ def detections_of(
         box = float(left), float(top), float(size[0]), float(size[1])
         objects.append(Detection(int(number), int(class_id), score, box, centroid))
     return tuple(objects)
+
+
+def true_detections(labels: Scene) -> tuple[Detection, ...]:
+    """The objects of labels, each of the class of most of its pixels; none without both kinds."""
+    ids, classes = labels.instances, labels.segmentation
+    if ids is None or classes is None:
+        return ()
+    found = [
+        (number, np.bincount(classes[where]).argmax(), 1.0)
+        for number, where in pixels_of(ids).items()
+    ]
+    return detections_of(ids, np.array(found, np.float64).reshape(-1, 3))
 
 
 def located(

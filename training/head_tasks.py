@@ -64,11 +64,13 @@ class TaskTraining(ABC, Generic[T]):
     Attributes:
         label: the kind of a recording's labels that they learn from.
         beside: other kinds that they need of the same picture.
+        by_request: whether `foresight train all` trains one only where `--tasks` names it.
         task: what the head's output means.
     """
 
     label: ClassVar[str]
     beside: ClassVar[tuple[str, ...]] = ()
+    by_request: ClassVar[bool] = False
     task: T
 
     @classmethod
@@ -278,6 +280,7 @@ class InstancesTraining(TaskTraining[InstancesTask]):
 
     label: ClassVar[str] = INSTANCES
     beside: ClassVar[tuple[str, ...]] = (SEGMENTATION,)
+    by_request: ClassVar[bool] = True
     points: int = 12544
 
     @classmethod

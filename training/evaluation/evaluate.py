@@ -356,7 +356,8 @@ class _Evaluation:
             for batch in stream_clips(
                 self._bundle, self._recordings, together, batch=self._config.batch,
                 label_kinds=self._read_kinds, raw=self._config.raw,
-                past_depth=self._has_relative_depth(), keep_images=sheet.frames_of,
+                past_depth=self._has_relative_depth(),
+                past_instances=self._objects is not None, keep_images=sheet.frames_of,
                 on_clips=bar.add, on_bad=self._note_bad, half=self._config.half,
             ):  # fmt: skip
                 number = batch.clips[0].series

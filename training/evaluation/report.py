@@ -249,7 +249,36 @@ def _labels(report: Report) -> list[str]:
         title = f"### {lead_text(result.lead)}"
         title += f", {result.lead.kind}" if result.lead.gap_s is not None else ""
         parts += [f"{title} ({_frames(result)})", _label_table(result)]
-    return parts
+    return [*parts, *_objects(report.labels)]
+
+
+def _objects(results: Sequence[LabelResult]) -> list[str]:
+    """Objects followed through forecasts, a line per lead."""
+    rows = [
+        (
+            lead_text(result.lead), str(one.followed), str(one.kept), *(
+                NONE if value is None else f"{value:.1f}"
+                for value in (one.forecast_px, one.constant_velocity_px, one.copy_last_px)
+            ),
+            f"{one.switched} of {one.found}", f"{one.query_switched} of {one.found}",
+        )
+        for result in results
+        if result.lead is not None and (one := result.objects) is not None
+    ]  # fmt: skip
+    if not rows:
+        return []
+    header = (
+        "target", "objects", "kept", "forecast", "constant velocity", "copy-last", "switched ids",
+        "switched queries",
+    )  # fmt: skip
+    return [
+        "### Objects through the forecast",
+        "True objects that the head finds in the newest frame and in the one before. Of those the "
+        "forecast keeps, how far the centroid is from the true one, in pixels of the labels, mean. "
+        "Ids are switched where an object that is found now and then has another one: by matching "
+        "masks, and by the number of the query alone.",
+        table(header, rows),
+    ]
 
 
 def _frames(result: LabelResult) -> str:

@@ -19,6 +19,7 @@ from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.fitted_predictors import FitFacts
 from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
 from dino_foresight_ros.training.evaluation.lidar.truth import LidarFacts
+from dino_foresight_ros.training.evaluation.object_motion import ObjectMotion
 from dino_foresight_ros.training.evaluation.series import Series
 from dino_foresight_ros.training.evaluation.similarity import SimilarityResult
 
@@ -95,12 +96,14 @@ class LabelResult:
         frames: kind of label -> frames scored.
         rows: predictor -> its scores.
         closed: fraction of the gap between copy-last and oracle that each predictor closes.
+        objects: how single objects were followed through the forecast; None where they were not.
     """
 
     lead: Lead | None
     frames: Mapping[str, int]
     rows: Mapping[str, LabelRow]
     closed: tuple[ClosedFraction, ...] = ()
+    objects: ObjectMotion | None = None
 
 
 @dataclass(frozen=True)

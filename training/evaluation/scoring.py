@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.compare.feature_errors import METRICS, MeanErrors, clip_errors
+from dino_foresight_ros.detections import scene_fields
 from dino_foresight_ros.model import Bundle, DepthTask
-from dino_foresight_ros.outputs import DEPTH
+from dino_foresight_ros.outputs import DEPTH, INSTANCES
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import Decoder
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.data import scene_numbers
 from dino_foresight_ros.training.evaluation.bootstrap import Clips, Resampling, improvement
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, ObjectSpace
@@ -32,6 +35,7 @@ from dino_foresight_ros.training.evaluation.label_scores import (
     past_scale,
     sizes_of,
 )
+from dino_foresight_ros.training.evaluation.object_motion import ObjectMotionMeter
 from dino_foresight_ros.training.evaluation.predictors import Predictor, roll_out
 from dino_foresight_ros.training.evaluation.results import (
     PCA_SPACE,
@@ -86,6 +90,7 @@ class SeriesScorer:
         self._label_clips: dict[int, list[Clip]] = {}
         self._similarity = {space: SimilarityMeter(space) for space in (PCA_SPACE, RAW_SPACE)}
         self._similar_s: list[float] = []
+        self._motion = ObjectMotionMeter()
 
     @torch.inference_mode()
     def update(self, batch: ClipBatch) -> tuple[dict[str, Tensor], dict[int, Tensor]]:
@@ -106,6 +111,8 @@ class SeriesScorer:
         for row, clip in enumerate(batch.clips):
             for step in clip.labelled:
                 self._score_labels(batch, predicted, hidden, row, step)
+            if self._objects is not None and clip.labelled:
+                self._follow_objects(batch, predicted[FORECAST], row, self._objects)
         self._score_similarity(batch)
         return predicted, hidden
 
@@ -168,6 +175,40 @@ class SeriesScorer:
             if name == FORECAST:
                 of_this.update({head: one[0] for head, one in layered.items()})
             scorer.update(of_this, labels, number, scale)
+
+    def _follow_objects(
+        self, batch: ClipBatch, forecast: Tensor, row: int, objects: ObjectSpace
+    ) -> None:
+        """Through one clip's forecast, of a head that reads features."""
+        clip = batch.clips[row]
+        frames = {-1: clip.context[-1], **{step: clip.targets[step] for step in clip.labelled}}
+        truth = {
+            place: replace(labels, segmentation=objects.from_labels[labels.segmentation])
+            for place, frame in frames.items()
+            if (labels := batch.window.labels.get(frame)) is not None
+            and labels.instances is not None
+            and labels.segmentation is not None
+        }
+        if -1 not in truth or len(truth) < 2 or len(clip.context) < 2:
+            return
+        instances = truth[-1].instances
+        assert instances is not None
+        size = (instances.shape[0], instances.shape[1])
+        steps = range(max(truth) + 1)
+        z = torch.cat([batch.context[row, -2:], forecast[row, : len(steps)]])
+        maps = self._decoder.maps({INSTANCES: size}, z)
+        if INSTANCES not in maps:  # its head reads layers, which a frame that came has not
+            return
+        stamps = self._recordings[clip.recording].stamps_ns
+        newest = int(stamps[clip.context[-1]])
+        leads = [round(ahead * NS) for ahead in self._series.target_offsets_s()[: len(steps)]]
+        instants = [int(stamps[clip.context[-2]]), newest, *(newest + lead for lead in leads)]
+        arrays = {name: values.cpu().numpy() for name, values in maps.items()}
+        before, now, *ahead = (
+            Scene(stamp, **scene_fields({name: a[place] for name, a in arrays.items()}))
+            for place, stamp in enumerate(instants)
+        )
+        self._motion.update(before, now, ahead, truth)
 
     def _past_scale(self, batch: ClipBatch, row: int) -> PastScale | None:
         """Of relative depth, by the newest frame of the context that has true depth."""
@@ -284,7 +325,8 @@ class SeriesScorer:
                 for one in closed_fractions(rows, *ends)
             )
             measured_s = float(np.mean([self._lead_s(clip, step) for clip in of_step]))
-            results.append(LabelResult(self._lead(step, measured_s), frames, rows, closed))
+            lead, objects = self._lead(step, measured_s), self._motion.result(step)
+            results.append(LabelResult(lead, frames, rows, closed, objects))
         return results
 
     @property

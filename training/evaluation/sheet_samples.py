@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
-from dino_foresight_ros.detections import scene_fields
+from dino_foresight_ros.detections import scene_fields, true_detections
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import Decoder
@@ -143,7 +143,8 @@ class SheetCollector:
         return replace(scene, features=z[..., :3].float().cpu().numpy(), **scene_fields(arrays))
 
     def _in_head_classes(self, labels: Scene) -> Scene:
-        """Labels with the class ids of the head, where they go together."""
+        """Labels with the class ids of the head, where they go together, and their objects."""
+        labels = replace(labels, detections=true_detections(labels))
         if labels.segmentation is None:
             return labels
         ids = None if self._to_head is None else self._to_head[labels.segmentation]

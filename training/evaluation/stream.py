@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.outputs import DEPTH
+from dino_foresight_ros.outputs import DEPTH, INSTANCES
 from dino_foresight_ros.recordings import Frame, Recording, UnreadableFrame
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.clips import Clip
@@ -172,6 +172,7 @@ def stream_clips(
     label_kinds: Collection[str] = (),
     raw: bool = False,
     past_depth: bool = False,
+    past_instances: bool = False,
     half: bool = True,
     keep_images: Callable[[int], Collection[int]] = lambda recording: (),
     on_clips: Callable[[int], object] = lambda count: None,
@@ -187,6 +188,7 @@ def stream_clips(
         label_kinds: labels to read for the clips' labelled targets.
         raw: keep what the encoder gave, too.
         half: keep features as float16.
+        past_instances: also read the labels of the newest context frame.
         past_depth: also read the labels of the newest context frame that has true depth.
         keep_images: frames of a recording whose pictures and labels are kept.
         on_clips: called with the number of clips that are done.
@@ -198,6 +200,9 @@ def stream_clips(
         labelled = {clip.targets[step] for clip in planned for step in clip.labelled}
         if past_depth:
             labelled |= _newest_with_depth(recordings[number], planned)
+        if past_instances:
+            have = set(recordings[number].labelled(INSTANCES).tolist())
+            labelled |= {c.context[-1] for c in planned if c.labelled and c.context} & have
         images = keep_images(number)
         window = FrameWindow(
             bundle,

@@ -254,7 +254,7 @@ class Stages:
                 f"--labels hold no {missing[0] if missing else 'labels'}; they hold "
                 + (", ".join(have) or "none")
             )
-        tasks = [task for task in have if not self._args.tasks or task in self._args.tasks]
+        tasks = self._chosen(have)
         args = self._args
         share = VALIDATION_SHARE if args.validation_share is None else args.validation_share
         for task in tasks:
@@ -272,7 +272,14 @@ class Stages:
                 f"bundle {teacher.origin.name} gives no pseudo-labels for {missing[0]}; it gives "
                 + ", ".join(teacher.tasks)
             )
-        return [task for task in teacher.tasks if not self._args.tasks or task in self._args.tasks]
+        return self._chosen(teacher.tasks)
+
+    def _chosen(self, possible: Sequence[str]) -> list[str]:
+        """Of the heads that can be trained those that are named, else all that need no naming."""
+        from dino_foresight_ros.training.head_tasks import training_class
+
+        named = self._args.tasks or [t for t in possible if not training_class(t).by_request]
+        return [task for task in possible if task in named]
 
     def _encoder(self) -> str:
         from dino_foresight_ros.training.encoders import encoder_origin, load_encoder
