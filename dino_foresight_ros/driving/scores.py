@@ -24,6 +24,12 @@ COLUMNS = (
 """Key, heading and format of each column of the table."""
 
 
+def per_km(episodes: Sequence[Mapping[str, Any]], key: str) -> float:
+    """How often something happened per km driven; NaN where nothing was driven."""
+    km = sum(e["travelled_m"] for e in episodes) / 1000.0
+    return float(sum(e[key] for e in episodes) / km) if km > 0 else float("nan")
+
+
 def totals(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Sums, rates and medians of one policy's episodes (`Episode.to_dict`); NaN of nothing."""
     km = sum(e["travelled_m"] for e in episodes) / 1000.0
@@ -36,18 +42,15 @@ def totals(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         values = [value for e in episodes for value in e[key]]
         return float(np.median(values)) if values else float("nan")
 
-    def per_km(number: int) -> float:
-        return number / km if km > 0 else float("nan")
-
     return {
         "drives": len(episodes),
         "km": km,
         "collisions": count("collisions"),
-        "collisions_per_km": per_km(count("collisions")),
+        "collisions_per_km": per_km(episodes, "collisions"),
         "mean_speed_mps": 1000.0 * km / seconds if seconds else float("nan"),
-        "stops_per_km": per_km(count("stops")),
-        "false_stops_per_km": per_km(count("false_stops")),
-        "hard_brakes_per_km": per_km(count("hard_brakes")),
+        "stops_per_km": per_km(episodes, "stops"),
+        "false_stops_per_km": per_km(episodes, "false_stops"),
+        "hard_brakes_per_km": per_km(episodes, "hard_brakes"),
         "contact_margin_s": median("contact_margins_s"),
         "stopping_s": median("stopping_s"),
         "resuming_s": median("resuming_s"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from dino_foresight_ros.benchmark.stopping import markdown, stopping_rows
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.driving import (
     TIMES_S,
@@ -160,6 +162,26 @@ def test_scores_are_sums_over_the_distance_and_medians() -> None:
     assert row["mean_speed_mps"] == pytest.approx(500.0 / 60.0)
     lines = table({"p": row}).splitlines()
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_contacts_avoided_are_told_against_nobody_holding_back() -> None:
+    def driven(
+        collisions: int, metres: float, false_stops: int, margins: list[float]
+    ) -> dict[str, Any]:
+        return Episode(
+            20.0, metres, collisions, 0, 2, false_stops, 0, margins, [], [1.5], []
+        ).to_dict()
+
+    found = {
+        "constant": [driven(2, 250.0, 0, []), driven(2, 250.0, 0, [])],
+        "monitor-sensor": [driven(1, 200.0, 1, [0.5, 0.7]), driven(0, 200.0, 0, [1.5])],
+    }
+    blind, sensor = stopping_rows(found)
+    assert (blind["contacts_per_km"], blind["avoided"]) == (8.0, 0.0)
+    assert sensor["avoided"] == pytest.approx(1 - 2.5 / 8.0)
+    assert sensor["false_stops_per_km"] == 2.5
+    assert sensor["time_to_contact_at_stop_s"] == 0.7
+    assert "| true depth now | 2.50 | 69 % | 2.50 |" in markdown([blind, sensor])
 
 
 def test_the_command_drives_resumes_and_films(

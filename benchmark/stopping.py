@@ -1,0 +1,154 @@
+"""Does a forecast stop a robot in time? A collision monitor of nav2's rules, fed in four ways.
+
+    python -m dino_foresight_ros.benchmark.stopping --seeds 0-39 --bundle tiny --out run/stopping
+
+The same worlds are driven by a driver who keeps the road's speed, held back by the monitor
+(`driving/monitor.py`), which takes its points from the present's depth, from copy-last, from a
+bundle's forecasts, or from the truth. Without a bundle the present is the world's own depth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dino_foresight_ros.driving.runs import DriveSettings, drive_seeds, read_seeds
+from dino_foresight_ros.driving.scores import per_km
+from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.render.chart import chart_file
+
+NAMES = {
+    "constant": "no monitor",
+    "monitor-sensor": "true depth now",
+    "monitor-present": "present's depth",
+    "monitor-copy-last": "copy-last",
+    "monitor-forecast": "forecasts",
+    "monitor-truth": "truth",
+}
+"""Driver -> its name in the table."""
+_BUNDLE_ONLY = ("monitor-present", "monitor-forecast")
+
+
+def stopping_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """What each source did.
+
+    Args:
+        found: driver -> episodes (`Episode.to_dict`) of the same seeds; `constant` among them,
+            whose contacts are those that could be avoided.
+
+    Returns:
+        A row per driver: `avoided` is the share by which contacts per km are below those of nobody
+        holding the driver back, NaN where there are none; times are medians in seconds.
+    """
+    blind = per_km(found["constant"], "collisions")
+    rows = []
+    for driver, episodes in found.items():
+        contacts = per_km(episodes, "collisions")
+        rows.append(
+            {
+                "source": NAMES[driver],
+                "contacts_per_km": contacts,
+                "avoided": 1.0 - contacts / blind if blind > 0 else float("nan"),
+                "false_stops_per_km": per_km(episodes, "false_stops"),
+                "stops_per_km": per_km(episodes, "stops"),
+                "time_to_contact_at_stop_s": _median(episodes, "contact_margins_s"),
+                "time_to_resume_s": _median(episodes, "resuming_s"),
+                "km": sum(e["travelled_m"] for e in episodes) / 1000.0,
+                "mean_speed_mps": sum(e["travelled_m"] for e in episodes)
+                / max(sum(e["duration_s"] for e in episodes), 1e-9),
+            }
+        )
+    return rows
+
+
+def _median(episodes: Sequence[Mapping[str, Any]], key: str) -> float:
+    values = [value for e in episodes for value in e[key]]
+    return float(np.median(values)) if values else float("nan")
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table for docs/nav2.md."""
+    lines = [
+        "| monitor fed by | contacts / km | contacts avoided | false stops / km | stops / km "
+        "| left until contact at the stop | time to resume | mean speed |",
+        "|---" + "|---:" * 7 + "|",
+    ]
+    for row in rows:
+        cells = [
+            f"{row['contacts_per_km']:.2f}",
+            f"{100 * row['avoided']:.0f} %",
+            f"{row['false_stops_per_km']:.2f}",
+            f"{row['stops_per_km']:.2f}",
+            f"{row['time_to_contact_at_stop_s']:.2f} s",
+            f"{row['time_to_resume_s']:.2f} s",
+            f"{row['mean_speed_mps']:.1f} m/s",
+        ]
+        cells = ["-" if cell.startswith("nan") else cell for cell in cells]
+        lines.append(f"| {row['source']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path, facts: Sequence[str]) -> None:
+    """Contacts avoided against false stops, a point per source."""
+    with chart_file(path, "What a monitor's points are worth", facts, width=1100) as figure:
+        axes = figure.add_subplot()
+        for row in rows:
+            if row["source"] == NAMES["constant"] or not np.isfinite(row["avoided"]):
+                continue
+            x, y = row["false_stops_per_km"], 100 * row["avoided"]
+            axes.plot([x], [y], "o", markersize=9)
+            axes.annotate(row["source"], (x, y), xytext=(9, 5), textcoords="offset points")
+        axes.set_xlabel("false stops per km")
+        axes.set_ylabel("contacts avoided, %")
+        axes.margins(x=0.25, y=0.25)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Drive and compare."""
+    parser = argparse.ArgumentParser(prog="stopping", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--seeds", default="0-9", help="worlds, such as 0-19,42 (default: %(default)s)")
+    add("--seconds", type=float, default=30.0, help="of each drive (default: %(default)s)")
+    add("--scene", help="urban, suburban, rural or highway (default: as each seed draws it)")
+    add("--bundle", default="", help="folder or name of a bundle with metric depth")
+    add("--device", default="cpu")
+    add("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    add("--out", type=Path, required=True, metavar="DIR",
+        help="for seed_N.json, stopping.json, stopping.md and stopping.png")  # fmt: skip
+    args = parser.parse_args(argv)
+    names = [name for name in NAMES if args.bundle or name not in _BUNDLE_ONLY]
+    settings = DriveSettings(args.seconds, scene=args.scene, bundle=args.bundle, device=args.device)
+    try:
+        settings = settings.fitted()
+        seeds = read_seeds(args.seeds)
+        found = drive_seeds(
+            seeds,
+            names,
+            settings,
+            args.out,
+            args.workers,
+            lambda text: print(text, file=sys.stderr),
+        )
+    except ForesightError as error:
+        print(f"stopping: {error}", file=sys.stderr)
+        return error.exit_code
+    rows = stopping_rows(found)
+    (args.out / "stopping.json").write_text(json.dumps(rows, indent=1))
+    (args.out / "stopping.md").write_text(markdown(rows) + "\n")
+    facts = [
+        f"{len(seeds)} synthetic worlds of {args.seconds:g} s, driven in closed loop",
+        f"bundle: {args.bundle}" if args.bundle else "no bundle: the present is the world's depth",
+    ]
+    draw(rows, args.out / "stopping.png", facts)
+    print(markdown(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
