@@ -15,13 +15,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description="Closed loop: the world is rendered as it is driven, 5 times a second, with "
         "crossing pedestrians, braking and cutting-in cars. Every policy drives the same seeds: "
         "constant (keeps its speed), sensor (brakes for the true depth of the present), present "
-        "and forecast (brake for what --bundle sees or foresees), oracle (chooses by the world's "
-        "truth). A seed that was driven with the same settings is not driven again.",
+        "and forecast (brake for what --bundle sees or foresees), imagine (chooses among ways that "
+        "--bundle imagines: on, left, right, brake), oracle (chooses by the world's truth). "
+        "A seed that was driven with the same settings is not driven again.",
     )
     add = parser.add_argument
     add("--seeds", default="0-9", help="worlds, such as 0-19,42 (default: %(default)s)")
     add("--policies", nargs="+", metavar="P",
-        help="constant, sensor, present, forecast, oracle (default: all that it can)")  # fmt: skip
+        help="constant, sensor, present, forecast, imagine, oracle (default: all)")  # fmt: skip
     add("--bundle", default="", help="folder or name of a bundle with metric depth")
     add("--device", default="cpu", help="cpu, cuda, cuda:N (default: %(default)s)")
     add("--horizons", nargs="+", type=float, default=[0.2, 0.4, 0.6, 0.8, 1.0], metavar="S",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dino_foresight_ros.driving.maneuvers import KEEP, Way, way_of
+from dino_foresight_ros.driving.maneuvers import KEEP, Way, ego_footprint, way_of
 from dino_foresight_ros.driving.perception import (
     Perception,
     at_times,
@@ -21,6 +21,7 @@ from dino_foresight_ros.obstacles import ObstacleOptions, ObstaclePoints, obstac
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.runtime import Foresight
+from dino_foresight_ros.runtime.imagination import Imagination, ImagineOptions, Mount, answer_of
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.synthetic import Drive, Frame
 
@@ -75,14 +76,9 @@ class Foreseen(Perception):
         return at_times(self._present, self._steps, self._horizons_s[: len(self._steps)])
 
     def _points(self, scene: Scene, drive: Drive, frame: Frame) -> ObstaclePoints:
-        view = CameraView.pinhole(frame.k, (frame.image.shape[0], frame.image.shape[1]))
-        rays = view.pixel_rays(self._size)
+        rays = _view(frame).pixel_rays(self._size)
         pose = drive.world.base_from_optical
-        found = obstacle_points(scene, rays, pose, self._options)
-        sure = found.probability >= 0.5
-        return thinned(
-            ObstaclePoints(found.xyz[sure], found.class_id[sure], found.probability[sure])
-        )
+        return _sure(obstacle_points(scene, rays, pose, self._options))
 
 
 class Present(Foreseen):
@@ -102,3 +98,58 @@ class CopiedPresent(Present):
     def around(self, way: Way) -> list[ObstaclePoints]:
         """The present's points ahead of where the ego will be."""
         return [self._present.moved(np.asarray(pose)) for pose in self._hold.poses]
+
+
+class Imagined(Present):
+    """What a bundle imagines on each way; one without motion imagines the same on all."""
+
+    def __init__(self, bundle: Bundle, horizons_s: Sequence[float] = HORIZONS_S) -> None:
+        super().__init__(bundle, horizons_s)
+        self._imagination = Imagination(self._engine)
+        self._judged = ImagineOptions(ego_footprint(), self._options)
+        self._by_way: dict[int, list[ObstaclePoints]] = {}
+
+    def see(self, drive: Drive, frame: Frame | None) -> None:
+        """Hand the picture to the engine."""
+        assert frame is not None
+        super().see(drive, frame)
+        self._mount = Mount(_view(frame), drive.world.base_from_optical)
+        self._hold = motion_on(way_of(drive, KEEP), self._horizons_s)
+
+    def expect(self, ways: Sequence[Way]) -> None:
+        """Imagine all ways at once."""
+        self._by_way = {}
+        if self._engine.context() is None:
+            return
+        motions = np.stack([motion_on(way, self._horizons_s) for way in ways])
+        imagined = answer_of(
+            self._imagination.imagine(
+                motions,
+                self._horizons_s,
+                {"": self._mount},
+                self._judged,
+                assumed=self._hold,
+                maps=True,  # at full size: a pedestrian is narrow
+                points=True,
+            )
+        )
+        for way, candidate in zip(ways, imagined.candidates, strict=True):
+            steps = [horizon.points for horizon in candidate.horizons]
+            self._by_way[id(way)] = [_sure(some) for some in steps if some is not None]
+
+    def around(self, way: Way) -> list[ObstaclePoints]:
+        """What is imagined on this way."""
+        steps = self._by_way.get(id(way), [])
+        return at_times(self._present, steps, self._horizons_s[: len(steps)])
+
+
+def _view(frame: Frame) -> CameraView:
+    return CameraView.pinhole(frame.k, (frame.image.shape[0], frame.image.shape[1]))
+
+
+def _sure(points: ObstaclePoints) -> ObstaclePoints:
+    """Points that are likelier than not, without single ones."""
+    sure = points.probability >= 0.5
+    return thinned(
+        ObstaclePoints(points.xyz[sure], points.class_id[sure], points.probability[sure])
+    )

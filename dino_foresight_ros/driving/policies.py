@@ -34,6 +34,7 @@ POLICIES = {
     "sensor": "brakes for the true depth of the present",
     "present": "brakes for the present as the bundle's heads read it",
     "forecast": "brakes for the bundle's forecasts without its own motion",
+    "imagine": "keeps on, goes left or right, brakes or brakes hard by what the bundle imagines",
     "oracle": "keeps on, goes left or right, brakes or brakes hard by the world's truth",
 }
 """Name -> what it does. Those between `sensor` and `oracle` need a bundle."""

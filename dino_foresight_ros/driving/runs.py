@@ -99,6 +99,7 @@ def _perception(name: str, settings: DriveSettings) -> Perception:
         "present": foreseen.Present,
         "copy-last": foreseen.CopiedPresent,
         "forecast": foreseen.Foreseen,
+        "imagine": foreseen.Imagined,
     }
     return kinds[name](_bundle(settings.bundle, settings.device), settings.horizons_s)
 

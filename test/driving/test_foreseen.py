@@ -1,0 +1,107 @@
+"""Perceptions by a bundle: what it says stands where the ego will see it from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from micro_bundle import make_micro_bundle
+
+from dino_foresight_ros.driving import TIMES_S, Policy, foreseen
+from dino_foresight_ros.driving.foreseen import CopiedPresent, Foreseen, Imagined, Present
+from dino_foresight_ros.driving.maneuvers import KEEP, LEFT, Way, control_of, way_of
+from dino_foresight_ros.driving.runs import DriveSettings, make_driver
+from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.obstacles import ObstaclePoints
+from dino_foresight_ros.runtime import Foresight
+from dino_foresight_ros.synthetic import Drive, Frame, World, WorldConfig
+
+HORIZONS_S = (0.2, 0.4)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return make_micro_bundle()
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[tuple[Drive, Frame]]:
+    config = WorldConfig(seed=3, width=84, height=56, view_distance_m=60.0, frame_rate_hz=5.0)
+    drive, found = World(config).drive(), []
+    for _ in range(5):
+        found.append((drive.fork(), drive.render()))
+        drive.step(control_of(drive, KEEP), 0.2)
+    return found
+
+
+def looked(perception: Foreseen, seen: list[tuple[Drive, Frame]], ways: list[Way]) -> None:
+    for drive, frame in seen:
+        perception.see(drive, frame)
+    perception.expect(ways)
+
+
+def spread_of(points: ObstaclePoints) -> np.ndarray:
+    return np.sort(points.xyz[:, 0])
+
+
+def test_forecasts_stand_ahead_of_where_the_ego_will_be(
+    bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's own depth, which the truth replaces, is placed by the ego's way."""
+    drive, _ = seen[-1]
+
+    def told(engine: Foresight, image: np.ndarray, stamp_ns: int) -> object:
+        forecast = update(engine, image, stamp_ns)
+        if forecast is None:
+            return None
+        depth = np.full((32, 48), 10.0, np.float32)  # a wall, 10 m ahead of each instant
+        ids, sure = np.full((32, 48), 3, np.uint8), np.ones((32, 48), np.float32)
+        maps = {"depth": depth, "segmentation": ids, "confidence": sure, "depth_is_metric": True}
+        steps = tuple(replace(scene, **maps) for scene in forecast.steps)
+        assert forecast.step_0 is not None
+        return replace(forecast, steps=steps, step_0=replace(forecast.step_0, **maps))
+
+    update = Foresight.update
+    monkeypatch.setattr(Foresight, "update", told)
+    way = way_of(drive, KEEP)
+    ahead, present = Foreseen(bundle, HORIZONS_S), Present(bundle, HORIZONS_S)
+    copied = CopiedPresent(bundle, HORIZONS_S)
+    for perception in (ahead, present, copied):
+        looked(perception, seen, [way])
+    places = [np.median(spread_of(points)) for points in ahead.around(way)]
+    moved = way.poses[:, 0]
+    assert places[0] == pytest.approx(10.0 + moved[0], abs=0.4)
+    # After the last horizon, 0.4 s, nothing is expected to move any more.
+    assert places[1:] == pytest.approx([10.0 + moved[1]] * (len(TIMES_S) - 1), abs=0.4)
+    assert np.median(spread_of(present.around(way)[-1])) == pytest.approx(10.0, abs=0.4)
+    last = np.median(spread_of(copied.around(way)[-1]))
+    assert last == pytest.approx(10.0 + moved[-1], abs=0.6)
+
+
+def test_every_way_is_imagined_once_the_context_is_whole(
+    bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreseen, "_sure", lambda points: points)  # random weights are never sure
+    drive, frame = seen[-1]
+    ways = [way_of(drive, KEEP), way_of(drive, LEFT)]
+    imagined = Imagined(bundle, HORIZONS_S)
+    looked(imagined, seen[:1], ways)
+    assert all(len(points) == 0 for points in imagined.around(ways[0])[1:])
+    looked(imagined, seen[1:], ways)
+    assert all(len(imagined.around(way)) == len(TIMES_S) for way in ways)
+    assert sum(len(points) for points in imagined.around(ways[1])) > 0
+    assert Policy(imagined).choose(drive, frame).name
+
+
+def test_a_bundle_without_metric_depth_is_refused_by_name(bundle: Bundle) -> None:
+    heads = {name: head for name, head in bundle.heads.items() if name != "depth"}
+    tasks = {name: task for name, task in bundle.tasks.items() if name != "depth"}
+    with pytest.raises(UsageError, match="micro has no metric depth head"):
+        Foreseen(replace(bundle, heads=heads, tasks=tasks))
+
+
+def test_a_policy_that_needs_a_bundle_says_so() -> None:
+    with pytest.raises(UsageError, match="imagine drives by a bundle; give --bundle"):
+        make_driver("imagine", DriveSettings())
