@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from micro_bundle import make_micro_bundle
 
 from dino_foresight_ros.benchmark import memory
 from dino_foresight_ros.benchmark.engine import FRAMES, Case, image_to_msg, images
@@ -39,8 +40,11 @@ def test_flops_of_a_matrix_product_are_counted():
 
 
 def test_the_command_writes_every_stage_and_the_ratio_as_a_table_and_json(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(
+        "dino_foresight_ros.benchmark.engine.build", lambda size: make_micro_bundle()
+    )
     words = ["bench", "--size", "tiny", "--device", "cpu", "--seconds", "0.05"]
     assert main([*words, "--outputs", "depth", "--out", str(tmp_path)]) == 0
     table = (tmp_path / "bench.md").read_text()
