@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -82,18 +81,25 @@ def test_items_come_in_order() -> None:
 
 
 def test_no_more_than_depth_items_are_read_ahead() -> None:
-    taken: list[int] = []
+    given = 0
+    too_early: list[int] = []
+    waits = threading.Event()
 
     def items() -> Iterator[int]:
         for index in range(100):
-            taken.append(index)
+            # One is being given out, three lie in the queue, one waits to be put there.
+            if index > given + 5:
+                too_early.append(index)
+            if index == 4:
+                waits.set()
             yield index
 
     ahead = ReadAhead(items(), depth=3)
     assert next(ahead) == 0
-    time.sleep(0.3)
-    # One was given out, three lie in the queue, one waits to be put there.
-    assert 4 <= len(taken) <= 5
+    assert waits.wait(30)  # so far ahead it reads
+    for given in range(1, 60):
+        assert next(ahead) == given
+    assert not too_early
     ahead.close()
 
 

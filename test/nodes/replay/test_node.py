@@ -118,7 +118,10 @@ def receive(listener: Listener, start: Start, *parameters: str, **options: Any) 
     listener.thread.start()
     node = start(*parameters, WAIT, **options)
     assert node.process.wait(TIMEOUT_S) == 0, node.text
-    time.sleep(0.2)
+    before, count = -1, 0
+    while count > before:  # what is still on its way, however busy the machine is
+        time.sleep(0.2)
+        before, count = count, sum(map(len, listener.received.values()))
     return node.text
 
 
