@@ -276,12 +276,14 @@ class InstancesTraining(TaskTraining[InstancesTask]):
 
     Attributes:
         points: pixels that the loss reads of each mask.
+        least_pixels: of an object, in the labels as the loss reads them.
     """
 
     label: ClassVar[str] = INSTANCES
     beside: ClassVar[tuple[str, ...]] = (SEGMENTATION,)
     by_request: ClassVar[bool] = True
     points: int = 12544
+    least_pixels: int = 1
 
     @classmethod
     def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> InstancesTask:
@@ -305,7 +307,7 @@ class InstancesTraining(TaskTraining[InstancesTask]):
 
     def loss(self, raw: QueryOutput, label: Tensor) -> Loss:
         """Class, mask and dice losses of the best assignment, of every decoder layer."""
-        return instances_loss(raw, label, self.task, self.points)
+        return instances_loss(raw, label, self.task, self.points, self.least_pixels)
 
     def predicted(self, raw: QueryOutput, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Ids (B, H, W), and (B, Q, 3) id, class id and score."""

@@ -36,7 +36,7 @@ def unpack_instances(label: Tensor) -> tuple[Tensor, Tensor]:
     return label // _CLASSES, label % _CLASSES
 
 
-def objects_of(label: Tensor, task: InstancesTask) -> tuple[Tensor, Tensor]:
+def objects_of(label: Tensor, task: InstancesTask, least_pixels: int = 1) -> tuple[Tensor, Tensor]:
     """What a picture's queries should find.
 
     An object is what has one id; its class is that of most of its pixels. Where the head knows all
@@ -45,6 +45,7 @@ def objects_of(label: Tensor, task: InstancesTask) -> tuple[Tensor, Tensor]:
     Args:
         label: (H, W) as `pack_instances` gives it.
         task: which classes count.
+        least_pixels: of an object; smaller ones are left out.
 
     Returns:
         (n, H, W) bool masks, and (n,) int64 classes.
@@ -58,7 +59,8 @@ def objects_of(label: Tensor, task: InstancesTask) -> tuple[Tensor, Tensor]:
     numbers, of_values = numbers[order], of_values[order]
     is_first = torch.ones_like(numbers, dtype=torch.bool)
     is_first[1:] = numbers[1:] != numbers[:-1]
-    is_object = is_first & torch.isin(of_values, things)
+    areas = (ids[ids > 0][None] == numbers[:, None]).sum(dim=1)
+    is_object = is_first & torch.isin(of_values, things) & (areas >= least_pixels)
     masks = [ids[None] == numbers[is_object][:, None, None]]
     found = [of_values[is_object].long()]
     if task.has_stuff:
@@ -69,7 +71,9 @@ def objects_of(label: Tensor, task: InstancesTask) -> tuple[Tensor, Tensor]:
     return torch.cat(masks), torch.cat(found)
 
 
-def instances_loss(raw: QueryOutput, label: Tensor, task: InstancesTask, points: int) -> Loss:
+def instances_loss(
+    raw: QueryOutput, label: Tensor, task: InstancesTask, points: int, least_pixels: int = 1
+) -> Loss:
     """The weighted sum of class, mask and dice losses, over the output and all earlier layers.
 
     Args:
@@ -77,9 +81,10 @@ def instances_loss(raw: QueryOutput, label: Tensor, task: InstancesTask, points:
         label: (B, H, W) as `pack_instances` gives it; one without objects teaches "no object".
         task: which classes count.
         points: pixels that are read of each mask.
+        least_pixels: of an object; smaller ones are not asked for.
     """
     criterion = _criterion(task.outputs, points).to(label.device)
-    targets = [objects_of(one, task) for one in label]
+    targets = [objects_of(one, task, least_pixels) for one in label]
     # Half precision is for the products: costs and logarithms of small shares need more.
     with torch.autocast(label.device.type, enabled=False):
         earlier = [

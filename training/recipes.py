@@ -358,6 +358,9 @@ class HeadRecipe(TrainingRecipe):
         2048, "task instances: width of the transformer decoder's feed-forward", least=2
     )
     points: int = option(12544, "task instances: pixels of each mask that the loss reads", least=16)
+    least_pixels: int = option(
+        1, "task instances: of an object to learn, in labels of --loss-size", least=1
+    )
     stuff: bool = option(
         False, "task instances: learn the classes without objects too, one region each, for "
         "semantic and panoptic maps",

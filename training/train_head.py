@@ -185,6 +185,7 @@ class HeadTraining:
             self.task_training.class_weights = self._class_weights(self.task_training.task)
         if isinstance(self.task_training, InstancesTraining):
             self.task_training.points = recipe.points
+            self.task_training.least_pixels = recipe.least_pixels
         if isinstance(self.task_training, DepthTraining):
             self.task_training.levels = labels_are_levels([*data.train, *data.validation])
             self.task_training.complete = labels_are_complete(data.train)

@@ -19,8 +19,8 @@ from dino_foresight_ros.errors import InputError, UsageError
 
 OVERLAPS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """Least intersection over union of a pair; AP is the mean over them, AP50 that of the first."""
-LEAST_SHARE = 100 / (1024 * 2048)
-"""Of a picture's pixels: smaller true objects are not asked for (Cityscapes: 100 pixels)."""
+LEAST_PIXELS = 100
+"""Of the labels: smaller true objects are not asked for, as in Cityscapes' script."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ def average_precision(scores: NDArray[np.float64], hits: NDArray[np.bool_], true
 class InstanceMetrics:
     """Scores objects picture by picture."""
 
-    def __init__(self, things: Sequence[int], least_share: float = LEAST_SHARE) -> None:
+    def __init__(self, things: Sequence[int], least_pixels: int = LEAST_PIXELS) -> None:
         """Start with nothing scored.
 
         Args:
             things: ids of the classes whose objects are scored.
-            least_share: of a picture's pixels, below which a true object is not asked for.
+            least_pixels: below which a true object is not asked for.
 
         Raises:
             UsageError: no class.
@@ -114,7 +114,7 @@ class InstanceMetrics:
         if not things:
             raise UsageError("no class of objects to score")
         self.things = tuple(things)
-        self.least_share = least_share
+        self.least_pixels = least_pixels
         self._classes: dict[int, _Class] = defaultdict(_Class)
         self._pictures = 0
 
@@ -157,15 +157,14 @@ class InstanceMetrics:
         is_void = classes == UNLABELLED
         void = np.bincount(of_pixel[is_void & (true_ids == 0)].ravel(), minlength=shape[0])
         class_of = _classes_of(of_true, classes, len(truths))
-        least = self.least_share * ids.size
         for thing in self.things:
             one = self._classes[thing]
             rows = [
                 k for k, n in enumerate(numbers) if n and objects.get(int(n), (-1,))[0] == thing
             ]
             columns = np.flatnonzero((truths > 0) & (class_of == thing))
-            asked = columns[true_area[columns] >= least]
-            small = columns[true_area[columns] < least]
+            asked = columns[true_area[columns] >= self.least_pixels]
+            small = columns[true_area[columns] < self.least_pixels]
             group = np.bincount(
                 of_pixel[(true_ids == 0) & (classes == thing)].ravel(), minlength=shape[0]
             )

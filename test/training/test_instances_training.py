@@ -44,6 +44,7 @@ def test_an_object_is_of_the_class_of_most_of_its_pixels() -> None:
     assert classes.tolist() == [1, 2]
     assert torch.equal(masks[0], unpack_instances(mixed)[0] == 7)
     assert torch.equal(masks[1], unpack_instances(mixed)[0] == 65535)
+    assert objects_of(mixed, TASK, least_pixels=51)[1].tolist() == [1]
     with_stuff = InstancesTask(TASK.class_names, TASK.palette, TASK.things, has_stuff=True)
     masks, classes = objects_of(mixed, with_stuff)
     assert classes.tolist() == [1, 2, 0]

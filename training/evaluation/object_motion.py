@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.compare.instance_metrics import LEAST_SHARE
+from dino_foresight_ros.compare.instance_metrics import LEAST_PIXELS
 from dino_foresight_ros.detections import true_detections
 from dino_foresight_ros.runtime.identity import IdentityTracker
 from dino_foresight_ros.scene import Scene
@@ -116,7 +116,6 @@ def _partners(scene: Scene, labels: Scene) -> dict[int, tuple[int, NDArray[np.fl
     found: dict[int, tuple[int, NDArray[np.float64]]] = {}
     assert scene.instances is not None
     assert labels.instances is not None
-    least = LEAST_SHARE * labels.instances.size
     classes = {one.id: one.class_id for one in true_detections(labels)}
     for one in scene.detections:
         mask = scene.instances == one.id
@@ -126,6 +125,6 @@ def _partners(scene: Scene, labels: Scene) -> dict[int, tuple[int, NDArray[np.fl
                 continue
             area = int((labels.instances == number).sum())
             union = int(mask.sum()) + area - shared
-            if area >= least and shared > _LEAST_OVERLAP * union:
+            if area >= LEAST_PIXELS and shared > _LEAST_OVERLAP * union:
                 found[number] = one.id, np.array(one.centroid)
     return found

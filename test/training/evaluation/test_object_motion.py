@@ -13,10 +13,10 @@ CAR, STEP_NS = 12, 200_000_000
 
 
 def scene(stamp: int, boxes: dict[int, tuple[int, int]], numbers: dict[int, int]) -> Scene:
-    """Cars of 8x10 pixels with their upper left corners; `numbers`: what each is called."""
+    """Cars of 10x12 pixels with their upper left corners; `numbers`: what each is called."""
     ids = np.zeros((60, 160), np.uint16)
     for one, (top, left) in boxes.items():
-        ids[top : top + 8, left : left + 10] = numbers.get(one, one)
+        ids[top : top + 10, left : left + 12] = numbers.get(one, one)
     found = np.array([[numbers.get(one, one), CAR, 0.9] for one in boxes])
     segmentation = np.where(ids > 0, CAR, 0).astype(np.uint8)
     return Scene(stamp * STEP_NS, instances=ids, segmentation=segmentation,
