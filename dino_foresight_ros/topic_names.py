@@ -101,6 +101,34 @@ OVERLAY_TOPICS = (
 )  # fmt: skip
 """What overlay_node publishes."""
 
+OBSTACLE_POINTS = MadeTopic(
+    "obstacles/step_k/points",
+    "sensor_msgs/PointCloud2",
+    "x, y, z, class_id, probability, horizon (s); without ground, sky and what is above the robot",
+)
+OBSTACLE_GRID = MadeTopic(
+    "obstacles/step_k/grid",
+    "nav_msgs/OccupancyGrid, latched",
+    "100 x probability of occupied at that instant, 0 seen and free, -1 unknown",
+)
+OBSTACLE_SWEPT = MadeTopic(
+    "obstacles/swept", "nav_msgs/OccupancyGrid, latched", "occupied at any of the instants"
+)
+OBSTACLE_CONTACT = MadeTopic(
+    "obstacles/time_to_contact",
+    "dino_foresight_ros/TimeToContact",
+    "the first contact on the present course: when, how far, with what",
+)
+OBSTACLE_RANGE = MadeTopic(
+    "obstacles/range",
+    "sensor_msgs/Range",
+    "distance to the nearest obstacle straight ahead at step 1; infinity without any",
+)
+OBSTACLE_TOPICS = (
+    OBSTACLE_POINTS, OBSTACLE_GRID, OBSTACLE_SWEPT, OBSTACLE_CONTACT, OBSTACLE_RANGE,
+)  # fmt: skip
+"""What obstacle_node publishes beside its diagnostics, in the base frame."""
+
 SKILL = MadeTopic(
     "skill", "dino_foresight_ros/ForecastSkill", "one message per step and frame that came"
 )

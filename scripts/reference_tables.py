@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.nodes.monitor.parameters import MONITOR_PARAMETERS
+from dino_foresight_ros.nodes.obstacle.parameters import OBSTACLE_PARAMETERS
 from dino_foresight_ros.nodes.plan.parameters import PLAN_PARAMETERS
 from dino_foresight_ros.outputs import OUTPUTS, DropReason, UnmatchedReason
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
 from dino_foresight_ros.topic_names import (
     INSTANCE_TOPICS,
     MONITOR_TOPICS,
+    OBSTACLE_TOPICS,
     OVERLAY_TOPICS,
     PLAN_TOPICS,
     MadeTopic,
@@ -77,6 +79,13 @@ NODES = (
         ROOT / "config" / "monitor.yaml",
         DOCS / "monitor.md",
         f"{LAUNCH} monitor:=true monitor_params_file:=my.yaml",
+    ),
+    Documented(
+        "obstacle_node",
+        OBSTACLE_PARAMETERS,
+        ROOT / "config" / "obstacle.yaml",
+        DOCS / "nav2.md",
+        "ros2 launch dino_foresight_ros obstacle.launch.py params_file:=my.yaml",
     ),
     Documented(
         "plan_node",
@@ -176,9 +185,9 @@ def topic_table() -> str:
     return markdown(("of each step", "type", ""), rows)
 
 
-def made_table(topics: Sequence[MadeTopic]) -> str:
+def made_table(topics: Sequence[MadeTopic], folder: str = "foresight/") -> str:
     """What a node makes of forecasts."""
-    rows = [(f"`foresight/{topic.name}`", topic.type, topic.description) for topic in topics]
+    rows = [(f"`{folder}{topic.name}`", topic.type, topic.description) for topic in topics]
     return markdown(("out", "type", ""), rows)
 
 
@@ -203,6 +212,7 @@ TABLES = (
     Table(DOCS / "topics.md", "overlay_node's topics", made_table(OVERLAY_TOPICS)),
     Table(DOCS / "monitor.md", "monitor_node's topics", made_table(MONITOR_TOPICS)),
     Table(DOCS / "planning.md", "plan_node's topics", made_table(PLAN_TOPICS)),
+    Table(DOCS / "nav2.md", "obstacle_node's topics", made_table(OBSTACLE_TOPICS, "")),
     Table(DOCS / "node.md", "drop reasons", reason_table(DropReason)),
     Table(DOCS / "monitor.md", "drop reasons", reason_table(UnmatchedReason)),
 )

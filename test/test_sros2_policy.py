@@ -26,6 +26,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from dino_foresight_ros import msg as messages
 from dino_foresight_ros.nodes.forecast.node import ForecastNode
 from dino_foresight_ros.nodes.monitor.node import MonitorNode
+from dino_foresight_ros.nodes.obstacle.node import ObstacleNode
 from dino_foresight_ros.nodes.overlay.node import OverlayNode
 from dino_foresight_ros.nodes.plan.node import PlanNode
 from dino_foresight_ros.nodes.replay.node import ReplayNode
@@ -50,6 +51,7 @@ NODES: dict[str, type[Node]] = {
     "forecast_node": ForecastNode,
     "monitor_node": MonitorNode,
     "overlay_node": OverlayNode,
+    "obstacle_node": ObstacleNode,
     "plan_node": PlanNode,
     "view_node": ViewNode,
     "replay_node": ReplayNode,
@@ -64,6 +66,7 @@ PARAMETERS = {
     },
     "monitor_node": {"use_sim_time": "true"},
     "overlay_node": {"use_sim_time": "true"},
+    "obstacle_node": {"use_sim_time": "true"},
     "plan_node": {"use_sim_time": "true"},
     "view_node": {
         "use_sim_time": "true",

@@ -3,6 +3,7 @@
 Arrays in, arrays out: no torch, no ROS.
 """
 
+from dino_foresight_ros.obstacles.grid import GridSpec, smeared
 from dino_foresight_ros.obstacles.options import GROUND_CLASSES, ObstacleOptions
 from dino_foresight_ros.obstacles.plane import GroundPlane
 from dino_foresight_ros.obstacles.points import ObstaclePoints, obstacle_points, split_scene
@@ -17,6 +18,8 @@ __all__ = [
     "obstacle_points",
     "split_scene",
     "GroundView",
+    "GridSpec",
+    "smeared",
     "Footprint",
     "Sweep",
     "SweptStep",

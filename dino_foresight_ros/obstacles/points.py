@@ -54,6 +54,10 @@ class ObstaclePoints:
             np.concatenate([part.probability for part in parts]),
         )
 
+    def where(self, kept: NDArray[np.bool_]) -> ObstaclePoints:
+        """Those of the points for which `kept` (N,) is true."""
+        return ObstaclePoints(self.xyz[kept], self.class_id[kept], self.probability[kept])
+
     def moved(self, pose: Sequence[float] | NDArray[np.float64]) -> ObstaclePoints:
         """The points in the frame in which their base stands at `pose`.
 

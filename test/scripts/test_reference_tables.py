@@ -21,6 +21,7 @@ from rclpy.parameter import Parameter
 
 from dino_foresight_ros.nodes.forecast.node import ForecastNode
 from dino_foresight_ros.nodes.monitor.node import MonitorNode
+from dino_foresight_ros.nodes.obstacle.node import ObstacleNode
 from dino_foresight_ros.nodes.plan.node import PlanNode
 from dino_foresight_ros.ros.parameters import Parameters
 
@@ -34,6 +35,8 @@ CHANGE_RULES = {
 # Another valid value of the parameters whose valid ones are no list and no range.
 OTHER_VALUES: dict[str, Any] = {
     "camera_mounts": [0.2, 0.0, 1.2, 0.0, 5.0, 0.0],
+    "camera_pose": [0.2, 0.0, 1.2, 0.0, 5.0, 0.0],
+    "ground_classes": ["road"],
     "footprint": [0.0, 0.0, 1.0, 0.0, 0.0, 1.0],
     "imagine_weights": [1.0, 0.0, 0.0, 1.0],
     "base_frame": "base",
@@ -50,6 +53,7 @@ OTHER_VALUES: dict[str, Any] = {
 NODES: dict[str, type[Node]] = {
     "forecast_node": ForecastNode,
     "monitor_node": MonitorNode,
+    "obstacle_node": ObstacleNode,
     "plan_node": PlanNode,
 }
 

@@ -1,0 +1,131 @@
+"""Messages of obstacles: clouds, grids, contacts."""
+
+from __future__ import annotations
+
+import array
+import math
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Pose, Quaternion, Twist, Vector3
+from nav_msgs.msg import MapMetaData, OccupancyGrid
+from numpy.typing import NDArray
+from sensor_msgs.msg import PointCloud2, PointField, Range
+from std_msgs.msg import Header
+
+from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.msg import TimeToContact
+from dino_foresight_ros.obstacles import Footprint, GridSpec, ObstaclePoints, Sweep
+from dino_foresight_ros.obstacles.grid import Cells
+
+_CLOUD = np.dtype(
+    {
+        "names": ["x", "y", "z", "class_id", "probability", "horizon"],
+        "formats": ["<f4", "<f4", "<f4", "u1", "<f4", "<f4"],
+        "offsets": [0, 4, 8, 12, 16, 20],
+        "itemsize": 24,
+    }
+)
+_FIELDS = [
+    PointField(
+        name=name,
+        offset=int(_CLOUD.fields[name][1]),
+        datatype=PointField.UINT8 if name == "class_id" else PointField.FLOAT32,
+        count=1,
+    )
+    for name in (_CLOUD.names or ())
+    if _CLOUD.fields is not None
+]
+FIELD_OF_VIEW_RAD = 0.1
+LEAST_RANGE_M = 0.02
+
+
+def cloud_message(points: ObstaclePoints, horizon_s: float, header: Header) -> PointCloud2:
+    """Points with x, y, z (metres), class_id, probability and horizon (seconds from the stamp)."""
+    values = np.zeros(len(points), _CLOUD)
+    for axis, name in enumerate("xyz"):
+        values[name] = points.xyz[:, axis]
+    values["class_id"], values["probability"] = points.class_id, points.probability
+    values["horizon"] = horizon_s
+    data = array.array("B")
+    data.frombytes(values.tobytes())
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=_FIELDS,
+        is_bigendian=False,
+        point_step=_CLOUD.itemsize,
+        row_step=_CLOUD.itemsize * len(points),
+        data=data,
+        is_dense=True,
+    )
+
+
+def grid_message(cells: Cells, spec: GridSpec, header: Header, floor_m: float) -> OccupancyGrid:
+    """A grid whose axes are those of the header's frame."""
+    x, y = spec.origin
+    data = array.array("b")
+    data.frombytes(np.ascontiguousarray(cells).tobytes())
+    return OccupancyGrid(
+        header=header,
+        info=MapMetaData(
+            map_load_time=Time(sec=header.stamp.sec, nanosec=header.stamp.nanosec),
+            resolution=spec.resolution_m,
+            width=cells.shape[1],
+            height=cells.shape[0],
+            origin=Pose(position=Point(x=x, y=y, z=floor_m), orientation=Quaternion(w=1.0)),
+        ),
+        data=data,
+    )
+
+
+def twist_message(twist: NDArray[np.float64]) -> Twist:
+    """m/s forward, m/s to the left, rad/s to the left."""
+    forward, left, turn = (float(value) for value in twist)
+    return Twist(linear=Vector3(x=forward, y=left), angular=Vector3(z=turn))
+
+
+def contact_message(
+    met: Sweep,
+    twist: NDArray[np.float64],
+    header: Header,
+    names: tuple[str, ...],
+    model_name: str,
+    trained: bool,
+) -> TimeToContact:
+    """What is met first, and when."""
+    name = names[met.class_id] if met.class_id < len(names) and met.class_id != UNLABELLED else ""
+    return TimeToContact(
+        header=header,
+        course=twist_message(twist),
+        contact=met.contact,
+        time_to_contact=met.time_to_contact_s,
+        distance=met.distance_m,
+        probability=met.probability,
+        class_id=met.class_id,
+        class_name=name,
+        model_name=model_name,
+        trained=trained,
+    )
+
+
+def range_message(
+    points: ObstaclePoints, footprint: Footprint, header: Header, max_range_m: float
+) -> Range:
+    """Distance from the outline to the nearest point on the strip ahead; infinity without any.
+
+    As REP-117 says, infinity is that nothing was found within the range.
+    """
+    xy = points.xyz[:, :2]
+    side = float(np.abs(footprint.corners[:, 1]).max()) + footprint.padding_m
+    ahead = xy[(xy[:, 0] > 0) & (np.abs(xy[:, 1]) <= side)]
+    nearest = float(footprint.distance(ahead).min()) if len(ahead) else math.inf
+    return Range(
+        header=header,
+        radiation_type=Range.INFRARED,
+        field_of_view=FIELD_OF_VIEW_RAD,
+        min_range=LEAST_RANGE_M,
+        max_range=max_range_m,
+        range=nearest if nearest <= max_range_m else math.inf,
+    )

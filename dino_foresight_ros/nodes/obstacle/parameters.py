@@ -1,0 +1,178 @@
+"""The parameters of obstacle_node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.obstacles import GROUND_CLASSES, Footprint, GridSpec
+from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+
+
+def _pose_problem(numbers: list[float]) -> str | None:
+    return None if len(numbers) in (0, 6) else "give x, y, z (m) and roll, pitch, yaw (degrees)"
+
+
+def _footprint_problem(numbers: list[float]) -> str | None:
+    if not numbers:
+        return None
+    try:
+        footprint_of(numbers, 1.0, 0.0)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def footprint_of(numbers: list[float], radius_m: float, padding_m: float) -> Footprint:
+    """The robot's outline: a polygon x0, y0, x1, y1, ..., or a circle where that is empty.
+
+    Raises:
+        UsageError: it is no outline.
+    """
+    if not numbers:
+        return Footprint.circle(radius_m, padding_m)
+    if len(numbers) % 2:
+        raise UsageError("the footprint has an odd count of numbers; give x and y of every corner")
+    return Footprint([numbers[i : i + 2] for i in range(0, len(numbers), 2)], padding_m)
+
+
+def grid_of(values: Mapping[str, Any]) -> GridSpec:
+    """The grid that the parameters ask for.
+
+    Raises:
+        UsageError: it has too many cells or none.
+    """
+    names = ("grid_resolution", "grid_ahead", "grid_behind", "grid_aside")
+    return GridSpec(*(float(values[name]) for name in names))
+
+
+OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
+    ParameterSpec(
+        "cameras",
+        [""],
+        "Names of the cameras whose forecasts are fused, as forecast_node's; one unnamed: [''].",
+        Change.NEVER,
+    ),
+    ParameterSpec(
+        "steps",
+        3,
+        "For how many steps there are topics; later ones of a forecast are left out.",
+        Change.NEVER,
+        limits=(1, MAX_STEPS),
+    ),
+    ParameterSpec(
+        "base_frame",
+        "base_link",
+        "Frame of the robot's base: x forward, y left, z up.",
+        Change.NEVER,
+    ),
+    ParameterSpec(
+        "camera_pose",
+        [],
+        "Of the only camera's body in the base frame, instead of TF: x, y, z in metres and roll, "
+        "pitch, yaw in degrees (positive pitch looks down).",
+        Change.NEVER,
+        check=_pose_problem,
+        element=float,
+    ),
+    ParameterSpec(
+        "rectified",
+        False,
+        "Whether the pictures are rectified: then P and R of camera_info hold, else K and D.",
+        Change.ANY_TIME,
+    ),
+    ParameterSpec(
+        "ground_classes",
+        list(GROUND_CLASSES),
+        "Classes that are ground. Without sidewalk, kerbs above min_height are obstacles.",
+        Change.ANY_TIME,
+    ),
+    ParameterSpec(
+        "ground_height",
+        0.0,
+        "Height of the floor in the base frame, metres.",
+        Change.ANY_TIME,
+        limits=(-10.0, 10.0),
+    ),
+    ParameterSpec(
+        "min_height",
+        0.15,
+        "Lower points are ground whatever their class, metres above the fitted ground.",
+        Change.ANY_TIME,
+        limits=(0.0, 10.0),
+    ),
+    ParameterSpec(
+        "max_height",
+        2.2,
+        "Higher points are left out, metres above the ground.",
+        Change.ANY_TIME,
+        limits=(0.05, 100.0),
+    ),
+    ParameterSpec(
+        "max_range",
+        30.0,
+        "Farther points are left out, metres along the floor.",
+        Change.ANY_TIME,
+        limits=(0.5, 1000.0),
+    ),
+    ParameterSpec(
+        "min_probability",
+        0.3,
+        "Less probable points are left out of clouds, grids and contacts.",
+        Change.ANY_TIME,
+        limits=(0.0, 1.0),
+    ),
+    ParameterSpec("grid_resolution", 0.1, "Side of a cell, metres.", Change.NEVER, (0.001, 10.0)),
+    ParameterSpec("grid_ahead", 15.0, "Metres of grid to the front.", Change.NEVER, (0.0, 1e4)),
+    ParameterSpec("grid_behind", 5.0, "Metres of grid to the back.", Change.NEVER, (0.0, 1e4)),
+    ParameterSpec("grid_aside", 10.0, "Metres of grid to each side.", Change.NEVER, (0.01, 1e4)),
+    ParameterSpec(
+        "footprint",
+        [],
+        "Corners of the robot in the base frame: x0, y0, x1, y1, ... in metres, in turn; "
+        "a circle of robot_radius where it is empty.",
+        Change.NEVER,
+        check=_footprint_problem,
+        element=float,
+    ),
+    ParameterSpec(
+        "robot_radius", 0.4, "Of a round robot, metres.", Change.NEVER, limits=(0.01, 20.0)
+    ),
+    ParameterSpec(
+        "footprint_padding",
+        0.05,
+        "Obstacles so near to the outline count as met, metres.",
+        Change.NEVER,
+        limits=(0.0, 5.0),
+    ),
+    ParameterSpec(
+        "contact_probability",
+        0.5,
+        "From this probability on something counts as met.",
+        Change.ANY_TIME,
+        limits=(0.01, 1.0),
+    ),
+    ParameterSpec(
+        "speed",
+        0.0,
+        "Straight ahead, taken for the robot's motion while there is no odometry, m/s.",
+        Change.ANY_TIME,
+        limits=(-60.0, 60.0),
+    ),
+    ParameterSpec(
+        "odometry_timeout",
+        0.5,
+        "Odometry that is older than this beside a forecast is not used, seconds.",
+        Change.ANY_TIME,
+        limits=(0.01, 60.0),
+    ),
+    ParameterSpec(
+        "fuse_within",
+        0.3,
+        "Forecasts of other cameras that are at most so much older are fused, seconds.",
+        Change.ANY_TIME,
+        limits=(0.0, 10.0),
+    ),
+)

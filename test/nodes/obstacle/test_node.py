@@ -1,0 +1,200 @@
+"""obstacle_node in this process: what it makes of forecasts of a world of boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
+
+import rclpy
+from box_world import CAR, Box, optical_pose, see
+from nav_msgs.msg import OccupancyGrid, Odometry
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from ros_bench import close_node
+from sensor_msgs.msg import CameraInfo, PointCloud2, PointField, Range
+from std_msgs.msg import Header
+
+from dino_foresight_ros.classes import WORLD_CLASSES
+from dino_foresight_ros.msg import Forecast, ForecastStep, TimeToContact
+from dino_foresight_ros.nodes.obstacle.node import ObstacleNode
+from dino_foresight_ros.recordings.camera_view import CameraView
+from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.time import ns_to_time
+
+SIZE = (88, 160)
+K = [80.0, 0.0, 79.5, 0.0, 80.0, 43.5, 0.0, 0.0, 1.0]
+RAYS = CameraView.pinhole(np.array(K), SIZE).pixel_rays(SIZE)
+STAMP_NS = 1_700_000_000_000_000_000
+POSE = optical_pose(x=0.3, z=1.4, pitch_deg=5.0)
+
+
+def forecast(ahead_m: list[float], stamp_ns: int = STAMP_NS, metric: bool = True) -> Forecast:
+    """A car whose rear is so far ahead of the base at each step, 0.5 s apart."""
+    header = Header(stamp=ns_to_time(stamp_ns), frame_id="camera_optical")
+    steps = []
+    for k, x in enumerate(ahead_m, start=1):
+        scene = see(RAYS, POSE, [Box((x, -1.0, 0.0), (x + 4, 1.0, 1.5), CAR)])
+        steps.append(
+            ForecastStep(
+                target_stamp=ns_to_time(stamp_ns + k * 500_000_000),
+                horizon=0.5 * k,
+                step=k,
+                segmentation=image_to_msg(scene.segmentation, "mono8", header),
+                confidence=image_to_msg(scene.confidence, "32FC1", header),
+                depth=image_to_msg(scene.depth, "32FC1", header),
+                depth_is_metric=metric,
+            )
+        )
+    return Forecast(header=header, steps=steps, trained=True, model_name="boxes")
+
+
+class Bench:
+    """The node, and a peer that hears what it publishes."""
+
+    def __init__(self) -> None:
+        self.peer = rclpy.create_node("peer", use_global_arguments=False)
+        self.node = ObstacleNode()
+        self.heard: dict[str, Any] = {}
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        for kind, topic, qos in (
+            (PointCloud2, "obstacles/step_1/points", 5),
+            (PointCloud2, "obstacles/step_2/points", 5),
+            (OccupancyGrid, "obstacles/step_1/grid", latched),
+            (OccupancyGrid, "obstacles/swept", latched),
+            (TimeToContact, "obstacles/time_to_contact", 5),
+            (Range, "obstacles/range", 5),
+        ):
+            self.peer.create_subscription(
+                kind, topic, lambda m, topic=topic: self.heard.__setitem__(topic, m), qos
+            )
+        self.source = self.node._sources[""]
+        self.source.names = tuple(info.name for info in WORLD_CLASSES)
+        p = [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]
+        self.source.info = CameraInfo(width=SIZE[1], height=SIZE[0], k=K, p=p)
+
+    def give(self, message: Forecast) -> None:
+        """Hand a forecast over, and hear all that comes of it."""
+        self.heard.clear()
+        publishers = [self.node._contact, self.node._swept, self.node._range, self.node._clouds[0]]
+        publishers += [self.node._clouds[1], self.node._grids[0]]
+        for _ in range(500):
+            if all(publisher.get_subscription_count() for publisher in publishers):
+                break
+            rclpy.spin_once(self.peer, timeout_sec=0.02)
+        self.node._on_forecast("", self.source, message)
+        if self.source.obstacles is None:
+            return
+        for _ in range(500):
+            if len(self.heard) == len(publishers):
+                break
+            rclpy.spin_once(self.peer, timeout_sec=0.02)
+
+    def drive(self, forward_mps: float) -> None:
+        """Hand odometry of the forecast's stamp over."""
+        odometry = Odometry(child_frame_id="base_link")
+        odometry.header.stamp = ns_to_time(STAMP_NS)
+        odometry.twist.twist.linear.x = forward_mps
+        self.node._on_odometry(odometry)
+
+
+@pytest.fixture(scope="module")
+def bench(ros_domain: dict[str, str]) -> Iterator[Bench]:
+    rclpy.init(args=["--ros-args", "-p", "camera_pose:=[0.3, 0.0, 1.4, 0.0, 5.0, 0.0]"])
+    made = Bench()
+    yield made
+    close_node(made.node)
+    close_node(made.peer)
+    rclpy.shutdown()
+
+
+def test_clouds_grids_and_contact_lie_in_the_base_frame_of_now(bench: Bench) -> None:
+    bench.drive(4.0)
+    bench.give(forecast([2.4, 0.4]))  # a standing car 4.4 m ahead, approached at 4 m/s
+    cloud = bench.heard["obstacles/step_1/points"]
+    assert (cloud.header.frame_id, cloud.height) == ("base_link", 1)
+    assert cloud.header.stamp == ns_to_time(STAMP_NS)
+    assert [(f.name, f.datatype) for f in cloud.fields] == [
+        ("x", PointField.FLOAT32), ("y", PointField.FLOAT32), ("z", PointField.FLOAT32),
+        ("class_id", PointField.UINT8), ("probability", PointField.FLOAT32),
+        ("horizon", PointField.FLOAT32),
+    ]  # fmt: skip
+    rows = np.frombuffer(cloud.data, np.uint8).reshape(-1, cloud.point_step)
+    assert len(rows) == cloud.width > 300
+    x, y, z = (rows[:, i : i + 4].copy().view("<f4")[:, 0] for i in (0, 4, 8))
+    assert float(x.min()) == pytest.approx(4.4, rel=0.05)
+    assert float(np.abs(y).max()) == pytest.approx(1.0, rel=0.05)
+    assert 0.1 < float(z.min()) < float(z.max()) < 1.55
+    assert set(rows[:, 12]) == {CAR}
+    assert set(rows[:, 20:24].copy().view("<f4")[:, 0]) == {0.5}
+    assert bench.heard["obstacles/step_2/points"].width > 300
+
+    met = bench.heard["obstacles/time_to_contact"]
+    assert met.contact
+    assert (met.class_name, met.course.linear.x) == ("car", 4.0)
+    assert met.distance == pytest.approx(4.4 - 0.45, abs=0.2)
+    assert met.time_to_contact == pytest.approx(met.distance / 4.0, abs=1e-3)
+
+
+def test_grids_are_as_nav2_reads_them(bench: Bench) -> None:
+    bench.drive(0.0)
+    bench.give(forecast([6.0, 3.0]))
+    one, swept = bench.heard["obstacles/step_1/grid"], bench.heard["obstacles/swept"]
+    for grid in (one, swept):
+        assert (grid.info.width, grid.info.height) == (200, 200)
+        assert grid.info.resolution == pytest.approx(0.1)
+        assert (grid.info.origin.position.x, grid.info.origin.position.y) == (-5.0, -10.0)
+        assert grid.info.origin.orientation.w == 1.0
+        assert grid.header.frame_id == "base_link"
+        assert set(np.unique(grid.data)) <= set(range(-1, 101))
+
+    def column(grid: OccupancyGrid) -> np.ndarray:
+        return np.array(grid.data, np.int8).reshape(200, 200)[95:105].max(0)
+
+    def nearest_m(grid: OccupancyGrid) -> float:
+        return float(np.flatnonzero(column(grid) > 50)[0] * 0.1 - 5.0)
+
+    assert nearest_m(one) == pytest.approx(6.0, abs=0.11)
+    assert nearest_m(swept) == pytest.approx(3.0, abs=0.11)
+    assert column(swept)[109:112].max() > 50
+    assert bench.heard["obstacles/range"].range == pytest.approx(6.0 - 0.45, abs=0.1)
+
+
+def test_a_forecast_without_metric_depth_is_refused_and_told(bench: Bench) -> None:
+    bench.give(forecast([6.0], metric=False))
+    assert "relative" in (bench.source.problem or "")
+    assert bench.source.obstacles is None
+    assert bench.heard == {}
+
+
+def test_stamps_that_go_back_begin_anew(bench: Bench) -> None:
+    bench.give(forecast([6.0]))
+    bench.node._on_forecast("", bench.source, forecast([5.0], STAMP_NS - 10_000_000_000))
+    assert bench.source.obstacles is not None
+    assert bench.source.obstacles.stamp_ns == STAMP_NS - 10_000_000_000
+
+
+def test_a_camera_without_calibration_is_told(bench: Bench) -> None:
+    info, bench.source.info, bench.source.camera = bench.source.info, CameraInfo(), None
+    bench.give(forecast([6.0], STAMP_NS + 1))
+    assert "no focal length" in (bench.source.problem or "")
+    bench.source.info = None
+    bench.give(forecast([6.0], STAMP_NS + 2))
+    assert bench.source.problem == "no camera_info came"
+    bench.source.info = info
+
+
+def test_a_lens_model_that_is_unknown_is_refused_by_name(bench: Bench) -> None:
+    info = bench.source.info
+    assert info is not None
+    bench.source.camera = None
+    bench.source.info = CameraInfo(
+        width=SIZE[1], height=SIZE[0], k=K, distortion_model="scaramuzza", d=[0.1] * 4
+    )
+    bench.give(forecast([6.0], STAMP_NS + 3))
+    assert "'scaramuzza'" in (bench.source.problem or "")
+    bench.source.info, bench.source.camera = info, None
