@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 FIT_RANGE_M = 25.0
 """Points nearer than this, along the floor, tell the plane."""
 MIN_POINTS = 40
-_MAX_POINTS = 3000
+_MAX_POINTS = 1000
 _GATE_M, _GATE_PER_M = 0.4, 0.12
 """Points so far above or below the floor of the base frame, and so much more per metre of distance,
 can be ground: a slope of 7 degrees."""

@@ -122,19 +122,21 @@ def split_scene(
     known = np.isfinite(depth) & (depth > 0) & np.isfinite(rays[..., 0])
     ids = scene.segmentation
     if ids is not None and options.sky_ids:
-        known &= ~_lookup(options.sky_ids)[ids]
+        known &= ~lookup(options.sky_ids)[ids]
     rotation = base_from_optical[:3, :3].astype(np.float32)
     place = base_from_optical[:3, 3].astype(np.float32)
     z = depth[known]
     xyz = (rays[known] * z[:, None]) @ rotation.T + place
     classes = np.full(len(z), UNLABELLED, np.uint8) if ids is None else ids[known]
-    is_ground_class = _lookup(options.ground_ids)[classes]
+    is_ground_class = lookup(options.ground_ids)[classes]
     candidates = xyz[is_ground_class] if ids is not None and options.ground_ids else xyz
     plane = fit_ground(candidates, options.ground_z_m, options.max_tilt_deg)
     reach = np.hypot(xyz[:, 0], xyz[:, 1])
     height = plane.above(xyz)
-    least = np.where(is_ground_class, options.ground_height_m, options.min_height_m)
-    is_low = height < least.astype(np.float32) + np.float32(options.height_per_m) * reach
+    low, high = np.float32(options.min_height_m), np.float32(options.ground_height_m)
+    is_low = (
+        height < np.where(is_ground_class, high, low) + np.float32(options.height_per_m) * reach
+    )
     kept = ~is_low & (height <= options.max_height_m) & (reach <= options.max_range_m)
     probability = _probability(scene, known, kept, options)
     probability[is_ground_class[kept]] = GROUND_CLASS_PROBABILITY
@@ -179,7 +181,8 @@ def _probability(
     return found
 
 
-def _lookup(ids: Sequence[int]) -> NDArray[np.bool_]:
+def lookup(ids: Sequence[int]) -> NDArray[np.bool_]:
+    """(256,) whether a class id is one of these."""
     table = np.zeros(256, bool)
     table[list(ids)] = True
     return table

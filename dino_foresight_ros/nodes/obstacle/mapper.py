@@ -20,6 +20,7 @@ from dino_foresight_ros.obstacles import (
     sweep,
 )
 from dino_foresight_ros.obstacles.grid import Cells
+from dino_foresight_ros.obstacles.points import lookup
 from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.scene import Scene
 
@@ -169,4 +170,4 @@ def _seen_depth(scene: Scene, options: ObstacleOptions) -> NDArray[np.float32]:
     assert scene.depth is not None
     if scene.segmentation is None or not options.sky_ids:
         return scene.depth
-    return np.where(np.isin(scene.segmentation, options.sky_ids), np.float32(np.inf), scene.depth)
+    return np.where(lookup(options.sky_ids)[scene.segmentation], np.float32(np.inf), scene.depth)

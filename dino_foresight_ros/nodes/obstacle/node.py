@@ -44,6 +44,7 @@ from dino_foresight_ros.obstacles import ObstacleOptions
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION, SPREAD
 from dino_foresight_ros.planar_motion import of_twist
 from dino_foresight_ros.recordings.camera_view import camera_view
+from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.camera_feed import RepeatedWarnings
 from dino_foresight_ros.ros.camera_info import CameraInfoInput
 from dino_foresight_ros.ros.messages import build_diagnostics, read_step
@@ -59,7 +60,7 @@ from dino_foresight_ros.ros.qos import (
     unused_overrides,
 )
 from dino_foresight_ros.ros.time import time_to_ns
-from dino_foresight_ros.ros.transforms import Transforms, mounting
+from dino_foresight_ros.ros.transforms import Transforms
 from dino_foresight_ros.topic_names import (
     OBSTACLE_CONTACT,
     OBSTACLE_GRID,
