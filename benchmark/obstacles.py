@@ -89,16 +89,17 @@ def main() -> None:
     for seed in range(9000, 9000 + given.worlds):
         world = World(WorldConfig(seed=seed, width=640, height=352))
         camera, scenes = camera_of(world), scenes_of(world, 1.0)
+        factors = 1 + given.noise * random.standard_normal((3, *SIZE)).astype(np.float32)
         noisy = [
-            replace(
-                s, depth=s.depth * (1 + given.noise * random.standard_normal(SIZE)).astype("f4")
-            )
-            for s in scenes
+            replace(scene, depth=scene.depth * factor)
+            for scene, factor in zip(scenes, factors, strict=True)
         ]
         found = obstacles_of(noisy, 0, camera, still, options)
         for scene, points in zip(scenes, found.points, strict=True):
             reach = np.hypot(points.xyz[:, 0], points.xyz[:, 1])
             ids = [CLASS_IDS[name] for name in GROUND]
+            assert scene.segmentation is not None
+            assert scene.depth is not None
             is_near = np.isin(scene.segmentation, ids) & (np.nan_to_num(scene.depth) < NEAR_M)
             ground += (np.isin(points.class_id, ids) & (reach < NEAR_M)).sum(), is_near.sum()
             sky += (points.class_id == CLASS_IDS["sky"]).sum(), len(points)

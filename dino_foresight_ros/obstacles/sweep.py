@@ -64,6 +64,17 @@ class Footprint:
         """Distance of the farthest corner from the base's origin, with the padding."""
         return float(np.linalg.norm(self.corners, axis=1).max()) + self.padding_m
 
+    @cached_property
+    def inner_radius_m(self) -> float:
+        """Distance from the base's origin to the outline, with the padding; less where it is
+        outside."""
+        origin = np.zeros((1, 2))
+        start, along = self.corners, np.roll(self.corners, -1, axis=0) - self.corners
+        share = np.clip(-(start * along).sum(1) / (along**2).sum(1).clip(1e-12), 0, 1)
+        to_outline = float(np.linalg.norm(start + share[:, None] * along, axis=1).min())
+        is_inside = bool(Footprint(self.corners).contains(origin)[0])
+        return (to_outline if is_inside else -to_outline) + self.padding_m
+
     def contains(self, places: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Whether places (N, 2) in the base frame are within, or at most the padding off."""
         return self.distance(places) <= 0
@@ -232,9 +243,11 @@ def _set_down(
         return None
     offset = around.xyz[:, :2] - pose[:2].astype(np.float32)
     away = np.hypot(offset[:, 0], offset[:, 1])
-    # The point that is nearest to the outline is among these.
+    # Those within, and the nearest to the outline, are among these: a point is at least as far from
+    # it as from the circle around it, and at most as far as from the circle within.
     kth = float(np.partition(away, min_points - 1)[min_points - 1])
-    near = np.flatnonzero(away <= kth + 2 * footprint.radius_m)
+    reach_m = footprint.radius_m + max(kth - footprint.inner_radius_m, 0.0)
+    near = np.flatnonzero(away <= reach_m + 1e-4)
     cosine, sine = np.cos(pose[2]), np.sin(pose[2])
     places = offset[near].astype(np.float64) @ np.array([[cosine, -sine], [sine, cosine]])
     off = footprint.distance(places)

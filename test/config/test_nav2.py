@@ -1,8 +1,9 @@
-"""Parameters for nav2: every key is one that nav2 declares, and every topic is one of obstacle_node's.
+"""Parameters for nav2: every key is one that nav2 declares, every topic one of obstacle_node's.
 
-The keys were read by hand from nav2's public source (ros-navigation/navigation2): costmap_2d_ros.cpp,
-static_layer.cpp, obstacle_layer.cpp, voxel_layer.cpp and inflation_layer.cpp of nav2_costmap_2d, and
-collision_monitor_node.cpp, polygon.cpp, source.cpp and pointcloud.cpp of nav2_collision_monitor.
+The keys were read by hand from nav2's public source (ros-navigation/navigation2):
+costmap_2d_ros.cpp, static_layer.cpp, obstacle_layer.cpp, voxel_layer.cpp and inflation_layer.cpp of
+nav2_costmap_2d, and collision_monitor_node.cpp, polygon.cpp, source.cpp and pointcloud.cpp of
+nav2_collision_monitor.
 """
 
 from __future__ import annotations

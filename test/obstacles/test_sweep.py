@@ -119,6 +119,19 @@ def test_distances_and_inside_match_brute_force() -> None:
     assert shape.distance(places)[~inside] == pytest.approx(brute[~inside], abs=0.01)
 
 
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (0.7, 0.1), (2.0, -1.0)])
+def test_least_distance_is_that_of_all_points_wherever_the_origin_lies(offset: tuple) -> None:
+    random = np.random.default_rng(7)
+    shape = Footprint(np.array([(1.0, 0.3), (1.0, -0.3), (-0.4, -0.3), (-0.4, 0.3)]) + offset, 0.1)
+    for spread in (0.5, 3.0, 9.0):
+        xyz = np.column_stack([random.normal(0, spread, (60, 2)), np.ones(60)]).astype(np.float32)
+        points = ObstaclePoints(xyz, np.full(60, CAR, np.uint8), np.ones(60, np.float32))
+        brute = np.sort(shape.distance(xyz[:, :2]))[0]
+        found = sweep([points], np.zeros((1, 3)), shape, [0.0], min_points=1)
+        assert found.steps[0].least_distance_m == pytest.approx(brute, abs=1e-6)
+        assert found.contact == (brute == 0)
+
+
 def test_padding_makes_a_robot_larger() -> None:
     padded = Footprint(ROBOT.corners, padding_m=0.3)
     assert padded.contains(np.array([(0.79, 0.0)]))[0]
