@@ -81,6 +81,7 @@ setup(
         "diffusers": ["diffusers>=0.30"],
         # Heads for instances; scipy matches their queries in training.
         "instances": ["scipy>=1.10", "transformers>=4.50"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.2"],
         "foxglove": ["protobuf>=4.21"],
         "video": ["av>=12"],
         "view": ["rerun-sdk>=0.39"],

@@ -5,6 +5,7 @@ COMMANDS: tuple[str, ...] = (
     "fetch",
     "bundle",
     "convert",
+    "export",
     "bag",
     "replay",
     "view",

@@ -229,7 +229,7 @@ class MaskedForecaster(AutoregressiveForecaster):
             after each of the layers, (B, M, h, w, D).
         """
         masked = self.config.masked_frames
-        mask = self.mask_token.expand(len(embedded), masked, *self.config.grid, -1)
+        mask = self.mask_token.expand(embedded.shape[0], masked, *self.config.grid, -1)
         x = torch.cat([embedded, mask], dim=1) + positions
         hidden: dict[int, Tensor] = {}
         for index, block in enumerate(self.blocks):

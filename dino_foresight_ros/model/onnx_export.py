@@ -1,0 +1,277 @@
+"""A bundle's parts as ONNX files, each compared with torch where it is written.
+
+What a part computes is what the engine asks of it: the encoder with its PCA, what the forecaster
+remembers of a frame, its forecast, and each head behind the inverse PCA. Needs the packages onnx,
+onnxscript and onnxruntime (the extra `onnx`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.model.bundle import Bundle
+from dino_foresight_ros.model.forecasters import MaskedForecaster, WorldForecaster
+from dino_foresight_ros.model.instance_head import QueryOutput
+
+OPSET = 20
+TOLERANCE = 1e-4
+"""Largest difference from torch in float32, as a share of the output's largest value."""
+INDEX_FILE = "onnx.json"
+_EXAMPLES, _TRIED = 2, (1, 3)  # batches that are traced, and that are compared
+
+
+class Part(NamedTuple):
+    """A function of tensors to export.
+
+    Attributes:
+        name: of its file.
+        function: of a batch of each input.
+        inputs: name -> shape without the batch.
+        outputs: names.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    inputs: dict[str, tuple[int, ...]]
+    outputs: tuple[str, ...]
+
+
+class _Call(nn.Module):
+    """A function of a bundle's modules, as the exporter takes it."""
+
+    def __init__(self, modules: Sequence[nn.Module], function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(modules)
+        self.function = function
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        found = self.function(*inputs)
+        if isinstance(found, QueryOutput):
+            return found.classes, found.masks
+        return found if isinstance(found, tuple) else (found,)
+
+
+def parts_of(bundle: Bundle, steps: int = 3) -> list[Part]:
+    """What there is to export of a bundle.
+
+    The masked forecaster gives the next frame of `context`; feed it back for those after it. The
+    world one gives `steps` horizons at once: `past` and `ahead` are the angles of stamps and
+    instants that `forecasters.rotary.rotation` computes from seconds in float64, which few runtimes
+    have the cosine of.
+
+    Args:
+        bundle: in float32 on the CPU.
+        steps: horizons of the world forecaster.
+
+    Raises:
+        UsageError: a forecaster that cannot be exported.
+    """
+    (height, width), channels = bundle.grid, bundle.pca.channels
+    frame = (height, width, channels)
+    encoder, pca, forecaster = bundle.encoder, bundle.pca, bundle.forecaster
+    found = [
+        Part(
+            "encoder",
+            lambda frames: pca.transform(encoder(frames)),
+            {"frames": (3, *bundle.image_size)},
+            ("features",),
+        )
+    ]
+    if isinstance(forecaster, WorldForecaster):
+        found += _world_parts(forecaster, frame, steps)
+    elif isinstance(forecaster, MaskedForecaster):
+        context = (forecaster.context_frames, *frame)
+        found.append(Part("forecast", _next_frame(forecaster), {"context": context}, ("next",)))
+    else:
+        raise UsageError(f"a forecaster of kind {forecaster.kind} cannot be exported to ONNX")
+    for name, head in bundle.heads.items():
+        if (read := bundle.inputs.get(name)) is not None and read.layers:
+            continue  # it needs tokens of the forecaster's layers
+        outputs = ("classes", "masks") if name == "instances" else (name,)
+        function = _head_function(bundle, head)
+        found.append(Part(f"head_{name}", function, {"features": frame}, outputs))
+    return found
+
+
+def _next_frame(forecaster: MaskedForecaster) -> Callable[[Tensor], Tensor]:
+    return lambda context: next(forecaster.passes(context))[0][:, 0]
+
+
+def _head_function(bundle: Bundle, head: nn.Module) -> Callable[[Tensor], Any]:
+    return lambda features: head(bundle.pca.inverse(features))
+
+
+def _world_parts(
+    forecaster: WorldForecaster, frame: tuple[int, int, int], steps: int
+) -> list[Part]:
+    if forecaster.config.query == "noise" or forecaster.takes_motion:
+        raise UsageError(
+            "a world forecaster with noise queries or motion is not exported to ONNX yet; export "
+            "one without"
+        )
+    height, width, _ = frame
+    frames = forecaster.context_frames
+    never = torch.zeros(1, dtype=torch.float64)
+    memory = forecaster.remember(torch.zeros(1, *frame), never)[1:]
+    names = [f"memory_{block}" for block in range(len(memory))]
+    half = forecaster.config.rope[0] // 2
+
+    def remember(features: Tensor) -> tuple[Tensor, ...]:
+        return forecaster.remember(features, never)[1:]
+
+    def forecast(newest: Tensor, *given: Tensor) -> Tensor:
+        (past_cos, past_sin, ahead_cos, ahead_sin), kept = given[:4], given[4:]
+        column, row = forecaster._space(height, width, newest.device)
+        found: Tensor = forecaster._predict(
+            newest, None, None, past_cos, past_sin, ahead_cos, ahead_sin, *column, *row, (), *kept
+        )[0]
+        return found[:, 0]
+
+    angles = {
+        **{f"past_{wave}": (frames, half) for wave in ("cos", "sin")},
+        **{f"ahead_{wave}": (steps, half) for wave in ("cos", "sin")},
+    }
+    kept = {name: (frames, *one.shape[1:]) for name, one in zip(names, memory, strict=True)}
+    return [
+        Part("remember", remember, {"features": frame}, tuple(names)),
+        Part("forecast", forecast, {"newest": frame, **angles, **kept}, ("predicted",)),
+    ]
+
+
+def export_bundle(
+    bundle: Bundle,
+    folder: Path,
+    steps: int = 3,
+    only: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> dict[str, float]:
+    """Write a file per part and `onnx.json`, which lists opset, shapes and differences.
+
+    The batch is dynamic, everything else fixed. Each file is run in ONNX Runtime on batches that
+    were not traced and compared with torch.
+
+    Args:
+        bundle: in float32 on the CPU.
+        folder: to write into; it is made.
+        steps: horizons of the world forecaster.
+        only: names of parts; all of them when empty.
+        say: is told of each part.
+
+    Returns:
+        Part -> largest difference as a share of the output's largest value.
+
+    Raises:
+        UsageError: a package is missing, or an unknown part.
+        ForesightError: a part cannot be exported, or differs by more than `TOLERANCE`; nothing of
+            that part stays.
+    """
+    parts = parts_of(bundle, steps)
+    if unknown := sorted(set(only) - {part.name for part in parts}):
+        raise UsageError(f"parts {unknown} are unknown; valid: {', '.join(p.name for p in parts)}")
+    _check_packages()
+    folder.mkdir(parents=True, exist_ok=True)
+    modules = [bundle.encoder, bundle.pca, bundle.forecaster.part, *bundle.heads.values()]
+    found: dict[str, float] = {}
+    index: dict[str, Any] = {"bundle": bundle.name, "opset": OPSET, "parts": {}}
+    for part in parts:
+        if only and part.name not in only:
+            continue
+        path = folder / f"{part.name}.onnx"
+        partial = path.with_suffix(".partial")
+        try:
+            found[part.name] = _export(part, modules, partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        say(f"{path}: differs from torch by {found[part.name]:.1e} of its largest value")
+        index["parts"][part.name] = {
+            "file": path.name,
+            "inputs": {name: ["batch", *shape] for name, shape in part.inputs.items()},
+            "outputs": list(part.outputs),
+            "difference": found[part.name],
+        }
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return found
+
+
+def _check_packages() -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise UsageError(
+                f'exporting to ONNX needs {package}: pip install "dino_foresight_ros[onnx]"'
+            ) from error
+
+
+def _export(part: Part, modules: Sequence[nn.Module], path: Path) -> float:
+    import onnxruntime
+
+    call = _Call(modules, part.function).eval()
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                call,
+                _inputs(part, _EXAMPLES),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(part.inputs),
+                output_names=list(part.outputs),
+                dynamic_shapes=(tuple({0: batch} for _ in part.inputs),),
+                verbose=False,
+            )
+            assert program is not None
+            program.save(str(path))
+    except Exception as error:
+        line = " ".join(str(error).split())[:200]
+        raise ForesightError(f"{part.name} cannot be exported to ONNX: {line}") from error
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for count in _TRIED:
+        inputs = _inputs(part, count)
+        with torch.no_grad():
+            expected = call(*inputs)
+        given = {n: x.numpy() for n, x in zip(part.inputs, inputs, strict=True)}
+        for ours, theirs in zip(session.run(None, given), expected, strict=True):
+            wanted = theirs.numpy()
+            scale = max(float(np.abs(wanted).max()), 1e-6)
+            worst = max(worst, float(np.abs(ours - wanted).max()) / scale)
+    if not worst <= TOLERANCE:
+        raise ForesightError(
+            f"{part.name} as ONNX differs from torch by {worst:.1e} of its largest value, more "
+            f"than {TOLERANCE:g}"
+        )
+    return worst
+
+
+def _inputs(part: Part, count: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(count)
+    return tuple(torch.randn(count, *shape, generator=generator) for shape in part.inputs.values())
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Without the exporter's remarks on operators that are not used."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    before = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
