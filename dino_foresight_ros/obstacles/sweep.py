@@ -171,6 +171,7 @@ def sweep(
     contact_probability: float = 0.5,
     min_points: int = 3,
     views: Sequence[Sequence[GroundView]] = (),
+    step_m: float = STEP_M,
 ) -> Sweep:
     """Set the footprint down along a way, each time among the obstacles of the nearest horizon.
 
@@ -190,6 +191,7 @@ def sweep(
         min_points: so many points make an obstacle.
         views: per horizon what cameras see of the ground then, same frame; without them the unknown
             share is NaN. What was seen at an earlier horizon stays known.
+        step_m: the footprint is set down so often along the way.
 
     Raises:
         UsageError: numbers of points, poses, horizons and views differ, or horizons do not rise.
@@ -217,7 +219,7 @@ def sweep(
         turn = (pose[2] - previous[2] + np.pi) % (2 * np.pi) - np.pi
         move = np.array([*(pose[:2] - previous[:2]), turn])
         length_m = float(np.hypot(*move[:2]))
-        count = int(np.clip(np.ceil((length_m + abs(turn) * reach_m) / STEP_M), 1, MAX_SETTINGS))
+        count = int(np.clip(np.ceil((length_m + abs(turn) * reach_m) / step_m), 1, MAX_SETTINGS))
         first = 0 if row == 0 and time_s > 0 else 1  # the start itself, once
         for k in range(first, count + 1):
             share = k / count

@@ -31,6 +31,7 @@ from dino_foresight_ros.obstacles import (
     obstacle_points,
     sweep,
 )
+from dino_foresight_ros.obstacles.sweep import STEP_M
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, MAX_STEPS, SEGMENTATION
 from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.recordings.camera_view import CameraView
@@ -48,6 +49,8 @@ MAX_CANDIDATES = 1024
 SCORE_STRIDE = 4
 """For scores alone, every fourth pixel of each row and column of patch grid x 8 is decoded."""
 _AT_ONCE, _AT_ONCE_ON_GPU = 8, 64
+_STEP_OF_RADIUS = 0.15
+"""The footprint is set down every so much of its radius, far less than its length."""
 
 
 class Weights(NamedTuple):
@@ -424,11 +427,6 @@ class Imagination:
             for part in forecaster.stream(
                 context.memories, context.stamps_s, list(horizons_s), motion=motion, layers=layers
             ):
-                if not bool(torch.isfinite(part.z).all()):
-                    raise ModelOutputError(
-                        f"bundle {self._engine.bundle.name} predicted NaN or infinity; try dtype "
-                        "float32"
-                    )
                 for k in range(part.z.shape[2]):
                     hidden = {i: tokens[0, :, k] for i, tokens in part.hidden.items()}
                     seen = self._decode(
@@ -442,6 +440,12 @@ class Imagination:
                 after = _error(part.z[0, :, -1], options.goal)
                 distances = list(np.divide(after, before).tolist())
         return [_Seen(*one) for one in zip(found, distances, strict=True)]
+
+    def _check(self, is_finite: Tensor) -> None:
+        """Refuse what is not finite: depth that is not known would pass for a free way."""
+        if not bool(is_finite.all()):
+            name = self._engine.bundle.name
+            raise ModelOutputError(f"bundle {name} predicted NaN or infinity; try dtype float32")
 
     def _decode(
         self,
@@ -459,7 +463,10 @@ class Imagination:
             rows = slice(start, start + decoder.frames_per_pass)
             frames = z[rows]
             of_rows = {layer: tokens[rows] for layer, tokens in hidden.items()}
+            self._check(torch.isfinite(frames))
             outputs = decoder.decode(frames, [request] * len(frames), of_rows, stride=stride)
+            for output in outputs:
+                self._check(output.finite)
             some: list[dict[str, NDArray[Any]]] = [{} for _ in frames]
             for output, values in zip(outputs, download(outputs), strict=True):
                 for row, value in zip(output.frames, values, strict=True):
@@ -545,6 +552,7 @@ class _Judged:
             [horizon_s for horizon_s, _, _, _ in instants],
             contact_probability=options.contact_probability,
             views=ground,
+            step_m=max(STEP_M, _STEP_OF_RADIUS * options.footprint.radius_m),
         )
         first = len(instants) - len(way)
         scenes = [[view.scene for view in seen] for seen in ahead.views]

@@ -84,6 +84,7 @@ class BoxWorld:
         self.boxes, self.moves = boxes, moves
         self.cameras = {"": POSE}
         self.asked = 0
+        self.heads_are_finite = True
 
     def context(self, camera: str) -> Context | None:
         if camera not in self.cameras:
@@ -131,6 +132,7 @@ class BoxWorld:
                 name,
                 rows,
                 torch.from_numpy(np.stack([getattr(s, name) for s in seen]))[strided(stride)],
+                torch.full((len(z),), self.heads_are_finite),
             )
             for name in ("segmentation", "confidence", "depth")
         ]
@@ -352,6 +354,13 @@ def test_picture_of_where_to_be_makes_the_way_there_the_best():
         assert found.candidates[goal].costs.progress == pytest.approx(0.0, abs=1e-6)
         assert found.candidates[3].costs.progress == pytest.approx(1.0)  # it stays as far as now
         assert "less like the goal's (100 % as far as now)" in found.candidates[3].reason
+
+
+def test_head_that_overflows_leaves_no_free_way():
+    world = BoxWorld([])
+    world.heads_are_finite = False
+    with pytest.raises(ModelOutputError, match="boxes predicted NaN"):
+        imagine(world, candidates())
 
 
 def test_forecast_of_nan_is_no_free_way():

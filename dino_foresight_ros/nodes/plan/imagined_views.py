@@ -68,11 +68,11 @@ def _column(
         risk = f"t+{horizon.horizon:.2f} s   risk {horizon.probability_occupied:.2f}"
         draw_tag(tile, (_SIZE // 2, size[0] - 2 * _SIZE), risk, _SIZE)
         tiles.append(tile)
-    words = f"refused: {reason}" if reason else "chosen"
-    text = f"{arc[0]:.1f} m/s {np.degrees(arc[1]):+.0f} deg/s   {words}"
-    draw_tag(
-        tiles[0], (_SIZE // 2, _SIZE // 2), shortened(text, _TILE_WIDTH - 2 * _SIZE, _SIZE), _SIZE
-    )
+    arc_text = f"{arc[0]:.1f} m/s  {np.degrees(arc[1]):+.0f} deg/s"
+    lines = [f"{arc_text}  refused" if reason else f"{arc_text}  chosen", *filter(None, [reason])]
+    for row, text in enumerate(lines):
+        place = _SIZE // 2, _SIZE // 2 + row * round(1.6 * _SIZE)
+        draw_tag(tiles[0], place, shortened(text, _TILE_WIDTH - 2 * _SIZE, _SIZE), _SIZE)
     height = sum(len(tile) for tile in tiles) + _GAP * (len(tiles) - 1)
     column, top = background(height, _TILE_WIDTH), 0
     for tile in tiles:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
@@ -15,17 +16,21 @@ from micro_bundle import make_micro_bundle
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from forecast_peers import (
     INTERVAL_NS,
     Client,
     NodeProcess,
     header_at,
+    picture,
     stamp_of,
     values_of,
 )
 from geometry_msgs.msg import Pose, PoseStamped, Twist, Vector3
 from nav_msgs.msg import Odometry, Path
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo
 
 from dino_foresight_ros import msg as messages
@@ -264,6 +269,33 @@ def test_frames_are_forecast_while_many_candidates_are_judged(robot: Robot):
     assert future.result().success, future.result().message
     assert len(future.result().scores) == 64
     assert len(forecasts) > before
+
+
+def test_goal_picture_counts_as_progress_and_one_that_is_none_is_named(
+    robot: Robot, tmp_path: FilePath
+):
+    def set_goal(path: FilePath | str) -> None:
+        parameter = Parameter("goal_image", value=str(path)).to_parameter_msg()
+        request = SetParametersAtomically.Request(parameters=[parameter])
+        name = "forecast_node/set_parameters_atomically"
+        assert robot.client.call(SetParametersAtomically, name, request).result.successful
+
+    ways = [arc(2.0, 0.4), arc(2.0, -0.4), arc(0.5, 0.0)]
+    before = [score.cost_progress for score in robot.call(*ways).scores]
+    cv2.imwrite(str(tmp_path / "goal.png"), picture(robot.now_ns)[..., ::-1])
+    set_goal(tmp_path / "goal.png")
+    response = robot.call(*ways)
+    assert response.success, response.message
+    after = [score.cost_progress for score in response.scores]
+    assert before[:2] == pytest.approx([0.0, 0.0], abs=1e-5)  # as far as each other
+    assert min(after) > 0.2  # random weights lead nowhere near the picture
+    for path, said in ((tmp_path / "no.png", "cannot be read"), (FilePath(__file__), "no picture")):
+        set_goal(path)
+        response = robot.call(*ways)
+        assert not response.success
+        assert said in response.message
+    set_goal("")
+    assert [s.cost_progress for s in robot.call(*ways).scores] == pytest.approx(before, abs=0.1)
 
 
 def diagnosed(robot: Robot, **changes: Any) -> str:
