@@ -21,6 +21,7 @@ import numpy as np
 from dino_foresight_ros.driving.runs import DriveSettings, drive_seeds, read_seeds
 from dino_foresight_ros.driving.scores import per_km
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.process.cpu import set_up_cpu
 from dino_foresight_ros.render.chart import chart_file
 
 NAMES = {
@@ -122,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--out", type=Path, required=True, metavar="DIR",
         help="for seed_N.json, stopping.json, stopping.md and stopping.png")  # fmt: skip
     args = parser.parse_args(argv)
+    set_up_cpu()
     names = [name for name in NAMES if args.bundle or name not in _BUNDLE_ONLY]
     settings = DriveSettings(args.seconds, scene=args.scene, bundle=args.bundle, device=args.device)
     try:

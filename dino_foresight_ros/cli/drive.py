@@ -39,6 +39,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Drive, and print the table."""
+    from dino_foresight_ros.process.cpu import set_up_cpu
+
+    set_up_cpu()
     import json
     import sys
 

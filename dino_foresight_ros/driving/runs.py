@@ -19,6 +19,7 @@ from dino_foresight_ros.driving.perception import CopyLast, Perception, Sensor, 
 from dino_foresight_ros.driving.pictures import panel, write_video
 from dino_foresight_ros.driving.policies import BRAKING, STEERING, Policy
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.process.cpu import set_up_cpu
 from dino_foresight_ros.synthetic import HAZARDS, World, WorldConfig
 
 if TYPE_CHECKING:
@@ -167,7 +168,9 @@ def drive_seeds(
 
 
 def _one_thread() -> None:
+    """In a process that was started afresh, before torch is imported."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    set_up_cpu()
     import cv2
 
     cv2.setNumThreads(1)
