@@ -19,6 +19,7 @@ Place = tuple[float, float]
 
 _RIM: Color = (0, 0, 0)
 _LEAST_ARROW = 0.012  # of the picture's diagonal; a shorter one is only a blot
+_LEAST_TAGGED = 1.5  # heights of the letters; a smaller object has no number
 _GOLDEN = 0.618034
 
 
@@ -95,6 +96,8 @@ def draw_objects(
             start = round(start_x * width), round(start_y * height)
             _arrow(drawn, start, end, color, thick)
         rows = np.flatnonzero((ids == detection.id).any(axis=1))
+        if rows.size * height < _LEAST_TAGGED * size * ids.shape[0]:
+            continue  # far objects stand close together: their numbers would cover them
         top = round(rows[0] * height / ids.shape[0]) if rows.size else end[1]
         text = str(detection.id)
         room = text_size(text, size)[0]

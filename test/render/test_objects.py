@@ -59,6 +59,16 @@ def test_an_arrow_leads_from_where_it_was_and_none_where_that_is_not_known() -> 
     assert (draw_objects(GREY, then)[120:131, 150:250] == 90).all()
 
 
+def test_a_far_object_has_an_outline_and_no_number() -> None:
+    ids = np.zeros(SIZE, np.uint16)
+    ids[12, 20] = 3
+    far = Scene(0, instances=ids, detections=(Detection(3, 1, 0.9, (20, 12, 1, 1), (20, 12)),))
+    drawn = draw_objects(GREY, far)
+    assert len(painted(drawn, 3)) > 20
+    assert (drawn[:112] == 90).all()
+    assert (draw_objects(GREY, scene(0, (3, 20, 12)))[80:96] != 90).any()  # a number above
+
+
 def test_nothing_found_leaves_the_picture() -> None:
     for one in (Scene(0), scene(0), Scene(0, segmentation=np.zeros(SIZE, np.uint8))):
         assert np.array_equal(draw_objects(GREY, one), GREY)
