@@ -179,6 +179,10 @@ class InstanceHead(Pyramid):
         draw = library.Mask2FormerPreTrainedModel(settings)._init_weights
         for part in (self.pixel_decoder, self.transformer, self.classify):
             part.apply(draw)
+        # Older versions of the library draw these nearly alike, and queries then take long to part.
+        nn.init.normal_(self.pixel_decoder.level_embed)
+        for name in ("queries_embedder", "queries_features", "level_embed"):
+            nn.init.normal_(getattr(self.transformer, name).weight)
 
     def forward(self, features: Tensor) -> QueryOutput:
         """(B, h, w, L*D) reconstructed features -> masks of 4h x 4w."""

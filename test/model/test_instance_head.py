@@ -86,6 +86,8 @@ def test_fresh_weights_depend_on_the_seed_alone() -> None:
     for name, tensor in micro_head(1).state_dict().items():
         assert torch.isfinite(tensor).all(), name
         assert torch.equal(tensor, again[name]), name
+    for name in ("queries_features", "queries_embedder"):  # as in Mask2Former's own code
+        assert again[f"transformer.{name}.weight"].std() == pytest.approx(1.0, abs=0.2)
     assert not torch.equal(
         again["transformer.queries_features.weight"], other["transformer.queries_features.weight"]
     )
