@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,12 @@ from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.obstacles import ObstaclePoints
+from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.ros.camera_info import fits, image_size_of, scale_camera_info
 from dino_foresight_ros.scene import Scene
 
 _POINT_BYTES = 16
 _FISHEYE = ("equidistant", "fisheye")
-_STRONG_LENSES = (*_FISHEYE, "rational_polynomial", "thin_prism")
 ASSUME_A_VIEW = "for a recording, fov_deg:=70.0 of replay assumes a horizontal field of view"
 _NO_FOCAL_LENGTH = "camera_info has no focal length: the camera is not calibrated"
 
@@ -35,19 +36,18 @@ def intrinsics_of(info: CameraInfo) -> NDArray[np.float64] | None:
     return None
 
 
-def lens_problem(info: CameraInfo, image_topic: str) -> str | None:
-    """What a strong lens model makes wrong of points, which are drawn as from a pinhole.
+def is_distorted(info: CameraInfo, image_topic: str) -> bool:
+    """Whether D bends the pictures: not those whose topic's last part has "rect" in it.
 
-    None for plumb_bob, without coefficients, and for rectified pictures, which the topic's last
-    part tells by "rect": P is exact for them, and D is that of the pictures before.
+    P is exact for those, and D is that of the pictures before.
     """
     last = image_topic.removesuffix("/compressed").rpartition("/")[2]
-    if "rect" in last or not any(info.d) or info.distortion_model not in _STRONG_LENSES:
-        return None
-    return (
-        f"camera_info has the lens model {info.distortion_model}, and points are drawn as from a "
-        "pinhole: give rectified images (image_proc) for a right cloud"
-    )
+    return "rect" not in last and any(info.d)
+
+
+def is_fisheye(info: CameraInfo, image_topic: str) -> bool:
+    """Whether the pictures are of a fisheye lens, of which no pinhole matrix tells much."""
+    return is_distorted(info, image_topic) and info.distortion_model in _FISHEYE
 
 
 def depth_with_info(
@@ -62,10 +62,13 @@ def depth_with_info(
         scene: whose depth.
         info: the camera's own camera_info, not scaled; None before the first.
         picture_size: (height, width) of its pictures, None before the first.
-        image_topic: theirs, see `lens_problem`; of a fisheye lens nothing is drawn.
+        image_topic: theirs, see `is_distorted`.
+
+    Returns:
+        The depth, and its camera_info, with D only where it bends the pictures.
 
     Raises:
-        InputError: depth cannot be shown as points, and why.
+        InputError: depth cannot be shown as points, and why; such as an unknown lens model.
     """
     if scene.depth is None or not scene.depth.size:
         raise InputError("no depth is forecast")
@@ -77,13 +80,15 @@ def depth_with_info(
         raise InputError("camera_info has no image size: the camera is not calibrated")
     if intrinsics_of(info) is None:
         raise InputError(_NO_FOCAL_LENGTH)
-    problem = lens_problem(info, image_topic)
-    if problem is not None and info.distortion_model in _FISHEYE:
-        raise InputError(problem)
     if picture_size is not None and not fits(info, picture_size):
         raise InputError("camera_info is of another camera than the pictures")
     # The forecast is of the whole view, at the head's own aspect ratio.
-    return scene.depth, scale_camera_info(info, (scene.depth.shape[0], scene.depth.shape[1]))
+    scaled = scale_camera_info(info, (scene.depth.shape[0], scene.depth.shape[1]))
+    if is_distorted(info, image_topic):
+        camera_view(scaled, False, "camera_info")
+    else:
+        scaled.d = []
+    return scene.depth, scaled
 
 
 def depth_to_points(
@@ -99,8 +104,7 @@ def depth_to_points(
     Args:
         depth: (H, W) metres along the optical axis, NaN unknown.
         colors: (H, W, 3) uint8 RGB; None gives white points.
-        info: intrinsics of these images, see `intrinsics_of` (distortion is not undone: predicted
-            images are of the camera's own view, so give a rectified one for exact points).
+        info: of these images: K and D where there is a D, which is undone, else `intrinsics_of`.
         header: the cloud's, frame_id the optical frame (x right, y down, z forward).
         stride: 1 takes every pixel.
         max_depth_m: farther points are left out.
@@ -190,7 +194,7 @@ def back_project(
 
     Args:
         depth: (H, W) metres along the optical axis, NaN unknown.
-        info: intrinsics of these images, see `intrinsics_of`.
+        info: of these images: K and D where there is a D, which is undone, else `intrinsics_of`.
         stride: 1 takes every pixel.
         max_depth_m: farther points are left out.
 
@@ -209,11 +213,26 @@ def back_project(
         )
     if matrix is None:
         raise ValueError(_NO_FOCAL_LENGTH)
+    z = depth[::stride, ::stride]
+    if any(info.d):
+        rays = _rays(tuple(info.k), tuple(info.d), info.distortion_model, height, width)
+        rays = rays[::stride, ::stride]
+        with np.errstate(invalid="ignore"):
+            known = np.isfinite(z) & (z > 0) & (z <= max_depth_m) & np.isfinite(rays[..., 0])
+        return rays[known] * z[known][:, None], known
     fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
     v, u = np.mgrid[0:height:stride, 0:width:stride]
-    z = depth[::stride, ::stride]
     with np.errstate(invalid="ignore"):
         known = np.isfinite(z) & (z > 0) & (z <= max_depth_m)
     z, u, v = z[known], u[known], v[known]
     positions = np.stack([(u - cx) * z / fx, (v - cy) * z / fy, z], axis=-1)
     return positions.astype(np.float32), known
+
+
+@lru_cache(maxsize=8)
+def _rays(
+    k: tuple[float, ...], d: tuple[float, ...], model: str, height: int, width: int
+) -> NDArray[np.float32]:
+    """(H, W, 3) of a distorted camera, which stay the same from forecast to forecast."""
+    info = CameraInfo(k=k, d=d, distortion_model=model, height=height, width=width)
+    return camera_view(info, False, "camera_info").pixel_rays((height, width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.ros.clouds import depth_to_points, depth_with_info, lens_problem
+from dino_foresight_ros.ros.clouds import back_project, depth_to_points, depth_with_info
 from dino_foresight_ros.scene import Scene
 
 H, W = 5, 7
@@ -113,30 +114,47 @@ def test_points_need_metric_depth_and_a_calibration():
 RAW, RECTIFIED = "/cam/image_raw", "/cam/image_rect_color/compressed"
 
 
-@pytest.mark.parametrize(
-    ("model", "d", "topic", "is_told", "is_drawn"),
-    [
-        ("equidistant", [0.1, 0.0, 0.0, 0.0], RAW, True, False),
-        ("fisheye", [0.1, 0.0, 0.0, 0.0], RAW, True, False),
-        ("rational_polynomial", [0.1] * 8, RAW, True, True),
-        ("plumb_bob", [0.1] * 5, RAW, False, True),
-        # image_proc hands the camera's own D on beside pictures for which P holds.
-        ("equidistant", [0.1, 0.0, 0.0, 0.0], RECTIFIED, False, True),
-        ("rational_polynomial", [0.1] * 8, RECTIFIED, False, True),
-        ("equidistant", [0.0] * 4, RAW, False, True),
-        ("", [], RAW, False, True),
-    ],
-)
-def test_a_lens_that_is_no_pinhole_is_told_and_of_a_fisheye_nothing_is_drawn(
-    model: str, d: list[float], topic: str, is_told: bool, is_drawn: bool
-) -> None:
-    camera_info = info(distortion_model=model, d=d)
-    problem = lens_problem(camera_info, topic)
-    assert (problem is not None) == is_told
-    assert problem is None or f"lens model {model}" in problem
+LENSES = {
+    "equidistant": [0.05, 0.01, 0.0, 0.0],
+    "fisheye": [0.05, 0.01, 0.0, 0.0],
+    "rational_polynomial": [0.1, -0.02, 0.001, 0.001, 0.003, 0.01, 0.0, 0.0],
+    "plumb_bob": [-0.1, 0.02, 0.001, -0.001, 0.0],
+}
+
+
+@pytest.mark.parametrize("model", LENSES)
+def test_points_of_a_bent_picture_appear_in_the_pixels_that_they_came_from(model: str) -> None:
+    d = np.array(LENSES[model])
+    camera_info = info(distortion_model=model, d=d.tolist())
     scene = Scene(0, depth=depth(), depth_is_metric=True)
-    if is_drawn:
-        depth_with_info(scene, camera_info, None, topic)
-        return
-    with pytest.raises(InputError, match=f"lens model {model}.*rectified images"):
-        depth_with_info(scene, camera_info, None, topic)
+    values, scaled = depth_with_info(scene, camera_info, None, RAW)
+    points, known = back_project(values, scaled)
+    assert len(points) == known.sum() == H * W - 3
+    k, none = np.array(camera_info.k).reshape(3, 3), np.zeros(3)
+    project = cv2.fisheye.projectPoints if model in ("equidistant", "fisheye") else None
+    if project is None:
+        pixels = cv2.projectPoints(points.astype(float), none, none, k, d)[0]
+    else:
+        pixels = project(points.astype(float)[:, None], none, none, k, d)[0]
+    v, u = np.nonzero(known)
+    np.testing.assert_allclose(pixels.reshape(-1, 2), np.column_stack([u, v]), atol=1e-2)
+    np.testing.assert_allclose(points[:, 2], values[known])
+
+
+def test_pictures_that_were_rectified_are_not_bent_again() -> None:
+    # image_proc hands the camera's own D on beside pictures for which P holds.
+    camera_info = info(distortion_model="equidistant", d=LENSES["equidistant"])
+    scene = Scene(0, depth=depth(), depth_is_metric=True)
+    straight, _ = back_project(*depth_with_info(scene, info(), None, RAW))
+    bent, _ = back_project(*depth_with_info(scene, camera_info, None, RAW))
+    rectified, _ = back_project(*depth_with_info(scene, camera_info, None, RECTIFIED))
+    np.testing.assert_array_equal(rectified, straight)
+    assert np.abs(bent - straight).max() > 0.01
+
+
+def test_an_unknown_lens_model_is_refused_by_name() -> None:
+    camera_info = info(distortion_model="scaramuzza", d=[0.1] * 4)
+    scene = Scene(0, depth=depth(), depth_is_metric=True)
+    with pytest.raises(InputError, match="lens model 'scaramuzza'"):
+        depth_with_info(scene, camera_info, None, RAW)
+    depth_with_info(scene, camera_info, None, RECTIFIED)

@@ -20,7 +20,7 @@ from dino_foresight_ros.objects import locate, object_paths, with_velocities
 from dino_foresight_ros.output_row import Topic
 from dino_foresight_ros.outputs import DEPTH, FEATURES, INSTANCES, MAX_STEPS, step_topics
 from dino_foresight_ros.ros.camera_info import scale_camera_info
-from dino_foresight_ros.ros.clouds import depth_with_info, intrinsics_of
+from dino_foresight_ros.ros.clouds import depth_with_info, intrinsics_of, is_fisheye
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.messages import (
     build_feature_map,
@@ -425,7 +425,7 @@ def _intrinsics(
     step: Scene, info: CameraInfo | None, image_topic: str
 ) -> NDArray[np.float64] | None:
     """(3, 3) for pictures of the size of the step's `instances`; None without points."""
-    if step.instances is None or info is None:
+    if step.instances is None or info is None or is_fisheye(info, image_topic):
         return None
     try:
         depth_with_info(step, info, None, image_topic)

@@ -35,7 +35,7 @@ from dino_foresight_ros.render.objects import draw_objects, places_now, places_o
 from dino_foresight_ros.render.style import Style
 from dino_foresight_ros.render.tiles import fit
 from dino_foresight_ros.ros.camera_feed import CameraFeed
-from dino_foresight_ros.ros.clouds import depth_to_points, depth_with_info, lens_problem
+from dino_foresight_ros.ros.clouds import depth_to_points, depth_with_info
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.node_main import run_node
@@ -253,8 +253,6 @@ class OverlayNode(Node):
     def _publish_cloud(self, message: Forecast, scene: Scene) -> None:
         topic = self.resolve_topic_name("image")
         depth, info = depth_with_info(scene, self._feed.info, self._picture_size(), topic)
-        if (problem := lens_problem(info, topic)) is not None:
-            self._feed.warnings.warn(problem)
         ids, palette, colors = scene.segmentation, self._feed.palette, None
         if ids is not None and ids.shape == depth.shape and palette is not None:
             colors = palette.colorize(ids)

@@ -19,7 +19,7 @@ from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.render.objects import places_now, places_of
 from dino_foresight_ros.ros.camera_feed import CameraFeed
 from dino_foresight_ros.ros.camera_info import fits, scale_camera_info
-from dino_foresight_ros.ros.clouds import back_project, depth_with_info, intrinsics_of, lens_problem
+from dino_foresight_ros.ros.clouds import back_project, depth_with_info, intrinsics_of
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.qos import output_qos
@@ -151,8 +151,6 @@ class CameraDisplay:
             self._why_no_points = str(error)
             return False
         self._why_no_points = ""
-        if (problem := lens_problem(info, self.source.image)) is not None:
-            self._feed.warnings.warn(problem)
         stride = max(1, math.ceil(math.sqrt(depth.size / self._parameters["max_points"])))
         points, known = back_project(depth, info, stride, self._parameters["max_depth_m"])
         ids: NDArray[np.uint8] | None = None
