@@ -25,6 +25,7 @@ from rclpy.qos import (
 
 from dino_foresight_ros.nodes.forecast import node as forecast_node
 from dino_foresight_ros.nodes.monitor import node as monitor_node
+from dino_foresight_ros.nodes.obstacle import node as obstacle_node
 from dino_foresight_ros.nodes.overlay import node as overlay_node
 from dino_foresight_ros.nodes.synthetic_camera import node as synthetic_camera_node
 
@@ -36,6 +37,7 @@ CLASSES = {
     "rviz_default_plugins/DepthCloud": "sensor_msgs/msg/Image",
     "rviz_default_plugins/TF": "",
     "rviz_default_plugins/Grid": "",
+    "rviz_default_plugins/Map": "nav_msgs/msg/OccupancyGrid",
 }
 # The keys that they save, those of groups as group/key. RViz passes over keys it does not know.
 EVERY_DISPLAY = {"Class", "Enabled", "Name", "Value"}
@@ -101,6 +103,17 @@ KEYS = {
         "Reliability Policy",
         "Topic Filter",
     },
+    "Map": TOPIC
+    | {key.replace("Topic", "Update Topic") for key in TOPIC}
+    | {
+        "Alpha",
+        "Binary representation",
+        "Binary threshold",
+        "Color Scheme",
+        "Draw Behind",
+        "Topic/Filter size",
+        "Use Timestamp",
+    },
     "TF": {
         "Filter (blacklist)",
         "Filter (whitelist)",
@@ -131,6 +144,7 @@ SURPRISE = "/foresight/surprise/image_color"
 MAINS = {
     "forecast_node": forecast_node.main,
     "monitor_node": monitor_node.main,
+    "obstacle_node": obstacle_node.main,
     "overlay_node": overlay_node.main,
     "synthetic_camera_node": synthetic_camera_node.main,
 }
@@ -148,11 +162,13 @@ def graph(ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         start("forecast_node", "bundle:=untrained-tiny", "device:=cpu", "steps:=3"),
         start("overlay_node"),
         start("monitor_node"),
+        start("obstacle_node"),
         start("synthetic_camera_node", "rate_hz:=1.0", "width:=64", "height:=36"),
     ]
     client = Client("views_client")
     nodes[0].wait_for_text("active: listening")
     wanted = {"/image", "/foresight/markers", "/foresight/step_3/camera_info", SURPRISE}
+    wanted |= {"/obstacles/swept", "/obstacles/step_3/points"}
     assert client.spin_until(
         lambda: all(client.node.count_publishers(topic) for topic in wanted), 60
     )
@@ -226,7 +242,9 @@ def test_there_is_everything_for_steps_one_to_three(rviz: dict[str, Any]):
         found = re.findall(rf"/foresight/step_(\d)/{ending}\b", "\n".join(values))
         assert {int(k) for k in found} == ALL_STEPS | now
     kinds = {display["Class"].rpartition("/")[2] for display in displays(rviz)}
-    assert kinds - {"Grid"} == {"Image", "PointCloud2", "DepthCloud", "MarkerArray", "TF"}
+    assert kinds - {"Grid"} == {
+        "Image", "PointCloud2", "DepthCloud", "Map", "MarkerArray", "TF",
+    }  # fmt: skip
     names = [display["Name"] for display in displays(rviz)]
     assert len(set(names)) == len(names)
 
