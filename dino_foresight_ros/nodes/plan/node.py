@@ -250,9 +250,10 @@ class PlanNode(Node):
         self._client.call_async(request).add_done_callback(given)
 
     def _say(self, problem: str) -> None:
-        """Warn of what keeps the node from planning, once."""
-        if problem != self._problem:
-            self._problem = problem
+        """Warn of what keeps the node from planning, once, whatever the numbers in it are then."""
+        kind = "".join(letter for letter in problem if not letter.isdigit())
+        if kind != self._problem:
+            self._problem = kind
             self.get_logger().warning(problem)
 
 
