@@ -9,6 +9,7 @@ import pytest
 import torch
 from drifting_features import ALONE, CHANNELS, GRID, MADE_WITH, FakeStored, Pushed
 
+from dino_foresight_ros.cli.train.arguments import recipe_flags
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model.forecasters import WorldForecaster
 from dino_foresight_ros.planar_motion import compose, inverse
@@ -152,6 +153,11 @@ def test_what_cannot_be_trained_is_refused():
         recipe(train_only="motion", motion="none")
     with pytest.raises(UsageError, match="motion blocks is for kind world"):
         ForecasterRecipe(steps=1, motion="blocks")
+
+
+def test_no_motion_can_be_asked_for_by_name():
+    given = recipe_flags({"motion": "none", "intervals_s": "none"}, ForecasterRecipe)
+    assert given == {"motion": "none", "intervals_s": None}
 
 
 def test_a_start_that_takes_motion_in_another_way_is_refused(tmp_path: Path):

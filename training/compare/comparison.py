@@ -32,7 +32,7 @@ from dino_foresight_ros.training.recipes import (
 PRESETS = PRESETS_DIR / "compare"
 EACH, GRID = "each", "grid"
 _OWN = ("about", "like", "seeds", "combine", "axes", "evaluation", "name")
-_EVALUATION = ("horizons", "max_clips", "max_label_clips", "resamples", "confidence")
+_EVALUATION = ("horizons", "motion", "max_clips", "max_label_clips", "resamples", "confidence")
 
 
 @dataclass(frozen=True)

@@ -345,6 +345,7 @@ class _Evaluation:
                 self._predictors(number),
                 self._classes,
                 self._objects,
+                self._config.motion,
             )
             for number, series in enumerate(self._series)
         ]

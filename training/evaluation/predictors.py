@@ -52,6 +52,7 @@ def roll_out(
     steps: Sequence[int],
     stamps_s: Tensor | None = None,
     ahead_s: Tensor | None = None,
+    motion: Tensor | None = None,
 ) -> tuple[Tensor, dict[int, Tensor]]:
     """Let the forecaster predict.
 
@@ -65,6 +66,7 @@ def roll_out(
         stamps_s: (B, N_c) float64 on the CPU, when the context frames were taken; evenly, one frame
             interval apart, when None.
         ahead_s: (B, S) float64, seconds from the newest of them to the target of each step.
+        motion: (B, S, 3) of the vehicle until each target, for a forecaster that takes it.
 
     Returns:
         Features (B, S, h, w, C) at these steps, and of each layer that a head reads the tokens
@@ -88,7 +90,10 @@ def roll_out(
         rising = sorted(set(wanted))
         places = [rising.index(seconds) for seconds in wanted]
         chosen = tuple(memory[rows] for memory in memories)
-        parts = forecaster.stream(chosen, stamps_s[rows], rising, layers=layers)
+        # Targets at the same instant are the same frame: any one's motion is that of all.
+        firsts = [wanted.index(seconds) for seconds in rising]
+        moved = None if motion is None else motion[rows][:, firsts]
+        parts = forecaster.stream(chosen, stamps_s[rows], rising, moved, layers=layers)
         predicted = Prediction.join(parts)
         for place, row in enumerate(rows):
             z[row] = predicted.z[place, 0, places]

@@ -68,6 +68,7 @@ class SeriesScorer:
         predictors: Mapping[str, Predictor],
         classes: ClassSpace | None,
         objects: ObjectSpace | None = None,
+        motion: bool = False,
     ) -> None:
         """Start with nothing scored.
 
@@ -79,10 +80,12 @@ class SeriesScorer:
             predictors: what the forecast is compared with, without the oracle.
             classes: how segmentation labels are scored; None: they are not.
             objects: how single objects are scored; None: they are not.
+            motion: tell a forecaster that takes it how the vehicle moves until each target.
         """
         self._objects = objects
         self._bundle, self._recordings, self._series = bundle, recordings, series
         self._decoder, self._predictors, self._classes = decoder, predictors, classes
+        self._tells_motion = motion and bundle.forecaster.takes_motion
         self._scenes = scene_numbers(recordings)
         self._errors: dict[tuple[str, str], list[Tensor]] = {}
         self._clips: list[Clip] = []
@@ -102,7 +105,11 @@ class SeriesScorer:
         """
         predicted = {name: predict(batch.context) for name, predict in self._predictors.items()}
         predicted[FORECAST], hidden = roll_out(
-            self._bundle, batch.context, self._series.steps, *self._times(batch.clips)
+            self._bundle,
+            batch.context,
+            self._series.steps,
+            *self._times(batch.clips),
+            self._told_motion(batch.clips) if self._tells_motion else None,
         )
         predicted[ORACLE] = batch.targets
         scored = [row for row, clip in enumerate(batch.clips) if clip.scored]
@@ -134,6 +141,17 @@ class SeriesScorer:
                 ]
             )
         return torch.from_numpy(np.array(contexts)), torch.tensor(leads, dtype=torch.float64)
+
+    def _told_motion(self, clips: Sequence[Clip]) -> Tensor:
+        """(B, S, 3) of the base from the newest context frames to the targets; NaN if unknown."""
+        found = np.full((len(clips), len(self._series.steps), 3), np.nan)
+        for row, clip in enumerate(clips):
+            ego = self._recordings[clip.recording].ego
+            if ego is not None:
+                targets = np.array(clip.targets)
+                moved = ego.between(clip.context[-1], targets.clip(0))
+                found[row] = np.where((targets >= 0)[:, None], moved, np.nan)
+        return torch.from_numpy(found)
 
     def _score_features(
         self, batch: ClipBatch, predicted: Mapping[str, Tensor], rows: list[int]

@@ -129,14 +129,17 @@ def add_recipe(
 
 
 def recipe_flags(options: Options, kind: type[Recipe]) -> dict[str, Any]:
-    """Return the fields of a recipe that are given, by name or by flag; "none" is none."""
+    """Return the fields of a recipe that are given, by name or by flag.
+
+    "none" is none, unless it is one of a field's choices.
+    """
     given: dict[str, Any] = {}
     for one in fields(kind):
         value = options.get(one.name, options.get(one.name.removesuffix("_s")))
         if value is None:
             continue
         is_list = isinstance(one.default, tuple) or "tuple" in str(one.type)
-        if value == "none":
+        if value == "none" and "none" not in one.metadata["choices"]:
             value = () if isinstance(one.default, tuple) else None
         elif is_list and isinstance(value, str):
             value = tuple(part.strip() for part in value.split(one.metadata["separator"]))
