@@ -90,15 +90,16 @@ def kept_worlds() -> Iterator[None]:
     """
     from dino_foresight_ros.recordings import synthetic as recorded
     from dino_foresight_ros.synthetic import Frame, World, WorldConfig, world
+    from dino_foresight_ros.synthetic.ego import EgoState
 
     frames: dict[tuple[WorldConfig, float], Frame] = {}
 
     class KeptWorld(World):
         """Renders no small frame twice; whoever reads one gets arrays of their own."""
 
-        def render(self, t_s: float) -> Frame:
-            if self.config.width * self.config.height > SMALL_PIXELS:
-                return super().render(t_s)
+        def render(self, t_s: float, ego: EgoState | None = None) -> Frame:
+            if ego is not None or self.config.width * self.config.height > SMALL_PIXELS:
+                return super().render(t_s, ego)
             key = self.config, t_s
             if key not in frames:
                 if len(frames) > 256:  # some 50 MB
