@@ -111,7 +111,7 @@ def test_a_bag_with_several_cameras_asks_for_the_topic_option(tmp_path: Path) ->
     assert played.parameters["topics"] == ["/right/image_raw", "/left/image_raw"]
     assert several.forecast_parameters(played) == {
         "bundle": several.chosen_bundle,
-        "outputs": ["segmentation", "depth", "normals"],
+        "outputs": ["segmentation", "depth", "normals", "instances"],
         "publish_features": True,
         "cameras": ["right", "left"],
         "camera_topic": "/{camera}/image_raw",
