@@ -7,6 +7,7 @@ onnxscript and onnxruntime (the extra `onnx`).
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import warnings
@@ -208,7 +209,7 @@ def export_bundle(
 def _check_packages() -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
-            __import__(package)
+            importlib.import_module(package)
         except ImportError as error:
             raise UsageError(
                 f'exporting to ONNX needs {package}: pip install "dino_foresight_ros[onnx]"'

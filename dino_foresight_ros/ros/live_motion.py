@@ -20,7 +20,6 @@ from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.qos import image_input_qos, output_qos, subscribe
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.ros.transforms import Transforms
-from dino_foresight_ros.runtime.candidate import path_motions, path_times
 from dino_foresight_ros.topic_names import frame_name
 
 ODOMETRY, PLAN = "odom", "plan"
@@ -225,6 +224,9 @@ class LiveMotion:
         Raises:
             InputError: a path that cannot be followed, or of a frame that is unknown.
         """
+        # Imports torch, which a node that starts does not wait for.
+        from dino_foresight_ros.runtime.candidate import path_motions, path_times
+
         if len(path.poses) < 2:
             raise InputError(f"its path has {len(path.poses)} pose; give two or more")
         poses = np.array([planar.planar_pose(pose.pose) for pose in path.poses])

@@ -24,6 +24,7 @@ import numpy as np
 
 from dino_foresight_ros.synthetic import Frame, World, WorldConfig, raster, shading
 from dino_foresight_ros.synthetic.camera import Camera
+from dino_foresight_ros.synthetic.ego import EgoState
 
 START_US = 1_532_402_927_612_460
 CAMERAS = (
@@ -84,9 +85,9 @@ class _TurnedWorld(World):
         self._yaw_deg = yaw_deg
         super().__init__(config)
 
-    def _camera_at(self, t_s: float) -> Any:
-        camera, ego = super()._camera_at(t_s)
-        return replace(camera, rotation=_about_up(self._yaw_deg) @ camera.rotation), ego
+    def _camera(self, ego: EgoState) -> Camera:
+        camera = super()._camera(ego)
+        return replace(camera, rotation=_about_up(self._yaw_deg) @ camera.rotation)
 
 
 def _about_up(degrees: float) -> np.ndarray:

@@ -49,7 +49,8 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def test_there_is_a_file_for_every_preset(config_dir: Path) -> None:
-    assert {file.stem for file in config_dir.glob("*.yaml")} == {*PRESETS, "forecast", "monitor"}
+    nodes = {"forecast", "monitor", "obstacle", "plan"}
+    assert {file.stem for file in config_dir.glob("*.yaml")} == {*PRESETS, *nodes}
 
 
 @pytest.mark.parametrize("name", [*PRESETS, "forecast"])

@@ -212,9 +212,13 @@ def test_objects_in_space_are_arrows_and_go_with_them(scene: Scene):
     (name,) = [m for m in kept[-1].markers if m.ns == "object_names"]
     assert [(p.x, p.z) for p in arrow.points] == [(-2.0, 9.0), (0.0, 8.0)]
     assert (arrow.header.frame_id, name.text) == (header_at(0).frame_id, "b 7")
-    scene.play(kept)
-    gone = [m.action for m in kept[-1].markers if m.ns.startswith("object_")]
-    assert gone == [Marker.DELETE] * 2
+    drawn: dict[str, int] = {}
+    for _ in range(10):  # objects of the round before may come late
+        scene.play(kept)
+        drawn = {m.ns: m.action for one in kept for m in one.markers if m.ns.startswith("object_")}
+        if set(drawn.values()) == {Marker.DELETE}:
+            break
+    assert drawn == {"object_arrows": Marker.DELETE, "object_names": Marker.DELETE}
 
 
 def test_alpha_changes_while_the_node_runs(scene: Scene):
