@@ -15,12 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError, ForesightError
-from dino_foresight_ros.model.weights import read_tensors, write_tensors
+from dino_foresight_ros.model.weights import add_to_digest, read_tensors, write_tensors
 from dino_foresight_ros.version import __version__
 
 from .sources import Source
@@ -98,10 +97,7 @@ class Part:
 def fingerprint(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """16 hexadecimal digits that change with any configuration value and any weight."""
     digest = hashlib.sha256(json.dumps(_plain(config), sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    add_to_digest(digest, tensors)
     return digest.hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ import importlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,10 +57,14 @@ class _Call(nn.Module):
         self.function = function
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        found = self.function(*inputs)
-        if isinstance(found, QueryOutput):
-            return found.classes, found.masks
-        return found if isinstance(found, tuple) else (found,)
+        return tensors_of(self.function(*inputs))
+
+
+def tensors_of(found: Any) -> tuple[Tensor, ...]:
+    """The tensors of what a part gives, in the order of a graph's outputs."""
+    if isinstance(found, QueryOutput):
+        return found.classes, found.masks
+    return found if isinstance(found, tuple) else (found,)
 
 
 def parts_of(bundle: Bundle, steps: int = 3) -> list[Part]:
@@ -180,7 +184,7 @@ def export_bundle(
     parts = parts_of(bundle, steps)
     if unknown := sorted(set(only) - {part.name for part in parts}):
         raise UsageError(f"parts {unknown} are unknown; valid: {', '.join(p.name for p in parts)}")
-    _check_packages()
+    check_packages("exporting to ONNX")
     folder.mkdir(parents=True, exist_ok=True)
     modules = [bundle.encoder, bundle.pca, bundle.forecaster.part, *bundle.heads.values()]
     found: dict[str, float] = {}
@@ -206,49 +210,86 @@ def export_bundle(
     return found
 
 
-def _check_packages() -> None:
+def check_packages(purpose: str) -> None:
+    """Raises UsageError, which names the purpose, where a package of the extra is missing."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             importlib.import_module(package)
         except ImportError as error:
             raise UsageError(
-                f'exporting to ONNX needs {package}: pip install "dino_foresight_ros[onnx]"'
+                f'{purpose} needs {package}: pip install "dino_foresight_ros[onnx]"'
             ) from error
 
 
-def _export(part: Part, modules: Sequence[nn.Module], path: Path) -> float:
-    import onnxruntime
+def write_graph(
+    name: str,
+    function: Callable[..., Any],
+    modules: Sequence[nn.Module],
+    inputs: Mapping[str, Tensor],
+    path: Path,
+    outputs: Sequence[str] | None = None,
+    dynamic_batch: bool = False,
+) -> None:
+    """Write a function of tensors as an ONNX file.
 
-    call = _Call(modules, part.function).eval()
-    batch = torch.export.Dim("batch", min=1, max=4096)
+    Args:
+        name: of the part, for messages.
+        function: what is traced. Call it once before: a module that keeps what it computes must
+            not keep the tracer's.
+        modules: whose weights it uses.
+        inputs: an example of each.
+        path: of the file.
+        outputs: their names; the exporter's own when None.
+        dynamic_batch: whether the first dimension of every input may be of any size.
+
+    Raises:
+        ForesightError: it cannot be exported.
+    """
+    shapes = None
+    if dynamic_batch:
+        batch = torch.export.Dim("batch", min=1, max=4096)
+        shapes = (tuple({0: batch} for _ in inputs),)
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                call,
-                _inputs(part, _EXAMPLES),
+                _Call(modules, function).eval(),
+                tuple(inputs.values()),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=list(part.inputs),
-                output_names=list(part.outputs),
-                dynamic_shapes=(tuple({0: batch} for _ in part.inputs),),
+                input_names=list(inputs),
+                output_names=outputs,
+                dynamic_shapes=shapes,
                 verbose=False,
             )
             assert program is not None
             program.save(str(path))
     except Exception as error:
         line = " ".join(str(error).split())[:200]
-        raise ForesightError(f"{part.name} cannot be exported to ONNX: {line}") from error
+        raise ForesightError(f"{name} cannot be exported to ONNX: {line}") from error
+
+
+def largest_difference(found: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> float:
+    """Of outputs from what they should be, as a share of each output's largest value."""
+    worst = 0.0
+    for ours, wanted in zip(found, expected, strict=True):
+        scale = max(float(np.abs(wanted).max()), 1e-6)
+        worst = max(worst, float(np.abs(ours - wanted).max()) / scale)
+    return worst
+
+
+def _export(part: Part, modules: Sequence[nn.Module], path: Path) -> float:
+    import onnxruntime
+
+    examples = dict(zip(part.inputs, _inputs(part, _EXAMPLES), strict=True))
+    write_graph(part.name, part.function, modules, examples, path, part.outputs, True)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     worst = 0.0
     for count in _TRIED:
         inputs = _inputs(part, count)
         with torch.no_grad():
-            expected = call(*inputs)
+            expected = [x.numpy() for x in tensors_of(part.function(*inputs))]
         given = {n: x.numpy() for n, x in zip(part.inputs, inputs, strict=True)}
-        for ours, theirs in zip(session.run(None, given), expected, strict=True):
-            wanted = theirs.numpy()
-            scale = max(float(np.abs(wanted).max()), 1e-6)
-            worst = max(worst, float(np.abs(ours - wanted).max()) / scale)
+        worst = max(worst, largest_difference(session.run(None, given), expected))
     if not worst <= TOLERANCE:
         raise ForesightError(
             f"{part.name} as ONNX differs from torch by {worst:.1e} of its largest value, more "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +14,13 @@ from torch import Tensor, nn
 from dino_foresight_ros.errors import BundleError
 
 M = TypeVar("M", bound=nn.Module)
+
+
+class Digest(Protocol):
+    """A hash of hashlib."""
+
+    def update(self, data: Any, /) -> None:
+        """Take in bytes."""
 
 
 def empty(build: Callable[[], M]) -> M:
@@ -52,6 +59,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file; tensors that share storage must not overlap."""
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
     path.chmod(0o644)  # safetensors makes files that only their owner reads
+
+
+def add_to_digest(digest: Digest, tensors: Mapping[str, Tensor]) -> None:
+    """Let a hash change with any name, shape, number format and value of tensors."""
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:

@@ -1,4 +1,4 @@
-"""torch.compile and CUDA graphs, warmed up at start and never a surprise in mid-stream."""
+"""torch.compile, CUDA graphs and ONNX Runtime, warmed up at start, no surprise in mid-stream."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.runtime.onnx_sessions import OnnxFunction, resolve_provider
 
-ACCELERATIONS = ("none", "compile", "cudagraphs")
+ACCELERATIONS = ("none", "compile", "cudagraphs", "onnxruntime")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,21 +24,25 @@ class Accelerator:
     nothing is compiled while frames wait.
     """
 
-    def __init__(self, mode: str = "none") -> None:
+    def __init__(self, mode: str = "none", provider: str = "auto") -> None:
         """Choose how to compile.
 
         Args:
             mode: "none"; "compile", torch.compile's kernels; "cudagraphs", the same kernels as
-                without, recorded and replayed as one CUDA graph.
+                without, recorded and replayed as one CUDA graph; "onnxruntime", graphs that are
+                exported at the first start and kept in the user's cache.
+            provider: of onnxruntime: auto, cpu, cuda, openvino or tensorrt.
 
         Raises:
-            UsageError: an unknown mode, or CUDA graphs without a CUDA device.
+            UsageError: an unknown mode, CUDA graphs without a CUDA device, or ONNX Runtime or its
+                provider is not there.
         """
         if mode not in ACCELERATIONS:
             raise UsageError(f"acceleration '{mode}' is unknown; valid: {', '.join(ACCELERATIONS)}")
         if mode == "cudagraphs" and not torch.cuda.is_available():
             raise UsageError("acceleration 'cudagraphs' needs a CUDA device; use none or compile")
         self.mode = mode
+        self._provider = resolve_provider(provider) if mode == "onnxruntime" else ""
         self._is_warming_up = False
 
     @property
@@ -55,6 +60,8 @@ class Accelerator:
         self._is_warming_up = True
         try:
             yield
+        except UsageError:
+            raise
         except Exception as error:
             raise ForesightError(
                 f"acceleration '{self.mode}' failed to compile the model "
@@ -72,12 +79,14 @@ class Accelerator:
         """
         if not self.is_on:
             return function
+        if self.mode == "onnxruntime":
+            return self._wrap_onnx(function)
         backend = "inductor" if self.mode == "compile" else "cudagraphs"
         compiled = torch.compile(function, backend=backend, dynamic=False)
         warm: set[tuple[Any, ...]] = set()
 
         def run(*arguments: Any) -> Any:
-            shapes = tuple(tuple(a.shape) if isinstance(a, Tensor) else a for a in arguments)
+            shapes = _shapes(arguments)
             if self._is_warming_up:
                 warm.add(shapes)
             if shapes not in warm:
@@ -87,6 +96,21 @@ class Accelerator:
             return _clone(result) if self.mode == "cudagraphs" else result
 
         return run  # type: ignore[return-value]
+
+    def _wrap_onnx(self, function: F) -> F:
+        graphs = OnnxFunction(function, self._provider)
+
+        def run(*arguments: Any) -> Any:
+            shapes = _shapes(arguments)
+            if self._is_warming_up and shapes not in graphs:
+                graphs.prepare(shapes, arguments)
+            return graphs(shapes, arguments) if shapes in graphs else function(*arguments)
+
+        return run  # type: ignore[return-value]
+
+
+def _shapes(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(tuple(a.shape) if isinstance(a, Tensor) else a for a in arguments)
 
 
 def _clone(result: Any) -> Any:

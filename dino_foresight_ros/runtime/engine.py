@@ -79,6 +79,7 @@ class Foresight:
         overlap_decoding: bool = False,
         horizons_s: Sequence[float] | None = None,
         samples: int = 1,
+        execution_provider: str = "auto",
     ) -> None:
         """Prepare.
 
@@ -90,8 +91,8 @@ class Foresight:
             output_size: of their maps, (H, W), or "input" for that of each frame; patch grid x 8
                 when None.
             rule: how context frames are chosen; as the bundle's forecaster needs them when None.
-            acceleration: "none", "compile" or "cudagraphs"; compiled here, for one camera and for
-                all of them at once.
+            acceleration: "none", "compile", "cudagraphs" or "onnxruntime"; compiled here, for one
+                camera and for all of them at once, and by `warm_up`.
             cameras: how many cameras one batch will hold.
             overlap_decoding: decode each step in a second thread while the next is predicted; pays
                 on a CPU with a model too small for `torch.set_num_threads` above 1.
@@ -99,6 +100,7 @@ class Foresight:
                 bundle's frame interval when None.
             samples: how many futures to draw of a frame without a request of its own; their mean is
                 decoded.
+            execution_provider: of onnxruntime: auto, cpu, cuda, openvino or tensorrt.
 
         Raises:
             UsageError: steps, horizons or output size out of range, horizons that the forecaster
@@ -108,7 +110,9 @@ class Foresight:
         """
         if not is_whole(steps) or not 1 <= steps <= MAX_STEPS:
             raise UsageError(f"steps is {steps!r}; it must be a whole number from 1 to {MAX_STEPS}")
-        accelerator = Accelerator(acceleration)
+        if acceleration == "onnxruntime" and bundle.dtype == torch.bfloat16:
+            raise UsageError("acceleration 'onnxruntime' takes no bfloat16; use dtype float32")
+        self._accelerator = accelerator = Accelerator(acceleration, execution_provider)
         if overlap_decoding and accelerator.is_on:
             raise UsageError("overlap_decoding takes no acceleration; use one of the two")
         self.bundle = bundle
@@ -136,12 +140,13 @@ class Foresight:
             self._forecaster, self._decoder, accelerator.is_on, overlap_decoding
         )
         if accelerator.is_on:
-            with accelerator.warming_up():
-                for count in sorted({1, cameras}):
-                    self.warm_up(count)
+            for count in sorted({1, cameras}):
+                self.warm_up(count)
 
     def warm_up(self, cameras: int = 1, request: OutputRequest | None = None) -> None:
         """Forecast blank frames of so many cameras, so that the first real one is not slow.
+
+        An acceleration compiles for the shapes that it meets here.
 
         Args:
             cameras: how many.
@@ -150,7 +155,15 @@ class Foresight:
         Raises:
             ModelOutputError: the model gives NaN.
             DeviceMemoryError: no memory, also after freeing what was unused.
+            ForesightError: compiling failed.
         """
+        if self._accelerator.is_on:
+            with self._accelerator.warming_up():
+                self._run_blank(cameras, request)
+        else:
+            self._run_blank(cameras, request)
+
+    def _run_blank(self, cameras: int, request: OutputRequest | None) -> None:
         image = np.zeros((*self.bundle.image_size, 3), np.uint8)
         request = request or OutputRequest({1: self.available})
         names = [f"blank {i}" for i in range(cameras)]

@@ -58,7 +58,9 @@ def load_engine(
         ForesightError: the model does not work, for example because it predicts NaN.
     """
     device = resolve_device(parameters["device"], on_warning)
-    dtype = resolve_dtype(parameters["dtype"], device)
+    is_onnx = parameters["acceleration"] == "onnxruntime"  # takes no bfloat16
+    wanted = "float32" if is_onnx and parameters["dtype"] == "auto" else parameters["dtype"]
+    dtype = resolve_dtype(wanted, device)
     name = parameters["bundle"]
     path = name if names_bundle(name) else Path(name).expanduser()
     bundle = _with_options(Bundle.load(path, device=device, dtype=dtype), parameters)
@@ -77,6 +79,7 @@ def load_engine(
         cameras=len(cameras),
         overlap_decoding=is_small,
         samples=parameters["samples"],
+        execution_provider=parameters["execution_provider"],
     )
     outputs = dict.fromkeys(range(1, steps + 1), engine.available)
     size = parse_output_size(parameters["output_size"])

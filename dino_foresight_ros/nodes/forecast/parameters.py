@@ -122,14 +122,22 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "dtype",
         "auto",
         "Number format of the model; auto: 16 bits where the hardware computes fast in them (GPU, "
-        "AMX), else float32.",
+        "AMX), else float32; float32 with onnxruntime.",
         choices=("auto", "float32", "bfloat16", "float16"),
     ),
     ParameterSpec(
         "acceleration",
         "none",
-        "none, compile (torch.compile; a minute at start) or cudagraphs (GPU only).",
-        choices=("none", "compile", "cudagraphs"),
+        "none, compile (torch.compile; a minute at start), cudagraphs (GPU only) or onnxruntime "
+        "(graphs are exported at the first start, and kept).",
+        choices=("none", "compile", "cudagraphs", "onnxruntime"),
+    ),
+    ParameterSpec(
+        "execution_provider",
+        "auto",
+        "Of acceleration onnxruntime: auto (cuda or openvino where the installed onnxruntime has "
+        "it, else cpu), cpu, cuda, openvino or tensorrt.",
+        choices=("auto", "cpu", "cuda", "openvino", "tensorrt"),
     ),
     ParameterSpec(
         "steps",
