@@ -145,6 +145,10 @@ def _open_kind(kind: str, spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> 
         from dino_foresight_ros.recordings.cityscapes import open_cityscapes
 
         return open_cityscapes(spec, warn)
+    if kind in ("coco", "youtube-vis"):
+        from dino_foresight_ros.recordings.coco import open_coco, open_youtube_vis
+
+        return open_coco(spec, warn) if kind == "coco" else open_youtube_vis(spec, warn)
     if kind == "nuscenes":
         from dino_foresight_ros.recordings.nuscenes.recordings import open_nuscenes
 

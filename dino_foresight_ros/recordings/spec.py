@@ -20,6 +20,8 @@ KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "bag": ("topic",),
     "camvid": ("split", "classes", "unknown"),
     "cityscapes": ("split", "classes", "unknown", "depth", "normals", "normals_axes"),
+    "coco": ("pictures", "classes"),
+    "youtube-vis": ("pictures", "classes", "rate"),
     "nuscenes": ("version", "split", "cameras", "scenes", "sweeps", "lidar", "classes"),
     "pixels": (),
     "synthetic": ("seeds", "frames", "interval", "size", "scene", "weather", "driver"),
