@@ -103,11 +103,14 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, facts: Sequence[str]) ->
             if row["source"] == NAMES["constant"] or not np.isfinite(row["avoided"]):
                 continue
             x, y = row["false_stops_per_km"], 100 * row["avoided"]
-            axes.plot([x], [y], "o", markersize=9)
+            axes.plot([x], [y], "o", markersize=9, clip_on=False)
             axes.annotate(row["source"], (x, y), xytext=(9, 5), textcoords="offset points")
         axes.set_xlabel("false stops per km")
         axes.set_ylabel("contacts avoided, %")
         axes.margins(x=0.25, y=0.25)
+        # The mark of a source that avoids all or none lies on the edge, and is drawn whole.
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, 0.0), min(high, 100.0))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
