@@ -61,8 +61,8 @@ class LiveMotion:
 
         Args:
             node: the node that all of it belongs to.
-            parameters: the node's; base_frame, odometry_timeout and path_speed, and with `until`
-                motion, are read.
+            parameters: the node's; base_frame and odometry_timeout, with paths path_speed, and with
+                `until` motion are read.
             transforms: between frames.
             with_plan: whether the plan is listened to as well.
         """
@@ -143,39 +143,70 @@ class LiveMotion:
 
     # From any thread
 
+    @property
+    def has_come(self) -> bool:
+        """Whether any odometry came since it is listened to."""
+        with self._lock:
+            return bool(self._samples) or self._broken is not None
+
+    def twist(self, stamp_ns: int) -> Motion:
+        """(3,) m/s forward, m/s left, rad/s left: of the odometry nearest to an instant.
+
+        A jump of the pose says nothing against it.
+
+        Raises:
+            InputError: there is none, it is stale or of another frame, or has NaN.
+        """
+        samples, _ = self._believed()
+        return np.array(samples[self._nearest(samples, stamp_ns)].twist)
+
     def state(self, stamp_ns: int) -> BaseState:
         """The base at an instant, from the odometry around it.
 
         Raises:
             InputError: there is none, it is stale or of another frame, has NaN, or jumps.
         """
+        samples, frame = self._believed()
+        sample = samples[self._nearest(samples, stamp_ns)]
+        stamps = np.array([one.stamp_ns for one in samples])
+        off_s = (stamp_ns - stamps) / 1e9
+        within_s = max(2 * _JUMP_MEMORY_S, self._parameters["odometry_timeout"])
+        recent = np.flatnonzero(np.abs(off_s) <= within_s)
+        poses = planar_pose(np.array([samples[i].pose for i in recent]))
+        jumps = np.flatnonzero(find_jumps(stamps[recent], poses))
+        since_s = (stamp_ns - stamps[recent][jumps + 1]) / 1e9
+        if (np.abs(since_s) <= _JUMP_MEMORY_S).any():
+            raise InputError(f"odometry on {self._topic} jumped")
+        # From the nearest sample on, its twist held.
+        moved = of_twist(np.array(sample.twist), (stamp_ns - sample.stamp_ns) / 1e9)
+        return BaseState(compose(sample.pose, moved), np.array(sample.twist), frame)
+
+    @property
+    def _topic(self) -> str:
+        return str(self._node.resolve_topic_name(ODOMETRY))
+
+    def _believed(self) -> tuple[list[_Sample], str]:
+        """What is kept of the odometry, and its frame."""
         with self._lock:
             samples, frame, broken = list(self._samples), self._frame, self._broken
-        topic = self._node.resolve_topic_name(ODOMETRY)
         if broken is not None:
-            raise InputError(f"{topic}: {broken}")
+            raise InputError(f"{self._topic}: {broken}")
         if not samples:
-            raise InputError(f"no odometry came on {topic}")
-        stamps = np.array([sample.stamp_ns for sample in samples])
-        off_s = (stamp_ns - stamps) / 1e9
+            raise InputError(f"no odometry came on {self._topic}")
+        return samples, frame
+
+    def _nearest(self, samples: Sequence[_Sample], stamp_ns: int) -> int:
+        """Index of the sample nearest to an instant; refused where that is far."""
+        off_s = np.array([(stamp_ns - sample.stamp_ns) / 1e9 for sample in samples])
         nearest = int(np.abs(off_s).argmin())
         timeout_s = self._parameters["odometry_timeout"]
         if abs(off_s[nearest]) > timeout_s:
             when = "before" if off_s[nearest] > 0 else "after"
             raise InputError(
-                f"odometry is stale: the nearest on {topic} is {abs(off_s[nearest]):.2g} s {when} "
-                f"the frame, and odometry_timeout is {timeout_s:g} s"
+                f"odometry is stale: the nearest on {self._topic} is {abs(off_s[nearest]):.2g} s "
+                f"{when} the frame, and odometry_timeout is {timeout_s:g} s"
             )
-        recent = np.flatnonzero(np.abs(off_s) <= max(2 * _JUMP_MEMORY_S, timeout_s))
-        poses = planar_pose(np.array([samples[i].pose for i in recent]))
-        jumps = np.flatnonzero(find_jumps(stamps[recent], poses))
-        since_s = (stamp_ns - stamps[recent][jumps + 1]) / 1e9
-        if (np.abs(since_s) <= _JUMP_MEMORY_S).any():
-            raise InputError(f"odometry on {topic} jumped")
-        sample = samples[nearest]
-        # From the nearest sample on, its twist held.
-        moved = of_twist(np.array(sample.twist), off_s[nearest])
-        return BaseState(compose(sample.pose, moved), np.array(sample.twist), frame)
+        return nearest
 
     def until(self, stamp_ns: int, horizons_s: Sequence[float]) -> Motion | None:
         """The motion (S, 3) that is assumed until horizons; None where it is not known.

@@ -112,6 +112,7 @@ def test_after_a_jump_nothing_is_believed_for_a_while(motion: LiveMotion):
     assert motion.until(T0_NS, HORIZONS_S) is None
     assert motion.problem is not None
     assert "jumped" in motion.problem
+    assert motion.twist(T0_NS).tolist() == [2.0, 0.0, 0.0]
     assert motion.until(T0_NS + 10**9, HORIZONS_S) is not None
     assert motion.problem is None
 

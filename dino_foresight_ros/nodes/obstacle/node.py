@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from nav_msgs.msg import OccupancyGrid, Odometry
+from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -47,13 +47,13 @@ from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.camera_feed import RepeatedWarnings
 from dino_foresight_ros.ros.camera_info import CameraInfoInput
+from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.messages import build_diagnostics, read_step
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import (
     advertise,
     check_overrides,
-    image_input_qos,
     latched_qos,
     output_qos,
     subscribe,
@@ -104,13 +104,14 @@ class ObstacleNode(Node):
             raise UsageError("camera_pose is of one camera; give several by TF")
         self._transforms = Transforms(self)
         self._warnings = RepeatedWarnings(self)
-        self._twist: tuple[int, NDArray[np.float64]] | None = None
+        self._motion = LiveMotion(self, self.parameters, self._transforms, with_plan=False)
+        self._motion.want()
+        self._motion_problem: str | None = "no odometry came"
         self._took_ms = 0.0
         self._last_s: float | None = None
         self._sources: dict[str, _Source] = {}
         for name in get["cameras"]:
             self._sources[name] = self._listen(name)
-        subscribe(self, Odometry, "odom", self._on_odometry, image_input_qos(depth=5))
 
         def make(kind: type, topic: MadeTopic, step: int = 0, latched: bool = False) -> Any:
             qos = latched_qos() if latched else output_qos()
@@ -149,17 +150,6 @@ class ObstacleNode(Node):
         subscribe(self, Labels, f"{lead}foresight/labels", on_labels, latched_qos())
         subscribe(self, Forecast, f"{lead}foresight/forecast", on_forecast, output_qos(1))
         return source
-
-    def _on_odometry(self, message: Odometry) -> None:
-        child, base = frame_name(message.child_frame_id), self.parameters["base_frame"]
-        twist = message.twist.twist
-        values = np.array([twist.linear.x, twist.linear.y, twist.angular.z])
-        if child not in ("", base):
-            self._warnings.warn(f"odometry not used: it is of frame {child}, not {base}")
-        elif not np.isfinite(values).all():
-            self._warnings.warn("odometry not used: its twist is not finite")
-        else:
-            self._twist = time_to_ns(message.header.stamp), values
 
     def _on_forecast(self, name: str, source: _Source, message: Forecast) -> None:
         began = time.perf_counter()
@@ -219,11 +209,15 @@ class ObstacleNode(Node):
 
     def twist_at(self, stamp_ns: int) -> NDArray[np.float64]:
         """m/s forward, m/s left, rad/s left: of the odometry, or straight ahead without any."""
-        if self._twist is not None:
-            off_s = abs(stamp_ns - self._twist[0]) / 1e9
-            if off_s <= self.parameters["odometry_timeout"]:
-                return self._twist[1]
-        return np.array([self.parameters["speed"], 0.0, 0.0])
+        try:
+            twist = self._motion.twist(stamp_ns)
+        except InputError as error:
+            self._motion_problem = str(error)
+            if self._motion.has_come:  # a robot that stands needs none
+                self._warnings.warn(f"odometry not used: {error}")
+            return np.array([self.parameters["speed"], 0.0, 0.0])
+        self._motion_problem = None
+        return twist
 
     def _options(self, source: _Source) -> ObstacleOptions:
         get = self.parameters
@@ -283,9 +277,11 @@ class ObstacleNode(Node):
         ]
         if self._last_s is not None and time.monotonic() - self._last_s > SILENT_S:
             problems.append(f"no forecast for {time.monotonic() - self._last_s:.0f} s")
+        if self._motion_problem is not None and self._motion.has_come:
+            problems.append(f"odometry not used: {self._motion_problem}")
         level = DiagnosticStatus.WARN if problems else DiagnosticStatus.OK
         values: dict[str, object] = {"time_ms": self._took_ms}
-        values["motion"] = "odometry" if self._twist is not None else "straight ahead"
+        values["motion"] = "odometry" if self._motion_problem is None else "straight ahead"
         for name, one in self._sources.items():
             if one.obstacles is not None:
                 lead = f"camera.{name}." if name else ""

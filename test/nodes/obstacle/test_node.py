@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 import rclpy
 from box_world import CAR, Box, optical_pose, see
+from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid, Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_bench import close_node
@@ -94,12 +96,14 @@ class Bench:
                 break
             rclpy.spin_once(self.peer, timeout_sec=0.02)
 
-    def drive(self, forward_mps: float) -> None:
-        """Hand odometry of the forecast's stamp over."""
-        odometry = Odometry(child_frame_id="base_link")
-        odometry.header.stamp = ns_to_time(STAMP_NS)
+    def drive(self, forward_mps: float, stamp_ns: int = STAMP_NS, child: str = "base_link") -> None:
+        """Hand odometry over as the first that comes, of the forecast's stamp."""
+        self.node._motion.close()
+        self.node._motion.want()
+        odometry = Odometry(child_frame_id=child)
+        odometry.header.stamp = ns_to_time(stamp_ns)
         odometry.twist.twist.linear.x = forward_mps
-        self.node._on_odometry(odometry)
+        self.node._motion._on_odometry(odometry)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +142,34 @@ def test_clouds_grids_and_contact_lie_in_the_base_frame_of_now(bench: Bench) -> 
     assert (met.class_name, met.course.linear.x) == ("car", 4.0)
     assert met.distance == pytest.approx(4.4 - 0.45, abs=0.2)
     assert met.time_to_contact == pytest.approx(met.distance / 4.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("forward_mps", "late_s", "child", "said"),
+    [
+        (4.0, -0.6, "base_link", "odometry is stale: the nearest on /odom is 0.6 s before"),
+        (4.0, 0.6, "base_link", "0.6 s after"),
+        (float("nan"), 0.0, "base_link", "/odom: odometry has a twist that is not finite"),
+        (4.0, 0.0, "laser", "/odom: odometry is of frame laser, and base_frame is base_link"),
+    ],
+)
+def test_odometry_that_cannot_be_used_is_told_and_the_course_is_straight_ahead(
+    bench: Bench, forward_mps: float, late_s: float, child: str, said: str
+) -> None:
+    bench.drive(forward_mps, STAMP_NS + round(late_s * 1e9), child)
+    assert bench.node.twist_at(STAMP_NS).tolist() == [0.0, 0.0, 0.0]
+    found: list[DiagnosticArray] = []
+    with mock.patch.object(bench.node._diagnostics, "publish", found.append):
+        bench.node._diagnose()
+    status = found[0].status[0]
+    assert said in status.message
+    assert {v.key: v.value for v in status.values}["motion"] == "straight ahead"
+    bench.drive(1.5)
+    assert bench.node.twist_at(STAMP_NS).tolist() == [1.5, 0.0, 0.0]
+    with mock.patch.object(bench.node._diagnostics, "publish", found.append):
+        bench.node._diagnose()
+    assert "odometry" not in found[1].status[0].message
+    assert {v.key: v.value for v in found[1].status[0].values}["motion"] == "odometry"
 
 
 def test_grids_are_as_nav2_reads_them(bench: Bench) -> None:
