@@ -62,7 +62,10 @@ def futures_of(
         if index > targets[-1]:
             break
         if newest - 60 < index <= newest or index in targets:
-            one = CameraFrame(frame.image, frame.stamp_ns, request)
+            # The frames before are context alone: nothing is forecast from them.
+            is_asked = index == newest or index in targets
+            asked = request if is_asked else OutputRequest(frozenset())
+            one = CameraFrame(frame.image, frame.stamp_ns, asked)
             found = engine.update_cameras({"": one})[""].forecast
             if found is None or found.step_0 is None:
                 continue
