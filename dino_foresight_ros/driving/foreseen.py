@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dino_foresight_ros.driving.maneuvers import KEEP, Way, ego_footprint, way_of
 from dino_foresight_ros.driving.perception import (
@@ -52,31 +53,31 @@ class Foreseen(Perception):
             bundle, horizons_s=self._horizons_s, outputs=dict.fromkeys(range(steps), _WANTED)
         )
         self._size = (UPSCALE * bundle.grid[0], UPSCALE * bundle.grid[1])
-        self._present = ObstaclePoints.none()
+        self.points = ObstaclePoints.none()
         self._steps: list[ObstaclePoints] = []
 
     def see(self, drive: Drive, frame: Frame | None) -> None:
         """Hand the picture to the engine and place what it foresees."""
         assert frame is not None
         forecast = self._engine.update(frame.image, round(frame.stamp_s * 1e9))
-        self._present, self._steps = ObstaclePoints.none(), []
+        self.points, self._steps = ObstaclePoints.none(), []
         if forecast is None:
             return
+        rays = _view(frame).pixel_rays(self._size)
         if forecast.step_0 is not None:
-            self._present = self._points(forecast.step_0, drive, frame)
+            self.points = self._placed(forecast.step_0, drive, rays)
         if self.uses_forecasts:
             hold = motion_on(way_of(drive, KEEP), self._horizons_s)
             self._steps = [
-                self._points(scene, drive, frame).moved(pose)
+                self._placed(scene, drive, rays).moved(pose)
                 for scene, pose in zip(forecast.steps, hold, strict=True)
             ]
 
     def around(self, way: Way) -> list[ObstaclePoints]:
         """What is foreseen at the horizon that is nearest to each time."""
-        return at_times(self._present, self._steps, self._horizons_s[: len(self._steps)])
+        return at_times(self.points, self._steps, self._horizons_s[: len(self._steps)])
 
-    def _points(self, scene: Scene, drive: Drive, frame: Frame) -> ObstaclePoints:
-        rays = _view(frame).pixel_rays(self._size)
+    def _placed(self, scene: Scene, drive: Drive, rays: NDArray[np.float32]) -> ObstaclePoints:
         pose = drive.world.base_from_optical
         return _sure(obstacle_points(scene, rays, pose, self._options))
 
@@ -85,19 +86,6 @@ class Present(Foreseen):
     """The present as a bundle's heads read it, as if nothing moved."""
 
     uses_forecasts = False
-
-
-class CopiedPresent(Present):
-    """Copy-last: the present, expected to look the same from where the ego will be."""
-
-    def see(self, drive: Drive, frame: Frame | None) -> None:
-        """Look, and note where the ego goes on."""
-        super().see(drive, frame)
-        self._hold = way_of(drive, KEEP)
-
-    def around(self, way: Way) -> list[ObstaclePoints]:
-        """The present's points ahead of where the ego will be."""
-        return [self._present.moved(np.asarray(pose)) for pose in self._hold.poses]
 
 
 class Imagined(Present):
@@ -140,7 +128,7 @@ class Imagined(Present):
     def around(self, way: Way) -> list[ObstaclePoints]:
         """What is imagined on this way."""
         steps = self._by_way.get(id(way), [])
-        return at_times(self._present, steps, self._horizons_s[: len(steps)])
+        return at_times(self.points, steps, self._horizons_s[: len(steps)])
 
 
 def _view(frame: Frame) -> CameraView:
@@ -149,7 +137,4 @@ def _view(frame: Frame) -> CameraView:
 
 def _sure(points: ObstaclePoints) -> ObstaclePoints:
     """Points that are likelier than not, without single ones."""
-    sure = points.probability >= 0.5
-    return thinned(
-        ObstaclePoints(points.xyz[sure], points.class_id[sure], points.probability[sure])
-    )
+    return thinned(points.where(points.probability >= 0.5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,10 +70,19 @@ class Sensor(Perception):
         return [self.points] * len(TIMES_S)
 
 
+class HasPoints(Protocol):
+    """A perception of the present."""
+
+    points: ObstaclePoints
+
+    def see(self, drive: Drive, frame: Frame | None) -> None:
+        """As `Perception.see`."""
+
+
 class CopyLast(Perception):
     """Another perception's present, expected to stay as it looks: it moves with the ego."""
 
-    def __init__(self, present: Sensor) -> None:
+    def __init__(self, present: HasPoints) -> None:
         self._present = present
         self._hold: Way | None = None
 

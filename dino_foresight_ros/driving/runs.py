@@ -98,11 +98,12 @@ def _perception(name: str, settings: DriveSettings) -> Perception:
 
     kinds: dict[str, type[foreseen.Foreseen]] = {
         "present": foreseen.Present,
-        "copy-last": foreseen.CopiedPresent,
+        "copy-last": foreseen.Present,
         "forecast": foreseen.Foreseen,
         "imagine": foreseen.Imagined,
     }
-    return kinds[name](_bundle(settings.bundle, settings.device), settings.horizons_s)
+    found = kinds[name](_bundle(settings.bundle, settings.device), settings.horizons_s)
+    return CopyLast(found) if name == "copy-last" else found
 
 
 @lru_cache(maxsize=1)

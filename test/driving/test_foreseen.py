@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.driving import TIMES_S, Policy, foreseen
-from dino_foresight_ros.driving.foreseen import CopiedPresent, Foreseen, Imagined, Present
+from dino_foresight_ros.driving import TIMES_S, CopyLast, Policy, foreseen
+from dino_foresight_ros.driving.foreseen import Foreseen, Imagined, Present
 from dino_foresight_ros.driving.maneuvers import KEEP, LEFT, Way, control_of, way_of
 from dino_foresight_ros.driving.runs import DriveSettings, make_driver
 from dino_foresight_ros.errors import UsageError
@@ -67,7 +67,7 @@ def test_forecasts_stand_ahead_of_where_the_ego_will_be(
     monkeypatch.setattr(Foresight, "update", told)
     way = way_of(drive, KEEP)
     ahead, present = Foreseen(bundle, HORIZONS_S), Present(bundle, HORIZONS_S)
-    copied = CopiedPresent(bundle, HORIZONS_S)
+    copied = CopyLast(Present(bundle, HORIZONS_S))
     for perception in (ahead, present, copied):
         looked(perception, seen, [way])
     places = [np.median(spread_of(points)) for points in ahead.around(way)]
