@@ -7,11 +7,22 @@ labels map onto them without guessing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 UNLABELLED = 255
 SKY_CLASSES = ("sky",)
 """Names of classes that have no depth; case does not count."""
+
+
+def class_name(class_id: int, names: Sequence[str], otherwise: str = "") -> str:
+    """The name of a class id, or `otherwise` where it has none."""
+    return names[class_id] if class_id != UNLABELLED and class_id < len(names) else otherwise
+
+
+def class_label(class_id: int, names: Sequence[str]) -> str:
+    """The name of a class id, or "class ID" where it has none."""
+    return class_name(class_id, names, f"class {class_id}")
 
 
 class ClassInfo(NamedTuple):

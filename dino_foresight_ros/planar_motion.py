@@ -57,6 +57,15 @@ def of_twist(twist: ArrayLike, seconds: ArrayLike = 1.0) -> Motion:
     return np.stack([x, y, wrapped(v[..., 2])], axis=-1)
 
 
+def pose_of(motion: ArrayLike) -> NDArray[np.float64]:
+    """(4, 4) pose, in the base before a motion (3,), of the base after it."""
+    x, y, yaw = (float(value) for value in np.asarray(motion, np.float64))
+    pose = np.eye(4)
+    pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+    pose[:2, 3] = x, y
+    return pose
+
+
 def twist_of(motion: ArrayLike) -> NDArray[np.float64]:
     """The twist (..., 3) that gives a motion when it is held for a second."""
     m = np.asarray(motion, np.float64)

@@ -6,7 +6,12 @@ Arrays in, arrays out: no torch, no ROS.
 from dino_foresight_ros.obstacles.grid import GridSpec, smeared
 from dino_foresight_ros.obstacles.options import GROUND_CLASSES, ObstacleOptions
 from dino_foresight_ros.obstacles.plane import GroundPlane
-from dino_foresight_ros.obstacles.points import ObstaclePoints, obstacle_points, split_scene
+from dino_foresight_ros.obstacles.points import (
+    ObstaclePoints,
+    depth_to_sky,
+    obstacle_points,
+    split_scene,
+)
 from dino_foresight_ros.obstacles.sweep import Footprint, Sweep, SweptStep, sweep
 from dino_foresight_ros.obstacles.view import GroundView
 
@@ -15,6 +20,7 @@ __all__ = [
     "GROUND_CLASSES",
     "GroundPlane",
     "ObstaclePoints",
+    "depth_to_sky",
     "obstacle_points",
     "split_scene",
     "GroundView",

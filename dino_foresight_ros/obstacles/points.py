@@ -186,3 +186,11 @@ def lookup(ids: Sequence[int]) -> NDArray[np.bool_]:
     table = np.zeros(256, bool)
     table[list(ids)] = True
     return table
+
+
+def depth_to_sky(scene: Scene, options: ObstacleOptions) -> NDArray[np.float32]:
+    """A scene's depth (H, W), infinity in the sky, which hides nothing of the ground."""
+    assert scene.depth is not None
+    if scene.segmentation is None or not options.sky_ids:
+        return scene.depth
+    return np.where(lookup(options.sky_ids)[scene.segmentation], np.float32(np.inf), scene.depth)

@@ -16,7 +16,16 @@ from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.ros.camera_info import fits, image_size_of, scale_camera_info
 from dino_foresight_ros.scene import Scene
 
-_POINT_BYTES = 16
+_COLORED = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4")])
+"""rgb is packed as PCL does, and told as a float32 as PCL does."""
+_OBSTACLE = np.dtype(
+    {
+        "names": ["x", "y", "z", "class_id", "probability", "horizon"],
+        "formats": ["<f4", "<f4", "<f4", "u1", "<f4", "<f4"],
+        "offsets": [0, 4, 8, 12, 16, 20],
+        "itemsize": 24,
+    }
+)
 _FISHEYE = ("equidistant", "fisheye")
 ASSUME_A_VIEW = "for a recording, fov_deg:=70.0 of replay assumes a horizontal field of view"
 _NO_FOCAL_LENGTH = "camera_info has no focal length: the camera is not calibrated"
@@ -123,37 +132,11 @@ def depth_to_points(
     else:
         r, g, b = (colors[::stride, ::stride][known, i].astype(np.uint32) for i in range(3))
         points["rgb"] = (r << 16) | (g << 8) | b
-    data = array.array("B")
-    data.frombytes(points.tobytes())
-    fields = [
-        PointField(name=name, offset=offset, datatype=PointField.FLOAT32, count=1)
-        for name, offset in (("x", 0), ("y", 4), ("z", 8), ("rgb", 12))
-    ]
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        fields=fields,
-        is_bigendian=False,
-        point_step=_POINT_BYTES,
-        row_step=_POINT_BYTES * len(points),
-        data=data,
-        is_dense=True,
-    )
-
-
-_OBSTACLE = np.dtype(
-    {
-        "names": ["x", "y", "z", "probability", "horizon", "class_id"],
-        "formats": ["<f4", "<f4", "<f4", "<f4", "<f4", "u1"],
-        "offsets": [0, 4, 8, 12, 16, 20],
-        "itemsize": 24,
-    }
-)
+    return _cloud(points.view(_COLORED), header)
 
 
 def obstacle_cloud(points: ObstaclePoints, horizon_s: float, header: Header) -> PointCloud2:
-    """Obstacles as a cloud with x, y, z (metres), probability, horizon (seconds) and class_id.
+    """Obstacles as a cloud with x, y, z (metres), class_id, probability and horizon (seconds).
 
     Args:
         points: in the header's frame.
@@ -165,20 +148,25 @@ def obstacle_cloud(points: ObstaclePoints, horizon_s: float, header: Header) -> 
         rows[name] = points.xyz[:, axis]
     rows["probability"], rows["class_id"] = points.probability, points.class_id
     rows["horizon"] = horizon_s
+    return _cloud(rows, header)
+
+
+def _cloud(rows: NDArray[np.void], header: Header) -> PointCloud2:
+    """An unorganised cloud of a row for each point, with the rows' fields."""
     data = array.array("B")
     data.frombytes(rows.tobytes())
-    kinds = {"<f4": PointField.FLOAT32, "|u1": PointField.UINT8}
+    kinds = {"<f4": PointField.FLOAT32, "<u4": PointField.FLOAT32, "|u1": PointField.UINT8}
     return PointCloud2(
         header=header,
         height=1,
-        width=len(points),
+        width=len(rows),
         fields=[
             PointField(name=name, offset=int(field[1]), datatype=kinds[field[0].str], count=1)
-            for name, field in (_OBSTACLE.fields or {}).items()
+            for name, field in (rows.dtype.fields or {}).items()
         ],
         is_bigendian=False,
-        point_step=_OBSTACLE.itemsize,
-        row_step=_OBSTACLE.itemsize * len(points),
+        point_step=rows.dtype.itemsize,
+        row_step=rows.dtype.itemsize * len(rows),
         data=data,
         is_dense=True,
     )

@@ -12,7 +12,7 @@ from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import Header
 
-from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.classes import UNLABELLED, class_label
 from dino_foresight_ros.msg import Instance, Instances, ObjectForecast, Objects
 from dino_foresight_ros.objects import ObjectPath
 from dino_foresight_ros.ros.time import ns_to_time
@@ -37,11 +37,6 @@ _AUTOWARE_LABELS = {
 _LEAST_TIME_STEP_S = 0.01
 
 
-def class_name(names: Sequence[str], class_id: int) -> str:
-    """The class's name; its number in words where there is none."""
-    return names[class_id] if class_id < len(names) else f"class {class_id}"
-
-
 def build_instance(detection: Detection, names: Sequence[str]) -> Instance:
     """One object; `names` are the classes'."""
     left, top, width, height = (float(v) for v in detection.box)
@@ -50,7 +45,7 @@ def build_instance(detection: Detection, names: Sequence[str]) -> Instance:
     return Instance(
         id=detection.id,
         class_id=detection.class_id,
-        class_name=class_name(names, detection.class_id),
+        class_name=class_label(detection.class_id, names),
         score=float(detection.score),
         box_x=left,
         box_y=top,
@@ -106,7 +101,7 @@ def build_objects(
             ObjectForecast(
                 id=path.id,
                 class_id=path.class_id,
-                class_name=class_name(names, path.class_id),
+                class_name=class_label(path.class_id, names),
                 score=float(path.score),
                 horizons=path.horizons_s.astype(np.float32),
                 positions=[Point(x=x, y=y, z=z) for x, y, z in path.positions.tolist()],
@@ -166,7 +161,7 @@ def build_detection_array(scene: Scene, header: Header, names: Sequence[str]) ->
     made = messages.Detection2DArray(header=header)
     for detection in scene.detections:
         result = messages.ObjectHypothesisWithPose()
-        result.hypothesis.class_id = class_name(names, detection.class_id)
+        result.hypothesis.class_id = class_label(detection.class_id, names)
         result.hypothesis.score = float(detection.score)
         x, y, z = (float(v) for v in detection.position)
         result.pose.pose = Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(w=1.0))
@@ -215,7 +210,7 @@ def _predicted_object(messages: Any, path: ObjectPath, names: Sequence[str]) -> 
     made.object_id.uuid = np.frombuffer(path.id.to_bytes(16, "big"), np.uint8)
     made.existence_probability = float(path.score)
     label = messages.ObjectClassification()
-    name = class_name(names, path.class_id) if path.class_id != UNLABELLED else ""
+    name = class_label(path.class_id, names) if path.class_id != UNLABELLED else ""
     label.label = getattr(label, _AUTOWARE_LABELS.get(name.lower(), "UNKNOWN"))
     label.probability = float(path.score)
     made.classification = [label]

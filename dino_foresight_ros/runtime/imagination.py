@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.classes import class_name
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.heads import UPSCALE, strided
 from dino_foresight_ros.obstacles import (
@@ -28,14 +28,14 @@ from dino_foresight_ros.obstacles import (
     ObstacleOptions,
     ObstaclePoints,
     Sweep,
+    depth_to_sky,
     obstacle_points,
     sweep,
 )
 from dino_foresight_ros.obstacles.sweep import STEP_M
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, MAX_STEPS, SEGMENTATION
-from dino_foresight_ros.planar_motion import Motion
+from dino_foresight_ros.planar_motion import Motion, pose_of
 from dino_foresight_ros.recordings.camera_view import CameraView
-from dino_foresight_ros.recordings.poses import pose_matrix
 from dino_foresight_ros.runtime.candidate import outside_range, progress
 from dino_foresight_ros.runtime.decoder import FrameRequest, download
 from dino_foresight_ros.runtime.engine import Context, Foresight
@@ -498,11 +498,7 @@ def _view(
     )
     base_from_optical = camera.mount.base_from_optical
     points = obstacle_points(scene, camera.rays, base_from_optical, options.obstacles)
-    depth = np.asarray(scene.depth)
-    if scene.segmentation is not None and options.obstacles.sky_ids:
-        is_sky = np.isin(scene.segmentation, options.obstacles.sky_ids)
-        depth = np.where(is_sky, np.float32(np.inf), depth)
-    return _View(scene, points, depth)
+    return _View(scene, points, depth_to_sky(scene, options.obstacles))
 
 
 @dataclass(frozen=True, eq=False)
@@ -538,7 +534,7 @@ class _Judged:
         for _, _, base, seen in instants:
             found = ObstaclePoints.joined([view.points for view in seen]).moved(base)
             views_now = [
-                GroundView(c.mount.view, _pose(base) @ c.mount.base_from_optical, view.depth)
+                GroundView(c.mount.view, pose_of(base) @ c.mount.base_from_optical, view.depth)
                 for c, view in zip(cameras, seen, strict=True)
             ]
             if points:
@@ -689,19 +685,9 @@ def _reason(
     return text + ("; faster than the model was trained for" if is_outside else "")
 
 
-def class_name(class_id: int, names: Sequence[str]) -> str:
-    """A class's name; empty for none."""
-    return names[class_id] if class_id != UNLABELLED and class_id < len(names) else ""
-
-
 def _out_of_view(points: ObstaclePoints, views: Sequence[GroundView]) -> ObstaclePoints:
     """Those points at whose places no camera looks."""
     left = np.ones(len(points), bool)
     for view in views:
         left[left] = ~view.sees(points.xyz[left].astype(np.float64))
-    return ObstaclePoints(points.xyz[left], points.class_id[left], points.probability[left])
-
-
-def _pose(motion: NDArray[np.float64]) -> NDArray[np.float64]:
-    x, y, yaw = (float(value) for value in motion)
-    return pose_matrix([x, y, 0.0], [np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)])
+    return points.where(left)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dino_foresight_ros.classes import class_label
 from dino_foresight_ros.objects import ObjectPath
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.render.colors import UNLABELLED_COLOR, ClassPalette, DepthScale, Picture
@@ -156,7 +157,7 @@ class SceneLog:
         boxes = np.array([one.box for one in found], np.float64).reshape(-1, 4) / stride
         name = f"step_{scene.step}/{kind}/{OBJECTS}"
         form = self._rr.Box2DFormat.XYWH
-        labels = [f"{_class_name(names, one.class_id)} {one.id}" for one in found]
+        labels = [f"{class_label(one.class_id, names)} {one.id}" for one in found]
         self._log(
             f"{name}/boxes",
             self._rr.Boxes2D(array=boxes, array_format=form, labels=labels, colors=colors),
@@ -181,7 +182,7 @@ class SceneLog:
         arrows = self._rr.Arrows3D(
             origins=starts,
             vectors=ends - starts,
-            labels=[f"{_class_name(names, path.class_id)} {path.id}" for path, _, _ in known],
+            labels=[f"{class_label(path.class_id, names)} {path.id}" for path, _, _ in known],
             colors=[object_color(path.id) for path, _, _ in known],
         )
         self._log(f"world/{OBJECTS}", arrows)
@@ -242,7 +243,3 @@ class SceneLog:
 
     def _log_static(self, name: str, thing: Any) -> None:
         self._stream.log(self.path(name), thing, static=True)
-
-
-def _class_name(names: Sequence[str], class_id: int) -> str:
-    return names[class_id] if class_id < len(names) else f"class {class_id}"

@@ -18,7 +18,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
 from std_msgs.msg import Header
 
-from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.classes import class_name
 from dino_foresight_ros.errors import ForesightError, InputError, describe
 from dino_foresight_ros.msg import Candidate, CandidateHorizon, CandidateScore
 from dino_foresight_ros.outputs import MAX_STEPS
@@ -270,13 +270,12 @@ def _score_message(
 def _horizon_message(
     one: ImaginedHorizon, names: Sequence[str], header: Header, frame_id: str
 ) -> CandidateHorizon:
-    name = names[one.class_id] if one.class_id != UNLABELLED and one.class_id < len(names) else ""
     message = CandidateHorizon(
         horizon=one.horizon_s,
         probability_occupied=one.probability_occupied,
         least_distance=one.least_distance_m,
         class_id=one.class_id,
-        class_name=name,
+        class_name=class_name(one.class_id, names),
         unknown=one.unknown,
         pose=pose_message(one.motion),
         outside_trained_range=one.is_outside_range,

@@ -15,12 +15,13 @@ from dino_foresight_ros.obstacles import (
     ObstacleOptions,
     ObstaclePoints,
     Sweep,
+    depth_to_sky,
     smeared,
     split_scene,
     sweep,
 )
 from dino_foresight_ros.obstacles.grid import Cells
-from dino_foresight_ros.obstacles.points import lookup
+from dino_foresight_ros.planar_motion import pose_of
 from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.scene import Scene
 
@@ -105,8 +106,8 @@ def obstacles_of(
         if least_probability > 0:
             found = found.where(found.probability >= least_probability)
         points.append(found.moved(pose))
-        views.append(GroundView(camera.view, _moved(camera.base_from_optical, pose),
-                                _seen_depth(scene, options)))  # fmt: skip
+        views.append(GroundView(camera.view, pose_of(pose) @ camera.base_from_optical,
+                                depth_to_sky(scene, options)))  # fmt: skip
         tilts.append(split.plane.tilt_deg if split.plane.is_fitted else np.nan)
         ground += len(split.ground)
         known += len(split.ground) + len(split.obstacles)
@@ -155,19 +156,3 @@ class ObstacleMap:
         return sweep(
             self.points, poses, footprint, self.horizons_s, contact_probability=probability
         )
-
-
-def _moved(pose: Matrix, motion: NDArray[np.float64]) -> Matrix:
-    x, y, yaw = (float(value) for value in motion)
-    move = np.eye(4)
-    move[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
-    move[:2, 3] = x, y
-    return move @ pose
-
-
-def _seen_depth(scene: Scene, options: ObstacleOptions) -> NDArray[np.float32]:
-    """Depth with infinity in the sky, whose ground nothing hides."""
-    assert scene.depth is not None
-    if scene.segmentation is None or not options.sky_ids:
-        return scene.depth
-    return np.where(lookup(options.sky_ids)[scene.segmentation], np.float32(np.inf), scene.depth)

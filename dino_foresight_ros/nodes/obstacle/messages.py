@@ -1,4 +1,4 @@
-"""Messages of obstacles: clouds, grids, contacts."""
+"""Messages of obstacles: grids, contacts."""
 
 from __future__ import annotations
 
@@ -10,56 +10,16 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Twist, Vector3
 from nav_msgs.msg import MapMetaData, OccupancyGrid
 from numpy.typing import NDArray
-from sensor_msgs.msg import PointCloud2, PointField, Range
+from sensor_msgs.msg import Range
 from std_msgs.msg import Header
 
-from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.classes import class_name
 from dino_foresight_ros.msg import TimeToContact
 from dino_foresight_ros.obstacles import Footprint, GridSpec, ObstaclePoints, Sweep
 from dino_foresight_ros.obstacles.grid import Cells
 
-_CLOUD = np.dtype(
-    {
-        "names": ["x", "y", "z", "class_id", "probability", "horizon"],
-        "formats": ["<f4", "<f4", "<f4", "u1", "<f4", "<f4"],
-        "offsets": [0, 4, 8, 12, 16, 20],
-        "itemsize": 24,
-    }
-)
-_FIELDS = [
-    PointField(
-        name=name,
-        offset=int(_CLOUD.fields[name][1]),
-        datatype=PointField.UINT8 if name == "class_id" else PointField.FLOAT32,
-        count=1,
-    )
-    for name in (_CLOUD.names or ())
-    if _CLOUD.fields is not None
-]
 FIELD_OF_VIEW_RAD = 0.1
 LEAST_RANGE_M = 0.02
-
-
-def cloud_message(points: ObstaclePoints, horizon_s: float, header: Header) -> PointCloud2:
-    """Points with x, y, z (metres), class_id, probability and horizon (seconds from the stamp)."""
-    values = np.zeros(len(points), _CLOUD)
-    for axis, name in enumerate("xyz"):
-        values[name] = points.xyz[:, axis]
-    values["class_id"], values["probability"] = points.class_id, points.probability
-    values["horizon"] = horizon_s
-    data = array.array("B")
-    data.frombytes(values.tobytes())
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        fields=_FIELDS,
-        is_bigendian=False,
-        point_step=_CLOUD.itemsize,
-        row_step=_CLOUD.itemsize * len(points),
-        data=data,
-        is_dense=True,
-    )
 
 
 def grid_message(cells: Cells, spec: GridSpec, header: Header, floor_m: float) -> OccupancyGrid:
@@ -95,7 +55,6 @@ def contact_message(
     trained: bool,
 ) -> TimeToContact:
     """What is met first, and when."""
-    name = names[met.class_id] if met.class_id < len(names) and met.class_id != UNLABELLED else ""
     return TimeToContact(
         header=header,
         course=twist_message(twist),
@@ -104,7 +63,7 @@ def contact_message(
         distance=met.distance_m,
         probability=met.probability,
         class_id=met.class_id,
-        class_name=name,
+        class_name=class_name(met.class_id, names),
         model_name=model_name,
         trained=trained,
     )

@@ -30,7 +30,6 @@ from dino_foresight_ros.nodes.obstacle.mapper import (
     obstacles_of,
 )
 from dino_foresight_ros.nodes.obstacle.messages import (
-    cloud_message,
     contact_message,
     grid_message,
     range_message,
@@ -47,6 +46,7 @@ from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.camera_feed import RepeatedWarnings
 from dino_foresight_ros.ros.camera_info import CameraInfoInput
+from dino_foresight_ros.ros.clouds import obstacle_cloud
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.messages import build_diagnostics, read_step
 from dino_foresight_ros.ros.node_main import run_node
@@ -251,7 +251,7 @@ class ObstacleNode(Node):
         header = Header(stamp=message.header.stamp, frame_id=self.parameters["base_frame"])
         for step, horizon_s in enumerate(found.horizons_s):
             if self._clouds[step].get_subscription_count():
-                self._clouds[step].publish(cloud_message(found.points[step], horizon_s, header))
+                self._clouds[step].publish(obstacle_cloud(found.points[step], horizon_s, header))
             if self._grids[step].get_subscription_count():
                 cells = found.cells(step)
                 self._grids[step].publish(grid_message(cells, self._grid, header, floor_m))

@@ -9,9 +9,9 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker
 
+from dino_foresight_ros.classes import class_label
 from dino_foresight_ros.objects import ObjectPath
 from dino_foresight_ros.render.objects import object_color
-from dino_foresight_ros.ros.object_messages import class_name
 
 _SHAFT_M, _HEAD_M, _LETTER_M, _ABOVE_M = 0.25, 0.6, 0.7, 1.2
 _ARROWS, _NAMES = "object_arrows", "object_names"
@@ -60,7 +60,7 @@ def object_markers(
             Marker(
                 header=header, ns=_NAMES, id=path.id, type=Marker.TEXT_VIEW_FACING,
                 action=Marker.ADD, pose=above, scale=Vector3(z=_LETTER_M), color=color,
-                lifetime=lifetime, text=f"{class_name(names, path.class_id)} {path.id}",
+                lifetime=lifetime, text=f"{class_label(path.class_id, names)} {path.id}",
             )
         )  # fmt: skip
     return made
