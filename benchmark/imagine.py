@@ -54,12 +54,8 @@ def measure(bundle: Any, repeats: int = 7) -> dict[str, Any]:
     from dino_foresight_ros.runtime import Foresight
     from dino_foresight_ros.runtime.arc_search import ArcLimits, fan
     from dino_foresight_ros.runtime.candidate import twist_motions
-    from dino_foresight_ros.runtime.imagination import (
-        Imagination,
-        ImagineOptions,
-        Mount,
-        answer_of,
-    )
+    from dino_foresight_ros.runtime.imagination import Imagination, answer_of
+    from dino_foresight_ros.runtime.imagined import ImagineOptions, Mount
 
     engine = Foresight(bundle, steps=3, horizons_s=HORIZONS_S)
     recording = open_recordings(["synthetic:?seeds=77&frames=8&interval=0.2"])[0]

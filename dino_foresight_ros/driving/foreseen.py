@@ -12,7 +12,7 @@ from dino_foresight_ros.driving.perception import (
     Perception,
     at_times,
     motion_on,
-    thinned,
+    without_noise,
 )
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle
@@ -22,7 +22,8 @@ from dino_foresight_ros.obstacles import ObstacleOptions, ObstaclePoints, obstac
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.runtime import Foresight
-from dino_foresight_ros.runtime.imagination import Imagination, ImagineOptions, Mount, answer_of
+from dino_foresight_ros.runtime.imagination import Imagination, answer_of
+from dino_foresight_ros.runtime.imagined import ImagineOptions, Mount
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.synthetic import Drive, Frame
 
@@ -137,4 +138,4 @@ def _view(frame: Frame) -> CameraView:
 
 def _sure(points: ObstaclePoints) -> ObstaclePoints:
     """Points that are likelier than not, without single ones."""
-    return thinned(points.where(points.probability >= 0.5))
+    return without_noise(points.where(points.probability >= 0.5))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import WORLD_CLASSES
 from dino_foresight_ros.driving.maneuvers import KEEP, TIMES_S, Way, control_of, way_of
-from dino_foresight_ros.obstacles import ObstacleOptions, ObstaclePoints, obstacle_points
+from dino_foresight_ros.obstacles import ObstacleOptions, ObstaclePoints, obstacle_points, thinned
+from dino_foresight_ros.obstacles.thinning import CELL_M
 from dino_foresight_ros.planar_motion import motion_at
 from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.scene import Scene
@@ -19,7 +20,6 @@ from dino_foresight_ros.synthetic import Drive, Frame
 
 _PER_SIDE = 12
 """Points along each side of an outline."""
-CELL_M = 0.25
 POINTS_PER_CELL = 3
 """So many pixels within a cell of the ground make an obstacle: fewer are noise."""
 OPTIONS = ObstacleOptions.of_classes([info.name for info in WORLD_CLASSES])
@@ -63,7 +63,7 @@ class Sensor(Perception):
             depth_is_metric=True,
         )
         pose = drive.world.base_from_optical
-        self.points = thinned(obstacle_points(scene, self._rays, pose, OPTIONS))
+        self.points = without_noise(obstacle_points(scene, self._rays, pose, OPTIONS))
 
     def around(self, way: Way) -> list[ObstaclePoints]:
         """The same at all times."""
@@ -116,13 +116,9 @@ class Truth(Perception):
         return found
 
 
-def thinned(points: ObstaclePoints) -> ObstaclePoints:
+def without_noise(points: ObstaclePoints) -> ObstaclePoints:
     """One point of each cell of the ground in which `POINTS_PER_CELL` are, the most probable."""
-    order = np.argsort(-points.probability, kind="stable")
-    cells = np.floor(points.xyz[order, :2] / CELL_M).astype(np.int64) @ (1 << 20, 1)
-    _, first, counts = np.unique(cells, return_index=True, return_counts=True)
-    kept = order[first[counts >= POINTS_PER_CELL]]
-    return ObstaclePoints(points.xyz[kept], points.class_id[kept], points.probability[kept])
+    return thinned(points, CELL_M, least=POINTS_PER_CELL, kept=1)
 
 
 def outline_points(drive: Drive, seen_from: Drive) -> ObstaclePoints:

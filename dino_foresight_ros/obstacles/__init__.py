@@ -3,17 +3,21 @@
 Arrays in, arrays out: no torch, no ROS.
 """
 
+from dino_foresight_ros.obstacles.cloud import ObstaclePoints
+from dino_foresight_ros.obstacles.footprint import Footprint
 from dino_foresight_ros.obstacles.grid import GridSpec, smeared
 from dino_foresight_ros.obstacles.options import GROUND_CLASSES, ObstacleOptions
 from dino_foresight_ros.obstacles.plane import GroundPlane
 from dino_foresight_ros.obstacles.points import (
-    ObstaclePoints,
     depth_to_sky,
     obstacle_points,
+    obstacle_rows,
     split_scene,
 )
-from dino_foresight_ros.obstacles.sweep import Footprint, Sweep, SweptStep, sweep
-from dino_foresight_ros.obstacles.view import GroundView
+from dino_foresight_ros.obstacles.rows import PointRows
+from dino_foresight_ros.obstacles.sweep import Sweep, SweptStep, sweep, sweep_ways
+from dino_foresight_ros.obstacles.thinning import cell_of, thinned
+from dino_foresight_ros.obstacles.view import GroundView, GroundViews
 
 __all__ = [
     "ObstacleOptions",
@@ -22,12 +26,18 @@ __all__ = [
     "ObstaclePoints",
     "depth_to_sky",
     "obstacle_points",
+    "obstacle_rows",
     "split_scene",
+    "PointRows",
+    "thinned",
+    "cell_of",
     "GroundView",
+    "GroundViews",
     "GridSpec",
     "smeared",
     "Footprint",
     "Sweep",
     "SweptStep",
     "sweep",
+    "sweep_ways",
 ]

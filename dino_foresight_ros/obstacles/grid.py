@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.obstacles.points import ObstaclePoints
+from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.view import GroundView
 
 MAX_CELLS = 4000

@@ -41,46 +41,82 @@ class GroundPlane:
         """Angle to the floor of the base frame."""
         return float(np.degrees(np.arctan(np.hypot(self.slope_x, self.slope_y))))
 
+    @property
+    def normal(self) -> NDArray[np.float32]:
+        """(4,) the unit normal, and the plane's distance from the origin along it."""
+        found = np.array([-self.slope_x, -self.slope_y, 1.0, self.height_m], np.float32)
+        return found / np.float32(np.linalg.norm(found[:3]))
+
     def above(self, xyz: Points) -> NDArray[np.float32]:
         """Heights (...) of points (..., 3) above the plane, metres."""
-        normal = np.array([-self.slope_x, -self.slope_y, 1.0], np.float32)
-        length = np.float32(np.linalg.norm(normal))
-        found: NDArray[np.float32] = (xyz @ (normal / length)) - np.float32(self.height_m / length)
+        normal = self.normal
+        found: NDArray[np.float32] = xyz @ normal[:3] - normal[3]
         return found
 
 
-def fit_ground(xyz: Points, floor_m: float, max_tilt_deg: float) -> GroundPlane:
-    """Fit the ground by least squares in which points off the plane lose their weight.
+def fit_grounds(
+    xyz: Points, row: NDArray[np.intp], count: int, floor_m: float, max_tilt_deg: float
+) -> list[GroundPlane]:
+    """Fit the ground of each row by least squares in which points off the plane lose their weight.
 
     Args:
         xyz: (N, 3) points that may be ground, base frame.
+        row: (N,) rising, 0 to `count` - 1: the view that each point is of.
+        count: of the rows.
         floor_m: height of the floor in the base frame, where the search begins.
         max_tilt_deg: a plane that leans more is not believed.
 
     Returns:
-        The plane, or the floor where too few points are near it or they lean too much.
+        The plane of each row, or the floor where too few points are near it or they lean too much.
     """
     floor = GroundPlane(height_m=floor_m)
-    xyz = xyz[:: max(1, len(xyz) // (4 * _MAX_POINTS))]
+    xyz, row = _at_most(4 * _MAX_POINTS, xyz, row, count)
     reach = np.hypot(xyz[:, 0], xyz[:, 1])
     off = np.abs(xyz[:, 2] - np.float32(floor_m))
     near = (reach < FIT_RANGE_M) & (off < _GATE_M + _GATE_PER_M * reach)
-    points = xyz[near].astype(np.float64)
-    points = points[:: max(1, len(points) // _MAX_POINTS)]
-    if len(points) < MIN_POINTS:
-        return floor
-    design = np.column_stack([points[:, :2], np.ones(len(points))])
-    height = points[:, 2] - floor_m
-    weights = np.ones(len(points))
-    found = np.zeros(3)
+    xyz, row = _at_most(_MAX_POINTS, xyz[near], row[near], count)
+    counts = np.bincount(row, minlength=count)
+    fitted = np.flatnonzero(counts >= MIN_POINTS)
+    planes = [floor] * count
+    if not len(fitted):
+        return planes
+    # Rows as long as the longest one; weights of what is beyond a row's own end are 0.
+    counts = counts[fitted]
+    is_point = np.arange(counts.max()) < counts[:, None]
+    design, height = np.zeros((*is_point.shape, 3)), np.zeros(is_point.shape)
+    chosen = xyz[np.isin(row, fitted)]
+    design[is_point, :2], design[is_point, 2] = chosen[:, :2], 1.0
+    height[is_point] = chosen[:, 2] - floor_m
+    middle = np.stack([(counts - 1) // 2, counts // 2], axis=1)
+    found = np.zeros((len(fitted), 3))
     # A weak belief in the floor decides what the points leave open, such as a slope to the side of
     # a view straight along a wall.
     belief = _PRIOR_POINTS / np.array([_PRIOR_SLOPE, _PRIOR_SLOPE, _PRIOR_HEIGHT_M]) ** 2
     for _ in range(_ROUNDS):
-        residual = height - design @ found
-        scale = max(1.4826 * float(np.median(np.abs(residual))), _LEAST_SCALE_M)
+        residual = height - (design @ found[:, :, None])[..., 0]
+        ranked = np.sort(np.where(is_point, np.abs(residual), np.inf), axis=1)
+        median = np.take_along_axis(ranked, middle, axis=1).mean(axis=1)
+        scale = np.maximum(1.4826 * median, _LEAST_SCALE_M)[:, None]
         weights = np.clip(1 - (residual / (_TUKEY * scale)) ** 2, 0, None) ** 2
-        weighted = design * (weights / scale**2)[:, None]
-        found = np.linalg.solve(weighted.T @ design + np.diag(belief), weighted.T @ height)
-    plane = GroundPlane(float(found[0]), float(found[1]), floor_m + float(found[2]), True)
-    return floor if plane.tilt_deg > max_tilt_deg else plane
+        weighted = np.swapaxes(design * (weights / scale**2 * is_point)[..., None], 1, 2)
+        found = np.linalg.solve(weighted @ design + np.diag(belief), weighted @ height[..., None])[
+            ..., 0
+        ]
+    for place, (slope_x, slope_y, offset_m) in zip(fitted, found.tolist(), strict=True):
+        plane = GroundPlane(slope_x, slope_y, floor_m + offset_m, True)
+        if plane.tilt_deg <= max_tilt_deg:
+            planes[place] = plane
+    return planes
+
+
+def _at_most(
+    most: int, xyz: Points, row: NDArray[np.intp], count: int
+) -> tuple[Points, NDArray[np.intp]]:
+    """Every so many-th point of each row, so that about `most` are left."""
+    counts = np.bincount(row, minlength=count)
+    every = np.maximum(1, counts // most)
+    if every.max(initial=1) == 1:
+        return xyz, row
+    rank = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
+    kept = rank % every[row] == 0
+    return xyz[kept], row[kept]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,66 +10,16 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.options import ObstacleOptions
-from dino_foresight_ros.obstacles.plane import GroundPlane, fit_ground
+from dino_foresight_ros.obstacles.plane import GroundPlane, fit_grounds
+from dino_foresight_ros.obstacles.rows import PointRows
 from dino_foresight_ros.scene import Scene
 
 GROUND_CLASS_PROBABILITY = 0.5
 """Of a point whose class says ground and whose place says obstacle."""
 
 Pose = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class ObstaclePoints:
-    """Points of obstacles.
-
-    Attributes:
-        xyz: (N, 3) float32 metres in the base frame (x forward, y left, z up).
-        class_id: (N,) uint8 as in segmentation, 255 unknown.
-        probability: (N,) float32 that an obstacle is there, 0 to 1.
-    """
-
-    xyz: NDArray[np.float32]
-    class_id: NDArray[np.uint8]
-    probability: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.xyz)
-
-    @classmethod
-    def none(cls) -> ObstaclePoints:
-        """No point at all."""
-        return cls(np.empty((0, 3), np.float32), np.empty(0, np.uint8), np.empty(0, np.float32))
-
-    @classmethod
-    def joined(cls, parts: Sequence[ObstaclePoints]) -> ObstaclePoints:
-        """The points of several cameras, in one frame, as one."""
-        if not parts:
-            return cls.none()
-        return cls(
-            np.concatenate([part.xyz for part in parts]),
-            np.concatenate([part.class_id for part in parts]),
-            np.concatenate([part.probability for part in parts]),
-        )
-
-    def where(self, kept: NDArray[np.bool_]) -> ObstaclePoints:
-        """Those of the points for which `kept` (N,) is true."""
-        return ObstaclePoints(self.xyz[kept], self.class_id[kept], self.probability[kept])
-
-    def moved(self, pose: Sequence[float] | NDArray[np.float64]) -> ObstaclePoints:
-        """The points in the frame in which their base stands at `pose`.
-
-        Args:
-            pose: (3,) x, y in metres and yaw in rad of the base that the points refer to, in
-                another one; such as the base at an instant to come, in the base of now.
-        """
-        x, y, yaw = (float(value) for value in pose)
-        if x == y == yaw == 0.0:
-            return self
-        turn = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
-        xyz = self.xyz @ turn.T.astype(np.float32) + np.array([x, y, 0], np.float32)
-        return ObstaclePoints(xyz, self.class_id, self.probability)
 
 
 class SplitScene(NamedTuple):
@@ -118,29 +67,71 @@ def split_scene(
     options: ObstacleOptions,
 ) -> SplitScene:
     """As `obstacle_points`, with the ground and its plane."""
-    depth = _metric_depth(scene, rays)
-    known = np.isfinite(depth) & (depth > 0) & np.isfinite(rays[..., 0])
-    ids = scene.segmentation
+    found, ground, planes = _split([scene], rays, base_from_optical, options)
+    return SplitScene(found.points, ground.points.xyz, planes[0])
+
+
+def obstacle_rows(
+    scenes: Sequence[Scene],
+    rays: NDArray[np.float32],
+    base_from_optical: Pose,
+    options: ObstacleOptions,
+) -> PointRows:
+    """As `obstacle_points`, of several views of one camera, which hold the same kinds of maps."""
+    return _split(scenes, rays, base_from_optical, options)[0]
+
+
+def _split(
+    scenes: Sequence[Scene],
+    rays: NDArray[np.float32],
+    base_from_optical: Pose,
+    options: ObstacleOptions,
+) -> tuple[PointRows, PointRows, list[GroundPlane]]:
+    """Obstacles, ground and its plane of each view, in the base frame."""
+    depth = np.stack([_metric_depth(scene, rays).ravel() for scene in scenes])
+    flat = rays.reshape(-1, 3)
+    is_known = np.isfinite(depth) & (depth > 0) & np.isfinite(flat[:, 0])
+    ids = _stacked(scenes, "segmentation")
     if ids is not None and options.sky_ids:
-        known &= ~lookup(options.sky_ids)[ids]
+        is_known &= ~lookup(options.sky_ids)[ids]
+    row, pixel = np.nonzero(is_known)
     rotation = base_from_optical[:3, :3].astype(np.float32)
     place = base_from_optical[:3, 3].astype(np.float32)
-    z = depth[known]
-    xyz = (rays[known] * z[:, None]) @ rotation.T + place
-    classes = np.full(len(z), UNLABELLED, np.uint8) if ids is None else ids[known]
+    xyz = (flat @ rotation.T)[pixel] * depth[row, pixel, None] + place
+    classes = np.full(len(xyz), UNLABELLED, np.uint8) if ids is None else ids[row, pixel]
     is_ground_class = lookup(options.ground_ids)[classes]
-    candidates = xyz[is_ground_class] if ids is not None and options.ground_ids else xyz
-    plane = fit_ground(candidates, options.ground_z_m, options.max_tilt_deg)
+    told = is_ground_class if ids is not None and options.ground_ids else np.full(len(xyz), True)
+    planes = fit_grounds(
+        xyz[told], row[told], len(scenes), options.ground_z_m, options.max_tilt_deg
+    )
     reach = np.hypot(xyz[:, 0], xyz[:, 1])
-    height = plane.above(xyz)
+    normals = np.stack([plane.normal for plane in planes])
+    height = (xyz * normals[row, :3]).sum(axis=1) - normals[row, 3]
     low, high = np.float32(options.min_height_m), np.float32(options.ground_height_m)
     is_low = (
         height < np.where(is_ground_class, high, low) + np.float32(options.height_per_m) * reach
     )
     kept = ~is_low & (height <= options.max_height_m) & (reach <= options.max_range_m)
-    probability = _probability(scene, known, kept, options)
+    probability = _probability(scenes, row[kept], pixel[kept], options)
     probability[is_ground_class[kept]] = GROUND_CLASS_PROBABILITY
-    return SplitScene(ObstaclePoints(xyz[kept], classes[kept], probability), xyz[is_low], plane)
+    obstacles = ObstaclePoints(xyz[kept], classes[kept], probability)
+    low_points = ObstaclePoints(
+        xyz[is_low], classes[is_low], np.zeros(int(is_low.sum()), np.float32)
+    )
+    count = len(scenes)
+    return (
+        PointRows.by_row(obstacles, row[kept], count),
+        PointRows.by_row(low_points, row[is_low], count),
+        planes,
+    )
+
+
+def _stacked(scenes: Sequence[Scene], name: str) -> NDArray[np.generic] | None:
+    """(K, H * W) of a map of all scenes; None where they have none."""
+    values = [getattr(scene, name) for scene in scenes]
+    if values[0] is None:
+        return None
+    return np.stack([value.ravel() for value in values])
 
 
 def _metric_depth(scene: Scene, rays: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -165,19 +156,18 @@ def _metric_depth(scene: Scene, rays: NDArray[np.float32]) -> NDArray[np.float32
 
 
 def _probability(
-    scene: Scene,
-    known: NDArray[np.bool_],
-    kept: NDArray[np.bool_],
+    scenes: Sequence[Scene],
+    row: NDArray[np.intp],
+    pixel: NDArray[np.intp],
     options: ObstacleOptions,
 ) -> NDArray[np.float32]:
     """Confidence of the class, less where several futures differ; 1 where neither is known."""
-    count = int(np.count_nonzero(kept))
-    found = np.ones(count, np.float32)
-    if scene.confidence is not None:
-        found = np.clip(np.nan_to_num(scene.confidence[known][kept]), 0, 1).astype(np.float32)
-    if scene.spread is not None and options.spread_half > 0:
-        spread = np.nan_to_num(scene.spread[known][kept])
-        found = found / (1 + spread / np.float32(options.spread_half))
+    found = np.ones(len(row), np.float32)
+    confidence, spread = _stacked(scenes, "confidence"), _stacked(scenes, "spread")
+    if confidence is not None:
+        found = np.clip(np.nan_to_num(confidence[row, pixel]), 0, 1).astype(np.float32)
+    if spread is not None and options.spread_half > 0:
+        found = found / (1 + np.nan_to_num(spread[row, pixel]) / np.float32(options.spread_half))
     return found
 
 

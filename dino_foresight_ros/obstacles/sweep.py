@@ -1,111 +1,32 @@
-"""A robot's footprint swept along a way through the obstacles of a forecast."""
+"""A robot's footprint swept along ways through the obstacles of a forecast."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.obstacles.points import ObstaclePoints
-from dino_foresight_ros.obstacles.view import GroundView
+from dino_foresight_ros.obstacles.cloud import ObstaclePoints
+from dino_foresight_ros.obstacles.footprint import Footprint
+from dino_foresight_ros.obstacles.rows import PointRows
+from dino_foresight_ros.obstacles.view import GroundView, GroundViews
 
 STEP_M = 0.2
 """The footprint is set down so often along the way."""
 MAX_SETTINGS = 64
 """Most times that it is set down between two horizons."""
-_CELLS = 12
-"""The footprint is looked at by so many places along its longer side."""
+_WAYS_AT_ONCE = 64
+_PAIRS_AT_ONCE = 2**21
+"""Distances from settings to points that are held at once: 8 MB each array of float32."""
 
 Array = NDArray[np.float64]
-
-
-class Footprint:
-    """The outline of a robot in its base frame."""
-
-    def __init__(self, polygon: Sequence[Sequence[float]] | Array, padding_m: float = 0.0) -> None:
-        """Take corners (M, 2) in metres, in order around the outline; convex or not.
-
-        Args:
-            padding_m: places so near to the outline count as within.
-
-        Raises:
-            UsageError: fewer than 3 corners, none of finite numbers, or no area.
-        """
-        corners = np.asarray(polygon, np.float64)
-        if corners.ndim != 2 or corners.shape[1:] != (2,) or len(corners) < 3:
-            raise UsageError("the footprint needs 3 or more corners of x and y in metres")
-        if not np.isfinite(corners).all() or not padding_m >= 0:
-            raise UsageError("the footprint has a corner or a padding that is not a number")
-        after = np.roll(corners, -1, axis=0)
-        area = 0.5 * float((corners[:, 0] * after[:, 1] - after[:, 0] * corners[:, 1]).sum())
-        if abs(area) < 1e-6:
-            raise UsageError("the footprint has no area: give its corners in order around it")
-        self.corners = corners
-        self.padding_m = float(padding_m)
-        self.area_m2 = abs(area)
-
-    @classmethod
-    def circle(cls, radius_m: float, padding_m: float = 0.0) -> Footprint:
-        """A round robot, as a polygon of 24 corners around the circle."""
-        if not (np.isfinite(radius_m) and radius_m > 0):
-            raise UsageError(f"the robot's radius is {radius_m:g} m; it must be above 0")
-        angles = np.arange(24) * np.pi / 12
-        outside = radius_m / np.cos(np.pi / 24)
-        return cls(outside * np.column_stack([np.cos(angles), np.sin(angles)]), padding_m)
-
-    @cached_property
-    def radius_m(self) -> float:
-        """Distance of the farthest corner from the base's origin, with the padding."""
-        return float(np.linalg.norm(self.corners, axis=1).max()) + self.padding_m
-
-    @cached_property
-    def inner_radius_m(self) -> float:
-        """Distance from the base's origin to the outline, with the padding; less where it is
-        outside."""
-        origin = np.zeros((1, 2))
-        start, along = self.corners, np.roll(self.corners, -1, axis=0) - self.corners
-        share = np.clip(-(start * along).sum(1) / (along**2).sum(1).clip(1e-12), 0, 1)
-        to_outline = float(np.linalg.norm(start + share[:, None] * along, axis=1).min())
-        is_inside = bool(Footprint(self.corners).contains(origin)[0])
-        return (to_outline if is_inside else -to_outline) + self.padding_m
-
-    def contains(self, places: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Whether places (N, 2) in the base frame are within, or at most the padding off."""
-        return self.distance(places) <= 0
-
-    def distance(self, places: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Metres (N,) from places (N, 2) to the padded outline; 0 within."""
-        places = np.asarray(places, np.float64)
-        start, end = self.corners, np.roll(self.corners, -1, axis=0)
-        along = end - start
-        offset = places[:, None] - start
-        share = (offset * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12)
-        nearest = offset - np.clip(share, 0, 1)[..., None] * along
-        off = np.sqrt((nearest**2).sum(-1)).min(1)
-        # A ray to the right crosses the outline an odd number of times from within.
-        y = places[:, 1, None]
-        spans = (start[:, 1] > y) != (end[:, 1] > y)
-        rise = np.where(along[:, 1] == 0, 1.0, along[:, 1])
-        crossing = start[:, 0] + (y - start[:, 1]) / rise * along[:, 0]
-        inside = (spans & (places[:, 0, None] < crossing)).sum(1) % 2 == 1
-        off[inside] = 0
-        return np.maximum(off - self.padding_m, 0.0)
-
-    @cached_property
-    def cells(self) -> Array:
-        """(N, 2) places that are spread evenly over it, for shares of its area."""
-        low, high = self.corners.min(0), self.corners.max(0)
-        spacing = float((high - low).max()) / _CELLS
-        axes = [np.arange(a + spacing / 2, b, spacing) for a, b in zip(low, high, strict=True)]
-        grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-        inside = grid[Footprint(self.corners).contains(grid)]
-        return inside if len(inside) else self.corners.mean(0, keepdims=True)
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -151,15 +72,41 @@ class Sweep:
         return bool(np.isfinite(self.time_to_contact_s))
 
 
-@dataclass
-class _SoFar:
-    """What was met until an instant."""
+class _Settings(NamedTuple):
+    """Where and when the footprint is set down on some ways, way by way and in order.
 
-    probability: float = 0.0
-    least_m: float = float("inf")
-    class_id: int = UNLABELLED
-    unknown: int = 0
-    places: int = 0
+    Attributes:
+        way, leg: (T,) which way; the horizon that the way leads to there.
+        pose: (T, 3) of the base.
+        around: (T,) the horizon whose points are around it.
+        time_s: (T,) from now.
+        walked_m: (T,) along the way.
+        legs: (K, S) how many there are on each leg.
+    """
+
+    way: Indices
+    leg: Indices
+    pose: Array
+    around: Indices
+    time_s: Array
+    walked_m: Array
+    legs: Indices
+
+
+class _Met(NamedTuple):
+    """What the footprint meets where it is set down.
+
+    Attributes:
+        least_m: (T,) to the `min_points`-th nearest point; infinity without.
+        nearest: (T,) class of these points.
+        probability: (T,) of what is met; -1 where nothing is.
+        met: (T,) its class.
+    """
+
+    least_m: Array
+    nearest: NDArray[np.uint8]
+    probability: Array
+    met: NDArray[np.uint8]
 
 
 def sweep(
@@ -196,92 +143,231 @@ def sweep(
     Raises:
         UsageError: numbers of points, poses, horizons and views differ, or horizons do not rise.
     """
-    poses = np.asarray(poses, np.float64).reshape(-1, 3)
-    times = [float(h) for h in horizons_s]
-    if not len(points) == len(poses) == len(times) or len(views) not in (0, len(times)):
+    return sweep_ways(
+        [PointRows.of([some]) for some in points],
+        np.asarray(poses, np.float64).reshape(1, -1, 3),
+        footprint,
+        horizons_s,
+        contact_probability=contact_probability,
+        min_points=min_points,
+        views=[[view.alone() for view in row] for row in views],
+        step_m=step_m,
+    )[0]
+
+
+def sweep_ways(
+    points: Sequence[PointRows],
+    poses: Array,
+    footprint: Footprint,
+    horizons_s: Sequence[float],
+    *,
+    contact_probability: float = 0.5,
+    min_points: int = 3,
+    views: Sequence[Sequence[GroundViews]] = (),
+    step_m: float = STEP_M,
+    rows: Indices | None = None,
+) -> list[Sweep]:
+    """As `sweep`, of K ways at once.
+
+    Args:
+        points: of each horizon, a row for every way.
+        poses: (K, S, 3).
+        footprint, horizons_s, contact_probability, min_points, step_m: as for `sweep`.
+        views: per horizon and camera.
+        rows: (K,) which row of points and views is each way's, where ways share them.
+    """
+    poses = np.asarray(poses, np.float64)
+    times = np.array([float(h) for h in horizons_s])
+    if not len(points) == poses.shape[1] == len(times) or len(views) not in (0, len(times)):
         raise UsageError(
-            f"a sweep of {len(times)} horizons got points of {len(points)}, {len(poses)} poses and "
-            f"views of {len(views)}"
+            f"a sweep of {len(times)} horizons got points of {len(points)}, {poses.shape[1]} poses "
+            f"and views of {len(views)}"
         )
-    if any(not b > a for a, b in pairwise(times)) or (times and not times[0] >= 0):
-        raise UsageError(f"horizons are {times}; they must rise from 0 on")
-    reach_m = footprint.radius_m
-    so_far, steps = _SoFar(), []
-    contact: tuple[float, float, int, float] | None = None
-    previous, previous_s, walked_m = np.zeros(3), 0.0, 0.0
-    for row, (pose, time_s) in enumerate(zip(poses, times, strict=True)):
-        if not np.isfinite(pose).all():
-            unknown = SweptStep(float("nan"), float("nan"), UNLABELLED, float("nan"))
-            steps += [unknown] * (len(times) - row)
-            break
-        if row == 0 and time_s == 0:
-            previous = pose
-        turn = (pose[2] - previous[2] + np.pi) % (2 * np.pi) - np.pi
-        move = np.array([*(pose[:2] - previous[:2]), turn])
-        length_m = float(np.hypot(*move[:2]))
-        count = int(np.clip(np.ceil((length_m + abs(turn) * reach_m) / step_m), 1, MAX_SETTINGS))
-        first = 0 if row == 0 and time_s > 0 else 1  # the start itself, once
-        for k in range(first, count + 1):
-            share = k / count
-            # Before the first horizon nothing else is known than what is known of it.
-            around = points[row] if share >= 0.5 or row == 0 else points[row - 1]
-            met = _set_down(around, previous + share * move, footprint, min_points, so_far)
-            if met is not None and contact is None and met[1] >= contact_probability:
-                when_s = previous_s + share * (time_s - previous_s)
-                contact = (when_s, walked_m + share * length_m, *met)
-            if views:
-                _look(views[: row + 1], previous + share * move, footprint, so_far)
-        previous, previous_s, walked_m = pose, time_s, walked_m + length_m
-        unseen = so_far.unknown / so_far.places if so_far.places else float("nan")
-        steps.append(SweptStep(so_far.probability, so_far.least_m, so_far.class_id, unseen))
-    return Sweep(tuple(steps), *contact) if contact is not None else Sweep(tuple(steps))
+    if any(not b > a for a, b in pairwise(times)) or (len(times) and not times[0] >= 0):
+        raise UsageError(f"horizons are {times.tolist()}; they must rise from 0 on")
+    every = np.arange(len(poses)) if rows is None else np.asarray(rows, np.intp)
+    found: list[Sweep] = []
+    for start in range(0, len(poses), _WAYS_AT_ONCE):
+        some = slice(start, start + _WAYS_AT_ONCE)
+        settings = _settings(poses[some], times, footprint.radius_m, step_m)
+        row = every[some][settings.way]
+        met = _set_down(points, row, settings, footprint, min_points)
+        unseen = _look(views, row, settings, footprint) if views else None
+        found += _swept(settings, met, unseen, contact_probability)
+    return found
+
+
+def _settings(poses: Array, times: Array, reach_m: float, step_m: float) -> _Settings:
+    """Where the footprint is set down, as far as a way is known."""
+    ways, horizons = poses.shape[:2]
+    starts_now = horizons > 0 and times[0] == 0
+    first = poses[:, :1] if starts_now else np.zeros((ways, min(horizons, 1), 3))
+    before = np.concatenate([first, poses[:, :-1]], axis=1)
+    is_known = np.cumprod(np.isfinite(poses).all(axis=2), axis=1).astype(bool)
+    move = np.where(is_known[..., None], poses - before, 0.0)
+    move[..., 2] = (move[..., 2] + np.pi) % (2 * np.pi) - np.pi
+    length_m = np.hypot(move[..., 0], move[..., 1])
+    swung_m = length_m + np.abs(move[..., 2]) * reach_m
+    steps = np.clip(np.ceil(swung_m / step_m), 1, MAX_SETTINGS).astype(np.intp)
+    from_start = np.zeros_like(steps)  # the start itself, once
+    from_start[:, :1] = not starts_now
+    legs = np.where(is_known, steps + from_start, 0)
+    leg_of = np.repeat(np.arange(legs.size), legs.ravel())
+    way, leg = np.divmod(leg_of, max(horizons, 1))
+    rank = np.arange(len(leg_of)) - (np.cumsum(legs) - legs.ravel())[leg_of]
+    share = (rank + 1 - from_start[way, leg]) / steps[way, leg]
+    before_s = np.concatenate([[0.0], times])[:-1]
+    walked_m = np.cumsum(length_m, axis=1) - length_m
+    return _Settings(
+        way,
+        leg,
+        before[way, leg] + share[:, None] * move[way, leg],
+        # Before the first horizon nothing else is known than what is known of it.
+        np.where((share >= 0.5) | (leg == 0), leg, leg - 1),
+        before_s[leg] + share * (times - before_s)[leg],
+        walked_m[way, leg] + share * length_m[way, leg],
+        legs,
+    )
 
 
 def _set_down(
-    around: ObstaclePoints, pose: Array, footprint: Footprint, min_points: int, so_far: _SoFar
-) -> tuple[int, float] | None:
-    """Class and probability of what is met at a pose, None without; told to `so_far` too."""
-    if len(around) < min_points:
-        return None
-    offset = around.xyz[:, :2] - pose[:2].astype(np.float32)
-    away = np.hypot(offset[:, 0], offset[:, 1])
+    points: Sequence[PointRows],
+    row: Indices,
+    settings: _Settings,
+    footprint: Footprint,
+    min_points: int,
+) -> _Met:
+    """What is met at every setting, of the points of its row (T,)."""
+    count = len(row)
+    met = _Met(
+        np.full(count, np.inf),
+        np.full(count, UNLABELLED, np.uint8),
+        np.full(count, -1.0),
+        np.full(count, UNLABELLED, np.uint8),
+    )
+    for horizon, some in enumerate(points):
+        xy, number = some.padded()
+        if xy.shape[1] < min_points:
+            continue
+        chosen = np.flatnonzero(settings.around == horizon)
+        at_once = max(1, _PAIRS_AT_ONCE // xy.shape[1])
+        for start in range(0, len(chosen), at_once):
+            part = chosen[start : start + at_once]
+            _meet(met, part, settings.pose[part], row[part], some.points, xy, number,
+                  footprint, min_points)  # fmt: skip
+    return met
+
+
+def _meet(
+    met: _Met,
+    part: Indices,
+    poses: Array,
+    row: Indices,
+    points: ObstaclePoints,
+    xy: NDArray[np.float32],
+    number: Indices,
+    footprint: Footprint,
+    min_points: int,
+) -> None:
+    """Tell of some settings (P,) what they meet."""
+    offset = xy[row] - poses[:, None, :2].astype(np.float32)
+    away = np.hypot(offset[..., 0], offset[..., 1])
     # Those within, and the nearest to the outline, are among these: a point is at least as far from
     # it as from the circle around it, and at most as far as from the circle within.
-    kth = float(np.partition(away, min_points - 1)[min_points - 1])
-    reach_m = footprint.radius_m + max(kth - footprint.inner_radius_m, 0.0)
-    near = np.flatnonzero(away <= reach_m + 1e-4)
-    cosine, sine = np.cos(pose[2]), np.sin(pose[2])
-    places = offset[near].astype(np.float64) @ np.array([[cosine, -sine], [sine, cosine]])
-    off = footprint.distance(places)
-    order = np.argsort(off, kind="stable")[:min_points]
-    least_m = float(off[order[-1]])
-    if least_m < so_far.least_m and so_far.probability == 0.0:
-        so_far.class_id = _usual(around.class_id[near[order]])
-    so_far.least_m = min(so_far.least_m, least_m)
-    inside = near[off <= 0]
-    if len(inside) < min_points:
-        return None
-    likely = inside[np.argsort(-around.probability[inside], kind="stable")[:min_points]]
-    probability = float(around.probability[likely[-1]])
-    class_id = _usual(around.class_id[likely])
-    if probability > so_far.probability:
-        so_far.probability, so_far.class_id = probability, class_id
-    return class_id, probability
+    kth = np.partition(away, min_points - 1, axis=1)[:, min_points - 1]
+    reach_m = footprint.radius_m + np.maximum(kth - footprint.inner_radius_m, 0.0)
+    setting, place = np.nonzero((away <= reach_m[:, None] + 1e-4) & np.isfinite(kth)[:, None])
+    if not len(setting):
+        return
+    cosine, sine = np.cos(poses[setting, 2]), np.sin(poses[setting, 2])
+    x, y = offset[setting, place].astype(np.float64).T
+    off = footprint.distance(np.column_stack([cosine * x + sine * y, cosine * y - sine * x]))
+    points_of = number[row[setting], place]
+    order = np.lexsort((off, setting))
+    which, nearest = _leading(setting[order], min_points)
+    nearest = order[nearest]
+    met.least_m[part[which]] = off[nearest[:, -1]]
+    met.nearest[part[which]] = _usual(points.class_id[points_of[nearest]])
+    inside = np.flatnonzero(off <= 0)
+    probability = points.probability[points_of]
+    order = inside[np.lexsort((-probability[inside], setting[inside]))]
+    which, likely = _leading(setting[order], min_points)
+    likely = order[likely]
+    met.probability[part[which]] = probability[likely[:, -1]]
+    met.met[part[which]] = _usual(points.class_id[points_of[likely]])
+
+
+def _leading(groups: Indices, count: int) -> tuple[Indices, Indices]:
+    """Of rising groups (N,), those of `count` members or more; and places (G, count) of the first
+    members of each."""
+    first = np.flatnonzero(np.append(True, groups[1:] != groups[:-1])[: len(groups)])
+    first = first[np.diff(np.append(first, len(groups))) >= count]
+    return groups[first], first[:, None] + np.arange(count)
+
+
+def _usual(ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The most frequent of each row (N, m), the least of equals."""
+    ids = np.sort(ids, axis=1)
+    counts = (ids[:, :, None] == ids[:, None, :]).sum(axis=2)
+    found: NDArray[np.uint8] = np.take_along_axis(ids, counts.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return found
 
 
 def _look(
-    views: Sequence[Sequence[GroundView]], pose: Array, footprint: Footprint, so_far: _SoFar
-) -> None:
-    cosine, sine = np.cos(pose[2]), np.sin(pose[2])
-    places = footprint.cells @ np.array([[cosine, sine], [-sine, cosine]]) + pose[:2]
-    unseen = places
-    for view in (view for row in views for view in row):
-        unseen = unseen[~view.sees(unseen)]
-        if not len(unseen):
-            break
-    so_far.places += len(places)
-    so_far.unknown += len(unseen)
+    views: Sequence[Sequence[GroundViews]], row: Indices, settings: _Settings, footprint: Footprint
+) -> Array:
+    """Share of the footprint that no camera sees until then, at every setting (T,)."""
+    cells = footprint.cells
+    cosine, sine = np.cos(settings.pose[:, 2, None]), np.sin(settings.pose[:, 2, None])
+    x = cosine * cells[:, 0] - sine * cells[:, 1] + settings.pose[:, :1]
+    y = sine * cells[:, 0] + cosine * cells[:, 1] + settings.pose[:, 1:2]
+    places = np.stack([x.ravel(), y.ravel()], axis=1)
+    row, leg = np.repeat(row, len(cells)), np.repeat(settings.leg, len(cells))
+    is_unseen = np.full(len(places), True)
+    for horizon, cameras in enumerate(views):
+        for view in cameras:
+            asked = np.flatnonzero(is_unseen & (leg >= horizon))
+            is_unseen[asked] = ~view.sees(row[asked], places[asked])
+    unseen: Array = is_unseen.reshape(-1, len(cells)).mean(axis=1)
+    return unseen
 
 
-def _usual(ids: NDArray[np.uint8]) -> int:
-    return int(np.bincount(ids).argmax())
+def _swept(
+    settings: _Settings, met: _Met, unseen: Array | None, contact_probability: float
+) -> list[Sweep]:
+    """The settings of each way, put together horizon by horizon."""
+    found = []
+    ends = np.cumsum(settings.legs).reshape(settings.legs.shape)
+    for legs, end in zip(settings.legs, ends, strict=True):
+        start, steps = int(end[0] - legs[0]) if len(end) else 0, []
+        for leg, stop in enumerate(end.tolist()):
+            if not legs[leg]:
+                unknown = SweptStep(float("nan"), float("nan"), UNLABELLED, float("nan"))
+                steps += [unknown] * (len(end) - leg)
+                break
+            so_far = slice(start, stop)
+            likely = start + int(met.probability[so_far].argmax())
+            nearest = start + int(met.least_m[so_far].argmin())
+            probability = max(float(met.probability[likely]), 0.0)
+            class_id = met.met[likely] if probability > 0 else met.nearest[nearest]
+            share = float("nan") if unseen is None else float(unseen[so_far].mean())
+            steps.append(SweptStep(probability, float(met.least_m[nearest]), int(class_id), share))
+        stop = int(end[-1]) if len(end) else 0
+        contacts = np.flatnonzero(
+            (met.probability[start:stop] >= contact_probability)
+            & (met.probability[start:stop] >= 0)
+        )
+        if not len(contacts):
+            found.append(Sweep(tuple(steps)))
+            continue
+        first = start + int(contacts[0])
+        found.append(
+            Sweep(
+                tuple(steps),
+                float(settings.time_s[first]),
+                float(settings.walked_m[first]),
+                int(met.met[first]),
+                float(met.probability[first]),
+            )
+        )
+    return found

@@ -1,4 +1,4 @@
-"""What of the ground a camera sees at an instant."""
+"""What of the ground cameras see at an instant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.recordings.camera_view import CameraView
-from dino_foresight_ros.recordings.poses import inverse
 
 _BEHIND = 1.1
 """Ground at up to so many times the depth of its pixel counts as seen: depth is not exact."""
@@ -35,15 +34,49 @@ class GroundView:
         Args:
             places: metres; of (N, 2) the height is `floor_m`.
         """
-        if places.shape[1] == 2:
-            places = np.column_stack([places, np.full(len(places), floor_m)])
-        pose = inverse(self.fixed_from_optical)
-        pixels, along = self.camera.project(places @ pose[:3, :3].T + pose[:3, 3])
-        height, width = self.depth.shape
+        return self.alone().sees(np.zeros(len(places), np.intp), places, floor_m)
+
+    def alone(self) -> GroundViews:
+        """As views of which there is one."""
+        return GroundViews(self.camera, self.fixed_from_optical[None], self.depth[None])
+
+
+@dataclass(frozen=True, eq=False)
+class GroundViews:
+    """A camera's depth on each of K ways.
+
+    Attributes:
+        camera: as of `GroundView`.
+        fixed_from_optical: (K, 4, 4), as of `GroundView`.
+        depth: (K, H, W), as of `GroundView`.
+    """
+
+    camera: CameraView
+    fixed_from_optical: NDArray[np.float64]
+    depth: NDArray[np.float32]
+
+    def sees(
+        self, rows: NDArray[np.intp], places: NDArray[np.float64], floor_m: float = 0.0
+    ) -> NDArray[np.bool_]:
+        """As `GroundView.sees`, of each place (N,) by the view of its row (N,)."""
+        height = places[:, 2] if places.shape[1] == 3 else np.full(len(places), floor_m)
+        turned = np.swapaxes(self.fixed_from_optical[:, :3, :3], 1, 2)
+        offset = -(turned @ self.fixed_from_optical[:, :3, 3:])[..., 0]
+        if len(turned) == 1:
+            points = np.column_stack([places[:, :2], height]) @ turned[0].T + offset[0]
+        else:
+            points = (
+                turned[rows, :, 0] * places[:, :1]
+                + turned[rows, :, 1] * places[:, 1:2]
+                + turned[rows, :, 2] * height[:, None]
+                + offset[rows]
+            )
+        pixels, along = self.camera.project(points)
         with np.errstate(invalid="ignore"):
-            inside = ((pixels >= 0) & (pixels < 1)).all(axis=1)
-            column = (pixels[inside, 0] * width).astype(np.intp)
-            row = (pixels[inside, 1] * height).astype(np.intp)
+            inside = np.flatnonzero(((pixels >= 0) & (pixels < 1)).all(axis=1))
+            column = (pixels[inside, 0] * self.depth.shape[2]).astype(np.intp)
+            line = (pixels[inside, 1] * self.depth.shape[1]).astype(np.intp)
             seen = np.zeros(len(places), bool)
-            seen[inside] = along[inside] <= _BEHIND * self.depth[row, column]
+            depth = self.depth[rows[inside], line, column]
+            seen[inside] = along[inside] <= _BEHIND * depth
         return seen

@@ -26,7 +26,7 @@ from dino_foresight_ros.driving import (
     totals,
 )
 from dino_foresight_ros.driving.maneuvers import BRAKE_HARD, KEEP, LEFT, control_of, way_of
-from dino_foresight_ros.driving.perception import at_times, thinned
+from dino_foresight_ros.driving.perception import at_times, without_noise
 from dino_foresight_ros.driving.policies import met_on
 from dino_foresight_ros.driving.runs import read_seeds
 from dino_foresight_ros.errors import UsageError
@@ -117,7 +117,7 @@ def test_horizons_are_taken_where_they_are_nearest_and_kept_after_the_last() -> 
 
 def test_single_pixels_are_no_obstacle() -> None:
     crowd = [(5.1, 1.1), (5.12, 1.12), (5.14, 1.2), (9.0, 0.0), (9.1, 3.0)]
-    kept = thinned(points(*crowd))
+    kept = without_noise(points(*crowd))
     assert kept.xyz[:, 0].tolist() == pytest.approx([5.1])
 
 

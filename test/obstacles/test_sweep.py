@@ -9,7 +9,16 @@ import pytest
 from box_world import CAR, PEDESTRIAN, Box, optical_pose, see
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.obstacles import Footprint, GroundView, ObstaclePoints, sweep
+from dino_foresight_ros.obstacles import (
+    Footprint,
+    GroundView,
+    GroundViews,
+    ObstaclePoints,
+    PointRows,
+    sweep,
+    sweep_ways,
+    thinned,
+)
 from dino_foresight_ros.recordings.camera_view import CameraView
 
 ROBOT = Footprint([(0.5, 0.4), (0.5, -0.4), (-0.5, -0.4), (-0.5, 0.4)])
@@ -175,3 +184,125 @@ def test_what_does_not_fit_together_is_refused() -> None:
         sweep([wall(1.0)], straight(1.0, [1.0, 2.0]), ROBOT, [1.0, 2.0])
     with pytest.raises(UsageError, match="must rise"):
         sweep([wall(1.0)] * 2, straight(1.0, [1.0, 1.0]), ROBOT, [1.0, 1.0])
+
+
+CAMERA = CameraView.pinhole(np.array([[80.0, 0, 79.5], [0, 80.0, 43.5], [0, 0, 1]]), (88, 160))
+
+
+def plain_sweep(
+    points: list[ObstaclePoints],
+    poses: np.ndarray,
+    shape: Footprint,
+    horizons_s: list[float],
+    views: list[GroundView],
+    step_m: float,
+) -> list[tuple[float, float, int, float, float]]:
+    """Setting by setting: probability, distance, class, unknown, contact until each horizon."""
+    best, least, class_id, hidden, looked = 0.0, math.inf, 255, 0, 0
+    contact_s, before, before_s, found = math.inf, np.zeros(3), 0.0, []
+    for row, (pose, time_s) in enumerate(zip(poses, horizons_s, strict=True)):
+        if time_s == 0:
+            before = pose
+        turn = math.remainder(pose[2] - before[2], 2 * math.pi)
+        swung = math.hypot(*(pose[:2] - before[:2])) + abs(turn) * shape.radius_m
+        count = max(1, math.ceil(swung / step_m))
+        for k in range(1 if row or time_s == 0 else 0, count + 1):
+            share = k / count
+            x, y = before[:2] + share * (pose[:2] - before[:2])
+            yaw = before[2] + share * turn
+            some = points[row] if share >= 0.5 or row == 0 else points[row - 1]
+            c, s = math.cos(yaw), math.sin(yaw)
+            at = (some.xyz[:, :2] - (x, y)) @ np.array([[c, -s], [s, c]])
+            if len(some) >= 3:
+                off = shape.distance(at)
+                order = np.argsort(off, kind="stable")[:3]
+                if off[order[2]] < least and best == 0:
+                    class_id = int(np.bincount(some.class_id[order]).argmax())
+                least = min(least, float(off[order[2]]))
+                inside = np.flatnonzero(off <= 0)
+                if len(inside) >= 3:
+                    inside = inside[np.argsort(-some.probability[inside], kind="stable")[:3]]
+                    probability = float(some.probability[inside[2]])
+                    if probability > best:
+                        best = probability
+                        class_id = int(np.bincount(some.class_id[inside]).argmax())
+                    if probability >= 0.5:
+                        contact_s = min(contact_s, before_s + share * (time_s - before_s))
+            cells = shape.cells @ np.array([[c, s], [-s, c]]) + (x, y)
+            seen = np.any([view.sees(cells) for view in views[: row + 1]], axis=0)
+            hidden, looked = hidden + int((~seen).sum()), looked + len(cells)
+        before, before_s = pose, time_s
+        found.append((best, least, class_id, hidden / looked, contact_s))
+    return found
+
+
+@pytest.mark.parametrize("starts_now", [True, False])
+def test_all_ways_at_once_are_as_each_one_setting_by_setting(starts_now: bool) -> None:
+    random = np.random.default_rng(5)
+    horizons_s = [0.0, 0.4, 0.8, 1.2] if starts_now else [0.4, 0.8, 1.2]
+    ways, steps = 12, len(horizons_s)
+    poses = random.normal(0, (2.5, 2.0, 0.8), (ways, steps, 3))
+    if starts_now:
+        poses[:, 0] = 0.0
+
+    def clutter(count: int) -> ObstaclePoints:
+        xyz = random.uniform((-6, -6, 0.2), (9, 6, 1.8), (count, 3)).astype(np.float32)
+        ids = random.integers(0, 5, count).astype(np.uint8)
+        return ObstaclePoints(xyz, ids, random.uniform(0, 1, count).astype(np.float32))
+
+    parts = [[clutter(int(random.integers(0, 500))) for _ in range(ways)] for _ in range(steps)]
+    parts[1][3] = clutter(2)  # too few for an obstacle
+    views = []
+    for _ in range(steps):
+        at = np.stack([optical_pose(*random.uniform(-1, 1, 2), 1.5, 5.0) for _ in range(ways)])
+        views.append(GroundViews(CAMERA, at, random.uniform(1, 9, (ways, 20, 40))))
+    found = sweep_ways(
+        [PointRows.of(some) for some in parts], poses, ROBOT, horizons_s,
+        views=[[view] for view in views], step_m=0.3,
+    )  # fmt: skip
+    for way, one in enumerate(found):
+        expected = plain_sweep(
+            [some[way] for some in parts], poses[way], ROBOT, horizons_s,
+            [GroundView(CAMERA, v.fixed_from_optical[way], v.depth[way]) for v in views], 0.3,
+        )  # fmt: skip
+        for step, plain in zip(one.steps, expected, strict=True):
+            told = (step.probability_occupied, step.least_distance_m, step.class_id, step.unknown)
+            assert told == pytest.approx(plain[:4], abs=1e-5)
+        assert one.time_to_contact_s == pytest.approx(expected[-1][4])
+    assert len({one.contact for one in found}) == 2  # the test's own sense
+    first = [GroundView(CAMERA, v.fixed_from_optical[0], v.depth[0]) for v in views]
+    shared = sweep_ways(
+        [PointRows.of(some[:1]) for some in parts], poses, ROBOT, horizons_s,
+        views=[[view.alone()] for view in first], step_m=0.3, rows=np.zeros(ways, np.intp),
+    )  # fmt: skip
+    alone = sweep([some[0] for some in parts], poses[7], ROBOT, horizons_s,
+                  views=[[view] for view in first], step_m=0.3)  # fmt: skip
+    assert shared[7] == alone
+
+
+def test_thinning_changes_distances_by_less_than_a_cell_and_no_contact_of_whole_cells() -> None:
+    random = np.random.default_rng(11)
+    square = Footprint([(1.0, 0.5), (1.0, -0.5), (-1.0, -0.5), (-1.0, 0.5)])
+    for _ in range(20):
+        xyz = random.uniform((-4, -4, 0.2), (4, 4, 1.5), (3000, 3)).astype(np.float32)
+        xyz = xyz[np.hypot(xyz[:, 0] - 2.0, xyz[:, 1]) < random.uniform(0.3, 2.0)]
+        every = ObstaclePoints(
+            xyz, np.full(len(xyz), CAR, np.uint8), random.uniform(0, 1, len(xyz)).astype("f4")
+        )
+        few = thinned(every, 0.25)
+        assert len(few) <= 3 * 16 * np.pi * 2.25**2
+        one, other = (
+            sweep([points], np.zeros((1, 3)), square, [0.0]).steps[0] for points in (every, few)
+        )
+        # The square consists of whole cells.
+        assert other.probability_occupied == one.probability_occupied
+        assert 0 <= other.least_distance_m - one.least_distance_m < 0.25 * math.sqrt(2)
+        kept = thinned(few, 0.25)
+        assert len(kept) == len(few)
+
+
+def test_thinning_can_ask_for_several_points_in_a_cell() -> None:
+    alone, crowd = wall(2.0).where(slice(0, 2)), wall(5.0, 0.1)
+    found = thinned(ObstaclePoints.joined([alone, crowd]), 0.25, least=3, kept=1)
+    assert found.xyz[:, 0].tolist() == [5.0]
+    assert len(thinned(ObstaclePoints.none())) == 0

@@ -28,14 +28,8 @@ from dino_foresight_ros.runtime.candidate import twist_motions
 from dino_foresight_ros.runtime.decoder import DecodedOutput
 from dino_foresight_ros.runtime.engine import Context
 from dino_foresight_ros.runtime.frame import ModelOutputError
-from dino_foresight_ros.runtime.imagination import (
-    Imagination,
-    Imagined,
-    ImagineOptions,
-    Mount,
-    Weights,
-    answer_of,
-)
+from dino_foresight_ros.runtime.imagination import Imagination, answer_of
+from dino_foresight_ros.runtime.imagined import Imagined, ImagineOptions, Mount, Weights
 
 GRID, SIZE = (11, 20), (88, 160)
 VIEW = CameraView.pinhole(np.array([[80.0, 0, 79.5], [0, 80.0, 43.5], [0, 0, 1]]), SIZE)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from dino_foresight_ros.nodes.forecast.pipeline import Pipeline
     from dino_foresight_ros.ros.live_motion import LiveMotion
-    from dino_foresight_ros.runtime.imagination import (
+    from dino_foresight_ros.runtime.imagined import (
         ImaginedCandidate,
         ImaginedHorizon,
         ImagineOptions,
@@ -177,7 +177,7 @@ class ImagineService:
 
     def _options(self, class_names: Sequence[str], weights: Sequence[float]) -> ImagineOptions:
         from dino_foresight_ros.obstacles import Footprint, ObstacleOptions
-        from dino_foresight_ros.runtime.imagination import ImagineOptions, Weights
+        from dino_foresight_ros.runtime.imagined import ImagineOptions, Weights
 
         given = [float(weight) for weight in weights] or self._parameters["imagine_weights"]
         count = len(Weights._fields)
@@ -196,7 +196,7 @@ class ImagineService:
         )
 
     def _mounts(self, pipeline: Pipeline) -> Mapping[str, Mount]:
-        from dino_foresight_ros.runtime.imagination import Mount
+        from dino_foresight_ros.runtime.imagined import Mount
 
         numbers, found, problems = self._parameters["camera_mounts"], {}, []
         for index, (name, camera) in enumerate(pipeline.cameras.items()):

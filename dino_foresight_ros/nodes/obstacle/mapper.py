@@ -15,10 +15,12 @@ from dino_foresight_ros.obstacles import (
     ObstacleOptions,
     ObstaclePoints,
     Sweep,
+    cell_of,
     depth_to_sky,
     smeared,
     split_scene,
     sweep,
+    thinned,
 )
 from dino_foresight_ros.obstacles.grid import Cells
 from dino_foresight_ros.planar_motion import pose_of
@@ -153,6 +155,6 @@ class ObstacleMap:
 
     def contact(self, poses: Matrix, footprint: Footprint, probability: float) -> Sweep:
         """What the footprint meets on a course, without what its camera does not see."""
-        return sweep(
-            self.points, poses, footprint, self.horizons_s, contact_probability=probability
-        )
+        cell_m = cell_of(footprint.radius_m)
+        points = [thinned(some, cell_m) for some in self.points]
+        return sweep(points, poses, footprint, self.horizons_s, contact_probability=probability)
