@@ -24,6 +24,7 @@ HAZARDS = ("crossing", "braking", "cut_in")
 _ROUTE_M = 1600.0
 _HARD_MPS2 = 6.0
 _GENTLE_MPS2 = 2.0
+_LANE_CHANGE_MPS = 1.6
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,14 @@ class Walk:
 
 @dataclass(frozen=True)
 class Car:
-    """A car ahead that brakes now and then, or one at the kerb that pulls out before the ego.
+    """A car ahead that brakes now and then, or one that comes into the lane before the ego.
+
+    It comes from the kerb, or out of the lane beside.
 
     Attributes:
-        cruise_mps: its speed when nothing holds it up.
-        starts_at_m: how far the ego still is when it pulls out; 0 for one that drives already.
+        cruise_mps: its speed in the ego's lane when nothing holds it up.
+        beside_mps: its speed before it comes; 0 at the kerb.
+        starts_at_m: it comes when it is so far ahead of the ego, between the least and the most.
         stops: (N, 4) when it brakes: seconds of driving before it, deceleration, speed it brakes
             to, seconds it stays so.
         clock_s: time within the stop at hand.
@@ -81,12 +85,18 @@ class Car:
     cruise_mps: float
     lane_d_m: float
     vehicle: Vehicle
-    starts_at_m: float = 0.0
+    beside_mps: float = 0.0
+    starts_at_m: tuple[float, float] = (0.0, 0.0)
     stops: tuple[tuple[float, float, float, float], ...] = ()
     clock_s: float = 0.0
     drives: bool = True
     acceleration_mps2: float = 0.0
     lean_rad: float = 0.0
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether it drives in the lane beside the ego's."""
+        return not self.drives and self.beside_mps > 0.0
 
 
 Hazard = Walk | Car
@@ -106,20 +116,22 @@ class Hazards:
         cruise = max(setting.conditions.cruise_speed_mps, 5.0)
         found: list[Hazard] = []
         has_people = setting.conditions.scene in ("urban", "suburban")
-        # Without people at the road a car ahead is all that can happen.
+        # Without people at the road, cars are all that can happen.
         if rng.random() < (0.5 if has_people else 1.0) and "braking" in kinds:
             found.append(_car_ahead(rng, setting.layout, streams, cruise))
         s = START_S_M + 45.0
-        while has_people and s < _ROUTE_M:
+        while s < _ROUTE_M:
             draw, at = np.random.default_rng([setting.seed, 22, int(s)]), s
             s += float(draw.uniform(40.0, 80.0))
             kind = "cut_in" if draw.random() < 0.25 else "crossing"
             if kind not in kinds:
                 continue
             if kind == "crossing":
-                found.append(_walk(draw, setting.layout, at, cruise))
+                found += [_walk(draw, setting.layout, at, cruise)] if has_people else []
             else:
                 car = _car_at_kerb(draw, setting, scenery, streams, at, cruise)
+                if car is None:
+                    car = _car_beside(draw, setting, streams, at, cruise, found)
                 found += [car] if car is not None else []
         self.first: tuple[Hazard, ...] = tuple(
             replace(one, instance=identity.reacting(number)) for number, one in enumerate(found)
@@ -134,8 +146,9 @@ class Hazards:
         dt: float,
     ) -> tuple[Hazard, ...]:
         """States after `dt` seconds beside the ego."""
+        beside = [one for one in states if isinstance(one, Car) and one.is_beside]
         return tuple(
-            self._walk_on(one, ego, ego_outline, t_s, dt)
+            self._walk_on(one, ego, ego_outline, t_s, dt, beside)
             if isinstance(one, Walk)
             else _drive_on(one, states, ego, self._road, dt)
             for one in states
@@ -164,19 +177,32 @@ class Hazards:
         )
 
     def _walk_on(
-        self, walk: Walk, ego: EgoState, ego_outline: np.ndarray, t_s: float, dt: float
+        self,
+        walk: Walk,
+        ego: EgoState,
+        ego_outline: np.ndarray,
+        t_s: float,
+        dt: float,
+        beside: Sequence[Car],
     ) -> Walk:
         if walk.done_m is None:
             near = 0.0 < walk.s_m - ego.s_m <= walk.starts_at_m
             return replace(walk, done_m=0.0) if near else walk
         if not walk.is_under_way:
             return walk
-        waiting = self._in_the_way(walk, ego, ego_outline, t_s)
+        waiting = self._in_the_way(walk, ego, ego_outline, t_s, beside)
         return replace(
             walk, waiting=waiting, done_m=walk.done_m + (0 if waiting else walk.pace_mps * dt)
         )
 
-    def _in_the_way(self, walk: Walk, ego: EgoState, ego_outline: np.ndarray, t_s: float) -> bool:
+    def _in_the_way(
+        self,
+        walk: Walk,
+        ego: EgoState,
+        ego_outline: np.ndarray,
+        t_s: float,
+        beside: Sequence[Car],
+    ) -> bool:
         """Whether the ego stands before the walker, or a vehicle of another lane would meet it."""
         ahead = walk.d_m + walk.toward * 0.7
         if ego.speed_mps < 0.5 and abs(walk.s_m - ego.s_m) < 8.0:
@@ -190,7 +216,11 @@ class Hazards:
                 low, high = (-reach, 6.0) if stream.speed_mps > 0 else (-6.0, reach)
                 if self._streams.between(stream, t_s, walk.s_m + low, walk.s_m + high):
                     return True
-        return False
+        return any(
+            1.3 < (car.d_m - walk.d_m) * walk.toward < 2.4
+            and -car.beside_mps * 2.2 - 4.0 < car.s_m - walk.s_m < 6.0
+            for car in beside
+        )
 
 
 def _walk(rng: np.random.Generator, layout: RoadLayout, s_m: float, cruise: float) -> Walk:
@@ -246,19 +276,68 @@ def _car_at_kerb(
         if all(gap_m(room, one.outline) > 0.3 for one in scenery.parked(place - 15, place + 20)):
             return Car(
                 0, float(place), d, 0.0, speed, layout.ego_d_m, vehicle,
-                starts_at_m=cruise * starts_s + 4.0, drives=False,
+                starts_at_m=(0.0, cruise * starts_s + 4.0), drives=False,
+            )  # fmt: skip
+    return None
+
+
+def _car_beside(
+    rng: np.random.Generator,
+    setting: Setting,
+    streams: Streams,
+    s_m: float,
+    cruise: float,
+    others: Sequence[Hazard],
+) -> Car | None:
+    """A car in a gap of the traffic beside the ego's lane, which comes into it near `s_m`.
+
+    A slower one comes as the ego catches up with it; a faster one once it has passed. None where
+    there is no lane beside, or no gap in it.
+    """
+    layout, vehicle = setting.layout, streams.vehicle(rng)
+    slows = float(rng.uniform(0.45, 0.75))
+    lanes = [
+        stream
+        for stream in streams.all
+        if stream.kind == "vehicle"
+        and stream.speed_mps > 0
+        and 0.5 < abs(stream.d_m - layout.ego_d_m) / layout.lane_m < 1.5
+    ]
+    if not lanes:
+        return None
+    stream = lanes[int(rng.integers(len(lanes)))]
+    speed, half = stream.speed_mps, vehicle.size[0] / 2
+    near = 1.8 + half
+    if speed < cruise:
+        at_m = (near + 3.0, near + 2.0 + cruise * float(rng.uniform(0.6, 1.6)))
+    else:
+        at_m = (near + float(rng.uniform(3.0, 7.0)), near + 20.0)
+    # Where it has to be at the start, so that it is there when an ego at cruising speed is.
+    wanted = s_m + at_m[0] - (s_m - START_S_M) / cruise * speed
+    taken = [one.s_m for one in others if isinstance(one, Car) and one.is_beside]
+    for place in wanted + np.array([0.0, 4.0, -4.0, 8.0, -8.0, 12.0, -12.0]):
+        rows = streams.between(stream, 0.0, float(place) - 30.0, float(place) + 30.0)
+        room = all(
+            actor.vehicle is None or abs(at - place) > half + actor.vehicle.size[0] / 2 + 3.0
+            for actor, at in rows
+        )
+        alone = all(abs(at - place) > 20.0 for at in taken)
+        if room and alone and place > half + 1.0 and abs(place - START_S_M) > half + 4.0:
+            return Car(
+                0, float(place), stream.d_m, speed, slows * cruise, layout.ego_d_m, vehicle,
+                beside_mps=speed, starts_at_m=at_m, drives=False,
             )  # fmt: skip
     return None
 
 
 def _drive_on(car: Car, states: Sequence[Hazard], ego: EgoState, road: Road, dt: float) -> Car:
     if not car.drives:
-        near = 0.0 < car.s_m - ego.s_m <= car.starts_at_m
+        near = car.starts_at_m[0] < car.s_m - ego.s_m <= car.starts_at_m[1]
         beside = any(
             isinstance(one, Car) and one.drives and -12.0 < one.s_m - car.s_m < 8.0
             for one in states
         )
-        return replace(car, drives=near and not beside)
+        return replace(car, s_m=car.s_m + car.beside_mps * dt, drives=near and not beside)
     wanted, clock, stops = car.cruise_mps, car.clock_s + dt, car.stops
     rate = _GENTLE_MPS2
     if stops:
@@ -275,7 +354,8 @@ def _drive_on(car: Car, states: Sequence[Hazard], ego: EgoState, road: Road, dt:
     change = float(np.clip(wanted - car.speed_mps, -max(rate, 2.5) * dt, _GENTLE_MPS2 * dt))
     speed = max(car.speed_mps + change, 0.0)
     side = car.lane_d_m - car.d_m
-    sideways = float(np.clip(0.8 * side, -0.35 * speed, 0.35 * speed))
+    most = min(0.35 * speed, _LANE_CHANGE_MPS if car.beside_mps else np.inf)
+    sideways = float(np.clip(0.8 * side, -most, most))
     lean = float(np.arctan2(sideways, max(speed, 0.5))) if abs(side) > 0.01 else 0.0
     return replace(
         car, s_m=car.s_m + speed * dt, d_m=car.d_m + sideways * dt, speed_mps=speed,

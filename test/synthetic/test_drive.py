@@ -10,6 +10,7 @@ import pytest
 
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.synthetic import HAZARDS, Control, Drive, World, WorldConfig
+from dino_foresight_ros.synthetic.hazards import Car
 from dino_foresight_ros.synthetic.identity import is_reacting
 from dino_foresight_ros.synthetic.road_users import RoadUser, box_outline, gap_m
 
@@ -179,3 +180,33 @@ def test_a_walker_waits_for_an_ego_that_stands_in_its_way(street: World) -> None
 def test_an_unknown_hazard_is_refused_with_what_is_valid(street: World) -> None:
     with pytest.raises(UsageError, match=r"'meteor'.*crossing, braking, cut_in"):
         street.drive(hazards=("meteor",))
+
+
+@pytest.mark.parametrize(("seed", "scene"), [(9005, "highway"), (9010, "urban")])
+def test_a_car_of_the_lane_beside_comes_in_before_the_ego(seed: int, scene: str) -> None:
+    """One of a slower lane, which the ego catches up with, and one of a faster lane."""
+    world = World(WorldConfig(seed=seed, scene=scene, **SMALL))
+    drive = world.drive(hazards=("cut_in",))
+    beside = {one.instance: one for one in drive._states if isinstance(one, Car) and one.is_beside}
+    lane_m = world.layout.lane_m
+    assert beside
+    came: set[int] = set()
+    while not came:
+        keep_lane(drive, 0.2, drive.comfortable_speed() - drive.ego.speed_mps)
+        users = drive.road_users(60.0)
+        for user in users:
+            if user.instance in beside:  # in its gap of the traffic
+                assert not any(
+                    gap_m(user.obstacle.outline, other.obstacle.outline) == 0.0
+                    for other in users
+                    if other is not user and other.vehicle is not None
+                )
+        came = {one.instance for one in drive._states if one.instance in beside and one.drives}
+        assert drive.t_s < 30.0
+    (instance,) = came
+    assert 0.5 < abs(beside[instance].d_m - world.layout.ego_d_m) / lane_m < 1.5
+    for _ in range(25):
+        keep_lane(drive, 0.2, -4.0)
+    (car,) = [one for one in drive._states if one.instance == instance]
+    assert abs(car.d_m - world.layout.ego_d_m) < 0.5
+    assert 0.0 < car.s_m - drive.ego.s_m < 60.0
