@@ -69,7 +69,7 @@ def located(
     detections: Sequence[Detection],
     instances: NDArray[Any],
     depth: NDArray[np.floating[Any]],
-    k: NDArray[np.float64],
+    rays: NDArray[np.float32],
 ) -> tuple[Detection, ...]:
     """The same objects with their positions in the camera's optical frame.
 
@@ -81,25 +81,45 @@ def located(
         instances: (H, W) ids.
         depth: (H, W) metres along the optical axis, NaN unknown; an object without a known pixel
             keeps no position.
-        k: (3, 3) intrinsics of a picture of that size.
+        rays: (H, W, 3) through the pixels (`CameraView.pixel_rays`), NaN where the lens sees
+            nothing; an object there keeps no position.
 
     Raises:
         InputError: the maps are not of one size.
     """
-    if instances.shape != depth.shape:
-        raise InputError(f"instances of {instances.shape} pixels and depth of {depth.shape}")
+    for name, shape in (("depth", depth.shape), ("rays", rays.shape[:2])):
+        if instances.shape != shape:
+            raise InputError(f"instances of {instances.shape} pixels and {name} of {shape}")
     pixels = pixels_of(instances)
-    return tuple(_placed(one, depth[pixels[one.id]], k) for one in detections)
+    return tuple(_placed(one, depth[pixels[one.id]], rays) for one in detections)
 
 
-def _placed(one: Detection, depth: NDArray[np.floating[Any]], k: NDArray[np.float64]) -> Detection:
+def _placed(
+    one: Detection, depth: NDArray[np.floating[Any]], rays: NDArray[np.float32]
+) -> Detection:
     known = depth[np.isfinite(depth) & (depth > 0)]
-    if not known.size:
+    ray = ray_at(rays, *one.centroid)
+    if not known.size or not np.isfinite(ray).all():
         return one
-    z = float(np.median(known))
-    x, y = one.centroid
-    place = (x - k[0, 2]) / k[0, 0] * z, (y - k[1, 2]) / k[1, 1] * z, z
-    return replace(one, position=(float(place[0]), float(place[1]), z))
+    x, y, z = (ray * float(np.median(known))).tolist()
+    return replace(one, position=(x, y, z))
+
+
+def ray_at(rays: NDArray[np.float32], x: float, y: float) -> NDArray[np.float64]:
+    """The ray (3,) at a place between the pixels of rays (H, W, 3); beyond the outer ones, on.
+
+    Args:
+        rays: of pixels.
+        x, y: pixels, (0, 0) the centre of the first one.
+    """
+    column, row = (
+        int(np.clip(np.floor(place), 0, max(count - 2, 0)))
+        for place, count in ((x, rays.shape[1]), (y, rays.shape[0]))
+    )
+    cell = rays[row : row + 2, column : column + 2].astype(np.float64)
+    lines = cell[:, 0] + (x - column) * (cell[:, -1] - cell[:, 0])
+    found: NDArray[np.float64] = lines[0] + (y - row) * (lines[-1] - lines[0])
+    return found
 
 
 def scene_fields(maps: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.detections import located
+from dino_foresight_ros.detections import located, ray_at
 from dino_foresight_ros.scene import Detection, Scene
 
 
@@ -44,21 +44,21 @@ class ObjectPath:
         return (known[0], known[-1]) if len(known) else None
 
 
-def locate(scene: Scene, matrix: NDArray[np.float64] | None) -> Scene:
+def locate(scene: Scene, rays: NDArray[np.float32] | None) -> Scene:
     """The scene, its detections with positions, as `detections.located` finds them.
 
     Args:
         scene: with `instances` and metric depth; any other stays as it is.
-        matrix: (3, 3) pinhole matrix of pictures of the size of `instances`; None unknown.
+        rays: (H, W, 3) through the pixels of `instances`, as `located` takes them; None unknown.
     """
     ids, depth = scene.instances, scene.depth
-    if ids is None or depth is None or matrix is None or not scene.depth_is_metric:
+    if ids is None or depth is None or rays is None or not scene.depth_is_metric:
         return scene
     if depth.shape != ids.shape:
         size = (ids.shape[1], ids.shape[0])
         depth = np.asarray(cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST), np.float32)
-    found = located(scene.detections, ids, depth, matrix)
-    samples = tuple(locate(one, matrix) for one in scene.samples)
+    found = located(scene.detections, ids, depth, rays)
+    samples = tuple(locate(one, rays) for one in scene.samples)
     return replace(scene, detections=found, samples=samples)
 
 
@@ -88,14 +88,14 @@ def _with_velocity(detection: Detection, before: Detection | None, past_s: float
 
 
 def object_paths(
-    scenes: Sequence[Scene], matrix: NDArray[np.float64] | None = None
+    scenes: Sequence[Scene], rays: NDArray[np.float32] | None = None
 ) -> tuple[ObjectPath, ...]:
     """The way of each object, highest score first.
 
     Args:
         scenes: of a forecast, by rising instant, the same object with the same id, those of futures
             (`samples`) too.
-        matrix: as `locate` takes it, for sizes.
+        rays: as `locate` takes them, for sizes.
     """
     scenes = [scene for scene in scenes if scene.instances is not None]
     first: dict[int, Detection] = {}
@@ -122,7 +122,7 @@ def object_paths(
                 positions,
                 spreads,
                 centroids,
-                _size(known, matrix),
+                _size(known, rays),
             )
         )
     return tuple(sorted(paths, key=lambda path: (-path.score, path.id)))
@@ -139,9 +139,14 @@ def _spread(scene: Scene, number: int) -> float:
     return float(np.sqrt(((positions - positions.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
 
-def _size(detection: Detection, matrix: NDArray[np.float64] | None) -> tuple[float, float]:
-    if matrix is None:
+def _size(detection: Detection, rays: NDArray[np.float32] | None) -> tuple[float, float]:
+    """Width and height in metres, at the object's depth, of the box through its middle."""
+    if rays is None:
         return float("nan"), float("nan")
-    _, _, width, height = detection.box
+    left, top, width, height = detection.box
+    left, top = left - 0.5, top - 0.5  # the edge of its first pixels
+    x, y = left + width / 2, top + height / 2
+    across = ray_at(rays, left + width, y) - ray_at(rays, left, y)
+    down = ray_at(rays, x, top + height) - ray_at(rays, x, top)
     z = detection.position[2]
-    return float(width * z / matrix[0, 0]), float(height * z / matrix[1, 1])
+    return float(across[0] * z), float(down[1] * z)

@@ -5,6 +5,7 @@ import pytest
 
 from dino_foresight_ros.detections import detections_of, located
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.camera_view import CameraView
 
 
 def test_boxes_and_centroids_are_those_of_the_masks() -> None:
@@ -34,11 +35,12 @@ def test_an_object_lies_at_the_median_depth_of_its_mask() -> None:
     depth[0, 0] = np.nan
     k = np.array([[40.0, 0, 14.5], [0, 44.0, 9.5], [0, 0, 1]])
     found = np.array([[7, 12, 0.9], [2, 12, 0.8]])
-    near, unknown = located(detections_of(ids, found), ids, depth, k)
+    rays = CameraView.pinhole(k, ids.shape).pixel_rays(ids.shape)
+    near, unknown = located(detections_of(ids, found), ids, depth, rays)
     # By the camera's own projection the place is seen at the centroid.
     seen = k @ np.array(near.position) / near.position[2]
     assert near.position[2] == 10.0
     assert seen[:2] == pytest.approx((15.5, 7.5))
     assert np.isnan(unknown.position).all()
     with pytest.raises(InputError, match="pixels and depth"):
-        located((near,), ids, depth[:-1], k)
+        located((near,), ids, depth[:-1], rays)

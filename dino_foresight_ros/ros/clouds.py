@@ -26,7 +26,6 @@ _OBSTACLE = np.dtype(
         "itemsize": 24,
     }
 )
-_FISHEYE = ("equidistant", "fisheye")
 ASSUME_A_VIEW = "for a recording, fov_deg:=70.0 of replay assumes a horizontal field of view"
 _NO_FOCAL_LENGTH = "camera_info has no focal length: the camera is not calibrated"
 
@@ -52,11 +51,6 @@ def is_distorted(info: CameraInfo, image_topic: str) -> bool:
     """
     last = image_topic.removesuffix("/compressed").rpartition("/")[2]
     return "rect" not in last and any(info.d)
-
-
-def is_fisheye(info: CameraInfo, image_topic: str) -> bool:
-    """Whether the pictures are of a fisheye lens, of which no pinhole matrix tells much."""
-    return is_distorted(info, image_topic) and info.distortion_model in _FISHEYE
 
 
 def depth_with_info(
@@ -194,33 +188,37 @@ def back_project(
         ValueError: the info has another size or no focal length.
     """
     height, width = depth.shape
-    matrix = intrinsics_of(info)
     if (info.height, info.width) != (height, width):
         raise ValueError(
             f"camera_info is for {info.width}x{info.height}, the depth is {width}x{height}"
         )
+    rays, z = rays_of(info)[::stride, ::stride], depth[::stride, ::stride]
+    with np.errstate(invalid="ignore"):
+        known = np.isfinite(z) & (z > 0) & (z <= max_depth_m) & np.isfinite(rays[..., 0])
+    return rays[known] * z[known][:, None], known
+
+
+def rays_of(info: CameraInfo) -> NDArray[np.float32]:
+    """(H, W, 3) rays through the pixels, z = 1; NaN where the lens sees nothing.
+
+    Args:
+        info: as `depth_with_info` gives it: K and D where there is a D, which is undone, else
+            `intrinsics_of`.
+
+    Raises:
+        ValueError: the info has no focal length.
+    """
+    matrix = intrinsics_of(info)
     if matrix is None:
         raise ValueError(_NO_FOCAL_LENGTH)
-    z = depth[::stride, ::stride]
-    if any(info.d):
-        rays = _rays(tuple(info.k), tuple(info.d), info.distortion_model, height, width)
-        rays = rays[::stride, ::stride]
-        with np.errstate(invalid="ignore"):
-            known = np.isfinite(z) & (z > 0) & (z <= max_depth_m) & np.isfinite(rays[..., 0])
-        return rays[known] * z[known][:, None], known
-    fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
-    v, u = np.mgrid[0:height:stride, 0:width:stride]
-    with np.errstate(invalid="ignore"):
-        known = np.isfinite(z) & (z > 0) & (z <= max_depth_m)
-    z, u, v = z[known], u[known], v[known]
-    positions = np.stack([(u - cx) * z / fx, (v - cy) * z / fy, z], axis=-1)
-    return positions.astype(np.float32), known
+    k = tuple(info.k) if any(info.d) else tuple(matrix.ravel().tolist())
+    return _rays(k, tuple(info.d), info.distortion_model, info.height, info.width)
 
 
 @lru_cache(maxsize=8)
 def _rays(
     k: tuple[float, ...], d: tuple[float, ...], model: str, height: int, width: int
 ) -> NDArray[np.float32]:
-    """(H, W, 3) of a distorted camera, which stay the same from forecast to forecast."""
+    """They stay the same from forecast to forecast."""
     info = CameraInfo(k=k, d=d, distortion_model=model, height=height, width=width)
     return camera_view(info, False, "camera_info").pixel_rays((height, width))

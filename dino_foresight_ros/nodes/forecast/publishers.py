@@ -20,7 +20,7 @@ from dino_foresight_ros.objects import locate, object_paths, with_velocities
 from dino_foresight_ros.output_row import Topic
 from dino_foresight_ros.outputs import DEPTH, FEATURES, INSTANCES, MAX_STEPS, step_topics
 from dino_foresight_ros.ros.camera_info import scale_camera_info
-from dino_foresight_ros.ros.clouds import depth_with_info, intrinsics_of, is_fisheye
+from dino_foresight_ros.ros.clouds import depth_with_info, rays_of
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.messages import (
     build_feature_map,
@@ -275,8 +275,7 @@ class ForecastPublishers:
         header = build_header(forecast, frame_id)
         steps = forecast.steps if forecast.step_0 is None else (forecast.step_0, *forecast.steps)
         if any(step.detections for step in steps):
-            matrices = [_intrinsics(step, info, image_topic) for step in steps]
-            steps = with_velocities([locate(s, m) for s, m in zip(steps, matrices, strict=True)])
+            steps = with_velocities([locate(s, _rays(s, info, image_topic)) for s in steps])
             forecast = replace(forecast, steps=steps[len(steps) - len(forecast.steps) :])
         self._publish_objects(forecast, steps, header, info, image_topic)
         images = [build_step_images(step, header) for step in steps]
@@ -317,7 +316,7 @@ class ForecastPublishers:
         known = [step for step in steps if step.instances is not None]
         if not heard or not known:
             return
-        paths = object_paths(known, _intrinsics(known[0], info, image_topic))
+        paths = object_paths(known, _rays(known[0], info, image_topic))
         names = self._model.class_names
         if OBJECTS in heard:
             self._objects[OBJECTS].publish(build_objects(paths, forecast, header, names))
@@ -421,19 +420,16 @@ def _is_heard(publisher: Any) -> bool:
     return publisher is not None and publisher.get_subscription_count() > 0
 
 
-def _intrinsics(
-    step: Scene, info: CameraInfo | None, image_topic: str
-) -> NDArray[np.float64] | None:
-    """(3, 3) for pictures of the size of the step's `instances`; None without points."""
-    if step.instances is None or info is None or is_fisheye(info, image_topic):
+def _rays(step: Scene, info: CameraInfo | None, image_topic: str) -> NDArray[np.float32] | None:
+    """(H, W, 3) through the pixels of the step's `instances`; None without points."""
+    if step.instances is None or info is None:
         return None
     try:
-        depth_with_info(step, info, None, image_topic)
+        _, scaled = depth_with_info(step, info, None, image_topic)
     except InputError:
         return None
-    return intrinsics_of(
-        scale_camera_info(info, (step.instances.shape[0], step.instances.shape[1]))
-    )
+    size = (step.instances.shape[0], step.instances.shape[1])
+    return rays_of(scale_camera_info(scaled, size))
 
 
 def _step_camera_info(info: CameraInfo, made: dict[str, Image], header: Header) -> CameraInfo:
