@@ -72,19 +72,22 @@ class CameraView:
             points behind the camera or beyond what the lens model holds for; and depths (N,) in
             metres along the view's optical axis.
         """
-        turned = points @ self.rotation.T
-        depth = turned[:, 2].copy()
-        pixels = np.full((len(points), 2), np.nan)
-        ahead = depth > 0
-        seen = turned[ahead]
-        if not len(seen):
-            return pixels, depth
-        if self.distortion.size:
-            pixels[ahead] = self._distorted(seen[:, :2] / seen[:, 2:])
-        else:
-            pixels[ahead] = (seen @ self.matrix[:2, :3].T + self.matrix[:2, 3]) / seen[:, 2:]
+        # Coordinates as rows, which lie one after the other in memory.
+        turned = self.rotation @ points.T
+        depth = turned[2].copy()
         left, top, width, height = self.window
-        return (pixels + 0.5 - (left, top)) / (width, height), depth
+        if self.distortion.size:
+            pixels = np.full((len(points), 2), np.nan)
+            ahead = depth > 0
+            if ahead.any():
+                pixels[ahead] = self._distorted((turned[:2, ahead] / depth[ahead]).T)
+            return (pixels + 0.5 - (left, top)) / (width, height), depth
+        places = self.matrix[:2, :3] @ turned
+        places += self.matrix[:2, 3:]
+        places /= np.where(depth > 0, depth, np.nan)
+        places -= np.array([[left - 0.5], [top - 0.5]])
+        places /= np.array([[width], [height]])
+        return places.T, depth
 
     def rays(self, places: Array) -> Array:
         """Places (N, 2) in a picture -> (N, 3) rays in the view's axes, with z = 1."""
@@ -102,7 +105,9 @@ class CameraView:
             size: (height, width) of the picture.
 
         Returns:
-            (H, W, 3) float32 in the view's axes, z = 1; NaN where the lens model leads no ray.
+            (H, W, 3) float32 in the optical frame, to be multiplied by the depth along the view's
+            axis: z is 1 but for rectified pictures that R turned. NaN where the lens model leads no
+            ray.
         """
         height, width = size
         v, u = np.mgrid[0:height, 0:width]
@@ -115,6 +120,7 @@ class CameraView:
                 back = self._bent(rays[:, :2]) @ self.matrix[:2, :2].T + self.matrix[:2, 2]
                 off = np.abs(back - pixels).max(axis=1)
             rays[~(off < _MAX_PIXEL_ERROR)] = np.nan
+        rays = rays @ self.rotation  # by its inverse
         return rays.reshape(height, width, 3).astype(np.float32)
 
     def _distorted(self, directions: Array) -> Array:
