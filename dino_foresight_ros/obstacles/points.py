@@ -14,10 +14,15 @@ from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.options import ObstacleOptions
 from dino_foresight_ros.obstacles.plane import GroundPlane, fit_grounds
 from dino_foresight_ros.obstacles.rows import PointRows
+from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.scene import Scene
 
 GROUND_CLASS_PROBABILITY = 0.5
 """Of a point whose class says ground and whose place says obstacle."""
+_SKYLINE = 1 / 80
+"""Share of the picture's width beside the sky, in which depths that blend into it are found."""
+_BLENDED = 1.1
+"""Such a depth is so many times the least around it."""
 
 Pose = NDArray[np.float64]
 
@@ -29,11 +34,22 @@ class SplitScene(NamedTuple):
         obstacles: points of obstacles.
         ground: (M, 3) float32 points of the ground, base frame.
         plane: of the ground.
+        pixels: (N,) of each obstacle point, counted along the rows of the depth.
     """
 
     obstacles: ObstaclePoints
     ground: NDArray[np.float32]
     plane: GroundPlane
+    pixels: NDArray[np.intp]
+
+
+class _Split(NamedTuple):
+    """As `SplitScene`, of several views."""
+
+    obstacles: PointRows
+    ground: PointRows
+    planes: list[GroundPlane]
+    pixels: NDArray[np.intp]
 
 
 def obstacle_points(
@@ -46,8 +62,8 @@ def obstacle_points(
 
     Args:
         scene: with metric depth; segmentation, confidence and spread where there are.
-        rays: (H, W, 3) float32 through the pixels of the depth, z = 1
-            (`CameraView.pixel_rays`); NaN where the lens sees nothing.
+        rays: (H, W, 3) float32 through the pixels of the depth (`CameraView.pixel_rays`); NaN
+            where the lens sees nothing.
         base_from_optical: (4, 4) pose of the camera's optical frame in the base frame.
         options: classes and limits.
 
@@ -67,8 +83,10 @@ def split_scene(
     options: ObstacleOptions,
 ) -> SplitScene:
     """As `obstacle_points`, with the ground and its plane."""
-    found, ground, planes = _split([scene], rays, base_from_optical, options)
-    return SplitScene(found.points, ground.points.xyz, planes[0])
+    found = _split([scene], rays, base_from_optical, options)
+    return SplitScene(
+        found.obstacles.points, found.ground.points.xyz, found.planes[0], found.pixels
+    )
 
 
 def obstacle_rows(
@@ -78,7 +96,7 @@ def obstacle_rows(
     options: ObstacleOptions,
 ) -> PointRows:
     """As `obstacle_points`, of several views of one camera, which hold the same kinds of maps."""
-    return _split(scenes, rays, base_from_optical, options)[0]
+    return _split(scenes, rays, base_from_optical, options).obstacles
 
 
 def _split(
@@ -86,14 +104,16 @@ def _split(
     rays: NDArray[np.float32],
     base_from_optical: Pose,
     options: ObstacleOptions,
-) -> tuple[PointRows, PointRows, list[GroundPlane]]:
-    """Obstacles, ground and its plane of each view, in the base frame."""
+) -> _Split:
     depth = np.stack([_metric_depth(scene, rays).ravel() for scene in scenes])
     flat = rays.reshape(-1, 3)
     is_known = np.isfinite(depth) & (depth > 0) & np.isfinite(flat[:, 0])
     ids = _stacked(scenes, "segmentation")
     if ids is not None and options.sky_ids:
         is_known &= ~lookup(options.sky_ids)[ids]
+    for scene, known in zip(scenes, is_known.reshape(-1, *rays.shape[:2]), strict=True):
+        assert scene.depth is not None
+        known &= ~_flying(scene.depth, known)
     row, pixel = np.nonzero(is_known)
     rotation = base_from_optical[:3, :3].astype(np.float32)
     place = base_from_optical[:3, 3].astype(np.float32)
@@ -119,11 +139,26 @@ def _split(
         xyz[is_low], classes[is_low], np.zeros(int(is_low.sum()), np.float32)
     )
     count = len(scenes)
-    return (
+    return _Split(
         PointRows.by_row(obstacles, row[kept], count),
         PointRows.by_row(low_points, row[is_low], count),
         planes,
+        pixel[kept],
     )
+
+
+def _flying(depth: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where (H, W) a depth beside the sky, or beside what is unknown, blends into it.
+
+    Bins of depth that are averaged over an edge give points that hang between an obstacle and the
+    sky behind it.
+    """
+    reach = max(1, round(depth.shape[1] * _SKYLINE))
+    around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    nearest = cv2.erode(np.where(known, depth, np.float32(np.inf)), around)
+    beside = cv2.dilate((~known).view(np.uint8), around).view(bool)
+    found: NDArray[np.bool_] = beside & (depth / np.float32(_BLENDED) > nearest)
+    return found
 
 
 def _stacked(scenes: Sequence[Scene], name: str) -> NDArray[np.generic] | None:

@@ -59,24 +59,24 @@ class GroundViews:
         self, rows: NDArray[np.intp], places: NDArray[np.float64], floor_m: float = 0.0
     ) -> NDArray[np.bool_]:
         """As `GroundView.sees`, of each place (N,) by the view of its row (N,)."""
-        height = places[:, 2] if places.shape[1] == 3 else np.full(len(places), floor_m)
-        turned = np.swapaxes(self.fixed_from_optical[:, :3, :3], 1, 2)
-        offset = -(turned @ self.fixed_from_optical[:, :3, 3:])[..., 0]
-        if len(turned) == 1:
-            points = np.column_stack([places[:, :2], height]) @ turned[0].T + offset[0]
+        pose = np.swapaxes(self.fixed_from_optical[:, :3, :3], 1, 2)
+        offset = -(pose @ self.fixed_from_optical[:, :3, 3:])
+        if places.shape[1] == 2:
+            offset, pose = offset + floor_m * pose[:, :, 2:], pose[:, :, :2]
+        # Coordinates as rows, which lie one after the other in memory.
+        if len(pose) == 1:
+            points = pose[0] @ places.T + offset[0]
         else:
-            points = (
-                turned[rows, :, 0] * places[:, :1]
-                + turned[rows, :, 1] * places[:, 1:2]
-                + turned[rows, :, 2] * height[:, None]
-                + offset[rows]
-            )
-        pixels, along = self.camera.project(points)
+            points = offset[rows, :, 0].T.copy()
+            for axis in range(pose.shape[2]):
+                points += pose[rows, :, axis].T * places[:, axis]
+        pixels, along = self.camera.project(points.T)
+        x, y = pixels.T
+        seen = np.zeros(len(places), bool)
         with np.errstate(invalid="ignore"):
-            inside = np.flatnonzero(((pixels >= 0) & (pixels < 1)).all(axis=1))
-            column = (pixels[inside, 0] * self.depth.shape[2]).astype(np.intp)
-            line = (pixels[inside, 1] * self.depth.shape[1]).astype(np.intp)
-            seen = np.zeros(len(places), bool)
+            inside = np.flatnonzero((x >= 0) & (x < 1) & (y >= 0) & (y < 1))
+            column = (x[inside] * self.depth.shape[2]).astype(np.intp)
+            line = (y[inside] * self.depth.shape[1]).astype(np.intp)
             depth = self.depth[rows[inside], line, column]
             seen[inside] = along[inside] <= _BEHIND * depth
         return seen
