@@ -135,3 +135,16 @@ def test_pictures_of_another_shape_are_refused() -> None:
     check_size(view, (200, 320), "x")
     with pytest.raises(InputError, match="is for pictures of 640x400, the bag's are 640x360"):
         check_size(view, (360, 640), "/cam/camera_info")
+
+
+def test_pixel_rays_lead_from_the_optical_frame_to_their_pixels_whatever_r_turns() -> None:
+    turn = cv2.Rodrigues(np.array([0.02, -0.05, 0.01]))[0]
+    made = info(p=[400, 0, 320, 0, 0, 400, 200, 0, 0, 0, 1, 0], r=turn.ravel().tolist())
+    view = camera_view(made, True, "info")
+    depth = np.random.default_rng(2).uniform(1, 30, (20, 32))
+    points = view.pixel_rays((20, 32)) * depth[..., None]
+    places, along = view.project(points.reshape(-1, 3))
+    v, u = np.mgrid[0:20, 0:32]
+    np.testing.assert_allclose(places[:, 0], (u.ravel() + 0.5) / 32, atol=1e-6)
+    np.testing.assert_allclose(places[:, 1], (v.ravel() + 0.5) / 20, atol=1e-6)
+    np.testing.assert_allclose(along, depth.ravel(), rtol=1e-5)
