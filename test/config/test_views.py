@@ -300,7 +300,10 @@ def test_every_topic_of_the_foxglove_layout_is_published(graph: Client, project_
                 assert types[calibration] == ["sensor_msgs/msg/CameraInfo"]
         elif kind == "3D":
             assert set(config["topics"]) <= set(types)
-            assert config["followTf"] == "camera"
+            assert config["followTf"] == ("base_link" if name == "3D!obstacles" else "camera")
+            clouds = {f"/obstacles/step_{k}/points" for k in (1, 2, 3)}
+            if name == "3D!obstacles":
+                assert set(config["topics"]) == {*clouds, "/obstacles/swept"}
         elif kind == "Plot":
             for path in config["paths"]:
                 topic, _, field = path["value"].partition(".")
