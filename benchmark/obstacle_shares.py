@@ -91,9 +91,8 @@ def shares_of(
     assert scene.depth is not None
     rays = camera.rays(SIZE)
     split = split_scene(scene, rays, camera.base_from_optical, options)
-    kept = np.zeros(scene.depth.size, bool)
-    kept[split.pixels[split.obstacles.probability >= least]] = True
-    kept = kept.reshape(SIZE)
+    kept = np.zeros(SIZE, bool)
+    kept.reshape(-1)[split.pixels[split.obstacles.probability >= least]] = True
     xyz = (rays * truth.depth[..., None]) @ camera.base_from_optical[:3, :3].T.astype(np.float32)
     height = xyz[..., 2] + camera.base_from_optical[2, 3]
     near = np.nan_to_num(truth.depth, nan=np.inf) < NEAR_M
