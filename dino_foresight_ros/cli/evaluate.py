@@ -14,6 +14,7 @@ from dino_foresight_ros.cli import evaluate_lidar
 from dino_foresight_ros.cli.train.arguments import Options
 
 if TYPE_CHECKING:
+    from dino_foresight_ros.model import Bundle
     from dino_foresight_ros.recordings import Recording
 
 Opening: TypeAlias = "Callable[[Sequence[str]], list[Recording]]"
@@ -21,6 +22,7 @@ Opening: TypeAlias = "Callable[[Sequence[str]], list[Recording]]"
 
 DEFAULT_OUT = Path("out/evaluation")
 _DTYPE = "float32"
+_TRUE, _NONE = "true", "none"
 
 
 def horizon_range(text: str) -> tuple[int, ...]:
@@ -99,6 +101,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--max-label-clips", type=int, metavar="N",
         help="of those, so many whose labels are scored (default: 100); 0: all of them",
     )  # fmt: skip
+    add(
+        "--motion", choices=(_TRUE, _NONE),
+        help="what a forecaster that takes the vehicle's motion is told until each target: the "
+        "true one, where recordings know it (default), or none",
+    )  # fmt: skip
     add("--no-labels", action="store_true", help="leave labels out")
     add("--raw", action="store_true", help="score in the encoder's own feature space too")
     add("--mlp-steps", type=int, metavar="N", help="of fitting each MLP (default: 400)")
@@ -155,6 +162,7 @@ def evaluate_bundle(options: Options, opening: Opening | None = None) -> None:
     dtype = resolve_dtype(options.get("dtype") or _DTYPE, device)
     bundle = Bundle.load(options["bundle"], device, dtype)
     config = _with_context(config, options, bundle)
+    _check_motion(options, bundle)
     notes: list[str] = []
     if protocol:
         notes = check_protocol(protocol, bundle, options["data"])
@@ -206,12 +214,12 @@ def summary(report: Any) -> list[str]:
 
 _OF_CITYSCAPES = (
     "horizons", "gaps", "instants", "max_clips", "max_label_clips", "fit_data", "no_fit",
-    "no_labels", "bag",
+    "no_labels", "bag", "motion",
 )  # fmt: skip
 _FIXED_BY_PROTOCOL = {
     "dino-foresight": _OF_CITYSCAPES,
     "dino-world": _OF_CITYSCAPES,
-    "seed-study": ("horizons", "gaps", "instants", "no_fit", "bag"),
+    "seed-study": ("horizons", "gaps", "instants", "no_fit", "bag", "motion"),
 }
 
 
@@ -245,6 +253,7 @@ def _config(options: Options) -> Any:
         if options.get(name) is not None
     }
     chosen |= {"fitted": not options.get("no_fit"), "labels": not options.get("no_labels")}
+    chosen["motion"] = options.get("motion") != _NONE
     if options.get("gaps") is not None:
         chosen["gaps_s"] = tuple(options["gaps"])
     if options.get("instants"):
@@ -260,6 +269,18 @@ def _config(options: Options) -> Any:
         if options.get(name) is not None:
             chosen[name] = options[name] or None
     return EvaluationConfig(**chosen)
+
+
+def _check_motion(options: Options, bundle: Bundle) -> None:
+    """Refuse to tell a motion to a forecaster that takes none.
+
+    Raises:
+        UsageError: it was asked for.
+    """
+    from dino_foresight_ros.errors import UsageError
+
+    if options.get("motion") == _TRUE and not bundle.forecaster.takes_motion:
+        raise UsageError(f"the forecaster of {bundle.name} takes no motion; leave --motion out")
 
 
 _CONTEXT = {"context": "frames", "spacing": "gap_s", "jitter": "jitter", "missing": "missing"}

@@ -47,6 +47,7 @@ def test_evaluates_an_untrained_bundle_end_to_end(
         (["--data", DATA, "--max-clips", "-3"], 2, "max_clips is -3"),
         (["--data", DATA, "--no-fit", "--fit-data", DATA], 2, "contradict each other"),
         (["--data", DATA, "--device", "toaster"], 2, "device 'toaster' is unknown"),
+        (["--data", DATA, "--motion", "true"], 2, "untrained-tiny takes no motion"),
         (["--data", DATA, "--fit-data", DATA], 1, "would be fitted on and scored"),
         (["--data", "synthetic:?seeds=0&frames=3&size=45x80", "--no-labels"], 1, "no clip of 4"),
         (["--data", DATA, "--out", "."], 1, "exists; choose another --out"),

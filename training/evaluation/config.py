@@ -27,7 +27,7 @@ class EvaluationConfig:
         context: how the contexts lie from which these are asked; the bundle's number of frames,
             its interval apart, when None.
         motion: tell forecasters that take it how the vehicle truly moves until each target, as a
-            planner may; they forecast without otherwise.
+            planner may, where recordings know; they forecast without otherwise.
         max_clips: at most so many clips per series, spread evenly over all recordings; None: all.
         max_label_clips: the same, of the clips whose labels are scored.
         fitted: also fit and score a linear and an MLP predictor.
@@ -50,7 +50,7 @@ class EvaluationConfig:
     label_horizons: tuple[int, ...] = (1, 3)
     instants_s: tuple[float, ...] = ()
     context: Setting | None = None
-    motion: bool = False
+    motion: bool = True
     max_clips: int | None = 200
     max_label_clips: int | None = 100
     fitted: bool = True

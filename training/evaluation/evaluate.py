@@ -125,6 +125,7 @@ class _Evaluation:
         )
         if not bundle.forecaster.takes_any_instants:
             self._refuse_instants()
+        self._note_motion()
         self._kinds = self._label_kinds()
         self._classes = self._class_space()
         self._objects = self._object_space()
@@ -139,6 +140,19 @@ class _Evaluation:
                 f"{bundle.frame_interval_s:g} s apart and answers multiples of that; instants are "
                 "for kind world, give --horizons"
             )
+
+    def _note_motion(self) -> None:
+        if not self._bundle.forecaster.takes_motion:
+            return
+        known, of = sum(one.ego is not None for one in self._recordings), len(self._recordings)
+        if not self._config.motion:
+            text = "is told no motion"
+        elif not known:
+            text = "is told no motion, which no recording knows"
+        else:
+            text = "is told the true motion until each target"
+            text += "" if known == of else f"; {known} of {of} recordings know it"
+        self._notes.append(f"the forecaster takes the vehicle's motion, and {text}")
 
     def run(self) -> Report:
         """Plan, fit, score."""

@@ -160,6 +160,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
 def protocol_config(name: str, base: EvaluationConfig, frame_interval_s: float) -> EvaluationConfig:
     """What a protocol fixes, upon the settings that it leaves open.
 
+    None tells a forecaster the true motion: what was published knows nothing of the future.
+
     Args:
         name: of the protocol.
         base: the settings.
@@ -170,12 +172,13 @@ def protocol_config(name: str, base: EvaluationConfig, frame_interval_s: float) 
         series = tuple(Series(HORIZONS, spacing_s, (step,), (step,)) for step in (1, 3))
         return replace(
             base, series=series, horizons=(), gaps_s=(), max_clips=None, max_label_clips=None,
-            fitted=False, only_labelled=True, half=False,
+            fitted=False, only_labelled=True, half=False, motion=False,
         )  # fmt: skip
     series = tuple(one for gap in _SEED_GAPS for one in _seed_series(gap, frame_interval_s))
     return replace(
-        base, series=series, horizons=(), gaps_s=(), fitted=True, single_frame=True, raw=True
-    )
+        base, series=series, horizons=(), gaps_s=(), fitted=True, single_frame=True, raw=True,
+        motion=False,
+    )  # fmt: skip
 
 
 def _seed_series(gap: int, interval_s: float) -> list[Series]:

@@ -236,7 +236,9 @@ def _labels(report: Report) -> list[str]:
         "classes that occur in the labels; depth and normals are means over frames. *Closed* is "
         "the share of the gap between copy-last and oracle that a predictor closes; it is left "
         f"out ({NONE}) where that gap is about 0. In brackets confidence intervals, as above. "
-        "Relative depth is put to scale on the newest past frame with true depth. AP, AP50 and PQ "
+        "Relative depth is put to scale on the newest past frame with true depth. *Depth known* is "
+        "the share of the pixels of true depth for which the head gives one; the scores of depth "
+        "are of these. AP, AP50 and PQ "
         "are of single objects, means over the classes that have any; they have no intervals.",
     ]
     if report.stills is not None:
@@ -322,6 +324,7 @@ _COLUMNS = (
     (DEPTH, "delta1", "delta1", "{:.3f}"),
     (DEPTH, "abs_rel", "AbsRel", "{:.3f}"),
     (DEPTH, "rmse", "RMSE", "{:.2f}"),
+    (DEPTH, "known", "depth known", "{:.3f}"),
     (NORMALS, "mean_deg", "normals mean", "{:.1f}°"),
     (NORMALS, "within_11_25_deg", "within 11.25°", "{:.1f} %"),
     (INSTANCES, "ap50", "AP50", "{:.3f}"),

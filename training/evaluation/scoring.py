@@ -68,7 +68,7 @@ class SeriesScorer:
         predictors: Mapping[str, Predictor],
         classes: ClassSpace | None,
         objects: ObjectSpace | None = None,
-        motion: bool = False,
+        motion: bool = True,
     ) -> None:
         """Start with nothing scored.
 
@@ -80,7 +80,8 @@ class SeriesScorer:
             predictors: what the forecast is compared with, without the oracle.
             classes: how segmentation labels are scored; None: they are not.
             objects: how single objects are scored; None: they are not.
-            motion: tell a forecaster that takes it how the vehicle moves until each target.
+            motion: tell a forecaster that takes it how the vehicle moves until each target, where
+                the recording knows.
         """
         self._objects = objects
         self._bundle, self._recordings, self._series = bundle, recordings, series
@@ -143,15 +144,17 @@ class SeriesScorer:
         return torch.from_numpy(np.array(contexts)), torch.tensor(leads, dtype=torch.float64)
 
     def _told_motion(self, clips: Sequence[Clip]) -> Tensor:
-        """(B, S, 3) of the base from the newest context frames to the targets; NaN if unknown."""
-        found = np.full((len(clips), len(self._series.steps), 3), np.nan)
-        for row, clip in enumerate(clips):
-            ego = self._recordings[clip.recording].ego
-            if ego is not None:
-                targets = np.array(clip.targets)
-                moved = ego.between(clip.context[-1], targets.clip(0))
-                found[row] = np.where((targets >= 0)[:, None], moved, np.nan)
-        return torch.from_numpy(found)
+        """(B, S, 3) of the base from the newest context frames to the targets; NaN if unknown.
+
+        Clips of a batch are all of one recording.
+        """
+        targets = np.array([clip.targets for clip in clips])
+        newest = np.array([clip.context[-1] for clip in clips])
+        ego = self._recordings[clips[0].recording].ego
+        if ego is None:
+            return torch.full((*targets.shape, 3), torch.nan, dtype=torch.float64)
+        moved = ego.between(newest[:, None], targets.clip(0))
+        return torch.from_numpy(np.where((targets >= 0)[..., None], moved, np.nan))
 
     def _score_features(
         self, batch: ClipBatch, predicted: Mapping[str, Tensor], rows: list[int]

@@ -100,6 +100,14 @@ def test_infinite_scores_become_null(report: Report) -> None:
     assert (values["rmse"], values["log10"], values["silog"]) == (3.0, None, None)
 
 
+def test_page_tells_of_how_many_pixels_a_depth_is_known(report: Report) -> None:
+    depth = DepthScores(0.5, 0.6, 0.7, 0.1, 0.2, 3.0, 0.1, 0.2, 4.0, known=0.8125)
+    rows = {"forecast": LabelRow("forecast", depth=depth)}
+    page = markdown(replace(report, labels=(replace(report.labels[0], rows=rows, closed=()),)), [])
+    row = next(line for line in page.splitlines() if line.startswith("| **forecast** | 0.500"))
+    assert row == "| **forecast** | 0.500 | 0.100 | 3.00 | 0.812 |"
+
+
 def test_page_tells_numbers_with_their_intervals(report: Report) -> None:
     page = markdown(report, [])
     forecast = next(

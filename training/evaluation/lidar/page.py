@@ -15,7 +15,7 @@ from dino_foresight_ros.training.evaluation.tables import (
     table,
 )
 
-_HEADER = ("target", "predictor", "AbsRel", "RMSE m", "delta1", "frames", "points")
+_HEADER = ("target", "predictor", "AbsRel", "RMSE m", "delta1", "known", "frames", "points")
 
 
 def lidar_section(report: LidarReport | None) -> list[str]:
@@ -75,6 +75,7 @@ def _rows(result: LidarResult) -> list[Sequence[str]]:
                     f"{scores.abs_rel:.3f}",
                     f"{scores.rmse:.2f}",
                     f"{scores.delta1:.3f}",
+                    f"{scores.known:.3f}",
                     str(result.frames),
                     str(result.points),
                 )
