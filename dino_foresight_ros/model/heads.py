@@ -119,8 +119,9 @@ class ResidualUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, W, h, w) -> the same shape."""
         out = self.bn1(self.conv1(functional.relu(x)))
-        out = self.bn2(self.conv2(functional.relu(out)))
-        return out + x
+        out = self.bn2(self.conv2(functional.relu_(out)))  # in place: half of the time is memory's
+        out += x
+        return out
 
 
 class Fusion(nn.Module):
@@ -136,12 +137,20 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
         """(B, W, h, w) and its skip of the same shape -> (B, W, *size)."""
+        return functional.interpolate(
+            self.refined(x, skip), size=size, mode="bilinear", align_corners=True
+        )
+
+    def refined(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        """(B, W, h, w) and its skip of the same shape -> (B, W, h, w)."""
         if skip is not None:
-            x = x + self.unit1(skip)
+            added = self.unit1(skip)
+            added += x
+            x = added
         # A 1x1 convolution commutes with bilinear interpolation (its weights sum to one), so it
         # runs before, on a quarter of the pixels.
-        x = self.out(self.unit2(x))
-        return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
+        out: Tensor = self.out(self.unit2(x))
+        return out
 
 
 class DPTHead(Pyramid):
@@ -178,19 +187,47 @@ class DPTHead(Pyramid):
         height, width = levels[0].shape[-2:]
         sizes = [(2 * height, 2 * width)] + [tuple(level.shape[-2:]) for level in levels[:3]]
         path = self.fusions[3](levels[3], None, sizes[3])
-        for i in (2, 1, 0):
+        for i in (2, 1):
             path = self.fusions[i](path, levels[i], sizes[i])
         if stride == 1:
-            out: Tensor = self.output(path)
+            out: Tensor = self.output(self.fusions[0](path, levels[0], sizes[0]))
             return out
         first, *rest = self.output
+        finest = self.fusions[0]
         assert isinstance(first, nn.Conv2d)
-        skipped = stride // 2 - 1  # the first window then has the first picked pixel in its middle
-        path = path[..., skipped:, skipped:]
-        out = functional.conv2d(path, first.weight, first.bias, stride)
+        assert isinstance(finest, Fusion)
+        # Of the whole size, only the windows around the pixels that are picked, side by side.
+        path = _windows(finest.refined(path, levels[0]), sizes[0], stride)
+        out = functional.conv2d(path, first.weight, first.bias, 3)
         for layer in rest:
             out = layer(out)
         return out
+
+
+def _windows(x: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """Interpolate x (B, C, h, w) to `size`, but only 3 x 3 windows around every `stride`-th pixel.
+
+    As the bilinear interpolation with aligned corners, by two matrix products: on a CPU that takes
+    a third of the time of the whole size.
+
+    Returns:
+        (B, C, 3 H, 3 W) for H x W windows.
+    """
+    of_rows, of_columns = (_between(x.shape[2 + axis], size[axis], stride, x) for axis in (0, 1))
+    batch, channels, height, width = x.shape
+    lines = x.permute(0, 2, 3, 1).reshape(batch * height, width, channels)
+    wide = (of_columns @ lines).reshape(batch, height, len(of_columns) * channels)
+    out = (of_rows @ wide).reshape(batch, len(of_rows), len(of_columns), channels)
+    return out.permute(0, 3, 1, 2)
+
+
+def _between(given: int, wanted: int, stride: int, like: Tensor) -> Tensor:
+    """(3 N, given): what each pixel of the windows along a side of `wanted` takes of `given`."""
+    middles = torch.arange(wanted)[strided(stride)[-1]]
+    pixels = (middles[:, None] + torch.arange(-1, 2)).flatten()
+    place = pixels * (given - 1) / (wanted - 1)
+    every = torch.arange(given)
+    return (1 - (place[:, None] - every).abs()).clamp(min=0).to(like)
 
 
 class LinearHead(nn.Module):

@@ -15,7 +15,7 @@ from dino_foresight_ros.model.heads import UPSCALE, strided
 from dino_foresight_ros.obstacles import PointRows, depth_to_sky, obstacle_rows
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.planar_motion import Motion
-from dino_foresight_ros.runtime.decoder import download
+from dino_foresight_ros.runtime.decoder import all_finite, download
 from dino_foresight_ros.runtime.engine import Context, Foresight
 from dino_foresight_ros.runtime.frame import ModelOutputError
 from dino_foresight_ros.runtime.imagined import ImagineOptions, Mount
@@ -142,7 +142,7 @@ class ViewReader:
             rows = slice(start, start + decoder.frames_per_pass)
             frames = z[rows]
             of_rows = {layer: tokens[rows] for layer, tokens in hidden.items()}
-            self._check(torch.isfinite(frames))
+            self._check(all_finite(frames))
             outputs = decoder.decode(frames, [request] * len(frames), of_rows, stride=self._stride)
             for output in outputs:
                 self._check(output.finite)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from dino_foresight_ros.model.forecasters.rotary import Rotation, rotate
+from dino_foresight_ros.model.forecasters.rotary import Rotation, halves_first, rotate
 from dino_foresight_ros.model.forecasters.transformer import FeedForward, attend
 from dino_foresight_ros.model.forecasters.world_config import WorldConfig
 
@@ -23,9 +24,7 @@ class WorldBlock(nn.Module):
         self.mlp = FeedForward(width, int(width * config.mlp_ratio))
         self.scale_mlp = nn.Parameter(torch.empty(width))
 
-    def forward(
-        self, q: Tensor, kept: Tensor, where: tuple[Rotation, ...], past: Rotation
-    ) -> Tensor:
+    def forward(self, q: Tensor, kept: Tensor, where: Rotation, past: Rotation) -> Tensor:
         """(B, K, S, P, D) queries, (B, N, P, 2 D) keys and values -> (B, K, S, P, D)."""
         q = q + self.scale_attend * self.attend(self.norm_query(q), kept, where, past)
         out: Tensor = q + self.scale_mlp * self.mlp(self.norm_mlp(q))
@@ -37,43 +36,51 @@ class CrossAttention(nn.Module):
 
     def __init__(self, config: WorldConfig) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.time = config.rope[0]
+        self.heads, self.rope = config.heads, config.rope
         self.q = nn.Linear(config.width, config.width)
         self.kv = nn.Linear(config.channels, 2 * config.width)
         self.out = nn.Linear(config.width, config.width)
 
-    def keys_and_values(self, z: Tensor, column: Rotation, row: Rotation) -> Tensor:
+    def keys_and_values(self, z: Tensor, space: Rotation) -> Tensor:
         """(..., h, w, C) features -> keys, rotated by column and row, and values (..., h, w, 2 D).
 
         Args:
             z: features.
-            column, row: (h, w, 1, .).
+            space: (h, w, 1, .) angles of all axes, those of the time being 0.
         """
-        keys, values = self.kv(z).chunk(2, dim=-1)
-        keys = keys.unflatten(-1, (self.heads, -1))
-        still = keys[..., : self.time]
-        keys = torch.cat([still, rotate(keys[..., self.time :], column, row)], dim=-1)
+        weight, bias = (self._halves_first(x) for x in (self.kv.weight, self.kv.bias))
+        keys, values = functional.linear(z, weight, bias).chunk(2, dim=-1)
+        keys = rotate(keys.unflatten(-1, (self.heads, -1)), space)
         return torch.cat([keys.flatten(-2), values], dim=-1)
 
-    def forward(
-        self, q: Tensor, kept: Tensor, where: tuple[Rotation, ...], past: Rotation
-    ) -> Tensor:
+    def forward(self, q: Tensor, kept: Tensor, where: Rotation, past: Rotation) -> Tensor:
         """Attend.
 
         Args:
             q: (B, K, S, P, D).
             kept: (B, N, P, 2 D), what `keys_and_values` gave of the past frames.
             where: the queries' angles by time, column and row.
-            past: the keys' angles by time.
+            past: the keys' angles by time, those of column and row being 0.
 
         Returns:
             (B, K, S, P, D).
         """
         shape = q.shape[1:4]
         keys, values = (t.unflatten(-1, (self.heads, -1)) for t in kept.chunk(2, dim=-1))
-        queries = rotate(self.q(q).unflatten(-1, (self.heads, -1)), *where).flatten(1, 3)
+        weight, bias = (self._halves_first(x) for x in (self.q.weight, self.q.bias))
+        queries = functional.linear(q, weight, bias).unflatten(-1, (self.heads, -1))
+        queries = rotate(queries, where).flatten(1, 3)
         keys, values = rotate(keys, past).flatten(1, 2), values.flatten(1, 2)
         mixed = attend(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2))
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2).unflatten(1, shape))
         return out
+
+    def _halves_first(self, x: Tensor) -> Tensor:
+        """Weight or bias of queries or keys, by the first dimension, in the order of `rotate`.
+
+        What makes the values is reordered, not they, which are many more.
+        """
+        rotated, rest = x[: self.q.out_features], x[self.q.out_features :]
+        of_heads = rotated.unflatten(0, (self.heads, -1)).movedim(1, -1)
+        ordered = halves_first(of_heads, self.rope).movedim(-1, 1).flatten(0, 1)
+        return torch.cat([ordered, rest])

@@ -34,7 +34,13 @@ from dino_foresight_ros.model.forecasters.motion import (
     check_motion,
     split_motion,
 )
-from dino_foresight_ros.model.forecasters.rotary import Rotation, grid_rotations, rotation
+from dino_foresight_ros.model.forecasters.rotary import (
+    Rotation,
+    grid_rotations,
+    joined,
+    rotation,
+    still,
+)
 from dino_foresight_ros.model.forecasters.world_config import WorldConfig
 from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES, MAX_SAMPLES
 
@@ -180,9 +186,10 @@ class WorldForecaster(Forecaster):
     def remember(self, z: Tensor, stamps_s: Tensor) -> FrameMemory:
         """Features (..., h, w, C), and of each block keys and values (..., h, w, 2 D)."""
         height, width = z.shape[-3:-1]
-        space = [_per_head(axis, (height, width)) for axis in self._space(height, width, z.device)]
+        axes = [_per_head(axis, (height, width)) for axis in self._space(height, width, z.device)]
+        space = joined(still(axes[0], self.config.rope[0]), *axes)
         blocks = cast("list[WorldBlock]", list(self.blocks))
-        return z, *(block.attend.keys_and_values(z, *space) for block in blocks)
+        return z, *(block.attend.keys_and_values(z, space) for block in blocks)
 
     def stream(
         self,
@@ -358,12 +365,14 @@ class WorldForecaster(Forecaster):
         ahead = Rotation(ahead_cos[:, None, :, None, None], ahead_sin[:, None, :, None, None])
         column = Rotation(column_cos[:, None], column_sin[:, None])
         row = Rotation(row_cos[:, None], row_sin[:, None])
-        past = Rotation(past_cos[:, :, None, None], past_sin[:, :, None, None])
+        where = joined(ahead, column, row)
+        time = Rotation(past_cos[:, :, None, None], past_sin[:, :, None, None])
+        past = joined(time, still(time, sum(self.config.rope[1:])))
         hidden: dict[int, Tensor] = {}
         embedded = None if self.motion is None or motion is None else self.motion.embed(motion)
         for index, (block, kept) in enumerate(zip(self.blocks, keys_and_values, strict=True)):
             # Candidates share the first block: their queries differ only after it.
-            q = block(q, kept.flatten(2, 3), (ahead, column, row), past)
+            q = block(q, kept.flatten(2, 3), where, past)
             if self.motion is not None and embedded is not None:
                 q = self.motion.blocks[index](q, embedded)
             if index in layers:
