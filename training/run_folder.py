@@ -18,7 +18,7 @@ from dino_foresight_ros.progress import warn
 from .checkpoint import LAST
 from .launch import processes_from_environment
 from .parts import code_version
-from .recipes import R, changed, resolve_recipe, saved_recipe
+from .recipe_base import R, changed, resolve_recipe, saved_recipe
 
 CONFIG = "config.yaml"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DropReason
@@ -16,15 +15,13 @@ from dino_foresight_ros.runtime.context_rules import ContextRule
 from dino_foresight_ros.runtime.frame import CameraFrame, CameraResult, Forecast, QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.inbox import Inbox
+from dino_foresight_ros.runtime.questions import Questions
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.statistics import Statistics
 
 T = TypeVar("T")
 
 THREAD_NAME = "foresight-worker"
-MAX_ASKED = 8
-"""So many questions wait at most beside the frames."""
-
 _STOPPED = "the node is not active: it takes no frames now"
 
 CONTEXT_ONLY = OutputRequest(frozenset())
@@ -77,13 +74,6 @@ class _Task(NamedTuple):
         return self.request is not None and self.request.is_empty
 
 
-class _Question(NamedTuple):
-    """Work that was asked for beside the frames, and where its answer goes."""
-
-    parts: Generator[None, None, Any]
-    answer: Future[Any]
-
-
 class Scheduler:
     """Hands frames to the engine and each result to the sink.
 
@@ -127,7 +117,7 @@ class Scheduler:
         self._session: int | None = None  # None while stopped; a result belongs to one session
         self._sessions = 0
         self._reset_asked = False
-        self._questions: deque[_Question] = deque()
+        self._questions = Questions()
 
     # From any thread
 
@@ -170,11 +160,9 @@ class Scheduler:
         with self._condition:
             self._session = None
             left = self._inbox.clear()
-            questions, self._questions = self._questions, deque()
             self._condition.notify_all()
         self._drop(left, DropReason.INACTIVE)
-        for question in questions:
-            question.answer.set_exception(InputError(_STOPPED))
+        self._questions.give_up(_STOPPED)
 
     def submit(self, frame: QueuedFrame) -> None:
         """Hand over a frame; never blocks on the model."""
@@ -198,15 +186,10 @@ class Scheduler:
         Raises:
             InputError: no frames are taken, or too many questions wait.
         """
-        answer: Future[T] = Future()
         with self._condition:
             if not self.is_running:
                 raise InputError(_STOPPED)
-            if len(self._questions) >= MAX_ASKED:
-                raise InputError(
-                    f"{MAX_ASKED} requests wait already; send the next one after an answer"
-                )
-            self._questions.append(_Question(parts, answer))
+            answer = self._questions.ask(parts)
             self._condition.notify_all()
         return answer
 
@@ -270,29 +253,7 @@ class Scheduler:
             self._process(session, fill)
         self._process(session, list(tasks.values()))
         self._note_contexts(set(tasks), is_reset)
-        self._work_at_question()
-
-    def _work_at_question(self) -> None:
-        """One part of the question that was asked first."""
-        with self._condition:
-            question = self._questions[0] if self._questions else None
-        if question is None:
-            return
-        try:
-            next(question.parts)
-            return
-        except StopIteration as end:
-            answer, error = end.value, None
-        except Exception as raised:  # noqa: BLE001 - a bad question must not end the thread
-            answer, error = None, raised
-        with self._condition:
-            if not self._questions or self._questions[0] is not question:
-                return  # stopped meanwhile, and answered so
-            self._questions.popleft()
-        if error is None:
-            question.answer.set_result(answer)
-        else:
-            question.answer.set_exception(error)
+        self._questions.work()
 
     def _task(self, frame: QueuedFrame) -> _Task:
         limit_ns = frame.max_age_ns

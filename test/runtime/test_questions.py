@@ -9,7 +9,8 @@ import pytest
 from scheduler_harness import Harness
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.runtime.scheduler import MAX_ASKED, Worker
+from dino_foresight_ros.runtime.questions import MAX_WAITING
+from dino_foresight_ros.runtime.scheduler import Worker
 
 
 def started() -> Harness:
@@ -75,11 +76,23 @@ def test_stop_answers_waiting_questions_and_none_is_taken_afterwards():
         harness.scheduler.ask(counting(1, []))
 
 
+def test_question_that_its_asker_gave_up_hinders_neither_the_next_one_nor_a_stop():
+    harness = started()
+    left = harness.scheduler.ask(counting(0, []))
+    good = harness.scheduler.ask(counting(0, []))
+    assert left.cancel()
+    harness.scheduler.work()
+    harness.scheduler.work()
+    assert good.result(timeout=0) == "answer"
+    assert harness.scheduler.ask(counting(3, [])).cancel()
+    harness.scheduler.stop()
+
+
 def test_more_questions_than_can_wait_are_refused():
     harness = started()
-    for _ in range(MAX_ASKED):
+    for _ in range(MAX_WAITING):
         harness.scheduler.ask(counting(1, []))
-    with pytest.raises(InputError, match=f"{MAX_ASKED} requests wait"):
+    with pytest.raises(InputError, match=f"{MAX_WAITING} requests wait"):
         harness.scheduler.ask(counting(1, []))
 
 

@@ -15,7 +15,8 @@ from dino_foresight_ros.training.head_inputs import HeadInputs
 from dino_foresight_ros.training.head_tasks import TRAINING, NormalsTraining, training_of
 from dino_foresight_ros.training.objective import Loss
 from dino_foresight_ros.training.processes import alone
-from dino_foresight_ros.training.recipes import HeadRecipe, resolve_recipe
+from dino_foresight_ros.training.recipe_base import resolve_recipe
+from dino_foresight_ros.training.recipes import HeadRecipe
 from dino_foresight_ros.training.train_head import HeadData, HeadTraining
 
 

@@ -10,18 +10,20 @@ import yaml
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.weights import empty
+from dino_foresight_ros.training.recipe_base import (
+    Recipe,
+    changed,
+    make_recipe,
+    resolve_recipe,
+    saved_recipe,
+)
 from dino_foresight_ros.training.recipes import (
     EncoderRecipe,
     FeatureRecipe,
     ForecasterRecipe,
     HeadRecipe,
     PCARecipe,
-    Recipe,
     TrainingRecipe,
-    changed,
-    make_recipe,
-    resolve_recipe,
-    saved_recipe,
 )
 
 

@@ -22,7 +22,8 @@ from dino_foresight_ros.training.data.timed_clips import timed_row
 from dino_foresight_ros.training.feature_clips import TimedFeatureClips
 from dino_foresight_ros.training.forecaster_objective import ToFeatures
 from dino_foresight_ros.training.model_parts import load_forecaster
-from dino_foresight_ros.training.recipes import ForecasterRecipe, resolve_recipe
+from dino_foresight_ros.training.recipe_base import resolve_recipe
+from dino_foresight_ros.training.recipes import ForecasterRecipe
 from dino_foresight_ros.training.train_forecaster import make_forecaster, train_forecaster
 from dino_foresight_ros.training.world_training import WorldObjective
 

@@ -20,13 +20,12 @@ from dino_foresight_ros.training.compare.settings import (
 )
 from dino_foresight_ros.training.evaluation import EvaluationConfig
 from dino_foresight_ros.training.head_tasks import training_class
+from dino_foresight_ros.training.recipe_base import PRESETS_DIR, read_yaml
 from dino_foresight_ros.training.recipes import (
-    PRESETS_DIR,
     FeatureRecipe,
     ForecasterRecipe,
     HeadRecipe,
     PCARecipe,
-    read_yaml,
 )
 
 PRESETS = PRESETS_DIR / "compare"

@@ -8,13 +8,12 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.training.recipe_base import Recipe, resolve_recipe
 from dino_foresight_ros.training.recipes import (
     FeatureRecipe,
     ForecasterRecipe,
     HeadRecipe,
     PCARecipe,
-    Recipe,
-    resolve_recipe,
 )
 
 Settings = Mapping[str, Any]

@@ -11,7 +11,8 @@ from dino_foresight_ros.cli.train.arguments import add_data, add_encoder, add_pl
 from dino_foresight_ros.cli.train.stages import Stages, say
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import HEADS
-from dino_foresight_ros.training.recipes import ForecasterRecipe, HeadRecipe, resolve_recipe
+from dino_foresight_ros.training.recipe_base import resolve_recipe
+from dino_foresight_ros.training.recipes import ForecasterRecipe, HeadRecipe
 
 _HEAD_PRESET = "light"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.files import check_replaceable
-from dino_foresight_ros.training.recipes import R, Recipe
+from dino_foresight_ros.training.recipe_base import R, Recipe
 
 if TYPE_CHECKING:
     from dino_foresight_ros.model.encoder import Encoder

@@ -16,7 +16,8 @@ from dino_foresight_ros.cli.train.arguments import (
     recipe_flags,
 )
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.training.recipes import FeatureRecipe, resolve_recipe
+from dino_foresight_ros.training.recipe_base import resolve_recipe
+from dino_foresight_ros.training.recipes import FeatureRecipe
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:

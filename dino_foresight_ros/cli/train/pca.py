@@ -17,7 +17,8 @@ from dino_foresight_ros.cli.train.arguments import (
     refuse_existing,
 )
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.training.recipes import PCARecipe, resolve_recipe
+from dino_foresight_ros.training.recipe_base import resolve_recipe
+from dino_foresight_ros.training.recipes import PCARecipe
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:

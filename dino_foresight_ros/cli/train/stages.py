@@ -19,11 +19,8 @@ from dino_foresight_ros.cli.train.pca import fit_pca
 from dino_foresight_ros.cli.train.pixels import keep_pixels
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import HEADS, SEGMENTATION
-from dino_foresight_ros.training.recipes import (
-    VALIDATION_SHARE,
-    ForecasterRecipe,
-    resolve_recipe,
-)
+from dino_foresight_ros.training.recipe_base import resolve_recipe
+from dino_foresight_ros.training.recipes import VALIDATION_SHARE, ForecasterRecipe
 
 if TYPE_CHECKING:
     from dino_foresight_ros.recordings import Recording
