@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +71,13 @@ def fit_grounds(
         The plane of each row, or the floor where too few points are near it or they lean too much.
     """
     floor = GroundPlane(height_m=floor_m)
-    xyz, row = _at_most(4 * _MAX_POINTS, xyz, row, count)
+    told = _at_most(4 * _MAX_POINTS, row, count)
+    xyz, row = np.take(xyz, told, axis=0), row[told]
     reach = np.hypot(xyz[:, 0], xyz[:, 1])
     off = np.abs(xyz[:, 2] - np.float32(floor_m))
-    near = (reach < FIT_RANGE_M) & (off < _GATE_M + _GATE_PER_M * reach)
-    xyz, row = _at_most(_MAX_POINTS, xyz[near], row[near], count)
+    near = np.flatnonzero((reach < FIT_RANGE_M) & (off < _GATE_M + _GATE_PER_M * reach))
+    told = near[_at_most(_MAX_POINTS, row[near], count)]
+    xyz, row = np.take(xyz, told, axis=0), row[told]
     counts = np.bincount(row, minlength=count)
     fitted = np.flatnonzero(counts >= MIN_POINTS)
     planes = [floor] * count
@@ -84,7 +87,9 @@ def fit_grounds(
     counts = counts[fitted]
     is_point = np.arange(counts.max()) < counts[:, None]
     design, height = np.zeros((*is_point.shape, 3)), np.zeros(is_point.shape)
-    chosen = xyz[np.isin(row, fitted)]
+    is_fitted = np.zeros(count, bool)
+    is_fitted[fitted] = True
+    chosen = xyz[is_fitted[row]]
     design[is_point, :2], design[is_point, 2] = chosen[:, :2], 1.0
     height[is_point] = chosen[:, 2] - floor_m
     middle = np.stack([(counts - 1) // 2, counts // 2], axis=1)
@@ -97,7 +102,7 @@ def fit_grounds(
         ranked = np.sort(np.where(is_point, np.abs(residual), np.inf), axis=1)
         median = np.take_along_axis(ranked, middle, axis=1).mean(axis=1)
         scale = np.maximum(1.4826 * median, _LEAST_SCALE_M)[:, None]
-        weights = np.clip(1 - (residual / (_TUKEY * scale)) ** 2, 0, None) ** 2
+        weights = np.maximum(1 - (residual / (_TUKEY * scale)) ** 2, 0) ** 2
         weighted = np.swapaxes(design * (weights / scale**2 * is_point)[..., None], 1, 2)
         found = np.linalg.solve(weighted @ design + np.diag(belief), weighted @ height[..., None])[
             ..., 0
@@ -109,14 +114,7 @@ def fit_grounds(
     return planes
 
 
-def _at_most(
-    most: int, xyz: Points, row: NDArray[np.intp], count: int
-) -> tuple[Points, NDArray[np.intp]]:
-    """Every so many-th point of each row, so that about `most` are left."""
-    counts = np.bincount(row, minlength=count)
-    every = np.maximum(1, counts // most)
-    if every.max(initial=1) == 1:
-        return xyz, row
-    rank = np.arange(len(row)) - (np.cumsum(counts) - counts)[row]
-    kept = rank % every[row] == 0
-    return xyz[kept], row[kept]
+def _at_most(most: int, row: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    """Indices of every so many-th point of each row (N,), so that about `most` are left."""
+    ends = np.searchsorted(row, np.arange(count + 1)).tolist()
+    return np.concatenate([np.arange(a, b, max(1, (b - a) // most)) for a, b in pairwise(ends)])

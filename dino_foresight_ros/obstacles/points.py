@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -114,34 +115,41 @@ def _split(
     for scene, known in zip(scenes, is_known.reshape(-1, *rays.shape[:2]), strict=True):
         assert scene.depth is not None
         known &= ~_flying(scene.depth, known)
-    row, pixel = np.nonzero(is_known)
+    every = np.flatnonzero(is_known)
+    row, pixel = np.divmod(every, len(flat))
     rotation = base_from_optical[:3, :3].astype(np.float32)
     place = base_from_optical[:3, 3].astype(np.float32)
-    xyz = (flat @ rotation.T)[pixel] * depth[row, pixel, None] + place
-    classes = np.full(len(xyz), UNLABELLED, np.uint8) if ids is None else ids[row, pixel]
+    xyz = np.take(flat @ rotation.T, pixel, axis=0)
+    xyz *= depth.reshape(-1)[every, None]
+    xyz += place
+    classes = np.full(len(xyz), UNLABELLED, np.uint8) if ids is None else ids.reshape(-1)[every]
     is_ground_class = lookup(options.ground_ids)[classes]
-    told = is_ground_class if ids is not None and options.ground_ids else np.full(len(xyz), True)
+    told = slice(None)
+    if ids is not None and options.ground_ids:
+        told = np.flatnonzero(is_ground_class)
     planes = fit_grounds(
         xyz[told], row[told], len(scenes), options.ground_z_m, options.max_tilt_deg
     )
     reach = np.hypot(xyz[:, 0], xyz[:, 1])
-    normals = np.stack([plane.normal for plane in planes])
-    height = (xyz * normals[row, :3]).sum(axis=1) - normals[row, 3]
+    starts = np.searchsorted(row, np.arange(len(scenes) + 1))
+    height = np.empty(len(xyz), np.float32)
+    for plane, (begin, end) in zip(planes, pairwise(starts), strict=True):
+        height[begin:end] = plane.above(xyz[begin:end])
     low, high = np.float32(options.min_height_m), np.float32(options.ground_height_m)
-    is_low = (
-        height < np.where(is_ground_class, high, low) + np.float32(options.height_per_m) * reach
-    )
-    kept = ~is_low & (height <= options.max_height_m) & (reach <= options.max_range_m)
-    probability = _probability(scenes, row[kept], pixel[kept], options)
+    limit = np.where(is_ground_class, high, low)
+    limit += np.float32(options.height_per_m) * reach
+    is_low = height < limit
+    is_kept = ~is_low & (height <= options.max_height_m) & (reach <= options.max_range_m)
+    kept, ground = np.flatnonzero(is_kept), np.flatnonzero(is_low)
+    probability = _probability(scenes, every[kept], options)
     probability[is_ground_class[kept]] = GROUND_CLASS_PROBABILITY
-    obstacles = ObstaclePoints(xyz[kept], classes[kept], probability)
-    low_points = ObstaclePoints(
-        xyz[is_low], classes[is_low], np.zeros(int(is_low.sum()), np.float32)
-    )
+    obstacles = ObstaclePoints(np.take(xyz, kept, axis=0), classes[kept], probability)
+    none = np.zeros(len(ground), np.float32)
+    low_points = ObstaclePoints(np.take(xyz, ground, axis=0), classes[ground], none)
     count = len(scenes)
     return _Split(
         PointRows.by_row(obstacles, row[kept], count),
-        PointRows.by_row(low_points, row[is_low], count),
+        PointRows.by_row(low_points, row[ground], count),
         planes,
         pixel[kept],
     )
@@ -191,18 +199,21 @@ def _metric_depth(scene: Scene, rays: NDArray[np.float32]) -> NDArray[np.float32
 
 
 def _probability(
-    scenes: Sequence[Scene],
-    row: NDArray[np.intp],
-    pixel: NDArray[np.intp],
-    options: ObstacleOptions,
+    scenes: Sequence[Scene], pixels: NDArray[np.intp], options: ObstacleOptions
 ) -> NDArray[np.float32]:
-    """Confidence of the class, less where several futures differ; 1 where neither is known."""
-    found = np.ones(len(row), np.float32)
+    """Confidence of the class, less where several futures differ; 1 where neither is known.
+
+    Args:
+        scenes: of views.
+        pixels: counted through all of them.
+    """
+    found = np.ones(len(pixels), np.float32)
     confidence, spread = _stacked(scenes, "confidence"), _stacked(scenes, "spread")
     if confidence is not None:
-        found = np.clip(np.nan_to_num(confidence[row, pixel]), 0, 1).astype(np.float32)
+        found = np.clip(np.nan_to_num(confidence.reshape(-1)[pixels]), 0, 1).astype(np.float32)
     if spread is not None and options.spread_half > 0:
-        found = found / (1 + np.nan_to_num(spread[row, pixel]) / np.float32(options.spread_half))
+        differing = np.nan_to_num(spread.reshape(-1)[pixels])
+        found = found / (1 + differing / np.float32(options.spread_half))
     return found
 
 

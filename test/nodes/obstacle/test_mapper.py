@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from box_world import CAR, PEDESTRIAN, Box, optical_pose, see
 
 from dino_foresight_ros.nodes.obstacle.mapper import Camera, ObstacleMap, obstacles_of
-from dino_foresight_ros.obstacles import GridSpec, ObstacleOptions
+from dino_foresight_ros.obstacles import Footprint, GridSpec, ObstacleOptions
 from dino_foresight_ros.recordings.camera_view import CameraView
 
 SIZE = (88, 160)
@@ -60,3 +61,29 @@ def test_improbable_points_are_left_out() -> None:
 def test_odd_mountings_are_told(pose: np.ndarray, said: str | None) -> None:
     problem = Camera(VIEW, pose).mounting_problem(0.0)
     assert problem is None if said is None else said in (problem or "")
+
+
+def test_forecast_after_forecast_takes_no_more_memory() -> None:
+    pose = optical_pose(pitch_deg=8.0)
+    camera, robot = Camera(VIEW, pose), Footprint.circle(0.4)
+    scenes = [
+        replace(see(VIEW.pixel_rays(SIZE), pose, [FRONT_BOX]), horizon_s=h) for h in (0.2, 0.4)
+    ]
+
+    def take(count: int) -> None:
+        for k in range(count):
+            poses = np.array([[0.01 * k, 0.0, 0.0], [0.02 * k, 0.0, 0.001 * k]])
+            found = obstacles_of(scenes, k, camera, poses, OPTIONS)
+            seen = ObstacleMap([found], GridSpec(0.1, 10.0, 10.0, 10.0), 0.0)
+            seen.swept()
+            seen.contact(poses + (0.0, 0.0, 1e-3), robot, 0.5)
+
+    tracemalloc.start()
+    try:
+        take(5)
+        before, _ = tracemalloc.get_traced_memory()
+        take(20)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 100_000  # one depth map kept of each forecast would be 1.1 MB

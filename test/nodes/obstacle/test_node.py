@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -22,9 +22,11 @@ from sensor_msgs.msg import CameraInfo, PointCloud2, PointField, Range
 from std_msgs.msg import Header
 
 from dino_foresight_ros.classes import WORLD_CLASSES
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, ForecastStep, TimeToContact
 from dino_foresight_ros.nodes.obstacle.node import ObstacleNode
-from dino_foresight_ros.recordings.camera_view import CameraView
+from dino_foresight_ros.nodes.obstacle.parameters import OBSTACLE_PARAMETERS
+from dino_foresight_ros.recordings.camera_view import CameraView, camera_view
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.time import ns_to_time
 
@@ -230,3 +232,68 @@ def test_a_lens_model_that_is_unknown_is_refused_by_name(bench: Bench) -> None:
     bench.give(forecast([6.0], STAMP_NS + 3))
     assert "'scaramuzza'" in (bench.source.problem or "")
     bench.source.info, bench.source.camera = info, None
+
+
+@pytest.fixture
+def remounted(bench: Bench) -> Iterator[Callable[..., None]]:
+    """Puts the camera elsewhere: x, y, z (m), roll, pitch, yaw (degrees), or nothing for TF."""
+    values = {spec.name: bench.node.parameters[spec.name] for spec in OBSTACLE_PARAMETERS}
+    with mock.patch.object(bench.node, "parameters", values):
+        yield lambda *numbers: values.update(camera_pose=list(numbers))
+    bench.source.camera = None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ((0.3, 0.0, 1.4, 0.0, -80.0, 0.0), "the camera looks at the sky"),
+        ((0.3, 0.0, 1.4, 0.0, 80.0, 0.0), "the camera looks at the floor"),
+        ((0.3, 0.0, 1.4, 180.0, 5.0, 0.0), "the camera hangs upside down"),
+        ((0.3, 0.0, -0.4, 0.0, 5.0, 0.0), "0.40 m below the floor: check its extrinsics"),
+    ],
+)
+def test_odd_mountings_are_told_and_what_is_seen_is_published_all_the_same(
+    bench: Bench, remounted: Callable[..., None], numbers: tuple[float, ...], said: str
+) -> None:
+    remounted(*numbers)
+    bench.give(forecast([6.0, 6.0], STAMP_NS + 10))
+    assert said in (bench.source.problem or "")
+    assert "obstacles/swept" in bench.heard
+    found: list[DiagnosticArray] = []
+    with mock.patch.object(bench.node._diagnostics, "publish", found.append):
+        bench.node._diagnose()
+    assert said in found[0].status[0].message
+
+
+def test_without_a_transform_it_is_told_which_one_and_the_node_goes_on(
+    bench: Bench, remounted: Callable[..., None]
+) -> None:
+    remounted()
+    bench.give(forecast([6.0, 6.0], STAMP_NS + 20))
+    assert "camera_optical" in (bench.source.problem or "")
+    assert "base_link" in (bench.source.problem or "")
+    assert bench.heard == {}
+    remounted(0.3, 0.0, 1.4, 0.0, 5.0, 0.0)
+    bench.give(forecast([6.0, 6.0], STAMP_NS + 30))
+    assert "obstacles/swept" in bench.heard
+
+
+def test_stamps_that_jump_ahead_leave_nothing_of_before(bench: Bench) -> None:
+    later_ns, told = STAMP_NS + 100_000_000_000, []
+    bench.node._on_forecast("", bench.source, forecast([3.0, 3.0], STAMP_NS + 40))
+    with mock.patch.object(bench.node._range, "publish", told.append):
+        bench.node._on_forecast("", bench.source, forecast([8.0, 8.0], later_ns))
+    assert told[0].header.stamp == ns_to_time(later_ns)
+    assert told[0].range == pytest.approx(8.0 - 0.45, abs=0.1)
+    bench.source.obstacles = None
+
+
+def test_calibration_with_k_alone_or_p_alone_does() -> None:
+    p = [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]
+    rays = [
+        camera_view(CameraInfo(width=160, height=88, **given), rectified, "info").pixel_rays(SIZE)
+        for given, rectified in (({"k": K}, False), ({"k": K}, True), ({"p": p}, True))
+    ]
+    assert all(np.array_equal(one, rays[0]) for one in rays)
+    with pytest.raises(InputError, match="no focal length"):
+        camera_view(CameraInfo(width=160, height=88, p=p), False, "info")
