@@ -122,9 +122,11 @@ def _split(
     xyz = np.take(flat @ rotation.T, pixel, axis=0)
     xyz *= depth.reshape(-1)[every, None]
     xyz += place
-    classes = np.full(len(xyz), UNLABELLED, np.uint8) if ids is None else ids.reshape(-1)[every]
+    classes = np.full(len(xyz), UNLABELLED, np.uint8)
+    if ids is not None:
+        classes[:] = ids.reshape(-1)[every]
     is_ground_class = lookup(options.ground_ids)[classes]
-    told = slice(None)
+    told: slice | NDArray[np.intp] = slice(None)
     if ids is not None and options.ground_ids:
         told = np.flatnonzero(is_ground_class)
     planes = fit_grounds(
