@@ -20,8 +20,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.outputs import SEGMENTATION
-from dino_foresight_ros.recordings import INSTANCES, open_recordings
+from dino_foresight_ros.outputs import INSTANCES, SEGMENTATION
+from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.runtime.identity import IdentityTracker
 from dino_foresight_ros.scene import Detection, Scene
 

@@ -134,8 +134,8 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[di
 
     Returns launch configurations to set, and the first camera's image topic.
     """
-    from dino_foresight_ros.recordings.bag import no_pictures
     from dino_foresight_ros.recordings.bag_reader import BagReader
+    from dino_foresight_ros.recordings.bag_topics import no_pictures
     from dino_foresight_ros.recordings.file_kinds import check_exists, is_bag
     from dino_foresight_ros.ros.bag_cameras import choose_cameras
 
@@ -205,8 +205,8 @@ def _bag_topic(context: LaunchContext) -> tuple[str, str]:
     Raises:
         RuntimeError: the bag cannot be read, or has several image topics and none is chosen.
     """
-    from dino_foresight_ros.recordings.bag import choose_topic
     from dino_foresight_ros.recordings.bag_reader import BagReader
+    from dino_foresight_ros.recordings.bag_topics import choose_topic
 
     path = Path(_value(context, "bag")).expanduser()
     if not path.exists():

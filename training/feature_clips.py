@@ -13,7 +13,8 @@ from torch import Tensor
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.motion import EgoMotion
-from dino_foresight_ros.recordings.recording import Frame, PartOfRecording
+from dino_foresight_ros.recordings.part import PartOfRecording
+from dino_foresight_ros.recordings.recording import Frame
 
 from .data import ClipAugmentation, ClipDataset, ClipTiming, TimedClips
 

@@ -15,7 +15,8 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.recordings import Recording
-from dino_foresight_ros.recordings.recording import NS_PER_S, PartOfRecording
+from dino_foresight_ros.recordings.part import PartOfRecording
+from dino_foresight_ros.recordings.recording import NS_PER_S
 
 from .encoders import encoder_origin
 from .feature_store import RECORDING, StoreInfo, is_store, read_info, read_yaml, shard_name

@@ -16,7 +16,7 @@ from dino_foresight_ros.compare import nearest_frames
 from dino_foresight_ros.compare.feature_errors import clip_errors
 from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
-from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.recordings import NS_PER_S, Recording
 
 from .forecaster_objective import ToFeatures
 from .forecaster_validation import Validation
@@ -24,7 +24,6 @@ from .losses import errors
 from .objective import Batch, Loss, Objective
 from .recipes import ForecasterRecipe
 
-NS_PER_S = 1e9
 _LEAST_SCALE = np.array([0.05, 0.05, 0.02])
 """m, m and rad below which motions are not told apart."""
 

@@ -4,20 +4,18 @@ from dino_foresight_ros.recordings.bad_files import BadFiles
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.recordings.opening import open_recording, open_recordings
+from dino_foresight_ros.recordings.part import PartOfRecording
 from dino_foresight_ros.recordings.recording import (
-    INSTANCES,
     LABEL_KINDS,
     NS_PER_S,
     Frame,
     LabelSpace,
-    PartOfRecording,
     Recording,
     UnreadableFrame,
     Window,
 )
 
 __all__ = [
-    "INSTANCES",
     "LABEL_KINDS",
     "NS_PER_S",
     "BadFiles",

@@ -1,14 +1,11 @@
-"""Image topics of rosbag2 recordings."""
+"""The pictures of a rosbag2's image topics as recordings."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.bag_index import (
-    MessageFiles,
-    MessageIndex,
-)
+from dino_foresight_ros.recordings.bag_index import MessageFiles, MessageIndex
 from dino_foresight_ros.recordings.bag_messages import typestore
 from dino_foresight_ros.recordings.bag_odometry import read_motion
 from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
 from dino_foresight_ros.recordings.bag_storage import StoredMessage
-from dino_foresight_ros.recordings.camera import CameraModel
-from dino_foresight_ros.recordings.file_identity import files_identity
-from dino_foresight_ros.recordings.image_decoding import (
-    MEASUREMENTS,
-    ImageDecodeError,
-    ImageDecoder,
+from dino_foresight_ros.recordings.bag_topics import (
+    choose_topic,
+    image_topics,
+    no_pictures,
+    read_camera,
 )
+from dino_foresight_ros.recordings.file_identity import files_identity
+from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, ImageDecoder
 from dino_foresight_ros.recordings.motion import EgoMotion
+from dino_foresight_ros.recordings.part import PartOfRecording
 from dino_foresight_ros.recordings.recording import (
     MAX_BAD_FRAMES,
     NS_PER_S,
     Frame,
-    PartOfRecording,
     Recording,
     UnreadableFrame,
     Warn,
@@ -48,20 +43,12 @@ from dino_foresight_ros.recordings.video_messages import (
     picture_of,
     video_codec,
 )
-from dino_foresight_ros.topic_names import camera_info_names, frame_name
+from dino_foresight_ros.topic_names import frame_name
 
-RAW_TYPE = "sensor_msgs/msg/Image"
-COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
-CAMERA_INFO_TYPE = "sensor_msgs/msg/CameraInfo"
-IMAGE_TYPES = (RAW_TYPE, COMPRESSED_TYPE)
 # A stamp that is earlier than the one before by more than this begins a new recording: a clock that
 # was set back, or a second run in one bag. Smaller steps back are messages out of order.
 _NEW_RUN_NS = NS_PER_S
 _MOST_TO_KEY_FRAME = 1000
-_NO_CAMERA = re.compile(
-    r"(?<![a-z])(?P<word>depth|disparity|confidence|infrared|infra|ir)\d*(?![a-z])"
-)
-_IN_COLOUR = ("rgb", "bgr", "bayer_", "yuv", "uyvy", "nv")
 
 
 class BagRecording(Recording):
@@ -262,7 +249,7 @@ def open_topic(
         alone = len(image_topics(pictures)) == 1
         chosen = choose_topic(path, pictures if alone else reader.topics, topic)
         size = _first_size(name, reader, chosen, window)
-        camera = _read_camera(reader, chosen.name)
+        camera = read_camera(reader, chosen.name)
     except BaseException:
         reader.close()
         raise
@@ -452,87 +439,5 @@ def _runs(
     return runs
 
 
-def _read_camera(reader: BagReader, image_topic: str) -> CameraModel | None:
-    name = camera_info_topic(image_topic, reader.topics)
-    if name is None:
-        return None
-    for message in reader.messages([name]):
-        info = reader.deserialize(message)
-        return CameraModel(
-            width=int(info.width),
-            height=int(info.height),
-            k=tuple(float(value) for value in info.k),
-            d=tuple(float(value) for value in info.d),
-            distortion_model=info.distortion_model,
-            frame_id=frame_name(info.header.frame_id),
-        )
-    return None
-
-
-def image_topics(topics: dict[str, BagTopic]) -> list[BagTopic]:
-    """List the topics that hold at least one image message."""
-    return [t for t in topics.values() if t.msgtype in IMAGE_TYPES and t.message_count > 0]
-
-
 def _listed(others: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({why})" for name, why in others.items())
-
-
-def no_pictures(reader: BagReader) -> dict[str, str]:
-    """Image topics that hold depth or infrared, each with the reason.
-
-    Depth is told by the encoding of the first message, infrared by the topic's name, unless its
-    pictures are in colour.
-    """
-    found = {}
-    for topic in image_topics(reader.topics):
-        encoding = _first_encoding(reader, topic)
-        if encoding in MEASUREMENTS:
-            found[topic.name] = encoding
-        elif not encoding.startswith(_IN_COLOUR) and (word := _NO_CAMERA.search(topic.name)):
-            found[topic.name] = word["word"]
-    return found
-
-
-def _first_encoding(reader: BagReader, topic: BagTopic) -> str:
-    """Encoding of the first message before it was compressed; empty where that is not known."""
-    for message in islice(reader.messages([topic.name]), 1):
-        with suppress(Exception):  # a damaged message raises errors of every kind
-            content = reader.deserialize(message)
-            name = content.format if topic.msgtype == COMPRESSED_TYPE else content.encoding
-            return str(name).split(";")[0].strip()
-    return ""
-
-
-def choose_topic(path: Path, topics: dict[str, BagTopic], wanted: str | None) -> BagTopic:
-    """Return the wanted image topic, or the only one."""
-    images = image_topics(topics)
-    if not images:
-        listed = ", ".join(f"{t.name} ({t.msgtype})" for t in topics.values()) or "none at all"
-        raise InputError(f"{path} holds no image topic; its topics: {listed}{_advice(topics)}")
-    names = ", ".join(sorted(t.name for t in images))
-    if wanted:
-        chosen = next((t for t in images if t.name.strip("/") == wanted.strip("/")), None)
-        if chosen is None:
-            raise InputError(f"{path} has no image topic {wanted}; choose one of: {names}")
-        return chosen
-    if len(images) > 1:
-        raise InputError(f"{path} has {len(images)} image topics; set topic to one of: {names}")
-    return images[0]
-
-
-def _advice(topics: dict[str, BagTopic]) -> str:
-    """What to do about messages in encodings that are not read."""
-    encodings = {t.msgtype.rpartition(" in ")[2] for t in topics.values() if " in " in t.msgtype}
-    if not encodings:
-        return ""
-    advice = f"; messages in {', '.join(sorted(encodings))} are not read: convert them to a rosbag2"
-    if "protobuf" in encodings:
-        advice += ", or install the Python package protobuf for Foxglove's images"
-    return advice
-
-
-def camera_info_topic(image_topic: str, topics: dict[str, BagTopic]) -> str | None:
-    """Return the topic with the camera_info of an image topic's camera, if there is one."""
-    infos = {name for name, topic in topics.items() if topic.msgtype == CAMERA_INFO_TYPE}
-    return next((name for name in camera_info_names(image_topic) if name in infos), None)

@@ -24,8 +24,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.files import check_replaceable, swap_in
 from dino_foresight_ros.recordings import bag_messages
-from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, COMPRESSED_TYPE, RAW_TYPE
 from dino_foresight_ros.recordings.bag_messages import typestore
+from dino_foresight_ros.recordings.bag_topics import CAMERA_INFO_TYPE, COMPRESSED_TYPE, RAW_TYPE
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.image_decoding import Compression, encode_picture
 

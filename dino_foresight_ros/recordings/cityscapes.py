@@ -30,7 +30,7 @@ import numpy as np
 
 from dino_foresight_ros.classes import CITYSCAPES_CLASSES, CITYSCAPES_TO_WORLD
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.label_tables import LabelTable
 from dino_foresight_ros.recordings.labelled_pictures import (
     NORMALS_AXES,
@@ -45,12 +45,7 @@ from dino_foresight_ros.recordings.labelled_pictures import (
     picture_size,
     tell_unmatched,
 )
-from dino_foresight_ros.recordings.recording import (
-    INSTANCES,
-    NS_PER_S,
-    LabelSpace,
-    Recording,
-)
+from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording
 from dino_foresight_ros.recordings.spec import Spec
 
 FRAME_RATE_HZ = 17.0

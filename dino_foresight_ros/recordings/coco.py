@@ -25,18 +25,12 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import CITYSCAPES_TO_WORLD, CLASS_IDS, UNLABELLED
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.outputs import SEGMENTATION
+from dino_foresight_ros.outputs import INSTANCES, SEGMENTATION
 from dino_foresight_ros.recordings.coco_masks import Outline, mask_of, parse_outline
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.folder import PictureRecording
 from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
-from dino_foresight_ros.recordings.recording import (
-    INSTANCES,
-    NS_PER_S,
-    LabelSpace,
-    Recording,
-    UnreadableFrame,
-)
+from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording, UnreadableFrame
 from dino_foresight_ros.recordings.spec import Spec
 
 COCO, YOUTUBE_VIS = "coco", "youtube-vis"

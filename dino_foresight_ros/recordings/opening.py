@@ -25,13 +25,8 @@ from dino_foresight_ros.recordings.file_kinds import (
     without_copies,
 )
 from dino_foresight_ros.recordings.folder import FolderRecording
-from dino_foresight_ros.recordings.recording import (
-    NS_PER_S,
-    PartOfRecording,
-    Recording,
-    Warn,
-    Window,
-)
+from dino_foresight_ros.recordings.part import PartOfRecording
+from dino_foresight_ros.recordings.recording import NS_PER_S, Recording, Warn, Window
 from dino_foresight_ros.recordings.spec import (
     KIND_KEYS,
     Part,

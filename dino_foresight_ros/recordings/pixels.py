@@ -25,11 +25,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dino_foresight_ros.errors import ForesightError, InputError
-from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.motion import EGO_ARRAYS, EgoMotion
 from dino_foresight_ros.recordings.recording import (
-    INSTANCES,
     LABEL_KINDS,
     Frame,
     LabelSpace,

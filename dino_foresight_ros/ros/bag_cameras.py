@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.bag import COMPRESSED_TYPE, image_topics
 from dino_foresight_ros.recordings.bag_reader import BagTopic
+from dino_foresight_ros.recordings.bag_topics import COMPRESSED_TYPE, image_topics
 from dino_foresight_ros.topic_names import CAMERA_FIELD
 
 ALL = "all"

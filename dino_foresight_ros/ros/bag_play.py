@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from dino_foresight_ros.recordings.bag import image_topics
 from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.bag_topics import image_topics
 from dino_foresight_ros.topic_names import frame_name
 
 TRANSFORM_TOPICS = ("/tf", "/tf_static")

@@ -12,9 +12,9 @@ import pytest
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import CameraModel, bag_messages, open_recording, open_recordings
-from dino_foresight_ros.recordings.bag import RAW_TYPE, no_pictures
 from dino_foresight_ros.recordings.bag_messages import typestore
 from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.bag_topics import RAW_TYPE, no_pictures
 from dino_foresight_ros.recordings.bag_writer import BagWriter, create_bag
 
 START_NS = 1_700_000_000_123_456_789

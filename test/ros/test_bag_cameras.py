@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.bag import COMPRESSED_TYPE, RAW_TYPE
 from dino_foresight_ros.recordings.bag_reader import BagTopic
+from dino_foresight_ros.recordings.bag_topics import COMPRESSED_TYPE, RAW_TYPE
 from dino_foresight_ros.ros.bag_cameras import choose_cameras, split_topics
 
 BAG = Path("drive")

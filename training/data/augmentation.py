@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.outputs import NORMALS, SEGMENTATION
-from dino_foresight_ros.recordings.recording import INSTANCES, LABEL_KINDS, Frame
+from dino_foresight_ros.outputs import INSTANCES, NORMALS, SEGMENTATION
+from dino_foresight_ros.recordings.recording import LABEL_KINDS, Frame
 
 Size = tuple[int, int]
 

@@ -15,8 +15,9 @@ import cv2
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.progress import Progress, warn
 from dino_foresight_ros.recordings.opening import open_recordings
+from dino_foresight_ros.recordings.part import PartOfRecording
 from dino_foresight_ros.recordings.pixels import bytes_needed, write_pixels
-from dino_foresight_ros.recordings.recording import LABEL_KINDS, PartOfRecording, Recording
+from dino_foresight_ros.recordings.recording import LABEL_KINDS, Recording
 
 from ..reading import pick_frames
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.recordings.recording import NS_PER_S, PartOfRecording, Recording
+from dino_foresight_ros.recordings.part import PartOfRecording
+from dino_foresight_ros.recordings.recording import NS_PER_S, Recording
 
 _ENOUGH = 5
 GAP_S = 2.0

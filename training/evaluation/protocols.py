@@ -19,7 +19,7 @@ from dino_foresight_ros.recordings.cityscapes import (
     is_cityscapes,
     labelled_clip_files,
 )
-from dino_foresight_ros.recordings.recording import PartOfRecording
+from dino_foresight_ros.recordings.part import PartOfRecording
 from dino_foresight_ros.recordings.spec import parse_spec
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.label_scores import LabelRow

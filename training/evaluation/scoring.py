@@ -17,6 +17,7 @@ from dino_foresight_ros.detections import scene_fields
 from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.outputs import DEPTH, INSTANCES
 from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.data import scene_numbers
@@ -52,8 +53,6 @@ from dino_foresight_ros.training.evaluation.similarity import (
     patch_classes,
 )
 from dino_foresight_ros.training.evaluation.stream import ClipBatch
-
-NS = 1_000_000_000
 
 
 class SeriesScorer:
@@ -133,11 +132,11 @@ class SeriesScorer:
         for clip in clips:
             stamps_ns = self._recordings[clip.recording].stamps_ns
             newest = stamps_ns[clip.context[-1]]
-            contexts.append((stamps_ns[list(clip.context)] - newest) / NS)
+            contexts.append((stamps_ns[list(clip.context)] - newest) / NS_PER_S)
             nominal = self._series.target_offsets_s()
             leads.append(
                 [
-                    float(stamps_ns[target] - newest) / NS if target >= 0 else ahead
+                    float(stamps_ns[target] - newest) / NS_PER_S if target >= 0 else ahead
                     for target, ahead in zip(clip.targets, nominal, strict=True)
                 ]
             )
@@ -222,7 +221,7 @@ class SeriesScorer:
             return
         stamps = self._recordings[clip.recording].stamps_ns
         newest = int(stamps[clip.context[-1]])
-        leads = [round(ahead * NS) for ahead in self._series.target_offsets_s()[: len(steps)]]
+        leads = [round(ahead * NS_PER_S) for ahead in self._series.target_offsets_s()[: len(steps)]]
         instants = [int(stamps[clip.context[-2]]), newest, *(newest + lead for lead in leads)]
         arrays = {name: values.cpu().numpy() for name, values in maps.items()}
         before, now, *ahead = (
@@ -269,7 +268,7 @@ class SeriesScorer:
 
     def _lead_s(self, clip: Clip, step: int) -> float:
         stamps = self._recordings[clip.recording].stamps_ns
-        return float(stamps[clip.targets[step]] - stamps[clip.context[-1]]) / NS
+        return float(stamps[clip.targets[step]] - stamps[clip.context[-1]]) / NS_PER_S
 
     def _lead(self, step: int, measured_s: float) -> Lead:
         series = self._series
@@ -381,7 +380,7 @@ def places_of(
     numbers = np.array([scenes[clip.recording] for clip in clips], np.int64)
     frames = [(clip.recording, clip.context[-1] if clip.context else clip.first) for clip in clips]
     stamps = [recordings[number].stamps_ns[frame] for number, frame in frames]
-    return Clips(numbers, np.array(stamps, np.float64) / NS, span_s)
+    return Clips(numbers, np.array(stamps, np.float64) / NS_PER_S, span_s)
 
 
 class StillScorer:

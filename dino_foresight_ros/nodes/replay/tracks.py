@@ -17,7 +17,6 @@ from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings import CameraModel, Frame, Recording, Window
-from dino_foresight_ros.recordings.bag import CAMERA_INFO_TYPE, IMAGE_TYPES, camera_info_topic
 from dino_foresight_ros.recordings.bag_index import (
     STAMP_BYTES,
     header_stamp_ns,
@@ -25,6 +24,11 @@ from dino_foresight_ros.recordings.bag_index import (
 )
 from dino_foresight_ros.recordings.bag_messages import compressed_format
 from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
+from dino_foresight_ros.recordings.bag_topics import (
+    CAMERA_INFO_TYPE,
+    IMAGE_TYPES,
+    camera_info_topic,
+)
 from dino_foresight_ros.recordings.image_decoding import encode_picture
 from dino_foresight_ros.ros.camera_info import camera_info_msg
 from dino_foresight_ros.ros.images import image_to_msg

@@ -30,7 +30,7 @@ from dino_foresight_ros.classes import (
     UNLABELLED,
 )
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, INSTANCES, SEGMENTATION
 from dino_foresight_ros.recordings.label_tables import LabelTable
 from dino_foresight_ros.recordings.labelled_pictures import Labels
 from dino_foresight_ros.recordings.lidar_projection import (
@@ -42,12 +42,7 @@ from dino_foresight_ros.recordings.nuscenes.rows import Transform
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading
 from dino_foresight_ros.recordings.nuscenes.tables import Tables
 from dino_foresight_ros.recordings.poses import inverse, pose_matrix
-from dino_foresight_ros.recordings.recording import (
-    INSTANCES,
-    NS_PER_S,
-    LabelSpace,
-    UnreadableFrame,
-)
+from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, UnreadableFrame
 
 LIDAR = "LIDAR_TOP"
 CELL_PX = 4

@@ -23,7 +23,7 @@ from dino_foresight_ros.recordings import (
     UnreadableFrame,
     open_recordings,
 )
-from dino_foresight_ros.recordings.recording import PartOfRecording
+from dino_foresight_ros.recordings.part import PartOfRecording
 from dino_foresight_ros.training.data import ClipAugmentation, ClipDataset, ImageDataset
 
 MS = 1_000_000

@@ -18,6 +18,7 @@ from dino_foresight_ros.model.heads import UPSCALE
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.bag import bag_of
+from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.runtime.decoder import Decoder, layers_read
 from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.clips import Clip
@@ -122,9 +123,6 @@ class LidarDepth:
         assert road is not None
         assert self.choice.camera_height_m is not None
         return camera_height_scale(inverse, rays, road, self.choice.camera_height_m)
-
-
-_NS = 1_000_000_000
 
 
 class LidarScorer:
@@ -268,7 +266,7 @@ class LidarScorer:
             if scale is None and method != AS_IT_IS:
                 continue
             self._points[method, position] += int(np.isfinite(true_m).sum())
-            self._leads_s.setdefault((method, position), []).append(ahead_ns / _NS)
+            self._leads_s.setdefault((method, position), []).append(ahead_ns / NS_PER_S)
             for name, depth in depths.items():
                 metres = depth
                 if scale is not None:

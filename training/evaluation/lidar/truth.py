@@ -17,13 +17,9 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import Recording
-from dino_foresight_ros.recordings.bag import (
-    CAMERA_INFO_TYPE,
-    BagRecording,
-    bag_of,
-    camera_info_topic,
-)
+from dino_foresight_ros.recordings.bag import BagRecording, bag_of
 from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.bag_topics import CAMERA_INFO_TYPE, camera_info_topic
 from dino_foresight_ros.recordings.camera_view import CameraView, camera_view, check_size
 from dino_foresight_ros.recordings.lidar_projection import (
     hidden_cells,
