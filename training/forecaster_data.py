@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
@@ -29,12 +31,34 @@ from .parts import Origin
 from .recipes import ForecasterRecipe
 from .sources import Source
 
-MakeClips = Callable[
-    [Sequence[Recording], Sequence[float], int, int, ClipAugmentation, int, float], ClipDataset
-]
-"""(recordings, intervals_s, context, targets, augmentation, seed, tolerance) -> clips."""
-MakeTimedClips = Callable[[Sequence[Recording], ClipTiming, ClipAugmentation, int], ClipDataset]
-"""(recordings, timing, augmentation, seed) -> clips at random distances in time."""
+
+class MakeClips(Protocol):
+    """Recordings -> clips of even steps."""
+
+    def __call__(
+        self,
+        recordings: Sequence[Recording],
+        intervals_s: Sequence[float],
+        context_frames: int,
+        target_frames: int,
+        *,
+        augmentation: ClipAugmentation,
+        seed: int,
+        tolerance: float,
+    ) -> ClipDataset: ...
+
+
+class MakeTimedClips(Protocol):
+    """Recordings -> clips at random distances in time."""
+
+    def __call__(
+        self,
+        recordings: Sequence[Recording],
+        timing: ClipTiming,
+        *,
+        augmentation: ClipAugmentation,
+        seed: int,
+    ) -> ClipDataset: ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +129,7 @@ def split_clips(
         InputError: nothing would be left to train on.
     """
     train, held_out = _split(recordings, None, validation_share, recipe.seed, recipe)
-    return ForecasterData(train, held_out, ToFeatures(), _feature_clips, (1, 1), 0)
+    return ForecasterData(train, held_out, ToFeatures(), FeatureClips, (1, 1), 0)
 
 
 def data_from_store(
@@ -143,7 +167,7 @@ def data_from_store(
         train,
         held_out,
         ToFeatures(projection),
-        _feature_clips,
+        FeatureClips,
         store.info.grid,
         channels,
         made_with,
@@ -188,57 +212,21 @@ def data_from_pictures(
         validation_share, recipe.seed, recipe,
     )  # fmt: skip
     size = loaded.config.image_size
-
-    def make(
-        recordings: Sequence[Recording],
-        intervals_s: Sequence[float],
-        context: int,
-        targets: int,
-        augmentation: ClipAugmentation,
-        seed: int,
-        tolerance: float,
-    ) -> ClipDataset:
-        return ClipDataset(
-            recordings, intervals_s, context, targets, size, augmentation, seed, tolerance=tolerance
-        )
-
-    def make_timed(
-        recordings: Sequence[Recording],
-        timing: ClipTiming,
-        augmentation: ClipAugmentation,
-        seed: int,
-    ) -> ClipDataset:
-        return TimedClips(recordings, timing, size, augmentation, seed)
-
     return ForecasterData(
         train,
         held_out,
         ToFeatures(projection, loaded),
-        make,
+        partial(ClipDataset, size=size),
         loaded.config.grid,
         projection.channels,
         {"encoder": encoder_origin(loaded), "pca": part.origin},
         has_pixels=True,
-        make_timed_clips=make_timed,
+        make_timed_clips=partial(TimedClips, size=size),
     )
 
 
 def _recordings(store: FeatureStore) -> list[Recording]:
     return [FeatureRecording(stored, store.info.grid) for stored in store.recordings]
-
-
-def _feature_clips(
-    recordings: Sequence[Recording],
-    intervals_s: Sequence[float],
-    context: int,
-    targets: int,
-    augmentation: ClipAugmentation,
-    seed: int,
-    tolerance: float,
-) -> ClipDataset:
-    return FeatureClips(
-        recordings, intervals_s, context, targets, augmentation, seed, tolerance=tolerance
-    )
 
 
 def _check_alike(a_path: Path, a: FeatureStore, b_path: Path, b: FeatureStore) -> None:

@@ -178,13 +178,15 @@ def make_clips(recipe: ForecasterRecipe, data: ForecasterData) -> ClipDataset:
         time_flip=recipe.time_flip,
     )
     if recipe.kind == WorldForecaster.kind:
-        clips = data.make_timed_clips(data.train, clip_timing(recipe), augmentation, recipe.seed)
+        clips = data.make_timed_clips(
+            data.train, clip_timing(recipe), augmentation=augmentation, seed=recipe.seed
+        )
         clips.gives_motion = recipe.motion != "none"
         return clips
     assert recipe.intervals_s is not None
     return data.make_clips(
         data.train, recipe.intervals_s, recipe.context_frames, recipe.masked_frames,
-        augmentation, recipe.seed, recipe.tolerance,
+        augmentation=augmentation, seed=recipe.seed, tolerance=recipe.tolerance,
     )  # fmt: skip
 
 
@@ -199,8 +201,8 @@ def make_validation_clips(recipe: ForecasterRecipe, data: ForecasterData) -> Cli
 
     def make(targets: int) -> ClipDataset:
         clips = data.make_clips(
-            data.validation, (interval_s,), recipe.context_frames, targets, ClipAugmentation(),
-            recipe.seed, recipe.tolerance,
+            data.validation, (interval_s,), recipe.context_frames, targets,
+            augmentation=ClipAugmentation(), seed=recipe.seed, tolerance=recipe.tolerance,
         )  # fmt: skip
         clips.gives_motion = recipe.motion != "none"
         return clips

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.recordings.motion import EgoMotion, planar_pose
-from dino_foresight_ros.training.feature_clips import FeatureRecording
-from dino_foresight_ros.training.forecaster_data import ForecasterData, _feature_clips
+from dino_foresight_ros.training.feature_clips import FeatureClips, FeatureRecording
+from dino_foresight_ros.training.forecaster_data import ForecasterData
 from dino_foresight_ros.training.forecaster_objective import ToFeatures
 from dino_foresight_ros.training.parts import Origin
 from dino_foresight_ros.training.processes import alone
@@ -67,6 +67,6 @@ def recordings(count: int, frames: int = 12, interval_s: float = 0.1) -> list[Fe
 def data(train: int = 4, frames: int = 12) -> ForecasterData:
     every = recordings(train + 2, frames)
     return ForecasterData(
-        list(every[:train]), list(every[train:]), ToFeatures(), _feature_clips, GRID, CHANNELS,
+        list(every[:train]), list(every[train:]), ToFeatures(), FeatureClips, GRID, CHANNELS,
         MADE_WITH,
     )  # fmt: skip

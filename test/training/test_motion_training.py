@@ -16,8 +16,12 @@ from dino_foresight_ros.planar_motion import compose, inverse
 from dino_foresight_ros.recordings import PartOfRecording, open_recordings
 from dino_foresight_ros.recordings.pixels import open_pixels, write_pixels
 from dino_foresight_ros.training.data import ClipAugmentation, ClipDataset, ClipTiming, TimedClips
-from dino_foresight_ros.training.feature_clips import FeatureRecording, TimedFeatureClips
-from dino_foresight_ros.training.forecaster_data import ForecasterData, _feature_clips
+from dino_foresight_ros.training.feature_clips import (
+    FeatureClips,
+    FeatureRecording,
+    TimedFeatureClips,
+)
+from dino_foresight_ros.training.forecaster_data import ForecasterData
 from dino_foresight_ros.training.forecaster_objective import ToFeatures
 from dino_foresight_ros.training.model_parts import load_forecaster
 from dino_foresight_ros.training.recipes import ForecasterRecipe
@@ -33,7 +37,7 @@ def recordings(count: int, knows: bool = True) -> list[FeatureRecording]:
 def data(knows: bool = True) -> ForecasterData:
     every = recordings(8, knows)
     return ForecasterData(
-        list(every[:6]), list(every[6:]), ToFeatures(), _feature_clips, GRID, CHANNELS, MADE_WITH
+        list(every[:6]), list(every[6:]), ToFeatures(), FeatureClips, GRID, CHANNELS, MADE_WITH
     )
 
 

@@ -23,7 +23,7 @@ from dino_foresight_ros.training.feature_clips import (
     FeatureClips,
     read_features,
 )
-from dino_foresight_ros.training.forecaster_data import ForecasterData, _feature_clips
+from dino_foresight_ros.training.forecaster_data import ForecasterData
 from dino_foresight_ros.training.forecaster_objective import ForecasterObjective, ToFeatures
 from dino_foresight_ros.training.forecaster_validation import Validation
 from dino_foresight_ros.training.intervals import (
@@ -287,7 +287,7 @@ def test_a_run_learns_what_copying_cannot_know_and_leaves_a_part(tmp_path: Path)
     assert part.recipe["lr"] == 1e-2
     assert part.scores["skill_mse_step_1"] == result.best.values["skill_mse_step_1"]  # type: ignore[attr-defined]
     # The part is what was scored: the averaged weights at the best step.
-    clips = _feature_clips(data(train=12).validation, (0.1,), 4, 3, ClipAugmentation(), 0, 0.25)
+    clips = FeatureClips(data(train=12).validation, (0.1,), 4, 3)
     again = Validation(clips, ToFeatures(), 4, ALONE)(model)
     assert again.score == pytest.approx(result.best.score, rel=1e-5)  # type: ignore[attr-defined]
 
