@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers, ModelInfo
+from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
+from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers
 from dino_foresight_ros.recordings.image_decoding import (
     Converter,
     ImageDecoder,

@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from dino_foresight_ros.nodes.forecast.publishers import ModelInfo
+from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
 from dino_foresight_ros.process.memory import memory_use
 from dino_foresight_ros.ros.messages import build_diagnostics
 from dino_foresight_ros.ros.qos import advertise, output_qos

@@ -14,8 +14,8 @@ from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.nodes.forecast.horizons import Horizons
+from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
-from dino_foresight_ros.nodes.forecast.publishers import ModelInfo
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION, SPREAD
 from dino_foresight_ros.progress import warn
 from dino_foresight_ros.runtime import Foresight

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -16,12 +15,14 @@ from std_msgs.msg import Header
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, Instances, Labels, Objects
 from dino_foresight_ros.msg import Forecast as ForecastMsg
+from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
 from dino_foresight_ros.objects import locate, object_paths, with_velocities
 from dino_foresight_ros.output_row import Topic
 from dino_foresight_ros.outputs import DEPTH, FEATURES, INSTANCES, MAX_STEPS, step_topics
 from dino_foresight_ros.ros.camera_info import scale_camera_info
 from dino_foresight_ros.ros.clouds import depth_with_info, rays_of
 from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.label_info import build_label_info, label_info_class
 from dino_foresight_ros.ros.messages import (
     build_feature_map,
     build_forecast,
@@ -56,41 +57,6 @@ if TYPE_CHECKING:
 
 _CAMERA_INFO = "camera_info"
 _LIST, _DETECTIONS = (topic.name.rpartition("/")[2] for topic in (INSTANCE_LIST, DETECTIONS))
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What the topics need to know of the model.
-
-    Attributes:
-        name: name of the bundle.
-        outputs: what it can predict and the node may publish (names of `Scene` fields).
-        class_names, palette: of the segmentation head; empty without one.
-        depth_is_metric: whether depth is metres.
-        image_size: (height, width) that the encoder works at.
-        only_predicted: outputs that the seen frame, step 0, does not have.
-        samples: how many futures it draws.
-        sample_outputs: what may be published of each of several.
-    """
-
-    name: str
-    outputs: frozenset[str]
-    class_names: tuple[str, ...] = ()
-    palette: tuple[tuple[int, int, int], ...] = ()
-    depth_is_metric: bool = False
-    image_size: tuple[int, int] = (0, 0)
-    only_predicted: frozenset[str] = frozenset()
-    samples: int = 1
-    sample_outputs: frozenset[str] = frozenset()
-
-    def describe_outputs(self) -> str:
-        """The outputs as their topics are named; says so where depth is not metres."""
-        relative = "depth_relative (no metres)"
-        names = [
-            relative if name == DEPTH and not self.depth_is_metric else name
-            for name in sorted(self.outputs)
-        ]
-        return ", ".join(names) or "none"
 
 
 class ForecastPublishers:
@@ -437,26 +403,3 @@ def _step_camera_info(info: CameraInfo, made: dict[str, Image], header: Header) 
     scaled = scale_camera_info(info, (image.height, image.width))
     scaled.header = header
     return scaled
-
-
-def label_info_class() -> type[Any] | None:
-    """vision_msgs/LabelInfo; None where it is not installed, or too old to have it."""
-    try:
-        messages = importlib.import_module("vision_msgs.msg")
-    except ImportError:
-        return None
-    kind: type[Any] | None = getattr(messages, "LabelInfo", None)
-    return kind if hasattr(messages, "VisionClass") else None
-
-
-def build_label_info(names: Sequence[str], header: Header) -> Any:
-    """The LabelInfo of these classes; `label_info_class` must have found it.
-
-    The id of pixels without a class, 255, is not listed: the message reserves it. The threshold
-    is 0, since every pixel has its likeliest class, however sure that is.
-    """
-    messages = importlib.import_module("vision_msgs.msg")
-    classes = [
-        messages.VisionClass(class_id=index, class_name=name) for index, name in enumerate(names)
-    ]
-    return messages.LabelInfo(header=header, class_map=classes, threshold=0.0)

@@ -20,7 +20,8 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros import msg as messages
 from dino_foresight_ros.nodes.forecast import publishers
-from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers, ModelInfo
+from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
+from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers
 from dino_foresight_ros.ros.qos import latched_qos
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.runtime.frame import Forecast

@@ -19,7 +19,8 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from dino_foresight_ros import msg as messages
-from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers, ModelInfo
+from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
+from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers
 from dino_foresight_ros.recordings import CameraModel
 from dino_foresight_ros.ros.camera_info import camera_info_msg
 from dino_foresight_ros.ros.messages import read_step
