@@ -92,7 +92,7 @@ NODES = (
         PLAN_PARAMETERS,
         ROOT / "config" / "plan.yaml",
         DOCS / "planning.md",
-        "ros2 run dino_foresight_ros plan_node --ros-args --params-file my.yaml",
+        "ros2 launch dino_foresight_ros plan.launch.py params_file:=my.yaml",
     ),
 )
 
