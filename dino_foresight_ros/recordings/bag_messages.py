@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
 
 from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.poses import Transform
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
 
@@ -91,4 +93,71 @@ def whole_image() -> Any:
         height=0,
         width=0,
         do_rectify=False,
+    )
+
+
+def transforms(items: Sequence[tuple[int, str, str, Transform]]) -> Any:
+    """tf2_msgs/TFMessage of (stamp, parent, child, parent_from_child)."""
+    return make(
+        "tf2_msgs/msg/TFMessage",
+        transforms=[
+            make(
+                "geometry_msgs/msg/TransformStamped",
+                header=header(stamp_ns, parent),
+                child_frame_id=child,
+                transform=make(
+                    "geometry_msgs/msg/Transform",
+                    translation=vector(pose.translation),
+                    rotation=quaternion(pose.rotation),
+                ),
+            )
+            for stamp_ns, parent, child, pose in items
+        ],
+    )
+
+
+def odometry(
+    stamp_ns: int, fixed: str, base: str, pose: Transform, linear: Any, angular: Any
+) -> Any:
+    """nav_msgs/Odometry: pose in a fixed frame; `linear` m/s and `angular` rad/s (3,) in the base.
+
+    Args:
+        stamp_ns: nanoseconds.
+        fixed, base: names of the frames.
+        pose: of the base in the fixed frame.
+        linear, angular: of the base.
+    """
+    unknown = np.zeros(36)
+    return make(
+        "nav_msgs/msg/Odometry",
+        header=header(stamp_ns, fixed),
+        child_frame_id=base,
+        pose=make("geometry_msgs/msg/PoseWithCovariance", pose=pose_of(pose), covariance=unknown),
+        twist=make(
+            "geometry_msgs/msg/TwistWithCovariance",
+            twist=make("geometry_msgs/msg/Twist", linear=vector(linear), angular=vector(angular)),
+            covariance=unknown,
+        ),
+    )
+
+
+def vector(values: Any) -> Any:
+    """geometry_msgs/Vector3 of three numbers."""
+    x, y, z = (float(value) for value in values)
+    return make("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
+
+
+def quaternion(rotation: tuple[float, float, float, float]) -> Any:
+    """geometry_msgs/Quaternion of (w, x, y, z)."""
+    w, x, y, z = rotation  # ROS has w last
+    return make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
+
+
+def pose_of(transform: Transform) -> Any:
+    """geometry_msgs/Pose."""
+    x, y, z = transform.translation
+    return make(
+        "geometry_msgs/msg/Pose",
+        position=make("geometry_msgs/msg/Point", x=x, y=y, z=z),
+        orientation=quaternion(transform.rotation),
     )

@@ -96,6 +96,22 @@ class EgoMotion:
             found = np.where(same[..., None], found, np.nan)
         return found
 
+    def twists(self, stamps_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The twist (N, 3) at each frame, by the frames before and after it; NaN where unknown.
+
+        Args:
+            stamps_ns: (N,) of the frames.
+
+        Returns:
+            m/s forward, m/s to the left and rad/s to the left.
+        """
+        every = np.arange(len(stamps_ns))
+        before, after = (every - 1).clip(0), (every + 1).clip(max=len(every) - 1)
+        seconds = ((stamps_ns[after] - stamps_ns[before]) * _NS)[:, None]
+        twists = np.full((len(every), 3), np.nan)
+        np.divide(twist_of(self.between(before, after)), seconds, out=twists, where=seconds > 0)
+        return twists
+
 
 @dataclass(frozen=True)
 class MotionTrack:
@@ -198,12 +214,7 @@ class MotionTrack:
         found = EgoMotion(
             np.full(len(stamps_ns), np.nan), np.full(len(stamps_ns), np.nan), poses, segments
         )
-        every = np.arange(len(stamps_ns))
-        before, after = (every - 1).clip(0), (every + 1).clip(max=len(every) - 1)
-        seconds = (stamps_ns[after] - stamps_ns[before]) * _NS
-        moved = found.between(before, after)
-        speed = moved[:, 0] * np.cos(moved[:, 2] / 2) + moved[:, 1] * np.sin(moved[:, 2] / 2)
-        np.divide(speed, seconds, out=found.speed_mps, where=seconds > 0)
+        found.speed_mps[:] = found.twists(stamps_ns)[:, 0]
         return found
 
     def _part(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dino_foresight_ros.recordings.opencv import cv2
 
 Matrix = NDArray[np.float64]
 
@@ -14,6 +17,22 @@ OPTICAL_IN_BODY = np.array(
 )
 """Pose of an optical frame (x right, y down, z forward) in its camera's body frame (x forward, y
 left, z up), REP-103."""
+
+
+class Transform(NamedTuple):
+    """A rigid transform: `translation` (x, y, z) in metres, `rotation` a unit (w, x, y, z)."""
+
+    translation: tuple[float, float, float]
+    rotation: tuple[float, float, float, float]
+
+    @classmethod
+    def of(cls, pose: Matrix) -> Transform:
+        """Of a rigid (4, 4)."""
+        axis = cv2.Rodrigues(np.ascontiguousarray(pose[:3, :3]))[0].ravel()
+        angle = float(np.linalg.norm(axis))
+        x, y, z = (float(v) for v in axis * (np.sin(angle / 2) / angle if angle > 1e-12 else 0.5))
+        place = (float(pose[0, 3]), float(pose[1, 3]), float(pose[2, 3]))
+        return cls(place, (float(np.cos(angle / 2)), x, y, z))
 
 
 def rotation_matrix(quaternion: Sequence[float] | Matrix) -> Matrix:

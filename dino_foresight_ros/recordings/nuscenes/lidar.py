@@ -38,10 +38,9 @@ from dino_foresight_ros.recordings.lidar_projection import (
     nearest_points,
     reach_cells,
 )
-from dino_foresight_ros.recordings.nuscenes.rows import Transform
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading
 from dino_foresight_ros.recordings.nuscenes.tables import Tables
-from dino_foresight_ros.recordings.poses import inverse, pose_matrix
+from dino_foresight_ros.recordings.poses import Transform, inverse, pose_matrix
 from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, UnreadableFrame
 
 LIDAR = "LIDAR_TOP"

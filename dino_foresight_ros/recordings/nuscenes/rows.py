@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.poses import Transform
 
 NS_PER_US = 1000
 _CHUNK = 1 << 22
@@ -15,13 +16,6 @@ _decoder = json.JSONDecoder()
 Row = Mapping[str, Any]
 TableProgress = Callable[[str, Iterable[Row]], Iterable[Row]]
 """Passes the rows of the table of that name on, to show progress."""
-
-
-class Transform(NamedTuple):
-    """A rigid transform: `translation` (x, y, z) in metres, `rotation` a unit (w, x, y, z)."""
-
-    translation: tuple[float, float, float]
-    rotation: tuple[float, float, float, float]
 
 
 class TableFolder:

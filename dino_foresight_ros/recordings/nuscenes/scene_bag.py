@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bag_messages import odometry, transforms
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_writer import Storage, create_bag
 from dino_foresight_ros.recordings.nuscenes import scene_messages as messages
-from dino_foresight_ros.recordings.nuscenes.rows import Transform
 from dino_foresight_ros.recordings.nuscenes.scenes import (
     Reading,
     SceneError,
@@ -24,7 +24,7 @@ from dino_foresight_ros.recordings.nuscenes.scenes import (
     SceneTables,
 )
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor, Tables
-from dino_foresight_ros.recordings.poses import rotation_matrix
+from dino_foresight_ros.recordings.poses import Transform, rotation_matrix
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
 LIDAR = "LIDAR_TOP"
@@ -231,15 +231,15 @@ def _motion(poses: Sequence[tuple[int, Transform]]) -> Iterator[Item]:
             stamp_ns,
             "/tf",
             "tf2_msgs/msg/TFMessage",
-            lambda frame=frame: messages.transforms(frame),  # type: ignore[misc]
+            lambda frame=frame: transforms(frame),  # type: ignore[misc]
         )
         twist = (linear[number], angular[number])
         yield Item(
             stamp_ns,
             "/odom",
             "nav_msgs/msg/Odometry",
-            lambda stamp_ns=stamp_ns, pose=pose, twist=twist: messages.odometry(  # type: ignore[misc]
-                stamp_ns, pose, *twist
+            lambda stamp_ns=stamp_ns, pose=pose, twist=twist: odometry(  # type: ignore[misc]
+                stamp_ns, messages.MAP_FRAME, messages.BASE_FRAME, pose, *twist
             ),
         )
 

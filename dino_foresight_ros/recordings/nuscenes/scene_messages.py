@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.recordings import bag_messages
-from dino_foresight_ros.recordings.bag_messages import compressed_image, header, make
+from dino_foresight_ros.recordings.bag_messages import (
+    compressed_image,
+    header,
+    make,
+    pose_of,
+    transforms,
+    vector,
+)
 from dino_foresight_ros.recordings.camera import CameraModel
-from dino_foresight_ros.recordings.nuscenes.rows import Transform
 from dino_foresight_ros.recordings.nuscenes.scenes import Box, Reading, SceneError
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor
+from dino_foresight_ros.recordings.poses import Transform
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
 MAP_FRAME = "map"
@@ -33,42 +40,6 @@ _COLOURS = {
     "movable_object": "fence",
     "static_object": "pole",
 }
-
-
-def transforms(items: Sequence[tuple[int, str, str, Transform]]) -> Any:
-    """tf2_msgs/TFMessage of (stamp, parent, child, parent_from_child)."""
-    return make(
-        "tf2_msgs/msg/TFMessage",
-        transforms=[
-            make(
-                "geometry_msgs/msg/TransformStamped",
-                header=header(stamp_ns, parent),
-                child_frame_id=child,
-                transform=make(
-                    "geometry_msgs/msg/Transform",
-                    translation=_vector(pose.translation),
-                    rotation=_quaternion(pose.rotation),
-                ),
-            )
-            for stamp_ns, parent, child, pose in items
-        ],
-    )
-
-
-def odometry(stamp_ns: int, pose: Transform, linear: Any, angular: Any) -> Any:
-    """nav_msgs/Odometry: pose in the map; `linear` m/s and `angular` rad/s (3,) in base_link."""
-    unknown = np.zeros(36)
-    return make(
-        "nav_msgs/msg/Odometry",
-        header=header(stamp_ns, MAP_FRAME),
-        child_frame_id=BASE_FRAME,
-        pose=make("geometry_msgs/msg/PoseWithCovariance", pose=_pose(pose), covariance=unknown),
-        twist=make(
-            "geometry_msgs/msg/TwistWithCovariance",
-            twist=make("geometry_msgs/msg/Twist", linear=_vector(linear), angular=_vector(angular)),
-            covariance=unknown,
-        ),
-    )
 
 
 def picture(reading: Reading) -> Any:
@@ -138,8 +109,8 @@ def _marker(box: Box, group: str, kind: int, scale: tuple[float, float, float]) 
         id=box.number,
         type=kind,
         action=0,
-        pose=_pose(placed),
-        scale=_vector(scale),
+        pose=pose_of(placed),
+        scale=vector(scale),
         color=make(
             "std_msgs/msg/ColorRGBA",
             r=red / 255,
@@ -182,22 +153,3 @@ def _content(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
         return np.fromfile(file, dtype)
     except OSError as error:
         raise SceneError(f"{file} cannot be read: {error.strerror}") from error
-
-
-def _vector(values: Any) -> Any:
-    x, y, z = (float(value) for value in values)
-    return make("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
-
-
-def _quaternion(rotation: tuple[float, float, float, float]) -> Any:
-    w, x, y, z = rotation  # nuScenes' order; ROS has w last
-    return make("geometry_msgs/msg/Quaternion", x=x, y=y, z=z, w=w)
-
-
-def _pose(transform: Transform) -> Any:
-    x, y, z = transform.translation
-    return make(
-        "geometry_msgs/msg/Pose",
-        position=make("geometry_msgs/msg/Point", x=x, y=y, z=z),
-        orientation=_quaternion(transform.rotation),
-    )

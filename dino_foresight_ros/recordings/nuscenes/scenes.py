@@ -16,12 +16,12 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.nuscenes.rows import (
     NS_PER_US,
     Row,
-    Transform,
     microseconds,
     numbers,
     transform,
 )
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor, Tables
+from dino_foresight_ros.recordings.poses import Transform
 
 
 class Reading(NamedTuple):

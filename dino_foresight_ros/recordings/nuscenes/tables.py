@@ -17,9 +17,9 @@ from dino_foresight_ros.recordings.nuscenes.rows import (
     Row,
     TableFolder,
     TableProgress,
-    Transform,
     transform,
 )
+from dino_foresight_ros.recordings.poses import Transform
 
 
 @dataclass(frozen=True)
