@@ -37,10 +37,18 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def _add_from_video(below: Any) -> None:
     parser = below.add_parser(
-        "from-video", help="turn a video, a folder of pictures or another bag into a rosbag2"
+        "from-video",
+        help="turn a video, a folder of pictures, another bag or a synthetic world into a rosbag2",
+        description="Write frames as a rosbag2; where the motion of the vehicle is known, as that "
+        "of a synthetic world, /odom and /tf too.",
     )
     add = parser.add_argument
-    add("input", type=Path, metavar="INPUT", help="video file, folder of pictures, or rosbag2")
+    add(
+        "input",
+        type=Path,
+        metavar="INPUT",
+        help="video file, folder of pictures, rosbag2, or 'synthetic:?seeds=3&frames=200'",
+    )
     add("--out", type=Path, required=True, metavar="BAG", help="the rosbag2 folder to write")
     add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="default: %(default)s")
     add("--topic", default=DEFAULT_TOPIC, help="image topic to write; default: %(default)s")
@@ -65,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_from_video(args: argparse.Namespace) -> int:
     _check(args)
     from dino_foresight_ros.progress import Progress
+    from dino_foresight_ros.recordings.bag_motion import BagMotion
     from dino_foresight_ros.recordings.bag_writer import check_output, create_bag
 
     out = args.out.expanduser()
@@ -73,10 +82,13 @@ def _run_from_video(args: argparse.Namespace) -> int:
     count = 0
     with _open_input(args) as recording, create_bag(out, args.storage, force=args.force) as writer:
         camera = _camera(args, recording)
+        motion = BagMotion.of(recording)
         with Progress(recording.name, "frame", recording.frame_count) as progress:
             for frame in recording.frames():
                 if count == 0:
                     offset_ns = _offset_ns(args, recording, frame)
+                    motion.write_mount(writer, frame.stamp_ns + offset_ns, _frame_id(args, frame))
+                motion.write(writer, frame.index, frame.stamp_ns + offset_ns)
                 _write(args, writer, frame, frame.stamp_ns + offset_ns, camera)
                 count += 1
                 progress.add()
@@ -86,8 +98,13 @@ def _run_from_video(args: argparse.Namespace) -> int:
 
 def _open_input(args: argparse.Namespace) -> Recording:
     from dino_foresight_ros.progress import warn
-    from dino_foresight_ros.recordings import open_recording
+    from dino_foresight_ros.recordings import open_recording, open_recordings
 
+    if str(args.input).startswith("synthetic:"):
+        worlds = open_recordings([str(args.input)], on_warning=warn)
+        if len(worlds) > 1:
+            raise UsageError(f"{args.input} is {len(worlds)} worlds; a bag takes one: seeds=3")
+        return worlds[0]
     try:
         return open_recording(
             args.input,
@@ -135,6 +152,10 @@ def _image_topic(args: argparse.Namespace) -> str:
     return topic
 
 
+def _frame_id(args: argparse.Namespace, frame: Frame) -> str:
+    return frame_name(args.frame_id or "") or frame.frame_id or DEFAULT_FRAME_ID
+
+
 def _write(
     args: argparse.Namespace,
     writer: BagWriter,
@@ -142,8 +163,7 @@ def _write(
     stamp_ns: int,
     camera: CameraModel | None,
 ) -> None:
-    frame_id = frame_name(args.frame_id or "") or frame.frame_id or DEFAULT_FRAME_ID
-    topic = _image_topic(args)
+    frame_id, topic = _frame_id(args, frame), _image_topic(args)
     if args.compressed:
         writer.write_compressed(
             topic, frame.image, stamp_ns, frame_id, args.compressed, args.jpeg_quality

@@ -255,6 +255,11 @@ class Recording(Closeable, ABC):
         """How the vehicle moves, where that is known."""
         return None
 
+    @property
+    def base_from_optical(self) -> NDArray[np.float64] | None:
+        """(4, 4) pose of the camera's optical frame in base_link, where it is known."""
+        return None
+
     def labelled(self, kind: str) -> NDArray[np.int64]:
         """Return the rising indices of the frames that have a label of that kind."""
         check_kinds((kind,))

@@ -10,10 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dino_foresight_ros import synthetic
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import DEPTH, NORMALS
+from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
 from dino_foresight_ros.recordings.motion import EgoMotion, planar_pose
 from dino_foresight_ros.recordings.recording import (
@@ -24,6 +26,8 @@ from dino_foresight_ros.recordings.recording import (
 )
 from dino_foresight_ros.recordings.spec import Spec
 from dino_foresight_ros.synthetic import World, WorldConfig
+from dino_foresight_ros.synthetic.camera import mounted
+from dino_foresight_ros.synthetic.config import choose_conditions
 from dino_foresight_ros.synthetic.ego import EgoState
 from dino_foresight_ros.synthetic.wander import wander
 
@@ -78,6 +82,10 @@ class SyntheticRecording(Recording):
         )
         self.depth_is_complete = True
         self.config, self.driver = config, driver
+        self._conditions = choose_conditions(config)
+        self.camera = CameraModel.from_fov(
+            config.width, config.height, self._conditions.horizontal_fov_deg
+        )
         self._ego: EgoMotion | None = None
         self._states: list[EgoState] | None = None
 
@@ -87,16 +95,17 @@ class SyntheticRecording(Recording):
         if self._ego is None:
             world = _world(self.config)
             states = self._driven()
-            places = world.setting.road.point(
-                np.array([state.s_m for state in states]), np.array([state.d_m for state in states])
-            )
-            yaw = [state.yaw_rad for state in states]
             self._ego = EgoMotion(
                 speed_mps=np.array([state.speed_mps for state in states]),
                 steering_rad=np.full(len(self), np.nan),
-                world_from_ego=planar_pose(np.column_stack([places[:, :2], yaw])),
+                world_from_ego=planar_pose([world.base_pose(state) for state in states]),
             )
         return self._ego
+
+    @property
+    def base_from_optical(self) -> NDArray[np.float64]:
+        """How the camera is mounted, exactly."""
+        return mounted(self._conditions)
 
     def _driven(self) -> list[EgoState]:
         """Where the ego is at each stamp."""

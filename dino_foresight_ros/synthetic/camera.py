@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dino_foresight_ros.synthetic.config import Conditions
 from dino_foresight_ros.synthetic.faces import Array
 
 # Columns: the optical axes (x right, y down, z forward) of a camera that looks along world x.
@@ -71,3 +72,13 @@ def look(yaw_rad: float, pitch_rad: float, roll_rad: float) -> Array:
     pitch = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
     roll = np.array([[1.0, 0, 0], [0, cr, -sr], [0, sr, cr]])
     return yaw @ pitch @ roll @ _OPTICAL_IN_BODY
+
+
+def mounted(conditions: Conditions) -> Array:
+    """Pose (4, 4) of the optical frame in the base: x forward, y left, z up, on the ground below
+    the camera."""
+    pose = np.eye(4)
+    pitch, roll = np.radians(conditions.camera_pitch_deg), np.radians(conditions.camera_roll_deg)
+    pose[:3, :3] = look(0.0, pitch, roll)
+    pose[2, 3] = conditions.camera_height_m
+    return pose

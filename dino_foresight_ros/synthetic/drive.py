@@ -103,7 +103,7 @@ class Drive:
         """Curvature (1/m) that leads to the lane's middle, `offset_m` to its left, and along it."""
         road, ego = self.world.setting.road, self.ego
         ahead = 4.0 + 0.9 * ego.speed_mps
-        target = _place(road, ego.s_m + ahead, self.world.layout.ego_d_m + offset_m)
+        target = place_on(road, ego.s_m + ahead, self.world.layout.ego_d_m + offset_m)
         x, y = self.to_base(target[None])[0]
         return float(2.0 * y / max(x * x + y * y, 1.0))
 
@@ -152,7 +152,7 @@ class Drive:
     @property
     def ego_xy(self) -> Array:
         """Place (2,) of the base in the world frame."""
-        return _place(self.world.setting.road, self.ego.s_m, self.ego.d_m)
+        return place_on(self.world.setting.road, self.ego.s_m, self.ego.d_m)
 
     @property
     def world_from_base(self) -> Array:
@@ -172,7 +172,7 @@ class Drive:
         return self._hazards.users(self._states, self.ego.s_m, view_m)
 
 
-def _place(road: Road, s_m: float, d_m: float) -> Array:
+def place_on(road: Road, s_m: float, d_m: float) -> Array:
     """World point (2,) at an arc length and `d_m` to the left."""
     x, y, heading, _ = road.pose_at(s_m)
     return np.array([x - math.sin(heading) * d_m, y + math.cos(heading) * d_m])

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from dino_foresight_ros.classes import CLASS_IDS
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.synthetic import raster, shading
-from dino_foresight_ros.synthetic.camera import Camera, focal_from_fov, look
+from dino_foresight_ros.synthetic.camera import Camera, focal_from_fov, look, mounted
 from dino_foresight_ros.synthetic.config import Conditions, WorldConfig, choose_conditions
-from dino_foresight_ros.synthetic.drive import Drive
+from dino_foresight_ros.synthetic.drive import Drive, place_on
 from dino_foresight_ros.synthetic.ego import EgoPlan, EgoState, Road, ego_state
 from dino_foresight_ros.synthetic.faces import Array, Faces, by_corner_count
 from dino_foresight_ros.synthetic.ground import base_ground
@@ -107,11 +107,11 @@ class World:
 
         The base lies on the ground below the camera: x forward, y left, z up.
         """
-        c = self.conditions
-        pose = np.eye(4)
-        pose[:3, :3] = look(0.0, np.radians(c.camera_pitch_deg), np.radians(c.camera_roll_deg))
-        pose[2, 3] = c.camera_height_m
-        return pose
+        return mounted(self.conditions)
+
+    def base_pose(self, ego: EgoState) -> Array:
+        """Planar pose (3,) of the base in the world frame: x, y in metres, yaw in rad."""
+        return np.array([*place_on(self._road, ego.s_m, ego.d_m), ego.yaw_rad])
 
     def ego(self, t_s: float) -> tuple[Array, float]:
         """World from camera (4, 4) and the speed in m/s at `t_s` seconds, without rendering."""

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.cli.main import main
-from dino_foresight_ros.recordings import open_recording
+from dino_foresight_ros.recordings import open_recording, open_recordings
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_writer import create_bag
+from dino_foresight_ros.recordings.motion import MotionTrack
+from dino_foresight_ros.recordings.synthetic import SyntheticRecording
+from dino_foresight_ros.recordings.transforms import read_transforms
+from dino_foresight_ros.synthetic import World
 
 
 @pytest.fixture
@@ -165,3 +169,42 @@ def test_info_lists_topics_and_damage(
     (bag / "metadata.yaml").unlink()
     assert main(["bag", "info", str(bag)]) == 0
     assert "  incomplete: metadata.yaml is missing" in capsys.readouterr().out
+
+
+def test_bag_of_a_world_has_the_true_motion_and_the_mounting(tmp_path: Path) -> None:
+    spec = "synthetic:?seeds=3&frames=12&interval=0.1&size=36x64&driver=wander"
+    out = tmp_path / "bag"
+    assert main(["bag", "from-video", spec, "--out", str(out), "--start-stamp", "5000"]) == 0
+    (world,) = open_recordings([spec])
+    bag = open_recordings([f"bag:{out}"])[0]
+    assert isinstance(world, SyntheticRecording)
+    assert bag.stamps_ns.tolist() == (world.stamps_ns + 5000).tolist()
+    assert bag.ego is not None
+    np.testing.assert_allclose(bag.ego.world_from_ego, world.ego.world_from_ego, atol=1e-9)
+    np.testing.assert_allclose(bag.ego.between(0, 11), world.ego.between(0, 11), atol=1e-9)
+    with open_recording(out) as played:
+        assert played.camera is not None
+        assert played.camera.k == pytest.approx(World(world.config).k.ravel().tolist())
+    reader = BagReader(out)
+    tree = read_transforms(reader, pytest.fail)
+    mount = tree.lookup("base_link", "camera_optical_frame", 5000)
+    np.testing.assert_allclose(mount, World(world.config).base_from_optical, atol=1e-9)
+    # Twists that are integrated lead where the poses lead.
+    messages = [reader.deserialize(m).twist.twist for m in reader.messages(["/odom"])]
+    twists = [(m.linear.x, m.linear.y, m.angular.z) for m in messages]
+    walked = MotionTrack.from_twists(bag.stamps_ns, twists).between(5000, 5000 + 10**9)
+    np.testing.assert_allclose(walked, world.ego.between(0, 10), atol=0.05)
+    reader.close()
+
+    again = tmp_path / "again"  # another bag keeps it
+    assert main(["bag", "from-video", str(out), "--out", str(again), "--end-s", "0.5"]) == 0
+    kept = open_recordings([f"bag:{again}"])[0].ego
+    assert kept is not None
+    np.testing.assert_allclose(kept.world_from_ego, bag.ego.world_from_ego[:5], atol=1e-9)
+
+
+def test_several_worlds_are_no_bag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "bag")
+    code, line = run_and_read_error(capsys, "from-video", "synthetic:?seeds=0-2", "--out", out)
+    assert code == 2
+    assert "3 worlds; a bag takes one" in line
