@@ -1,15 +1,19 @@
-"""Transforms between frames: tf2's, where it is installed."""
+"""Transforms between frames: looked up by tf2, where it is installed, and as messages."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
+from geometry_msgs.msg import Transform as Message
 from numpy.typing import NDArray
 from rclpy.node import Node
+from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError, describe
-from dino_foresight_ros.recordings.poses import pose_matrix
+from dino_foresight_ros.recordings.poses import Transform, pose_matrix
 from dino_foresight_ros.ros.time import ns_to_time
 
 Matrix = NDArray[np.float64]
@@ -43,9 +47,11 @@ class Transforms:
             return np.eye(4)
         if self._buffer is None:
             raise InputError(f"frame {source} is unknown in {target}: tf2_ros is not installed")
-        from rclpy.time import Time
+        from rclpy.time import Time as Instant
 
-        wanted = [Time()] if stamp_ns is None else [Time.from_msg(ns_to_time(stamp_ns)), Time()]
+        wanted = [Instant()]
+        if stamp_ns is not None:
+            wanted.insert(0, Instant.from_msg(ns_to_time(stamp_ns)))
         for place, when in enumerate(wanted):
             try:
                 found = self._buffer.lookup_transform(target, source, when).transform
@@ -56,3 +62,16 @@ class Transforms:
                     raise InputError(text) from error
         t, q = found.translation, found.rotation
         return pose_matrix([t.x, t.y, t.z], [q.w, q.x, q.y, q.z])
+
+
+def transform_message(stamp: Time, parent: str, child: str, pose: Matrix) -> Any:
+    """tf2_msgs/TFMessage of one transform: pose (4, 4) of the child in the parent."""
+    from tf2_msgs.msg import TFMessage
+
+    place, (w, x, y, z) = Transform.of(pose)
+    found = TransformStamped(header=Header(stamp=stamp, frame_id=parent), child_frame_id=child)
+    found.transform = Message(
+        translation=Vector3(x=place[0], y=place[1], z=place[2]),
+        rotation=Quaternion(x=x, y=y, z=z, w=w),
+    )
+    return TFMessage(transforms=[found])

@@ -1,5 +1,8 @@
 """A camera that drives through the synthetic world, with ground truth for whoever subscribes.
 
+The base stands on the ground below the camera. Its true motion is on odom, and, where tf2_msgs is
+installed, on /tf, the camera's mounting on /tf_static.
+
 Exits with 0 after `frames` frames, 2 for bad parameters.
 """
 
@@ -11,8 +14,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Twist, Vector3
+from nav_msgs.msg import Odometry
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -21,13 +28,18 @@ from std_msgs.msg import Header
 
 from dino_foresight_ros.outputs import BY_NAME, HEADS
 from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.motion import planar_pose
+from dino_foresight_ros.recordings.transforms import TF_TYPE
 from dino_foresight_ros.ros.camera_info import camera_info_msg
 from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.message_types import message_class
 from dino_foresight_ros.ros.node_main import finish, run_node
 from dino_foresight_ros.ros.parameters import Change, Parameters, ParameterSpec, usage
-from dino_foresight_ros.ros.qos import output_qos
+from dino_foresight_ros.ros.planar import pose_message
+from dino_foresight_ros.ros.qos import latched_qos, output_qos
 from dino_foresight_ros.ros.rivals import warn_of_rivals
 from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time
+from dino_foresight_ros.ros.transforms import transform_message
 from dino_foresight_ros.synthetic import SCENES, WEATHERS, Frame, World, WorldConfig
 
 # Discovery is not symmetric: the subscriber may know of the publisher a little later.
@@ -62,6 +74,13 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     _spec("weather", _ANY, "Weather; any: the seed's choice.", None, (_ANY, *WEATHERS)),
     _spec("supersample", 1, "Samples per pixel each way; above 1 is finer and slower.", (1, 4)),
     _spec("frame_id", "camera", "Frame of the images, an optical frame."),
+    _spec("base_frame", "base_link", "Frame of the base, on the ground below the camera."),
+    _spec("odom_frame", "odom", "Frame in which the odometry tells where the base is."),
+    _spec(
+        "publish_tf",
+        True,
+        "Publish odom_frame to base_frame on /tf and the camera's mounting on /tf_static.",
+    ),
     _spec(
         "publish_clock",
         False,
@@ -116,10 +135,26 @@ class SyntheticCameraNode(Node):
             if settings["publish_clock"]
             else None
         )
+        self._odometry = self.create_publisher(Odometry, "odom", output_qos(10))
+        self._tf: Any = None
+        if settings["publish_tf"]:
+            self._offer_transforms()
         every = (self._image, self._clock)
         warn_of_rivals(self, lambda: [p.topic_name for p in every if p is not None])
         self._thread = threading.Thread(target=self._run, name="foresight-camera", daemon=True)
         self._thread.start()
+
+    def _offer_transforms(self) -> None:
+        """Tell how the camera is mounted, and be ready to tell where the base is."""
+        kind = message_class(TF_TYPE)
+        if kind is None:
+            return
+        self._tf = self.create_publisher(kind, "/tf", output_qos(100))
+        self._tf_static = self.create_publisher(kind, "/tf_static", latched_qos())
+        now, frames = self.get_clock().now().to_msg(), ("base_frame", "frame_id")
+        names = [self._settings[name] for name in frames]
+        mount = self._world.base_from_optical
+        self._tf_static.publish(transform_message(now, names[0], names[1], mount))
 
     def _run(self) -> None:
         """Publish to the end, in the camera thread."""
@@ -204,7 +239,27 @@ class SyntheticCameraNode(Node):
                 if values is _NOT_KEPT:
                     values = getattr(self._world.render(frame.stamp_s), name)
                 publisher.publish(image_to_msg(values, encoding, header))
+        self._publish_motion(frame, stamp)
         self._image.publish(image_to_msg(frame.image, "rgb8", header))
+
+    def _publish_motion(self, frame: Frame, stamp: Time) -> None:
+        """Where the base is and how it moves at a frame."""
+        settings, world = self._settings, self._world
+        ego = world.ego_state(frame.stamp_s)
+        pose = world.base_pose(ego)
+        header = Header(stamp=stamp, frame_id=settings["odom_frame"])
+        message = Odometry(header=header, child_frame_id=settings["base_frame"])
+        message.pose.pose = pose_message(pose)
+        # The heading is that of the path, so it never goes to the side.
+        message.twist.twist = Twist(
+            linear=Vector3(x=ego.speed_mps), angular=Vector3(z=ego.yaw_rate_rps)
+        )
+        self._odometry.publish(message)
+        if self._tf is not None:
+            moved = planar_pose(pose)
+            self._tf.publish(
+                transform_message(stamp, settings["odom_frame"], settings["base_frame"], moved)
+            )
 
     def destroy_node(self) -> None:
         """End the camera thread and take the node down."""

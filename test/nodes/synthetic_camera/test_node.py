@@ -13,12 +13,15 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from forecast_peers import NodeProcess
+from nav_msgs.msg import Odometry
 from ros_bench import TIMEOUT_S, Bench
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
 from dino_foresight_ros.classes import CLASS_IDS
 from dino_foresight_ros.nodes.synthetic_camera import node as synthetic_camera_node
+from dino_foresight_ros.planar_motion import compose, inverse, of_twist
+from dino_foresight_ros.ros.planar import planar_pose, planar_twist
 from dino_foresight_ros.synthetic import World, WorldConfig
 
 SMALL = ("width:=96", "height:=54")
@@ -58,6 +61,7 @@ def test_it_publishes_the_worlds_frames_and_truth_and_then_ends(
         for name in ("segmentation", "depth", "normals")
     }
     clocks = listener.subscribe(Clock, "/clock")
+    odometry = listener.subscribe(Odometry, "odom")
     process = NodeProcess(
         ros_domain,
         tmp_path / "log",
@@ -71,7 +75,7 @@ def test_it_publishes_the_worlds_frames_and_truth_and_then_ends(
         "wait_for_subscriber_s:=60.0",
         program=synthetic_camera_node.main,
     )
-    everything = (images, infos, clocks, *truth.values())
+    everything = (images, infos, clocks, odometry, *truth.values())
     complete = listener.spin_until(lambda: all(len(kept) == 6 for kept in everything))
     assert process.process.wait(TIMEOUT_S) == 0, process.text
     assert "Traceback" not in process.text
@@ -80,7 +84,17 @@ def test_it_publishes_the_worlds_frames_and_truth_and_then_ends(
     stamps = [stamp_ns(message) for message in images]
     assert np.allclose(np.diff(stamps), 1e8, atol=2)
     assert [c.clock.sec * 10**9 + c.clock.nanosec for c in clocks] == stamps
-    expected = list(World(WorldConfig(seed=6, width=96, height=54, frame_rate_hz=10)).frames(6))
+    world = World(WorldConfig(seed=6, width=96, height=54, frame_rate_hz=10))
+    poses = [planar_pose(message.pose.pose) for message in odometry]
+    # Twists that are held lead from pose to pose.
+    for before, after, message in zip(poses, poses[1:], odometry, strict=False):
+        moved = compose(inverse(before), after)
+        twist = planar_twist(message.twist.twist)
+        assert moved == pytest.approx(of_twist(twist, 0.1), abs=0.02)
+    assert poses[0] == pytest.approx(world.base_pose(world.ego_state(0.0)))
+    assert (odometry[0].header.frame_id, odometry[0].child_frame_id) == ("odom", "base_link")
+    assert [stamp_ns(message) for message in odometry] == stamps
+    expected = list(world.frames(6))
     for index, frame in enumerate(expected):
         image, info = images[index], infos[index]
         assert (image.encoding, image.header.frame_id) == ("rgb8", "front")
