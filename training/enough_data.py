@@ -13,10 +13,10 @@ from dino_foresight_ros.recordings.recording import NS_PER_S, Frame
 
 from .data import split_recordings
 from .forecaster_data import split_clips
+from .forecaster_setup import make_clips, make_validation_clips
 from .intervals import frame_spacing_s, resolve_intervals
 from .reading import pick_frames
 from .recipes import ForecasterRecipe
-from .train_forecaster import make_clips, make_validation_clips
 from .train_head import head_gap_s
 
 LONGEST_S = 3600.0

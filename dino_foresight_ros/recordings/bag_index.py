@@ -16,11 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.recordings.bag_storage import (
-    Unpacked,
-    open_storage,
-    storage_files,
-)
+from dino_foresight_ros.recordings.bag_compression import Unpacked
+from dino_foresight_ros.recordings.bag_storage import open_storage, storage_files
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
 STAMP_BYTES = 12

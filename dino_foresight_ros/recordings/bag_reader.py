@@ -16,14 +16,9 @@ from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.metadata import parse_qos
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bag_compression import Unpacked, plain_message
 from dino_foresight_ros.recordings.bag_messages import typestore
-from dino_foresight_ros.recordings.bag_storage import (
-    StoredMessage,
-    Unpacked,
-    open_storage,
-    plain_message,
-    storage_files,
-)
+from dino_foresight_ros.recordings.bag_storage import StoredMessage, open_storage, storage_files
 from dino_foresight_ros.recordings.message_conversion import OTHER_PACKAGES, find_conversion
 
 

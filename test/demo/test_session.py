@@ -10,13 +10,8 @@ import pytest
 
 from dino_foresight_ros.demo.processes import NodeFailedError
 from dino_foresight_ros.demo.run_statistics import RunStatistics
-from dino_foresight_ros.demo.session import (
-    LOADING_LIMIT_S,
-    WAIT_LIMIT_S,
-    PlayWatch,
-    ReadyWait,
-    needed,
-)
+from dino_foresight_ros.demo.session import needed
+from dino_foresight_ros.demo.watches import LOADING_LIMIT_S, WAIT_LIMIT_S, PlayWatch, ReadyWait
 from dino_foresight_ros.process.cpu import used_cpu_s
 
 

@@ -23,9 +23,10 @@ from dino_foresight_ros.training.feature_clips import (
 )
 from dino_foresight_ros.training.forecaster_data import ForecasterData
 from dino_foresight_ros.training.forecaster_objective import ToFeatures
+from dino_foresight_ros.training.forecaster_setup import make_forecaster
 from dino_foresight_ros.training.model_parts import load_forecaster
 from dino_foresight_ros.training.recipes import ForecasterRecipe
-from dino_foresight_ros.training.train_forecaster import make_forecaster, train_forecaster
+from dino_foresight_ros.training.train_forecaster import train_forecaster
 
 WORLD = "synthetic:?seeds=3&frames=8&interval=0.2&size=24x40"
 

@@ -25,6 +25,7 @@ from dino_foresight_ros.training.feature_clips import (
 )
 from dino_foresight_ros.training.forecaster_data import ForecasterData
 from dino_foresight_ros.training.forecaster_objective import ForecasterObjective, ToFeatures
+from dino_foresight_ros.training.forecaster_setup import make_forecaster, make_validation_clips
 from dino_foresight_ros.training.forecaster_validation import Validation
 from dino_foresight_ros.training.intervals import (
     middle,
@@ -37,11 +38,7 @@ from dino_foresight_ros.training.model_parts import load_forecaster
 from dino_foresight_ros.training.parts import Origin
 from dino_foresight_ros.training.recipes import ForecasterRecipe
 from dino_foresight_ros.training.run_log import read_history
-from dino_foresight_ros.training.train_forecaster import (
-    make_forecaster,
-    make_validation_clips,
-    train_forecaster,
-)
+from dino_foresight_ros.training.train_forecaster import train_forecaster
 
 
 def recipe(**changes: object) -> ForecasterRecipe:

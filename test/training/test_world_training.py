@@ -21,10 +21,11 @@ from dino_foresight_ros.training.data import ClipTiming
 from dino_foresight_ros.training.data.timed_clips import timed_row
 from dino_foresight_ros.training.feature_clips import TimedFeatureClips
 from dino_foresight_ros.training.forecaster_objective import ToFeatures
+from dino_foresight_ros.training.forecaster_setup import make_forecaster
 from dino_foresight_ros.training.model_parts import load_forecaster
 from dino_foresight_ros.training.recipe_base import resolve_recipe
 from dino_foresight_ros.training.recipes import ForecasterRecipe
-from dino_foresight_ros.training.train_forecaster import make_forecaster, train_forecaster
+from dino_foresight_ros.training.train_forecaster import train_forecaster
 from dino_foresight_ros.training.world_training import WorldObjective
 
 TIMING = ClipTiming(3, (0.05, 0.3), (0.1, 0.8), 0.2)
