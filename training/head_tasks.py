@@ -41,6 +41,7 @@ from dino_foresight_ros.outputs import (
 from dino_foresight_ros.plugins import installed_heads, resolve
 from dino_foresight_ros.recordings import Recording
 
+from .centres_loss import centres_loss
 from .data import common_label_space
 from .head_losses import (
     level_bins,
@@ -272,7 +273,7 @@ class NormalsTraining(TaskTraining[NormalsTask]):
 
 @dataclass
 class InstancesTraining(TaskTraining[InstancesTask]):
-    """Mask2Former's losses, and AP50.
+    """The losses of the head's kind, and AP50.
 
     Attributes:
         points: pixels that the loss reads of each mask.
@@ -306,7 +307,10 @@ class InstancesTraining(TaskTraining[InstancesTask]):
         return pack_instances(labels[INSTANCES], labels[SEGMENTATION])
 
     def loss(self, raw: QueryOutput, label: Tensor) -> Loss:
-        """Class, mask and dice losses of the best assignment, of every decoder layer."""
+        """Those of centres; else class, mask and dice losses of the best assignment, of every
+        decoder layer."""
+        if raw.pixels is not None:
+            return centres_loss(raw.pixels, label, self.task, self.least_pixels)
         return instances_loss(raw, label, self.task, self.points, self.least_pixels)
 
     def predicted(self, raw: QueryOutput, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

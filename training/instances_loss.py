@@ -10,7 +10,10 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn import functional
+from torch.nn.functional import adaptive_avg_pool2d
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.model.instance_head import (
@@ -36,7 +39,9 @@ def unpack_instances(label: Tensor) -> tuple[Tensor, Tensor]:
     return label // _CLASSES, label % _CLASSES
 
 
-def objects_of(label: Tensor, task: InstancesTask, least_pixels: int = 1) -> tuple[Tensor, Tensor]:
+def objects_of(
+    label: Tensor, task: InstancesTask, least_pixels: int = 1, stuff: bool | None = None
+) -> tuple[Tensor, Tensor]:
     """What a picture's queries should find.
 
     An object is what has one id; its class is that of most of its pixels. Where the head knows all
@@ -46,6 +51,7 @@ def objects_of(label: Tensor, task: InstancesTask, least_pixels: int = 1) -> tup
         label: (H, W) as `pack_instances` gives it.
         task: which classes count.
         least_pixels: of an object; smaller ones are left out.
+        stuff: whether classes that are no things are given; as the task has it when None.
 
     Returns:
         (n, H, W) bool masks, and (n,) int64 classes.
@@ -63,7 +69,7 @@ def objects_of(label: Tensor, task: InstancesTask, least_pixels: int = 1) -> tup
     is_object = is_first & torch.isin(of_values, things) & (areas >= least_pixels)
     masks = [ids[None] == numbers[is_object][:, None, None]]
     found = [of_values[is_object].long()]
-    if task.has_stuff:
+    if task.has_stuff if stuff is None else stuff:
         present = torch.unique(classes)
         stuff = present[(present != UNLABELLED) & ~torch.isin(present, things)]
         masks.append(classes[None] == stuff[:, None, None])
@@ -80,31 +86,85 @@ def instances_loss(
         raw: of B pictures.
         label: (B, H, W) as `pack_instances` gives it; one without objects teaches "no object".
         task: which classes count.
-        points: pixels that are read of each mask.
+        points: pixels that are read of each mask; all of them where there are no more.
         least_pixels: of an object; smaller ones are not asked for.
     """
-    criterion = _criterion(task.outputs, points).to(label.device)
     targets = [objects_of(one, task, least_pixels) for one in label]
+    layers = [(raw.classes, raw.masks), *raw.earlier]
     # Half precision is for the products: costs and logarithms of small shares need more.
     with torch.autocast(label.device.type, enabled=False):
-        earlier = [
-            {"masks_queries_logits": masks.float(), "class_queries_logits": classes.float()}
-            for classes, masks in raw.earlier
-        ]
-        terms = criterion(
-            raw.masks.float(),
-            raw.classes.float(),
-            [masks.float() for masks, _ in targets],
-            [classes for _, classes in targets],
-            earlier,
-        )
+        if raw.masks.shape[-2] * raw.masks.shape[-1] <= points:
+            return Loss(_on_all_pixels(layers, targets, _criterion(task.outputs, points)))
+        return Loss(_on_drawn_pixels(layers, targets, _criterion(task.outputs, points)))
+
+
+def _on_drawn_pixels(
+    layers: list[tuple[Tensor, Tensor]], targets: list[tuple[Tensor, Tensor]], criterion: Any
+) -> Tensor:
+    """The library's, which draws pixels anew for each layer and picture, more of unsure ones."""
+    criterion = criterion.to(layers[0][0].device)
+    (classes, masks), *earlier = [(classes.float(), masks.float()) for classes, masks in layers]
+    terms = criterion(
+        masks,
+        classes,
+        [masks.float() for masks, _ in targets],
+        [classes for _, classes in targets],
+        [
+            {"masks_queries_logits": masks, "class_queries_logits": classes}
+            for classes, masks in earlier
+        ],
+    )
     weighted = [
         weight * term
         for kind, weight in criterion.weight_dict.items()
         for name, term in terms.items()
         if name.startswith(kind)
     ]
-    return Loss(torch.stack(weighted).sum())
+    return torch.stack(weighted).sum()
+
+
+def _on_all_pixels(
+    layers: list[tuple[Tensor, Tensor]], targets: list[tuple[Tensor, Tensor]], criterion: Any
+) -> Tensor:
+    """The same terms over every pixel of small masks, all layers and pictures at once.
+
+    Costs of all pairs are computed with their gradients, so that the losses of the matched ones are
+    picked from them.
+    """
+    weights = criterion.weight_dict
+    classes = torch.stack([classes for classes, _ in layers]).float()  # (L, B, Q, K + 1)
+    logits = torch.stack([masks for _, masks in layers]).float().flatten(3)  # (L, B, Q, P)
+    size = layers[0][1].shape[-2:]
+    most = max(1, *(len(found) for _, found in targets))
+    true = logits.new_zeros(len(targets), most, logits.shape[-1])
+    kinds = torch.zeros(len(targets), most, dtype=torch.long, device=logits.device)
+    for row, (masks, found) in enumerate(targets):
+        if len(found):
+            true[row, : len(found)] = adaptive_avg_pool2d(masks.float(), size).flatten(1)
+            kinds[row, : len(found)] = found
+    # Cross-entropy of x with a target t is softplus(x) - x t.
+    across = true.transpose(1, 2)
+    mask = (functional.softplus(logits).sum(-1, keepdim=True) - logits @ across) / true.shape[-1]
+    inside = logits.sigmoid()
+    both = inside.sum(-1, keepdim=True) + true.sum(-1)[:, None]
+    dice = 1 - (2 * (inside @ across) + 1) / (both + 1)
+    shares = classes.softmax(-1).gather(3, kinds[None, :, None].expand(*classes.shape[:3], -1))
+    pairs = weights["loss_mask"] * mask + weights["loss_dice"] * dice
+    cost = (pairs - weights["loss_cross_entropy"] * shares).detach().cpu().numpy()
+    number = max(1, sum(len(found) for _, found in targets))
+    asked = torch.full(classes.shape[:3], classes.shape[-1] - 1, device=classes.device)
+    total = classes.new_zeros(())
+    for layer in range(len(layers)):
+        for row, (_, found) in enumerate(targets):
+            queries, objects = linear_sum_assignment(cost[layer, row, :, : len(found)])
+            asked[layer, row, queries] = found[objects]
+            total = total + pairs[layer, row, queries, objects].sum() / number
+    for one, wanted in zip(classes, asked, strict=True):
+        term = functional.cross_entropy(
+            one.flatten(0, 1), wanted.flatten(), criterion.empty_weight.to(one.device)
+        )
+        total = total + weights["loss_cross_entropy"] * term
+    return total
 
 
 @lru_cache(maxsize=4)

@@ -75,6 +75,8 @@ class Optimisation:
             saved.load_averaged(self.averaged.module)
         if fabric.world_size > 1:
             share_batch_norms(self.model)
+        if not self._is_sharded:
+            self.objective.to(fabric.device)  # its frozen parts may be there already
         self._module = fabric.setup_module(self.objective)
         if self.averaged is not None:
             self.averaged.to(fabric.device)

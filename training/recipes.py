@@ -252,7 +252,11 @@ class HeadRecipe(TrainingRecipe):
     KIND: ClassVar[str] = "head"
     DEFAULT_PRESET: ClassVar[str | None] = "paper"
 
-    kind: str = option("dpt", "dpt or linear", choices=("dpt", "linear"))
+    kind: str = option(
+        "dpt", "dpt or linear; task instances: dpt (Mask2Former on its first stage), or centres "
+        "(Panoptic-DeepLab on more of it, for short trainings)",
+        choices=("dpt", "linear", "centres"),
+    )  # fmt: skip
     channels: tuple[int, int, int, int] = option(
         (128, 256, 512, 512), "of a DPT head's four levels", least=1
     )

@@ -12,9 +12,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.errors import BundleError, UsageError
+from dino_foresight_ros.model.centre_head import CentreHead, CentreHeadConfig
 from dino_foresight_ros.model.heads import (
     AnyHeadConfig,
+    DPTHead,
     Head,
     HeadConfig,
     HeadInput,
@@ -23,7 +25,8 @@ from dino_foresight_ros.model.heads import (
 from dino_foresight_ros.model.instance_head import InstanceHeadConfig
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import InstancesTask, SegmentationTask, Task
-from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.model.weights import load_strict
+from dino_foresight_ros.outputs import MAX_STEPS, SEGMENTATION
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import BadFiles, Recording, open_recordings
 from dino_foresight_ros.spread import spread
@@ -123,12 +126,51 @@ def make_model(inputs: HeadInputs, task: Task, recipe: HeadRecipe) -> Head:
         return build_head(config, inputs.embed_dim, inputs.layers)
 
 
+def start_from(
+    model: Head, task: Task, reads: HeadInput, start: str, made_with: Mapping[str, Origin]
+) -> None:
+    """Give a head the weights of a trained one of its shape, in place.
+
+    A head that finds objects by their centres also starts from a head for segmentation.
+
+    Raises:
+        BundleError: the head there reads something else, knows other classes, or has another shape.
+    """
+    of_task = SEGMENTATION if isinstance(model, CentreHead) else task.name
+    try:
+        trained, part = load_head(start, task.name)
+    except BundleError:
+        if of_task == task.name:
+            raise
+        trained, part = load_head(start, of_task)
+    for kind, origin in made_with.items():
+        part.check_made_with(kind, origin)
+    if trained.reads != reads:
+        raise BundleError(f"{start} reads {trained.reads.kind}, this run {reads.kind}")
+    names = getattr(trained.task, "class_names", None)
+    if names != getattr(task, "class_names", None):
+        raise BundleError(f"{start} knows other classes than the labels at hand")
+    if isinstance(model, CentreHead) and isinstance(trained.head, DPTHead):
+        model.start_from(trained.head)
+    else:
+        load_strict(model, trained.head.state_dict(), f"head {start}")
+
+
 def _head_config(task: Task, recipe: HeadRecipe) -> AnyHeadConfig:
     if isinstance(task, InstancesTask):
+        if recipe.kind == "centres":
+            return CentreHeadConfig(
+                outputs=task.outputs,
+                things=task.things,
+                channels=recipe.channels,
+                width=recipe.width,
+                batch_norm=recipe.batch_norm,
+                queries=recipe.queries,
+            )
         if recipe.kind != "dpt":
             raise UsageError(
                 f"kind {recipe.kind} gives maps; task instances takes kind dpt, whose first stage "
-                "it stands on (presets light, tiny, paper)"
+                "it stands on (presets light, tiny, paper), or centres"
             )
         return InstanceHeadConfig(
             outputs=task.outputs,
@@ -140,6 +182,8 @@ def _head_config(task: Task, recipe: HeadRecipe) -> AnyHeadConfig:
             attention_heads=recipe.attention_heads,
             feedforward=recipe.feedforward,
         )
+    if recipe.kind == "centres":
+        raise UsageError(f"kind centres is for task instances, not {task.name}")
     return HeadConfig(
         outputs=task.outputs,
         kind=recipe.kind,
@@ -357,6 +401,7 @@ INPUTS: dict[str, Any] = {
     "task": None, "data": None, "validation": None, "validation_share": VALIDATION_SHARE,
     "encoder": None, "image_size": None, "layers": None, "dtype": "auto", "pca": None,
     "forecaster": None, "forecaster_layers": None, "steps_ahead": 1, "interval": None,
+    "start": None,
 }  # fmt: skip
 """What a run is made from -> default."""
 
@@ -410,6 +455,8 @@ def run_head(plan: RunPlan[HeadRecipe], device: str = "auto", name: str | None =
         inputs, data = agree(fabric, lambda: _open(plan, fabric.device, say))
         task = agree(fabric, lambda: make_task(plan.inputs["task"], data.train, recipe))
         model = agree(fabric, lambda: make_model(inputs, task, recipe))
+        if (start := plan.inputs["start"]) is not None and not plan.resumes:
+            agree(fabric, lambda: start_from(model, task, inputs.reads, start, data.made_with))
         training = agree(fabric, lambda: HeadTraining(inputs, data, task, recipe, fabric, say))
         resume = plan.resumes
         config = {

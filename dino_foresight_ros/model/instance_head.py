@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,19 @@ _GROUPS = 32
 """Of the pixel decoder's group norm."""
 
 
+class PixelMaps(NamedTuple):
+    """What a head that finds objects by their centres says of every pixel.
+
+    Attributes:
+        classes: (B, K, H, W) logits.
+        centres: (B, T + 2, H, W): a logit per class of objects, high at centres; and rows and
+            columns from the pixel to its object's centre, in patches.
+    """
+
+    classes: Tensor
+    centres: Tensor
+
+
 @dataclass(frozen=True)
 class QueryOutput:
     """What the head for instances gives: per query a class and a mask, as logits.
@@ -34,11 +47,13 @@ class QueryOutput:
         classes: (B, Q, K + 1); the last one is "no object".
         masks: (B, Q, h, w).
         earlier: classes and masks before each decoder layer, for the loss; empty in evaluation.
+        pixels: what the masks were made of, of a head that finds objects by their centres.
     """
 
     classes: Tensor
     masks: Tensor
     earlier: tuple[tuple[Tensor, Tensor], ...] = ()
+    pixels: PixelMaps | None = None
 
     @property
     def shape(self) -> torch.Size:
@@ -51,12 +66,14 @@ class QueryOutput:
     def __getitem__(self, rows: Sequence[int]) -> QueryOutput:
         """Some pictures of the batch."""
         earlier = tuple((classes[rows], masks[rows]) for classes, masks in self.earlier)
-        return QueryOutput(self.classes[rows], self.masks[rows], earlier)
+        pixels = None if self.pixels is None else PixelMaps(*(x[rows] for x in self.pixels))
+        return QueryOutput(self.classes[rows], self.masks[rows], earlier, pixels)
 
     def clone(self) -> QueryOutput:
         """A copy that owns its memory."""
         earlier = tuple((classes.clone(), masks.clone()) for classes, masks in self.earlier)
-        return QueryOutput(self.classes.clone(), self.masks.clone(), earlier)
+        pixels = None if self.pixels is None else PixelMaps(*(x.clone() for x in self.pixels))
+        return QueryOutput(self.classes.clone(), self.masks.clone(), earlier, pixels)
 
 
 @dataclass(frozen=True)

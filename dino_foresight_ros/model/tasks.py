@@ -247,7 +247,7 @@ class InstancesTask:
             instances: (B, H, W) int32, 1 + the query's number, 0 none.
             detections: (B, Q, 3) float32, id, class id and score by query; 0 where there is none.
         """
-        whole = size or (_UPSCALE * raw.shape[2], _UPSCALE * raw.shape[3])
+        whole = size or _map_size(raw)
         scores, classes = raw.classes.float().softmax(dim=-1)[..., :-1].max(dim=-1)
         is_thing = torch.zeros(self.outputs + 1, dtype=torch.bool, device=scores.device)
         is_thing[list(self.things)] = True
@@ -298,9 +298,13 @@ class InstancesTask:
         Raises:
             UsageError: the head knows objects alone.
         """
+        if raw.pixels is not None:
+            return (
+                upsample(raw.pixels.classes, size or _map_size(raw)).argmax(dim=1).to(torch.uint8)
+            )
         self._check_stuff()
         shares = raw.classes.float().softmax(dim=-1)[..., :-1]
-        whole = size or (_UPSCALE * raw.shape[2], _UPSCALE * raw.shape[3])
+        whole = size or _map_size(raw)
         # Both are linear: of classes fewer maps are brought to their size than of queries.
         maps = torch.einsum("bqk,bqhw->bkhw", shares, raw.masks.float().sigmoid())
         return _resized(maps, whole).argmax(dim=1).to(torch.uint8)
@@ -314,10 +318,13 @@ class InstancesTask:
         """
         found = self.decode(raw, size)
         ids = found[INSTANCES]
-        shares = raw.classes.float().softmax(dim=-1)[..., :-1]
-        self._check_stuff()
-        shares = shares.index_fill(2, torch.tensor(self.things, device=shares.device), 0.0)
-        maps = torch.einsum("bqk,bqhw->bkhw", shares, raw.masks.float().sigmoid())
+        if raw.pixels is not None:
+            maps = raw.pixels.classes.float().softmax(dim=1)
+        else:
+            self._check_stuff()
+            shares = raw.classes.float().softmax(dim=-1)[..., :-1]
+            maps = torch.einsum("bqk,bqhw->bkhw", shares, raw.masks.float().sigmoid())
+        maps = maps.index_fill(1, torch.tensor(self.things, device=maps.device), 0.0)
         stuff = _resized(maps, (ids.shape[1], ids.shape[2])).argmax(dim=1)
         of_query = found[DETECTIONS][..., 1].long()
         rows = (ids.flatten(1).long() - 1).clamp(min=0)
@@ -330,6 +337,11 @@ class InstancesTask:
                 "the head for instances knows objects alone; train it with --stuff true for "
                 "semantic and panoptic maps"
             )
+
+
+def _map_size(raw: QueryOutput) -> Size:
+    """Of the other heads' maps, patch grid x 8."""
+    return _UPSCALE * raw.shape[2], _UPSCALE * raw.shape[3]
 
 
 def _resized(masks: Tensor, size: Size) -> Tensor:

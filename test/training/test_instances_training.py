@@ -85,6 +85,18 @@ def test_classes_are_judged_by_the_best_assignment() -> None:
     assert found == pytest.approx(class_part(one) - class_part(other), abs=1e-4)
 
 
+def test_on_all_pixels_it_is_what_the_library_says_of_them() -> None:
+    """Of masks that are the same everywhere, whichever pixels the library draws."""
+    torch.manual_seed(2)
+    everywhere = label([(7, 1, np.s_[:, :])])
+    layers = [(torch.randn(2, 4, 4), torch.randn(2, 4, 1, 1).expand(2, 4, 8, 12)) for _ in range(3)]
+    raw = QueryOutput(*layers[0], tuple(layers[1:]))
+    labels = torch.stack([everywhere, label([])])
+    whole = instances_loss(raw, labels, TASK, 96).value
+    drawn = instances_loss(raw, labels, TASK, 95).value
+    assert float(whole) == pytest.approx(float(drawn), rel=1e-5)
+
+
 def test_worse_masks_and_earlier_layers_add_to_the_loss() -> None:
     torch.manual_seed(1)
     masks, _ = objects_of(TWO, TASK)

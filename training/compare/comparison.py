@@ -228,7 +228,7 @@ def _check(variant: Variant, path: Path) -> None:
             raise UsageError("bundle.resize_grid stretches an earlier forecaster; give its start")
         if earlier is not None:
             recipe_of(earlier, "forecaster", ForecasterRecipe)
-        if tasks:
-            recipe_of(settings, "heads", HeadRecipe)
+        for task in tasks:
+            recipe_of(settings, "heads", HeadRecipe, task)
     except UsageError as error:
         raise UsageError(f"{path}: {variant.name}: {error}") from error

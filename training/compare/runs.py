@@ -256,7 +256,7 @@ class _Runs:
     def _head(
         self, settings: Settings, task: str, data: Mapping[str, Any], pca: _Made, seed: int
     ) -> _Made:
-        recipe = recipe_of(settings, "heads", HeadRecipe, seed=seed, workers=0)
+        recipe = recipe_of(settings, "heads", HeadRecipe, task, seed=seed, workers=0)
         encoder, share = section(settings, "encoder"), settings.get("data.validation_share")
         values = section(settings, "heads")
         preset = values.pop("preset", None)

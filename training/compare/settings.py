@@ -127,13 +127,16 @@ def section(settings: Settings, name: str) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
 
 
-def recipe_of(settings: Settings, name: str, kind: type[R], **decided: Any) -> R:
+def recipe_of(
+    settings: Settings, name: str, kind: type[R], variant: str | None = None, **decided: Any
+) -> R:
     """The recipe of a section.
 
     Args:
         settings: of a variant.
         name: of the section.
         kind: of recipe.
+        variant: of its preset, see `resolve_recipe`: a head's task.
         decided: fields that are no settings.
 
     Raises:
@@ -142,7 +145,7 @@ def recipe_of(settings: Settings, name: str, kind: type[R], **decided: Any) -> R
     values = section(settings, name)
     preset = values.pop("preset", None)
     values.pop("tasks", None)
-    return resolve_recipe(kind, preset, None, {**values, **decided})
+    return resolve_recipe(kind, preset, None, {**values, **decided}, variant)
 
 
 def start_of(settings: Settings) -> dict[str, Any] | None:

@@ -45,6 +45,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--pca", metavar="DIR", help="a fitted PCA or a bundle (default: features as they are)"
     )
+    parser.add_argument(
+        "--from", dest="start", metavar="RUN",
+        help="start from this head, of the same shape: a run, or a bundle. Kind centres also "
+        "starts from a head for segmentation",
+    )  # fmt: skip
     forecast = parser.add_argument_group("forecast features")
     forecast.add_argument(
         "--forecaster", metavar="DIR", help="train on what this one forecasts: a run or a bundle"
