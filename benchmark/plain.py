@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.dpt import DPTHead, Fusion
 from dino_foresight_ros.model.forecasters import MaskedForecaster
 from dino_foresight_ros.model.forecasters.transformer import Attention, Block
-from dino_foresight_ros.model.heads import DPTHead, Fusion
 
 FRAMES = 5
 """Frames that the published code encodes per forecast: the context and the frame to predict."""

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import ForesightError, InputError
-from dino_foresight_ros.model.heads import UPSCALE
+from dino_foresight_ros.model.dpt import UPSCALE
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 
 from .batches import Guarded, collate, leave_interrupts_to_parent

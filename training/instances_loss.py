@@ -71,9 +71,9 @@ def objects_of(
     found = [of_values[is_object].long()]
     if task.has_stuff if stuff is None else stuff:
         present = torch.unique(classes)
-        stuff = present[(present != UNLABELLED) & ~torch.isin(present, things)]
-        masks.append(classes[None] == stuff[:, None, None])
-        found.append(stuff.long())
+        others = present[(present != UNLABELLED) & ~torch.isin(present, things)]
+        masks.append(classes[None] == others[:, None, None])
+        found.append(others.long())
     return torch.cat(masks), torch.cat(found)
 
 
@@ -134,7 +134,7 @@ def _on_all_pixels(
     weights = criterion.weight_dict
     classes = torch.stack([classes for classes, _ in layers]).float()  # (L, B, Q, K + 1)
     logits = torch.stack([masks for _, masks in layers]).float().flatten(3)  # (L, B, Q, P)
-    size = layers[0][1].shape[-2:]
+    size = layers[0][1].shape[-2], layers[0][1].shape[-1]
     most = max(1, *(len(found) for _, found in targets))
     true = logits.new_zeros(len(targets), most, logits.shape[-1])
     kinds = torch.zeros(len(targets), most, dtype=torch.long, device=logits.device)

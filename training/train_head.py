@@ -14,14 +14,8 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError, UsageError
 from dino_foresight_ros.model.centre_head import CentreHead, CentreHeadConfig
-from dino_foresight_ros.model.heads import (
-    AnyHeadConfig,
-    DPTHead,
-    Head,
-    HeadConfig,
-    HeadInput,
-    build_head,
-)
+from dino_foresight_ros.model.dpt import DPTHead, HeadConfig
+from dino_foresight_ros.model.heads import AnyHeadConfig, Head, HeadInput, build_head
 from dino_foresight_ros.model.instance_head import InstanceHeadConfig
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import InstancesTask, SegmentationTask, Task

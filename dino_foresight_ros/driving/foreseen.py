@@ -16,7 +16,7 @@ from dino_foresight_ros.driving.perception import (
 )
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.heads import UPSCALE
+from dino_foresight_ros.model.dpt import UPSCALE
 from dino_foresight_ros.model.tasks import DepthTask, SegmentationTask
 from dino_foresight_ros.obstacles import ObstacleOptions, ObstaclePoints, obstacle_points
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION

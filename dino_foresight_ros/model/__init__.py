@@ -1,6 +1,7 @@
 """The model: torch only, no ROS, no threads, no clock."""
 
 from dino_foresight_ros.model.bundle import Bundle
+from dino_foresight_ros.model.dpt import HeadConfig
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig
 from dino_foresight_ros.model.forecasters import (
     Forecaster,
@@ -11,7 +12,7 @@ from dino_foresight_ros.model.forecasters import (
     WorldConfig,
     WorldForecaster,
 )
-from dino_foresight_ros.model.heads import HeadConfig, HeadInput, build_head
+from dino_foresight_ros.model.heads import HeadInput, build_head
 from dino_foresight_ros.model.instance_head import InstanceHeadConfig
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import DepthTask, InstancesTask, NormalsTask, SegmentationTask

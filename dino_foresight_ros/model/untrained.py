@@ -8,10 +8,11 @@ import torch
 
 from dino_foresight_ros.model.bundle_files import BundleParts
 from dino_foresight_ros.model.class_lists import world_segmentation
+from dino_foresight_ros.model.dpt import DPTHead, HeadConfig
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.encoders import tiny_encoder_config
 from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
-from dino_foresight_ros.model.heads import DPTHead, HeadConfig, build_head
+from dino_foresight_ros.model.heads import build_head
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.model.tasks import DepthTask, NormalsTask, Task
 from dino_foresight_ros.outputs import METRIC

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.opencv import cv2
 
 _POLYNOMIAL = ("plumb_bob", "rational_polynomial")
@@ -48,6 +49,14 @@ class CameraView:
         """A camera without distortion: (3, 3) K in pixels of pictures of (height, width)."""
         matrix = np.column_stack([np.asarray(k, np.float64).reshape(3, 3), np.zeros(3)])
         return cls(matrix, np.eye(3), np.zeros(0), "", (0, 0, size[1], size[0]))
+
+    @classmethod
+    def of(cls, camera: CameraModel) -> CameraView:
+        """The view of a recording's camera, as its lens gives it."""
+        view = cls.pinhole(np.array(camera.k), (camera.height, camera.width))
+        if not any(camera.d):
+            return view
+        return replace(view, distortion=np.array(camera.d), model=camera.distortion_model)
 
     @property
     def summary(self) -> str:

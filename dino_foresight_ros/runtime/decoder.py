@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.heads import DPTHead, LinearHead, fuse_batch_norm
+from dino_foresight_ros.model.dpt import DPTHead
+from dino_foresight_ros.model.heads import LinearHead, fuse_batch_norm
 from dino_foresight_ros.model.instance_head import QueryOutput
 from dino_foresight_ros.model.tasks import DepthTask, SegmentationTask, upsample
 from dino_foresight_ros.outputs import BESIDE, DEPTH, FEATURES, HEAD_OF, SEGMENTATION, SPREAD

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model.heads import UPSCALE, strided
+from dino_foresight_ros.model.dpt import UPSCALE, strided
 from dino_foresight_ros.obstacles import PointRows, depth_to_sky, obstacle_rows
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.planar_motion import Motion

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.model.dpt import HeadConfig
 from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
-from dino_foresight_ros.model.heads import HeadConfig, build_head
+from dino_foresight_ros.model.heads import build_head
 from dino_foresight_ros.training.forecaster_objective import ForecasterObjective, ToFeatures
 from dino_foresight_ros.training.head_losses import segmentation_loss
 from dino_foresight_ros.training.loop import run_training

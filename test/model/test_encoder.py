@@ -19,8 +19,9 @@ from dino_foresight_ros.model import (
     MaskedConfig,
     MaskedForecaster,
 )
+from dino_foresight_ros.model.dpt import HeadConfig
 from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
-from dino_foresight_ros.model.heads import HeadConfig, build_head
+from dino_foresight_ros.model.heads import build_head
 from dino_foresight_ros.model.pca import IdentityPCA
 from dino_foresight_ros.model.tasks import NormalsTask
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model.heads import STRIDES, HeadConfig, build_head, fuse_batch_norm
+from dino_foresight_ros.model.dpt import STRIDES, HeadConfig
+from dino_foresight_ros.model.heads import build_head, fuse_batch_norm
 
 CONFIG = HeadConfig(outputs=3, channels=(8, 8, 8, 8), width=8)
 

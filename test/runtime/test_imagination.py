@@ -18,7 +18,7 @@ from dino_foresight_ros.classes import WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, Prediction
 from dino_foresight_ros.model.class_lists import world_segmentation
-from dino_foresight_ros.model.heads import strided
+from dino_foresight_ros.model.dpt import strided
 from dino_foresight_ros.model.tasks import DepthTask
 from dino_foresight_ros.obstacles import Footprint, ObstacleOptions
 from dino_foresight_ros.planar_motion import compose, inverse

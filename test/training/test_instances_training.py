@@ -86,15 +86,30 @@ def test_classes_are_judged_by_the_best_assignment() -> None:
 
 
 def test_on_all_pixels_it_is_what_the_library_says_of_them() -> None:
-    """Of masks that are the same everywhere, whichever pixels the library draws."""
+    """The library's own terms, of pairs that no matching can miss, in two layers."""
+    from transformers.models.mask2former import modeling_mask2former as library
+
     torch.manual_seed(2)
-    everywhere = label([(7, 1, np.s_[:, :])])
-    layers = [(torch.randn(2, 4, 4), torch.randn(2, 4, 1, 1).expand(2, 4, 8, 12)) for _ in range(3)]
+    masks, kinds = objects_of(TWO, TASK)
+    true = masks.flatten(1).float()
+    queries = torch.stack([masks[1], torch.zeros_like(masks[0]), masks[0]]).float()
+    layers = [
+        (torch.randn(1, 3, 4), 4 * (2 * queries - 1)[None] + torch.randn(1, 3, 16, 24))
+        for _ in range(2)
+    ]
+    want = 0.0
+    for classes, logits in layers:
+        pairs = logits[0, [2, 0]].flatten(1)
+        asked = torch.tensor([kinds[1], 3, kinds[0]])
+        weight = torch.tensor([1.0, 1.0, 1.0, 0.1])
+        want += 5.0 * float(library.sigmoid_cross_entropy_loss(pairs, true, 2))
+        want += 5.0 * float(library.dice_loss(pairs, true, 2))
+        want += 2.0 * float(functional.cross_entropy(classes[0], asked, weight=weight))
     raw = QueryOutput(*layers[0], tuple(layers[1:]))
-    labels = torch.stack([everywhere, label([])])
-    whole = instances_loss(raw, labels, TASK, 96).value
-    drawn = instances_loss(raw, labels, TASK, 95).value
-    assert float(whole) == pytest.approx(float(drawn), rel=1e-5)
+    found = float(instances_loss(raw, TWO[None], TASK, 16 * 24).value)
+    assert found == pytest.approx(want, rel=1e-5)
+    drawn = float(instances_loss(raw, TWO[None], TASK, 16 * 24 - 1).value)
+    assert drawn != pytest.approx(want, rel=1e-5)
 
 
 def test_worse_masks_and_earlier_layers_add_to_the_loss() -> None:

@@ -261,6 +261,9 @@ def _objects(results: Sequence[LabelResult]) -> list[str]:
             lead_text(result.lead), str(one.followed), str(one.kept), *(
                 NONE if value is None else f"{value:.1f}"
                 for value in (one.forecast_px, one.constant_velocity_px, one.copy_last_px)
+            ), *(
+                NONE if value is None else f"{value:.2f}"
+                for value in (one.forecast_m, one.constant_velocity_m, one.copy_last_m)
             ),
             f"{one.switched} of {one.found}", f"{one.query_switched} of {one.found}",
         )
@@ -270,13 +273,16 @@ def _objects(results: Sequence[LabelResult]) -> list[str]:
     if not rows:
         return []
     header = (
-        "target", "objects", "kept", "forecast", "constant velocity", "copy-last", "switched ids",
-        "switched queries",
+        "target", "objects", "kept", "forecast, px", "constant velocity, px", "copy-last, px",
+        "forecast, m", "constant velocity, m", "copy-last, m", "switched ids", "switched queries",
     )  # fmt: skip
     return [
         "### Objects through the forecast",
         "True objects that the head finds in the newest frame and in the one before. Of those the "
-        "forecast keeps, how far the centroid is from the true one, in pixels of the labels, mean. "
+        "forecast keeps, how far the centroid is from the true one, in pixels of the labels, and, "
+        "with metric depth and a calibrated camera, how far its place is, in metres in the "
+        "camera's frame then: means. The constant velocity is that of the present's detections, "
+        "relative to the camera. "
         "Ids are switched where an object that is found now and then has another one: by matching "
         "masks, and by the number of the query alone.",
         table(header, rows),

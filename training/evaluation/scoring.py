@@ -17,6 +17,7 @@ from dino_foresight_ros.detections import scene_fields
 from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.outputs import DEPTH, INSTANCES
 from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.scene import Scene
@@ -216,7 +217,9 @@ class SeriesScorer:
         size = (instances.shape[0], instances.shape[1])
         steps = range(max(truth) + 1)
         z = torch.cat([batch.context[row, -2:], forecast[row, : len(steps)]])
-        maps = self._decoder.maps({INSTANCES: size}, z)
+        depth = self._bundle.tasks.get(DEPTH)
+        is_metric = isinstance(depth, DepthTask) and depth.is_metric
+        maps = self._decoder.maps({INSTANCES: size, **({DEPTH: size} if is_metric else {})}, z)
         if INSTANCES not in maps:  # its head reads layers, which a frame that came has not
             return
         stamps = self._recordings[clip.recording].stamps_ns
@@ -225,10 +228,16 @@ class SeriesScorer:
         instants = [int(stamps[clip.context[-2]]), newest, *(newest + lead for lead in leads)]
         arrays = {name: values.cpu().numpy() for name, values in maps.items()}
         before, now, *ahead = (
-            Scene(stamp, **scene_fields({name: a[place] for name, a in arrays.items()}))
+            Scene(
+                stamp,
+                **scene_fields({name: a[place] for name, a in arrays.items()}),
+                depth_is_metric=DEPTH in arrays,
+            )
             for place, stamp in enumerate(instants)
         )
-        self._motion.update(before, now, ahead, truth)
+        camera = self._recordings[clip.recording].camera
+        rays = None if camera is None else CameraView.of(camera).pixel_rays(size)
+        self._motion.update(before, now, ahead, truth, rays)
 
     def _past_scale(self, batch: ClipBatch, row: int) -> PastScale | None:
         """Of relative depth, by the newest frame of the context that has true depth."""

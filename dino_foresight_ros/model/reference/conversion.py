@@ -13,11 +13,12 @@ from torch import Tensor
 from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.class_lists import cityscapes_segmentation
+from dino_foresight_ros.model.dpt import HeadConfig
 from dino_foresight_ros.model.encoder import Encoder, EncoderConfig, build_vit
 from dino_foresight_ros.model.encoders import dinov2_config
 from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedForecaster
 from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
-from dino_foresight_ros.model.heads import Head, HeadConfig, build_head
+from dino_foresight_ros.model.heads import Head, build_head
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.reference.pickles import read_pickle
 from dino_foresight_ros.model.reference.tensors import (

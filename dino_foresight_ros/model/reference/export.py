@@ -15,9 +15,9 @@ from torch import Tensor
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.files import whole_folder
 from dino_foresight_ros.model.bundle import Bundle
+from dino_foresight_ros.model.dpt import DPTHead
 from dino_foresight_ros.model.forecasters.masked import MaskedForecaster
 from dino_foresight_ros.model.forecasters.sliding import SlidingForecaster
-from dino_foresight_ros.model.heads import DPTHead
 from dino_foresight_ros.model.pca import PCA
 from dino_foresight_ros.model.reference.tensors import (
     encoder_to_reference,

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dino_foresight_ros.detections import detections_of
+from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.object_motion import ObjectMotionMeter
 
@@ -58,3 +61,36 @@ def test_an_object_that_the_forecast_loses_is_told_of() -> None:
     found = meter.result(0)
     assert found is not None
     assert (found.followed, found.kept, found.found) == (2, 1, 1)
+
+
+def test_errors_in_metres_are_of_places_in_the_cameras_frame() -> None:
+    """Focal length 100: at 10 m ten pixels are a metre. 7 also comes nearer, at a constant 1 m a
+    step; 9 has no depth in the forecast, and counts in pixels alone."""
+    meter = ObjectMotionMeter()
+    k = np.array([[100.0, 0.0, 79.5], [0.0, 100.0, 29.5], [0.0, 0.0, 1.0]])
+    rays = CameraView.pinhole(k, (60, 160)).pixel_rays((60, 160))
+    calm = {7: 1, 9: 2}
+
+    def deep(stamp: int, numbers: dict[int, int], metres: dict[int, float]) -> Scene:
+        plain = scene(stamp, at(stamp), numbers)
+        depth = np.full((60, 160), np.nan, np.float32)
+        for one, value in metres.items():
+            depth[plain.instances == numbers.get(one, one)] = value
+        return replace(plain, depth=depth, depth_is_metric=True)
+
+    true = {stamp: {7: 12.0 - stamp, 9: 10.0} for stamp in range(3)}
+    truth = {-1: deep(1, {}, true[1]), 0: deep(2, {}, true[2])}
+    meter.update(
+        deep(0, calm, true[0]), deep(1, calm, true[1]), [deep(2, calm, {7: 10.5})], truth, rays
+    )
+    found = meter.result(0)
+    assert found is not None
+    assert (found.kept, found.located) == (2, 1)
+    left = [at(stamp)[7][1] + 5.5 - 79.5 for stamp in range(3)]
+    down = 10 + 4.5 - 29.5
+    places = [np.array([left[i], down, 100.0]) * (12.0 - i) / 100 for i in range(3)]
+    seen = np.array([left[2], down, 100.0]) * 10.5 / 100
+    assert found.forecast_m == pytest.approx(np.linalg.norm(seen - places[2]))
+    moved = 2 * places[1] - places[0]
+    assert found.constant_velocity_m == pytest.approx(np.linalg.norm(moved - places[2]))
+    assert found.copy_last_m == pytest.approx(np.linalg.norm(places[1] - places[2]))

@@ -14,7 +14,7 @@ from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.compare.label_metrics import DepthMetrics
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Bundle, DepthTask
-from dino_foresight_ros.model.heads import UPSCALE
+from dino_foresight_ros.model.dpt import UPSCALE
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.bag import bag_of
