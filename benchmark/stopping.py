@@ -1,10 +1,15 @@
 """Does a forecast stop a robot in time? A collision monitor of nav2's rules, fed in four ways.
 
     python -m dino_foresight_ros.benchmark.stopping --seeds 0-39 --bundle tiny --out run/stopping
+    python -m dino_foresight_ros.benchmark.stopping --data bag:drive --camera-pose 0.3 0 1.2 0 5 0 \
+        --bundle tiny --out run/stopping
 
 The same worlds are driven by a driver who keeps the road's speed, held back by the monitor
 (`driving/monitor.py`), which takes its points from the present's depth, from copy-last, from a
 bundle's forecasts, or from the truth. Without a bundle the present is the world's own depth.
+
+A recording with odometry is not driven but looked at: when would the monitor have stopped, beside
+what the same heads then saw on the way (`driving/recorded.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import numpy as np
 
 from dino_foresight_ros.driving.runs import DriveSettings, drive_seeds, read_seeds
 from dino_foresight_ros.driving.scores import per_km
-from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.process.cpu import set_up_cpu
 from dino_foresight_ros.render.chart import chart_file
 
@@ -123,10 +128,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--bundle", default="", help="folder or name of a bundle with metric depth")
     add("--device", default="cpu")
     add("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    add("--data", nargs="+", default=[], metavar="SPEC",
+        help="recordings with odometry and camera_info, not worlds: bag:DIR")  # fmt: skip
+    add("--camera-pose", nargs=6, type=float, metavar="N",
+        help="of their camera in base_link: x y z in m, roll pitch yaw in degrees")  # fmt: skip
     add("--out", type=Path, required=True, metavar="DIR",
         help="for seed_N.json, stopping.json, stopping.md and stopping.png")  # fmt: skip
     args = parser.parse_args(argv)
     set_up_cpu()
+    if args.data:
+        return _beside_recordings(args)
     names = [name for name in NAMES if args.bundle or name not in _BUNDLE_ONLY]
     settings = DriveSettings(args.seconds, scene=args.scene, bundle=args.bundle, device=args.device)
     try:
@@ -153,6 +164,64 @@ def main(argv: Sequence[str] | None = None) -> int:
     draw(rows, args.out / "stopping.png", facts)
     print(markdown(rows))
     return 0
+
+
+def _beside_recordings(args: argparse.Namespace) -> int:
+    try:
+        if not args.bundle or args.camera_pose is None:
+            raise UsageError("--data needs --bundle and --camera-pose")
+        rows = recorded_rows(args.data, args.bundle, args.device, args.camera_pose)
+    except ForesightError as error:
+        print(f"stopping: {error}", file=sys.stderr)
+        return error.exit_code
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "recorded.json").write_text(json.dumps(rows, indent=1))
+    text = recorded_markdown(rows)
+    (args.out / "recorded.md").write_text(text + "\n")
+    print(text)
+    return 0
+
+
+def recorded_rows(
+    specs: Sequence[str], bundle: str, device: str, camera_pose: Sequence[float]
+) -> list[dict[str, Any]]:
+    """What the monitor would have done beside recordings, a row per source (`stop_rows`)."""
+    import torch
+
+    from dino_foresight_ros.driving.foreseen import Foreseen
+    from dino_foresight_ros.driving.recorded import monitor_recording, stop_rows
+    from dino_foresight_ros.model import Bundle
+    from dino_foresight_ros.recordings import open_recordings
+    from dino_foresight_ros.recordings.camera_view import view_of_model
+    from dino_foresight_ros.recordings.poses import mounting
+    from dino_foresight_ros.runtime.imagined import Mount
+
+    model = Bundle.load(bundle, device=device, dtype=torch.float32)
+    drives = []
+    for recording in open_recordings(specs):
+        if recording.camera is None:
+            raise InputError(f"{recording.name} has no camera_info: record it")
+        mount = Mount(view_of_model(recording.camera, recording.name), mounting(camera_pose))
+        drives.append(monitor_recording(recording, Foreseen(model), mount))
+    return stop_rows(drives)
+
+
+def recorded_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table of `recorded_rows`."""
+    lines = [
+        "| monitor fed by | stops / km | the truth's stops it has | earlier | false stops / km |",
+        "|---" + "|---:" * 4 + "|",
+    ]
+    for row in rows:
+        cells = [
+            f"{row['stops_per_km']:.2f}",
+            f"{100 * row['answered']:.0f} %",
+            f"{row['earlier_s']:.2f} s",
+            f"{row['false_stops_per_km']:.2f}",
+        ]
+        cells = ["-" if cell.startswith("nan") else cell for cell in cells]
+        lines.append(f"| {row['source']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

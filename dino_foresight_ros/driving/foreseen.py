@@ -32,7 +32,14 @@ _WANTED = frozenset((SEGMENTATION, CONFIDENCE, DEPTH))
 
 
 class Foreseen(Perception):
-    """A bundle's forecasts, which foresee the ego going on as it does."""
+    """A bundle's forecasts, which foresee the ego going on as it does.
+
+    Attributes:
+        horizons_s: of the forecasts.
+        interval_s: between frames, as the bundle was trained.
+        points: obstacles now, in the base of now.
+        steps: those at each horizon, in the base of now.
+    """
 
     uses_forecasts = True
 
@@ -47,40 +54,61 @@ class Foreseen(Perception):
             raise UsageError(f"bundle {bundle.name} has no metric depth head, which driving needs")
         if not isinstance(classes, SegmentationTask):
             raise UsageError(f"bundle {bundle.name} has no segmentation head, which driving needs")
-        self._horizons_s = tuple(horizons_s)
+        self.horizons_s = tuple(horizons_s)
         self._options = ObstacleOptions.of_classes(classes.class_names)
         steps = len(horizons_s) + 1 if self.uses_forecasts else 1
         self._engine = Foresight(
-            bundle, horizons_s=self._horizons_s, outputs=dict.fromkeys(range(steps), _WANTED)
+            bundle, horizons_s=self.horizons_s, outputs=dict.fromkeys(range(steps), _WANTED)
         )
+        self.interval_s = bundle.frame_interval_s
         self._size = (UPSCALE * bundle.grid[0], UPSCALE * bundle.grid[1])
         self.points = ObstaclePoints.none()
-        self._steps: list[ObstaclePoints] = []
+        self.steps: list[ObstaclePoints] = []
 
     def see(self, drive: Drive, frame: Frame | None) -> None:
         """Hand the picture to the engine and place what it foresees."""
         assert frame is not None
-        forecast = self._engine.update(frame.image, round(frame.stamp_s * 1e9))
-        self.points, self._steps = ObstaclePoints.none(), []
+        stamp_ns, mount = (
+            round(frame.stamp_s * 1e9),
+            Mount(_view(frame), drive.world.base_from_optical),
+        )
+        poses = motion_on(way_of(drive, KEEP), self.horizons_s) if self.uses_forecasts else ()
+        self.look(frame.image, stamp_ns, mount, poses)
+
+    def look(
+        self,
+        image: NDArray[np.uint8],
+        stamp_ns: int,
+        mount: Mount,
+        poses: Sequence[Sequence[float]] | NDArray[np.float64] = (),
+    ) -> None:
+        """Hand a picture to the engine and place what it foresees in `points` and `steps`.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            stamp_ns: its stamp.
+            mount: the camera's.
+            poses: (S, 3) of the base at each horizon, in the base of now; none without forecasts.
+        """
+        forecast = self._engine.update(image, stamp_ns)
+        self.points, self.steps = ObstaclePoints.none(), []
         if forecast is None:
             return
-        rays = _view(frame).pixel_rays(self._size)
+        rays = mount.view.pixel_rays(self._size)
         if forecast.step_0 is not None:
-            self.points = self._placed(forecast.step_0, drive, rays)
+            self.points = self._placed(forecast.step_0, mount, rays)
         if self.uses_forecasts:
-            hold = motion_on(way_of(drive, KEEP), self._horizons_s)
-            self._steps = [
-                self._placed(scene, drive, rays).moved(pose)
-                for scene, pose in zip(forecast.steps, hold, strict=True)
+            self.steps = [
+                self._placed(scene, mount, rays).moved(pose)
+                for scene, pose in zip(forecast.steps, poses, strict=True)
             ]
 
     def around(self, way: Way) -> list[ObstaclePoints]:
         """What is foreseen at the horizon that is nearest to each time."""
-        return at_times(self.points, self._steps, self._horizons_s[: len(self._steps)])
+        return at_times(self.points, self.steps, self.horizons_s[: len(self.steps)])
 
-    def _placed(self, scene: Scene, drive: Drive, rays: NDArray[np.float32]) -> ObstaclePoints:
-        pose = drive.world.base_from_optical
-        return _sure(obstacle_points(scene, rays, pose, self._options))
+    def _placed(self, scene: Scene, mount: Mount, rays: NDArray[np.float32]) -> ObstaclePoints:
+        return _sure(obstacle_points(scene, rays, mount.base_from_optical, self._options))
 
 
 class Present(Foreseen):
@@ -103,18 +131,18 @@ class Imagined(Present):
         assert frame is not None
         super().see(drive, frame)
         self._mount = Mount(_view(frame), drive.world.base_from_optical)
-        self._hold = motion_on(way_of(drive, KEEP), self._horizons_s)
+        self._hold = motion_on(way_of(drive, KEEP), self.horizons_s)
 
     def expect(self, ways: Sequence[Way]) -> None:
         """Imagine all ways at once."""
         self._by_way = {}
         if self._engine.context() is None:
             return
-        motions = np.stack([motion_on(way, self._horizons_s) for way in ways])
+        motions = np.stack([motion_on(way, self.horizons_s) for way in ways])
         imagined = answer_of(
             self._imagination.imagine(
                 motions,
-                self._horizons_s,
+                self.horizons_s,
                 {"": self._mount},
                 self._judged,
                 assumed=self._hold,
@@ -129,7 +157,7 @@ class Imagined(Present):
     def around(self, way: Way) -> list[ObstaclePoints]:
         """What is imagined on this way."""
         steps = self._by_way.get(id(way), [])
-        return at_times(self.points, steps, self._horizons_s[: len(steps)])
+        return at_times(self.points, steps, self.horizons_s[: len(steps)])
 
 
 def _view(frame: Frame) -> CameraView:

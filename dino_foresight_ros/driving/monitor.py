@@ -80,7 +80,7 @@ class CollisionMonitor:
             np.clip(5.0 * (allowed - drive.ego.speed_mps), -self._options.brake_mps2, 1.5)
         )
         acceleration = min(asked.acceleration_mps2, slower)
-        stops = reason == "stop" or allowed < 0.5 * drive.ego.speed_mps or allowed < 0.5
+        stops = is_stop(allowed, reason, drive.ego.speed_mps)
         return Choice(Control(acceleration, asked.curvature_1pm), reason, stops, reason)
 
     def limit(
@@ -123,6 +123,11 @@ class CollisionMonitor:
             if self._body.contains((near - (x, y)) @ turn).sum() >= options.min_points:
                 return float(time_s)
         return float("inf")
+
+
+def is_stop(allowed_mps: float, reason: str, speed_mps: float) -> bool:
+    """Whether a limit of the monitor makes the robot stop, or nearly so."""
+    return reason == "stop" or (bool(reason) and allowed_mps < max(0.5 * speed_mps, 0.5))
 
 
 def _ahead(front_m: float, length_m: float, half_m: float) -> Footprint:

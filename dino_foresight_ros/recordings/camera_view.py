@@ -198,20 +198,40 @@ def camera_view(info: Any, rectified: bool, name: str) -> CameraView:
                 rotation = np.eye(3)
     if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
         raise InputError(f"{name} has no focal length: the camera is not calibrated")
-    model = str(info.distortion_model)
-    if not d.any():
-        d = np.zeros(0)
-    elif len(d) not in _COUNTS.get(model, ()):
-        raise InputError(
-            f"{name} has {len(d)} coefficients of the lens model {model!r}; valid: "
-            f"{', '.join(_COUNTS)} with 4 or more; record rectified pictures instead"
-        )
+    d, model = _lens(d, str(info.distortion_model), name)
     roi = info.roi
     width, height = int(roi.width or info.width), int(roi.height or info.height)
     if min(width, height) <= 0:
         raise InputError(f"{name} has no width and height; the camera is not calibrated")
     window = (int(roi.x_offset), int(roi.y_offset), width, height)
-    return CameraView(matrix, rotation, d, model if d.size else "", window)
+    return CameraView(matrix, rotation, d, model, window)
+
+
+def view_of_model(camera: CameraModel, name: str) -> CameraView:
+    """The view of a recording's camera, whose pictures are not rectified.
+
+    Args:
+        camera: of the recording.
+        name: of the recording, for messages.
+
+    Raises:
+        InputError: the lens model is unknown.
+    """
+    matrix = np.column_stack([np.array(camera.k, np.float64).reshape(3, 3), np.zeros(3)])
+    d, model = _lens(np.array(camera.d, np.float64), camera.distortion_model, name)
+    return CameraView(matrix, np.eye(3), d, model, (0, 0, camera.width, camera.height))
+
+
+def _lens(d: Array, model: str, name: str) -> tuple[Array, str]:
+    """Coefficients and model, both empty where nothing is bent."""
+    if not d.any():
+        return np.zeros(0), ""
+    if len(d) not in _COUNTS.get(model, ()):
+        raise InputError(
+            f"{name} has {len(d)} coefficients of the lens model {model!r}; valid: "
+            f"{', '.join(_COUNTS)} with 4 or more; record rectified pictures instead"
+        )
+    return d, model
 
 
 def check_size(view: CameraView, size: tuple[int, int], name: str) -> None:
