@@ -15,7 +15,7 @@ from dino_foresight_ros.model.forecasters import Forecaster, SlidingForecaster, 
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.progress import warn
 
-from .encoders import encoder_origin, encoder_sources, is_trained, load_encoder
+from .encoder_loading import encoder_origin, encoder_sources, is_trained, load_encoder
 from .model_parts import TrainableForecaster, TrainedHead, load_forecaster, load_head, load_pca
 from .parts import Part, code_version
 from .pca_fit import pca_origin

@@ -18,7 +18,7 @@ from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.part import PartOfRecording
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
-from .encoders import encoder_origin
+from .encoder_loading import encoder_origin
 from .feature_store import RECORDING, StoreInfo, is_store, read_info, read_yaml, shard_name
 from .parts import Origin
 from .reading import cut, pick_frames

@@ -24,7 +24,7 @@ from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.progress import Progress, warn
 from dino_foresight_ros.recordings import BadFiles, open_recordings
 
-from .encoders import encoder_origin
+from .encoder_loading import encoder_origin
 from .feature_plan import (
     Plan,
     Shard,

@@ -18,7 +18,7 @@ from dino_foresight_ros.progress import Progress, warn
 from dino_foresight_ros.recordings import BadFiles, Recording, open_recordings
 from dino_foresight_ros.spread import spread
 
-from .encoders import encoder_origin
+from .encoder_loading import encoder_origin
 from .model_parts import write_pca
 from .parts import MANIFEST
 from .pca_fit import Spectrum, StreamingPCA

@@ -20,7 +20,7 @@ from .data import (
     check_disjoint,
     split_recordings,
 )
-from .encoders import encoder_origin, load_encoder
+from .encoder_loading import encoder_origin, load_encoder
 from .feature_clips import FeatureClips, FeatureRecording, TimedFeatureClips
 from .feature_plan import overlaps_between
 from .feature_store import FeatureStore

@@ -25,7 +25,7 @@ from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
 from dino_foresight_ros.model.weights import empty, load_strict
 from dino_foresight_ros.shipped import MANIFEST, names_bundle
 
-from .encoders import encoder_origin
+from .encoder_loading import encoder_origin
 from .parts import Origin, Part, fingerprint, is_part, read_part, write_part
 from .pca_fit import pca_config, pca_origin
 from .sources import bundle_sources

@@ -33,7 +33,7 @@ from .data import (
     check_disjoint,
     split_recordings,
 )
-from .encoders import encoder_origin, load_encoder, open_encoder
+from .encoder_loading import encoder_origin, load_encoder, open_encoder
 from .head_inputs import HeadInputs
 from .head_losses import class_weights
 from .head_samples import (

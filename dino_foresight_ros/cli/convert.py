@@ -135,7 +135,7 @@ def _world(args: argparse.Namespace, heads: dict[str, Path]) -> Bundle:
     from dino_foresight_ros.errors import UsageError
     from dino_foresight_ros.model.reference.world_conversion import FRAME_INTERVAL_S, convert_world
     from dino_foresight_ros.model.reference.world_tensors import ROPE
-    from dino_foresight_ros.training.encoders import load_encoder
+    from dino_foresight_ros.training.encoder_loading import load_encoder
 
     if args.encoder_heads is not None:
         raise UsageError("--encoder-heads is for --forecaster; with --world --encoder is a name")

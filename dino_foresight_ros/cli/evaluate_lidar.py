@@ -85,7 +85,7 @@ def open_lidar(
         InputError: it names no bag, or something is missing in one.
     """
     from dino_foresight_ros.recordings.bag import bag_of
-    from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions
+    from dino_foresight_ros.training.evaluation.lidar.bag_clouds import LidarOptions
     from dino_foresight_ros.training.evaluation.lidar.scaling import ScaleChoice
     from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dino_foresight_ros.demo.sampler import CameraSet, CameraSets, EvenSampler, is_whole
-from dino_foresight_ros.demo.skill import Model, tables
-from dino_foresight_ros.demo.video import TimedVideo
+from dino_foresight_ros.demo.skill_scorer import Model, tables
+from dino_foresight_ros.demo.video_writer import TimedVideo
 from dino_foresight_ros.render import (
     ClassPalette,
     DepthScale,

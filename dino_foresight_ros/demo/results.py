@@ -8,7 +8,7 @@ from typing import Any
 from dino_foresight_ros.demo.oracle import Oracle, describe_forecasts
 from dino_foresight_ros.demo.pictures import Pictures, Setting, facts, write_sheet
 from dino_foresight_ros.demo.result_folder import MOSAIC, SHEET, SKILL, ResultFolder
-from dino_foresight_ros.demo.skill import SkillScorer
+from dino_foresight_ros.demo.skill_scorer import SkillScorer
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.progress import warn
 from dino_foresight_ros.scene import ComparedForecast

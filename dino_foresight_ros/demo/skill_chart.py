@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
-from dino_foresight_ros.demo.skill import (
+from dino_foresight_ros.demo.skill_scorer import (
     DEPTH_ERROR,
     FEATURE_ERROR,
     HIGHER_IS_BETTER,

@@ -12,7 +12,7 @@ from dino_foresight_ros.recordings.bag_odometry import BASE_FRAMES, FIXED_FRAMES
 from dino_foresight_ros.recordings.bag_writer import BagWriter
 from dino_foresight_ros.recordings.poses import Transform
 from dino_foresight_ros.recordings.recording import Recording
-from dino_foresight_ros.recordings.transforms import TF_TYPE
+from dino_foresight_ros.recordings.transform_tree import TF_TYPE
 
 ODOMETRY_TOPIC, TF_TOPIC, STATIC_TOPIC = "/odom", "/tf", "/tf_static"
 _FIXED, _BASE = FIXED_FRAMES[0], BASE_FRAMES[0]

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dino_foresight_ros.render.colors import Picture
-from dino_foresight_ros.render.grid import Grid, background
 from dino_foresight_ros.render.mosaic import columns_of, horizon_text, places_before
 from dino_foresight_ros.render.panels import (
     empty_panel,
@@ -20,6 +19,7 @@ from dino_foresight_ros.render.panels import (
 )
 from dino_foresight_ros.render.style import DIM, TEXT, Style
 from dino_foresight_ros.render.text import draw_text, shortened, text_size, untrained_banner
+from dino_foresight_ros.render.tile_grid import Grid, background
 from dino_foresight_ros.render.tiles import (
     CAMERA,
     fit,

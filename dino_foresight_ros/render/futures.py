@@ -9,10 +9,10 @@ import numpy as np
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.render.colors import Picture, colorize_surprise
 from dino_foresight_ros.render.contact_sheet import header, indented, key_strip
-from dino_foresight_ros.render.grid import Grid, background
 from dino_foresight_ros.render.panels import empty_panel
 from dino_foresight_ros.render.style import TEXT, Style
 from dino_foresight_ros.render.text import draw_text, shortened
+from dino_foresight_ros.render.tile_grid import Grid, background
 from dino_foresight_ros.render.tiles import enlarge, fit, map_tile, predicted_tile
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dino_foresight_ros.render.colors import Picture
-from dino_foresight_ros.render.grid import Grid, background
 from dino_foresight_ros.render.objects import Place, places_of
 from dino_foresight_ros.render.panels import empty_panel
 from dino_foresight_ros.render.style import DIM, TEXT, Style
 from dino_foresight_ros.render.text import draw_text, text_size, untrained_banner
+from dino_foresight_ros.render.tile_grid import Grid, background
 from dino_foresight_ros.render.tiles import (
     CAMERA,
     fit,

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dino_foresight_ros.outputs import NORMALS
 from dino_foresight_ros.render.colors import Picture
 from dino_foresight_ros.render.contact_sheet import key_strip
-from dino_foresight_ros.render.grid import background
 from dino_foresight_ros.render.mosaic import places_before
 from dino_foresight_ros.render.panels import empty_panel
 from dino_foresight_ros.render.style import DIM, Style
 from dino_foresight_ros.render.text import draw_text, text_size, untrained_banner
+from dino_foresight_ros.render.tile_grid import background
 from dino_foresight_ros.render.tiles import CAMERA, fit, map_tile, marked, picture_of, row_names
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep
 

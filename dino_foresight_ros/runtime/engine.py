@@ -38,7 +38,7 @@ from dino_foresight_ros.runtime.frame import (
     check_frame,
 )
 from dino_foresight_ros.runtime.identity import IdentityTracker
-from dino_foresight_ros.runtime.memory import retry_out_of_memory
+from dino_foresight_ros.runtime.out_of_memory import retry_out_of_memory
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
 from dino_foresight_ros.runtime.rollout import CameraMaps, RolloutDecoder
 from dino_foresight_ros.scene import Scene

@@ -24,7 +24,7 @@ from dino_foresight_ros.runtime.candidate_scores import Judged, scored, sweep_se
 from dino_foresight_ros.runtime.engine import Foresight
 from dino_foresight_ros.runtime.imagined import Imagined, ImagineOptions, Mount
 from dino_foresight_ros.runtime.imagined_views import ViewReader, cameras_of
-from dino_foresight_ros.runtime.memory import retry_out_of_memory
+from dino_foresight_ros.runtime.out_of_memory import retry_out_of_memory
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_writer import create_bag
 from dino_foresight_ros.recordings.motion import MotionTrack
 from dino_foresight_ros.recordings.synthetic import SyntheticRecording
-from dino_foresight_ros.recordings.transforms import read_transforms
+from dino_foresight_ros.recordings.transform_tree import read_transforms
 from dino_foresight_ros.synthetic import World
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from dino_foresight_ros.render import Mosaic, Style, columns_of, contact_sheet, style
 from dino_foresight_ros.render.contact_sheet import comparison_block
-from dino_foresight_ros.render.grid import Grid
 from dino_foresight_ros.render.text import untrained_banner, with_untrained_banner
+from dino_foresight_ros.render.tile_grid import Grid
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
 MakeStyle = Callable[..., Style]

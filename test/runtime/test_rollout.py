@@ -13,7 +13,7 @@ from plain_engine import ALL, MS, START, check_equal, video
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.runtime import CameraFrame, Foresight
-from dino_foresight_ros.runtime.memory import DeviceMemoryError
+from dino_foresight_ros.runtime.out_of_memory import DeviceMemoryError
 from dino_foresight_ros.runtime.request import OutputRequest
 
 WISHES = [

@@ -16,7 +16,7 @@ from training_data import synthetic
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.model import PCA, Bundle, Encoder
 from dino_foresight_ros.recordings import BadFiles, Recording, UnreadableFrame, open_recordings
-from dino_foresight_ros.training.encoders import encoder_origin
+from dino_foresight_ros.training.encoder_loading import encoder_origin
 from dino_foresight_ros.training.feature_plan import plan_store
 from dino_foresight_ros.training.feature_store import FeatureStore
 from dino_foresight_ros.training.feature_writer import remove_store, write_features, write_shard
@@ -299,7 +299,7 @@ def test_another_encoder_or_pca_is_refused_with_both_names(
 
 
 def test_the_same_weights_in_half_precision_are_the_same_encoder(tmp_path: Path):
-    from dino_foresight_ros.training.encoders import load_encoder
+    from dino_foresight_ros.training.encoder_loading import load_encoder
 
     path = str(make_micro_bundle().save(tmp_path / "bundle"))
     full, half = (load_encoder(path, dtype=t) for t in (torch.float32, torch.bfloat16))

@@ -13,9 +13,9 @@ from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.training.data.augmentation import ClipAugmentation
+from dino_foresight_ros.training.encoder_loading import is_trained, load_encoder
 from dino_foresight_ros.training.encoder_objective import _angle, _log_depth
 from dino_foresight_ros.training.encoder_samples import Group, MixedSamples, vary_light
-from dino_foresight_ros.training.encoders import is_trained, load_encoder
 
 SIZE = (28, 56)
 

@@ -33,7 +33,7 @@ from dino_foresight_ros.training.compare.settings import (
 )
 from dino_foresight_ros.training.data import check_disjoint, scene_numbers
 from dino_foresight_ros.training.data.pixel_writer import keep_pixels
-from dino_foresight_ros.training.encoders import encoder_origin, load_encoder, open_encoder
+from dino_foresight_ros.training.encoder_loading import encoder_origin, load_encoder, open_encoder
 from dino_foresight_ros.training.feature_writer import make_features
 from dino_foresight_ros.training.fit_pca import make_pca
 from dino_foresight_ros.training.head_tasks import training_class

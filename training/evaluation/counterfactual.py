@@ -25,7 +25,7 @@ from dino_foresight_ros.planar_motion import motion_between
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.synthetic import World, WorldConfig
 from dino_foresight_ros.synthetic.drive import Control
-from dino_foresight_ros.training.encoders import encoder_origin, load_encoder
+from dino_foresight_ros.training.encoder_loading import encoder_origin, load_encoder
 from dino_foresight_ros.training.evaluation.tables import table
 from dino_foresight_ros.training.model_parts import load_forecaster, load_pca
 

@@ -21,7 +21,8 @@ from dino_foresight_ros.training.evaluation.class_spaces import (
     common_classes,
     common_objects,
 )
-from dino_foresight_ros.training.evaluation.clips import (
+from dino_foresight_ros.training.evaluation.clip_batches import stream_clips
+from dino_foresight_ros.training.evaluation.clip_plan import (
     Clip,
     fitting,
     plan_clips,
@@ -40,7 +41,6 @@ from dino_foresight_ros.training.evaluation.results import (
 from dino_foresight_ros.training.evaluation.scoring import SeriesScorer, StillScorer
 from dino_foresight_ros.training.evaluation.series import INSTANTS, Series, make_series
 from dino_foresight_ros.training.evaluation.sheet_samples import SheetCollector
-from dino_foresight_ros.training.evaluation.stream import stream_clips
 from dino_foresight_ros.training.sources import overlap_notes
 from dino_foresight_ros.version import __version__
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dino_foresight_ros.training.evaluation.clips import Clip
+from dino_foresight_ros.training.evaluation.clip_batches import ClipBatch
+from dino_foresight_ros.training.evaluation.clip_plan import Clip
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.predictors import LINEAR, LINEAR_1, MLP, MLP_1
-from dino_foresight_ros.training.evaluation.stream import ClipBatch
 
 ALPHAS = tuple(10.0**exponent for exponent in range(-6, 4))
 """Ridge penalties that are tried, in units of the inputs' mean variance times the tokens."""

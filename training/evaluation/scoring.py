@@ -24,7 +24,8 @@ from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.data import scene_numbers
 from dino_foresight_ros.training.evaluation.bootstrap import Clips, Resampling, improvement
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, ObjectSpace
-from dino_foresight_ros.training.evaluation.clips import Clip
+from dino_foresight_ros.training.evaluation.clip_batches import ClipBatch
+from dino_foresight_ros.training.evaluation.clip_plan import Clip
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.label_intervals import (
     closed_with_interval,
@@ -53,7 +54,6 @@ from dino_foresight_ros.training.evaluation.similarity import (
     SimilarityResult,
     patch_classes,
 )
-from dino_foresight_ros.training.evaluation.stream import ClipBatch
 
 
 class SeriesScorer:

@@ -14,10 +14,10 @@ from dino_foresight_ros.outputs import DEPTH, FEATURES, NORMALS, SEGMENTATION
 from dino_foresight_ros.render import style
 from dino_foresight_ros.render.colors import ClassPalette, DepthScale, Picture
 from dino_foresight_ros.render.contact_sheet import footer, header, indented
-from dino_foresight_ros.render.grid import Grid, background
 from dino_foresight_ros.render.panels import empty_panel
 from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.render.text import draw_tag, draw_text, shortened, untrained_banner
+from dino_foresight_ros.render.tile_grid import Grid, background
 from dino_foresight_ros.render.tiles import (
     enlarge,
     fit,

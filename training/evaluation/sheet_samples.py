@@ -20,10 +20,10 @@ from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 from dino_foresight_ros.spread import spread
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
-from dino_foresight_ros.training.evaluation.clips import Clip
+from dino_foresight_ros.training.evaluation.clip_batches import ClipBatch
+from dino_foresight_ros.training.evaluation.clip_plan import Clip
 from dino_foresight_ros.training.evaluation.results import SheetSample
 from dino_foresight_ros.training.evaluation.series import HORIZONS, Series
-from dino_foresight_ros.training.evaluation.stream import ClipBatch
 
 SAMPLES = 3
 COLUMNS = 3

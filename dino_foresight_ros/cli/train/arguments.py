@@ -85,7 +85,7 @@ def open_encoder_of(options: Options, device: Any = None) -> Encoder:
     Raises:
         ForesightError: as `training.encoders.load_encoder`.
     """
-    from dino_foresight_ros.training.encoders import open_encoder
+    from dino_foresight_ros.training.encoder_loading import open_encoder
 
     shape = options["image_size"], options["layers"]
     where = options["device"] if device is None else device

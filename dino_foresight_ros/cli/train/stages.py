@@ -279,7 +279,7 @@ class Stages:
         return [task for task in possible if task in named]
 
     def _encoder(self) -> str:
-        from dino_foresight_ros.training.encoders import encoder_origin, load_encoder
+        from dino_foresight_ros.training.encoder_loading import encoder_origin, load_encoder
 
         args = self._args
         encoder = load_encoder(args.encoder, args.image_size, args.layers)

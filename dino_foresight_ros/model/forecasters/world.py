@@ -28,7 +28,7 @@ from dino_foresight_ros.model.forecasters.interface import (
     Prediction,
     Wrap,
 )
-from dino_foresight_ros.model.forecasters.motion import (
+from dino_foresight_ros.model.forecasters.motion_conditioning import (
     NONE,
     MotionConditioning,
     check_motion,

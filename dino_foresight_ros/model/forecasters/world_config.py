@@ -9,7 +9,7 @@ from typing import Any
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.config import from_plain, to_plain
-from dino_foresight_ros.model.forecasters.motion import MOTION_VALUES, MOTIONS
+from dino_foresight_ros.model.forecasters.motion_conditioning import MOTION_VALUES, MOTIONS
 from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES
 
 QUERIES = ("learned", "noise")

@@ -11,8 +11,8 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import CandidateScore
 from dino_foresight_ros.outputs import IMAGES, SEGMENTATION
 from dino_foresight_ros.render.colors import ClassPalette, Picture
-from dino_foresight_ros.render.grid import background
 from dino_foresight_ros.render.text import draw_tag, shortened, with_untrained_banner
+from dino_foresight_ros.render.tile_grid import background
 from dino_foresight_ros.render.tiles import enlarge
 from dino_foresight_ros.ros.messages import read_image
 from dino_foresight_ros.srv import Imagine

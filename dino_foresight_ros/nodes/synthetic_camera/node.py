@@ -29,7 +29,7 @@ from std_msgs.msg import Header
 from dino_foresight_ros.outputs import BY_NAME, HEADS
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.motion import planar_pose
-from dino_foresight_ros.recordings.transforms import TF_TYPE
+from dino_foresight_ros.recordings.transform_tree import TF_TYPE
 from dino_foresight_ros.ros.camera_info import camera_info_msg
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.message_types import message_class

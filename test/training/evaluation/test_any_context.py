@@ -15,7 +15,7 @@ from dino_foresight_ros.model import Prediction
 from dino_foresight_ros.model.forecasters.interface import Forecaster
 from dino_foresight_ros.recordings import PartOfRecording
 from dino_foresight_ros.training.evaluation import EvaluationConfig, evaluate
-from dino_foresight_ros.training.evaluation.clips import plan_clips
+from dino_foresight_ros.training.evaluation.clip_plan import plan_clips
 from dino_foresight_ros.training.evaluation.contexts import Setting
 from dino_foresight_ros.training.evaluation.series import make_series
 

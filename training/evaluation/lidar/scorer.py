@@ -21,8 +21,9 @@ from dino_foresight_ros.recordings.bag import bag_of
 from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.runtime.decoder import Decoder, layers_read
 from dino_foresight_ros.spread import spread
-from dino_foresight_ros.training.evaluation.clips import Clip
-from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions, Warn
+from dino_foresight_ros.training.evaluation.clip_batches import ClipBatch
+from dino_foresight_ros.training.evaluation.clip_plan import Clip
+from dino_foresight_ros.training.evaluation.lidar.bag_clouds import LidarOptions, Warn
 from dino_foresight_ros.training.evaluation.lidar.scaling import (
     AFFINE,
     AS_IT_IS,
@@ -45,7 +46,6 @@ from dino_foresight_ros.training.evaluation.results import (
     ScaleFacts,
 )
 from dino_foresight_ros.training.evaluation.series import HORIZONS, Series
-from dino_foresight_ros.training.evaluation.stream import ClipBatch
 
 
 class LidarDepth:

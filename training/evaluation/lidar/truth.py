@@ -27,9 +27,9 @@ from dino_foresight_ros.recordings.lidar_projection import (
     reach_cells,
 )
 from dino_foresight_ros.recordings.recording import NS_PER_S
-from dino_foresight_ros.recordings.transforms import TransformTree
+from dino_foresight_ros.recordings.transform_tree import TransformTree
 from dino_foresight_ros.topic_names import frame_name
-from dino_foresight_ros.training.evaluation.lidar.clouds import BagLidar, LidarOptions, Warn
+from dino_foresight_ros.training.evaluation.lidar.bag_clouds import BagLidar, LidarOptions, Warn
 
 NO_CLOUD, NO_TRANSFORM, NO_POINT = "no cloud near its time", "no transform then", "no point in view"
 _KEPT = 256

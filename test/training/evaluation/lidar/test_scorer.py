@@ -18,7 +18,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import DepthTask
 from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.training.evaluation import EvaluationConfig, Report, evaluate
-from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions
+from dino_foresight_ros.training.evaluation.lidar.bag_clouds import LidarOptions
 from dino_foresight_ros.training.evaluation.lidar.scaling import ScaleChoice
 from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth
 from dino_foresight_ros.training.evaluation.report import markdown

@@ -23,7 +23,7 @@ from nuscenes_set import matrix
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings import open_recordings
-from dino_foresight_ros.training.evaluation.lidar.clouds import LidarOptions
+from dino_foresight_ros.training.evaluation.lidar.bag_clouds import LidarOptions
 from dino_foresight_ros.training.evaluation.lidar.truth import CameraTruth, open_truths
 
 CELLS = (16, 24)

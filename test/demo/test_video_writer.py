@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.demo import video
-from dino_foresight_ros.demo.video import TimedVideo, h264_program
+from dino_foresight_ros.demo import video_writer
+from dino_foresight_ros.demo.video_writer import TimedVideo, h264_program
 from dino_foresight_ros.errors import ForesightError
 
 SIZE = (96, 160)
@@ -33,7 +33,7 @@ def codec(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     if request.param == "h264" and h264_program() is None:
         pytest.skip("no ffmpeg with libx264 on this machine")
     if request.param == "mp4v":
-        monkeypatch.setattr(video, "h264_program", lambda: None)
+        monkeypatch.setattr(video_writer, "h264_program", lambda: None)
     return str(request.param)
 
 
@@ -52,7 +52,7 @@ def test_pictures_stand_as_long_as_their_stamps_say(tmp_path: Path, codec: str) 
 def test_uneven_stamps_do_not_add_up_to_a_wrong_length(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video, "h264_program", lambda: None)
+    monkeypatch.setattr(video_writer, "h264_program", lambda: None)
     timed = TimedVideo(tmp_path / "v.mp4", 10.0, SIZE)
     # Every 0.08 s at ten pictures a second: 100 pictures last 8 s; none may be left out, though.
     for index in range(0, 200, 2):
@@ -62,7 +62,7 @@ def test_uneven_stamps_do_not_add_up_to_a_wrong_length(
 
 
 def test_a_long_gap_is_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "h264_program", lambda: None)
+    monkeypatch.setattr(video_writer, "h264_program", lambda: None)
     timed = TimedVideo(tmp_path / "v.mp4", 10.0, SIZE)
     timed.show(picture(0), 0)
     timed.show(picture(100), 3600 * 10**9)
@@ -91,7 +91,7 @@ def test_an_ffmpeg_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
     fake = tmp_path / "ffmpeg"
     fake.write_text("#!/bin/sh\ncat > /dev/null\nexit 1\n")
     fake.chmod(0o755)
-    monkeypatch.setattr(video, "h264_program", lambda: str(fake))
+    monkeypatch.setattr(video_writer, "h264_program", lambda: str(fake))
     timed = TimedVideo(tmp_path / "v.mp4", 10.0, SIZE)
     timed.show(picture(0), 0)
     with pytest.raises(ForesightError, match="ffmpeg failed with exit code 1"):

@@ -15,7 +15,7 @@ from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.outputs import DEPTH, INSTANCES
 from dino_foresight_ros.recordings import Frame, Recording, UnreadableFrame
 from dino_foresight_ros.scene import Scene
-from dino_foresight_ros.training.evaluation.clips import Clip
+from dino_foresight_ros.training.evaluation.clip_plan import Clip
 
 
 class FrameWindow:

@@ -14,8 +14,8 @@ import pytest
 from sklearn.metrics import jaccard_score
 
 from dino_foresight_ros.demo import skill_chart
-from dino_foresight_ros.demo.skill import Model, SkillScorer, tables
 from dino_foresight_ros.demo.skill_chart import write_skill_chart
+from dino_foresight_ros.demo.skill_scorer import Model, SkillScorer, tables
 from dino_foresight_ros.render import style
 from dino_foresight_ros.render.chart import chart_file
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.runtime import Foresight, memory
-from dino_foresight_ros.runtime.memory import (
+from dino_foresight_ros.runtime import Foresight, out_of_memory
+from dino_foresight_ros.runtime.out_of_memory import (
     DeviceMemoryError,
     is_out_of_memory,
     retry_out_of_memory,
@@ -65,7 +65,7 @@ def test_the_failed_run_is_let_go_before_memory_is_freed(monkeypatch: pytest.Mon
         held.append(weakref.ref(tensor))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(memory, "give_back_memory", look)
+    monkeypatch.setattr(out_of_memory, "give_back_memory", look)
     assert retry_out_of_memory(work) == 7
     assert alive_when_freed == [False]
 

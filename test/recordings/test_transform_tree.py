@@ -14,7 +14,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_writer import create_bag
 from dino_foresight_ros.recordings.poses import inverse
-from dino_foresight_ros.recordings.transforms import (
+from dino_foresight_ros.recordings.transform_tree import (
     HOLD_NS,
     MAX_GAP_NS,
     TransformTree,

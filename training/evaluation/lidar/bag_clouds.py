@@ -17,7 +17,7 @@ from dino_foresight_ros.recordings.bag_index import MessageFiles
 from dino_foresight_ros.recordings.bag_messages import typestore
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.point_cloud import CLOUD_TYPE, cloud_points
-from dino_foresight_ros.recordings.transforms import TransformTree, read_transforms
+from dino_foresight_ros.recordings.transform_tree import TransformTree, read_transforms
 from dino_foresight_ros.topic_names import frame_name
 
 DEFAULT_POINTS = "/lidar_top"

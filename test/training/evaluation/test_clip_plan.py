@@ -8,7 +8,7 @@ import pytest
 
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.training.evaluation import EvaluationConfig
-from dino_foresight_ros.training.evaluation.clips import plan_clips, plan_stills
+from dino_foresight_ros.training.evaluation.clip_plan import plan_clips, plan_stills
 from dino_foresight_ros.training.evaluation.series import Series, make_series, steps_for_gap
 
 Maker = Callable[..., Any]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.training.encoders import encoder_origin, is_trained, load_encoder
+from dino_foresight_ros.training.encoder_loading import encoder_origin, is_trained, load_encoder
 
 
 @pytest.mark.parametrize("trained", [True, False])
