@@ -206,8 +206,9 @@ class Foresight:
         steps = self.steps if request.ahead_s is None else len(request.ahead_s)
         if request.motion is not None and not self.bundle.forecaster.takes_motion:
             raise UsageError(f"bundle {self.bundle.name} takes no motion")
-        if request.motion is not None and len(request.motion) < steps:
-            raise UsageError(f"motion is given until {len(request.motion)} of {steps} horizons")
+        wanted = request.last_step(steps)
+        if request.motion is not None and len(request.motion) < wanted:
+            raise UsageError(f"motion is given until {len(request.motion)} of {wanted} horizons")
         request.check(self.available | features, self.available_of_step_0 | features, steps)
         return request
 
@@ -476,9 +477,11 @@ def _motion(requests: Sequence[OutputRequest], steps: int) -> Tensor | None:
     """(B, S, 3) with NaN where it is not known; None where no request knows it."""
     if all(request.motion is None for request in requests):
         return None
-    unknown = ((math.nan,) * 3,) * steps
-    rows = [unknown if r.motion is None else r.motion[:steps] for r in requests]
-    return torch.tensor(rows, dtype=torch.float64)
+    motion = torch.full((len(requests), steps, 3), math.nan, dtype=torch.float64)
+    for row, request in zip(motion, requests, strict=True):
+        known = (request.motion or ())[:steps]  # of another camera more steps may be wanted
+        row[: len(known)] = torch.tensor(known, dtype=torch.float64).reshape(-1, 3)
+    return motion
 
 
 def _before_newest(stamps_ns: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -26,6 +27,8 @@ _STOPPED = "the node is not active: it takes no frames now"
 
 CONTEXT_ONLY = OutputRequest(frozenset())
 """Of a frame that is encoded and not forecast."""
+ASKED_S = 30.0
+"""So long after a question the contexts of all cameras are kept, for the next one."""
 
 
 class Engine(Protocol):
@@ -118,6 +121,7 @@ class Scheduler:
         self._sessions = 0
         self._reset_asked = False
         self._questions = Questions()
+        self._asked_s = -math.inf
 
     # From any thread
 
@@ -189,6 +193,7 @@ class Scheduler:
         with self._condition:
             if not self.is_running:
                 raise InputError(_STOPPED)
+            self._asked_s = self._now_s()
             answer = self._questions.ask(parts)
             self._condition.notify_all()
         return answer
@@ -295,7 +300,8 @@ class Scheduler:
             self._drop([frame], DropReason.INACTIVE)
             return None
         is_unwanted = task.is_empty and task.reason_of_nothing is DropReason.UNWANTED
-        if is_unwanted and self.grouper is not None:
+        is_asked = self._now_s() - self._asked_s < ASKED_S  # questions take all contexts
+        if is_unwanted and self.grouper is not None and not is_asked:
             # Of several cameras, one that nobody listens to must not slow down the others.
             self._drop([frame], DropReason.UNWANTED)
             return None

@@ -20,11 +20,17 @@ def node(
     tmp_path_factory: pytest.TempPathFactory,
     request: pytest.FixtureRequest,
 ) -> Iterator[NodeProcess]:
-    """The module's node, with its PARAMETERS, run by its PROGRAM where it names one."""
+    """The module's node, with its PARAMETERS, run by its PROGRAM where it names one.
+
+    PARAMETERS may be a function of a folder, where they need files.
+    """
+    parameters = request.module.PARAMETERS
+    if callable(parameters):
+        parameters = parameters(tmp_path_factory.mktemp("files"))
     running = NodeProcess(
         ros_domain,
         tmp_path_factory.mktemp("node") / "log",
-        *request.module.PARAMETERS,
+        *parameters,
         program=getattr(request.module, "PROGRAM", forecast_node.main),
     )
     try:

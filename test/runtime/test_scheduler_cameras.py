@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -86,6 +87,27 @@ def test_one_camera_s_broken_picture_leaves_the_batch_to_the_others() -> None:
     assert one.counts("b").dropped == {"bad_image": 1}
     assert one.counts("a").dropped == {}
     one.check_accounts_of("abc")
+
+
+def test_a_question_has_contexts_of_cameras_filled_that_nobody_listens_to() -> None:
+    one = cameras()
+
+    def question() -> Generator[None, None, str]:
+        yield
+        return "answer"
+
+    answer = one.scheduler.ask(question())
+    for stamp_ms in (0, 200):
+        one.outputs = {}
+        send(one, "ab", stamp_ms)
+        one.settle()
+    assert answer.result(timeout=0) == "answer"
+    assert one.engine.encoded == {"a": [0, 200 * MS], "b": [0, 200 * MS]}
+    one.clock.advance(60.0)  # long after it, they cost nothing any more
+    send(one, "ab", 60_000)
+    one.settle()
+    assert len(one.engine.encoded["b"]) == 2
+    one.check_accounts_of("ab")
 
 
 def test_of_several_cameras_unwanted_ones_are_not_even_decoded() -> None:
