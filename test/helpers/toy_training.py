@@ -18,12 +18,12 @@ from dino_foresight_ros.model.forecasters.masked import MaskedConfig, MaskedFore
 from dino_foresight_ros.model.heads import build_head
 from dino_foresight_ros.training.forecaster_objective import ForecasterObjective, ToFeatures
 from dino_foresight_ros.training.head_losses import segmentation_loss
+from dino_foresight_ros.training.head_training import HeadObjective
 from dino_foresight_ros.training.loop import run_training
 from dino_foresight_ros.training.objective import Evaluation, Loss, Objective
 from dino_foresight_ros.training.processes import joined
 from dino_foresight_ros.training.recipes import TrainingRecipe
 from dino_foresight_ros.training.sampling import Samples
-from dino_foresight_ros.training.train_head import HeadObjective
 
 
 class ToySamples:

@@ -13,11 +13,11 @@ from dino_foresight_ros.recordings import LABEL_KINDS, open_recordings
 from dino_foresight_ros.training import head_tasks
 from dino_foresight_ros.training.head_inputs import HeadInputs
 from dino_foresight_ros.training.head_tasks import TRAINING, NormalsTraining, training_of
+from dino_foresight_ros.training.head_training import HeadData, HeadTraining
 from dino_foresight_ros.training.objective import Loss
 from dino_foresight_ros.training.processes import alone
 from dino_foresight_ros.training.recipe_base import resolve_recipe
 from dino_foresight_ros.training.recipes import HeadRecipe
-from dino_foresight_ros.training.train_head import HeadData, HeadTraining
 
 
 def test_every_task_is_trained_from_labels_that_there_are():

@@ -16,16 +16,11 @@ from dino_foresight_ros.recordings import LabelSpace, Recording, open_recordings
 from dino_foresight_ros.training.data import ImageDataset
 from dino_foresight_ros.training.head_inputs import HeadInputs
 from dino_foresight_ros.training.head_samples import KeptFeatures, LabelledImages, keep_features
+from dino_foresight_ros.training.head_setup import make_model, make_task
+from dino_foresight_ros.training.head_training import HeadData, HeadObjective, HeadTraining
 from dino_foresight_ros.training.processes import alone
 from dino_foresight_ros.training.recipe_base import resolve_recipe
 from dino_foresight_ros.training.recipes import HeadRecipe
-from dino_foresight_ros.training.train_head import (
-    HeadData,
-    HeadObjective,
-    HeadTraining,
-    make_model,
-    make_task,
-)
 
 CPU = alone()
 

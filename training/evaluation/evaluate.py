@@ -38,9 +38,10 @@ from dino_foresight_ros.training.evaluation.results import (
     bundle_facts,
     data_facts,
 )
-from dino_foresight_ros.training.evaluation.scoring import SeriesScorer, StillScorer
+from dino_foresight_ros.training.evaluation.scoring import SeriesScorer
 from dino_foresight_ros.training.evaluation.series import INSTANTS, Series, make_series
 from dino_foresight_ros.training.evaluation.sheet_samples import SheetCollector
+from dino_foresight_ros.training.evaluation.still_scoring import StillScorer
 from dino_foresight_ros.training.sources import overlap_notes
 from dino_foresight_ros.version import __version__
 
