@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dino_foresight_ros.outputs import DEPTH, NORMALS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 
 BEGIN, END = "<!-- tables: scripts/skill_page.py -->", "<!-- end of tables -->"
 TITLES = {
@@ -36,7 +36,12 @@ SCORES = (
     (DEPTH, "delta1", "depth delta1", "{:.3f}"),
     (DEPTH, "abs_rel", "depth AbsRel", "{:.3f}"),
     (NORMALS, "mean_deg", "normals", "{:.1f}°"),
+    (INSTANCES, "ap50", "AP50", "{:.3f}"),
+    (INSTANCES, "ap", "AP", "{:.3f}"),
+    (INSTANCES, "pq", "PQ", "{:.3f}"),
 )
+
+GAPS = (((SEGMENTATION, "miou"), "mIoU gap closed"), ((INSTANCES, "ap50"), "AP50 gap closed"))
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -112,13 +117,21 @@ def label_table(report: dict[str, Any]) -> str:
         if any((row.get(score[0]) or {}).get(score[1]) is not None
                for _, result in pairs for row in result["rows"].values())
     ]  # fmt: skip
+    gaps = [
+        (score, title)
+        for score, title in GAPS
+        if any((c["head"], c["score"]) == score for _, result in pairs for c in result["closed"])
+    ]
     rows = []
     for first, result in pairs:
-        closed = {
-            c["predictor"]: with_interval(c["share"], c["interval"], "{:.2f}")
-            for c in result["closed"]
-            if (c["head"], c["score"]) == (SEGMENTATION, "miou")
-        }
+        closed = [
+            {
+                c["predictor"]: with_interval(c["share"], c["interval"], "{:.2f}")
+                for c in result["closed"]
+                if (c["head"], c["score"]) == score
+            }
+            for score, _ in gaps
+        ]
         for name, title in PREDICTORS:
             row = result["rows"].get(name)
             if row is None:
@@ -128,9 +141,32 @@ def label_table(report: dict[str, Any]) -> str:
                 with_interval(value, row["intervals"].get(score[1]), score[3])
                 for value, score in zip(cells, used, strict=True)
             ]
-            rows.append([first, title, *shown, closed.get(name, "")])
+            rows.append([first, title, *shown, *(one.get(name, "") for one in closed)])
             first = ""
-    return table(["target", "", *(s[2] for s in used), "mIoU gap closed"], rows)
+    return table(["target", "", *(s[2] for s in used), *(title for _, title in gaps)], rows)
+
+
+def object_table(report: dict[str, Any]) -> str | None:
+    """How objects were followed through forecasts; None where none was."""
+    rows = []
+    for result in by_gap(report["labels"]):
+        one = result.get("objects")
+        if one is None:
+            continue
+        ends = [
+            "-" if one.get(name) is None else form.format(one[name])
+            for form, unit in (("{:.1f} px", "px"), ("{:.2f} m", "m"))
+            for name in (f"forecast_{unit}", f"constant_velocity_{unit}")
+        ]
+        rows.append([
+            lead(result)[1], f"{one['kept']} of {one['followed']}", *ends,
+            f"{one['switched']} of {one['found']}", f"{one['query_switched']} of {one['found']}",
+        ])  # fmt: skip
+    header = [
+        "target", "kept", "forecast", "constant velocity", "forecast", "constant velocity",
+        "switched ids", "switched queries",
+    ]  # fmt: skip
+    return table(header, rows) if rows else None
 
 
 def section(name: str, report: dict[str, Any]) -> list[str]:
@@ -144,6 +180,8 @@ def section(name: str, report: dict[str, Any]) -> list[str]:
         parts += ["Feature error in PCA space:", feature_table(report)]
     if report["labels"] or report["stills"]:
         parts += ["Heads, against labels:", label_table(report)]
+    if (objects := object_table(report)) is not None:
+        parts += ["Objects through the forecast, ends of their ways and ids:", objects]
     return parts
 
 

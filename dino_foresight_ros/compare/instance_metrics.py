@@ -19,6 +19,8 @@ from dino_foresight_ros.errors import InputError, UsageError
 
 OVERLAPS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
 """Least intersection over union of a pair; AP is the mean over them, AP50 that of the first."""
+SCORE_BINS = 100
+"""Of scores from 0 to 1, in `ap50_of_counts`."""
 LEAST_PIXELS = 100
 """Of the labels: smaller true objects are not asked for, as in Cityscapes' script."""
 
@@ -76,6 +78,43 @@ class _Class:
         counted = hits | (np.array(self.ignored) <= least)
         return average_precision(scores[counted], hits[counted], self.true)
 
+    def counts(self, first: int, true_before: int) -> NDArray[np.float64]:
+        """(2 * SCORE_BINS + 1,) predicted objects from the first one on that have a partner, by
+        score; those that count; and true objects since then."""
+        scores, overlaps = np.array(self.scores[first:]), np.array(self.overlaps[first:])
+        bins = np.minimum(scores * SCORE_BINS, SCORE_BINS - 1).astype(np.int64)
+        hits = overlaps > OVERLAPS[0]
+        counted = hits | (np.array(self.ignored[first:]) <= OVERLAPS[0])
+        both = [np.bincount(bins[which], minlength=SCORE_BINS) for which in (hits, counted)]
+        return np.concatenate([*both, [self.true - true_before]]).astype(np.float64)
+
+
+def ap50_of_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """AP50 of summed counts, of scores in `SCORE_BINS` steps.
+
+    Args:
+        counts: (..., T, 2 * SCORE_BINS + 1), sums of what `InstanceMetrics.update` gives.
+
+    Returns:
+        (...), the mean over the classes that have true objects; NaN without any.
+    """
+    hits, counted = (
+        np.cumsum(part[..., ::-1], axis=-1)[..., ::-1]
+        for part in (counts[..., :SCORE_BINS], counts[..., SCORE_BINS:-1])
+    )
+    true = counts[..., -1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(counted > 0, hits / counted, 1.0)
+        recall = hits / true[..., None]
+    # As `average_precision` has it; steps without an object repeat a point, which adds nothing.
+    padded = np.concatenate([recall[..., :1], recall, np.zeros((*recall.shape[:-1], 2))], axis=-1)
+    precision = np.concatenate([precision, np.ones((*precision.shape[:-1], 1))], axis=-1)
+    each = (precision * (padded[..., :-2] - padded[..., 2:])).sum(axis=-1) / 2
+    known = true > 0
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = np.where(known, each, 0.0).sum(-1) / known.sum(-1)
+    return mean
+
 
 def average_precision(scores: NDArray[np.float64], hits: NDArray[np.bool_], true: int) -> float:
     """Area under precision over recall, by Cityscapes' rule.
@@ -118,7 +157,7 @@ class InstanceMetrics:
         self._classes: dict[int, _Class] = defaultdict(_Class)
         self._pictures = 0
 
-    def update(self, predicted: tuple[Any, Any], true: tuple[Any, Any]) -> None:
+    def update(self, predicted: tuple[Any, Any], true: tuple[Any, Any]) -> NDArray[np.float64]:
         """Score a batch.
 
         Args:
@@ -126,6 +165,10 @@ class InstanceMetrics:
                 decodes them; arrays or tensors.
             true: ids (B, H, W), 0 none, and class ids (B, H, W), 255 unlabelled. Pixels of a class
                 of objects that belong to none (groups) say nothing against a prediction.
+
+        Returns:
+            (B, T, 2 * SCORE_BINS + 1), what each picture adds to the sums that `ap50_of_counts`
+            reads, by class of objects.
 
         Raises:
             InputError: other shapes.
@@ -136,9 +179,14 @@ class InstanceMetrics:
                 f"instances: predicted has shape {ids.shape}, true {true_ids.shape} and its "
                 f"classes {classes.shape}; all must be the same (B, H, W)"
             )
+        counts = []
         for picture in zip(ids, found, true_ids, classes, strict=True):
             self._pictures += 1
+            known = [self._classes[thing] for thing in self.things]
+            before = [(len(one.scores), one.true) for one in known]
             self._score(*picture)
+            counts.append([one.counts(*start) for one, start in zip(known, before, strict=True)])
+        return np.array(counts)
 
     def _score(
         self,

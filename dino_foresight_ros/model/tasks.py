@@ -284,7 +284,10 @@ class InstancesTask:
             owner = (inside * weight[:, None, None]).argmax(dim=0)
             held = certain.gather(0, owner[None])[0] & (weight[owner] > 0)
             own = torch.bincount(owner[held], minlength=len(queries))
-            weight = torch.where(own >= _OWN_SHARE * area, weight, 0.0)
+            is_lost = (own < _OWN_SHARE * area) & (weight > 0)
+            if not is_lost.any():
+                break
+            weight = weight.masked_fill(is_lost, 0.0)
         held &= weight[owner] > 0
         ids = torch.where(held, queries[owner] + 1, 0).to(torch.int32)
         kept = queries[weight > 0]

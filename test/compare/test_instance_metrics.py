@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dino_foresight_ros.compare.instance_metrics import InstanceMetrics, average_precision
+from dino_foresight_ros.compare.instance_metrics import (
+    SCORE_BINS,
+    InstanceMetrics,
+    ap50_of_counts,
+    average_precision,
+)
 from dino_foresight_ros.errors import InputError, UsageError
 
 CAR, PERSON, ROAD = 13, 11, 0  # as Cityscapes trains them
@@ -110,3 +115,29 @@ def test_other_shapes_and_no_classes_are_refused() -> None:
         InstanceMetrics((CAR,)).update((maps, np.zeros((1, 1, 3))), (maps[:, 1:], maps[:, 1:]))
     with pytest.raises(UsageError, match="no class"):
         InstanceMetrics(())
+
+
+def test_summed_counts_give_the_same_ap50_where_scores_are_steps() -> None:
+    """Of random pictures, and of a resample that takes one of them twice."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for _ in range(6):
+        true = np.zeros((1, 40, 60), np.uint16)
+        found = np.zeros((1, 40, 60), np.int32)
+        classes = np.zeros((1, 40, 60), np.uint8)
+        table = np.zeros((1, 4, 3))
+        for number in range(1, 5):
+            top, left = 20 * ((number - 1) // 2), 30 * ((number - 1) % 2)
+            kind, off = int(rng.integers(1, 3)), int(rng.integers(0, 9))
+            if rng.random() < 0.8:
+                true[0, top : top + 16, left : left + 20] = number
+                classes[0, top : top + 16, left : left + 20] = kind
+            found[0, top + off : top + 16, left : left + 20] = number
+            table[0, number - 1] = number, kind, (int(rng.integers(5, 100)) + 0.5) / SCORE_BINS
+        pictures.append(((found, table), (true, classes)))
+    for chosen in ([0, 1, 2, 3, 4, 5], [0, 0, 3], [5]):
+        metrics = InstanceMetrics((1, 2))
+        counts = np.concatenate([metrics.update(*pictures[i]) for i in chosen])
+        assert counts.shape == (len(chosen), 2, 2 * SCORE_BINS + 1)
+        assert ap50_of_counts(counts.sum(axis=0)) == pytest.approx(metrics.compute().ap50)
+    assert np.isnan(ap50_of_counts(np.zeros((3, 2, 2 * SCORE_BINS + 1)))).all()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dino_foresight_ros.compare.instance_metrics import SCORE_BINS, ap50_of_counts
 from dino_foresight_ros.compare.label_metrics import intersection_over_union
 from dino_foresight_ros.outputs import INSTANCES, SEGMENTATION
 from dino_foresight_ros.training.evaluation.bootstrap import (
@@ -40,11 +41,7 @@ def row_with_intervals(
     """The row, with the intervals of those of its scores that have one."""
     found: dict[str, Estimate] = {}
     for metric in CLOSED_METRICS:
-        # Average precision is no function of sums over clips.
-        if (
-            metric.head != INSTANCES
-            and getattr(getattr(row, metric.head), metric.score, None) is not None
-        ):
+        if getattr(getattr(row, metric.head), metric.score, None) is not None:
             clips = places(scorer.clips(metric.head))
             found[metric.score] = estimate(
                 score_of(metric, classes), scorer.sums(metric.head), clips, resampling
@@ -66,11 +63,7 @@ def closed_with_interval(
     """
     three = [scorers[name] for name in (closed.predictor, *ends)]
     clips = three[0].clips(closed.head)
-    if (
-        closed.share is None
-        or closed.head == INSTANCES
-        or any(one.clips(closed.head) != clips for one in three)
-    ):
+    if closed.share is None or any(one.clips(closed.head) != clips for one in three):
         return closed
     metric = next(
         one for one in CLOSED_METRICS if (one.head, one.score) == (closed.head, closed.score)
@@ -94,6 +87,8 @@ def score_of(metric: ClosedMetric, classes: ClassSpace | None) -> Statistic:
         assert classes is not None
         scored = range(len(classes.names)) if metric.score == "miou" else classes.moving
         return lambda sums: _miou(sums, list(scored), len(classes.names) + 1)
+    if metric.head == INSTANCES:
+        return _ap50
     column = 1 if metric.score == "abs_rel" else 0
 
     def mean(sums: Values) -> Values:
@@ -102,6 +97,10 @@ def score_of(metric: ClosedMetric, classes: ClassSpace | None) -> Statistic:
         return value
 
     return mean
+
+
+def _ap50(sums: Values) -> Values:
+    return ap50_of_counts(sums[..., :-1].reshape(*sums.shape[:-1], -1, 2 * SCORE_BINS + 1))
 
 
 def _miou(sums: Values, scored: list[int], classes: int) -> Values:

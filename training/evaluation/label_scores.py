@@ -288,8 +288,8 @@ class LabelScorer:
             return
         predicted = maps[INSTANCES][None].cpu(), maps[DETECTIONS][None].float().cpu()
         classes = self._objects.from_labels[segmentation]
-        self._instances.update(predicted, (ids[None], classes[None]))
-        self._note(INSTANCES, clip, [])
+        counts = self._instances.update(predicted, (ids[None], classes[None]))
+        self._note(INSTANCES, clip, counts.ravel())
 
     def _update_depth(
         self,

@@ -24,6 +24,7 @@ def draw_plots(report: Report, folder: Path) -> list[Path]:
     paths = [
         _skill(report, folder / "skill.png"),
         _per_class(report, folder / "iou_per_class.png"),
+        _objects(report, folder / "objects.png"),
         _similarity(report, folder / "patch_similarity.png"),
     ]
     return [path for path in paths if path is not None]
@@ -123,6 +124,65 @@ def _per_class(report: Report, path: Path) -> Path | None:
             axes.set_ylabel("IoU")
             axes.set_title(lead_text(result.lead))
             _legend_beside(axes)
+    return path
+
+
+def _objects(report: Report, path: Path) -> Path | None:
+    """AP50 by lead, and how far off the ends of objects' ways are."""
+    scored = [
+        result
+        for result in report.labels
+        if result.lead is not None and result.rows[FORECAST].instances is not None
+    ]
+    kinds = [result.lead.kind for result in scored if result.lead is not None]
+    shown = [r for r in scored if r.lead is not None and r.lead.kind == kinds[0]]
+    if not shown:
+        return None
+    shown.sort(key=lambda result: result.lead.measured_s if result.lead is not None else 0.0)
+    x = [result.lead.measured_s for result in shown if result.lead is not None]
+    with _chart(report, path, "single objects", 2 * _PANEL_WIDTH) as figure:
+        left, right = figure.subplots(1, 2)
+        for name in (COPY_LAST, LINEAR, MLP, FORECAST, ORACLE):
+            found = [(s, r.rows[name]) for s, r in zip(x, shown, strict=True) if name in r.rows]
+            points = [
+                (s, row.instances.ap50, row.intervals.get("ap50"))
+                for s, row in found
+                if row.instances is not None
+            ]
+            if not points:
+                continue
+            seconds, values, intervals = zip(*points, strict=True)
+            left.plot(seconds, values, marker="o", color=COLORS[name], label=TITLES[name])
+            ends = [
+                (value, value) if one is None or one.low is None else (one.low, one.high)
+                for value, one in zip(values, intervals, strict=True)
+            ]
+            lows, highs = zip(*ends, strict=True)
+            left.fill_between(seconds, lows, highs, color=COLORS[name], alpha=0.15, linewidth=0)
+        left.set_title(f"average precision, {kinds[0]}")
+        left.set_ylabel("AP50")
+        left.set_ylim(0, 1)
+        ways = (
+            ("forecast_px", "forecast", COLORS[FORECAST]),
+            ("constant_velocity_px", "constant velocity", COLORS[LINEAR]),
+            ("copy_last_px", "copy-last", COLORS[COPY_LAST]),
+        )
+        for score, title, color in ways:
+            errors = [
+                (s, value)
+                for s, r in zip(x, shown, strict=True)
+                if r.objects is not None and (value := getattr(r.objects, score)) is not None
+            ]
+            if errors:
+                right.plot(*zip(*errors, strict=True), marker="o", color=color, label=title)
+        right.set_title("ends of objects' ways")
+        right.set_ylabel("centroid off, pixels of the labels")
+        right.set_ylim(bottom=0)
+        for axes in (left, right):
+            axes.set_xlabel("seconds ahead (measured)")
+            axes.set_xlim(left=0)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend()
     return path
 
 

@@ -239,7 +239,8 @@ def _labels(report: Report) -> list[str]:
         "Relative depth is put to scale on the newest past frame with true depth. *Depth known* is "
         "the share of the pixels of true depth for which the head gives one; the scores of depth "
         "are of these. AP, AP50 and PQ "
-        "are of single objects, means over the classes that have any; they have no intervals.",
+        "are of single objects, means over the classes that have any; the interval of AP50 is of "
+        "scores in steps of 0.01.",
     ]
     if report.stills is not None:
         parts += [
