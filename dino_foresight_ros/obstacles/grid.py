@@ -24,17 +24,21 @@ Cells = NDArray[np.int8]
 
 @dataclass(frozen=True)
 class GridSpec:
-    """A grid in the base frame, whose axes it has.
+    """A grid around the robot, in its base frame or in another that lies level.
 
     Attributes:
         resolution_m: side of a cell.
         ahead_m, behind_m, aside_m: how far it reaches to the front, to the back, and to each side.
+        base: x, y in metres and yaw in rad of the base in the grid's frame, whose axes the cells
+            then have: a square that reaches as far as the longest of the three to every side, its
+            corner at a whole number of cells. None: the grid's frame is the base frame.
     """
 
     resolution_m: float = 0.1
     ahead_m: float = 15.0
     behind_m: float = 5.0
     aside_m: float = 10.0
+    base: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         sizes = (self.resolution_m, self.ahead_m + self.behind_m, self.aside_m)
@@ -49,22 +53,40 @@ class GridSpec:
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns): along y and along x, as nav_msgs/OccupancyGrid has them."""
+        if self.base is not None:
+            side = max(1, round(2 * self._reach_m / self.resolution_m))
+            return side, side
         long = round((self.ahead_m + self.behind_m) / self.resolution_m)
         wide = round(2 * self.aside_m / self.resolution_m)
         return max(1, wide), max(1, long)
 
     @property
     def origin(self) -> tuple[float, float]:
-        """x and y in metres of the corner of cell (0, 0)."""
-        return -self.behind_m, -self.aside_m
+        """x and y in metres of the corner of cell (0, 0), in the grid's frame."""
+        if self.base is None:
+            return -self.behind_m, -self.aside_m
+        x, y = (
+            float(np.floor((place - self._reach_m) / self.resolution_m) * self.resolution_m)
+            for place in self.base[:2]
+        )
+        return x, y
+
+    @property
+    def _reach_m(self) -> float:
+        return max(self.ahead_m, self.behind_m, self.aside_m)
 
     @cached_property
     def centres(self) -> NDArray[np.float64]:
-        """(N, 2) x and y of the cells that are asked whether they are seen, row by row."""
+        """(N, 2) x and y, in the base frame, of the cells that are asked whether they are seen, row
+        by row."""
         rows, columns = self.shape
         x = self.origin[0] + (np.arange(0, columns, _SEEN_STRIDE) + 1.0) * self.resolution_m
         y = self.origin[1] + (np.arange(0, rows, _SEEN_STRIDE) + 1.0) * self.resolution_m
-        return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        found: NDArray[np.float64] = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        if self.base is not None:
+            cosine, sine = np.cos(self.base[2]), np.sin(self.base[2])
+            found = (found - self.base[:2]) @ np.array([[cosine, -sine], [sine, cosine]])
+        return found
 
     def occupancy(
         self, points: ObstaclePoints, views: Sequence[GroundView] = (), floor_m: float = 0.0
@@ -72,7 +94,7 @@ class GridSpec:
         """What is where at one instant.
 
         Args:
-            points: obstacles, in the base frame of the grid.
+            points: obstacles, in the base frame.
             views: what cameras see then, same frame.
             floor_m: height of the floor in it.
 
@@ -89,6 +111,8 @@ class GridSpec:
             coarse = seen.reshape(-(-rows // _SEEN_STRIDE), -(-columns // _SEEN_STRIDE))
             fine = coarse.repeat(_SEEN_STRIDE, 0).repeat(_SEEN_STRIDE, 1)[:rows, :columns]
             cells[fine] = 0
+        if self.base is not None:
+            points = points.moved(self.base)
         place = np.floor((points.xyz[:, :2] - self.origin) / self.resolution_m).astype(np.intp)
         inside = ((place >= 0) & (place < (columns, rows))).all(axis=1)
         values = np.rint(100 * points.probability[inside]).astype(np.int8)

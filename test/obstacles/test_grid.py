@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from box_world import Box, optical_pose, see
@@ -57,6 +59,36 @@ def test_seen_ground_is_free_and_what_is_behind_an_obstacle_unknown() -> None:
     assert max(int(cells[100 + k, 110]) for k in range(-3, 4)) == 100
     assert cell(9.0, 0.0) == -1
     assert cell(-3.0, 0.0) == -1
+
+
+@pytest.mark.parametrize("base", [(0.0, 0.0, 0.0), (103.27, -48.61, 0.7), (-7.04, 3.33, -2.9)])
+def test_a_grid_of_another_frame_has_the_same_at_the_same_places(
+    base: tuple[float, float, float],
+) -> None:
+    size = (88, 160)
+    camera = CameraView.pinhole(np.array([[80.0, 0, 79.5], [0, 80.0, 43.5], [0, 0, 1]]), size)
+    pose, rays = optical_pose(pitch_deg=10.0), camera.pixel_rays(size)
+    scene = see(rays, pose, [Box((6.0, -1.0, 0.0), (6.5, 1.0, 2.5))])
+    points = obstacle_points(scene, rays, pose, ObstacleOptions(ground_ids=(0,), sky_ids=(9,)))
+    spec = replace(SPEC, base=base)
+    cells = spec.occupancy(points, [GroundView(camera, pose, scene.depth)])
+    assert cells.shape == (300, 300)
+    corner = np.array(spec.origin)
+    assert corner / 0.1 == pytest.approx(np.round(corner / 0.1), abs=1e-6)
+    assert np.abs(corner + 15.0 - base[:2]).max() < 0.101
+
+    def around(x: float, y: float) -> np.ndarray:
+        """Cells about a place of the base frame."""
+        c, s = np.cos(base[2]), np.sin(base[2])
+        column, row = ((base[0] + c * x - s * y, base[1] + s * x + c * y) - corner) / 0.1
+        return cells[int(row) - 2 : int(row) + 3, int(column) - 2 : int(column) + 3]
+
+    assert (around(4.0, 0.0) == 0).all()
+    assert (around(10.0, 6.0) == 0).all()
+    assert around(6.0, 0.0).max() == 100
+    assert (around(9.0, 0.0) == -1).all()
+    assert (around(-3.0, 0.0) == -1).all()
+    assert 20 <= (cells == 100).sum() <= 100  # the front of 2 m, and a part of the top
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,9 @@ from dino_foresight_ros.nodes.obstacle.parameters import (
     footprint_of,
     grid_of,
 )
-from dino_foresight_ros.obstacles import ObstacleOptions
+from dino_foresight_ros.obstacles import GridSpec, ObstacleOptions
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION, SPREAD
-from dino_foresight_ros.planar_motion import of_twist
+from dino_foresight_ros.planar_motion import motion_between, of_twist
 from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.camera_feed import RepeatedWarnings
@@ -107,6 +108,7 @@ class ObstacleNode(Node):
         self._motion = LiveMotion(self, self.parameters, self._transforms, with_plan=False)
         self._motion.want()
         self._motion_problem: str | None = "no odometry came"
+        self._grid_problem: str | None = None
         self._took_ms = 0.0
         self._last_s: float | None = None
         self._sources: dict[str, _Source] = {}
@@ -247,16 +249,17 @@ class ObstacleNode(Node):
             if one.obstacles is not None and abs(stamp_ns - one.obstacles.stamp_ns) <= within_ns
         ]
         floor_m = self.parameters["ground_height"]
-        found = ObstacleMap(fused, self._grid, floor_m)
+        grid, of_grid, rise_m = self._placed_grid(message.header.stamp)
+        found = ObstacleMap(fused, grid or self._grid, floor_m)
         header = Header(stamp=message.header.stamp, frame_id=self.parameters["base_frame"])
         for step, horizon_s in enumerate(found.horizons_s):
             if self._clouds[step].get_subscription_count():
                 self._clouds[step].publish(obstacle_cloud(found.points[step], horizon_s, header))
-            if self._grids[step].get_subscription_count():
+            if grid is not None and self._grids[step].get_subscription_count():
                 cells = found.cells(step)
-                self._grids[step].publish(grid_message(cells, self._grid, header, floor_m))
-        if self._swept.get_subscription_count():
-            self._swept.publish(grid_message(found.swept(), self._grid, header, floor_m))
+                self._grids[step].publish(grid_message(cells, grid, of_grid, floor_m + rise_m))
+        if grid is not None and self._swept.get_subscription_count():
+            self._swept.publish(grid_message(found.swept(), grid, of_grid, floor_m + rise_m))
         if self._contact.get_subscription_count():
             seconds = list(found.horizons_s)
             poses = of_twist(np.broadcast_to(twist, (len(seconds), 3)), seconds)
@@ -269,6 +272,25 @@ class ObstacleNode(Node):
             reach_m = self.parameters["max_range"]
             self._range.publish(range_message(nearest, self._footprint, header, reach_m))
 
+    def _placed_grid(self, stamp: Any) -> tuple[GridSpec | None, Header, float]:
+        """The grid around the base at an instant, its header, and the base's height in its frame.
+
+        None where TF does not know the base in its frame, which is told.
+        """
+        base_frame = self.parameters["base_frame"]
+        frame = frame_name(self.parameters["grid_frame"]) or base_frame
+        header, self._grid_problem = Header(stamp=stamp, frame_id=frame), None
+        if self._grid.base is None:
+            return self._grid, header, 0.0
+        try:
+            pose = self._transforms.matrix(frame, base_frame, time_to_ns(stamp))
+        except InputError as error:
+            self._grid_problem = f"no grids: {error}"
+            self._warnings.warn(self._grid_problem)
+            return None, header, 0.0
+        x, y, yaw = motion_between(np.eye(4), pose).tolist()
+        return replace(self._grid, base=(x, y, yaw)), header, float(pose[2, 3])
+
     def _diagnose(self) -> None:
         problems = [
             f"{name}: {one.problem}" if name else one.problem
@@ -277,6 +299,8 @@ class ObstacleNode(Node):
         ]
         if self._last_s is not None and time.monotonic() - self._last_s > SILENT_S:
             problems.append(f"no forecast for {time.monotonic() - self._last_s:.0f} s")
+        if self._grid_problem is not None:
+            problems.append(self._grid_problem)
         if self._motion_problem is not None and self._motion.has_come:
             problems.append(f"odometry not used: {self._motion_problem}")
         level = DiagnosticStatus.WARN if problems else DiagnosticStatus.OK

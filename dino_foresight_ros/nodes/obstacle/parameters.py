@@ -45,7 +45,8 @@ def grid_of(values: Mapping[str, Any]) -> GridSpec:
         UsageError: it has too many cells or none.
     """
     names = ("grid_resolution", "grid_ahead", "grid_behind", "grid_aside")
-    return GridSpec(*(float(values[name]) for name in names))
+    base = (0.0, 0.0, 0.0) if values["grid_frame"] else None
+    return GridSpec(*(float(values[name]) for name in names), base)
 
 
 OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
@@ -123,6 +124,13 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         "Less probable points are left out of clouds, grids and contacts.",
         Change.ANY_TIME,
         limits=(0.0, 1.0),
+    ),
+    ParameterSpec(
+        "grid_frame",
+        "",
+        "Level frame of the grids, such as odom, where TF knows the base; base_frame when empty. "
+        "nav2's static layer needs that of its costmap.",
+        Change.NEVER,
     ),
     ParameterSpec("grid_resolution", 0.1, "Side of a cell, metres.", Change.NEVER, (0.001, 10.0)),
     ParameterSpec("grid_ahead", 15.0, "Metres of grid to the front.", Change.NEVER, (0.0, 1e4)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -297,3 +298,39 @@ def test_calibration_with_k_alone_or_p_alone_does() -> None:
     assert all(np.array_equal(one, rays[0]) for one in rays)
     with pytest.raises(InputError, match="no focal length"):
         camera_view(CameraInfo(width=160, height=88, p=p), False, "info")
+
+
+def test_grids_of_odom_stay_on_the_ground_and_without_its_transform_there_are_none(
+    bench: Bench,
+) -> None:
+    """nav2's static layer takes the newest transform of a grid's frame, not that of its stamp."""
+    placed = replace(bench.node._grid, base=(0.0, 0.0, 0.0))
+    frames = {**{s.name: bench.node.parameters[s.name] for s in OBSTACLE_PARAMETERS},
+              "grid_frame": "odom"}  # fmt: skip
+    pose, told = np.eye(4), []
+    pose[:2, 3], pose[2, 3] = (20.0, 5.0), 0.25
+    turn = np.array([[0.0, -1.0], [1.0, 0.0]])
+    pose[:2, :2] = turn  # to the left: ahead is y of odom
+    with (
+        mock.patch.object(bench.node, "_grid", placed),
+        mock.patch.object(bench.node, "parameters", frames),
+        mock.patch.object(bench.node._swept, "publish", told.append),
+    ):
+        with mock.patch.object(bench.node._transforms, "matrix", return_value=pose):
+            bench.node._on_forecast("", bench.source, forecast([6.0], STAMP_NS + 50))
+        (grid,) = told
+        assert (grid.header.frame_id, grid.header.stamp) == ("odom", ns_to_time(STAMP_NS + 50))
+        assert grid.info.origin.position.z == pytest.approx(0.25)
+        cells = np.array(grid.data, np.int8).reshape(grid.info.height, grid.info.width)
+        row, column = np.argwhere(cells > 50).min(axis=0)
+        corner = grid.info.origin.position
+        assert corner.y + 0.1 * row == pytest.approx(5.0 + 6.0, abs=0.15)
+        assert corner.x + 0.1 * column == pytest.approx(20.0 - 1.0, abs=0.15)
+        bench.node._on_forecast("", bench.source, forecast([6.0], STAMP_NS + 60))
+        assert len(told) == 1
+        found: list[DiagnosticArray] = []
+        with mock.patch.object(bench.node._diagnostics, "publish", found.append):
+            bench.node._diagnose()
+        assert "no grids: " in found[0].status[0].message
+    bench.node._grid_problem = None
+    bench.source.obstacles = None
