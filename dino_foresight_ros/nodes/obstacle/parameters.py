@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dino_foresight_ros.errors import UsageError
@@ -45,8 +46,8 @@ def grid_of(values: Mapping[str, Any]) -> GridSpec:
         UsageError: it has too many cells or none.
     """
     names = ("grid_resolution", "grid_ahead", "grid_behind", "grid_aside")
-    base = (0.0, 0.0, 0.0) if values["grid_frame"] else None
-    return GridSpec(*(float(values[name]) for name in names), base)
+    spec = GridSpec(*(float(values[name]) for name in names))
+    return replace(spec, base=(0.0, 0.0, 0.0)) if values["grid_frame"] else spec
 
 
 OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
