@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from dino_foresight_ros.errors import UsageError
@@ -45,9 +44,13 @@ def grid_of(values: Mapping[str, Any]) -> GridSpec:
     Raises:
         UsageError: it has too many cells or none.
     """
-    names = ("grid_resolution", "grid_ahead", "grid_behind", "grid_aside")
-    spec = GridSpec(*(float(values[name]) for name in names))
-    return replace(spec, base=(0.0, 0.0, 0.0)) if values["grid_frame"] else spec
+    return GridSpec(
+        resolution_m=float(values["grid_resolution"]),
+        ahead_m=float(values["grid_ahead"]),
+        behind_m=float(values["grid_behind"]),
+        aside_m=float(values["grid_aside"]),
+        base=(0.0, 0.0, 0.0) if values["grid_frame"] else None,
+    )
 
 
 OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
