@@ -180,6 +180,14 @@ def _beside(topic: str) -> str:
     return f"{folder}{slash}camera_info"
 
 
+def is_rectified(image_topic: str) -> bool:
+    """Whether a topic's last part, without the transport, says that its pictures are rectified.
+
+    As image_pipeline names them, such as image_rect or image_rect_color/compressed.
+    """
+    return "rect" in image_topic.removesuffix("/compressed").rpartition("/")[2]
+
+
 def full_name(namespace: str, topic: str) -> str:
     """Return the full name of a topic, or of a deeper namespace, that is given within a namespace.
 

@@ -15,6 +15,7 @@ from dino_foresight_ros.obstacles import ObstaclePoints
 from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.ros.camera_info import fits, image_size_of, scale_camera_info
 from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.topic_names import is_rectified
 
 _COLORED = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("rgb", "<u4")])
 """rgb is packed as PCL does, and told as a float32 as PCL does."""
@@ -45,12 +46,11 @@ def intrinsics_of(info: CameraInfo) -> NDArray[np.float64] | None:
 
 
 def is_distorted(info: CameraInfo, image_topic: str) -> bool:
-    """Whether D bends the pictures: not those whose topic's last part has "rect" in it.
+    """Whether D bends the pictures: not rectified ones (`is_rectified`).
 
     P is exact for those, and D is that of the pictures before.
     """
-    last = image_topic.removesuffix("/compressed").rpartition("/")[2]
-    return "rect" not in last and any(info.d)
+    return not is_rectified(image_topic) and any(info.d)
 
 
 def depth_with_info(

@@ -33,6 +33,7 @@ from dino_foresight_ros.ros.planar import planar_twist, pose_message
 from dino_foresight_ros.ros.time import ns_to_time
 from dino_foresight_ros.ros.transforms import Transforms
 from dino_foresight_ros.srv import Imagine
+from dino_foresight_ros.topic_names import is_rectified
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -203,8 +204,8 @@ class ImagineService:
             try:
                 if camera.camera_info is None:
                     raise InputError("no camera_info came, which says where its pixels look")
-                is_rectified = "rect" in camera.topic_name.rpartition("/")[2]
-                view = camera_view(camera.camera_info, is_rectified, "camera_info")
+                rectified = is_rectified(camera.topic_name)
+                view = camera_view(camera.camera_info, rectified, "camera_info")
                 if 6 * (index + 1) <= len(numbers):
                     pose = mounting(numbers[6 * index : 6 * index + 6])
                 else:

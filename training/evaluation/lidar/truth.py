@@ -28,7 +28,7 @@ from dino_foresight_ros.recordings.lidar_projection import (
 )
 from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.recordings.transform_tree import TransformTree
-from dino_foresight_ros.topic_names import frame_name
+from dino_foresight_ros.topic_names import frame_name, is_rectified
 from dino_foresight_ros.training.evaluation.lidar.bag_clouds import BagLidar, LidarOptions, Warn
 
 NO_CLOUD, NO_TRANSFORM, NO_POINT = "no cloud near its time", "no transform then", "no point in view"
@@ -251,7 +251,7 @@ def _view(
     info = reader.deserialize(stored)
     rectified = options.rectified
     if rectified is None:
-        rectified = "rect" in recording.topic.removesuffix("/compressed").rpartition("/")[2]
+        rectified = is_rectified(recording.topic)
     view = camera_view(info, rectified, f"{reader.path}: {topic}")
     check_size(view, recording.size, f"{reader.path}: {topic}")
     return view, frame_name(info.header.frame_id)
