@@ -24,6 +24,7 @@ class ShownCamera:
         name: of the camera; empty for the only one.
         steps: (step, horizon in seconds) of each.
         has_segmentation, has_depth, has_points, has_skill: what comes.
+        has_imagined: whether a planner's imagined views come.
         depth_is_metric: whether depth is metres.
         trained: whether the model is.
     """
@@ -35,6 +36,7 @@ class ShownCamera:
     has_depth: bool = False
     has_points: bool = False
     has_skill: bool = False
+    has_imagined: bool = False
     depth_is_metric: bool = False
     trained: bool = True
 
@@ -69,7 +71,13 @@ def _board(rrb: Any, shown: ShownCamera) -> Any:
     else:
         rows.append(rrb.Horizontal(about, _below(rrb, shown), column_shares=[1, 3]))
     shares = [1.0] * (len(rows) - 1) + [1.25]
-    return rrb.Vertical(*rows, name=shown.name or "camera", row_shares=shares)
+    board = rrb.Vertical(*rows, name=shown.name or "camera", row_shares=shares)
+    if not shown.has_imagined:
+        return board
+    path = f"{shown.root}/imagined"
+    name = f"{_untrained(shown)}imagined: the chosen way and a refused one"
+    views = rrb.Spatial2DView(origin=path, contents=[f"+ {path}"], name=name)
+    return rrb.Horizontal(board, views, name=shown.name or "camera", column_shares=[2, 1])
 
 
 def _chosen(steps: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:

@@ -43,8 +43,8 @@ class SceneLog:
 
     Entities, below `root`: world/camera (picture and pinhole), world/points and world/objects
     (optical frame, metres), step_k/segmentation, step_k/depth, objects below either of these two,
-    latency_ms, rate/forecasts, rate/frames, dropped, skill/step_k, about, legend. Only what has a
-    place in space is below world: rerun shows no plain picture there.
+    imagined, latency_ms, rate/forecasts, rate/frames, dropped, skill/step_k, about, legend. Only
+    what has a place in space is below world: rerun shows no plain picture there.
     """
 
     def __init__(self, stream: Any, root: str = "", max_width: int = 640) -> None:
@@ -112,6 +112,13 @@ class SceneLog:
 
     def add_picture(self, stamp_ns: int, image: Picture) -> None:
         """A camera frame, (H, W, 3) uint8 RGB; kept as JPEG."""
+        self._add_jpeg("world/camera", stamp_ns, image)
+
+    def add_imagined(self, stamp_ns: int, image: Picture) -> None:
+        """The imagined views of candidates, (H, W, 3) uint8 RGB, as plan_node draws them."""
+        self._add_jpeg("imagined", stamp_ns, image)
+
+    def _add_jpeg(self, name: str, stamp_ns: int, image: Picture) -> None:
         height, width = self.shown_size(image.shape[0], image.shape[1])
         if width < image.shape[1]:
             small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -122,7 +129,7 @@ class SceneLog:
             raise ValueError(f"a {width}x{height} picture does not fit JPEG")
         self._at(stamp_ns)
         picture = self._rr.EncodedImage(contents=data.tobytes(), media_type="image/jpeg")
-        self._log("world/camera", picture)
+        self._log(name, picture)
 
     def add_step(self, stamp_ns: int, scene: Scene) -> None:
         """One predicted instant; it lies at the stamp of the frame that it was predicted from."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -26,6 +27,7 @@ from dino_foresight_ros.ros.qos import output_qos
 from dino_foresight_ros.ros.rate_limit import RateLimit
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.topic_names import IMAGINED_DRAWN
 from dino_foresight_ros.view.blueprint import ShownCamera
 from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 
@@ -71,7 +73,7 @@ class CameraDisplay:
         self.last_heard_s: float | None = None
         self._model = _Model()
         self._picture_size: tuple[int, int] | None = None
-        self._decoder = ImageDecoder()
+        self._decoder, self._imagined_decoder = ImageDecoder(), ImageDecoder()
         self._intrinsics: NDArray[np.float64] | None = None
         self._newest_ns: int | None = None
         self._why_no_points = ""
@@ -82,6 +84,25 @@ class CameraDisplay:
         self._feed.open()
         topic = f"{source.folder}/skill"
         node.create_subscription(ForecastSkill, topic, self._on_skill, output_qos(20))
+        self._node, self._imagined_topic = node, f"{source.folder}/{IMAGINED_DRAWN.name}"
+        self._imagined: Any = None
+        self._imagined_limit = RateLimit()
+
+    def follow(self) -> None:
+        """Now and then: listen to a planner's imagined views, once there is one.
+
+        It has them imagined only while somebody listens.
+        """
+        if self._imagined is None and self._node.count_publishers(self._imagined_topic):
+            self._imagined = self._node.create_subscription(
+                Image, self._imagined_topic, self._on_imagined, output_qos(1)
+            )
+
+    def _on_imagined(self, message: Image) -> None:
+        decode = self._imagined_decoder.take(message)
+        if self._allows(self._imagined_limit):
+            self._log.add_imagined(time_to_ns(message.header.stamp), decode())
+            self._show(replace(self.shown, has_imagined=True))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         decode = self._decoder.take(message)

@@ -1,7 +1,8 @@
 """view_node: shows a running forecast_node in a browser, and records it.
 
 In: of every camera that is forecast, its images and camera_info, foresight/forecast,
-foresight/labels and foresight/skill; /diagnostics.
+foresight/labels, foresight/skill and, where plan_node runs, foresight/imagined/image_color;
+/diagnostics.
 Out: a page on this machine, and files. `foresight view` is this node without its parameters'
 syntax.
 """
@@ -109,6 +110,8 @@ class ViewNode(Node):
         for source in self._sources():
             if source.folder not in self._cameras and self._recording is not None:
                 self._add(source, self._recording)
+        for camera in self._cameras.values():
+            camera.follow()
         for recorder in self._recorders:
             recorder.follow(self._followed)
         self._hint()

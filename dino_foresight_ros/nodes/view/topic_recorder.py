@@ -18,12 +18,14 @@ from dino_foresight_ros.outputs import DEPTH, OUTPUTS
 from dino_foresight_ros.recordings.bag_writer import create_mcap
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.message_types import define, message_class
+from dino_foresight_ros.topic_names import PLAN_TOPICS
 
 _COMMON = ("/diagnostics", "/tf", "/tf_static")
 # Of each step what can be looked at: colours, and depth, which the tools colour by themselves.
 _OF_STEP = [t.name for o in OUTPUTS for t in o.topics if t.is_colored or t.output == DEPTH]
 _IN_FOLDER = re.compile(
-    rf"(forecast|labels|label_info|skill|step_\d+/({'|'.join(_OF_STEP)}|camera_info))"
+    rf"(forecast|labels|label_info|skill|{'|'.join(t.name for t in PLAN_TOPICS)}"
+    rf"|step_\d+/({'|'.join(_OF_STEP)}|camera_info))"
 )
 _QUEUE_DEPTH = 20
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 
@@ -38,6 +39,9 @@ SIZE = (120, 200)
 SMALL = (24, 40)
 STAMP_NS = 1_700_000_000_000_000_000
 K = [150.0, 0.0, 99.5, 0.0, 150.0, 59.5, 0.0, 0.0, 1.0]
+
+
+IMAGINED = np.full((30, 64, 3), (200, 100, 50), np.uint8)
 
 
 def segmentation(step: int) -> np.ndarray:
@@ -68,6 +72,7 @@ class Robot:
         self.info = create(CameraInfo, "camera_info", 1)
         self.skill = create(ForecastSkill, "foresight/skill", 1)
         self.diagnostics = create(DiagnosticArray, "/diagnostics", 1)
+        self.imagined = create(Image, "foresight/imagined/image_color", 1)
         self.answers = client.node.create_client(GetParameters, "view_node/get_parameters")
         self.labels = create(Labels, "foresight/labels", latched)
         self.labels.publish(Labels(names=["a", "b"], palette=[9, 8, 7, 6, 5, 4], unlabelled=255))
@@ -110,6 +115,7 @@ class Robot:
         self.forecasts.publish(
             Forecast(header=header, steps=steps, model_name="m", latency=0.03, frame_interval=0.2)
         )
+        self.imagined.publish(image_to_msg(IMAGINED, "rgb8", header))
         self.skill.publish(ForecastSkill(header=header, step=2, horizon=0.4, running_skill=0.25))
         values = {"output_rate_hz": "4.5", "input_rate_hz": "5.0", "dropped_total": "7"}
         status = DiagnosticStatus(name="forecast_node: forecast")
@@ -136,6 +142,7 @@ class Robot:
         """So many steps from when so many subscriptions are there to each topic."""
         own = {self.client.images: 1, self.info: 1}
         every = (self.forecasts, self.client.images, self.info, self.labels, self.skill)
+        every += (self.imagined,)
 
         def are_heard() -> bool:
             counts = [p.get_subscription_count() - own.get(p, 0) for p in every]
@@ -214,6 +221,16 @@ def test_what_is_published_is_recorded_value_for_value(
     context = contexts[-1].values["context"][0]
     labels = [entry["class_description"]["info"]["label"] for entry in context]
     assert labels == ["a", "b", "unlabelled"]
+
+
+def test_imagined_views_of_a_planner_are_shown(entities: dict[str, list[Row]]) -> None:
+    pictures = by_stamp(entities["/imagined"])
+    assert len(pictures) >= 4
+    for values in pictures.values():
+        data = np.frombuffer(bytes(values["blob"][0]), np.uint8)
+        shown = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        assert shown.shape == IMAGINED.shape
+        assert np.abs(shown.astype(int) - IMAGINED).max() <= 8
 
 
 def test_latency_rate_and_skill_are_plotted(entities: dict[str, list[Row]]) -> None:
