@@ -64,7 +64,7 @@ def test_transforms_are_those_that_a_peer_publishes(bench: Bench) -> None:
     forward = [0.5, -0.5, 0.5, -0.5]  # of an optical frame that looks along x
     static.publish(TFMessage(transforms=[stamped("base_link", "camera_optical", 0.3, forward)]))
     level = [1.0, 0.0, 0.0, 0.0]
-    ways = [stamped("odom", "base_link", x, level, T0_NS + x * S) for x in (1, 2)]
+    ways = [stamped("odom", "base_link", float(k), level, T0_NS + k * S) for k in (1, 2)]
 
     def knows(target: str, source: str, stamp_ns: int | None = None) -> bool:
         try:
