@@ -24,6 +24,7 @@ from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.forecasters import MaskedForecaster, WorldForecaster
 from dino_foresight_ros.model.instance_head import QueryOutput
+from dino_foresight_ros.outputs import INSTANCES
 
 OPSET = 20
 TOLERANCE = 1e-4
@@ -103,7 +104,7 @@ def parts_of(bundle: Bundle, steps: int = 3) -> list[Part]:
     for name, head in bundle.heads.items():
         if (read := bundle.inputs.get(name)) is not None and read.layers:
             continue  # it needs tokens of the forecaster's layers
-        outputs = ("classes", "masks") if name == "instances" else (name,)
+        outputs = ("classes", "masks") if name == INSTANCES else (name,)
         function = _head_function(bundle, head)
         found.append(Part(f"head_{name}", function, {"features": frame}, outputs))
     return found

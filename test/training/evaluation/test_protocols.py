@@ -244,3 +244,9 @@ def test_seed_study_sees_eight_frames_a_second_and_single_frames(
     page = markdown(report, [])
     assert "In the encoder's own space:" in page
     assert "linear, one frame" in page
+
+
+@pytest.mark.parametrize("name", ["dino-foresight", "dino-world", "seed-study"])
+def test_no_protocol_tells_a_forecaster_the_future_motion(name: str) -> None:
+    assert EvaluationConfig().motion
+    assert not protocol_config(name, EvaluationConfig(), 0.2).motion
