@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,17 @@ import torch
 from micro_bundle import make_micro_bundle
 from training_data import synthetic
 
-from dino_foresight_ros.errors import BundleError, InputError
+from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model import Bundle, HeadInput
 from dino_foresight_ros.recordings import LabelSpace, Recording, open_recordings
 from dino_foresight_ros.training.data import ImageDataset
+from dino_foresight_ros.training.encoder_loading import encoder_origin
 from dino_foresight_ros.training.head_inputs import HeadInputs
 from dino_foresight_ros.training.head_samples import KeptFeatures, LabelledImages, keep_features
-from dino_foresight_ros.training.head_setup import make_model, make_task
+from dino_foresight_ros.training.head_setup import make_model, make_task, start_from
 from dino_foresight_ros.training.head_training import HeadData, HeadObjective, HeadTraining
+from dino_foresight_ros.training.model_parts import load_head
+from dino_foresight_ros.training.parts import Origin
 from dino_foresight_ros.training.processes import alone
 from dino_foresight_ros.training.recipe_base import resolve_recipe
 from dino_foresight_ros.training.recipes import HeadRecipe
@@ -165,3 +169,60 @@ def test_a_head_learns(bundle: Bundle, recordings, tmp_path: Path):
     result = training.run(model.train(), tmp_path / "run", "normals")
     assert result.best is not None
     assert result.best.score > before.score + 5
+
+
+def test_a_head_for_instances_starts_from_one_for_segmentation_and_learns(
+    bundle: Bundle, recordings, tmp_path: Path
+):
+    """The whole way: started, trained on kept features, written, and read again."""
+    bundle.save(tmp_path / "micro")
+    shape = {"kind": "centres", "channels": (8, 8, 8, 8), "width": 8, "loss_size": "output"}
+    # A loss is enough here: in pictures this small few objects are large enough to score.
+    training = prepare(
+        bundle, recordings, "instances", steps=30, batch_size=7, lr=1e-2, queries=5, **shape
+    )
+    model = make_model(training.inputs, training.task, training.recipe)
+    origin = encoder_origin(bundle.encoder)
+    start_from(
+        model, training.task, training.inputs.reads, str(tmp_path / "micro"), {"encoder": origin}
+    )
+    trained = bundle.heads["segmentation"].state_dict()
+    assert torch.equal(model.state_dict()["adapts.1.weight"], trained["adapts.1.weight"])
+    batch = {name: torch.stack([training.samples[i][name] for i in range(7)])
+             for name in ("compact", "label")}  # fmt: skip
+    objective = HeadObjective(model, training.inputs, training.task_training.loss)
+    before = float(objective(batch).value.detach())
+    training.validation = None  # type: ignore[assignment]
+    training.run(model.train(), tmp_path / "run", "instances")
+    assert float(objective(batch).value.detach()) < 0.7 * before
+    (read, task, _), part = load_head(tmp_path / "run")
+    assert task == training.task
+    assert part.config["head"]["kind"] == "centres"
+    features = training.inputs.expand(batch["compact"])
+    with torch.inference_mode():
+        torch.testing.assert_close(read(features).masks, model.eval()(features).masks)
+    again = make_model(training.inputs, training.task, training.recipe)
+    start_from(again, task, training.inputs.reads, str(tmp_path / "run"), {})
+    assert torch.equal(
+        again.state_dict()["centres.0.weight"], read.state_dict()["centres.0.weight"]
+    )
+
+
+def test_a_start_that_does_not_fit_is_refused(bundle: Bundle, recordings, tmp_path: Path):
+    bundle.save(tmp_path / "micro")
+    start, reads = str(tmp_path / "micro"), HeadInput()
+    training = prepare(
+        bundle, recordings, "segmentation", kind="dpt", channels=(8, 8, 8, 8), width=4
+    )
+    model = make_model(training.inputs, training.task, training.recipe)
+    with pytest.raises(BundleError, match=r"head .*micro"):
+        start_from(model, training.task, reads, start, {})
+    other = replace(training.task, class_names=("a", *training.task.class_names[1:]))
+    with pytest.raises(BundleError, match="other classes"):
+        start_from(model, other, reads, start, {})
+    with pytest.raises(BundleError, match="encoder"):
+        start_from(model, training.task, reads, start, {"encoder": Origin("other", "0123")})
+    with pytest.raises(BundleError, match="forecaster_layers"):
+        start_from(model, training.task, HeadInput("forecaster_layers", (0,)), start, {})
+    with pytest.raises(UsageError, match="kind centres is for task instances"):
+        make_model(training.inputs, training.task, replace(training.recipe, kind="centres"))

@@ -9,7 +9,9 @@ import yaml
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.training.compare import preset_names, read_comparison
-from dino_foresight_ros.training.compare.settings import start_of
+from dino_foresight_ros.training.compare.settings import recipe_of, start_of
+from dino_foresight_ros.training.recipe_base import resolve_recipe
+from dino_foresight_ros.training.recipes import HeadRecipe
 
 BASE = {
     "data": {"train": "synthetic:?seeds=0", "test": "synthetic:?seeds=9"},
@@ -126,3 +128,12 @@ def test_every_comparison_of_the_package_can_be_read(capsys: pytest.CaptureFixtu
     assert main(["compare", "--list"]) == 0
     listed = capsys.readouterr().out
     assert [line.partition(":")[0] for line in listed.splitlines()] == preset_names()
+
+
+def test_heads_have_the_presets_of_their_tasks(tmp_path: Path) -> None:
+    heads = {"tasks": ["instances", "segmentation"], "preset": "light"}
+    (settings, _) = (one.settings for one in read_comparison(write(tmp_path, heads=heads)).variants)
+    found = {task: recipe_of(settings, "heads", HeadRecipe, task) for task in heads["tasks"]}
+    assert found["instances"] == resolve_recipe(HeadRecipe, "light", variant="instances")
+    assert found["segmentation"] == resolve_recipe(HeadRecipe, "light")
+    assert found["instances"].queries != found["segmentation"].queries
