@@ -19,14 +19,11 @@ from dino_foresight_ros.model.heads import Head
 from dino_foresight_ros.model.tasks import DepthTask
 from dino_foresight_ros.outputs import (
     DEPTH,
-    FEATURES,
     MAX_STEPS,
-    SPREAD,
     DropReason,
-    outputs_of_heads,
-    outputs_of_step_0,
 )
 from dino_foresight_ros.runtime.acceleration import Accelerator
+from dino_foresight_ros.runtime.capabilities import Capabilities
 from dino_foresight_ros.runtime.context import Arrival, ContextBuffer
 from dino_foresight_ros.runtime.context_rules import NS, ContextRule
 from dino_foresight_ros.runtime.decoder import Decoder
@@ -116,18 +113,20 @@ class Foresight:
         if overlap_decoding and accelerator.is_on:
             raise UsageError("overlap_decoding takes no acceleration; use one of the two")
         self.bundle = bundle
+        self._capabilities = Capabilities(bundle)
         self.rule = rule or ContextRule.of(bundle.forecaster)
         interval_s = bundle.frame_interval_s
         self.horizons_s = (
             tuple(step * interval_s for step in range(1, steps + 1))
             if horizons_s is None
-            else self._checked_horizons(horizons_s)
+            else self._capabilities.checked_horizons(horizons_s)
         )
         self.steps = len(self.horizons_s)
         self.last_drop: DropReason | None = None
         self.samples = samples
         wanted = self.available if outputs is None else outputs
-        self._request = self._checked(OutputRequest(wanted, output_size, samples=samples))
+        request = OutputRequest(wanted, output_size, samples=samples)
+        self._request = self._capabilities.checked(request, self.steps)
         self._buffers: dict[str, ContextBuffer] = {}
         self._newest: dict[str, Tensor] = {}
         self._identities: dict[str, IdentityTracker] = {}
@@ -184,40 +183,12 @@ class Foresight:
     @property
     def available(self) -> frozenset[str]:
         """Outputs that the bundle can give, features aside."""
-        several = {SPREAD} if self.bundle.forecaster.max_samples > 1 else frozenset()
-        return outputs_of_heads(self.bundle.heads) | several
+        return self._capabilities.outputs
 
     @property
     def available_of_step_0(self) -> frozenset[str]:
         """Those of them that step 0 has too: heads on the forecaster's layers need a prediction."""
-        layered = {name for name, read in self.bundle.inputs.items() if read.layers}
-        return outputs_of_step_0(self.available, layered)
-
-    def _checked(self, request: OutputRequest) -> OutputRequest:
-        features = {FEATURES}
-        if request.ahead_s is not None:
-            self._checked_horizons(request.ahead_s)
-        samples, most = request.samples, self.bundle.forecaster.max_samples
-        if samples is not None and (not is_whole(samples) or not 1 <= samples <= most):
-            raise UsageError(
-                f"samples is {samples!r}; bundle {self.bundle.name} draws "
-                + (f"1 to {most}" if most > 1 else "1: it has no noise queries")
-            )
-        steps = self.steps if request.ahead_s is None else len(request.ahead_s)
-        if request.motion is not None and not self.bundle.forecaster.takes_motion:
-            raise UsageError(f"bundle {self.bundle.name} takes no motion")
-        wanted = request.last_step(steps)
-        if request.motion is not None and len(request.motion) < wanted:
-            raise UsageError(f"motion is given until {len(request.motion)} of {wanted} horizons")
-        request.check(self.available | features, self.available_of_step_0 | features, steps)
-        return request
-
-    def _checked_horizons(self, ahead_s: Sequence[float]) -> tuple[float, ...]:
-        try:
-            self.bundle.forecaster.check_horizons(ahead_s)
-        except ValueError as error:
-            raise UsageError(f"bundle {self.bundle.name}: {error}") from error
-        return tuple(float(ahead) for ahead in ahead_s)
+        return self._capabilities.outputs_of_step_0
 
     def reset(self, camera: str | None = None) -> None:
         """Drop the context of one camera, or of all."""
@@ -333,7 +304,9 @@ class Foresight:
         """
         started = time.perf_counter()
         requests = {
-            name: self._request if frame.request is None else self._checked(frame.request)
+            name: self._request
+            if frame.request is None
+            else self._capabilities.checked(frame.request, self.steps)
             for name, frame in frames.items()
         }
         results = {name: self._examine(name, frame) for name, frame in frames.items()}
