@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.outputs import DETECTIONS, INSTANCES
+from dino_foresight_ros.outputs import DEPTH, DETECTIONS, INSTANCES
 from dino_foresight_ros.scene import Detection, Scene
 
 
@@ -87,7 +87,7 @@ def located(
     Raises:
         InputError: the maps are not of one size.
     """
-    for name, shape in (("depth", depth.shape), ("rays", rays.shape[:2])):
+    for name, shape in ((DEPTH, depth.shape), ("rays", rays.shape[:2])):
         if instances.shape != shape:
             raise InputError(f"instances of {instances.shape} pixels and {name} of {shape}")
     pixels = pixels_of(instances)

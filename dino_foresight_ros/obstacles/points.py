@@ -15,6 +15,7 @@ from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.options import ObstacleOptions
 from dino_foresight_ros.obstacles.plane import GroundPlane, fit_grounds
 from dino_foresight_ros.obstacles.rows import PointRows
+from dino_foresight_ros.outputs import CONFIDENCE, SEGMENTATION, SPREAD
 from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.scene import Scene
 
@@ -109,7 +110,7 @@ def _split(
     depth = np.stack([_metric_depth(scene, rays).ravel() for scene in scenes])
     flat = rays.reshape(-1, 3)
     is_known = np.isfinite(depth) & (depth > 0) & np.isfinite(flat[:, 0])
-    ids = _stacked(scenes, "segmentation")
+    ids = _stacked(scenes, SEGMENTATION)
     if ids is not None and options.sky_ids:
         is_known &= ~lookup(options.sky_ids)[ids]
     for scene, known in zip(scenes, is_known.reshape(-1, *rays.shape[:2]), strict=True):
@@ -191,7 +192,7 @@ def _metric_depth(scene: Scene, rays: NDArray[np.float32]) -> NDArray[np.float32
         raise InputError(
             f"rays are for {rays.shape[1]}x{rays.shape[0]}, the depth is {shape[1]}x{shape[0]}"
         )
-    for name in ("segmentation", "confidence", "spread"):
+    for name in (SEGMENTATION, CONFIDENCE, SPREAD):
         values = getattr(scene, name)
         if values is not None and values.shape != shape:
             raise InputError(
@@ -210,7 +211,7 @@ def _probability(
         pixels: counted through all of them.
     """
     found = np.ones(len(pixels), np.float32)
-    confidence, spread = _stacked(scenes, "confidence"), _stacked(scenes, "spread")
+    confidence, spread = _stacked(scenes, CONFIDENCE), _stacked(scenes, SPREAD)
     if confidence is not None:
         found = np.clip(np.nan_to_num(confidence.reshape(-1)[pixels]), 0, 1).astype(np.float32)
     if spread is not None and options.spread_half > 0:
