@@ -14,7 +14,7 @@ from dino_foresight_ros.benchmark.stopping import main, recorded_markdown
 from dino_foresight_ros.driving.recorded import RecordedDrive, monitor_recording, stop_rows
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.obstacles import ObstaclePoints
-from dino_foresight_ros.recordings import CameraModel, open_recordings
+from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.recordings.motion import EgoMotion, planar_pose
 from dino_foresight_ros.recordings.recording import Frame, Recording
 from dino_foresight_ros.runtime.imagined import Mount
@@ -126,11 +126,12 @@ def test_the_command_looks_at_recordings(
     assert main(words) == 2
     assert "--data needs --bundle and --camera-pose" in capsys.readouterr().err
     words += ["--camera-pose", "0", "0", "1.4", "0", "0", "0"]
+    (recording,) = open_recordings([spec])
+    monkeypatch.setattr("dino_foresight_ros.recordings.open_recordings", lambda specs: [recording])
+    camera, recording.camera = recording.camera, None
     assert main(words) == 1
     assert "has no camera_info" in capsys.readouterr().err
-    (recording,) = open_recordings([spec])
-    recording.camera = CameraModel.from_fov(84, 56, 70.0)
-    monkeypatch.setattr("dino_foresight_ros.recordings.open_recordings", lambda specs: [recording])
+    recording.camera = camera
     assert main(words) == 0
     rows = json.loads((tmp_path / "out" / "recorded.json").read_text())
     assert [row["source"] for row in rows] == ["present", "copy-last", "forecast", "truth"]
