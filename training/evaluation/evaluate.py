@@ -177,6 +177,11 @@ class _Evaluation:
         if len(self._bad):
             self._notes.append(f"{len(self._bad)} frames cannot be read: {self._bad.summary()}")
         self._note_scales(scorers)
+        if lidar is not None and lidar.without_depth:
+            self._notes.append(
+                f"depth against lidar: {lidar.without_depth} frames are left out, of which a head "
+                "gives no depth at any point of the lidar"
+            )
         for note in overlap_notes(self._bundle.info, self._recordings):
             self._notes.append(note)
             self._on_warning(note)

@@ -126,7 +126,11 @@ class LidarDepth:
 
 
 class LidarScorer:
-    """Scores some of the clips by horizon, all predictors and steps of a clip on one scale."""
+    """Scores some of the clips by horizon, all predictors and steps of a clip on one scale.
+
+    Attributes:
+        without_depth: frames that are not scored, since a head gives no depth at any point.
+    """
 
     def __init__(
         self,
@@ -168,6 +172,7 @@ class LidarScorer:
         self._leads_s: dict[tuple[str, int], list[float]] = {}
         self._scales: dict[str, list[Scale | None]] = {m: [] for m in lidar.methods}
         self._rays: dict[CameraTruth, Map] = {}
+        self.without_depth = 0
 
     def _stamp(self, clip: Clip, frame: int) -> int:
         return int(self._recordings[clip.recording].stamps_ns[frame])
@@ -265,14 +270,21 @@ class LidarScorer:
             scale = scales.get(method)
             if scale is None and method != AS_IT_IS:
                 continue
-            self._points[method, position] += int(np.isfinite(true_m).sum())
+            metres = {
+                name: depth
+                if scale is None
+                else scale.metres(inverse_depth(self._lidar.task, depth), max_m)
+                for name, depth in depths.items()
+            }
+            has_points = np.isfinite(true_m)
+            if not all(np.isfinite(one[has_points]).any() for one in metres.values()):
+                self.without_depth += 1  # the same frames are scored of every predictor
+                continue
+            self._points[method, position] += int(has_points.sum())
             self._leads_s.setdefault((method, position), []).append(ahead_ns / NS_PER_S)
-            for name, depth in depths.items():
-                metres = depth
-                if scale is not None:
-                    metres = scale.metres(inverse_depth(self._lidar.task, depth), max_m)
+            for name, depth in metres.items():
                 metrics = self._metrics.setdefault((method, position, name), DepthMetrics())
-                metrics.update(torch.as_tensor(metres)[None], torch.as_tensor(true_m)[None])
+                metrics.update(torch.as_tensor(depth)[None], torch.as_tensor(true_m)[None])
 
     def report(self) -> LidarReport:
         """Everything that was found.
@@ -285,10 +297,10 @@ class LidarScorer:
             why = sum((Counter(one.without) for one in sources), Counter[str]())
             reasons = ", ".join(f"{count} pictures have {text}" for text, count in why.items())
             tried = " or ".join(method for method in self._lidar.methods)
-            raise InputError(
-                "no depth could be scored against lidar: "
-                + (reasons or f"no scale was found ({tried})")
-            )
+            nothing = f"no scale was found ({tried})"
+            if self.without_depth:
+                nothing = "a head gives no depth at any point of the lidar"
+            raise InputError("no depth could be scored against lidar: " + (reasons or nothing))
         series = next(one for one in self._series if one.kind == HORIZONS)
         results = []
         for method, position in sorted(self._points, key=lambda k: (_rank(k[0]), k[1])):

@@ -89,9 +89,17 @@ def score(data: tuple[NuScenesSet, Path], toy_bundle: Maker) -> Callable[..., Re
     depths = np.stack([frame.depth for frame in frames]).astype(np.float64)
 
     def run(
-        task: DepthTask, choice: ScaleChoice, unit: Callable[[int], float] = lambda number: 500.0
+        task: DepthTask,
+        choice: ScaleChoice,
+        unit: Callable[[int], float] = lambda number: 500.0,
+        blind: int | None = None,
     ) -> Report:
-        head = DepthHead(depths, task, unit)
+        known = depths.copy()
+        if blind is not None:
+            known[blind] = (
+                np.nan
+            )  # beyond the head's range everywhere, as a head that sees sky alone
+        head = DepthHead(known, task, unit)
         bundle = toy_bundle(1.0, grid=GRID, heads={"depth": head}, frame_interval_s=2 / 12)
         bundle.encoder = NumberEncoder([frame.image for frame in frames])
         bundle.tasks = {"depth": task}
@@ -142,6 +150,21 @@ def test_relative_depth_is_put_to_the_scale_of_the_past(score: Callable[..., Rep
         share = 1 - changed / clips
         assert result.rows["oracle"].delta1 == pytest.approx(share, abs=0.08)
         assert result.rows["forecast"] == result.rows["oracle"]
+
+
+def test_a_frame_for_which_a_head_gives_no_depth_is_left_out_for_all(
+    score: Callable[..., Report],
+) -> None:
+    reports = [score(METRIC, ScaleChoice(), blind=frame) for frame in (None, 10)]
+    assert [any("2 frames are left out" in n for n in r.notes) for r in reports] == [False, True]
+    whole, without = (report.lidar for report in reports)
+    assert whole is not None
+    assert without is not None
+    for before, after in zip(whole.results, without.results, strict=True):
+        # It is the target of one of the clips, and the newest frame of none.
+        assert after.frames == before.frames - 1
+        assert after.points < before.points
+        assert all(0.8 < row.delta1 <= 1 and row.known > 0.5 for row in after.rows.values())
 
 
 @pytest.mark.parametrize("method", ["median", "affine"])
