@@ -33,7 +33,7 @@ class Oracle:
 
         depth = bundle.tasks.get(DEPTH)
         self._depth_is_metric = isinstance(depth, DepthTask) and depth.is_metric
-        self._bundle, self._decoder = bundle, decoder
+        self.bundle, self._decoder = bundle, decoder
         self._outputs = frozenset(
             n for n in _MAPS if n in bundle.heads and not layers_read(bundle, n)
         )
@@ -61,7 +61,7 @@ class Oracle:
         """A frame, whose `image` is known, with what the model says of it."""
         import torch
 
-        bundle = self._bundle
+        bundle = self.bundle
         with torch.inference_mode():
             pixels = bundle.encoder.preprocess(np.ascontiguousarray(frame.image)[None])
             z = bundle.pca.transform(bundle.encoder(pixels))

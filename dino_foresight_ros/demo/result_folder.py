@@ -17,13 +17,16 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.files import InUseError, locked, this_process
 
 SHEET, SKILL, MOSAIC = "contact_sheet.png", "skill.png", "mosaic.png"
+IMAGINED = "imagined.png"
 VIDEO, METRICS, LOG = "forecast.mp4", "metrics.json", "log"
 # The log of a run that is not finished, or failed.
 UNFINISHED_LOG = f"{LOG}/unfinished"
 _LOCK = ".foresight-demo.lock"
 _SCRATCH_PREFIX = ".foresight-demo-"
 # What a run may write. Of several cameras, each has a sheet.
-_RESULTS = (SHEET, "contact_sheet_*.png", SKILL, MOSAIC, VIDEO, METRICS, f"{LOG}/*_node.log")
+_RESULTS = (
+    SHEET, "contact_sheet_*.png", SKILL, MOSAIC, IMAGINED, VIDEO, METRICS, f"{LOG}/*_node.log",
+)  # fmt: skip
 # Its metrics.json lists what a run wrote; those of earlier versions have these instead.
 _FILES = "files"
 _EARLIER = {"frames_in", "forecasts_out", "exit_codes", "machine"}

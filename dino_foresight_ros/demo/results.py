@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dino_foresight_ros.demo.candidates import DemoCamera, can_imagine, candidates_picture
 from dino_foresight_ros.demo.oracle import Oracle, describe_forecasts
 from dino_foresight_ros.demo.pictures import Pictures, Setting, facts, write_sheet
-from dino_foresight_ros.demo.result_folder import MOSAIC, SHEET, SKILL, ResultFolder
+from dino_foresight_ros.demo.result_folder import IMAGINED, MOSAIC, SHEET, SKILL, ResultFolder
 from dino_foresight_ros.demo.skill_scorer import SkillScorer
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.progress import warn
+from dino_foresight_ros.render.png import write_png
 from dino_foresight_ros.scene import ComparedForecast
 
 # Of all cameras together, besides the forecasts on the sheets.
@@ -28,6 +30,7 @@ def write_pictures(
     setting: Setting,
     numbers: Mapping[str, Any],
     bundle: str,
+    camera: DemoCamera | None = None,
 ) -> dict[str, Any]:
     """Describe what was kept, write every picture but the video, and return the skill.
 
@@ -37,6 +40,7 @@ def write_pictures(
         setting: what all pictures share.
         numbers: of the run, as metrics.json will have them.
         bundle: the model, as the forecast node was given it.
+        camera: the only one, or what is assumed of it; without it nothing is imagined.
 
     Returns:
         The numbers of `SkillScorer`, and of each of several cameras those of its own.
@@ -50,8 +54,8 @@ def write_pictures(
     oracle = _load_oracle(bundle, str(numbers["device"]), str(numbers["dtype"]))
     every, by_camera = SkillScorer(setting.model), {}
     cameras = numbers.get("cameras") or {"": {}}
-    for camera, own in cameras.items():
-        forecasts, chosen = pictures.kept(camera)
+    for name, own in cameras.items():
+        forecasts, chosen = pictures.kept(name)
         if not forecasts:
             continue
         described = _described(oracle, forecasts, chosen, _ORACLE_LIMIT_S / len(cameras))
@@ -59,10 +63,11 @@ def write_pictures(
         for forecast in described:
             scorer.add(forecast)
             every.add(forecast)
-        by_camera[camera] = scorer.numbers()
+        by_camera[name] = scorer.numbers()
         shown = [described[place] for place in chosen]
-        path = folder.partial(sheet_of(camera))
-        write_sheet(path, shown, setting, {**numbers, **own}, camera)
+        write_sheet(folder.partial(sheet_of(name)), shown, setting, {**numbers, **own}, name)
+        if oracle is not None and camera is not None and len(cameras) == 1:
+            _write_imagined(folder, oracle, shown, setting, camera)
     skill = every.numbers()
     title = f"Skill of the forecasts of {numbers['input']['name']}"
     moments = skill["moments"]
@@ -73,6 +78,26 @@ def write_pictures(
         pictures.write_mosaic(folder.partial(MOSAIC))
         skill["cameras"] = by_camera
     return skill
+
+
+def _write_imagined(
+    folder: ResultFolder,
+    oracle: Oracle,
+    forecasts: Sequence[ComparedForecast],
+    setting: Setting,
+    camera: DemoCamera,
+) -> None:
+    """Draw what would be seen on other ways, where the model takes motion."""
+    if not can_imagine(oracle.bundle):
+        return
+    try:
+        for forecast in forecasts[len(forecasts) // 2 :]:
+            picture = candidates_picture(oracle.bundle, forecast, setting, camera)
+            if picture is not None:
+                write_png(folder.partial(IMAGINED), picture)
+                return
+    except (ForesightError, RuntimeError) as error:  # torch: no memory
+        warn(f"nothing is imagined: {' '.join(str(error).split())}")
 
 
 def _load_oracle(bundle: str, device: str, dtype: str) -> Oracle | None:

@@ -34,7 +34,8 @@ from dino_foresight_ros.progress import Progress, timed, warn
 from dino_foresight_ros.scene import ComparedForecast
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.demo.client import DemoClient
+    from dino_foresight_ros.demo.candidates import DemoCamera
+from dino_foresight_ros.demo.client import DemoClient
 
 # The forecast node reports once a second; a model may need long for the frame it is at.
 DRAIN_LIMIT_S = 60.0
@@ -309,7 +310,14 @@ class _Run:
         with timed("looking at what came, drawing"):
             bundle = self._options.chosen_bundle
             numbers["skill"] = write_pictures(
-                self._folder, self.pictures, self._setting(client), numbers, bundle
+                self._folder,
+                self.pictures,
+                self._setting(client),
+                numbers,
+                bundle,
+                DemoCamera.of_world(self._options.seed)
+                if is_synthetic
+                else DemoCamera.assumed(self._options.fov_deg),
             )
         numbers["files"] = self._folder.names()
         write_metrics(self._folder.partial(METRICS), numbers)

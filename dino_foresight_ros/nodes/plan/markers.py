@@ -15,6 +15,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from dino_foresight_ros.msg import CandidateScore
 from dino_foresight_ros.planar_motion import of_twist
+from dino_foresight_ros.render.imagined import risk_rgb
 
 WAYS, WORDS = "candidates", "candidate_reasons"
 _POINTS = 12
@@ -25,8 +26,8 @@ _NAMED = 3
 
 def risk_color(risk: float, alpha: float = 0.8) -> ColorRGBA:
     """Green for 0 over yellow to red for 1."""
-    risk = float(np.clip(risk, 0.0, 1.0))
-    return ColorRGBA(r=min(1.0, 2 * risk), g=min(1.0, 2 * (1 - risk)), b=0.1, a=alpha)
+    red, green, blue = (value / 255 for value in risk_rgb(risk))
+    return ColorRGBA(r=red, g=green, b=blue, a=alpha)
 
 
 def risk_of(score: CandidateScore) -> float:
