@@ -79,6 +79,11 @@ class DepthScores:
     known: float = 1.0
 
 
+_NO_DEPTH = DepthScores(
+    0.0, 0.0, 0.0, math.inf, math.inf, math.inf, math.inf, math.inf, math.inf, known=0.0
+)
+
+
 @dataclass(frozen=True)
 class NormalsScores:
     """Angle between predicted and true normals.
@@ -188,7 +193,8 @@ def intersection_over_union(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 class DepthMetrics:
     """Scores depth. Pixels whose true depth is not a positive finite number are left out.
 
-    Pixels that a prediction leaves open (NaN) are left out too, and counted in `known`.
+    Pixels that a prediction leaves open (NaN) are left out too, and counted in `known`; an update
+    that leaves all of them open counts there alone.
     A predicted depth of 0, which a relative head gives for "far", makes log10, rmse_log and silog
     infinite, and fails every delta.
     """
@@ -205,18 +211,20 @@ class DepthMetrics:
             true: (B, H, W), any real type; 0 or NaN where unknown.
 
         Returns:
-            The scores of this batch, by the names of `DepthScores`.
+            The scores of this batch, by the names of `DepthScores`; `known` alone, 0, where no
+            depth is predicted.
 
         Raises:
-            InputError: other shapes, no pixel of known and predicted depth, or predictions that
-                are negative or infinite.
+            InputError: other shapes, no pixel of true depth, or predictions that are negative or
+                infinite.
         """
         _check_shapes(DEPTH, predicted, true)
         scored = (true > 0) & torch.isfinite(true)
         _check_scored(DEPTH, scored, "no pixel has a true depth > 0")
         known = _fraction(~torch.isnan(predicted[scored]))
         scored &= ~torch.isnan(predicted)
-        _check_scored(DEPTH, scored, "no pixel of true depth has a predicted one")
+        if not bool(scored.any()):
+            return self._means.update(known=known)
         p, t = predicted[scored].double(), true[scored].double()
         if not bool((torch.isfinite(p) & (p >= 0)).all()):
             raise InputError("depth: predicted has negative or infinite values")
@@ -239,12 +247,15 @@ class DepthMetrics:
         )
 
     def compute(self) -> DepthScores:
-        """Average over the updates so far.
+        """Average over the updates so far; errors are infinite where no depth was predicted.
 
         Raises:
             InputError: nothing was scored.
         """
-        return DepthScores(**self._means.compute())
+        means = self._means.compute()
+        if len(means) == 1:  # `known`, which is 0: no depth was predicted anywhere
+            return _NO_DEPTH
+        return DepthScores(**means)
 
 
 class NormalsMetrics:

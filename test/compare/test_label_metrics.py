@@ -243,6 +243,17 @@ def test_depth_of_several_updates_is_the_mean_of_their_scores(maps: dict) -> Non
     assert expected["rmse"] != pytest.approx(pooled["rmse"], rel=1e-4)
 
 
+def test_pictures_without_any_predicted_depth_count_as_unknown_alone(maps: dict) -> None:
+    predicted, true = maps["depth_pred"], maps["depth_gt"]
+    metrics = DepthMetrics()
+    assert metrics.update(predicted * math.nan, true) == {"known": 0.0}
+    blind = metrics.compute()
+    assert (blind.known, blind.delta1, blind.abs_rel) == (0.0, 0.0, math.inf)
+    metrics.update(predicted, true)
+    expected = {**reference_depth(predicted.numpy(), true.numpy()), "known": 0.5}
+    assert asdict(metrics.compute()) == pytest.approx(expected, rel=1e-6)
+
+
 def test_normals_of_several_updates_are_the_mean_of_their_scores(maps: dict) -> None:
     predicted, true = maps["normals_pred"], maps["normals_gt"]
     parts = (slice(0, 5), slice(5, None))
@@ -442,7 +453,6 @@ NORMALS = torch.ones(1, 2, 3, 3)
         (DepthMetrics(), ONES, ONES[..., :1], r"true \(1, 2, 1\)"),
         (DepthMetrics(), ONES[None], ONES[None], r"the same \(B, H, W\)"),
         (DepthMetrics(), ONES, ONES * 0, "no pixel has a true depth > 0"),
-        (DepthMetrics(), ONES * float("nan"), ONES, "no pixel of true depth has a predicted"),
         (DepthMetrics(), ONES * float("inf"), ONES, "negative or infinite"),
         (DepthMetrics(), -ONES, ONES, "negative or infinite"),
         (NormalsMetrics(), NORMALS.transpose(1, 3), NORMALS.transpose(1, 3), r"\(B, H, W, 3\)"),

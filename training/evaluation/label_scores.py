@@ -315,10 +315,9 @@ class LabelScorer:
                 self.without_scale += 1
                 return
             depth = torch.as_tensor(scale.metres(depth.double().numpy()))
-        if not bool(((true > 0) & ~torch.isnan(depth)).any()):
-            return
         scores = self._depth.update(depth[None], true[None])
-        self._note(DEPTH, clip, [scores["delta1"], scores["abs_rel"]])
+        if scores["known"] > 0:
+            self._note(DEPTH, clip, [scores["delta1"], scores["abs_rel"]])
 
     def row(self, predictor: str) -> LabelRow:
         """Everything so far."""

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from dino_foresight_ros.classes import CAMVID_TO_WORLD, CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.model import SegmentationTask
+from dino_foresight_ros.model import DepthTask, SegmentationTask
 from dino_foresight_ros.model.class_lists import cityscapes_segmentation, world_segmentation
 from dino_foresight_ros.recordings import LabelSpace
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, common_classes
 from dino_foresight_ros.training.evaluation.label_scores import (
     CLOSED_METRICS,
+    LabelScorer,
     closed_fraction,
     past_scale,
 )
@@ -34,6 +38,18 @@ def test_share_of_the_gap_is_the_place_between_both_ends() -> None:
     # Lower is better.
     assert closed_fraction("forecast", ABS_REL, 0.15, 0.2, 0.1).share == pytest.approx(0.5)
     assert closed_fraction("forecast", ANGLE, 25.0, 30.0, 20.0).share == pytest.approx(0.5)
+
+
+def test_a_frame_without_any_predicted_depth_counts_as_unknown_alone() -> None:
+    task = DepthTask("metric", 16, 1.0, 80.0, validity=True)
+    scorer = LabelScorer(SimpleNamespace(tasks={"depth": task}), None)
+    for clip, predicted in enumerate((np.nan, 10.0)):
+        labels = Scene(clip, depth=np.full((2, 3), 10.0, np.float32), depth_is_metric=True)
+        scorer.update({"depth": torch.full((2, 3), predicted)}, labels, clip)
+    depth = scorer.row("forecast").depth
+    assert depth is not None
+    assert (depth.known, depth.delta1, depth.abs_rel) == (0.5, 1.0, 0.0)
+    assert scorer.clips("depth") == [1]
 
 
 @pytest.mark.parametrize(
