@@ -166,11 +166,12 @@ class CameraView:
             found = cv2.fisheye.undistortPoints(flat, np.eye(3), self.distortion)
             return np.asarray(found, np.float64).reshape(-1, 2)
         # By fixed point: OpenCV's own stops after five rounds, too early for strong lenses.
-        directions = bent.copy()
+        directions, left = bent.copy(), np.arange(len(bent))
         for _ in range(_ROUNDS):
-            off = bent - self._bent(directions)
-            directions += off
-            if float(np.abs(off).max()) < 1e-9:
+            off = bent[left] - self._bent(directions[left])
+            directions[left] += off
+            left = left[np.abs(off).max(axis=1) >= 1e-9]
+            if not len(left):
                 break
         return directions
 
