@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dino_foresight_ros.demo.candidates import DemoCamera
 from dino_foresight_ros.demo.dds import (
     choose_domain,
     frame_transport,
@@ -34,8 +35,7 @@ from dino_foresight_ros.progress import Progress, timed, warn
 from dino_foresight_ros.scene import ComparedForecast
 
 if TYPE_CHECKING:
-    from dino_foresight_ros.demo.candidates import DemoCamera
-from dino_foresight_ros.demo.client import DemoClient
+    from dino_foresight_ros.demo.client import DemoClient
 
 # The forecast node reports once a second; a model may need long for the frame it is at.
 DRAIN_LIMIT_S = 60.0
