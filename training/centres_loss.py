@@ -18,7 +18,7 @@ from dino_foresight_ros.model.instance_head import PixelMaps
 from dino_foresight_ros.model.tasks import InstancesTask
 
 from .head_losses import segmentation_loss
-from .instances_loss import objects_of, unpack_instances
+from .instances_loss import known_pixels, objects_of, unpack_instances
 from .objective import Loss
 
 _SPREAD = 1 / 6
@@ -33,7 +33,8 @@ class CentreTargets(NamedTuple):
     Attributes:
         heat: (T, H, W), 1 at a centre, falling around it.
         is_centre: (T, H, W) bool.
-        judged: (H, W) bool; False on objects that are too small to ask for.
+        judged: (H, W) bool; False on objects that are too small to ask for, and where nobody
+            labelled anything.
         offsets: (2, H, W) rows and columns to the object's centre, in patches.
         weight: (H, W) of the offsets, 0 outside of objects; an object's sum grows as the root of
             its area, so that small ones count.
@@ -62,13 +63,14 @@ def centre_targets(
     device, things = label.device, torch.tensor(task.things, device=label.device)
     ids, _ = unpack_instances(label)
     small = ((ids > 0) & ~masks.any(dim=0)).float()
-    judged = adaptive_avg_pool2d(small[None], size)[0] == 0
+    known = adaptive_avg_pool2d(known_pixels(label).float()[None], size)[0]
+    judged = (adaptive_avg_pool2d(small[None], size)[0] == 0) & (known > 0)
     heat = torch.zeros(len(things), height, width, device=device)
     is_centre = torch.zeros_like(heat, dtype=torch.bool)
     if not len(masks):
         nothing = torch.zeros(3, height, width, device=device)
         return CentreTargets(heat, is_centre, judged, nothing[:2], nothing[2])
-    shares = adaptive_avg_pool2d(masks.float(), size)
+    shares = adaptive_avg_pool2d(masks.float(), size) / known.clamp(min=1e-6)
     area = shares.sum(dim=(1, 2))
     rows = torch.arange(height, device=device).float()
     columns = torch.arange(width, device=device).float()

@@ -27,6 +27,8 @@ from dino_foresight_ros.model.tasks import InstancesTask
 from .objective import Loss
 
 _CLASSES = 256
+_OUTSIDE = -100.0
+"""Logit of a mask's pixel."""
 
 
 def pack_instances(instances: Tensor, segmentation: Tensor) -> Tensor:
@@ -37,6 +39,12 @@ def pack_instances(instances: Tensor, segmentation: Tensor) -> Tensor:
 def unpack_instances(label: Tensor) -> tuple[Tensor, Tensor]:
     """What `pack_instances` gave -> ids and class ids, int32."""
     return label // _CLASSES, label % _CLASSES
+
+
+def known_pixels(label: Tensor) -> Tensor:
+    """Where `pack_instances` was given an object or a class: (..., H, W) bool."""
+    ids, classes = unpack_instances(label)
+    return (ids > 0) | (classes != UNLABELLED)
 
 
 def objects_of(
@@ -85,16 +93,25 @@ def instances_loss(
     Args:
         raw: of B pictures.
         label: (B, H, W) as `pack_instances` gives it; one without objects teaches "no object".
+            Pixels of no known class are left out of masks.
         task: which classes count.
         points: pixels that are read of each mask; all of them where there are no more.
         least_pixels: of an object; smaller ones are not asked for.
     """
     targets = [objects_of(one, task, least_pixels) for one in label]
-    layers = [(raw.classes, raw.masks), *raw.earlier]
+    size = raw.masks.shape[-2], raw.masks.shape[-1]
+    # Of a pixel that nobody labelled no mask says anything: a logit of a certain "outside" has
+    # neither loss nor gradient.
+    known = adaptive_avg_pool2d(known_pixels(label).float(), size)
+    is_void = (known == 0)[:, None]
+    layers = [
+        (classes, masks.masked_fill(is_void, _OUTSIDE))
+        for classes, masks in [(raw.classes, raw.masks), *raw.earlier]
+    ]
     # Half precision is for the products: costs and logarithms of small shares need more.
     with torch.autocast(label.device.type, enabled=False):
         if raw.masks.shape[-2] * raw.masks.shape[-1] <= points:
-            return Loss(_on_all_pixels(layers, targets, _criterion(task.outputs, points)))
+            return Loss(_on_all_pixels(layers, targets, known, _criterion(task.outputs, points)))
         return Loss(_on_drawn_pixels(layers, targets, _criterion(task.outputs, points)))
 
 
@@ -124,9 +141,14 @@ def _on_drawn_pixels(
 
 
 def _on_all_pixels(
-    layers: list[tuple[Tensor, Tensor]], targets: list[tuple[Tensor, Tensor]], criterion: Any
+    layers: list[tuple[Tensor, Tensor]],
+    targets: list[tuple[Tensor, Tensor]],
+    known: Tensor,
+    criterion: Any,
 ) -> Tensor:
     """The same terms over every pixel of small masks, all layers and pictures at once.
+
+    `known` (B, h, w) is the share of each mask pixel that is labelled.
 
     Costs of all pairs are computed with their gradients, so that the losses of the matched ones are
     picked from them.
@@ -140,7 +162,8 @@ def _on_all_pixels(
     kinds = torch.zeros(len(targets), most, dtype=torch.long, device=logits.device)
     for row, (masks, found) in enumerate(targets):
         if len(found):
-            true[row, : len(found)] = adaptive_avg_pool2d(masks.float(), size).flatten(1)
+            inside = adaptive_avg_pool2d(masks.float(), size) / known[row].clamp(min=1e-6)
+            true[row, : len(found)] = inside.flatten(1)
             kinds[row, : len(found)] = found
     # Cross-entropy of x with a target t is softplus(x) - x t.
     across = true.transpose(1, 2)

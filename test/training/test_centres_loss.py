@@ -63,6 +63,23 @@ def test_nothing_is_asked_of_small_objects() -> None:
     assert not empty.is_centre.any()
 
 
+def test_nothing_is_asked_where_nobody_labelled_anything() -> None:
+    sparse = TWO.clone()
+    sparse[:, ::3] = 255
+    maps = truth(TWO)
+    moved = maps.centres.clone()
+    moved[..., ::3] += 5.0
+    classes = maps.classes.roll(1, dims=1)
+    changed = torch.where(torch.arange(24) % 3 == 0, classes, maps.classes)
+    loss = float(centres_loss(maps, sparse[None], TASK).value)
+    other = float(centres_loss(PixelMaps(changed, moved), sparse[None], TASK).value)
+    assert other == pytest.approx(loss)
+    # The centre is that of the labelled pixels, and its targets are where they were.
+    made = centre_targets(sparse, TASK, (16, 24))
+    assert not made.judged[:, ::3].any()
+    assert made.judged[:, 1::3].all()
+
+
 def test_the_truth_costs_least_and_each_fault_costs_more() -> None:
     maps = truth(TWO)
     best = float(centres_loss(maps, TWO[None], TASK).value)

@@ -112,6 +112,27 @@ def test_on_all_pixels_it_is_what_the_library_says_of_them() -> None:
     assert drawn != pytest.approx(want, rel=1e-5)
 
 
+def test_pixels_that_nobody_labelled_teach_no_mask() -> None:
+    """As of lidar, whose points are few, or of what a data set leaves open."""
+    torch.manual_seed(3)
+    sparse = TWO.clone()
+    sparse[:, ::3] = 255
+    raw = QueryOutput(torch.randn(1, 3, 4), torch.randn(1, 3, 16, 24))
+    other = raw.masks.clone()
+    other[..., ::3] = 9.0
+    loss = instances_loss(raw, sparse[None], TASK, 384).value
+    assert float(
+        instances_loss(QueryOutput(raw.classes, other), sparse[None], TASK, 384).value
+    ) == (pytest.approx(float(loss)))
+    # A mask pixel that is labelled in part is inside as far as its labelled part is.
+    half = QueryOutput(raw.classes, torch.randn(1, 3, 8, 12))
+    thinned = TWO.clone()
+    thinned[::2] = 255
+    whole = TWO[1::2].repeat_interleave(2, dim=0)
+    losses = [float(instances_loss(half, one[None], TASK, 384).value) for one in (thinned, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_worse_masks_and_earlier_layers_add_to_the_loss() -> None:
     torch.manual_seed(1)
     masks, _ = objects_of(TWO, TASK)

@@ -21,9 +21,11 @@ from dino_foresight_ros.training.evaluation import (
     evaluate,
     write_report,
 )
-from dino_foresight_ros.training.evaluation.label_scores import LabelRow
+from dino_foresight_ros.training.evaluation.bootstrap import Estimate
+from dino_foresight_ros.training.evaluation.label_scores import InstancesResult, LabelRow
+from dino_foresight_ros.training.evaluation.object_motion import ObjectMotion
 from dino_foresight_ros.training.evaluation.report import improvement_text, markdown
-from dino_foresight_ros.training.evaluation.results import PCA_SPACE
+from dino_foresight_ros.training.evaluation.results import PCA_SPACE, LabelResult
 
 Maker = Callable[..., Any]
 CONFIG = EvaluationConfig(
@@ -201,3 +203,27 @@ def test_nothing_is_left_where_writing_fails(
     with pytest.raises(ForesightError, match="cannot be written"):
         write_report(without_pictures, tmp_path / "report")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_single_objects_have_a_picture_and_a_table(report: Report, tmp_path: Path) -> None:
+    ap50 = {"copy_last": 0.2, "linear": 0.25, "mlp": 0.22, "forecast": 0.3, "oracle": 0.5}
+    motion = ObjectMotion(10, 8, 2.0, 3.0, 6.25, 7, 0.5, None, 1.25, 9, 1, 4)
+
+    def with_objects(result: LabelResult) -> LabelResult:
+        rows = {
+            name: replace(
+                row,
+                instances=InstancesResult(0.1, ap50[name], 0.4, {"car": ap50[name]}, 12),
+                intervals={"ap50": Estimate(ap50[name], ap50[name] - 0.1, ap50[name] + 0.1, 9)},
+            )
+            for name, row in result.rows.items()
+        }
+        return replace(result, rows=rows, objects=motion)
+
+    made = replace(report, labels=tuple(map(with_objects, report.labels)), features=(),
+                   similarity=(), samples=())  # fmt: skip
+    written = {path.name: path for path in write_report(made, tmp_path / "report")}
+    assert cv2.imread(str(written["objects.png"])).std() > 5
+    text = written["report.md"].read_text()
+    assert "0.300 (0.200 to 0.400)" in text
+    assert "| 10 | 8 | 2.0 | 3.0 | 6.2 | 0.50 | - | 1.25 | 1 of 9 | 4 of 9 |" in text
