@@ -50,7 +50,8 @@ def stopping_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict
 
     Returns:
         A row per driver: `avoided` is the share by which contacts per km are below those of nobody
-        holding the driver back, NaN where there are none; times are medians in seconds.
+        holding the driver back, NaN where there are none; times (s) and speeds at contact (m/s) are
+        medians.
     """
     blind = per_km(found["constant"], "collisions")
     rows = []
@@ -61,6 +62,7 @@ def stopping_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict
                 "source": NAMES[driver],
                 "contacts_per_km": contacts,
                 "avoided": 1.0 - contacts / blind if blind > 0 else float("nan"),
+                "contact_speed_mps": _median_of([c[2] for e in episodes for c in e["contacts"]]),
                 "false_stops_per_km": per_km(episodes, "false_stops"),
                 "stops_per_km": per_km(episodes, "stops"),
                 "time_to_contact_at_stop_s": _median(episodes, "contact_margins_s"),
@@ -74,21 +76,25 @@ def stopping_rows(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict
 
 
 def _median(episodes: Sequence[Mapping[str, Any]], key: str) -> float:
-    values = [value for e in episodes for value in e[key]]
+    return _median_of([value for e in episodes for value in e[key]])
+
+
+def _median_of(values: Sequence[float]) -> float:
     return float(np.median(values)) if values else float("nan")
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for docs/nav2.md."""
     lines = [
-        "| monitor fed by | contacts / km | contacts avoided | false stops / km | stops / km "
-        "| left until contact at the stop | time to resume | mean speed |",
-        "|---" + "|---:" * 7 + "|",
+        "| monitor fed by | contacts / km | contacts avoided | speed at contact | false stops / km "
+        "| stops / km | left until contact at the stop | time to resume | mean speed |",
+        "|---" + "|---:" * 8 + "|",
     ]
     for row in rows:
         cells = [
             f"{row['contacts_per_km']:.2f}",
             f"{100 * row['avoided']:.0f} %",
+            f"{row['contact_speed_mps']:.1f} m/s",
             f"{row['false_stops_per_km']:.2f}",
             f"{row['stops_per_km']:.2f}",
             f"{row['time_to_contact_at_stop_s']:.2f} s",

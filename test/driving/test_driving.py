@@ -169,8 +169,9 @@ def test_contacts_avoided_are_told_against_nobody_holding_back() -> None:
         collisions: int, metres: float, false_stops: int, margins: list[float]
     ) -> dict[str, Any]:
         return Episode(
-            20.0, metres, collisions, 0, 2, false_stops, 0, margins, [], [1.5], []
-        ).to_dict()
+            20.0, metres, collisions, 0, 2, false_stops, 0, margins, [], [1.5],
+            [(10, 3.0, 4.0)] if margins else [],
+        ).to_dict()  # fmt: skip
 
     found = {
         "constant": [driven(2, 250.0, 0, []), driven(2, 250.0, 0, [])],
@@ -181,7 +182,9 @@ def test_contacts_avoided_are_told_against_nobody_holding_back() -> None:
     assert sensor["avoided"] == pytest.approx(1 - 2.5 / 8.0)
     assert sensor["false_stops_per_km"] == 2.5
     assert sensor["time_to_contact_at_stop_s"] == 0.7
-    assert "| true depth now | 2.50 | 69 % | 2.50 |" in markdown([blind, sensor])
+    assert np.isnan(blind["contact_speed_mps"])  # none were kept
+    assert sensor["contact_speed_mps"] == 4.0
+    assert "| true depth now | 2.50 | 69 % | 4.0 m/s | 2.50 |" in markdown([blind, sensor])
 
 
 def test_the_command_drives_resumes_and_films(
