@@ -17,12 +17,11 @@ from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.recordings import Recording
 
 from .head_inputs import HeadInputs
-from .head_tasks import (
-    training_class,
-)
+from .head_tasks import training_class
 from .model_parts import load_head
 from .parts import Origin
 from .recipes import HeadRecipe
+from .sources import Source
 
 
 def make_task(name: str, recordings: Sequence[Recording], recipe: HeadRecipe) -> Task:
@@ -45,10 +44,13 @@ def make_model(inputs: HeadInputs, task: Task, recipe: HeadRecipe) -> Head:
 
 def start_from(
     model: Head, task: Task, reads: HeadInput, start: str, made_with: Mapping[str, Origin]
-) -> None:
+) -> tuple[Source, ...]:
     """Give a head the weights of a trained one of its shape, in place.
 
     A head that finds objects by their centres also starts from a head for segmentation.
+
+    Returns:
+        What the trained one was trained on.
 
     Raises:
         BundleError: the head there reads something else, knows other classes, or has another shape.
@@ -71,6 +73,7 @@ def start_from(
         model.start_from(trained.head)
     else:
         load_strict(model, trained.head.state_dict(), f"head {start}")
+    return tuple(part.trained_on)
 
 
 def _head_config(task: Task, recipe: HeadRecipe) -> AnyHeadConfig:

@@ -47,7 +47,7 @@ from .objective import Batch, Evaluation, Loss, Objective, RunResult
 from .parts import Origin
 from .recipes import HeadRecipe
 from .sampling import Epochs
-from .sources import sources_of
+from .sources import Source, sources_of
 
 _WEIGHED = 500
 """Pictures whose labels tell how often classes occur."""
@@ -61,12 +61,14 @@ class HeadData:
         train, validation: recordings.
         interval_s: seconds between the frames of a clip, where features are forecast.
         made_with: kind -> origin of the parts behind the features.
+        earlier: what the head that this one starts from was trained on.
     """
 
     train: Sequence[Recording]
     validation: Sequence[Recording]
     interval_s: float | None = None
     made_with: Mapping[str, Origin] = field(default_factory=dict)
+    earlier: tuple[Source, ...] = ()
 
 
 class HeadObjective(Objective):
@@ -237,7 +239,7 @@ class HeadTraining:
         workers = 0 if isinstance(self.samples, KeptFeatures) else recipe.workers
         trained = TrainedHead(model, self.task, self.inputs.reads)
 
-        trained_on = sources_of(self.data.train)
+        trained_on = sources_of(self.data.train, self.data.earlier)
 
         def publish(
             weights: Mapping[str, Tensor], state: RunState, evaluation: Evaluation | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,10 @@ def run_head(plan: RunPlan[HeadRecipe], device: str = "auto", name: str | None =
         inputs, data = agree(fabric, lambda: _open(plan, fabric.device, say))
         task = agree(fabric, lambda: make_task(plan.inputs["task"], data.train, recipe))
         model = agree(fabric, lambda: make_model(inputs, task, recipe))
-        if (start := plan.inputs["start"]) is not None and not plan.resumes:
-            agree(fabric, lambda: start_from(model, task, inputs.reads, start, data.made_with))
+        if (start := plan.inputs["start"]) is not None:  # a resumed run loads its own weights later
+            made_with = data.made_with
+            earlier = agree(fabric, lambda: start_from(model, task, inputs.reads, start, made_with))
+            data = replace(data, earlier=earlier)
         training = agree(fabric, lambda: HeadTraining(inputs, data, task, recipe, fabric, say))
         resume = plan.resumes
         config = {

@@ -25,8 +25,10 @@ from dino_foresight_ros.training.parts import Origin
 from dino_foresight_ros.training.processes import alone
 from dino_foresight_ros.training.recipe_base import resolve_recipe
 from dino_foresight_ros.training.recipes import HeadRecipe
+from dino_foresight_ros.training.sources import Source, sources_of
 
 CPU = alone()
+GONE = Source("gone", "0f", "elsewhere", 0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +195,7 @@ def test_a_head_for_instances_starts_from_one_for_segmentation_and_learns(
     objective = HeadObjective(model, training.inputs, training.task_training.loss)
     before = float(objective(batch).value.detach())
     training.validation = None  # type: ignore[assignment]
+    training.data = replace(training.data, earlier=(GONE,))
     training.run(model.train(), tmp_path / "run", "instances")
     assert float(objective(batch).value.detach()) < 0.7 * before
     (read, task, _), part = load_head(tmp_path / "run")
@@ -202,7 +205,8 @@ def test_a_head_for_instances_starts_from_one_for_segmentation_and_learns(
     with torch.inference_mode():
         torch.testing.assert_close(read(features).masks, model.eval()(features).masks)
     again = make_model(training.inputs, training.task, training.recipe)
-    start_from(again, task, training.inputs.reads, str(tmp_path / "run"), {})
+    earlier = start_from(again, task, training.inputs.reads, str(tmp_path / "run"), {})
+    assert earlier == (GONE, *sources_of(recordings))
     assert torch.equal(
         again.state_dict()["centres.0.weight"], read.state_dict()["centres.0.weight"]
     )
