@@ -156,6 +156,7 @@ def _encoder(bundle: Bundle) -> str:
 
 def _show(path: str) -> int:
     from dino_foresight_ros.model import Bundle
+    from dino_foresight_ros.training.sources import bundle_sources
 
     bundle = Bundle.load(path)
     forecaster = bundle.forecaster
@@ -176,24 +177,15 @@ def _show(path: str) -> int:
         if key == "provenance" and isinstance(value, dict):
             rows |= {f"{kind} is": _origin(part) for kind, part in value.items()}
         elif key == "trained_on" and isinstance(value, dict):
-            rows |= {f"{kind} trained on": _recordings(lines) for kind, lines in value.items()}
+            for part, sources in bundle_sources(bundle.info).items():
+                more = f", and {len(sources) - 1} more" if len(sources) > 1 else ""
+                rows[f"{part} trained on"] = sources[0].name + more
         else:
             rows[key] = str(value)
     width = max(map(len, rows))
     for key, value in rows.items():
         print(f"{key:<{width}}  {value}")
     return 0
-
-
-def _recordings(lines: Any) -> str:
-    """How many recordings, and the first of them; bundle.yaml has all."""
-    if not isinstance(lines, list) or not lines:
-        return str(lines)
-    from dino_foresight_ros.training.sources import Source
-
-    return Source.from_line(lines[0]).name + (
-        f", and {len(lines) - 1} more" if len(lines) > 1 else ""
-    )
 
 
 def _origin(part: Any) -> str:

