@@ -18,9 +18,12 @@ from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 
 BEGIN, END = "<!-- tables: scripts/skill_page.py -->", "<!-- end of tables -->"
 TITLES = {
-    "synthetic": "Synthetic world, 20 seeds never trained on",
+    "synthetic": "Synthetic world, 12 seeds never trained on, the true motion told",
+    "synthetic-no-motion": "The same worlds, the motion not told",
     "highway": "Highway clip, last 30 %",
-    "street-camera": "Street camera, the whole clip (a standing camera; none was trained on)",
+    "curve": "Highway curve, last 30 %",
+    "robot": "Robot car on an indoor track, last 30 %",
+    "street-camera": "Street camera (a standing camera; none was trained on)",
     "camvid": "CamVid, test part",
 }
 PREDICTORS = (

@@ -108,12 +108,15 @@ evaluate() {
     local name=$1
     shift
     stage "evaluate-$name" $foresight evaluate --bundle "$out/bundle" --gaps 0.2 0.25 0.5 1 1.5 \
-        --horizons 1,3 --max-clips "$(full 80 4)" --max-label-clips "$(full 40 2)" --device "$device" --out "$out/reports/$name" --force "$@"
+        --horizons 1,3 --max-clips "$(full 60 4)" --max-label-clips "$(full 36 2)" --device "$device" --out "$out/reports/$name" --force "$@"
 }
 mkdir -p "$out/reports"
 fit "pixels:$out/pixels-validation"
 evaluate synthetic --data "pixels:$out/pixels-test" "${fitted[@]}"
+evaluate synthetic-no-motion --data "pixels:$out/pixels-test" --no-fit --motion none
 fit "video:$data/highway.mp4?part=0-0.7"
 evaluate highway --data "video:$data/highway.mp4?part=0.7-1" "${fitted[@]}"
-evaluate street-camera --data "video:$data/street_camera.mp4" "${fitted[@]}"
+evaluate curve --data "video:$data/highway_curve.mp4?part=0.7-1" --no-fit
+evaluate robot --data "video:$data/robot_track.mp4?part=0.7-1" --no-fit
+evaluate street-camera --data "video:$data/street_camera.mp4?part=0-0.5" --no-fit
 evaluate camvid --data "camvid:$data/camvid?split=test" --no-fit

@@ -14,7 +14,7 @@ SCHEMA = 1
 PRETRAINED = "timm"
 """Value of `encoder.weights` for an encoder whose weights timm fetches by name."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's where PyYAML has it: a bundle that names a thousand recordings is read in 1/10 the time."""
+"""libyaml's where PyYAML has it: ten times as fast where a bundle names many recordings."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

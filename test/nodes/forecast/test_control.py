@@ -184,11 +184,10 @@ def test_rate_limit_leaves_frames_to_the_context(bench: Bench) -> None:
         bench.stream_until(lambda: bool(forecasts))
         bench.stream(2)
         before = len(forecasts), bench.next_ns, time.monotonic()
-        bench.stream(20)
+        bench.stream_until(lambda: len(forecasts) >= before[0] + 2)
         bench.client.spin_for(0.5)
         seconds = time.monotonic() - before[2]
-        made = len(forecasts) - before[0]
-        assert 2 <= made <= seconds + 1
+        assert len(forecasts) - before[0] <= seconds + 1
         # Every forecast has a whole context, of frames between those that were forecast.
         for forecast in forecasts[before[0] :]:
             stamps = [stamp_of(stamp) for stamp in forecast.context_stamps]
