@@ -177,9 +177,9 @@ def _show(path: str) -> int:
         if key == "provenance" and isinstance(value, dict):
             rows |= {f"{kind} is": _origin(part) for kind, part in value.items()}
         elif key == "trained_on" and isinstance(value, dict):
-            for part, sources in bundle_sources(bundle.info).items():
+            for of_part, sources in bundle_sources(bundle.info).items():
                 more = f", and {len(sources) - 1} more" if len(sources) > 1 else ""
-                rows[f"{part} trained on"] = sources[0].name + more
+                rows[f"{of_part} trained on"] = sources[0].name + more
         else:
             rows[key] = str(value)
     width = max(map(len, rows))
