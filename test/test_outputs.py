@@ -72,7 +72,10 @@ def test_encodings_hold_the_values() -> None:
 
     for output in IMAGES:
         shape = (2, 3) if output.channels == 1 else (2, 3, output.channels)
-        image_to_msg(np.zeros(shape, output.dtype), output.encoding, header)
+        values = np.arange(np.prod(shape)).reshape(shape).astype(output.dtype)
+        message = image_to_msg(values, output.encoding, header)
+        assert bytes(message.data) == values.tobytes(), output.name
+        assert message.step == values.strides[0], output.name
 
 
 def test_a_drop_reason_is_its_text() -> None:

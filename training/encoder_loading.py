@@ -14,7 +14,7 @@ from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.devices import DTYPES, resolve_device
 from dino_foresight_ros.model.encoder import VIT, Encoder, EncoderConfig, build_backbone
 from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
-from dino_foresight_ros.model.weights import load_strict
+from dino_foresight_ros.model.weights import empty, load_strict
 from dino_foresight_ros.shipped import MANIFEST, names_bundle
 
 from .parts import Origin, Part, fingerprint, is_part, read_part
@@ -132,9 +132,9 @@ def _fingerprint(encoder: Encoder) -> str:
 def _read(folder: Path) -> tuple[Encoder, Part]:
     part, tensors = read_part(folder, "encoder")
     config = EncoderConfig.from_dict(part.config)
-    backbone = build_backbone(config)
+    backbone = empty(lambda: build_backbone(config))
     load_strict(backbone, tensors, f"{folder.name}/encoder")
-    return Encoder(config, backbone), part
+    return Encoder(config, backbone.float()), part
 
 
 def _pretrained(text: str, image_size: tuple[int, int], layers: tuple[int, ...] | None) -> Encoder:

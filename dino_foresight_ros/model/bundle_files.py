@@ -166,7 +166,7 @@ def _read_encoder(section: dict[str, Any], folder: Path) -> Encoder:
     path = _weights_of(section, folder)
     with _checked(folder):
         config = EncoderConfig.from_dict(section)
-        backbone = build_backbone(config)
+        backbone = empty(lambda: build_backbone(config))
     load_strict(backbone, read_tensors(path), f"{folder.name}/encoder")
     with _checked(folder):
         return Encoder(config, backbone)

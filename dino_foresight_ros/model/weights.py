@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from dino_foresight_ros.errors import BundleError
 
@@ -23,13 +24,34 @@ class Digest(Protocol):
         """Take in bytes."""
 
 
+class _WithoutInitialisation(TorchFunctionMode):
+    """Leave tensors as they are where a module initialises them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Give the tensor back, of functions of torch.nn.init; call every other."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def empty(build: Callable[[], M]) -> M:
     """Build a module without memory or initialisation; `load_strict` gives it its tensors.
 
-    Only for modules whose every tensor is in the state dict.
+    A module with tensors that no state dict holds (the frequencies of rotary embeddings), or that
+    cannot be built without memory, is built in full.
     """
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"), _WithoutInitialisation():
+            module = build()
+    except Exception:  # whatever is wrong with it in truth is told below
         return build()
+    kept = module.state_dict().keys()
+    left_out = any(name not in kept for name, _ in module.named_buffers())
+    loose = any(isinstance(v, Tensor) for part in module.modules() for v in vars(part).values())
+    return build() if left_out or loose else module
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

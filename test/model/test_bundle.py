@@ -55,6 +55,14 @@ def test_what_is_saved_is_what_is_loaded(written: Path):
     assert loaded.info["seed"] == 0
 
 
+def test_loading_draws_no_weights(written: Path):
+    state = torch.get_rng_state()
+    loaded = Bundle.load(written)
+    assert torch.equal(torch.get_rng_state(), state)
+    for part in (loaded.encoder, loaded.pca, loaded.forecaster, *loaded.heads.values()):
+        assert not any(t.is_meta for t in (*part.parameters(), *part.buffers()))
+
+
 def test_half_precision_on_disk_rounds_each_weight_once(written: Path, tmp_path: Path):
     original = Bundle.untrained()
     half = original.save(tmp_path / "half", dtype=torch.float16)

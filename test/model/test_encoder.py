@@ -20,10 +20,12 @@ from dino_foresight_ros.model import (
     MaskedForecaster,
 )
 from dino_foresight_ros.model.dpt import HeadConfig
+from dino_foresight_ros.model.encoder import build_backbone
 from dino_foresight_ros.model.encoders import FAMILIES, encoder_config
 from dino_foresight_ros.model.heads import build_head
 from dino_foresight_ros.model.pca import IdentityPCA
 from dino_foresight_ros.model.tasks import NormalsTask
+from dino_foresight_ros.model.weights import empty, load_strict
 
 SMALL = {"embed_dim": 48, "depth": 4, "num_heads": 3}
 
@@ -49,9 +51,18 @@ def test_every_family_gives_features_per_patch(family: str):
     size = (4 * patch, 6 * patch)
     encoder = small(family, size, overrides=overrides)
     assert encoder.config.patch_size == patch
-    features = encoder(torch.randn(2, 3, *size))
+    frames = torch.randn(2, 3, *size)
+    features = encoder(frames)
     assert features.shape == (2, 4, 6, 2 * 48)
     assert not features.requires_grad
+    # From a file: built without drawing weights, and rotary frequencies, which no file has, are there.
+    state = torch.get_rng_state()
+    read = empty(lambda: build_backbone(encoder.config))
+    load_strict(read, encoder.native_state_dict(), family)
+    assert not any(tensor.is_meta for tensor in (*read.parameters(), *read.buffers()))
+    assert torch.equal(Encoder(encoder.config, read)(frames), features)
+    has_all = all(name in read.state_dict() for name, _ in read.named_buffers())
+    assert torch.equal(torch.get_rng_state(), state) == has_all
 
 
 def test_families_carry_their_own_normalisation():

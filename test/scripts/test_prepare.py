@@ -149,7 +149,11 @@ def test_pip_files_rank_below_variables_and_uv_variables_above(
 def test_unreadable_pip_file_is_passed_over(prepare: SimpleNamespace, tmp_path: Path) -> None:
     broken = tmp_path / "pip.conf"
     broken.write_text("no section\n")
-    assert prepare.pip_settings.read_pip_settings({"PIP_CONFIG_FILE": str(broken)}) is not None
+    read = prepare.pip_settings.read_pip_settings
+    environ = {"HOME": str(tmp_path), "PIP_INDEX_URL": "https://a.example/simple"}
+    settings = read(environ | {"PIP_CONFIG_FILE": str(broken)})
+    assert settings == read(environ) | {"config-file": str(broken)}
+    assert settings["index-url"] == "https://a.example/simple"
 
 
 def test_full_disk_is_said_before_anything_is_fetched(

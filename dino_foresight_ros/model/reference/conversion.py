@@ -185,9 +185,9 @@ def _build_encoder(
         layers = range(depth - layers, depth)
     config = dinov2_config(theirs, arguments["img_size"], tuple(layers), heads)
     tensors, ignored = encoder_from_reference(theirs, registers="register_tokens" in theirs)
-    vit = build_vit(config)
+    vit = empty(lambda: build_vit(config))
     load_strict(vit, tensors, "encoder")
-    return Encoder(config, vit), ignored
+    return Encoder(config, vit.float()), ignored
 
 
 def _compression(
