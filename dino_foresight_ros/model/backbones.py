@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import timm
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model.timm_import import timm
 
 if TYPE_CHECKING:
     from dino_foresight_ros.model.encoder import EncoderConfig

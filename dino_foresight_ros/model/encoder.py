@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from torch.nn import functional
 from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model.backbones import FeatureMaps, LatentMap
 from dino_foresight_ros.model.config import from_plain, to_plain
+from dino_foresight_ros.model.timm_import import timm
 
 TOKEN_FORMATS = ("NLC", "NCHW")
 VIT, FEATURE_MAPS, VAE = "vit", "feature_maps", "vae"

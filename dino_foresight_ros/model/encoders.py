@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import timm
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.encoder import FEATURE_MAPS, VAE, VIT, EncoderConfig
+from dino_foresight_ros.model.timm_import import timm
 
 _MIDDLE = (2, 5, 8, 11)
 """The paper's choice for 12 blocks: the last of each quarter."""

@@ -28,7 +28,7 @@ class PCA(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("std", torch.ones(features))
         self.register_buffer("centre", torch.zeros(features))
-        self.register_buffer("components", torch.eye(channels, features))
+        self.register_buffer("components", torch.zeros(channels, features).fill_diagonal_(1.0))
         self.register_buffer("explained_variance_ratio", torch.zeros(channels))
 
     @classmethod

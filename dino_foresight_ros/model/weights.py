@@ -24,16 +24,35 @@ class Digest(Protocol):
         """Take in bytes."""
 
 
+_SETS_VALUES = {
+    "add_",
+    "clamp_",
+    "div_",
+    "erfinv_",
+    "fill_",
+    "mul_",
+    "normal_",
+    "uniform_",
+    "zero_",
+}
+
+
 class _WithoutInitialisation(TorchFunctionMode):
-    """Leave tensors as they are where a module initialises them."""
+    """Leave tensors without memory as they are where a module initialises them.
+
+    Drawing for them would do nothing, and load torch's compiler, which takes seconds.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Give the tensor back, of functions of torch.nn.init; call every other."""
+        """Give the tensor back, of functions that set values; call every other."""
         kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
+        is_initialisation = getattr(func, "__module__", None) == "torch.nn.init"
+        if is_initialisation or getattr(func, "__name__", "") in _SETS_VALUES:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
         return func(*args, **kwargs)
 
 
@@ -46,7 +65,7 @@ def empty(build: Callable[[], M]) -> M:
     try:
         with torch.device("meta"), _WithoutInitialisation():
             module = build()
-    except Exception:  # whatever is wrong with it in truth is told below
+    except Exception:  # noqa: BLE001 - whatever is wrong with it in truth is told below
         return build()
     kept = module.state_dict().keys()
     left_out = any(name not in kept for name, _ in module.named_buffers())

@@ -55,7 +55,7 @@ def test_every_family_gives_features_per_patch(family: str):
     features = encoder(frames)
     assert features.shape == (2, 4, 6, 2 * 48)
     assert not features.requires_grad
-    # From a file: built without drawing weights, and rotary frequencies, which no file has, are there.
+    # From a file: built without drawing weights, with rotary frequencies, which no file has.
     state = torch.get_rng_state()
     read = empty(lambda: build_backbone(encoder.config))
     load_strict(read, encoder.native_state_dict(), family)
