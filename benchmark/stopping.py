@@ -110,18 +110,26 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path, facts: Sequence[str]) ->
     """Contacts avoided against false stops, a point per source."""
     with chart_file(path, "What a monitor's points are worth", facts, width=1100) as figure:
         axes = figure.add_subplot()
+        labelled: list[tuple[float, float]] = []
         for row in rows:
             if row["source"] == NAMES["constant"] or not np.isfinite(row["avoided"]):
                 continue
             x, y = row["false_stops_per_km"], 100 * row["avoided"]
-            axes.plot([x], [y], "o", markersize=9, clip_on=False)
-            axes.annotate(row["source"], (x, y), xytext=(9, 5), textcoords="offset points")
+            (mark,) = axes.plot([x], [y], "o", markersize=9, clip_on=False)
+            near = sum(abs(x - a) < 0.5 and abs(y - b) < 8.0 for a, b in labelled)
+            labelled.append((x, y))
+            axes.annotate(
+                row["source"], (x, y), xytext=(12, 5 + 16 * near), textcoords="offset points",
+                color=mark.get_color(),
+            )  # fmt: skip
         axes.set_xlabel("false stops per km")
         axes.set_ylabel("contacts avoided, %")
         axes.margins(x=0.25, y=0.25)
+        axes.set_xlim(left=max(axes.get_xlim()[0], -0.25))
         # The mark of a source that avoids all or none lies on the edge, and is drawn whole.
         low, high = axes.get_ylim()
-        axes.set_ylim(max(low, 0.0), min(high, 100.0))
+        least = min((y for _, y in labelled), default=0.0)
+        axes.set_ylim(low if least < 0.0 else max(low, 0.0), min(high, 100.0))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
