@@ -8,6 +8,7 @@ Exits with 0 after `frames` frames, 2 for bad parameters.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -17,7 +18,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Twist, Vector3
 from nav_msgs.msg import Odometry
 from rclpy.duration import Duration
@@ -46,6 +46,7 @@ from dino_foresight_ros.synthetic import SCENES, WEATHERS, Frame, World, WorldCo
 _SETTLE_S = 0.3
 _DELIVERY_S = 2.0
 _MAX_COUNT = 2**31 - 1
+_MOTION_PERIOD_S, _MOTION_DEPTH = 0.1, 100
 # In the place of normals that were rendered ahead: they are the largest, and seldom wanted.
 _NOT_KEPT = np.empty((0, 0, 3), np.float32)
 _ANY = "any"
@@ -135,7 +136,8 @@ class SyntheticCameraNode(Node):
             if settings["publish_clock"]
             else None
         )
-        self._odometry = self.create_publisher(Odometry, "odom", output_qos(10))
+        self._odometry = self.create_publisher(Odometry, "odom", output_qos(_MOTION_DEPTH))
+        self._moved_s: float | None = None
         self._tf: Any = None
         if settings["publish_tf"]:
             self._offer_transforms()
@@ -203,7 +205,7 @@ class SyntheticCameraNode(Node):
             frame = self._ahead.popleft() if self._ahead else self._render(index)
             if self._stop.wait(max(0.0, start_s + frame.stamp_s / rate - time.monotonic())):
                 break
-            self._publish(frame, origin_ns + round(frame.stamp_s * NS_PER_S))
+            self._publish(frame, origin_ns)
             published, index = published + 1, index + 1
             behind = int((time.monotonic() - start_s) * rate / self._period_s) - index
             if behind < 1:
@@ -223,8 +225,8 @@ class SyntheticCameraNode(Node):
     def _render(self, index: int) -> Frame:
         return self._world.render(index * self._period_s)
 
-    def _publish(self, frame: Frame, stamp_ns: int) -> None:
-        stamp = ns_to_time(stamp_ns)
+    def _publish(self, frame: Frame, origin_ns: int) -> None:
+        stamp = ns_to_time(origin_ns + round(frame.stamp_s * NS_PER_S))
         header = Header(stamp=stamp, frame_id=self._settings["frame_id"])
         if self._clock is not None:
             self._clock.publish(Clock(clock=stamp))
@@ -239,14 +241,25 @@ class SyntheticCameraNode(Node):
                 if values is _NOT_KEPT:
                     values = getattr(self._world.render(frame.stamp_s), name)
                 publisher.publish(image_to_msg(values, encoding, header))
-        self._publish_motion(frame, stamp)
+        self._publish_motion(frame.stamp_s, origin_ns)
         self._image.publish(image_to_msg(frame.image, "rgb8", header))
 
-    def _publish_motion(self, frame: Frame, stamp: Time) -> None:
-        """Where the base is and how it moves at a frame."""
+    def _publish_motion(self, until_s: float, origin_ns: int) -> None:
+        """Where the base is and how it moves at an instant, and since the one before.
+
+        Frames that are left out leave no gap in the odometry.
+        """
+        since_s = until_s if self._moved_s is None else self._moved_s
+        count = max(1, math.ceil((until_s - since_s) / _MOTION_PERIOD_S - 1e-6))
+        for k in range(1, count + 1):
+            self._publish_motion_at(since_s + (until_s - since_s) * k / count, origin_ns)
+        self._moved_s = until_s
+
+    def _publish_motion_at(self, time_s: float, origin_ns: int) -> None:
         settings, world = self._settings, self._world
-        ego = world.ego_state(frame.stamp_s)
+        ego = world.ego_state(time_s)
         pose = world.base_pose(ego)
+        stamp = ns_to_time(origin_ns + round(time_s * NS_PER_S))
         header = Header(stamp=stamp, frame_id=settings["odom_frame"])
         message = Odometry(header=header, child_frame_id=settings["base_frame"])
         message.pose.pose = pose_message(pose)

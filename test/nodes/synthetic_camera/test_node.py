@@ -123,3 +123,21 @@ def test_an_endless_drive_ends_cleanly_on_a_signal(
     assert listener.spin_until(lambda: len(images) > 2)
     assert process.end(number) == 0, process.text
     assert "Traceback" not in process.text
+
+
+def test_frames_that_are_left_out_leave_no_gap_in_the_odometry(
+    listener: Listener, ros_domain: dict[str, str], tmp_path: Path
+) -> None:
+    odometry = listener.subscribe(Odometry, "odom")
+    images = listener.subscribe(Image, "image")
+    process = NodeProcess(
+        ros_domain, tmp_path / "log", *SMALL, "frames:=3", "rate_hz:=1.5",
+        "wait_for_subscriber_s:=60.0", program=synthetic_camera_node.main,
+    )  # fmt: skip
+    assert listener.spin_until(
+        lambda: len(images) == 3 and stamp_ns(images[-1]) in {stamp_ns(m) for m in odometry}
+    )
+    assert process.process.wait(TIMEOUT_S) == 0, process.text
+    stamps = [stamp_ns(message) for message in odometry]
+    assert len(stamps) >= 8  # between the last two frames, whenever it was discovered
+    assert max(np.diff(stamps)) < 0.11e9
