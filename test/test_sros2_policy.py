@@ -237,8 +237,6 @@ def test_nothing_is_allowed_that_the_node_does_not_use(
         of_objects = ("objects", "predicted_objects")  # with a head for instances
         of_objects += tuple(f"step_*/{n}" for n in ("instances", "instance_list", "detections"))
         elsewhere |= {("publish", f"/foresight/{name}") for name in of_objects}
-        # With a model that takes motion.
-        elsewhere |= {("subscribe", "/odom"), ("subscribe", "/plan")}
     if node_name == "view_node":  # where plan_node runs
         planned = ("imagined/image_color", "candidates", "best_path")
         elsewhere |= {("subscribe", f"/foresight/{name}") for name in planned}

@@ -30,7 +30,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"or use the word {TINY} or {UNTRAINED_TINY}"
         )
     try:
-        manifest = yaml.load(path.read_text(), Loader=_LOADER)
+        manifest = _load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(manifest, dict):
@@ -44,6 +44,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if missing:
         raise BundleError(f"{path} lacks {', '.join(missing)}")
     return manifest
+
+
+def _load(text: str) -> Any:
+    """As yaml.safe_load, by libyaml where there is it."""
+    loader = _LOADER(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
