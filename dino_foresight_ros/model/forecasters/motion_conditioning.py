@@ -47,7 +47,7 @@ class MotionConditioning(nn.Module):
         with torch.random.fork_rng(devices=[]):
             self.expand = nn.Linear(MOTION_VALUES, _WIDTH)
             self.contract = nn.Linear(_WIDTH, _WIDTH)
-            self.unknown = nn.Parameter(torch.randn(_WIDTH) * 0.02)
+            self.unknown = nn.Parameter(nn.init.normal_(torch.empty(_WIDTH), std=0.02))
             self.blocks = nn.ModuleList(block(width) for _ in range(layers))
         for one in self.blocks:
             nn.init.zeros_(cast("nn.Linear", one.contract).weight)
