@@ -234,8 +234,8 @@ def test_nothing_is_allowed_that_the_node_does_not_use(
     }
     if node_name == "forecast_node":
         elsewhere.add(("publish", "/foresight/step_*/depth_relative"))  # with a relative depth head
-        of_objects = ("objects", "predicted_objects")  # with a head for instances
-        of_objects += tuple(f"step_*/{n}" for n in ("instances", "instance_list", "detections"))
+        # Where the packages of their messages are installed.
+        of_objects = ("predicted_objects", "step_*/detections")
         elsewhere |= {("publish", f"/foresight/{name}") for name in of_objects}
     if node_name == "view_node":  # where plan_node runs
         planned = ("imagined/image_color", "candidates", "best_path")

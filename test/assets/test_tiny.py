@@ -41,12 +41,12 @@ def test_it_is_small_and_in_half_precision(folder: Path) -> None:
 
 def test_it_says_where_it_comes_from(folder: Path, bundle: Bundle) -> None:
     assert bundle.trained
-    assert set(bundle.heads) == {"segmentation", "depth", "normals"}
+    assert set(bundle.heads) == {"segmentation", "depth", "normals", "instances"}
     assert bundle.tasks["depth"].kind == "metric"
     manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
     parts = manifest["info"]["provenance"]
     assert {"encoder", "pca", "forecaster"} <= set(parts)
-    assert all(part["seed"] == 0 for kind, part in parts.items() if "head" in kind)
+    assert all(isinstance(part["seed"], int) for kind, part in parts.items() if "head" in kind)
     text = (folder / "bundle.yaml").read_text() + (folder / "README.md").read_text()
     assert not re.search(r"[:'\"\s]/\w+/", text)  # a path of the machine it was trained on
 
