@@ -126,6 +126,7 @@ class _Evaluation:
         )
         if not bundle.forecaster.takes_any_instants:
             self._refuse_instants()
+        self._leave_out_long_contexts()
         self._note_motion()
         self._kinds = self._label_kinds()
         self._classes = self._class_space()
@@ -141,6 +142,25 @@ class _Evaluation:
                 f"{bundle.frame_interval_s:g} s apart and answers multiples of that; instants are "
                 "for kind world, give --horizons"
             )
+
+    def _leave_out_long_contexts(self) -> None:
+        """Leave out the series whose context frames would be older than the forecaster takes."""
+        oldest_s = self._bundle.forecaster.max_context_age_s
+
+        def age_s(one: Series) -> float:
+            frames = one.context_frames(self._bundle.context_frames)
+            off_s = max(one.tolerance_s(frames, each.stamps_ns) for each in self._recordings)
+            return one.spacing_s * (frames - 1) + 2 * off_s
+
+        left_out = [one for one in self._series if age_s(one) > oldest_s]
+        if not left_out:
+            return
+        names = ", ".join(one.name for one in left_out)
+        self._series = [one for one in self._series if one not in left_out]
+        what = f"{names}: context frames would be more than {oldest_s:g} s older than the newest"
+        if not self._series:
+            raise UsageError(f"{what} (max_context_age_s of {self._bundle.name}); nothing is left")
+        self._notes.append(f"left out: {what} (max_context_age_s)")
 
     def _note_motion(self) -> None:
         if not self._bundle.forecaster.takes_motion:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Prediction
 from dino_foresight_ros.model.forecasters import Forecaster, WorldConfig, WorldForecaster
 from dino_foresight_ros.recordings import PartOfRecording, Recording
@@ -95,6 +96,21 @@ def test_the_true_motion_is_told_where_a_recording_knows_it(
     nobody = scored(toy_bundle, [toy_recording(40)])
     assert gains(nobody) == [0.0] * 4
     assert nobody.notes[0].endswith("is told no motion, which no recording knows")
+
+
+def test_gaps_whose_context_is_older_than_the_forecaster_takes_are_left_out(
+    toy_bundle: Maker, toy_recording: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Follows, "max_context_age_s", 1.0, raising=False)
+    report = scored(toy_bundle, [toy_recording(60)])
+    assert [one.lead.kind for one in report.features] == ["horizons", "horizons", "rollout"]
+    assert report.notes[0] == (
+        "left out: gap 0.6 s, one step: context frames would be more than 1 s older than the "
+        "newest (max_context_age_s)"
+    )
+    monkeypatch.setattr(Follows, "max_context_age_s", 0.1)
+    with pytest.raises(UsageError, match="nothing is left"):
+        scored(toy_bundle, [toy_recording(60)])
 
 
 def test_rows_of_different_instants_are_told_their_own_motion():
