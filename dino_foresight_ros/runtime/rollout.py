@@ -197,28 +197,36 @@ class RolloutDecoder:
         requests: Sequence[OutputRequest],
         steps: int,
     ) -> list[_Decoded]:
-        """Decode chunks in another thread, while this one predicts those that follow."""
+        """Decode chunks in another thread, while this one predicts those that follow.
+
+        When nothing is left to predict, as after the only part of a forecaster that answers all
+        horizons at once, this thread takes what the other has not begun.
+        """
         decode = torch.inference_mode()(self._decode)
-        jobs: list[Future[_Decoded]] = []
+        jobs: list[tuple[_Chunk, frozenset[str], Future[_Decoded]]] = []
         decoded: list[_Decoded] = []
         try:
             for chunk in chunks:
-                is_last = chunk.last == steps
-                ours, theirs = self._shared_out(chunk, requests) if is_last else (frozenset(), ())
-                jobs.append(thread.submit(decode, chunk, requests, ours))
-                if is_last:  # nothing is left to predict: both threads decode
+                ours, theirs = frozenset[str](), frozenset[str]()
+                if chunk.last == steps:
+                    ours, theirs = self._shared_out(chunk, requests)
+                jobs.append((chunk, ours, thread.submit(decode, chunk, requests, ours)))
+                if ours:
                     decoded.append(self._decode(chunk, requests, theirs))
-            return [*(job.result() for job in jobs), *decoded]
+            for chunk, without, job in reversed(jobs):
+                if job.cancel():
+                    decoded.append(self._decode(chunk, requests, without))
+            return [*(job.result() for *_, job in jobs if not job.cancelled()), *decoded]
         except BaseException:
-            for job in jobs:  # what failed may be tried again: nothing of it may run on
+            for *_, job in jobs:  # what failed may be tried again: nothing of it may run on
                 job.cancel()
-            wait(jobs)
+            wait([job for *_, job in jobs])
             raise
 
     def _shared_out(
         self, chunk: _Chunk, requests: Sequence[OutputRequest]
     ) -> tuple[frozenset[str], frozenset[str]]:
-        """The outputs that are wanted of a chunk, in two halves by head."""
+        """The outputs that are wanted of a chunk, in two halves by head, or none."""
         steps = range(chunk.step, chunk.last + 1)
         asked = [request.of_step(step) for request in requests for step in steps]
         names = frozenset().union(*asked)
@@ -228,6 +236,8 @@ class RolloutDecoder:
         half = set(heads[::2])
         if SEGMENTATION in half and self._decoder.masks_sky:
             half.add(DEPTH)
+        if half.issuperset(heads):
+            return frozenset(), frozenset()
         ours = frozenset(name for name in names if HEAD_OF.get(name) in half)
         return ours, names - ours
 
