@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,8 +32,8 @@ from dino_foresight_ros.synthetic.ego import EgoState
 from dino_foresight_ros.synthetic.wander import wander
 
 _MAX_SEEDS = 100_000
-PLAN, WANDER = "plan", "wander"
-DRIVERS = (PLAN, WANDER)
+PLAN, WANDER, STAND = "plan", "wander", "stand"
+DRIVERS = (PLAN, WANDER, STAND)
 DEFAULT_FRAMES = 50
 DEFAULT_INTERVAL_S = 0.1
 
@@ -68,8 +68,11 @@ class SyntheticRecording(Recording):
         Args:
             config: of it.
             frames, interval_s: instants, from 0 s on.
-            driver: "plan" (the world's own) or "wander", which brakes and swerves at random.
+            driver: "plan" (the world's own), "wander", which brakes and swerves at random, or
+                "stand", which stays where it is, as a street camera.
         """
+        if driver == STAND:
+            config = replace(config, cruise_speed_mps=0.0)
         every = np.arange(frames, dtype=np.int64)
         stamps_ns = np.round(every * interval_s * NS_PER_S).astype(np.int64)
         super().__init__(
@@ -111,7 +114,7 @@ class SyntheticRecording(Recording):
         """Where the ego is at each stamp."""
         if self._states is None:
             world, times_s = _world(self.config), (self.stamps_ns / NS_PER_S).tolist()
-            if self.driver == PLAN:
+            if self.driver != WANDER:
                 self._states = [world.ego_state(time_s) for time_s in times_s]
             else:
                 self._states = wander(world.drive(), self.config.seed, times_s)
@@ -119,7 +122,7 @@ class SyntheticRecording(Recording):
 
     def _read(self, index: int, labels: Collection[str]) -> Frame:
         stamp_ns = int(self.stamps_ns[index])
-        ego = None if self.driver == PLAN else self._driven()[index]
+        ego = self._driven()[index] if self.driver == WANDER else None
         frame = _world(self.config).render(stamp_ns / NS_PER_S, ego)
         found = {kind: getattr(frame, kind) for kind in labels}
         found |= {k: found[k].astype(np.float32) for k in (DEPTH, NORMALS) if k in found}
@@ -134,7 +137,8 @@ class SyntheticRecording(Recording):
 def open_synthetic(spec: Spec) -> list[Recording]:
     """Open one world per seed: `?seeds=0-19,42&frames=50&interval=0.1&size=180x320&scene=urban`.
 
-    `interval` in seconds, `size` height x width; `driver=wander` brakes and swerves at random.
+    `interval` in seconds, `size` height x width; `driver=wander` brakes and swerves at random,
+    `driver=stand` stays where it is.
     """
     if str(spec.path) not in (".", ""):
         raise UsageError(f"{spec.text}: the world has no path; write synthetic:?seeds=0-9")

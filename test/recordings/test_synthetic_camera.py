@@ -24,3 +24,18 @@ def test_a_bent_lens_is_kept() -> None:
     near, far = (CameraView.of(one).pixel_rays((90, 160)) for one in (straight, bent))
     np.testing.assert_allclose(far[45, 80], near[45, 80], atol=1e-3)
     assert far[0, 0, 0] < near[0, 0, 0] - 0.01
+
+
+def test_a_driver_who_stands_sees_others_move() -> None:
+    (recording,) = open_recordings(
+        ["synthetic:?seeds=3&frames=2&interval=1.5&size=45x80&driver=stand"]
+    )
+    assert recording.name == "synthetic-3-stand"
+    assert recording.ego is not None
+    poses = recording.ego.world_from_ego
+    np.testing.assert_array_equal(poses[0], poses[1])
+    before, after = recording.read([0, 1], {"segmentation", "depth"})
+    is_building = (before.segmentation == 3) & (after.segmentation == 3)
+    assert is_building.any()
+    np.testing.assert_allclose(before.depth[is_building], after.depth[is_building], rtol=1e-3)
+    assert (before.image != after.image).any()  # there is traffic
