@@ -97,10 +97,15 @@ train_head() {
 train_head segmentation 4000 "$camvid" --class-weights inverse-sqrt
 train_head depth 3800
 train_head normals 4400
+stage instances $foresight train head --task instances --preset centres --channels 32,64,96,96 --width 48 \
+    --from "$out/segmentation" --data "pixels:$out/pixels-wander-more?part=0.3-0.6" --validation "pixels:$out/pixels-validation" \
+    --encoder "$encoder" --pca "$out/pca" --steps "$(full 1900 2)" --batch-size "$(full 8 2)" --seed 0 --device "$device" \
+    --out "$out/instances" $(resumed instances)
 
 stage bundle $foresight bundle assemble --encoder "$encoder" --pca "$out/pca" \
     --forecaster "$out/forecaster" --head segmentation="$out/segmentation" \
-    --head depth="$out/depth" --head normals="$out/normals" --dtype float16 --name tiny \
+    --head depth="$out/depth" --head normals="$out/normals" --head instances="$out/instances" \
+    --dtype float16 --name tiny \
     --licence "Apache-2.0; see README.md beside this file" --out "$out/bundle" --force
 
 # What is fitted beside the forecast costs most of an evaluation; a trial goes without.
