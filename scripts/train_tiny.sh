@@ -71,7 +71,7 @@ features() {
     stage "$name" $foresight train features --data "$@" --encoder "$encoder" --pca "$out/pca" --device "$device" --out "$out/$name"
 }
 features features "$worlds" "pixels:$out/pixels-wander" "${clips[@]}"
-features features-more "pixels:$out/pixels-wander-more" "pixels:$out/pixels-stand&times=3" "${clips[0]}&times=4" "${clips[1]}&times=4" "${clips[2]}" \
+features features-more "pixels:$out/pixels-wander-more" "pixels:$out/pixels-stand?times=3" "${clips[0]}&times=4" "${clips[1]}&times=4" "${clips[2]}" \
     "camvid:$data/camvid?split=train"
 features features-validation "pixels:$out/pixels-validation"
 
