@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,24 +85,35 @@ def _median_of(values: Sequence[float]) -> float:
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for docs/nav2.md."""
-    lines = [
-        "| monitor fed by | contacts / km | contacts avoided | speed at contact | false stops / km "
-        "| stops / km | left until contact at the stop | time to resume | mean speed |",
-        "|---" + "|---:" * 8 + "|",
+    titles = (
+        "contacts / km", "contacts avoided", "speed at contact", "false stops / km", "stops / km",
+        "left until contact at the stop", "time to resume", "mean speed",
+    )  # fmt: skip
+    return _table(titles, [(row["source"], _cells(row)) for row in rows])
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{row['contacts_per_km']:.2f}",
+        f"{100 * row['avoided']:.0f} %",
+        f"{row['contact_speed_mps']:.1f} m/s",
+        f"{row['false_stops_per_km']:.2f}",
+        f"{row['stops_per_km']:.2f}",
+        f"{row['time_to_contact_at_stop_s']:.2f} s",
+        f"{row['time_to_resume_s']:.2f} s",
+        f"{row['mean_speed_mps']:.1f} m/s",
     ]
-    for row in rows:
-        cells = [
-            f"{row['contacts_per_km']:.2f}",
-            f"{100 * row['avoided']:.0f} %",
-            f"{row['contact_speed_mps']:.1f} m/s",
-            f"{row['false_stops_per_km']:.2f}",
-            f"{row['stops_per_km']:.2f}",
-            f"{row['time_to_contact_at_stop_s']:.2f} s",
-            f"{row['time_to_resume_s']:.2f} s",
-            f"{row['mean_speed_mps']:.1f} m/s",
-        ]
-        cells = ["-" if cell.startswith("nan") else cell for cell in cells]
-        lines.append(f"| {row['source']} | " + " | ".join(cells) + " |")
+
+
+def _table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """A Markdown table, a row per source; what is not a number is a dash."""
+    lines = [
+        "| monitor fed by | " + " | ".join(titles) + " |",
+        "|---" + "|---:" * len(titles) + "|",
+    ]
+    for source, cells in rows:
+        shown = ("-" if cell.startswith("nan") else cell for cell in cells)
+        lines.append(f"| {source} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
@@ -222,20 +233,20 @@ def recorded_rows(
 
 def recorded_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of `recorded_rows`."""
-    lines = [
-        "| monitor fed by | stops / km | the truth's stops it has | earlier | false stops / km |",
-        "|---" + "|---:" * 4 + "|",
+    titles = ("stops / km", "the truth's stops it has", "earlier", "false stops / km")
+    cells = [
+        (
+            row["source"],
+            [
+                f"{row['stops_per_km']:.2f}",
+                f"{100 * row['answered']:.0f} %",
+                f"{row['earlier_s']:.2f} s",
+                f"{row['false_stops_per_km']:.2f}",
+            ],
+        )
+        for row in rows
     ]
-    for row in rows:
-        cells = [
-            f"{row['stops_per_km']:.2f}",
-            f"{100 * row['answered']:.0f} %",
-            f"{row['earlier_s']:.2f} s",
-            f"{row['false_stops_per_km']:.2f}",
-        ]
-        cells = ["-" if cell.startswith("nan") else cell for cell in cells]
-        lines.append(f"| {row['source']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return _table(titles, cells)
 
 
 if __name__ == "__main__":
