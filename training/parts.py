@@ -19,6 +19,7 @@ import yaml
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError, ForesightError
+from dino_foresight_ros.model.manifest import load_yaml
 from dino_foresight_ros.model.weights import add_to_digest, read_tensors, write_tensors
 from dino_foresight_ros.version import __version__
 
@@ -173,7 +174,7 @@ def read_part(folder: Path, kind: str) -> tuple[Part, dict[str, Tensor]]:
     if not path.is_file():
         raise BundleError(f"{folder} is not a trained {kind}: it has no {MANIFEST}")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = load_yaml(path.read_text())
         schema, weights = values.pop("schema"), values.pop("weights")
         if schema != SCHEMA:
             raise BundleError(f"{path} has schema {schema}, this version reads {SCHEMA}")

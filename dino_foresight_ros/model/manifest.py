@@ -14,7 +14,7 @@ SCHEMA = 1
 PRETRAINED = "timm"
 """Value of `encoder.weights` for an encoder whose weights timm fetches by name."""
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's where PyYAML has it: ten times as fast where a bundle names many recordings."""
+"""libyaml's where PyYAML has it: ten times as fast where a file names many recordings."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"or use the word {TINY} or {UNTRAINED_TINY}"
         )
     try:
-        manifest = _load(path.read_text())
+        manifest = load_yaml(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(manifest, dict):
@@ -46,8 +46,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _load(text: str) -> Any:
-    """As yaml.safe_load, by libyaml where there is it."""
+def load_yaml(text: str) -> Any:
+    """As yaml.safe_load, by libyaml where there is it; YAMLError where the text is no YAML."""
     loader = _LOADER(text)
     try:
         return loader.get_single_data()
