@@ -96,7 +96,12 @@ def stamp_of(message: Any) -> int:
 
 
 class Scene:
-    """A peer that plays camera and forecast node."""
+    """A peer that plays camera and forecast node.
+
+    Its stamps go on from test to test: the node, which they share, remembers objects by stamp.
+    """
+
+    now_ns = STAMP_NS
 
     def __init__(self, node: NodeProcess, client: Client) -> None:
         self.node, self.client = node, client
@@ -109,7 +114,6 @@ class Scene:
         self.labels.publish(
             Labels(names=["a", "b", "c"], palette=PALETTE.reshape(-1).tolist(), unlabelled=255)
         )
-        self.now_ns = STAMP_NS
         self.calibration: dict[str, Any] = {
             "k": K,
             "p": [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0],
@@ -131,7 +135,7 @@ class Scene:
     def play(self, kept: list[Any], **fields: bool) -> int:
         """Publish a frame and its forecast until something new was drawn; return the stamp."""
         for _ in range(60):
-            self.now_ns += 200_000_000
+            Scene.now_ns += 200_000_000
             self.client.publish(self.now_ns, SIZE)
             self.info.publish(CameraInfo(header=header_at(self.now_ns), **self.calibration))
             if fields.get("objects"):
