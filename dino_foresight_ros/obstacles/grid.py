@@ -47,7 +47,7 @@ class GridSpec:
         if max(self.shape) > MAX_CELLS:
             raise UsageError(
                 f"the grid has {self.shape[1]}x{self.shape[0]} cells; at most {MAX_CELLS} a side: "
-                "raise grid_resolution or lower the lengths"
+                "raise grid_resolution_m or lower the lengths"
             )
 
     @property

@@ -61,8 +61,8 @@ class LiveMotion:
 
         Args:
             node: the node that all of it belongs to.
-            parameters: the node's; base_frame and odometry_timeout, with paths path_speed, and with
-                `until` motion are read.
+            parameters: the node's; base_frame and odometry_timeout_s, with paths path_speed_mps,
+                and with `until` motion are read.
             transforms: between frames.
             with_plan: whether the plan is listened to as well.
         """
@@ -170,7 +170,7 @@ class LiveMotion:
         sample = samples[self._nearest(samples, stamp_ns)]
         stamps = np.array([one.stamp_ns for one in samples])
         off_s = (stamp_ns - stamps) / 1e9
-        within_s = max(2 * _JUMP_MEMORY_S, self._parameters["odometry_timeout"])
+        within_s = max(2 * _JUMP_MEMORY_S, self._parameters["odometry_timeout_s"])
         recent = np.flatnonzero(np.abs(off_s) <= within_s)
         poses = planar_pose(np.array([samples[i].pose for i in recent]))
         jumps = np.flatnonzero(find_jumps(stamps[recent], poses))
@@ -199,12 +199,12 @@ class LiveMotion:
         """Index of the sample nearest to an instant; refused where that is far."""
         off_s = np.array([(stamp_ns - sample.stamp_ns) / 1e9 for sample in samples])
         nearest = int(np.abs(off_s).argmin())
-        timeout_s = self._parameters["odometry_timeout"]
+        timeout_s = self._parameters["odometry_timeout_s"]
         if abs(off_s[nearest]) > timeout_s:
             when = "before" if off_s[nearest] > 0 else "after"
             raise InputError(
                 f"odometry is stale: the nearest on {self._topic} is {abs(off_s[nearest]):.2g} s "
-                f"{when} the frame, and odometry_timeout is {timeout_s:g} s"
+                f"{when} the frame, and odometry_timeout_s is {timeout_s:g} s"
             )
         return nearest
 
@@ -250,7 +250,7 @@ class LiveMotion:
         """The motion (S, 3) along a path from an instant on.
 
         Poses without stamps, as global planners give them, are driven at the present speed, but not
-        slower than path_speed.
+        slower than path_speed_mps.
 
         Raises:
             InputError: a path that cannot be followed, or of a frame that is unknown.
@@ -296,7 +296,7 @@ class LiveMotion:
         return np.array([pose[0, 3], pose[1, 3], np.arctan2(pose[1, 0], pose[0, 0])])
 
     def _speed(self, stamp_ns: int) -> float:
-        least = float(self._parameters["path_speed"])
+        least = float(self._parameters["path_speed_mps"])
         try:
             return max(float(np.hypot(*self.state(stamp_ns).twist[:2])), least)
         except InputError:

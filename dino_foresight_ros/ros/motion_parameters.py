@@ -16,14 +16,14 @@ MOTION_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
     ),
     ParameterSpec(
-        "odometry_timeout",
+        "odometry_timeout_s",
         0.5,
         "Odometry farther than this from a frame's stamp is stale, seconds.",
         Change.ANY_TIME,
         limits=(0.01, 60.0),
     ),
     ParameterSpec(
-        "path_speed",
+        "path_speed_mps",
         0.5,
         "Least speed, m/s, at which paths without stamps are taken to be driven.",
         Change.ANY_TIME,

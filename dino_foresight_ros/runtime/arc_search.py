@@ -26,16 +26,16 @@ class ArcLimits:
 
     Attributes:
         max_speed_mps: fastest forward.
-        max_yaw_rate: rad/s, to either side.
+        max_yaw_rate_rps: rad/s, to either side.
         max_lateral_mps2: speed times yaw rate; the tighter the arc, the slower.
     """
 
     max_speed_mps: float
-    max_yaw_rate: float
+    max_yaw_rate_rps: float
     max_lateral_mps2: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("max_speed_mps", "max_yaw_rate", "max_lateral_mps2"):
+        for name in ("max_speed_mps", "max_yaw_rate_rps", "max_lateral_mps2"):
             if not 0 < getattr(self, name) < np.inf:
                 raise UsageError(f"{name} is {getattr(self, name):g}; it must be above 0")
 
@@ -43,7 +43,9 @@ class ArcLimits:
         """The nearest arcs that are allowed."""
         found = np.array(arcs, np.float64)
         found[:, 0] = np.clip(found[:, 0], 0.0, self.max_speed_mps)
-        most = np.minimum(self.max_yaw_rate, self.max_lateral_mps2 / np.maximum(found[:, 0], 1e-6))
+        most = np.minimum(
+            self.max_yaw_rate_rps, self.max_lateral_mps2 / np.maximum(found[:, 0], 1e-6)
+        )
         found[:, 1] = np.clip(found[:, 1], -most, most)
         return found
 
@@ -61,7 +63,7 @@ def fan(count: int, limits: ArcLimits) -> Arcs:
     found = [[0.0, 0.0]]
     for k, speed in enumerate(speeds):
         of_speed = (count - 1 + 2 - k) // 3  # the fastest get what is left over
-        most = min(limits.max_yaw_rate, limits.max_lateral_mps2 / speed)
+        most = min(limits.max_yaw_rate_rps, limits.max_lateral_mps2 / speed)
         rates = np.linspace(-most, most, of_speed) if of_speed > 1 else np.zeros(of_speed)
         found += [[speed, rate] for rate in rates]
     return np.array(found)
@@ -85,7 +87,7 @@ def refine(
     """
     order = np.argsort(np.asarray(totals, np.float64), kind="stable")
     elite = arcs[order[: max(2, round(elite_share * len(arcs)))]]
-    least = _LEAST_SPREAD * np.array([limits.max_speed_mps, 2 * limits.max_yaw_rate])
+    least = _LEAST_SPREAD * np.array([limits.max_speed_mps, 2 * limits.max_yaw_rate_rps])
     spread = np.maximum(elite.std(axis=0), least)
     drawn = random.normal(elite.mean(axis=0), spread, (len(arcs) - 2, 2))
     return np.concatenate([arcs[order[:1]], [[0.0, 0.0]], limits.clipped(drawn)])

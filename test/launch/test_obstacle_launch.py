@@ -28,7 +28,7 @@ def test_the_node_hears_and_publishes_where_its_arguments_say(
         {**ros_domain, "ROS_LOG_DIR": str(tmp_path / "log")},
         "namespace:=robot1",
         "odom:=/wheel/odom",
-        "camera_info:=cam/camera_info",
+        "image:=cam/image_rect",
         f"params_file:={parameters}",
     )
     client = Client("obstacle_launch_client")

@@ -47,8 +47,11 @@ class NoTransforms:
 @pytest.fixture
 def motion(bench: Bench) -> Iterator[LiveMotion]:
     values: Any = {
-        "base_frame": "base_link", "motion": "hold", "odometry_timeout": 0.3, "path_speed": 0.5
-    }  # fmt: skip
+        "base_frame": "base_link",
+        "motion": "hold",
+        "odometry_timeout_s": 0.3,
+        "path_speed_mps": 0.5,
+    }
     node = bench.make("motion")
     live = LiveMotion(node, values, NoTransforms())  # type: ignore[arg-type]
     live.values = values  # type: ignore[attr-defined]

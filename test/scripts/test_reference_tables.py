@@ -57,6 +57,15 @@ NODES: dict[str, type[Node]] = {
     "plan_node": PlanNode,
 }
 
+SUFFIXES = {
+    "m/s^2": "_mps2",
+    "m/s": "_mps",
+    "rad/s": "_rps",
+    "metres": "_m",
+    "seconds": "_s",
+    "degrees": "_deg",
+}
+
 
 class Row(NamedTuple):
     """A row of the page's table."""
@@ -88,6 +97,14 @@ def documented(request: pytest.FixtureRequest, docs: Any) -> Any:
 
 def test_every_node_with_a_parameter_file_is_looked_at(docs: Any) -> None:
     assert {entry.node for entry in docs.NODES} == set(NODES)
+
+
+def test_name_of_a_number_ends_in_its_unit(documented: Any) -> None:
+    units = re.compile("|".join(map(re.escape, SUFFIXES)), re.IGNORECASE)
+    for spec in documented.specs:
+        unit = units.search(spec.description)
+        if isinstance(spec.default, float) and unit is not None:
+            assert spec.name.endswith(SUFFIXES[unit[0].lower()]), spec
 
 
 @pytest.fixture(scope="module")

@@ -187,12 +187,14 @@ class ImagineService:
                 f"weights {given} must be {count} numbers from 0 up: " + ", ".join(Weights._fields)
             )
         corners = np.reshape(self._parameters["footprint"], (-1, 2))
-        radius_m = self._parameters["robot_radius"]
+        radius_m = self._parameters["robot_radius_m"]
         return ImagineOptions(
             Footprint(corners) if len(corners) else Footprint.circle(radius_m),
-            ObstacleOptions.of_classes(class_names, max_height_m=self._parameters["robot_height"]),
+            ObstacleOptions.of_classes(
+                class_names, max_height_m=self._parameters["robot_height_m"]
+            ),
             Weights(*given),
-            self._parameters["safe_distance"],
+            self._parameters["safe_distance_m"],
             self._parameters["contact_probability"],
         )
 

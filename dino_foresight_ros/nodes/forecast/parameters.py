@@ -75,7 +75,7 @@ def check_cameras(names: list[str]) -> str | None:
     return f"{', '.join(repeated)} is named more than once" if repeated else None
 
 
-def _check_camera_topic(template: str) -> str | None:
+def check_camera_topic(template: str) -> str | None:
     if CAMERA_FIELD not in template:
         return f"{template!r} lacks {CAMERA_FIELD}; valid: such as {CAMERA_FIELD}/image"
     topic = template.replace(CAMERA_FIELD, "camera")
@@ -229,7 +229,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "camera_topic",
         "{camera}/image",
         "Image topic of each of the cameras, with {camera} for its name; camera_info is beside it.",
-        check=_check_camera_topic,
+        check=check_camera_topic,
     ),
     ParameterSpec(
         "sync_tolerance_s",
@@ -316,27 +316,27 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "footprint",
         [],
         "Outline of the robot in base_frame, for foresight/imagine: x and y of its corners in "
-        "turn, metres. Empty: a circle of robot_radius.",
+        "turn, metres. Empty: a circle of robot_radius_m.",
         Change.ANY_TIME,
         check=_check_footprint,
         element=float,
     ),
     ParameterSpec(
-        "robot_radius",
+        "robot_radius_m",
         0.5,
         "Radius of a robot without footprint, metres.",
         Change.ANY_TIME,
         limits=(0.01, 50.0),
     ),
     ParameterSpec(
-        "robot_height",
+        "robot_height_m",
         2.0,
         "What is higher above the ground is no obstacle, metres.",
         Change.ANY_TIME,
         limits=(0.2, 20.0),
     ),
     ParameterSpec(
-        "safe_distance",
+        "safe_distance_m",
         1.0,
         "Obstacles farther from the footprint cost a candidate nothing, metres.",
         Change.ANY_TIME,

@@ -68,8 +68,11 @@ from dino_foresight_ros.topic_names import (
     OBSTACLE_POINTS,
     OBSTACLE_RANGE,
     OBSTACLE_SWEPT,
+    CameraTopics,
     MadeTopic,
+    camera_topics,
     frame_name,
+    is_rectified,
 )
 
 NODE_NAME = "obstacle_node"
@@ -79,9 +82,14 @@ _READ = (SEGMENTATION, CONFIDENCE, DEPTH, SPREAD)
 
 
 class _Source:
-    """One camera's newest calibration and classes, and what its newest forecast said."""
+    """One camera's newest calibration and classes, and what its newest forecast said.
 
-    def __init__(self) -> None:
+    Attributes:
+        image_topic: full name of the pictures' topic, which tells rectified ones.
+    """
+
+    def __init__(self, image_topic: str) -> None:
+        self.image_topic = image_topic
         self.info: CameraInfo | None = None
         self.names: tuple[str, ...] = ()
         self.camera: Camera | None = None
@@ -99,9 +107,9 @@ class ObstacleNode(Node):
         get = self.parameters
         self._grid = grid_of({spec.name: get[spec.name] for spec in OBSTACLE_PARAMETERS})
         self._footprint = footprint_of(
-            list(get["footprint"]), get["robot_radius"], get["footprint_padding"]
+            list(get["footprint"]), get["robot_radius_m"], get["footprint_padding_m"]
         )
-        if len(get["camera_pose"]) and len(get["cameras"]) != 1:
+        if len(get["camera_pose"]) and len(get["cameras"]) > 1:
             raise UsageError("camera_pose is of one camera; give several by TF")
         self._transforms = Transforms(self)
         self._warnings = RepeatedWarnings(self)
@@ -112,8 +120,8 @@ class ObstacleNode(Node):
         self._took_ms = 0.0
         self._last_s: float | None = None
         self._sources: dict[str, _Source] = {}
-        for name in get["cameras"]:
-            self._sources[name] = self._listen(name)
+        for topics in camera_topics(get["cameras"], get["camera_topic"]):
+            self._sources[topics.camera] = self._listen(topics)
 
         def make(kind: type, topic: MadeTopic, step: int = 0, latched: bool = False) -> Any:
             qos = latched_qos() if latched else output_qos()
@@ -134,8 +142,8 @@ class ObstacleNode(Node):
 
     # In
 
-    def _listen(self, name: str) -> _Source:
-        source, lead = _Source(), f"{name}/" if name else ""
+    def _listen(self, topics: CameraTopics) -> _Source:
+        source = _Source(self.resolve_topic_name(topics.image))
 
         def on_info(message: CameraInfo) -> None:
             if source.info is None or not _same_lens(source.info, message):
@@ -146,11 +154,11 @@ class ObstacleNode(Node):
             source.names = tuple(message.names)
 
         def on_forecast(message: Forecast) -> None:
-            self._on_forecast(name, source, message)
+            self._on_forecast(topics.camera, source, message)
 
-        CameraInfoInput(self, f"{lead}camera_info", on_info)
-        subscribe(self, Labels, f"{lead}foresight/labels", on_labels, latched_qos())
-        subscribe(self, Forecast, f"{lead}foresight/forecast", on_forecast, output_qos(1))
+        CameraInfoInput(self, topics.camera_info, on_info)
+        subscribe(self, Labels, f"{topics.outputs}/labels", on_labels, latched_qos())
+        subscribe(self, Forecast, f"{topics.outputs}/forecast", on_forecast, output_qos(1))
         return source
 
     def _on_forecast(self, name: str, source: _Source, message: Forecast) -> None:
@@ -178,7 +186,7 @@ class ObstacleNode(Node):
                 self._options(source),
                 self.parameters["min_probability"],
             )
-            source.problem = source.camera.mounting_problem(self.parameters["ground_height"])
+            source.problem = source.camera.mounting_problem(self.parameters["ground_height_m"])
         except (InputError, UsageError, ValueError) as error:
             source.obstacles, source.problem = None, str(error)
         if source.problem is not None:
@@ -206,7 +214,7 @@ class ObstacleNode(Node):
         known = source.camera
         if known is not None and np.array_equal(known.base_from_optical, pose):
             return known
-        view = camera_view(source.info, get["rectified"], "camera_info")
+        view = camera_view(source.info, is_rectified(source.image_topic), "camera_info")
         return Camera(view, pose)
 
     def twist_at(self, stamp_ns: int) -> NDArray[np.float64]:
@@ -217,7 +225,7 @@ class ObstacleNode(Node):
             self._motion_problem = str(error)
             if self._motion.has_come:  # a robot that stands needs none
                 self._warnings.warn(f"odometry not used: {error}")
-            return np.array([self.parameters["speed"], 0.0, 0.0])
+            return np.array([self.parameters["speed_mps"], 0.0, 0.0])
         self._motion_problem = None
         return twist
 
@@ -226,11 +234,11 @@ class ObstacleNode(Node):
         return ObstacleOptions.of_classes(
             source.names,
             ground=list(get["ground_classes"]),
-            min_height_m=get["min_height"],
-            ground_height_m=max(get["min_height"], 0.6),
-            max_height_m=get["max_height"],
-            max_range_m=get["max_range"],
-            ground_z_m=get["ground_height"],
+            min_height_m=get["min_height_m"],
+            ground_height_m=max(get["min_height_m"], 0.6),
+            max_height_m=get["max_height_m"],
+            max_range_m=get["max_range_m"],
+            ground_z_m=get["ground_height_m"],
         )
 
     # Out
@@ -242,13 +250,13 @@ class ObstacleNode(Node):
         twist: NDArray[np.float64],
         names: tuple[str, ...],
     ) -> None:
-        within_ns = self.parameters["fuse_within"] * 1e9
+        within_ns = self.parameters["fuse_within_s"] * 1e9
         fused = [
             one.obstacles
             for one in self._sources.values()
             if one.obstacles is not None and abs(stamp_ns - one.obstacles.stamp_ns) <= within_ns
         ]
-        floor_m = self.parameters["ground_height"]
+        floor_m = self.parameters["ground_height_m"]
         grid, of_grid, rise_m = self._placed_grid(message.header.stamp)
         found = ObstacleMap(fused, grid or self._grid, floor_m)
         header = Header(stamp=message.header.stamp, frame_id=self.parameters["base_frame"])
@@ -269,7 +277,7 @@ class ObstacleNode(Node):
             )
         if self._range.get_subscription_count():
             nearest = found.points[0]
-            reach_m = self.parameters["max_range"]
+            reach_m = self.parameters["max_range_m"]
             self._range.publish(range_message(nearest, self._footprint, header, reach_m))
 
     def _placed_grid(self, stamp: Any) -> tuple[GridSpec | None, Header, float]:

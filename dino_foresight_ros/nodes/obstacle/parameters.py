@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.nodes.forecast.parameters import check_camera_topic, check_cameras
 from dino_foresight_ros.obstacles import GROUND_CLASSES, Footprint, GridSpec
 from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.topic_names import CAMERA_FIELD
 
 
 def _pose_problem(numbers: list[float]) -> str | None:
@@ -45,10 +47,10 @@ def grid_of(values: Mapping[str, Any]) -> GridSpec:
         UsageError: it has too many cells or none.
     """
     return GridSpec(
-        resolution_m=float(values["grid_resolution"]),
-        ahead_m=float(values["grid_ahead"]),
-        behind_m=float(values["grid_behind"]),
-        aside_m=float(values["grid_aside"]),
+        resolution_m=float(values["grid_resolution_m"]),
+        ahead_m=float(values["grid_ahead_m"]),
+        behind_m=float(values["grid_behind_m"]),
+        aside_m=float(values["grid_aside_m"]),
         base=(0.0, 0.0, 0.0) if values["grid_frame"] else None,
     )
 
@@ -56,9 +58,19 @@ def grid_of(values: Mapping[str, Any]) -> GridSpec:
 OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "cameras",
-        [""],
-        "Names of the cameras whose forecasts are fused, as forecast_node's; one unnamed: [''].",
+        [],
+        "Names of the cameras whose forecasts are fused, as forecast_node's. Empty: one camera, "
+        "whose topics begin with no name.",
         Change.NEVER,
+        check=check_cameras,
+    ),
+    ParameterSpec(
+        "camera_topic",
+        f"{CAMERA_FIELD}/image",
+        "Image topic of each of the cameras, as forecast_node's: camera_info is beside it, and a "
+        "last part with rect, such as image_rect, says that P and R of it hold, not K and D.",
+        Change.NEVER,
+        check=check_camera_topic,
     ),
     ParameterSpec(
         "steps",
@@ -83,40 +95,34 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         element=float,
     ),
     ParameterSpec(
-        "rectified",
-        False,
-        "Whether the pictures are rectified: then P and R of camera_info hold, else K and D.",
-        Change.ANY_TIME,
-    ),
-    ParameterSpec(
         "ground_classes",
         list(GROUND_CLASSES),
-        "Classes that are ground. Without sidewalk, kerbs above min_height are obstacles.",
+        "Classes that are ground. Without sidewalk, kerbs above min_height_m are obstacles.",
         Change.ANY_TIME,
     ),
     ParameterSpec(
-        "ground_height",
+        "ground_height_m",
         0.0,
         "Height of the floor in the base frame, metres.",
         Change.ANY_TIME,
         limits=(-10.0, 10.0),
     ),
     ParameterSpec(
-        "min_height",
+        "min_height_m",
         0.15,
         "Lower points are ground whatever their class, metres above the fitted ground.",
         Change.ANY_TIME,
         limits=(0.0, 10.0),
     ),
     ParameterSpec(
-        "max_height",
+        "max_height_m",
         2.2,
         "Higher points are left out, metres above the ground.",
         Change.ANY_TIME,
         limits=(0.05, 100.0),
     ),
     ParameterSpec(
-        "max_range",
+        "max_range_m",
         30.0,
         "Farther points are left out, metres along the floor.",
         Change.ANY_TIME,
@@ -136,24 +142,24 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         "nav2's static layer needs that of its costmap.",
         Change.NEVER,
     ),
-    ParameterSpec("grid_resolution", 0.1, "Side of a cell, metres.", Change.NEVER, (0.001, 10.0)),
-    ParameterSpec("grid_ahead", 15.0, "Metres of grid to the front.", Change.NEVER, (0.0, 1e4)),
-    ParameterSpec("grid_behind", 5.0, "Metres of grid to the back.", Change.NEVER, (0.0, 1e4)),
-    ParameterSpec("grid_aside", 10.0, "Metres of grid to each side.", Change.NEVER, (0.01, 1e4)),
+    ParameterSpec("grid_resolution_m", 0.1, "Side of a cell, metres.", Change.NEVER, (0.001, 10.0)),
+    ParameterSpec("grid_ahead_m", 15.0, "Metres of grid to the front.", Change.NEVER, (0.0, 1e4)),
+    ParameterSpec("grid_behind_m", 5.0, "Metres of grid to the back.", Change.NEVER, (0.0, 1e4)),
+    ParameterSpec("grid_aside_m", 10.0, "Metres of grid to each side.", Change.NEVER, (0.01, 1e4)),
     ParameterSpec(
         "footprint",
         [],
         "Corners of the robot in the base frame: x0, y0, x1, y1, ... in metres, in turn; "
-        "a circle of robot_radius where it is empty.",
+        "a circle of robot_radius_m where it is empty.",
         Change.NEVER,
         check=_footprint_problem,
         element=float,
     ),
     ParameterSpec(
-        "robot_radius", 0.4, "Of a round robot, metres.", Change.NEVER, limits=(0.01, 20.0)
+        "robot_radius_m", 0.4, "Of a round robot, metres.", Change.NEVER, limits=(0.01, 20.0)
     ),
     ParameterSpec(
-        "footprint_padding",
+        "footprint_padding_m",
         0.05,
         "Obstacles so near to the outline count as met, metres.",
         Change.NEVER,
@@ -167,21 +173,21 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         limits=(0.01, 1.0),
     ),
     ParameterSpec(
-        "speed",
+        "speed_mps",
         0.0,
         "Straight ahead, taken for the robot's motion while there is no odometry, m/s.",
         Change.ANY_TIME,
         limits=(-60.0, 60.0),
     ),
     ParameterSpec(
-        "odometry_timeout",
+        "odometry_timeout_s",
         0.5,
         "Odometry that is older than this beside a forecast is not used, seconds.",
         Change.ANY_TIME,
         limits=(0.01, 60.0),
     ),
     ParameterSpec(
-        "fuse_within",
+        "fuse_within_s",
         0.3,
         "Forecasts of other cameras that are at most so much older are fused, seconds.",
         Change.ANY_TIME,

@@ -138,7 +138,7 @@ class PlanNode(Node):
             self._say(describe(error))
 
     def _limits(self) -> ArcLimits:
-        names = ("max_speed", "max_yaw_rate", "max_lateral_acceleration")
+        names = ("max_speed_mps", "max_yaw_rate_rps", "max_lateral_acceleration_mps2")
         return ArcLimits(*(self.parameters[name] for name in names))
 
     def _ask(self, arcs: Arcs, limits: ArcLimits, number: int) -> None:
@@ -215,7 +215,7 @@ class PlanNode(Node):
         response, ranking = found.response, found.ranking
         best = ranking[0]
         goal = self._goal_in_base(response)
-        if goal is not None and np.hypot(*goal[:2]) <= self.parameters["goal_tolerance"]:
+        if goal is not None and np.hypot(*goal[:2]) <= self.parameters["goal_tolerance_m"]:
             self._goal = None
             self.get_logger().info("the goal is reached")
         scores = _with_reasons(found)

@@ -34,12 +34,12 @@ PLAN_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         element=float,
     ),
-    ParameterSpec("max_speed", 3.0, "Fastest arc, m/s.", Change.ANY_TIME, limits=(0.05, 60.0)),
+    ParameterSpec("max_speed_mps", 3.0, "Fastest arc, m/s.", Change.ANY_TIME, limits=(0.05, 60.0)),
     ParameterSpec(
-        "max_yaw_rate", 0.8, "Sharpest turn, rad/s.", Change.ANY_TIME, limits=(0.01, 10.0)
+        "max_yaw_rate_rps", 0.8, "Sharpest turn, rad/s.", Change.ANY_TIME, limits=(0.01, 10.0)
     ),
     ParameterSpec(
-        "max_lateral_acceleration",
+        "max_lateral_acceleration_mps2",
         2.0,
         "Speed times yaw rate of an arc is at most this, m/s^2.",
         Change.ANY_TIME,
@@ -53,7 +53,7 @@ PLAN_PARAMETERS: tuple[ParameterSpec, ...] = (
         limits=(-180.0, 180.0),
     ),
     ParameterSpec(
-        "goal_tolerance",
+        "goal_tolerance_m",
         0.5,
         "So near to the goal, in metres, it counts as reached.",
         Change.ANY_TIME,

@@ -30,6 +30,7 @@ from dino_foresight_ros.nodes.obstacle.parameters import OBSTACLE_PARAMETERS
 from dino_foresight_ros.recordings.camera_view import CameraView, camera_view
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.time import ns_to_time
+from dino_foresight_ros.topic_names import camera_topics
 
 SIZE = (88, 160)
 K = [80.0, 0.0, 79.5, 0.0, 80.0, 43.5, 0.0, 0.0, 1.0]
@@ -233,6 +234,34 @@ def test_a_lens_model_that_is_unknown_is_refused_by_name(bench: Bench) -> None:
     bench.give(forecast([6.0], STAMP_NS + 3))
     assert "'scaramuzza'" in (bench.source.problem or "")
     bench.source.info, bench.source.camera = info, None
+
+
+@pytest.mark.parametrize(
+    ("image", "is_bent"), [("/cam/image_raw", True), ("/cam/image_rect_color/compressed", False)]
+)
+def test_pictures_are_rectified_where_the_name_of_their_topic_says_so(
+    bench: Bench, image: str, is_bent: bool
+) -> None:
+    info, message = bench.source.info, forecast([6.0], STAMP_NS + 4)
+    d = [-0.3, 0.1, 0.0, 0.0, 0.0]
+    assert info is not None
+    bent = CameraInfo(
+        width=SIZE[1], height=SIZE[0], k=K, p=info.p, d=d, distortion_model="plumb_bob"
+    )
+    with (
+        mock.patch.object(bench.source, "info", bent),
+        mock.patch.object(bench.source, "camera", None),
+        mock.patch.object(bench.source, "image_topic", image),
+    ):
+        camera = bench.node._camera_of(bench.source, message)
+    assert np.allclose(camera.rays(SIZE), RAYS, atol=1e-6) is not is_bent
+
+
+def test_several_cameras_topics_are_those_of_forecast_node(bench: Bench) -> None:
+    topics = camera_topics(["front"], "/rig/{camera}/image_rect")[0]
+    assert bench.node._listen(topics).image_topic == "/rig/front/image_rect"
+    heard = {subscription.topic_name for subscription in bench.node.subscriptions}
+    assert heard >= {"/rig/front/camera_info", "/front/foresight/forecast"}
 
 
 @pytest.fixture
