@@ -34,6 +34,14 @@ class ForecastSource(NamedTuple):
     is_compressed: bool
     node: str
 
+    @property
+    def shared_folder(self) -> str:
+        """The folder of what all cameras of the node share, such as a planner's topics."""
+        if not self.name:
+            return self.folder
+        above, _, last = self.folder.rpartition("/")
+        return f"{above.removesuffix(self.name)}{last}"
+
 
 def find_sources(node: Node) -> list[ForecastSource]:
     """Every forecast that is published now by a node that listens to its camera, by topic."""

@@ -29,6 +29,7 @@ from dino_foresight_ros.nodes.plan.parameters import PLAN_PARAMETERS
 from dino_foresight_ros.planar_motion import compose, inverse
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.camera_feed import read_palette
+from dino_foresight_ros.ros.forecast_sources import find_sources
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.node_main import run_node
@@ -91,6 +92,7 @@ class PlanNode(Node):
         self._client = self.create_client(Imagine, "foresight/imagine")
         subscribe(self, PoseStamped, "goal_pose", self._on_goal, output_qos(1))
         subscribe(self, Labels, "foresight/labels", self._on_labels, latched_qos())
+        self._labels_of: str | None = None
 
         def publisher(kind: type, name: str) -> Any:
             return advertise(self, kind, f"foresight/{name}", output_qos())
@@ -119,6 +121,18 @@ class PlanNode(Node):
             self._palette = read_palette(message)
         except InputError as error:
             self.get_logger().warning(f"labels not taken: {error}")
+
+    def _find_labels(self) -> None:
+        """Where forecast_node has several cameras, its labels are those of any of them."""
+        if self._palette is not None or self._labels_of is not None:
+            return
+        folder = self.resolve_topic_name("foresight")
+        for source in find_sources(self):
+            if source.name and source.shared_folder == folder:
+                self._labels_of = source.name
+                topic = f"{source.folder}/labels"
+                subscribe(self, Labels, topic, self._on_labels, latched_qos())
+                return
 
     # Planning
 
@@ -227,7 +241,10 @@ class PlanNode(Node):
         self.get_logger().info(
             describe_plan(found.arcs[best], scores, ranking), throttle_duration_sec=LOG_PERIOD_S
         )
-        if self._imagined.get_subscription_count() and self._palette is not None:
+        if not self._imagined.get_subscription_count():
+            return
+        self._find_labels()
+        if self._palette is not None:
             self._ask_for_views(found)
 
     def _ask_for_views(self, found: _Round) -> None:

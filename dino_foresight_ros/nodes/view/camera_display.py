@@ -65,8 +65,19 @@ class CameraDisplay:
         log: SceneLog,
         parameters: Parameters,
         on_layout: Callable[[], None],
+        shows_imagined: bool = True,
     ) -> None:
-        """Subscribe; `on_layout` is called when there is something else to show than before."""
+        """Subscribe.
+
+        Args:
+            node: that shows it.
+            source: the camera's topics.
+            log: where it is shown.
+            parameters: the node's.
+            on_layout: called when there is something else to show than before.
+            shows_imagined: whether a planner's imagined views are shown beside this camera; there
+                is one planner for all cameras of a node.
+        """
         self.source, self._log = source, log
         self._parameters, self._on_layout = parameters, on_layout
         self.shown = ShownCamera(root=log.root, name=log.root.strip("/"))
@@ -84,7 +95,9 @@ class CameraDisplay:
         self._feed.open()
         topic = f"{source.folder}/skill"
         node.create_subscription(ForecastSkill, topic, self._on_skill, output_qos(20))
-        self._node, self._imagined_topic = node, f"{source.folder}/{IMAGINED_DRAWN.name}"
+        self._node = node
+        self._imagined_topic = f"{source.shared_folder}/{IMAGINED_DRAWN.name}"
+        self._shows_imagined = shows_imagined
         self._imagined: Any = None
         self._imagined_limit = RateLimit()
 
@@ -93,7 +106,9 @@ class CameraDisplay:
 
         It has them imagined only while somebody listens.
         """
-        if self._imagined is None and self._node.count_publishers(self._imagined_topic):
+        if not self._shows_imagined or self._imagined is not None:
+            return
+        if self._node.count_publishers(self._imagined_topic):
             self._imagined = self._node.create_subscription(
                 Image, self._imagined_topic, self._on_imagined, output_qos(1)
             )

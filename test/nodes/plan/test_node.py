@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from dino_foresight_ros.msg import CandidateHorizon, CandidateScore, Labels
+from dino_foresight_ros.nodes.plan import node as plan_node
 from dino_foresight_ros.nodes.plan.node import PlanNode
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
+from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.planar import planar_pose, planar_twist, pose_message
 from dino_foresight_ros.ros.qos import latched_qos
@@ -219,3 +222,17 @@ def test_imagined_views_of_the_best_and_of_the_worst_are_drawn_side_by_side(worl
     # Road on the chosen way, a car on the refused one.
     np.testing.assert_array_equal(drawn[height // 2, column // 2], [128, 64, 128])
     np.testing.assert_array_equal(drawn[height // 2, column + column // 2], [0, 0, 142])
+
+
+def test_classes_are_those_of_any_of_several_cameras(world: World):
+    """forecast_node then has no foresight/labels, but one for each camera."""
+    labels = world.peer.create_publisher(Labels, "front/foresight/labels", latched_qos())
+    labels.publish(Labels(names=["sky"], palette=[1, 2, 3], unlabelled=255))
+    known, world.planner._palette = world.planner._palette, None
+    front = ForecastSource("front", "/front/foresight", "/front/image", "", False, "/peer")
+    other = front._replace(folder="/robot2/front/foresight")
+    with mock.patch.object(plan_node, "find_sources", return_value=[other, front]):
+        world.planner._find_labels()
+    world.spin_until(lambda: world.planner._palette is not None)
+    assert world.planner._palette.names == ("sky",)
+    world.planner._palette = known
