@@ -29,6 +29,8 @@ from dino_foresight_ros.runtime.out_of_memory import retry_out_of_memory
 T = TypeVar("T")
 
 MAX_CANDIDATES = 1024
+MAX_SHOWN = 64
+"""Most candidates of which maps or points are given: each has up to 150 kB of them a horizon."""
 SCORE_STRIDE = 4
 """For scores alone, every fourth pixel of each row and column of patch grid x 8 is decoded."""
 _AT_ONCE, _AT_ONCE_ON_GPU = 8, 64
@@ -76,6 +78,19 @@ class Imagination:
         """Whether the forecaster can be told how the base moves."""
         return self._engine.forecaster.takes_motion
 
+    def check_horizons(self, horizons_s: Sequence[float]) -> None:
+        """Check what is asked for.
+
+        Raises:
+            InputError: none, too many, or horizons that the forecaster cannot answer.
+        """
+        if not 1 <= len(horizons_s) <= MAX_STEPS:
+            raise InputError(f"{len(horizons_s)} horizons are given; give 1 to {MAX_STEPS}")
+        try:
+            self._engine.forecaster.check_horizons(list(horizons_s))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
     def imagine(
         self,
         candidates: Motion,
@@ -105,10 +120,16 @@ class Imagination:
 
         Raises:
             InputError: no candidate, too many, numbers that are not finite, horizons that the
-                forecaster cannot answer, no metric depth, or no camera with a whole context.
+                forecaster cannot answer, no metric depth, maps or points of more than `MAX_SHOWN`,
+                or no camera with a whole context.
         """
         began_s = time.perf_counter()
         motions = self._checked(candidates, horizons_s)
+        if (maps or points) and len(motions) > MAX_SHOWN:
+            raise InputError(
+                f"maps or points of {len(motions)} candidates are asked for; give at most "
+                f"{MAX_SHOWN}: ask for scores first, and for maps of the best"
+            )
         stride = 1 if maps else SCORE_STRIDE
         cameras = cameras_of(self._engine, mounts, stride)
         reader = ViewReader(self._engine, cameras, stride, options)
@@ -164,18 +185,13 @@ class Imagination:
         engine = self._engine
         if not 1 <= len(motions) <= MAX_CANDIDATES:
             raise InputError(f"{len(motions)} candidates are given; give 1 to {MAX_CANDIDATES}")
-        if not 1 <= len(horizons_s) <= MAX_STEPS:
-            raise InputError(f"{len(horizons_s)} horizons are given; give 1 to {MAX_STEPS}")
+        self.check_horizons(horizons_s)
         if motions.shape[1:] != (len(horizons_s), 3):
             raise InputError(
                 f"candidates have shape {motions.shape}, expected (K, {len(horizons_s)}, 3)"
             )
         if not np.isfinite(motions).all():
             raise InputError("a candidate has a motion that is not a finite number")
-        try:
-            engine.forecaster.check_horizons(list(horizons_s))
-        except ValueError as error:
-            raise InputError(f"horizons: {error}") from error
         depth: Any = engine.bundle.tasks.get(DEPTH)
         if depth is None or not depth.is_metric:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
@@ -84,6 +85,8 @@ class AutoregressiveForecaster(Forecaster):
         text = ", ".join(f"{ahead:g}" for ahead in ahead_s)
         first, last = self.frame_interval_s, MAX_STEPS * self.frame_interval_s
         has = f"a forecaster of kind {self.kind} has {first:g}, {2 * first:g}, ... {last:g} s"
+        if not all(map(math.isfinite, ahead_s)):
+            raise ValueError(f"horizons {text} s are not all finite numbers: {has}")
         intervals = [ahead / self.frame_interval_s for ahead in ahead_s]
         steps = [round(count) for count in intervals]
         if any(abs(n - k) > _TOLERANCE for n, k in zip(intervals, steps, strict=True)):

@@ -21,7 +21,6 @@ from std_msgs.msg import Header
 from dino_foresight_ros.classes import class_name
 from dino_foresight_ros.errors import ForesightError, InputError, describe
 from dino_foresight_ros.msg import Candidate, CandidateHorizon, CandidateScore
-from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.recordings.image_decoding import decode_picture
@@ -115,14 +114,14 @@ class ImagineService:
                 f"{len(request.candidates)} candidates are given; give 1 to {MAX_CANDIDATES}"
             )
         stamp_ns = pipeline.newest_context_ns()
-        horizons_s = self._horizons(pipeline, request)
+        horizons_s, imagination = self._horizons(pipeline, request), pipeline.imagination
+        imagination.check_horizons(horizons_s)
         motions = np.stack(
             [
                 self._motions(index, candidate, stamp_ns, horizons_s)
                 for index, candidate in enumerate(request.candidates)
             ]
         )
-        imagination = pipeline.imagination
         options = replace(
             self._options(imagination.class_names, request.weights), goal=self._goal(pipeline)
         )
@@ -172,8 +171,6 @@ class ImagineService:
 
     def _horizons(self, pipeline: Pipeline, request: Imagine.Request) -> list[float]:
         given = [round(float(horizon), 6) for horizon in request.horizons]  # float32 in the message
-        if len(given) > MAX_STEPS:
-            raise InputError(f"{len(given)} horizons are given; give 1 to {MAX_STEPS}")
         return given or list(pipeline.horizons_s())
 
     def _options(self, class_names: Sequence[str], weights: Sequence[float]) -> ImagineOptions:
