@@ -41,6 +41,7 @@ def assemble(
     resize_grid: bool = False,
     slide_windows: bool = False,
     window_stride: tuple[int, int] | None = None,
+    hindcast: bool | None = None,
 ) -> Bundle:
     """Load parts and put them together; random weights in any make an untrained bundle.
 
@@ -57,6 +58,7 @@ def assemble(
             (the paper's position interpolation, sec. 3.3).
         slide_windows: or run it window by window over that grid.
         window_stride: (rows, columns) of patches from window to window; no overlap when None.
+        hindcast: of a world forecaster, as `WorldConfig` says; its own when None.
 
     Raises:
         BundleError: a part that was made with another one (both are named), or that is missing.
@@ -84,6 +86,10 @@ def assemble(
     trained, head_parts = _heads(heads)
     _check(module, compression, pca_part, forecaster_part, trained, head_parts)
     at_grid = _at_grid(model, module.config.grid, resize_grid, slide_windows, window_stride)
+    if hindcast is not None:
+        if not isinstance(at_grid, WorldForecaster):
+            raise UsageError(f"--hindcast is for kind world; the forecaster is {at_grid.kind}")
+        at_grid = at_grid.with_options(hindcast=hindcast)
     return Bundle(
         name=name,
         encoder=module,

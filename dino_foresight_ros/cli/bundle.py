@@ -86,6 +86,11 @@ def _add_assemble(actions: Any) -> None:
         "--window-stride", type=image_size, metavar="HxW",
         help="patches from window to window; overlaps are averaged (default: no overlap)",
     )  # fmt: skip
+    parser.add_argument(
+        "--hindcast", action=argparse.BooleanOptionalAction, default=None,
+        help="kind world: predict as much of a change as came true of the context's newest frame "
+        "(default: as the forecaster says)",
+    )  # fmt: skip
     parser.add_argument("--pca", metavar="DIR", help="a fitted PCA or a bundle (default: none)")
     parser.add_argument("--forecaster", required=True, metavar="DIR", help="a run or a bundle")
     parser.add_argument(
@@ -139,6 +144,7 @@ def assemble_bundle(options: Options) -> None:
         resize_grid=bool(options.get("resize_grid")),
         slide_windows=bool(options.get("slide_windows")),
         window_stride=options.get("window_stride"),
+        hindcast=options.get("hindcast"),
     )
 
 

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.forecasters import MaskedForecaster, WorldForecaster
+from dino_foresight_ros.model.forecasters.hindcast import scaled_change
+from dino_foresight_ros.model.forecasters.rotary import Rotation
 from dino_foresight_ros.model.instance_head import QueryOutput
 from dino_foresight_ros.outputs import INSTANCES
 
@@ -74,7 +76,10 @@ def parts_of(bundle: Bundle, steps: int = 3) -> list[Part]:
     The masked forecaster gives the next frame of `context`; feed it back for those after it. The
     world one gives `steps` horizons at once: `past` and `ahead` are the angles of stamps and
     instants that `forecasters.rotary.rotation` computes from seconds in float64, which few runtimes
-    have the cosine of.
+    have the cosine of. Where it takes motion, `motion` (steps, 3) is as `Forecaster.stream` takes
+    it, unknown in a row with a NaN; where it draws, `noise` (D) is a query of normal numbers times
+    the configuration's `noise_std`, a future each. With `hindcast` it takes the context's features
+    as `context`, else those of the newest frame as `newest`.
 
     Args:
         bundle: in float32 on the CPU.
@@ -121,13 +126,9 @@ def _head_function(bundle: Bundle, head: nn.Module) -> Callable[[Tensor], Any]:
 def _world_parts(
     forecaster: WorldForecaster, frame: tuple[int, int, int], steps: int
 ) -> list[Part]:
-    if forecaster.config.query == "noise" or forecaster.takes_motion:
-        raise UsageError(
-            "a world forecaster with noise queries or motion is not exported to ONNX yet; export "
-            "one without"
-        )
     height, width, _ = frame
     frames = forecaster.context_frames
+    hindcast = forecaster.config.hindcast and frames > 1
     never = torch.zeros(1, dtype=torch.float64)
     memory = forecaster.remember(torch.zeros(1, *frame), never)[1:]
     names = [f"memory_{block}" for block in range(len(memory))]
@@ -136,22 +137,37 @@ def _world_parts(
     def remember(features: Tensor) -> tuple[Tensor, ...]:
         return forecaster.remember(features, never)[1:]
 
-    def forecast(newest: Tensor, *given: Tensor) -> Tensor:
-        (past_cos, past_sin, ahead_cos, ahead_sin), kept = given[:4], given[4:]
-        column, row = forecaster._space(height, width, newest.device)
-        found: Tensor = forecaster._predict(
-            newest, None, None, past_cos, past_sin, ahead_cos, ahead_sin, *column, *row, (), *kept
-        )[0]
-        return found[:, 0]
-
-    angles = {
+    asked: dict[str, tuple[int, ...]] = {
         **{f"past_{wave}": (frames, half) for wave in ("cos", "sin")},
         **{f"ahead_{wave}": (steps, half) for wave in ("cos", "sin")},
     }
+    if forecaster.takes_motion:
+        asked["motion"] = (steps, 3)
+    if forecaster.config.query == "noise":
+        asked["noise"] = (forecaster.width,)
+
+    def forecast(seen: Tensor, *given: Tensor) -> Tensor:
+        named = dict(zip(asked, given, strict=False))
+        kept = given[len(asked) :]
+        newest = seen[:, -1] if hindcast else seen
+        past, ahead = (
+            Rotation(named[f"{axis}_cos"], named[f"{axis}_sin"]) for axis in ("past", "ahead")
+        )
+        motion, noise = (named[x][:, None] if x in named else None for x in ("motion", "noise"))
+        space = forecaster._space(height, width, newest.device)
+        predicted = forecaster._predict(
+            newest.flatten(1, 2), noise, motion, *past, *ahead, *space[0], *space[1], (), *kept
+        )[0]
+        found = predicted[:, 0].unflatten(2, (height, width))
+        if hindcast and (share := forecaster.hindcast_at((seen, *kept), past)) is not None:
+            found = scaled_change(newest[:, None], found, share[:, None])
+        return found
+
     kept = {name: (frames, *one.shape[1:]) for name, one in zip(names, memory, strict=True)}
+    seen = {"context": (frames, *frame)} if hindcast else {"newest": frame}
     return [
         Part("remember", remember, {"features": frame}, tuple(names)),
-        Part("forecast", forecast, {"newest": frame, **angles, **kept}, ("predicted",)),
+        Part("forecast", forecast, {**seen, **asked, **kept}, ("predicted",)),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ import onnxruntime
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model import onnx_export
+from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
+from dino_foresight_ros.model.forecasters.rotary import rotation
 from dino_foresight_ros.model.onnx_export import export_bundle
 
 
@@ -66,3 +69,42 @@ def test_a_folder_with_files_is_left_alone(
     assert "has files; use --force" in capsys.readouterr().err
     assert main(["export", "untrained-tiny", "--out", str(tmp_path / "kept")]) == 2
     assert main(["export", "untrained-tiny", "--out", str(tmp_path / "o"), "--steps", "0"]) == 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"hindcast": True}, {"motion": "blocks", "hindcast": True}, {"query": "noise"}],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_the_world_forecaster_gives_torchs_numbers(tmp_path: Path, options: dict[str, object]):
+    """Everything that tiny's has: motion, a row of which is unknown, and the hindcast."""
+    bundle = make_micro_bundle()
+    config = WorldConfig(bundle.pca.channels, 24, 2, 2, (4, 4, 2), query_newest=True, **options)
+    torch.manual_seed(0)
+    forecaster = WorldForecaster(config).eval().requires_grad_(False)
+    for parameter in forecaster.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    bundle = replace(bundle, forecaster=forecaster)
+    found = export_bundle(bundle, tmp_path / "out", steps=2, only=["remember", "forecast"])
+    assert max(found.values()) <= 1e-4
+    frames, ahead_s = forecaster.context_frames, [0.2, 0.7]
+    z = torch.randn(1, frames, *bundle.grid, bundle.pca.channels)
+    stamps_s = 1_790_000_000.0 + 0.2 * torch.arange(frames, dtype=torch.float64)[None]
+    memories = forecaster.remember(z, stamps_s)
+    since_s = stamps_s - (stamps_s[:, -1:] / 10).floor() * 10
+    given = {"context" if config.hindcast else "newest": z if config.hindcast else z[:, -1]}
+    for name, times in (("past", since_s), ("ahead", since_s[:, -1:] + torch.tensor([ahead_s]))):
+        angles = rotation(times, config.rope[0])
+        given |= {f"{name}_cos": angles.cos, f"{name}_sin": angles.sin}
+    given |= {f"memory_{block}": memory for block, memory in enumerate(memories[1:])}
+    motion = torch.tensor([[[1.0, 0.1, 0.05], [float("nan"), 0.0, 0.0]]])
+    if config.motion != "none":
+        given["motion"] = motion
+    if config.query == "noise":
+        given["noise"] = forecaster.draw_noise(1, generator=torch.Generator().manual_seed(0))
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "forecast.onnx"))
+    (ours,) = session.run(None, {name: x.numpy() for name, x in given.items()})
+    told = motion if forecaster.takes_motion else None
+    expected = forecaster.forecast(memories, stamps_s, ahead_s, told)[:, 0]
+    np.testing.assert_allclose(ours, expected.numpy(), atol=1e-4)

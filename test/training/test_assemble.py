@@ -116,6 +116,7 @@ def test_forecaster_of_a_small_grid_runs_at_a_larger_image(parts: Path, way: str
         ({"resize_grid": True, "slide_windows": True}, "two ways"),
         ({"resize_grid": True}, "give --image-size"),
         ({"window_stride": (1, 1)}, "--window-stride is for --slide-windows"),
+        ({"hindcast": True}, "--hindcast is for kind world; the forecaster is masked"),
     ],
 )
 def test_ways_to_a_larger_grid_that_make_no_sense_are_refused(

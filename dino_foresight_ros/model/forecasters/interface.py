@@ -37,6 +37,18 @@ class Prediction(NamedTuple):
     z: Tensor
     hidden: Mapping[int, Tensor] = {}
 
+    def first(self, horizons: int) -> Prediction:
+        """The first horizons of it."""
+        hidden = {layer: tokens[:, :, :horizons] for layer, tokens in self.hidden.items()}
+        return Prediction(self.z[:, :, :horizons], hidden)
+
+    def with_samples(self, samples: int) -> Prediction:
+        """(B, samples, ...) of what may be (B * samples, 1, ...)."""
+        if self.z.shape[1] == samples:
+            return self
+        hidden = {i: x.flatten(0, 1).unflatten(0, (-1, samples)) for i, x in self.hidden.items()}
+        return Prediction(self.z.flatten(0, 1).unflatten(0, (-1, samples)), hidden)
+
     @classmethod
     def join(cls, parts: Iterable[Prediction]) -> Prediction:
         """Put predictions of successive horizons together."""

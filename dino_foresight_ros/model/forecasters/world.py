@@ -22,6 +22,12 @@ from torch import Tensor, nn
 
 from dino_foresight_ros.model.forecasters.autoregressive import append
 from dino_foresight_ros.model.forecasters.cross_attention import WorldBlock
+from dino_foresight_ros.model.forecasters.hindcast import (
+    Change,
+    believed_share,
+    lattice,
+    scaled_change,
+)
 from dino_foresight_ros.model.forecasters.interface import (
     Forecaster,
     FrameMemory,
@@ -31,7 +37,6 @@ from dino_foresight_ros.model.forecasters.interface import (
 from dino_foresight_ros.model.forecasters.motion_conditioning import (
     NONE,
     MotionConditioning,
-    check_motion,
     split_motion,
 )
 from dino_foresight_ros.model.forecasters.rotary import (
@@ -41,13 +46,12 @@ from dino_foresight_ros.model.forecasters.rotary import (
     rotation,
     still,
 )
+from dino_foresight_ros.model.forecasters.world_checks import SAME_INSTANT_S, check_question
 from dino_foresight_ros.model.forecasters.world_config import WorldConfig
-from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES, MAX_SAMPLES
+from dino_foresight_ros.outputs import MAX_SAMPLES
 
 _ORIGIN_S = 10.0
 """Times are counted from the last multiple of so many seconds before the newest frame."""
-_SAME_INSTANT_S = 1e-6
-"""Horizons closer together are one."""
 
 
 class WorldForecaster(Forecaster):
@@ -203,7 +207,9 @@ class WorldForecaster(Forecaster):
         """As `Forecaster.stream`: all directly asked horizons and samples in one part.
 
         With `feed_back_beyond_s`, a part follows for each prediction that is fed back, in which
-        every sample or candidate goes on from its own past.
+        every sample or candidate goes on from its own past. With `hindcast`, predicted changes are
+        scaled by the share that came true in the past, but not those of candidates: of motions
+        that were not driven the past says nothing.
 
         Raises:
             ValueError: no frames or over 16, equal or falling stamps, a context older than
@@ -211,9 +217,12 @@ class WorldForecaster(Forecaster):
                 of another shape, or of a model that takes none; samples of a model without noise
                 queries, or of candidates.
         """
-        self._check(memories, stamps_s, ahead_s, motion, samples, layers)
+        check_question(self, memories, stamps_s, ahead_s, motion, samples, layers)
         rows = len(stamps_s)
         noise = self._draw(samples, rows)
+        believed = None
+        if self.config.hindcast and (motion is None or motion.ndim == 3):
+            believed = self.hindcast(memories, stamps_s)
         if motion is not None:
             motion = motion.double()
             motion = motion[:, None] if motion.ndim == 3 else motion  # (B, K or 1, S, 3)
@@ -221,10 +230,10 @@ class WorldForecaster(Forecaster):
         reach_s = self.config.feed_back_beyond_s or math.inf
         done_s, left = 0.0, list(ahead_s)
         while left:
-            near = [h - done_s for h in left if h - done_s <= reach_s + _SAME_INSTANT_S]
+            near = [h - done_s for h in left if h - done_s <= reach_s + SAME_INSTANT_S]
             left = left[len(near) :]
             asked = list(near)
-            if left and (not near or reach_s - near[-1] > _SAME_INSTANT_S):
+            if left and (not near or reach_s - near[-1] > SAME_INSTANT_S):
                 asked.append(reach_s)
             from_newest_s = torch.tensor(asked, dtype=torch.float64).expand(len(stamps_s), -1)
             moved = None
@@ -232,14 +241,20 @@ class WorldForecaster(Forecaster):
                 until_s = near + [h - done_s for h in left]
                 moved, motion = split_motion(motion, until_s, asked, len(near))
             part = self.predict(memories, stamps_s, from_newest_s, noise, layers, moved)
-            part = _with_samples(part, samples)
+            if believed is not None:
+                newest = memories[0][:, -1][:, None, None]
+                z = scaled_change(newest, part.z, believed[:, None, None])
+                part = part._replace(z=z)
+            part = part.with_samples(samples)
             if near:
-                yield _first(part, len(near))
+                yield part.first(len(near))
             if not left:
                 return
             if samples > 1 and len(stamps_s) == rows:  # each sample goes on from its own past
                 memories = tuple(m.repeat_interleave(samples, dim=0) for m in memories)
                 stamps_s = stamps_s.repeat_interleave(samples, dim=0)
+                if believed is not None:
+                    believed = believed.repeat_interleave(samples, dim=0)
                 if noise is not None:
                     noise = noise.expand(-1, samples, -1).flatten(0, 1)[:, None]
                 if motion is not None:
@@ -274,26 +289,78 @@ class WorldForecaster(Forecaster):
             z (B, K, S, h, w, C); K is 1 for a learned query and one motion.
         """
         z, *keys_and_values = memories
-        height, width = z.shape[2:4]
-        run = self._wrapped or self._predict
-        device, rope = z.device, self.config.rope
-        # A stamp of today keeps the precision of one near zero, where this is the reference's.
-        since_s = stamps_s - (stamps_s[:, -1:] / _ORIGIN_S).floor() * _ORIGIN_S
-        past = rotation(since_s, rope[0]).to(device)
-        ahead = rotation(since_s[:, -1:] + ahead_s, rope[0]).to(device)
-        column, row = self._space(height, width, device)
+        grid, device = z.shape[2:4], z.device
+        past, ahead = (angles.to(device) for angles in self._angles(stamps_s, ahead_s))
         if noise is not None:
             noise = noise.to(z)
-        if self.motion is None:
-            motion = None
-        elif motion is None:
-            motion = torch.full((len(z), 1, ahead_s.shape[1], 3), math.nan, device=device)
-        else:
+        if motion is not None and self.motion is not None:
             motion = motion.to(device, torch.float32)
-        out, *hidden = run(
-            z[:, -1], noise, motion, *past, *ahead, *column, *row, tuple(layers), *keys_and_values
+        else:
+            motion = self._unknown_motion(len(z), ahead_s.shape[1], device)
+        column, row = self._space(*grid, device)
+        run = self._wrapped or self._predict
+        found = run(
+            z[:, -1].flatten(1, 2),
+            noise,
+            motion,
+            *past,
+            *ahead,
+            *column,
+            *row,
+            tuple(layers),
+            *keys_and_values,
         )
+        out, *hidden = (x.unflatten(3, grid) for x in found)
         return Prediction(out, dict(zip(layers, hidden, strict=True)))
+
+    def hindcast(self, memories: FrameMemory, stamps_s: Tensor) -> Tensor | None:
+        """Forecast the newest frame from those before it, and without the one before that too.
+
+        Args:
+            memories: (B, N, ...) of context frames, oldest first.
+            stamps_s: (B, N) float64, on any device.
+
+        Returns:
+            The share of predicted changes that came true, (B, h, w) float32, 0 to 1; None for one
+            frame, of which nothing is known.
+        """
+        past, _ = self._angles(stamps_s, stamps_s.new_zeros(len(stamps_s), 1))
+        return self.hindcast_at(memories, past.to(memories[0].device))
+
+    def hindcast_at(self, memories: FrameMemory, past: Rotation) -> Tensor | None:
+        """As `hindcast`, by the angles (B, N, .) of the context frames' times."""
+        z, *keys_and_values = memories
+        grid, device, frames = z.shape[2:4], z.device, z.shape[1]
+        rows, columns = (index.to(device) for index in lattice(*grid))
+        patches = (rows[:, None] * grid[1] + columns).flatten()
+        space = [angles[patches] for axis in self._space(*grid, device) for angles in axis]
+        noise = None if self.query is not None else z.new_zeros(z.shape[0], 1, self.width)
+        motion = self._unknown_motion(z.shape[0], 1, device)
+        run = self._wrapped or self._predict
+        changes = []
+        for left in range(1, min(2, frames - 1) + 1):
+            before, newest = (z[:, i][:, rows[:, None], columns] for i in (frames - 1 - left, -1))
+            angles = [x[:, :-left] for x in past] + [x[:, -1:] for x in past]
+            kept = [x[:, :-left] for x in keys_and_values]
+            found = run(before.flatten(1, 2), noise, motion, *angles, *space, (), *kept)[0]
+            predicted = found[:, 0, 0].unflatten(1, (len(rows), len(columns)))
+            changes.append(Change(predicted - before, newest - before))
+        return believed_share(changes, grid) if changes else None
+
+    def _angles(self, stamps_s: Tensor, ahead_s: Tensor) -> tuple[Rotation, Rotation]:
+        """By the context frames' times (B, N, .), and by instants ahead of the newest (B, S, .).
+
+        Times count from an origin near the context: a stamp of today keeps the precision of one
+        near zero, where this is the reference's.
+        """
+        since_s = stamps_s - (stamps_s[:, -1:] / _ORIGIN_S).floor() * _ORIGIN_S
+        values = self.config.rope[0]
+        return rotation(since_s, values), rotation(since_s[:, -1:] + ahead_s, values)
+
+    def _unknown_motion(self, batch: int, horizons: int, device: torch.device) -> Tensor | None:
+        if self.motion is None:
+            return None
+        return torch.full((batch, 1, horizons, 3), math.nan, device=device)
 
     def predict_clip(
         self,
@@ -347,19 +414,18 @@ class WorldForecaster(Forecaster):
         """All blocks, for all samples and horizons at once.
 
         Args:
-            newest: (B, h, w, C) features.
+            newest: (B, P, C) features of the patches that are asked for.
             noise: (B, K, D) or None.
             motion: (B, K or 1, S, 3) float32; None for a model without.
             past_cos, past_sin: (B, N, .), by the context frames' times.
             ahead_cos, ahead_sin: (B, S, .), by the asked times.
-            column_cos, column_sin, row_cos, row_sin: (h * w, .).
+            column_cos, column_sin, row_cos, row_sin: (P, .), of those patches.
             layers: whose hidden tokens to give along.
             keys_and_values: of each block, (B, N, h, w, 2 D).
 
         Returns:
-            (B, K, S, h, w, C), and tokens after each of the layers, (B, K, S, h, w, D).
+            (B, K, S, P, C), and tokens after each of the layers, (B, K, S, P, D).
         """
-        height, width = newest.shape[1:3]
         q = self._queries(newest, noise, ahead_cos.shape[1])  # (B, K, S, P, D)
         # Of queries, dimensions are B, K, S, P, heads; of keys B, N, P, heads.
         ahead = Rotation(ahead_cos[:, None, :, None, None], ahead_sin[:, None, :, None, None])
@@ -376,22 +442,21 @@ class WorldForecaster(Forecaster):
             if self.motion is not None and embedded is not None:
                 q = self.motion.blocks[index](q, embedded)
             if index in layers:
-                hidden[index] = q.unflatten(3, (height, width))
-        out = self.out(self.norm(q)).unflatten(3, (height, width))
+                hidden[index] = q
+        out = self.out(self.norm(q))
         if self.config.predict == "residual":
             out = newest[:, None, None] + out
         return out, *(hidden[index] for index in layers)
 
     def _queries(self, newest: Tensor, noise: Tensor | None, horizons: int) -> Tensor:
         """What stands at each patch of each asked instant: (B, K, S, P, D)."""
-        batch, height, width, _ = newest.shape
         if noise is None:
             assert self.query is not None
-            noise = self.query.expand(batch, 1, -1)
+            noise = self.query.expand(newest.shape[0], 1, -1)
         q = noise[:, :, None, None]
         if self.query_newest is not None:
-            q = q + self.query_newest(newest.flatten(1, 2))[:, None, None]
-        return q.expand(-1, -1, horizons, height * width, -1)
+            q = q + self.query_newest(newest)[:, None, None]
+        return q.expand(-1, -1, horizons, newest.shape[1], -1)
 
     def draw_noise(self, *shape: int, generator: torch.Generator | None = None) -> Tensor:
         """Noise queries (*shape, D) float32 on the CPU."""
@@ -416,64 +481,7 @@ class WorldForecaster(Forecaster):
                 self._grids = {key: (column.to(device), row.to(device))}
         return self._grids[key]
 
-    def _check(
-        self,
-        memories: FrameMemory,
-        stamps_s: Tensor,
-        ahead_s: Sequence[float],
-        motion: Tensor | None,
-        samples: int,
-        layers: Sequence[int],
-    ) -> None:
-        z = memories[0]
-        if z.ndim != 5 or z.shape[-1] != self.channels or z.shape[:2] != stamps_s.shape:
-            raise ValueError(
-                f"context has shape {tuple(z.shape)} and {tuple(stamps_s.shape)} stamps, expected "
-                f"(B, N, h, w, {self.channels}) and (B, N)"
-            )
-        frames = stamps_s.shape[1]
-        if not 1 <= frames <= MAX_CONTEXT_FRAMES:
-            raise ValueError(f"context has {frames} frames; it must be 1 to {MAX_CONTEXT_FRAMES}")
-        if bool((stamps_s.diff(dim=1) <= 0).any()):
-            raise ValueError("stamps of context frames must rise; two are equal or fall")
-        age_s = float((stamps_s[:, -1] - stamps_s[:, 0]).max())
-        if age_s > self.config.max_context_age_s + _SAME_INSTANT_S:
-            raise ValueError(
-                f"the oldest context frame is {age_s:.3g} s older than the newest; at most "
-                f"{self.config.max_context_age_s:g} s are allowed (max_context_age_s)"
-            )
-        self.check_horizons(ahead_s)
-        if motion is not None:
-            if self.motion is None:
-                raise ValueError(
-                    "this forecaster takes no motion; train one with `foresight train forecaster "
-                    "--kind world --motion blocks`"
-                )
-            check_motion(motion, len(stamps_s), len(ahead_s), samples)
-        if not 1 <= samples <= self.max_samples:
-            raise ValueError(
-                f"samples is {samples}; this model has no noise queries and gives 1"
-                if self.max_samples == 1
-                else f"samples is {samples}; it must be 1 to {MAX_SAMPLES}"
-            )
-        if not set(layers) <= set(range(self.layers)):
-            raise ValueError(f"layers {list(layers)} are not all 0 to {self.layers - 1}")
-
 
 def _per_head(axis: Rotation, grid: tuple[int, int]) -> Rotation:
     """(h * w, .) -> (h, w, 1, .)."""
     return Rotation(*(x.unflatten(0, grid)[:, :, None] for x in axis))
-
-
-def _first(part: Prediction, horizons: int) -> Prediction:
-    """The first horizons of a part."""
-    hidden = {layer: tokens[:, :, :horizons] for layer, tokens in part.hidden.items()}
-    return Prediction(part.z[:, :, :horizons], hidden)
-
-
-def _with_samples(part: Prediction, samples: int) -> Prediction:
-    """(B, samples, ...) of what may be (B * samples, 1, ...)."""
-    if part.z.shape[1] == samples:
-        return part
-    hidden = {i: x.flatten(0, 1).unflatten(0, (-1, samples)) for i, x in part.hidden.items()}
-    return Prediction(part.z.flatten(0, 1).unflatten(0, (-1, samples)), hidden)

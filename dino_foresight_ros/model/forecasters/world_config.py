@@ -41,6 +41,8 @@ class WorldConfig:
             "residual", their change since the newest context frame.
         feed_back_beyond_s: farther horizons are asked of predictions that are so many seconds
             apart and taken as context; every horizon is asked directly when None.
+        hindcast: whether changes are predicted as far as those came true that were predicted of the
+            context's own newest frame (`hindcast.believed_share`).
         motion: how the motion of the camera's base until the asked instant is taken: "none", by
             "blocks" after each block (DINO-world's actions), or by "film", one scale and shift
             for all patches.
@@ -64,6 +66,7 @@ class WorldConfig:
     noise_std: float = 0.02
     predict: str = "features"
     feed_back_beyond_s: float | None = None
+    hindcast: bool = False
     motion: str = "none"
     motion_scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
     motion_speeds: tuple[float, float, float] | None = None
