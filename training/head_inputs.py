@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -25,16 +27,22 @@ class HeadInputs(nn.Module):
         pca: PCA | IdentityPCA,
         forecaster: Forecaster | None = None,
         reads: HeadInput | None = None,
-        steps: int = 1,
+        steps: Sequence[int] = (1,),
     ) -> None:
         """Put the parts together.
+
+        Args:
+            encoder, pca, forecaster: the parts; pictures' own features without a forecaster.
+            reads: what the head reads.
+            steps: how far to forecast. The pictures of a batch take turns; 0 gives their own
+                features, so that a head learns to read both.
 
         Raises:
             BundleError: they do not fit one another, or a layer that the forecaster lacks.
         """
         super().__init__()
         self.encoder, self.pca, self.forecaster = encoder, pca, forecaster
-        self.reads, self.steps = reads or HeadInput(), steps
+        self.reads, self.steps = reads or HeadInput(), tuple(steps)
         self._check()
         self.requires_grad_(False)
         self.eval()
@@ -99,12 +107,26 @@ class HeadInputs(nn.Module):
         """
         if self.forecaster is None or oracle:
             return self._encode(images[:, -1] if images.ndim == 5 else images)
-        count = self.forecaster.context_frames
-        context = images[:, :count]
+        turns = len(self.steps)
+        shared = [self._ahead(images[i::turns], steps) for i, steps in enumerate(self.steps)]
+        found = torch.empty(len(images), *shared[0].shape[1:], device=shared[0].device)
+        for i, features in enumerate(shared):
+            found[i::turns] = features
+        return found
+
+    def _ahead(self, clips: Tensor, steps: int) -> Tensor:
+        """Features of the last pictures (B, h, w, kept_channels), forecast so many steps before."""
+        assert self.forecaster is not None
+        if not len(clips):
+            return clips.new_empty(0, *self.encoder.config.grid, self.kept_channels).float()
+        if steps == 0:
+            return self._encode(clips[:, -1])
+        count, end = self.forecaster.context_frames, clips.shape[1] - steps
+        context = clips[:, end - count : end]
         z = self._encode(context.flatten(0, 1)).unflatten(0, (-1, count))
         if not self.reads.layers:
-            return self.forecaster.rollout(z, self.steps)[:, -1].float()
-        asked = self.forecaster.evenly_spaced(z, self.steps)
+            return self.forecaster.rollout(z, steps)[:, -1].float()
+        asked = self.forecaster.evenly_spaced(z, steps)
         parts = self.forecaster.stream(*asked, layers=self.reads.layers)
         hidden = Prediction.join(parts).hidden
         return torch.cat([hidden[i][:, 0, -1] for i in self.reads.layers], dim=-1).float()

@@ -149,7 +149,7 @@ class HeadTraining:
                 recordings,
                 (self.data.interval_s,),
                 self.inputs.forecaster.context_frames,
-                self.inputs.steps,
+                max(self.inputs.steps),
                 size,
                 augmentation,
                 seed,
@@ -282,7 +282,7 @@ class HeadTraining:
         if self.inputs.forecaster is None:
             return "reconstructed features of the picture itself"
         kind = "layers of the forecaster" if self.inputs.reads.layers else "forecast features"
-        return f"{kind}, {self.inputs.steps} step(s) ahead"
+        return f"{kind}, {', '.join(map(str, self.inputs.steps))} step(s) ahead"
 
     def score_on_true_features(self, model: Head) -> Evaluation | None:
         """Scores on the labelled frame's own features, for a head trained on forecasts of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,14 @@ def plan_head(
             raise UsageError(f"--{name.replace('_', '-')} needs --forecaster")
     if found["steps_ahead"] != 1 and found["forecaster"] is None:
         raise UsageError("--steps-ahead needs --forecaster")
-    if not 1 <= found["steps_ahead"] <= MAX_STEPS:
-        raise UsageError(f"--steps-ahead is {found['steps_ahead']}; it must be 1 to {MAX_STEPS}")
+    steps = _steps(found["steps_ahead"])
+    if not all(0 <= step <= MAX_STEPS for step in steps) or not any(steps):
+        raise UsageError(
+            f"--steps-ahead is {', '.join(map(str, steps))}; it must be 1 to {MAX_STEPS}, or "
+            "several of 0 (the picture's own features) and these"
+        )
+    if 0 in steps and found["forecaster_layers"] is not None:
+        raise UsageError("--forecaster-layers has nothing to read 0 steps ahead; leave 0 out")
     if found["interval"] is not None and not found["interval"] > 0:
         raise UsageError(f"--interval is {found['interval']}; it must be positive")
     return plan
@@ -140,15 +146,19 @@ def _open(
     reads = HeadInput()
     if reads_layers is not None:
         reads = HeadInput("forecaster_layers", reads_layers)
-    read = HeadInputs(encoder, pca, forecaster, reads, inputs["steps_ahead"])
+    read = HeadInputs(encoder, pca, forecaster, reads, _steps(inputs["steps_ahead"]))
     if inputs["validation"] is not None:
         train, held_out = recordings, open_recordings(inputs["validation"], say)
         check_disjoint(train, held_out, "trained on and validated on")
     else:
-        gap_s = head_gap_s(read.steps, interval_s)
+        gap_s = head_gap_s(max(read.steps), interval_s)
         share = inputs["validation_share"]
         train, held_out = split_recordings(recordings, share, plan.recipe.seed, gap_s)
     return read, HeadData(train, held_out, interval_s, made_with)
+
+
+def _steps(value: int | Sequence[int]) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else tuple(value)
 
 
 def head_gap_s(steps: int = 1, interval_s: float | None = None) -> float:

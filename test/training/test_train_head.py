@@ -67,7 +67,7 @@ def test_a_head_reads_features_that_went_through_the_pca_and_back(bundle: Bundle
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_forecast_features_come_from_the_context_alone(bundle: Bundle, recordings, steps: int):
-    inputs = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, steps=steps)
+    inputs = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, steps=[steps])
     clip = pictures(recordings, list(range(4 + steps)))[None]
     with torch.inference_mode():
         z = bundle.pca.transform(bundle.encoder(bundle.encoder.preprocess(clip[0])))
@@ -75,9 +75,27 @@ def test_forecast_features_come_from_the_context_alone(bundle: Bundle, recording
     torch.testing.assert_close(inputs.compact(clip), predicted)
     torch.testing.assert_close(inputs.compact(clip, oracle=True), z[None, -1])
     reads = HeadInput("forecaster_layers", (0, 1))
-    layered = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, reads, steps)
+    layered = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, reads, [steps])
     assert layered.expand(layered.compact(clip)).shape == (1, 4, 6, 48)
     assert (layered.embed_dim, layered.layers, layered.kept_channels) == (24, 2, 48)
+
+
+def test_the_pictures_of_a_batch_take_turns_in_how_far_they_are_forecast(
+    bundle: Bundle, recordings
+):
+    steps = (0, 1, 3)
+    mixed = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, steps=steps)
+    clips = torch.stack([pictures(recordings, range(7)).roll(i, 0) for i in range(5)])
+    found = mixed.compact(clips)
+    for row, clip in enumerate(clips):
+        count = steps[row % 3]
+        if count == 0:
+            expected = HeadInputs(bundle.encoder, bundle.pca).compact(clip[-1:])
+        else:
+            alone = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, steps=[count])
+            expected = alone.compact(clip[None, 3 - count :])
+        torch.testing.assert_close(found[row : row + 1], expected)
+    torch.testing.assert_close(mixed.compact(clips[:1]), found[:1])  # fewer pictures than turns
 
 
 def test_frozen_parts_stay_frozen_and_in_evaluation_mode(bundle: Bundle):

@@ -39,6 +39,14 @@ def layer_list(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+def steps_list(text: str) -> int | list[int]:
+    """Parse "2", or "0,1,3"."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of steps, such as 0,1,3")
+    return int(parts[0]) if len(parts) == 1 else [int(part) for part in parts]
+
+
 def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add --data."""
     parser.add_argument(

@@ -13,6 +13,7 @@ from dino_foresight_ros.cli.train.arguments import (
     add_placement,
     add_recipe,
     layer_list,
+    steps_list,
     train,
 )
 from dino_foresight_ros.outputs import HEADS
@@ -60,7 +61,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "from 0, instead of the features that it forecasts (the paper's appendix)",
     )  # fmt: skip
     forecast.add_argument(
-        "--steps-ahead", type=int, metavar="K", help="how far to forecast (default: 1)"
+        "--steps-ahead",
+        type=steps_list,
+        metavar="K,...",
+        help="how far to forecast (default: 1); of several the batch's pictures take turns, 0 is "
+        "the picture's own features",
     )
     forecast.add_argument(
         "--interval", type=float, metavar="S",

@@ -289,7 +289,7 @@ class WorldForecaster(Forecaster):
             z (B, K, S, h, w, C); K is 1 for a learned query and one motion.
         """
         z, *keys_and_values = memories
-        grid, device = z.shape[2:4], z.device
+        grid, device = (z.shape[2], z.shape[3]), z.device
         past, ahead = (angles.to(device) for angles in self._angles(stamps_s, ahead_s))
         if noise is not None:
             noise = noise.to(z)
@@ -330,19 +330,31 @@ class WorldForecaster(Forecaster):
     def hindcast_at(self, memories: FrameMemory, past: Rotation) -> Tensor | None:
         """As `hindcast`, by the angles (B, N, .) of the context frames' times."""
         z, *keys_and_values = memories
-        grid, device, frames = z.shape[2:4], z.device, z.shape[1]
+        grid, device, frames = (z.shape[2], z.shape[3]), z.device, z.shape[1]
         rows, columns = (index.to(device) for index in lattice(*grid))
         patches = (rows[:, None] * grid[1] + columns).flatten()
-        space = [angles[patches] for axis in self._space(*grid, device) for angles in axis]
+        column, row = (
+            Rotation(axis.cos[patches], axis.sin[patches]) for axis in self._space(*grid, device)
+        )
+        ahead = Rotation(past.cos[:, -1:], past.sin[:, -1:])
         noise = None if self.query is not None else z.new_zeros(z.shape[0], 1, self.width)
         motion = self._unknown_motion(z.shape[0], 1, device)
         run = self._wrapped or self._predict
         changes = []
         for left in range(1, min(2, frames - 1) + 1):
             before, newest = (z[:, i][:, rows[:, None], columns] for i in (frames - 1 - left, -1))
-            angles = [x[:, :-left] for x in past] + [x[:, -1:] for x in past]
-            kept = [x[:, :-left] for x in keys_and_values]
-            found = run(before.flatten(1, 2), noise, motion, *angles, *space, (), *kept)[0]
+            known = Rotation(past.cos[:, :-left], past.sin[:, :-left])
+            found = run(
+                before.flatten(1, 2),
+                noise,
+                motion,
+                *known,
+                *ahead,
+                *column,
+                *row,
+                (),
+                *(x[:, :-left] for x in keys_and_values),
+            )[0]
             predicted = found[:, 0, 0].unflatten(1, (len(rows), len(columns)))
             changes.append(Change(predicted - before, newest - before))
         return believed_share(changes, grid) if changes else None

@@ -398,6 +398,15 @@ def test_a_folder_without_a_head_is_not_gone_on_with(
     [
         (("--task", "depth", "--data", "nothing.mp4"), "nothing.mp4"),
         (("--task", "depth", "--steps-ahead", 2), "--steps-ahead needs --forecaster"),
+        (("--task", "depth", "--steps-ahead", "0,1"), "--steps-ahead needs --forecaster"),
+        (
+            ("--task", "depth", "--forecaster", "x", "--steps-ahead", "0,17"),
+            "--steps-ahead is 0, 17; it must be 1 to 16, or several of 0",
+        ),
+        (
+            ("--task", "depth", "--forecaster", "x", "--steps-ahead", "0"),
+            "--steps-ahead is 0; it must be 1",
+        ),
         (("--task", "depth", "--forecaster-layers", 1), "--forecaster-layers needs --forecaster"),
         (("--task", "depth", "--class-weights", "rare"), "class_weights 'rare' is unknown; valid"),
         (("--task", "depth", "--min-m", 9, "--max-m", 3), "depth range 9.0 to 3.0 m"),
