@@ -170,7 +170,9 @@ class CentreHead(Pyramid):
         # Places without a peak to speak of own nothing.
         away = away + 1e4 * (highest.transpose(1, 2) < _RARE)
         nowhere = torch.full_like(away[:, :1], _FAR**2)
-        near = (-torch.cat([away, nowhere], dim=1) / (2 * _NEAR**2)).softmax(dim=1)[:, :-1]
+        # Beyond, exp() underflows, which takes a CPU sixty times as long.
+        away = torch.cat([away, nowhere], dim=1).clamp_(max=4 * _FAR**2)
+        near = (-away / (2 * _NEAR**2)).softmax(dim=1)[:, :-1]
         inside = maps.classes.float().softmax(dim=1)[:, list(config.things)].sum(dim=1)
         masks = (near.unflatten(2, (height, width)) * inside[:, None]).clamp(1e-4, 1 - 1e-4)
         return classes.clamp(min=1e-6).log(), masks.logit()
