@@ -3,23 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from labelled_objects import TASK, check_that_it_learns, label
 from torch.nn import functional
 
-from dino_foresight_ros.model import InstancesTask, build_head
+from dino_foresight_ros.model import build_head
 from dino_foresight_ros.model.centre_head import OFFSET_SCALE, CentreHeadConfig
 from dino_foresight_ros.model.instance_head import PixelMaps
 from dino_foresight_ros.training.centres_loss import centre_targets, centres_loss
-from dino_foresight_ros.training.instances_loss import pack_instances, unpack_instances
-
-TASK = InstancesTask(("road", "car", "person"), ((0, 0, 0),) * 3, things=(1, 2))
-
-
-def label(objects: list[tuple[int, int, tuple[slice, slice]]]) -> torch.Tensor:
-    ids, classes = torch.zeros(16, 24, dtype=torch.int32), torch.zeros(16, 24, dtype=torch.uint8)
-    for number, class_id, where in objects:
-        ids[where], classes[where] = number, class_id
-    return pack_instances(ids, classes)
-
+from dino_foresight_ros.training.instances_loss import unpack_instances
 
 TWO = label([(7, 1, np.s_[2:10, 2:12]), (65535, 2, np.s_[4:14, 14:20])])
 
@@ -113,21 +104,7 @@ def test_pictures_without_objects_have_a_loss() -> None:
 def test_a_head_learns_two_objects() -> None:
     torch.manual_seed(0)
     config = CentreHeadConfig(3, TASK.things, channels=(16, 16, 16, 16), width=32, queries=5)
-    head = build_head(config, 8, 4).train()
-    features = torch.randn(1, 4, 6, 32)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3)
-    for _ in range(60):
-        optimiser.zero_grad()
-        centres_loss(head(features).pixels, TWO[None], TASK).value.backward()
-        optimiser.step()
-    with torch.inference_mode():
-        found = TASK.decode(head.train()(features), (16, 24))
-    ids, classes = unpack_instances(TWO)
-    for number in (7, 65535):
-        mask = ids == number
-        best = int(found["instances"][0][mask].mode().values)
-        assert best > 0
-        ours = found["instances"][0] == best
-        assert (ours & mask).sum() / (ours | mask).sum() > 0.5
-        (row,) = [row for row in found["detections"][0].tolist() if row[0] == best]
-        assert row[1] == int(classes[mask][0])
+    head = build_head(config, 8, 4)
+    check_that_it_learns(
+        head, lambda raw: centres_loss(raw.pixels, TWO[None], TASK).value, TWO, rate=3e-3
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from labelled_objects import TASK, check_that_it_learns, label
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
@@ -11,21 +12,10 @@ from dino_foresight_ros.model.instance_head import QueryOutput
 from dino_foresight_ros.training.instances_loss import (
     instances_loss,
     objects_of,
-    pack_instances,
     unpack_instances,
 )
 
 pytest.importorskip("transformers", reason="the extra `instances` is not installed")
-
-TASK = InstancesTask(("road", "car", "person"), ((0, 0, 0),) * 3, things=(1, 2))
-
-
-def label(objects: list[tuple[int, int, tuple[slice, slice]]]) -> torch.Tensor:
-    ids, classes = torch.zeros(16, 24, dtype=torch.int32), torch.zeros(16, 24, dtype=torch.uint8)
-    for number, class_id, where in objects:
-        ids[where], classes[where] = number, class_id
-    return pack_instances(ids, classes)
-
 
 TWO = label([(7, 1, np.s_[2:9, 3:11]), (65535, 2, np.s_[4:14, 15:20])])
 
@@ -163,27 +153,12 @@ def test_pictures_without_objects_and_with_more_than_queries_have_a_loss() -> No
 
 
 def test_a_head_learns_two_objects() -> None:
-    """A few steps on one picture: both are found, with their classes and masks."""
     torch.manual_seed(0)
     config = InstanceHeadConfig(
         3, channels=(16, 16, 16, 16), width=32, queries=5, encoder_layers=1, decoder_layers=2,
         attention_heads=4, feedforward=32,
     )  # fmt: skip
-    head = build_head(config, 8, 4).train()
-    features = torch.randn(1, 4, 6, 32)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=2e-3)
-    for _ in range(60):
-        optimiser.zero_grad()
-        instances_loss(head(features), TWO[None], TASK, 128).value.backward()
-        optimiser.step()
-    with torch.inference_mode():
-        found = TASK.decode(head.eval()(features), (16, 24))
-    ids, classes = unpack_instances(TWO)
-    for number in (7, 65535):
-        mask = ids == number
-        best = int(found["instances"][0][mask].mode().values)
-        assert best > 0
-        ours = found["instances"][0] == best
-        assert (ours & mask).sum() / (ours | mask).sum() > 0.5
-        (row,) = [row for row in found["detections"][0].tolist() if row[0] == best]
-        assert row[1] == int(classes[mask][0])
+    head = build_head(config, 8, 4)
+    check_that_it_learns(
+        head, lambda raw: instances_loss(raw, TWO[None], TASK, 128).value, TWO, rate=2e-3
+    )
