@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -17,6 +16,7 @@ from dino_foresight_ros.planar_motion import compose
 from dino_foresight_ros.spread import spread
 
 from .data import ClipDataset
+from .fabric_import import Fabric
 from .objective import Evaluation
 from .processes import sum_over
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from dino_foresight_ros.model.heads import Head
@@ -22,6 +21,7 @@ from .data import (
     ClipDataset,
     ImageDataset,
 )
+from .fabric_import import Fabric
 from .head_inputs import HeadInputs
 from .head_losses import class_weights
 from .head_samples import (

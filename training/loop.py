@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 
 from dino_foresight_ros.errors import ForesightError
 
 from .batches import Batches
 from .checkpoint import BEST, LAST, RunState, read_checkpoint, save_checkpoint, whole, write_file
+from .fabric_import import Fabric
 from .interrupts import StoppedBySignalError, signals_noted
 from .objective import Evaluate, Evaluation, Objective, Publish, RunResult
 from .optimisation import Optimisation, Outcome

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -17,6 +16,7 @@ from dino_foresight_ros.errors import UsageError
 from .batch_norm import share_batch_norms
 from .batches import sources
 from .checkpoint import Checkpoint, restore_optimiser, whole
+from .fabric_import import Fabric
 from .interrupts import STOP_SIGNALS
 from .objective import Batch, Loss, Objective
 from .processes import sum_over

@@ -10,16 +10,19 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision, Precision
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning_fabric.strategies.ddp import DDPStrategy
-from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import Tensor, distributed, nn
 
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 
+from .fabric_import import (
+    DDPStrategy,
+    Fabric,
+    MixedPrecision,
+    ModelParallelStrategy,
+    Precision,
+    TorchElasticEnvironment,
+)
 from .launch import processes_from_environment
 
 T = TypeVar("T")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from dino_foresight_ros.classes import MOVING_CLASS_IDS, UNLABELLED, WORLD_CLASSES
@@ -23,6 +22,7 @@ from .data.augmentation import ClipAugmentation
 from .data.split import check_disjoint, split_recordings
 from .encoder_objective import DenseEncoder, EncoderObjective
 from .encoder_samples import LABELS, Group, MixedSamples
+from .fabric_import import Fabric
 from .loop import run_training
 from .objective import Batch, Evaluation, RunResult
 from .parts import write_part

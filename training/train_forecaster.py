@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from dino_foresight_ros.errors import UsageError
@@ -18,6 +17,7 @@ from dino_foresight_ros.model.forecasters import (
 )
 
 from .checkpoint import RunState
+from .fabric_import import Fabric
 from .forecaster_data import ForecasterData, data_from_pictures, data_from_store
 from .forecaster_objective import ForecasterObjective
 from .forecaster_setup import make_clips, make_forecaster, make_validation_clips

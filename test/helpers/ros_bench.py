@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -28,9 +29,11 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> b
 
 
 class Bench:
-    """Nodes of one context, which is one DDS participant."""
+    """Nodes of one context, which is one DDS participant, in a domain that nobody else uses."""
 
     def __init__(self, domain_id: int | None = None) -> None:
+        is_claimed = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST"
+        assert is_claimed, "the fixture ros_domain is missing: others would hear these nodes"
         self.context = Context()
         self.context.init(domain_id=domain_id)
         self.executor = SingleThreadedExecutor(context=self.context)

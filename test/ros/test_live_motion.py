@@ -27,7 +27,7 @@ HORIZONS_S = (0.5, 1.0)
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
+def bench(ros_domain: dict[str, str]) -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.close()

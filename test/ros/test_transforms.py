@@ -25,7 +25,7 @@ S = 1_000_000_000
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
+def bench(ros_domain: dict[str, str]) -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.close()

@@ -123,7 +123,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def world(ros_domain: dict[str, str]) -> Iterator[World]:
     words = ("rate_hz:=20.0", "max_speed_mps:=3.0", "candidates:=24", "rounds:=3")
     rclpy.init(args=["--ros-args", *(w for p in words for w in ("-p", p))])
     peer = ImaginePeer()
