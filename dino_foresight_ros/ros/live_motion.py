@@ -91,12 +91,10 @@ class LiveMotion:
         if self._subscriptions:
             return
         qos = image_input_qos(depth=_QUEUE)
-        self._subscriptions.append(
-            subscribe(self._node, Odometry, ODOMETRY, self._on_odometry, qos)
-        )
+        self._subscriptions.append(subscribe(self._node, Odometry, ODOMETRY, self.on_odometry, qos))
         if self._with_plan:
             self._subscriptions.append(
-                subscribe(self._node, Path, PLAN, self._on_plan, output_qos(1))
+                subscribe(self._node, Path, PLAN, self.on_plan, output_qos(1))
             )
 
     def close(self) -> None:
@@ -110,7 +108,7 @@ class LiveMotion:
 
     # In the executor's thread
 
-    def _on_odometry(self, message: Odometry) -> None:
+    def on_odometry(self, message: Odometry) -> None:
         stamp_ns = time_to_ns(message.header.stamp)
         try:
             child, base = frame_name(message.child_frame_id), self._parameters["base_frame"]
@@ -138,7 +136,7 @@ class LiveMotion:
             while stamp_ns - self._samples[0].stamp_ns > _KEPT_S * 1e9:
                 self._samples.popleft()
 
-    def _on_plan(self, message: Path) -> None:
+    def on_plan(self, message: Path) -> None:
         self._plan = message
 
     # From any thread

@@ -67,7 +67,7 @@ def feed(live: LiveMotion, times_s: np.ndarray, speed: float = 2.0, offset_m: fl
         message.header.frame_id = "odom"
         message.pose.pose = pose_message((speed * t + offset_m, 0.0, 0.0))
         message.twist.twist = Twist(linear=Vector3(x=speed))
-        live._on_odometry(message)
+        live.on_odometry(message)
 
 
 def path(frame: str, *poses: tuple[float | None, tuple[float, float, float]]) -> Path:
@@ -125,10 +125,10 @@ def test_plan_is_followed_by_its_stamps_and_one_that_ended_is_not(motion: LiveMo
     feed(motion, np.arange(-1, 0.05, 0.05))
     assert motion.until(T0_NS, HORIZONS_S) is None
     assert "no plan came" in str(motion.problem)
-    motion._on_plan(path("odom", (0.5, (1.0, 0.0, 0.0)), (1.0, (1.0, 2.0, math.pi / 2))))
+    motion.on_plan(path("odom", (0.5, (1.0, 0.0, 0.0)), (1.0, (1.0, 2.0, math.pi / 2))))
     found = motion.until(T0_NS, HORIZONS_S)
     np.testing.assert_allclose(found, [[1, 0, 0], [1, 2, math.pi / 2]], atol=1e-9)
-    motion._on_plan(path("odom", (-1.0, (1.0, 0.0, 0.0)), (-0.5, (1.0, 2.0, 0.0))))
+    motion.on_plan(path("odom", (-1.0, (1.0, 0.0, 0.0)), (-0.5, (1.0, 2.0, 0.0))))
     assert motion.until(T0_NS, HORIZONS_S) is None
     assert "ended before the newest frame" in str(motion.problem)
 

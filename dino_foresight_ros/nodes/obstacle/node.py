@@ -105,23 +105,23 @@ class ObstacleNode(Node):
         check_overrides(self)
         self.parameters = Parameters(self, OBSTACLE_PARAMETERS, lambda: False)
         get = self.parameters
-        self._grid = grid_of({spec.name: get[spec.name] for spec in OBSTACLE_PARAMETERS})
+        self.grid = grid_of({spec.name: get[spec.name] for spec in OBSTACLE_PARAMETERS})
         self._footprint = footprint_of(
             list(get["footprint"]), get["robot_radius_m"], get["footprint_padding_m"]
         )
         if len(get["camera_pose"]) and len(get["cameras"]) > 1:
             raise UsageError("camera_pose is of one camera; give several by TF")
-        self._transforms = Transforms(self)
+        self.transforms = Transforms(self)
         self._warnings = RepeatedWarnings(self)
-        self._motion = LiveMotion(self, self.parameters, self._transforms, with_plan=False)
-        self._motion.want()
+        self.motion = LiveMotion(self, self.parameters, self.transforms, with_plan=False)
+        self.motion.want()
         self._motion_problem: str | None = "no odometry came"
         self._grid_problem: str | None = None
         self._took_ms = 0.0
         self._last_s: float | None = None
-        self._sources: dict[str, _Source] = {}
+        self.sources: dict[str, _Source] = {}
         for topics in camera_topics(get["cameras"], get["camera_topic"]):
-            self._sources[topics.camera] = self._listen(topics)
+            self.sources[topics.camera] = self.listen(topics)
 
         def make(kind: type, topic: MadeTopic, step: int = 0, latched: bool = False) -> Any:
             qos = latched_qos() if latched else output_qos()
@@ -142,7 +142,7 @@ class ObstacleNode(Node):
 
     # In
 
-    def _listen(self, topics: CameraTopics) -> _Source:
+    def listen(self, topics: CameraTopics) -> _Source:
         source = _Source(self.resolve_topic_name(topics.image))
 
         def on_info(message: CameraInfo) -> None:
@@ -154,25 +154,25 @@ class ObstacleNode(Node):
             source.names = tuple(message.names)
 
         def on_forecast(message: Forecast) -> None:
-            self._on_forecast(topics.camera, source, message)
+            self.on_forecast(topics.camera, source, message)
 
         CameraInfoInput(self, topics.camera_info, on_info)
         subscribe(self, Labels, f"{topics.outputs}/labels", on_labels, latched_qos())
         subscribe(self, Forecast, f"{topics.outputs}/forecast", on_forecast, output_qos(1))
         return source
 
-    def _on_forecast(self, name: str, source: _Source, message: Forecast) -> None:
+    def on_forecast(self, name: str, source: _Source, message: Forecast) -> None:
         began = time.perf_counter()
         lead = f"{name}: " if name else ""
         stamp_ns = time_to_ns(message.header.stamp)
         before = source.obstacles
         if before is not None and stamp_ns < before.stamp_ns:
             self._warnings.warn(f"{lead}stamps went back; what was seen before is forgotten")
-            for one in self._sources.values():
+            for one in self.sources.values():
                 one.obstacles = None
         twist = self.twist_at(stamp_ns)
         try:
-            source.camera = self._camera_of(source, message)
+            source.camera = self.camera_of(source, message)
             scenes = [read_step(step, _READ) for step in message.steps[: len(self._clouds)]]
             if not scenes:
                 raise InputError("the forecast has no steps")
@@ -196,7 +196,7 @@ class ObstacleNode(Node):
             self._last_s = time.monotonic()
         self._took_ms = 1000 * (time.perf_counter() - began)
 
-    def _camera_of(self, source: _Source, message: Forecast) -> Camera:
+    def camera_of(self, source: _Source, message: Forecast) -> Camera:
         """The camera, made anew when its calibration or place changed.
 
         Raises:
@@ -210,7 +210,7 @@ class ObstacleNode(Node):
             pose = mounting(numbers)
         else:
             frame = frame_name(message.header.frame_id)
-            pose = self._transforms.matrix(get["base_frame"], frame)
+            pose = self.transforms.matrix(get["base_frame"], frame)
         known = source.camera
         if known is not None and np.array_equal(known.base_from_optical, pose):
             return known
@@ -220,10 +220,10 @@ class ObstacleNode(Node):
     def twist_at(self, stamp_ns: int) -> NDArray[np.float64]:
         """m/s forward, m/s left, rad/s left: of the odometry, or straight ahead without any."""
         try:
-            twist = self._motion.twist(stamp_ns)
+            twist = self.motion.twist(stamp_ns)
         except InputError as error:
             self._motion_problem = str(error)
-            if self._motion.has_come:  # a robot that stands needs none
+            if self.motion.has_come:  # a robot that stands needs none
                 self._warnings.warn(f"odometry not used: {error}")
             return np.array([self.parameters["speed_mps"], 0.0, 0.0])
         self._motion_problem = None
@@ -253,12 +253,12 @@ class ObstacleNode(Node):
         within_ns = self.parameters["fuse_within_s"] * 1e9
         fused = [
             one.obstacles
-            for one in self._sources.values()
+            for one in self.sources.values()
             if one.obstacles is not None and abs(stamp_ns - one.obstacles.stamp_ns) <= within_ns
         ]
         floor_m = self.parameters["ground_height_m"]
-        grid, of_grid, rise_m = self._placed_grid(message.header.stamp)
-        found = ObstacleMap(fused, grid or self._grid, floor_m)
+        grid, of_grid, rise_m = self.placed_grid(message.header.stamp)
+        found = ObstacleMap(fused, grid or self.grid, floor_m)
         header = Header(stamp=message.header.stamp, frame_id=self.parameters["base_frame"])
         for step, horizon_s in enumerate(found.horizons_s):
             if self._clouds[step].get_subscription_count():
@@ -280,7 +280,7 @@ class ObstacleNode(Node):
             reach_m = self.parameters["max_range_m"]
             self._range.publish(range_message(nearest, self._footprint, header, reach_m))
 
-    def _placed_grid(self, stamp: Any) -> tuple[GridSpec | None, Header, float]:
+    def placed_grid(self, stamp: Any) -> tuple[GridSpec | None, Header, float]:
         """The grid around the base at an instant, its header, and the base's height in its frame.
 
         None where TF does not know the base in its frame, which is told.
@@ -288,33 +288,37 @@ class ObstacleNode(Node):
         base_frame = self.parameters["base_frame"]
         frame = frame_name(self.parameters["grid_frame"]) or base_frame
         header, self._grid_problem = Header(stamp=stamp, frame_id=frame), None
-        if self._grid.base is None:
-            return self._grid, header, 0.0
+        if self.grid.base is None:
+            return self.grid, header, 0.0
         try:
-            pose = self._transforms.matrix(frame, base_frame, time_to_ns(stamp))
+            pose = self.transforms.matrix(frame, base_frame, time_to_ns(stamp))
         except InputError as error:
             self._grid_problem = f"no grids: {error}"
             self._warnings.warn(self._grid_problem)
             return None, header, 0.0
         x, y, yaw = motion_between(np.eye(4), pose).tolist()
-        return replace(self._grid, base=(x, y, yaw)), header, float(pose[2, 3])
+        return replace(self.grid, base=(x, y, yaw)), header, float(pose[2, 3])
 
     def _diagnose(self) -> None:
+        self._diagnostics.publish(self.status())
+
+    def status(self) -> DiagnosticArray:
+        """What the node says of itself on /diagnostics."""
         problems = [
             f"{name}: {one.problem}" if name else one.problem
-            for name, one in self._sources.items()
+            for name, one in self.sources.items()
             if one.problem is not None
         ]
         if self._last_s is not None and time.monotonic() - self._last_s > SILENT_S:
             problems.append(f"no forecast for {time.monotonic() - self._last_s:.0f} s")
         if self._grid_problem is not None:
             problems.append(self._grid_problem)
-        if self._motion_problem is not None and self._motion.has_come:
+        if self._motion_problem is not None and self.motion.has_come:
             problems.append(f"odometry not used: {self._motion_problem}")
         level = DiagnosticStatus.WARN if problems else DiagnosticStatus.OK
         values: dict[str, object] = {"time_ms": self._took_ms}
         values["motion"] = "odometry" if self._motion_problem is None else "straight ahead"
-        for name, one in self._sources.items():
+        for name, one in self.sources.items():
             if one.obstacles is not None:
                 lead = f"camera.{name}." if name else ""
                 values[f"{lead}points"] = sum(map(len, one.obstacles.points))
@@ -323,7 +327,7 @@ class ObstacleNode(Node):
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name().lstrip("/")
         text = "; ".join(problems) or "publishing obstacles"
-        self._diagnostics.publish(build_diagnostics(name, "", level, text, values, header))
+        return build_diagnostics(name, "", level, text, values, header)
 
 
 def _same_lens(one: CameraInfo, other: CameraInfo) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -15,7 +15,6 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 import rclpy
 from box_world import CAR, Box, optical_pose, see
-from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid, Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_bench import close_node
@@ -37,6 +36,14 @@ K = [80.0, 0.0, 79.5, 0.0, 80.0, 43.5, 0.0, 0.0, 1.0]
 RAYS = CameraView.pinhole(np.array(K), SIZE).pixel_rays(SIZE)
 STAMP_NS = 1_700_000_000_000_000_000
 POSE = optical_pose(x=0.3, z=1.4, pitch_deg=5.0)
+TOPICS = {
+    "obstacles/step_1/points": PointCloud2,
+    "obstacles/step_2/points": PointCloud2,
+    "obstacles/step_1/grid": OccupancyGrid,
+    "obstacles/swept": OccupancyGrid,
+    "obstacles/time_to_contact": TimeToContact,
+    "obstacles/range": Range,
+}
 
 
 def forecast(ahead_m: list[float], stamp_ns: int = STAMP_NS, metric: bool = True) -> Forecast:
@@ -67,47 +74,43 @@ class Bench:
         self.node = ObstacleNode()
         self.heard: dict[str, Any] = {}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        for kind, topic, qos in (
-            (PointCloud2, "obstacles/step_1/points", 5),
-            (PointCloud2, "obstacles/step_2/points", 5),
-            (OccupancyGrid, "obstacles/step_1/grid", latched),
-            (OccupancyGrid, "obstacles/swept", latched),
-            (TimeToContact, "obstacles/time_to_contact", 5),
-            (Range, "obstacles/range", 5),
-        ):
+        for topic, kind in TOPICS.items():
+            qos = latched if kind is OccupancyGrid else 5
             self.peer.create_subscription(
                 kind, topic, lambda m, topic=topic: self.heard.__setitem__(topic, m), qos
             )
-        self.source = self.node._sources[""]
+        self.source = self.node.sources[""]
         self.source.names = tuple(info.name for info in WORLD_CLASSES)
         p = [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]
-        self.source.info = CameraInfo(width=SIZE[1], height=SIZE[0], k=K, p=p)
+        self.info = CameraInfo(width=SIZE[1], height=SIZE[0], k=K, p=p)
 
-    def give(self, message: Forecast) -> None:
-        """Hand a forecast over, and hear all that comes of it."""
-        self.heard.clear()
-        publishers = [self.node._contact, self.node._swept, self.node._range, self.node._clouds[0]]
-        publishers += [self.node._clouds[1], self.node._grids[0]]
+    def give(self, message: Forecast, unheard: Collection[str] = ()) -> None:
+        """Hand a forecast over, and hear all that comes of it, which these topics lack."""
+        topics = set(TOPICS) - set(unheard)
+        topics -= {"obstacles/step_2/points"} if len(message.steps) < 2 else set()
         for _ in range(500):
-            if all(publisher.get_subscription_count() for publisher in publishers):
+            if all(map(self.node.count_subscribers, TOPICS)):
                 break
             rclpy.spin_once(self.peer, timeout_sec=0.02)
-        self.node._on_forecast("", self.source, message)
+        self.heard.clear()
+        self.node.on_forecast("", self.source, message)
         if self.source.obstacles is None:
             return
         for _ in range(500):
-            if len(self.heard) == len(publishers):
+            if topics <= self.heard.keys():
                 break
             rclpy.spin_once(self.peer, timeout_sec=0.02)
+        assert topics == self.heard.keys()
+        assert {heard.header.stamp for heard in self.heard.values()} == {message.header.stamp}
 
     def drive(self, forward_mps: float, stamp_ns: int = STAMP_NS, child: str = "base_link") -> None:
         """Hand odometry over as the first that comes, of the forecast's stamp."""
-        self.node._motion.close()
-        self.node._motion.want()
+        self.node.motion.close()
+        self.node.motion.want()
         odometry = Odometry(child_frame_id=child)
         odometry.header.stamp = ns_to_time(stamp_ns)
         odometry.twist.twist.linear.x = forward_mps
-        self.node._motion._on_odometry(odometry)
+        self.node.motion.on_odometry(odometry)
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +121,13 @@ def bench(ros_domain: dict[str, str]) -> Iterator[Bench]:
     close_node(made.node)
     close_node(made.peer)
     rclpy.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _anew(bench: Bench) -> None:
+    """The node, which the tests share, knows its calibration and has seen nothing."""
+    bench.source.info, bench.source.camera, bench.source.obstacles = bench.info, None, None
+    bench.drive(0.0)
 
 
 def test_clouds_grids_and_contact_lie_in_the_base_frame_of_now(bench: Bench) -> None:
@@ -162,18 +172,14 @@ def test_odometry_that_cannot_be_used_is_told_and_the_course_is_straight_ahead(
 ) -> None:
     bench.drive(forward_mps, STAMP_NS + round(late_s * 1e9), child)
     assert bench.node.twist_at(STAMP_NS).tolist() == [0.0, 0.0, 0.0]
-    found: list[DiagnosticArray] = []
-    with mock.patch.object(bench.node._diagnostics, "publish", found.append):
-        bench.node._diagnose()
-    status = found[0].status[0]
+    status = bench.node.status().status[0]
     assert said in status.message
     assert {v.key: v.value for v in status.values}["motion"] == "straight ahead"
     bench.drive(1.5)
     assert bench.node.twist_at(STAMP_NS).tolist() == [1.5, 0.0, 0.0]
-    with mock.patch.object(bench.node._diagnostics, "publish", found.append):
-        bench.node._diagnose()
-    assert "odometry" not in found[1].status[0].message
-    assert {v.key: v.value for v in found[1].status[0].values}["motion"] == "odometry"
+    status = bench.node.status().status[0]
+    assert "odometry" not in status.message
+    assert {v.key: v.value for v in status.values}["motion"] == "odometry"
 
 
 def test_grids_are_as_nav2_reads_them(bench: Bench) -> None:
@@ -209,31 +215,26 @@ def test_a_forecast_without_metric_depth_is_refused_and_told(bench: Bench) -> No
 
 def test_stamps_that_go_back_begin_anew(bench: Bench) -> None:
     bench.give(forecast([6.0]))
-    bench.node._on_forecast("", bench.source, forecast([5.0], STAMP_NS - 10_000_000_000))
+    bench.node.on_forecast("", bench.source, forecast([5.0], STAMP_NS - 10_000_000_000))
     assert bench.source.obstacles is not None
     assert bench.source.obstacles.stamp_ns == STAMP_NS - 10_000_000_000
 
 
 def test_a_camera_without_calibration_is_told(bench: Bench) -> None:
-    info, bench.source.info, bench.source.camera = bench.source.info, CameraInfo(), None
+    bench.source.info = CameraInfo()
     bench.give(forecast([6.0], STAMP_NS + 1))
     assert "no focal length" in (bench.source.problem or "")
     bench.source.info = None
     bench.give(forecast([6.0], STAMP_NS + 2))
     assert bench.source.problem == "no camera_info came"
-    bench.source.info = info
 
 
 def test_a_lens_model_that_is_unknown_is_refused_by_name(bench: Bench) -> None:
-    info = bench.source.info
-    assert info is not None
-    bench.source.camera = None
     bench.source.info = CameraInfo(
         width=SIZE[1], height=SIZE[0], k=K, distortion_model="scaramuzza", d=[0.1] * 4
     )
     bench.give(forecast([6.0], STAMP_NS + 3))
     assert "'scaramuzza'" in (bench.source.problem or "")
-    bench.source.info, bench.source.camera = info, None
 
 
 @pytest.mark.parametrize(
@@ -253,13 +254,13 @@ def test_pictures_are_rectified_where_the_name_of_their_topic_says_so(
         mock.patch.object(bench.source, "camera", None),
         mock.patch.object(bench.source, "image_topic", image),
     ):
-        camera = bench.node._camera_of(bench.source, message)
+        camera = bench.node.camera_of(bench.source, message)
     assert np.allclose(camera.rays(SIZE), RAYS, atol=1e-6) is not is_bent
 
 
 def test_several_cameras_topics_are_those_of_forecast_node(bench: Bench) -> None:
     topics = camera_topics(["front"], "/rig/{camera}/image_rect")[0]
-    assert bench.node._listen(topics).image_topic == "/rig/front/image_rect"
+    assert bench.node.listen(topics).image_topic == "/rig/front/image_rect"
     heard = {subscription.topic_name for subscription in bench.node.subscriptions}
     assert heard >= {"/rig/front/camera_info", "/front/foresight/forecast"}
 
@@ -270,7 +271,6 @@ def remounted(bench: Bench) -> Iterator[Callable[..., None]]:
     values = {spec.name: bench.node.parameters[spec.name] for spec in OBSTACLE_PARAMETERS}
     with mock.patch.object(bench.node, "parameters", values):
         yield lambda *numbers: values.update(camera_pose=list(numbers))
-    bench.source.camera = None
 
 
 @pytest.mark.parametrize(
@@ -289,10 +289,7 @@ def test_odd_mountings_are_told_and_what_is_seen_is_published_all_the_same(
     bench.give(forecast([6.0, 6.0], STAMP_NS + 10))
     assert said in (bench.source.problem or "")
     assert "obstacles/swept" in bench.heard
-    found: list[DiagnosticArray] = []
-    with mock.patch.object(bench.node._diagnostics, "publish", found.append):
-        bench.node._diagnose()
-    assert said in found[0].status[0].message
+    assert said in bench.node.status().status[0].message
 
 
 def test_without_a_transform_it_is_told_which_one_and_the_node_goes_on(
@@ -309,13 +306,9 @@ def test_without_a_transform_it_is_told_which_one_and_the_node_goes_on(
 
 
 def test_stamps_that_jump_ahead_leave_nothing_of_before(bench: Bench) -> None:
-    later_ns, told = STAMP_NS + 100_000_000_000, []
-    bench.node._on_forecast("", bench.source, forecast([3.0, 3.0], STAMP_NS + 40))
-    with mock.patch.object(bench.node._range, "publish", told.append):
-        bench.node._on_forecast("", bench.source, forecast([8.0, 8.0], later_ns))
-    assert told[0].header.stamp == ns_to_time(later_ns)
-    assert told[0].range == pytest.approx(8.0 - 0.45, abs=0.1)
-    bench.source.obstacles = None
+    bench.node.on_forecast("", bench.source, forecast([3.0, 3.0], STAMP_NS + 40))
+    bench.give(forecast([8.0, 8.0], STAMP_NS + 100_000_000_000))
+    assert bench.heard["obstacles/range"].range == pytest.approx(8.0 - 0.45, abs=0.1)
 
 
 def test_calibration_with_k_alone_or_p_alone_does() -> None:
@@ -333,33 +326,27 @@ def test_grids_of_odom_stay_on_the_ground_and_without_its_transform_there_are_no
     bench: Bench,
 ) -> None:
     """nav2's static layer takes the newest transform of a grid's frame, not that of its stamp."""
-    placed = replace(bench.node._grid, base=(0.0, 0.0, 0.0))
+    placed = replace(bench.node.grid, base=(0.0, 0.0, 0.0))
     frames = {**{s.name: bench.node.parameters[s.name] for s in OBSTACLE_PARAMETERS},
               "grid_frame": "odom"}  # fmt: skip
-    pose, told = np.eye(4), []
+    pose = np.eye(4)
     pose[:2, 3], pose[2, 3] = (20.0, 5.0), 0.25
     turn = np.array([[0.0, -1.0], [1.0, 0.0]])
     pose[:2, :2] = turn  # to the left: ahead is y of odom
     with (
-        mock.patch.object(bench.node, "_grid", placed),
+        mock.patch.object(bench.node, "grid", placed),
         mock.patch.object(bench.node, "parameters", frames),
-        mock.patch.object(bench.node._swept, "publish", told.append),
     ):
-        with mock.patch.object(bench.node._transforms, "matrix", return_value=pose):
-            bench.node._on_forecast("", bench.source, forecast([6.0], STAMP_NS + 50))
-        (grid,) = told
-        assert (grid.header.frame_id, grid.header.stamp) == ("odom", ns_to_time(STAMP_NS + 50))
+        with mock.patch.object(bench.node.transforms, "matrix", return_value=pose):
+            bench.give(forecast([6.0, 6.0], STAMP_NS + 50))
+        grid = bench.heard["obstacles/swept"]
+        assert grid.header.frame_id == "odom"
         assert grid.info.origin.position.z == pytest.approx(0.25)
         cells = np.array(grid.data, np.int8).reshape(grid.info.height, grid.info.width)
         row, column = np.argwhere(cells > 50).min(axis=0)
         corner = grid.info.origin.position
         assert corner.y + 0.1 * row == pytest.approx(5.0 + 6.0, abs=0.15)
         assert corner.x + 0.1 * column == pytest.approx(20.0 - 1.0, abs=0.15)
-        bench.node._on_forecast("", bench.source, forecast([6.0], STAMP_NS + 60))
-        assert len(told) == 1
-        found: list[DiagnosticArray] = []
-        with mock.patch.object(bench.node._diagnostics, "publish", found.append):
-            bench.node._diagnose()
-        assert "no grids: " in found[0].status[0].message
-    bench.node._grid_problem = None
-    bench.source.obstacles = None
+        grids = {topic for topic, kind in TOPICS.items() if kind is OccupancyGrid}
+        bench.give(forecast([6.0, 6.0], STAMP_NS + 60), unheard=grids)
+        assert "no grids: " in bench.node.status().status[0].message
