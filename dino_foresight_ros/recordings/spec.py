@@ -22,7 +22,7 @@ KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "cityscapes": ("split", "classes", "unknown", "depth", "normals", "normals_axes"),
     "coco": ("pictures", "classes"),
     "youtube-vis": ("pictures", "classes", "rate"),
-    "nuscenes": ("version", "split", "cameras", "scenes", "sweeps", "lidar", "classes"),
+    "nuscenes": ("version", "split", "cameras", "scenes", "sweeps", "lidar", "classes", "boxes"),
     "pixels": (),
     "synthetic": ("seeds", "frames", "interval", "size", "scene", "weather", "driver"),
 }

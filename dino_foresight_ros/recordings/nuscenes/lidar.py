@@ -40,7 +40,7 @@ from dino_foresight_ros.recordings.lidar_projection import (
 )
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading
 from dino_foresight_ros.recordings.nuscenes.tables import Tables
-from dino_foresight_ros.recordings.poses import Transform, inverse, pose_matrix
+from dino_foresight_ros.recordings.poses import inverse
 from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, UnreadableFrame
 
 LIDAR = "LIDAR_TOP"
@@ -90,6 +90,18 @@ class LidarView:
         height, width = (max(1, round(side / CELL_PX)) for side in self.size)
         return height, width
 
+    def cloud(self, index: int) -> NDArray[np.float64]:
+        """(N, 3) metres, the points of a picture's sweep in the lidar's frame.
+
+        Raises:
+            UnreadableFrame: a damaged sweep.
+        """
+        path = self.clouds[index]
+        values = _content(path, index, np.float32)
+        if values.size % _VALUES:
+            raise UnreadableFrame(str(path), index, "it is cut off: no whole number of points")
+        return values.reshape(-1, _VALUES)[:, :3].astype(np.float64)
+
     def points(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
         """Find the points of a picture.
 
@@ -100,11 +112,7 @@ class LidarView:
         Raises:
             UnreadableFrame: a damaged sweep.
         """
-        path = self.clouds[index]
-        values = _content(path, index, np.float32)
-        if values.size % _VALUES:
-            raise UnreadableFrame(str(path), index, "it is cut off: no whole number of points")
-        points = values.reshape(-1, _VALUES)[:, :3].astype(np.float64)
+        points = self.cloud(index)
         pose = self.camera_from_lidar[index]
         x, y, z = (points @ pose[:3, :3].T + pose[:3, 3]).T
         (fx, _, cx), (_, fy, cy) = self.intrinsics[:2]
@@ -279,9 +287,9 @@ def lidar_labels(
     intrinsics = np.array(pictures[0].sensor.intrinsics, np.float64).reshape(3, 3)
     keys = [sweep for sweep in sweeps if sweep.is_keyframe]
     key_pictures = {i: picture for i, picture in enumerate(pictures) if picture.is_keyframe}
-    near = _nearest(dict(enumerate(pictures)), sweeps)
-    near_keys = _nearest(key_pictures, keys)
-    view, of_keys = (_view(pictures, found, intrinsics, size) for found in (near, near_keys))
+    near = nearest_sweeps(dict(enumerate(pictures)), sweeps)
+    near_keys = nearest_sweeps(key_pictures, keys)
+    view, of_keys = (view_of(pictures, found, intrinsics, size) for found in (near, near_keys))
     labels = {DEPTH: Labels(view.clouds, LidarDepth(view), is_of_picture_size=False)}
     for kind, files, read in (
         (SEGMENTATION, points.classes, PointClasses(of_keys, points.table)),
@@ -294,7 +302,9 @@ def lidar_labels(
     return labels
 
 
-def _nearest(pictures: Mapping[int, Reading], sweeps: Sequence[Reading]) -> dict[int, Reading]:
+def nearest_sweeps(
+    pictures: Mapping[int, Reading], sweeps: Sequence[Reading]
+) -> dict[int, Reading]:
     """Index of each picture with a sweep near enough -> that sweep."""
     if not sweeps:
         return {}
@@ -308,23 +318,15 @@ def _nearest(pictures: Mapping[int, Reading], sweeps: Sequence[Reading]) -> dict
     return found
 
 
-def _view(
+def view_of(
     pictures: Sequence[Reading],
     sweeps: Mapping[int, Reading],
     intrinsics: Matrix,
     size: tuple[int, int],
 ) -> LidarView:
+    """What the lidar sees of pictures, which all have poses: index of a picture -> its sweep."""
     poses: dict[int, Matrix] = {}
     for index, sweep in sweeps.items():
-        picture = pictures[index]
-        assert picture.ego is not None
-        assert sweep.ego is not None
-        map_from_lidar = _matrix(sweep.ego) @ _matrix(sweep.sensor.base_from_sensor)
-        map_from_camera = _matrix(picture.ego) @ _matrix(picture.sensor.base_from_sensor)
-        poses[index] = inverse(map_from_camera) @ map_from_lidar
+        poses[index] = inverse(pictures[index].map_from_sensor) @ sweep.map_from_sensor
     clouds = {index: sweep.file for index, sweep in sweeps.items()}
     return LidarView(clouds, poses, intrinsics, size)
-
-
-def _matrix(pose: Transform) -> Matrix:
-    return pose_matrix(pose.translation, pose.rotation)

@@ -3,31 +3,37 @@
 DIR/VERSION/{scene,sample,sample_data,ego_pose,calibrated_sensor,sensor}.json
 DIR/samples/CAMERA/*.jpg (2 Hz), DIR/sweeps/CAMERA/*.jpg (the rest of 12 Hz)
 DIR/samples/LIDAR_TOP/*.pcd.bin and sweeps, lidarseg and panoptic, as `lidar` describes them
+DIR/VERSION/sample_annotation.json and what it names, as `boxes` describes it
 DIR/can_bus/SCENE_{pose,vehicle_monitor,steeranglefeedback}.json, where they were downloaded
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.outputs import SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings.bad_files import BadFiles
-from dino_foresight_ros.recordings.labelled_pictures import LabelledPictures, picture_size
+from dino_foresight_ros.recordings.labelled_pictures import (
+    LabelledPictures,
+    Labels,
+    picture_size,
+)
+from dino_foresight_ros.recordings.nuscenes.boxes import HULLS, POINTS, box_labels, box_tracks
 from dino_foresight_ros.recordings.nuscenes.ego_motion import ego_motion
 from dino_foresight_ros.recordings.nuscenes.lidar import (
     LIDAR,
-    PointLabels,
     lidar_labels,
     read_point_labels,
 )
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading, SceneRows
 from dino_foresight_ros.recordings.nuscenes.splits import official_splits
 from dino_foresight_ros.recordings.nuscenes.tables import Tables
-from dino_foresight_ros.recordings.recording import Recording, Warn
+from dino_foresight_ros.recordings.recording import LabelSpace, Recording, Warn
 from dino_foresight_ros.recordings.spec import Spec
 
 DEFAULT_CAMERA = "CAM_FRONT"
@@ -59,9 +65,15 @@ def open_nuscenes(spec: Spec, on_warning: Warn, bad: BadFiles) -> list[Recording
         on_warning(f"{poses} is missing; there will be no ego motion")
     has_lidar = LIDAR in tables.channels("lidar") and poses.is_file()
     with_lidar = spec.choice("lidar", ("yes", "no"), "yes") == "yes" and has_lidar
-    points = read_point_labels(tables, spec.choice("classes", ("own", "world"), "own") == "world")
+    in_world_classes = spec.choice("classes", ("own", "world"), "own") == "world"
+    points = read_point_labels(tables, in_world_classes)
+    boxes = spec.choice("boxes", ("no", POINTS, HULLS), "no")
+    if boxes != "no" and not poses.is_file():
+        raise InputError(f"{poses} is missing; boxes={boxes} needs the vehicle's poses")
+    if boxes == POINTS and not with_lidar:
+        raise spec.error("boxes", f"{HULLS}, or no: there is no {LIDAR} to have points of")
     channels = (*cameras, LIDAR) if with_lidar else cameras
-    rows = SceneRows(tables, scenes, channels, sweeps, boxes=False, poses=poses.is_file())
+    rows = SceneRows(tables, scenes, channels, sweeps, boxes != "no", poses=poses.is_file())
     found: _Cameras = defaultdict(list)
     clouds: dict[str, list[Reading]] = defaultdict(list)
     listed: _Listed = {}
@@ -77,7 +89,19 @@ def open_nuscenes(spec: Spec, on_warning: Warn, bad: BadFiles) -> list[Recording
     present = _present(spec.path, found, listed, on_warning, bad)
     recordings: list[Recording] = []
     for (scene, camera), readings in sorted(present.items()):
-        one = _recording(spec.path, scene, camera, readings, clouds[scene], points)
+        size = _size_of(readings)
+        labels = lidar_labels(readings, clouds[scene], size, points)
+        space = points.table.space if SEGMENTATION in labels else None
+        if boxes != "no":
+            table = tables.rows.file("sample_annotation")
+            of_scene = rows.boxes(scene)
+            tracks = box_tracks(of_scene, in_world_classes, boxes == POINTS, table)
+            of_boxes = box_labels(readings, clouds[scene], size, tracks, boxes, table)
+            if not of_boxes:
+                on_warning(f"{scene} {camera}: {table} has no box for any of its pictures")
+            kept = {kind: one for kind, one in labels.items() if kind == DEPTH}
+            labels, space = {**kept, **of_boxes}, points.table.space
+        one = _recording(spec.path, scene, camera, readings, size, labels, space)
         one.split = spec.options.get("split", "")
         recordings.append(one)
     return recordings
@@ -179,20 +203,24 @@ def _rising(readings: list[Reading], scene: str, on_warning: Warn) -> list[Readi
     return kept
 
 
+def _size_of(readings: list[Reading]) -> tuple[int, int]:
+    """(H, W) of the pictures."""
+    width, height = readings[0].size
+    return (height, width) if width and height else picture_size([r.file for r in readings])
+
+
 def _recording(
     root: Path,
     scene: str,
     camera: str,
     readings: list[Reading],
-    clouds: list[Reading],
-    points: PointLabels,
+    size: tuple[int, int],
+    labels: Mapping[str, Labels],
+    space: LabelSpace | None,
 ) -> LabelledPictures:
     stamps_ns = np.array([reading.stamp_ns for reading in readings], np.int64)
     poses = [reading.ego for reading in readings if reading.ego is not None]
     pictures = [reading.file for reading in readings]
-    width, height = readings[0].size
-    size = (height, width) if width and height else picture_size(pictures)
-    labels = lidar_labels(readings, clouds, size, points)
     return LabelledPictures(
         root,
         pictures,
@@ -200,7 +228,7 @@ def _recording(
         stamps_ns,
         size,
         labels,
-        label_space=points.table.space if SEGMENTATION in labels else None,
+        label_space=space,
         ego=ego_motion(stamps_ns, poses, root / "can_bus", scene),
         scene=f"nuscenes {scene}",
     )

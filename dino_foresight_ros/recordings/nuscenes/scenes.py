@@ -21,7 +21,7 @@ from dino_foresight_ros.recordings.nuscenes.rows import (
     transform,
 )
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor, Tables
-from dino_foresight_ros.recordings.poses import Transform
+from dino_foresight_ros.recordings.poses import Matrix, Transform, pose_matrix
 
 
 class Reading(NamedTuple):
@@ -35,6 +35,12 @@ class Reading(NamedTuple):
     ego: Transform | None  # None where poses were not asked for
     token: str = ""
 
+    @property
+    def map_from_sensor(self) -> Matrix:
+        """(4, 4) pose of the sensor at its instant; the vehicle's must be known."""
+        assert self.ego is not None
+        return pose_matrix(*self.ego) @ pose_matrix(*self.sensor.base_from_sensor)
+
 
 class Box(NamedTuple):
     """One annotated object at a keyframe, in the map's frame."""
@@ -46,6 +52,7 @@ class Box(NamedTuple):
     visibility: str
     map_from_box: Transform
     size_m: tuple[float, float, float]  # (width, length, height)
+    points: int = 1  # of lidar and radar within it
 
 
 @dataclass(frozen=True)
@@ -127,10 +134,14 @@ class SceneRows:
             raise SceneError(str(error)) from error
         if not readings:
             raise SceneError(f"{rows.path}: {name} has no data of the wanted sensors")
-        boxes = sorted(self._boxes.get(name, ()), key=lambda box: (box.stamp_ns, box.number))
         return SceneTables(
-            name, scene.get("description", ""), location, tuple(readings), tuple(boxes)
+            name, scene.get("description", ""), location, tuple(readings), self.boxes(name)
         )
+
+    def boxes(self, name: str) -> tuple[Box, ...]:
+        """The boxes of a scene by time, where they are wanted."""
+        found = self._boxes.get(name, ())
+        return tuple(sorted(found, key=lambda box: (box.stamp_ns, box.number)))
 
     def readings(self, name: str) -> list[Reading]:
         """The wanted files of a scene by time; InputError where a pose is missing."""
@@ -231,4 +242,5 @@ class SceneRows:
             seen,
             transform(row, path),
             numbers(row, "size", 3, path),
+            sum(int(row.get(f"num_{sensor}_pts") or 0) for sensor in ("lidar", "radar")),
         )
