@@ -18,7 +18,8 @@ Place = tuple[float, float]
 """(x, y) as a share of the picture's width and height."""
 
 _RIM: Color = (0, 0, 0)
-_LEAST_ARROW = 0.012  # of the picture's diagonal; a shorter one is only a blot
+_LEAST_ARROW = 0.012  # of the picture's diagonal, and
+_LEAST_LINES = 5  # thicknesses of its line; a shorter one is only a blot
 _LEAST_TAGGED = 1.5  # heights of the letters; a smaller object has no number
 _GOLDEN = 0.618034
 
@@ -102,7 +103,8 @@ def draw_objects(
         text = str(detection.id)
         room = text_size(text, size)[0]
         left = min(max(end[0] - room // 2, 0), max(0, width - 2 * room))
-        draw_tag(drawn, (left, max(top, round(size * 1.4))), text, size, color, anchor="lb")
+        pale: Color = (color[0] + 255) // 2, (color[1] + 255) // 2, (color[2] + 255) // 2
+        draw_tag(drawn, (left, max(top, round(size * 1.4))), text, size, pale, anchor="lb")
     return drawn
 
 
@@ -110,7 +112,8 @@ def _arrow(
     picture: Picture, start: tuple[int, int], end: tuple[int, int], color: Color, thick: int
 ) -> None:
     length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
-    if length < _LEAST_ARROW * float(np.hypot(*picture.shape[:2])):
+    least = max(_LEAST_ARROW * float(np.hypot(*picture.shape[:2])), _LEAST_LINES * thick)
+    if length < least:
         return
     tip = min(0.5, 6.0 * thick / length)
     for line_color, line in ((_RIM, thick + 2), (color, thick)):

@@ -59,6 +59,20 @@ def test_an_arrow_leads_from_where_it_was_and_none_where_that_is_not_known() -> 
     assert (draw_objects(GREY, then)[120:131, 150:250] == 90).all()
 
 
+def test_a_short_arrow_is_left_out_of_a_small_picture() -> None:
+    """It would be a blot on the object that it is about."""
+    now, then = scene(0, (3, 20, 12)), scene(1, (3, 21, 12))
+    small = np.full((120, 200, 3), 90, np.uint8)
+    assert np.array_equal(draw_objects(small, then, places_of([now])), draw_objects(small, then))
+
+
+def test_a_number_of_any_colour_is_read_on_its_dark_ground() -> None:
+    for number in range(1, 9):
+        tag = draw_objects(GREY, scene(0, (number, 20, 12)))[80:97].reshape(-1, 3).astype(int)
+        light, dark = tag.min(axis=1).max(), tag.max(axis=1).min()
+        assert light - dark > 80, number
+
+
 def test_a_far_object_has_an_outline_and_no_number() -> None:
     ids = np.zeros(SIZE, np.uint16)
     ids[12, 20] = 3
