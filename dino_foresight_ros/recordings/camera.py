@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dino_foresight_ros.errors import UsageError
 
@@ -33,3 +33,12 @@ class CameraModel:
         # Pixel centres have whole coordinates, so the image spans -0.5 to width - 0.5.
         k = (focal_px, 0.0, (width - 1) / 2, 0.0, focal_px, (height - 1) / 2, 0.0, 0.0, 1.0)
         return cls(width, height, k, (0.0,) * 5)
+
+    def resized(self, height: int, width: int) -> CameraModel:
+        """Intrinsics of the same pictures at another size."""
+        x, y = width / self.width, height / self.height
+        fx, skew, cx, _, fy, cy, *last = self.k
+        # The centre of the first pixel is (0, 0), so its corner, which stays, is (-0.5, -0.5).
+        cx, cy = (cx + 0.5) * x - 0.5, (cy + 0.5) * y - 0.5
+        k = (fx * x, skew * x, cx, 0.0, fy * y, cy, *last)
+        return replace(self, width=width, height=height, k=k)

@@ -5,7 +5,8 @@ A pixel store is a folder with a folder per recording. In it lie shards of up to
 (metres, or inverse depth as recording.yaml says), `normals` (n, H, W, 3) int8 in 1/127 and
 `instances` (n, H, W) uint16, each only of the frames that have that label; where the vehicle's
 motion is known, `ego_poses` (n, 4, 4) and `ego_signals` (n, 3) float64) and, written last,
-recording.yaml. Reading a frame is a slice of a memory-mapped file.
+recording.yaml, which has the camera's intrinsics too. Reading a frame is a slice of a memory-mapped
+file.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from safetensors.numpy import save_file
 
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
+from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.motion import EGO_ARRAYS, EgoMotion
 from dino_foresight_ros.recordings.recording import (
@@ -70,6 +72,7 @@ class PixelRecording(Recording):
             self.labelled_by = str(about.get("labelled_by", ""))
             self.depth_is_metric = bool(about.get("depth_is_metric", True))
             self.depth_is_complete = bool(about.get("depth_is_complete", False))
+            self.camera = _camera(about.get("camera"), self.size)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
             raise InputError(
                 f"{folder} is damaged ({error}); remove it and make it anew"
@@ -163,6 +166,7 @@ def write_pixels(
         "depth_is_metric": recording.depth_is_metric,
         "depth_is_complete": recording.depth_is_complete,
         **({"labelled_by": recording.labelled_by} if recording.labelled_by else {}),
+        **({"camera": asdict(recording.camera)} if recording.camera is not None else {}),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -299,6 +303,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _camera(values: dict[str, Any] | None, size: tuple[int, int]) -> CameraModel | None:
+    """Of pictures of the store's size; None where it was not known."""
+    if values is None:
+        return None
+    numbers = {name: tuple(float(v) for v in values[name]) for name in ("k", "d")}
+    return CameraModel(**{**values, **numbers}).resized(*size)
 
 
 def _label_space(values: dict[str, Any]) -> LabelSpace:

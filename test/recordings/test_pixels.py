@@ -12,6 +12,7 @@ from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import LABEL_KINDS, PartOfRecording, open_recordings
 from dino_foresight_ros.recordings import pixels as pixels_module
+from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.recordings.pixels import bytes_needed, open_pixels, write_pixels
 from dino_foresight_ros.recordings.recording import Frame, Recording
 
@@ -65,6 +66,19 @@ def test_frames_and_labels_are_those_of_the_recording(tmp_path: Path):
         np.testing.assert_array_equal(np.isfinite(got.normals).all(-1), known)
         cosine = (got.normals * want.normals).sum(-1)[known]
         assert np.degrees(np.arccos(np.clip(cosine.min(), -1, 1))) < 0.7
+
+
+def test_the_camera_is_that_of_the_pictures_at_their_new_size(tmp_path: Path):
+    (recording, _) = open_recordings([SPEC])
+    write_pixels(recording, (30, 64), (), tmp_path)
+    (kept,) = open_pixels(tmp_path)
+    assert recording.camera is not None
+    assert kept.camera is not None
+    assert (kept.camera.height, kept.camera.width) == (30, 64)
+    was, now = (
+        CameraView.of(camera).pixel_rays((30, 64)) for camera in (recording.camera, kept.camera)
+    )
+    np.testing.assert_allclose(now, was, atol=1e-6)
 
 
 @pytest.mark.usefixtures("short_shards")

@@ -103,6 +103,7 @@ def open_nuscenes(spec: Spec, on_warning: Warn, bad: BadFiles) -> list[Recording
             labels, space = {**kept, **of_boxes}, points.table.space
         one = _recording(spec.path, scene, camera, readings, size, labels, space)
         one.split = spec.options.get("split", "")
+        one.camera = readings[0].sensor.camera(size)
         recordings.append(one)
     return recordings
 

@@ -20,7 +20,6 @@ from dino_foresight_ros.recordings.bag_messages import (
     transforms,
     vector,
 )
-from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.nuscenes.scenes import Box, Reading, SceneError
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor
 from dino_foresight_ros.recordings.poses import Transform
@@ -53,7 +52,7 @@ def picture(reading: Reading) -> Any:
 def camera_info(reading: Reading) -> Any:
     """sensor_msgs/CameraInfo of a rectified camera, without distortion."""
     width, height = reading.size
-    camera = CameraModel(width, height, reading.sensor.intrinsics, (0.0,) * 5)
+    camera = reading.sensor.camera((height, width))
     return bag_messages.camera_info(camera, reading.stamp_ns, reading.sensor.frame_id)
 
 

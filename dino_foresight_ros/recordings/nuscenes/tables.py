@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dino_foresight_ros.errors import InputError, UsageError
+from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.nuscenes.rows import (
     Row,
     TableFolder,
@@ -42,6 +43,10 @@ class Sensor:
     def frame_id(self) -> str:
         """The sensor's frame: cam_front. A camera's is an optical frame (x right, y down)."""
         return self.channel.lower()
+
+    def camera(self, size: tuple[int, int]) -> CameraModel:
+        """Intrinsics of a camera whose pictures, undistorted as they come, are (H, W)."""
+        return CameraModel(size[1], size[0], self.intrinsics, (0.0,) * 5, frame_id=self.frame_id)
 
 
 class Tables:

@@ -39,6 +39,10 @@ def test_each_scene_of_the_front_camera_at_12_hz(
     ]
     expected = [START_NS + i * 83_333_000 for i in range(12)]
     assert found[0].stamps_ns.tolist() == expected
+    camera = found[0].camera
+    assert camera is not None
+    assert (camera.width, camera.height, camera.frame_id) == (*found[0].size[::-1], "cam_front")
+    assert camera.k == (50.0, 0.0, 40.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0)  # calibrated_sensor's
     # In the order of time, though the table's rows are not; JPEG changes pixels a little.
     for frame, true in zip(found[0].read(range(12)), world_frames, strict=True):
         assert np.abs(frame.image.astype(int) - true.image).mean() < 12
