@@ -26,6 +26,7 @@ from dino_foresight_ros.nodes.obstacle.mapper import Camera
 from dino_foresight_ros.obstacles import ObstacleOptions
 from dino_foresight_ros.obstacles.points import split_scene
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
+from dino_foresight_ros.planar_motion import of_twist
 from dino_foresight_ros.process.cpu import set_up_cpu
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.synthetic import World, WorldConfig
@@ -116,15 +117,29 @@ def noisy(world: World, noise: float, times_s: Sequence[float]) -> Iterator[tupl
         yield "truth with noise", with_noise(truth, noise, random), truth
 
 
-def foreseen(world: World, engine: Any, times_s: Sequence[float]) -> Iterator[tuple[str, Any, Any]]:
-    """Name, scene and truth of a bundle's present and forecasts at some instants."""
+def foreseen(
+    world: World, engine: Any, times_s: Sequence[float], has_odometry: bool = True
+) -> Iterator[tuple[str, Any, Any]]:
+    """Name, scene and truth of a bundle's present and forecasts at some instants.
+
+    Args:
+        world: that is looked at.
+        engine: of the bundle.
+        times_s: of the newest frames.
+        has_odometry: whether a bundle that takes motion is told the present twist, held, as
+            forecast_node does by default.
+    """
     spacing_s = engine.bundle.frame_interval_s
     for time_s in times_s:
         engine.reset()
         forecast = None
         for back in range(engine.rule.frames - 1, -1, -1):
             frame = world.render(time_s - back * spacing_s)
-            forecast = engine.update(frame.image, round(1e9 * frame.stamp_s))
+            motion = None
+            if has_odometry and engine.forecaster.takes_motion:
+                twist = (frame.speed_mps, 0.0, frame.yaw_rate_rps)
+                motion = of_twist(np.broadcast_to(twist, (len(HORIZONS_S), 3)), HORIZONS_S)
+            forecast = engine.update(frame.image, round(1e9 * frame.stamp_s), motion=motion)
         assert forecast is not None
         yield "present", forecast.step_0, scene_of(frame)
         for scene, ahead_s in zip(forecast.steps, HORIZONS_S, strict=True):
@@ -142,7 +157,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--scene", help="urban, suburban, rural or highway (default: as each seed draws it)")
     add("--noise", type=float, default=0.05,
         help="without a bundle: of depth, relative, in pixels (default: %(default)s)")  # fmt: skip
-    add("--min-probability", type=float, default=0.3, help="as obstacle_node's")
+    add("--max-range", type=float, default=30.0, metavar="M",
+        help="as max_range_m of obstacle_node (default: %(default)s)")  # fmt: skip
+    add("--min-probability", type=float, default=0.3,
+        help="as obstacle_node's (default: %(default)s)")  # fmt: skip
+    add("--no-odometry", action="store_true", help="the bundle is not told how the ego moves")
     args = parser.parse_args(argv)
     set_up_cpu()
     size, engine = (352, 640), None
@@ -161,10 +180,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for seed in range(args.first_seed, args.first_seed + args.worlds):
             world = World(WorldConfig(seed=seed, width=size[1], height=size[0], scene=args.scene))
             camera = camera_of(world)
-            options = ObstacleOptions.of_classes([info.name for info in WORLD_CLASSES])
+            options = ObstacleOptions.of_classes(
+                [info.name for info in WORLD_CLASSES], max_range_m=args.max_range
+            )
             times_s = (4.0, 9.0)
             rows = (
-                foreseen(world, engine, times_s)
+                foreseen(world, engine, times_s, not args.no_odometry)
                 if engine is not None
                 else noisy(world, args.noise, times_s)
             )

@@ -22,6 +22,7 @@ from dino_foresight_ros.outputs import (
     MAX_STEPS,
     DropReason,
 )
+from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.runtime.acceleration import Accelerator
 from dino_foresight_ros.runtime.capabilities import Capabilities
 from dino_foresight_ros.runtime.context import Arrival, ContextBuffer
@@ -258,6 +259,7 @@ class Foresight:
         outputs: Outputs | None = None,
         camera: str = "",
         ahead_s: Sequence[float] | None = None,
+        motion: Motion | None = None,
     ) -> Forecast | None:
         """Take a frame and forecast from it.
 
@@ -268,6 +270,8 @@ class Foresight:
             camera: whose context this frame belongs to.
             ahead_s: how far ahead each step lies this time, rising, seconds; the engine's own when
                 None.
+            motion: (S, 3) of the base until each step, metres forward and to the left, radians to
+                the left (REP-103), for a forecaster that takes it; None where it is not known.
 
         Returns:
             The forecast, or None; then `last_drop` says why: context_filling, duplicate_stamp,
@@ -282,6 +286,9 @@ class Foresight:
         request = self._request if outputs is None else replace(self._request, outputs=outputs)
         if ahead_s is not None:
             request = replace(request, ahead_s=tuple(ahead_s))
+        if motion is not None:
+            rows = tuple((float(x), float(y), float(turn)) for x, y, turn in motion)
+            request = replace(request, motion=rows)
         result = self.update_cameras({camera: CameraFrame(image, stamp_ns, request)})[camera]
         self.last_drop = result.drop
         if result.error is not None:
