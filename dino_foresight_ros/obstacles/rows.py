@@ -46,6 +46,13 @@ class PointRows:
         points = ObstaclePoints.joined([rows.points for rows in several]).where(order)
         return cls(points, np.sum([rows.starts for rows in several], axis=0))
 
+    @classmethod
+    def stacked(cls, several: Sequence[PointRows]) -> PointRows:
+        """The rows of the first, then those of the second, and so on."""
+        counts = np.concatenate([np.diff(rows.starts) for rows in several])
+        points = ObstaclePoints.joined([rows.points for rows in several])
+        return cls(points, np.concatenate([[0], np.cumsum(counts)]).astype(np.intp))
+
     def __len__(self) -> int:
         return len(self.starts) - 1
 
@@ -61,6 +68,14 @@ class PointRows:
         """Those of the points for which `kept` (N,) is true."""
         before = np.concatenate([[0], np.cumsum(kept)])
         return PointRows(self.points.where(kept), before[self.starts].astype(np.intp))
+
+    def taken(self, rows: NDArray[np.intp]) -> PointRows:
+        """These rows (N,), in this order; one may be taken several times."""
+        counts = np.diff(self.starts)[rows]
+        ends = np.cumsum(counts)
+        within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
+        points = self.points.where(np.repeat(self.starts[rows], counts) + within)
+        return PointRows(points, np.concatenate([[0], ends]).astype(np.intp))
 
     def moved(self, poses: NDArray[np.float64]) -> PointRows:
         """As `ObstaclePoints.moved`, each row by its own pose (K, 3)."""

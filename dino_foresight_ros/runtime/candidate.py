@@ -90,6 +90,33 @@ def progress(motions: Motion) -> float:
     return float(twist_of(legs)[:, 0].sum())
 
 
+def alike(motions: Motion, within_m: float, within_rad: float) -> NDArray[np.intp]:
+    """For each of several motions the first one that leads nearly there.
+
+    Args:
+        motions: (K, 3) until one instant.
+        within_m, within_rad: two are alike while what they are apart in place, as a share of the
+            one, and in heading, as a share of the other, adds up to less than 1. With 0 those are
+            that are the same.
+
+    Returns:
+        (K,) indices; those of a group are alike to the one that they name, which names itself.
+    """
+    found = np.full(len(motions), -1, np.intp)
+    if within_m <= 0 or within_rad <= 0:
+        _, first, group = np.unique(motions, axis=0, return_index=True, return_inverse=True)
+        return np.asarray(first[group.ravel()], np.intp)
+    for index, motion in enumerate(motions):
+        if found[index] >= 0:
+            continue
+        off = motions[index:] - motion
+        turned = np.abs((off[:, 2] + np.pi) % (2 * np.pi) - np.pi)
+        apart = np.hypot(off[:, 0], off[:, 1]) / within_m + turned / within_rad
+        group = index + np.flatnonzero((apart < 1) & (found[index:] < 0))
+        found[group] = index
+    return found
+
+
 def outside_range(
     motions: Motion, horizons_s: Sequence[float], speeds: Sequence[float] | None
 ) -> NDArray[np.bool_]:

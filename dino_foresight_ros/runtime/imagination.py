@@ -7,6 +7,7 @@ predicted features, and the robot's footprint is swept through them.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -15,15 +16,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION
 from dino_foresight_ros.planar_motion import Motion
-from dino_foresight_ros.runtime.candidate import outside_range
-from dino_foresight_ros.runtime.candidate_scores import Judged, scored, sweep_seen
+from dino_foresight_ros.runtime.candidate import alike, outside_range
+from dino_foresight_ros.runtime.candidate_scores import Judged, MetOnWays, scored, sweep_seen
 from dino_foresight_ros.runtime.engine import Foresight
 from dino_foresight_ros.runtime.imagined import Imagined, ImagineOptions, Mount
-from dino_foresight_ros.runtime.imagined_views import ViewReader, cameras_of
+from dino_foresight_ros.runtime.imagined_views import MotionViews, ViewReader, cameras_of
 from dino_foresight_ros.runtime.out_of_memory import retry_out_of_memory
 
 T = TypeVar("T")
@@ -33,7 +35,27 @@ MAX_SHOWN = 64
 """Most candidates of which maps or points are given: each has up to 150 kB of them a horizon."""
 SCORE_STRIDE = 4
 """For scores alone, every fourth pixel of each row and column of patch grid x 8 is decoded."""
-_AT_ONCE, _AT_ONCE_ON_GPU = 8, 64
+_VIEWS_AT_ONCE, _VIEWS_ON_GPU, _WAYS_AT_ONCE = 24, 192, 64
+_ALIKE_M, _ALIKE_OF_RADIUS, _ALIKE_RAD = 0.5, 0.5, math.radians(4.0)
+"""Ways share a view where they lead to places that are nearer than this, metres or a share of the
+footprint's radius, and to headings that are."""
+
+
+def shared_views(motions: Motion, radius_m: float) -> NDArray[np.intp]:
+    """Whose view each way takes for its own at each horizon, so that fewer are imagined.
+
+    The view is placed where it was imagined, and the footprint swept along each way's own; so what
+    stands still is where it is, and only what hides what is seen from nearly the same place.
+
+    Args:
+        motions: (K, S, 3) ways.
+        radius_m: of the footprint; 0: only those share that are the same.
+
+    Returns:
+        (K, S) indices of ways.
+    """
+    within_m = min(_ALIKE_M, _ALIKE_OF_RADIUS * radius_m)
+    return np.stack([alike(some, within_m, _ALIKE_RAD) for some in motions.swapaxes(0, 1)], axis=1)
 
 
 def answer_of(parts: Generator[None, None, T]) -> T:
@@ -137,32 +159,28 @@ class Imagination:
         present = reader.present()
         judged: list[Judged] = []
         if self.is_motion_aware:
-            for wave in self._waves(len(motions)):
+            is_exact = maps or points
+            shared = shared_views(motions, 0.0 if is_exact else options.footprint.radius_m)
+            seen, row_of = yield from self._seen(reader, motions, shared, horizons_s)
+            seen_from = motions[shared, np.arange(len(horizons_s))]
+
+            def swept(rows: slice) -> MetOnWays:
+                ahead = seen.on_ways(row_of[rows])
+                return sweep_seen(
+                    cameras, motions[rows], seen_from[rows], present, ahead, horizons_s, options
+                )
+
+            for wave in self._waves(len(motions), _WAYS_AT_ONCE):
                 yield
-                for met, rows in zip(
-                    self._map(
-                        lambda rows: sweep_seen(
-                            cameras,
-                            motions[rows],
-                            motions[rows],
-                            present,
-                            reader.ahead(motions[rows], horizons_s),
-                            horizons_s,
-                            options,
-                        ),
-                        wave,
-                    ),
-                    wave,
-                    strict=True,
-                ):
+                for met, rows in zip(self._map(swept, wave), wave, strict=True):
                     judged += Judged.each(motions[rows], horizons_s, met)
         else:
             yield
-            ahead = self._map(lambda _: reader.ahead(None, horizons_s), [slice(None)])[0]
+            ahead = self._map(lambda _: reader.foreseen(horizons_s), [slice(None)])[0]
             seen_from = self._assumed(assumed, len(horizons_s))[None]
-            for start in range(0, len(motions), _AT_ONCE_ON_GPU):
+            for start in range(0, len(motions), _WAYS_AT_ONCE):
                 yield
-                ways = motions[start : start + _AT_ONCE_ON_GPU]
+                ways = motions[start : start + _WAYS_AT_ONCE]
                 met = sweep_seen(cameras, ways, seen_from, present, ahead, horizons_s, options)
                 judged += Judged.each(ways, horizons_s, met)
         outside = np.zeros(motions.shape[:2], bool)
@@ -206,9 +224,26 @@ class Imagination:
             return np.zeros((horizons, 3))
         return known
 
-    def _waves(self, count: int) -> list[list[slice]]:
-        """Rows to imagine at once, by thread; a wave is as many as there are threads."""
-        most = _AT_ONCE_ON_GPU if self._is_on_gpu else _AT_ONCE
+    def _seen(
+        self,
+        reader: ViewReader,
+        motions: Motion,
+        shared: NDArray[np.intp],
+        horizons_s: Sequence[float],
+    ) -> Generator[None, None, tuple[MotionViews, NDArray[np.intp]]]:
+        """The views on ways, each once, and the rows (K, S) in which each way's are."""
+        keys = shared + len(motions) * np.arange(len(horizons_s))  # those of a horizon together
+        distinct, row_of = np.unique(keys, return_inverse=True)
+        horizon, way = np.divmod(distinct, len(motions))
+        asked, ahead_s = motions[way, horizon], [float(horizons_s[k]) for k in horizon]
+        parts: list[MotionViews] = []
+        for wave in self._waves(len(asked), _VIEWS_ON_GPU if self._is_on_gpu else _VIEWS_AT_ONCE):
+            yield
+            parts += self._map(lambda rows: reader.on_motions(asked[rows], ahead_s[rows]), wave)
+        return MotionViews.stacked(parts), row_of.reshape(keys.shape)
+
+    def _waves(self, count: int, most: int) -> list[list[slice]]:
+        """Rows to work on at once, by thread; a wave is as many as there are threads."""
         size = min(most, -(-count // self.workers))
         parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
         return [parts[k : k + self.workers] for k in range(0, len(parts), self.workers)]

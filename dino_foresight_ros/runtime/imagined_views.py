@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,20 @@ class CameraViews(NamedTuple):
     points: PointRows
     depth: NDArray[np.float32]
 
+    @classmethod
+    def stacked(cls, parts: Sequence[CameraViews]) -> CameraViews:
+        """The rows of all of them, those of the first part first."""
+        return cls(
+            [scene for part in parts for scene in part.scenes],
+            PointRows.stacked([part.points for part in parts]),
+            np.concatenate([part.depth for part in parts]),
+        )
+
+    def taken(self, rows: NDArray[np.intp]) -> CameraViews:
+        """These rows (N,); one may be taken several times."""
+        scenes = [self.scenes[row] for row in rows]
+        return CameraViews(scenes, self.points.taken(rows), self.depth[rows])
+
 
 class SeenAhead(NamedTuple):
     """What is imagined on K ways.
@@ -58,6 +73,34 @@ class SeenAhead(NamedTuple):
 
     views: list[list[CameraViews]]
     goal_distances: list[float | None]
+
+
+class MotionViews(NamedTuple):
+    """What is imagined where N motions lead.
+
+    Attributes:
+        views: of each camera.
+        goal_distances: (N,) to the goal picture, 1 as far as now; None without one.
+    """
+
+    views: list[CameraViews]
+    goal_distances: NDArray[np.float64] | None
+
+    @classmethod
+    def stacked(cls, parts: Sequence[MotionViews]) -> MotionViews:
+        """Those of all parts, one after the other."""
+        every = zip(*[part.views for part in parts], strict=True)
+        views = [CameraViews.stacked(of_camera) for of_camera in every]
+        given = [part.goal_distances for part in parts if part.goal_distances is not None]
+        return cls(views, np.concatenate(given) if given else None)
+
+    def on_ways(self, rows: NDArray[np.intp]) -> SeenAhead:
+        """As seen on K ways whose views at S horizons are in rows (K, S)."""
+        views = [[view.taken(of_horizon) for view in self.views] for of_horizon in rows.T]
+        distances: list[float | None] = [None] * len(rows)
+        if self.goal_distances is not None:
+            distances = list(self.goal_distances[rows[:, -1]].tolist())
+        return SeenAhead(views, distances)
 
 
 def cameras_of(engine: Foresight, mounts: Mapping[str, Mount], stride: int) -> list[Camera]:
@@ -99,39 +142,70 @@ class ViewReader:
         if DEPTH not in self._engine.available_of_step_0:
             return []
         return [
-            self._views(camera, self._decode(camera.context.newest, {}), 0.0)
+            self._views(camera, self._decode(camera.context.newest, {}), [0.0])
             for camera in self._cameras
         ]
 
     @torch.inference_mode()
-    def ahead(self, motions: Motion | None, horizons_s: Sequence[float]) -> SeenAhead:
-        """What cameras see on ways (K, S, 3); on the one way that is foreseen without motion."""
-        engine, goal = self._engine, self._options.goal
-        motion = None if motions is None else torch.from_numpy(motions)[None]
-        count = 1 if motions is None else len(motions)
+    def foreseen(self, horizons_s: Sequence[float]) -> SeenAhead:
+        """What cameras see on the one way that a forecaster foresees which takes no motion."""
         views: list[list[CameraViews]] = [[] for _ in horizons_s]
-        distances: list[float | None] = [None] * count
-        for camera in self._cameras:
-            context, step = camera.context, 0
-            for part in engine.forecaster.stream(
+        distances: list[float | None] = [None]
+        for index, camera in enumerate(self._cameras):
+            z, hidden = self._predict(camera, horizons_s, None)
+            every = self._views(camera, self._decode(z, hidden), horizons_s)
+            for step, seen in enumerate(views):
+                seen.append(every.taken(np.array([step])))
+            if index == 0 and self._options.goal is not None:
+                distances = list(self._goal_distances(camera, z[-1:]))
+        return SeenAhead(views, distances)
+
+    @torch.inference_mode()
+    def on_motions(self, motions: Motion, ahead_s: Sequence[float]) -> MotionViews:
+        """What cameras see where single motions lead.
+
+        Args:
+            motions: (N, 3) from the newest frame; those until the same instant stand together.
+            ahead_s: (N,) until when each is.
+        """
+        views, distances = [], None
+        for index, camera in enumerate(self._cameras):
+            parts = []
+            for horizon_s, some in groupby(range(len(motions)), key=ahead_s.__getitem__):
+                parts.append(self._predict(camera, [horizon_s], motions[list(some)]))
+            z = torch.cat([part for part, _ in parts])
+            hidden = {layer: torch.cat([tokens[layer] for _, tokens in parts])
+                      for layer in parts[0][1]}  # fmt: skip
+            views.append(self._views(camera, self._decode(z, hidden), ahead_s))
+            if index == 0 and self._options.goal is not None:
+                distances = self._goal_distances(camera, z)
+        return MotionViews(views, distances)
+
+    def _predict(
+        self, camera: Camera, horizons_s: Sequence[float], motions: Motion | None
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """Features (N, h, w, C) and hidden tokens at horizons, or of motions until a single one."""
+        context, engine = camera.context, self._engine
+        motion = None if motions is None else torch.from_numpy(motions)[None, :, None]
+        parts = list(
+            engine.forecaster.stream(
                 context.memories,
                 context.stamps_s,
                 list(horizons_s),
                 motion=motion,
                 layers=engine.decoder.layers,
-            ):
-                horizons = part.z.shape[2]
-                hidden = {layer: _by_horizon(tokens) for layer, tokens in part.hidden.items()}
-                maps = self._decode(_by_horizon(part.z), hidden)
-                for k in range(horizons):
-                    rows = slice(k * count, (k + 1) * count)
-                    of_horizon = {name: values[rows] for name, values in maps.items()}
-                    views[step].append(self._views(camera, of_horizon, horizons_s[step]))
-                    step += 1
-            if goal is not None and camera is self._cameras[0]:
-                before, after = _error(context.newest, goal), _error(part.z[0, :, -1], goal)
-                distances = list(np.divide(after, before).tolist())
-        return SeenAhead(views, distances)
+            )
+        )
+        z = torch.cat([_by_horizon(part.z) for part in parts])
+        layers = parts[0].hidden
+        hidden = {i: torch.cat([_by_horizon(part.hidden[i]) for part in parts]) for i in layers}
+        return z, hidden
+
+    def _goal_distances(self, camera: Camera, z: Tensor) -> NDArray[np.float64]:
+        """(N,) from features to those of the goal, 1 as far as now."""
+        goal = self._options.goal
+        assert goal is not None
+        return _error(z, goal) / _error(camera.context.newest, goal)
 
     def _decode(self, z: Tensor, hidden: Mapping[int, Tensor]) -> dict[str, NDArray[Any]]:
         """Maps (N, H, W) of frames (N, h, w, C), by their names."""
@@ -159,17 +233,18 @@ class ViewReader:
             raise ModelOutputError(f"bundle {name} predicted NaN or infinity; try dtype float32")
 
     def _views(
-        self, camera: Camera, maps: Mapping[str, NDArray[Any]], horizon_s: float
+        self, camera: Camera, maps: Mapping[str, NDArray[Any]], horizons_s: Sequence[float]
     ) -> CameraViews:
-        stamp_ns = camera.context.stamps_ns[-1] + round(horizon_s * 1e9)
+        """Of rows of maps, each until its own horizon."""
+        newest_ns = camera.context.stamps_ns[-1]
         scenes = [
             Scene(
-                stamp_ns,
+                newest_ns + round(horizon_s * 1e9),
                 horizon_s=horizon_s,
                 depth_is_metric=True,
                 **{name: maps[name][row] for name in _READ if name in maps},
             )
-            for row in range(len(maps[DEPTH]))
+            for row, horizon_s in enumerate(horizons_s)
         ]
         options, pose = self._options.obstacles, camera.mount.base_from_optical
         points = obstacle_rows(scenes, camera.rays, pose, options)

@@ -306,3 +306,22 @@ def test_thinning_can_ask_for_several_points_in_a_cell() -> None:
     found = thinned(ObstaclePoints.joined([alone, crowd]), 0.25, least=3, kept=1)
     assert found.xyz[:, 0].tolist() == [5.0]
     assert len(thinned(ObstaclePoints.none())) == 0
+
+
+def test_rows_of_points_are_taken_and_stacked_as_lists_are() -> None:
+    random = np.random.default_rng(1)
+
+    def some(count: int) -> ObstaclePoints:
+        xyz = random.random((count, 3)).astype(np.float32)
+        return ObstaclePoints(xyz, np.arange(count, dtype=np.uint8), xyz[:, 0])
+
+    parts = [some(count) for count in (3, 0, 5, 1)]
+    stacked = PointRows.stacked([PointRows.of(parts[:2]), PointRows.of(parts[2:])])
+    assert len(stacked) == 4
+    wanted = [2, 2, 1, 0, 3, 2]
+    for rows, expected in ((stacked, parts), (stacked.taken(np.array(wanted)), None)):
+        for row, part in enumerate(expected or [parts[k] for k in wanted]):
+            np.testing.assert_array_equal(rows[row].xyz, part.xyz)
+            np.testing.assert_array_equal(rows[row].class_id, part.class_id)
+    assert len(stacked.taken(np.array([1])).points) == 0
+    assert len(stacked.taken(np.array([], np.intp))) == 0

@@ -9,6 +9,7 @@ import pytest
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.runtime.candidate import (
+    alike,
     outside_range,
     path_motions,
     path_times,
@@ -105,3 +106,30 @@ def test_motion_faster_than_the_training_is_marked_where_it_is():
     assert outside_range(motions, (0.5, 1.0), (12.0, 1.0, 0.5)).tolist() == [[False, False]]
     assert outside_range(motions, (0.5, 1.0), (8.0, 1.0, 0.5)).tolist() == [[True, False]]
     assert outside_range(motions, (0.5, 1.0), (12.0, 1.0, 0.2)).tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("within", [(0.5, 0.07), (2.0, 0.5), (0.0, 0.1)])
+def test_motions_are_alike_to_an_earlier_one_that_is_near(within: tuple[float, float]):
+    random = np.random.default_rng(0)
+    motions = random.uniform((0, -2, -1), (5, 2, 1), (80, 3))
+    motions[40:50] = motions[:10]
+    motions[50] = motions[3] + [0, 0, 2 * math.pi]
+    found = alike(motions, *within)
+    heads = np.unique(found)
+    assert (found[heads] == heads).all()
+    assert (found <= np.arange(80)).all()
+    assert (found[40:50] == found[:10]).all()
+
+    def apart(one: np.ndarray, other: np.ndarray) -> float:
+        turn = abs(math.remainder(one[2] - other[2], 2 * math.pi))
+        if not within[0]:
+            return 0.0 if (one == other).all() else 2.0
+        return math.dist(one[:2], other[:2]) / within[0] + turn / within[1]
+
+    for index, head in enumerate(found):
+        assert apart(motions[index], motions[head]) < 1
+        # Each head was alike to none before it.
+    for k, head in enumerate(heads):
+        assert all(apart(motions[head], motions[other]) >= 1 for other in heads[:k])
+    if within[0]:
+        assert found[50] == found[3]

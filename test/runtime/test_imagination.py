@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from dino_foresight_ros.model.tasks import DepthTask
 from dino_foresight_ros.obstacles import Footprint, ObstacleOptions
 from dino_foresight_ros.planar_motion import compose, inverse
 from dino_foresight_ros.recordings.camera_view import CameraView
-from dino_foresight_ros.runtime import Foresight
+from dino_foresight_ros.runtime import Foresight, imagination
+from dino_foresight_ros.runtime.arc_search import ArcLimits, fan
 from dino_foresight_ros.runtime.candidate import twist_motions
 from dino_foresight_ros.runtime.decoder import DecodedOutput
 from dino_foresight_ros.runtime.engine import Context
@@ -136,8 +138,8 @@ def imagine(world: Any, motions: np.ndarray, workers: int = 1, **more: Any) -> I
     options = more.pop("options", OPTIONS)
     mounts = more.pop("mounts", MOUNTS)
     horizons_s = more.pop("horizons_s", HORIZONS_S)
-    imagination = Imagination(world, workers)
-    return answer_of(imagination.imagine(motions, horizons_s, mounts, options, **more))
+    judge = Imagination(world, workers)
+    return answer_of(judge.imagine(motions, horizons_s, mounts, options, **more))
 
 
 def hits(twist: Sequence[float], box: Box, until_s: float) -> bool:
@@ -208,9 +210,43 @@ def test_results_do_not_depend_on_how_many_threads_imagine():
     assert one.ranking == two.ranking
 
 
+def test_ways_that_lead_to_nearly_the_same_place_share_a_view_and_are_ranked_alike():
+    """64 of a fan, beside what each way's own views say: rank correlation, and the best."""
+    arcs = fan(64, ArcLimits(6.0, 0.7))
+    motions = np.stack([twist_motions((v, 0.0, w), 9.0, HORIZONS_S) for v, w in arcs])
+    world = BoxWorld(CAR_AHEAD)
+    shared = imagine(world, motions)
+    asked, world.asked = world.asked, 0
+    with mock.patch.object(imagination, "shared_views", lambda ways, _: own_views(ways)):
+        own = imagine(world, motions)
+    assert world.asked == 3 * 64
+    assert asked < 0.75 * world.asked
+    totals = np.array([[one.total for one in found.candidates] for found in (shared, own)])
+    ranks = totals.argsort(axis=1).argsort(axis=1)
+    assert np.corrcoef(ranks)[0, 1] > 0.98
+    assert totals[1, shared.ranking[0]] < totals[1].min() + 0.02
+
+
+def own_views(ways: np.ndarray) -> np.ndarray:
+    return np.repeat(np.arange(len(ways))[:, None], ways.shape[1], axis=1)
+
+
+def test_same_ways_are_imagined_once_whatever_is_asked_for():
+    world = BoxWorld(CAR_AHEAD)
+    found = imagine(world, np.concatenate([candidates()] * 3), maps=True, points=True)
+    # A standing robot's three views are one place, but not one instant.
+    assert world.asked == 4 * 3
+    depths = [one.horizons[0].scenes[""].depth for one in found.candidates]
+    for first, again in zip(depths[:4], depths[4:8], strict=True):
+        assert np.array_equal(first, again, equal_nan=True)
+    assert not np.array_equal(depths[0], depths[1], equal_nan=True)
+
+
 def test_other_work_may_be_done_between_the_parts_of_many_candidates():
-    motions = np.concatenate([candidates()] * 10)
-    parts = Imagination(BoxWorld(CAR_AHEAD), 1).imagine(motions, HORIZONS_S, MOUNTS, OPTIONS)
+    motions = candidates({str(k): (5.0, 0.0, 0.002 * k) for k in range(40)})
+    parts = Imagination(BoxWorld(CAR_AHEAD), 1).imagine(
+        motions, HORIZONS_S, MOUNTS, OPTIONS, maps=True
+    )
     assert sum(1 for _ in parts) >= 5
 
 
