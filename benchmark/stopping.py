@@ -1,8 +1,7 @@
 """Does a forecast stop a robot in time? A collision monitor of nav2's rules, fed in four ways.
 
     python -m dino_foresight_ros.benchmark.stopping --seeds 0-39 --bundle tiny --out run/stopping
-    python -m dino_foresight_ros.benchmark.stopping --data bag:drive --camera-pose 0.3 0 1.2 0 5 0 \
-        --bundle tiny --out run/stopping
+    python -m dino_foresight_ros.benchmark.stopping --data bag:drive --bundle tiny --out run/seen
 
 The same worlds are driven by a driver who keeps the road's speed, held back by the monitor
 (`driving/monitor.py`), which takes its points from the present's depth, from copy-last, from a
@@ -19,7 +18,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +27,10 @@ from dino_foresight_ros.driving.scores import per_km
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.process.cpu import set_up_cpu
 from dino_foresight_ros.render.chart import chart_file
+
+if TYPE_CHECKING:
+    from dino_foresight_ros.recordings import Recording
+    from dino_foresight_ros.runtime.imagined import Mount
 
 NAMES = {
     "constant": "no monitor",
@@ -156,7 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--data", nargs="+", default=[], metavar="SPEC",
         help="recordings with odometry and camera_info, not worlds: bag:DIR")  # fmt: skip
     add("--camera-pose", nargs=6, type=float, metavar="N",
-        help="of their camera in base_link: x y z in m, roll pitch yaw in degrees")  # fmt: skip
+        help="of their camera in base_link: x y z in m, roll pitch yaw in degrees (default: as "
+        "the bag's transforms say)")  # fmt: skip
     add("--out", type=Path, required=True, metavar="DIR",
         help="for seed_N.json, stopping.json, stopping.md and stopping.png")  # fmt: skip
     args = parser.parse_args(argv)
@@ -193,8 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _beside_recordings(args: argparse.Namespace) -> int:
     try:
-        if not args.bundle or args.camera_pose is None:
-            raise UsageError("--data needs --bundle and --camera-pose")
+        if not args.bundle:
+            raise UsageError("--data needs --bundle")
         rows = recorded_rows(args.data, args.bundle, args.device, args.camera_pose)
     except ForesightError as error:
         print(f"stopping: {error}", file=sys.stderr)
@@ -208,27 +212,64 @@ def _beside_recordings(args: argparse.Namespace) -> int:
 
 
 def recorded_rows(
-    specs: Sequence[str], bundle: str, device: str, camera_pose: Sequence[float]
+    specs: Sequence[str], bundle: str, device: str, camera_pose: Sequence[float] | None
 ) -> list[dict[str, Any]]:
-    """What the monitor would have done beside recordings, a row per source (`stop_rows`)."""
+    """What the monitor would have done beside recordings, a row per source (`stop_rows`).
+
+    Args:
+        specs: of the recordings.
+        bundle: folder or name.
+        device: where it runs.
+        camera_pose: x, y, z in metres, roll, pitch, yaw in degrees; None: as recorded.
+    """
     import torch
 
     from dino_foresight_ros.driving.foreseen import Foreseen
     from dino_foresight_ros.driving.recorded import monitor_recording, stop_rows
     from dino_foresight_ros.model import Bundle
     from dino_foresight_ros.recordings import open_recordings
-    from dino_foresight_ros.recordings.camera_view import view_of_model
-    from dino_foresight_ros.recordings.poses import mounting
-    from dino_foresight_ros.runtime.imagined import Mount
 
     model = Bundle.load(bundle, device=device, dtype=torch.float32)
     drives = []
     for recording in open_recordings(specs):
-        if recording.camera is None:
-            raise InputError(f"{recording.name} has no camera_info: record it")
-        mount = Mount(view_of_model(recording.camera, recording.name), mounting(camera_pose))
+        mount = _mount(recording, camera_pose)
         drives.append(monitor_recording(recording, Foreseen(model), mount))
     return stop_rows(drives)
+
+
+def _mount(recording: Recording, camera_pose: Sequence[float] | None) -> Mount:
+    """How a recording's camera looks, and where it is on the robot.
+
+    Raises:
+        InputError: one of both is not known.
+    """
+    from dino_foresight_ros.recordings.bag import bag_of
+    from dino_foresight_ros.recordings.bag_camera import read_mount, read_view
+    from dino_foresight_ros.recordings.bag_reader import BagReader
+    from dino_foresight_ros.recordings.camera_view import view_of_model
+    from dino_foresight_ros.recordings.poses import mounting
+    from dino_foresight_ros.runtime.imagined import Mount
+
+    bag, pose = bag_of(recording), recording.base_from_optical
+    if bag is not None:
+        reader = BagReader(bag.path)
+        try:
+            view = read_view(reader, bag)[0]
+            pose = read_mount(reader, bag, lambda text: print(text, file=sys.stderr))
+        finally:
+            reader.close()
+    elif recording.camera is not None:
+        view = view_of_model(recording.camera, recording.name)
+    else:
+        raise InputError(f"{recording.name} does not tell its camera: record camera_info")
+    if camera_pose is not None:
+        pose = mounting(camera_pose)
+    if pose is None:
+        raise InputError(
+            f"{recording.name} does not tell where its camera is on the robot: give --camera-pose, "
+            "or record /tf_static"
+        )
+    return Mount(view, pose)
 
 
 def recorded_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -246,7 +287,7 @@ def recorded_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return _table(titles, cells)
+    return f"{_table(titles, cells)}\n\n{rows[0]['km']:.2f} km"
 
 
 if __name__ == "__main__":

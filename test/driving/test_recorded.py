@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.benchmark.stopping import main, recorded_markdown
+from dino_foresight_ros.benchmark.stopping import _mount, main, recorded_markdown
+from dino_foresight_ros.cli.main import main as foresight
 from dino_foresight_ros.driving.recorded import RecordedDrive, monitor_recording, stop_rows
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.obstacles import ObstaclePoints
 from dino_foresight_ros.recordings import open_recordings
+from dino_foresight_ros.recordings.camera_view import view_of_model
 from dino_foresight_ros.recordings.motion import EgoMotion, planar_pose
 from dino_foresight_ros.recordings.recording import Frame, Recording
 from dino_foresight_ros.runtime.imagined import Mount
@@ -117,22 +119,49 @@ def test_a_recording_without_motion_is_refused() -> None:
         monitor_recording(recording, Eyes(recording), None)  # type: ignore[arg-type]
 
 
+SPEC = "synthetic:?seeds=3&frames=8&interval=0.2&size=56x84"
+
+
 def test_the_command_looks_at_recordings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_micro_bundle().save(tmp_path / "bundle")
-    spec = "synthetic:?seeds=3&frames=8&interval=0.2&size=56x84"
-    words = ["--data", spec, "--bundle", str(tmp_path / "bundle"), "--out", str(tmp_path / "out")]
+    words = ["--data", SPEC, "--out", str(tmp_path / "out")]
     assert main(words) == 2
-    assert "--data needs --bundle and --camera-pose" in capsys.readouterr().err
-    words += ["--camera-pose", "0", "0", "1.4", "0", "0", "0"]
-    (recording,) = open_recordings([spec])
+    assert "--data needs --bundle" in capsys.readouterr().err
+    words += ["--bundle", str(tmp_path / "bundle")]
+    (recording,) = open_recordings([SPEC])
     monkeypatch.setattr("dino_foresight_ros.recordings.open_recordings", lambda specs: [recording])
     camera, recording.camera = recording.camera, None
     assert main(words) == 1
-    assert "has no camera_info" in capsys.readouterr().err
+    assert "does not tell its camera" in capsys.readouterr().err
     recording.camera = camera
-    assert main(words) == 0
+    monkeypatch.setattr(type(recording), "base_from_optical", None)
+    assert main(words) == 1
+    assert "give --camera-pose" in capsys.readouterr().err
+    assert main([*words, "--camera-pose", "0", "0", "1.4", "0", "0", "0"]) == 0
     rows = json.loads((tmp_path / "out" / "recorded.json").read_text())
     assert [row["source"] for row in rows] == ["present", "copy-last", "forecast", "truth"]
     assert "| forecast |" in capsys.readouterr().out
+
+
+def test_a_bag_tells_its_camera_its_place_and_its_motion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = tmp_path / "drive"
+    assert foresight(["bag", "from-video", SPEC, "--out", str(bag)]) == 0
+    (world,), (recording,) = open_recordings([SPEC]), open_recordings([f"bag:{bag}"])
+    mount = _mount(recording, None)
+    np.testing.assert_allclose(mount.base_from_optical, world.base_from_optical, atol=1e-6)
+    assert world.camera is not None
+    expected = view_of_model(world.camera, "world").pixel_rays((56, 84))
+    np.testing.assert_allclose(mount.view.pixel_rays((56, 84)), expected, atol=1e-6)
+    placed = _mount(recording, [0.3, 0.0, 1.2, 0.0, 0.0, 0.0])
+    assert placed.base_from_optical[:3, 3].tolist() == [0.3, 0.0, 1.2]
+    make_micro_bundle().save(tmp_path / "bundle")
+    words = ["--data", f"bag:{bag}", "--bundle", str(tmp_path / "bundle")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    (row, *_) = json.loads((tmp_path / "out" / "recorded.json").read_text())
+    driven = np.diff(world.ego.world_from_ego[:, :2, 3], axis=0)
+    assert row["km"] == pytest.approx(np.hypot(*driven.T).sum() / 1000, rel=0.01)
+    assert "km" in capsys.readouterr().out

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.bag import BagRecording, bag_of
+from dino_foresight_ros.recordings.bag_camera import read_view
 from dino_foresight_ros.recordings.bag_reader import BagReader
-from dino_foresight_ros.recordings.bag_topics import CAMERA_INFO_TYPE, camera_info_topic
-from dino_foresight_ros.recordings.camera_view import CameraView, camera_view, check_size
 from dino_foresight_ros.recordings.lidar_projection import (
     hidden_cells,
     nearest_in_cells,
@@ -28,7 +27,7 @@ from dino_foresight_ros.recordings.lidar_projection import (
 )
 from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.recordings.transform_tree import TransformTree
-from dino_foresight_ros.topic_names import frame_name, is_rectified
+from dino_foresight_ros.topic_names import frame_name
 from dino_foresight_ros.training.evaluation.lidar.bag_clouds import BagLidar, LidarOptions, Warn
 
 NO_CLOUD, NO_TRANSFORM, NO_POINT = "no cloud near its time", "no transform then", "no point in view"
@@ -84,7 +83,9 @@ class CameraTruth:
         self._name = recording.name
         reader = BagReader(lidar.path)
         try:
-            self.view, info_frame = _view(reader, recording, options)
+            self.view, info_frame = read_view(
+                reader, recording, options.camera_info, options.rectified
+            )
             picture = reader.deserialize(next(iter(reader.messages([recording.topic]))))
         finally:
             reader.close()
@@ -230,28 +231,3 @@ def _stands_still(truth: CameraTruth, tree: TransformTree) -> str:
         "stay where the lidar saw them; name a frame that stands still by --fixed-frame (frames "
         f"that move in their parents: {', '.join(moving) or 'none; record /tf of the drive'})"
     )
-
-
-def _view(
-    reader: BagReader, recording: BagRecording, options: LidarOptions
-) -> tuple[CameraView, str]:
-    """The camera's view, and the frame that its camera_info names."""
-    topic = options.camera_info or camera_info_topic(recording.topic, reader.topics)
-    known = reader.topics.get(topic or "")
-    if topic is None or known is None or known.msgtype != CAMERA_INFO_TYPE:
-        infos = [t.name for t in reader.topics.values() if t.msgtype == CAMERA_INFO_TYPE]
-        raise InputError(
-            f"{reader.path} has no camera_info for {recording.topic}"
-            f"{f' on {topic}' if topic else ''}; its {CAMERA_INFO_TYPE} topics: "
-            f"{', '.join(sorted(infos)) or 'none'}; give one by --camera-info, or record it"
-        )
-    stored = next(iter(reader.messages([topic])), None)
-    if stored is None:
-        raise InputError(f"{reader.path} has no message on {topic}")
-    info = reader.deserialize(stored)
-    rectified = options.rectified
-    if rectified is None:
-        rectified = is_rectified(recording.topic)
-    view = camera_view(info, rectified, f"{reader.path}: {topic}")
-    check_size(view, recording.size, f"{reader.path}: {topic}")
-    return view, frame_name(info.header.frame_id)

@@ -1,0 +1,67 @@
+"""The camera of a bag's pictures: how it looks, by camera_info, and where it is, by transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bag import BagRecording
+from dino_foresight_ros.recordings.bag_odometry import BASE_FRAMES
+from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.bag_topics import CAMERA_INFO_TYPE, camera_info_topic
+from dino_foresight_ros.recordings.camera_view import CameraView, camera_view, check_size
+from dino_foresight_ros.recordings.poses import Matrix
+from dino_foresight_ros.recordings.transform_tree import read_transforms
+from dino_foresight_ros.topic_names import frame_name, is_rectified
+
+
+def read_view(
+    reader: BagReader,
+    recording: BagRecording,
+    camera_info: str | None = None,
+    rectified: bool | None = None,
+) -> tuple[CameraView, str]:
+    """The view of a recording's camera, and the frame that its camera_info names.
+
+    Args:
+        reader: of its bag.
+        recording: its pictures.
+        camera_info: topic of the calibration; by convention when None.
+        rectified: whether the pictures are; None: as the name of their topic says.
+
+    Raises:
+        InputError: no camera_info, one that is not calibrated, or one of other pictures.
+    """
+    topic = camera_info or camera_info_topic(recording.topic, reader.topics)
+    known = reader.topics.get(topic or "")
+    if topic is None or known is None or known.msgtype != CAMERA_INFO_TYPE:
+        infos = [t.name for t in reader.topics.values() if t.msgtype == CAMERA_INFO_TYPE]
+        raise InputError(
+            f"{reader.path} has no camera_info for {recording.topic}"
+            f"{f' on {topic}' if topic else ''}; its {CAMERA_INFO_TYPE} topics: "
+            f"{', '.join(sorted(infos)) or 'none'}; give one by --camera-info, or record it"
+        )
+    stored = next(iter(reader.messages([topic])), None)
+    if stored is None:
+        raise InputError(f"{reader.path} has no message on {topic}")
+    info = reader.deserialize(stored)
+    if rectified is None:
+        rectified = is_rectified(recording.topic)
+    view = camera_view(info, rectified, f"{reader.path}: {topic}")
+    check_size(view, recording.size, f"{reader.path}: {topic}")
+    return view, frame_name(info.header.frame_id)
+
+
+def read_mount(
+    reader: BagReader, recording: BagRecording, warn: Callable[[str], None]
+) -> Matrix | None:
+    """(4, 4) pose of the camera's optical frame in the base, at the first picture; None unknown."""
+    stored = next(iter(reader.messages([recording.topic])), None)
+    if stored is None:
+        return None
+    frame = frame_name(reader.deserialize(stored).header.frame_id)
+    tree = read_transforms(reader, warn)
+    base = next((name for name in BASE_FRAMES if name in tree.frames), None)
+    if base is None or frame not in tree.frames:
+        return None
+    return tree.lookup(base, frame, int(recording.stamps_ns[0]))
