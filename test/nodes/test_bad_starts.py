@@ -13,12 +13,16 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 from dino_foresight_ros.nodes.forecast import node as forecast_node
 from dino_foresight_ros.nodes.monitor import node as monitor_node
+from dino_foresight_ros.nodes.obstacle import node as obstacle_node
+from dino_foresight_ros.nodes.plan import node as plan_node
 from dino_foresight_ros.nodes.replay import node as replay_node
 from dino_foresight_ros.nodes.synthetic_camera import node as synthetic_camera_node
 
 NODES = {
     "forecast": forecast_node.main,
     "monitor": monitor_node.main,
+    "obstacle": obstacle_node.main,
+    "plan": plan_node.main,
     "replay": replay_node.main,
     "synthetic_camera": synthetic_camera_node.main,
 }
@@ -46,6 +50,14 @@ def folder(tmp_path: Path) -> Path:
         ("replay", ["input:={folder}", "as_recorded:=true"], 2, "is not a rosbag2"),
         ("replay", ["input:={folder}", "start_s:=99.0"], 1, "no frame from 99 s"),
         ("monitor", ["tolerance:=0.6"], 2, "tolerance: 0.6 is out of range; valid: 0 to 0.49"),
+        ("forecast", ["footprint:=[0.0, 0.0, 1.0, 0.0, 2.0, 0.0]"], 2, "footprint has no area"),
+        ("obstacle", ["footprint:=[0.0, 0.0, 1.0, 0.0, 2.0, 0.0]"], 2, "footprint has no area"),
+        ("obstacle", ["footprint:=[0.0, 0.0, 1.0]"], 2, "an odd count of numbers"),
+        ("obstacle", ["grid_resolution_m:=0.001"], 2, "20000x20000 cells; at most 4000 a side"),
+        ("obstacle", ["camera_pose:=[0.0, 1.0]"], 2, "camera_pose: give x, y, z (m) and roll"),
+        ("obstacle", ["camera_topic:=image"], 2, "'image' lacks {camera}"),
+        ("plan", ["candidates:=3"], 2, "candidates: 3 is out of range; valid: 4 to 256"),
+        ("plan", ["max_speed_mps:=0.0"], 2, "max_speed_mps: 0.0 is out of range; valid: 0.05 to"),
         ("synthetic_camera", ["scene:=moon"], 2, "'moon' is unknown; valid: any, urban, suburban"),
     ],
 )

@@ -27,6 +27,7 @@ from dino_foresight_ros.recordings.image_decoding import decode_picture
 from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.clouds import obstacle_cloud
 from dino_foresight_ros.ros.images import image_to_msg
+from dino_foresight_ros.ros.motion_parameters import footprint_of
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.planar import planar_twist, pose_message
 from dino_foresight_ros.ros.time import ns_to_time
@@ -174,7 +175,7 @@ class ImagineService:
         return given or list(pipeline.horizons_s())
 
     def _options(self, class_names: Sequence[str], weights: Sequence[float]) -> ImagineOptions:
-        from dino_foresight_ros.obstacles import Footprint, ObstacleOptions
+        from dino_foresight_ros.obstacles import ObstacleOptions
         from dino_foresight_ros.runtime.imagined import ImagineOptions, Weights
 
         given = [float(weight) for weight in weights] or self._parameters["imagine_weights"]
@@ -183,10 +184,8 @@ class ImagineService:
             raise InputError(
                 f"weights {given} must be {count} numbers from 0 up: " + ", ".join(Weights._fields)
             )
-        corners = np.reshape(self._parameters["footprint"], (-1, 2))
-        radius_m = self._parameters["robot_radius_m"]
         return ImagineOptions(
-            Footprint(corners) if len(corners) else Footprint.circle(radius_m),
+            footprint_of(self._parameters["footprint"], self._parameters["robot_radius_m"]),
             ObstacleOptions.of_classes(
                 class_names, max_height_m=self._parameters["robot_height_m"]
             ),

@@ -16,7 +16,11 @@ from dino_foresight_ros.outputs import (
     SAMPLE_OUTPUTS,
     horizons_problem,
 )
-from dino_foresight_ros.ros.motion_parameters import ASSUMED_MOTIONS, MOTION_PARAMETERS
+from dino_foresight_ros.ros.motion_parameters import (
+    ASSUMED_MOTIONS,
+    MOTION_PARAMETERS,
+    footprint_problem,
+)
 from dino_foresight_ros.ros.parameters import (
     IMAGE_RELIABILITY,
     IMAGE_TRANSPORT,
@@ -87,14 +91,6 @@ def check_camera_topic(template: str) -> str | None:
 def _check_mounts(numbers: list[float]) -> str | None:
     if len(numbers) % 6 or not all(map(math.isfinite, numbers)):
         return f"{len(numbers)} numbers; valid: six finite ones for each camera"
-    return None
-
-
-def _check_footprint(numbers: list[float]) -> str | None:
-    if not numbers:
-        return None
-    if len(numbers) % 2 or len(numbers) < 6 or not all(map(math.isfinite, numbers)):
-        return f"{len(numbers)} numbers; valid: x and y of three or more corners"
     return None
 
 
@@ -318,7 +314,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "Outline of the robot in base_frame, for foresight/imagine: x and y of its corners in "
         "turn, metres. Empty: a circle of robot_radius_m.",
         Change.ANY_TIME,
-        check=_check_footprint,
+        check=footprint_problem,
         element=float,
     ),
     ParameterSpec(

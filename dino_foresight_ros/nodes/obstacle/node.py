@@ -37,7 +37,6 @@ from dino_foresight_ros.nodes.obstacle.messages import (
 )
 from dino_foresight_ros.nodes.obstacle.parameters import (
     OBSTACLE_PARAMETERS,
-    footprint_of,
     grid_of,
 )
 from dino_foresight_ros.obstacles import GridSpec, ObstacleOptions
@@ -50,6 +49,7 @@ from dino_foresight_ros.ros.camera_info import CameraInfoInput
 from dino_foresight_ros.ros.clouds import obstacle_cloud
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.messages import build_diagnostics, read_step
+from dino_foresight_ros.ros.motion_parameters import footprint_of
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import (

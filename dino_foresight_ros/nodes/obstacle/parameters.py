@@ -5,39 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.nodes.forecast.parameters import check_camera_topic, check_cameras
-from dino_foresight_ros.obstacles import GROUND_CLASSES, Footprint, GridSpec
+from dino_foresight_ros.obstacles import GROUND_CLASSES, GridSpec
 from dino_foresight_ros.outputs import MAX_STEPS
+from dino_foresight_ros.ros.motion_parameters import footprint_problem
 from dino_foresight_ros.ros.parameters import Change, ParameterSpec
 from dino_foresight_ros.topic_names import CAMERA_FIELD
 
 
 def _pose_problem(numbers: list[float]) -> str | None:
     return None if len(numbers) in (0, 6) else "give x, y, z (m) and roll, pitch, yaw (degrees)"
-
-
-def _footprint_problem(numbers: list[float]) -> str | None:
-    if not numbers:
-        return None
-    try:
-        footprint_of(numbers, 1.0, 0.0)
-    except UsageError as error:
-        return str(error)
-    return None
-
-
-def footprint_of(numbers: list[float], radius_m: float, padding_m: float) -> Footprint:
-    """The robot's outline: a polygon x0, y0, x1, y1, ..., or a circle where that is empty.
-
-    Raises:
-        UsageError: it is no outline.
-    """
-    if not numbers:
-        return Footprint.circle(radius_m, padding_m)
-    if len(numbers) % 2:
-        raise UsageError("the footprint has an odd count of numbers; give x and y of every corner")
-    return Footprint([numbers[i : i + 2] for i in range(0, len(numbers), 2)], padding_m)
 
 
 def grid_of(values: Mapping[str, Any]) -> GridSpec:
@@ -152,7 +129,7 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         "Corners of the robot in the base frame: x0, y0, x1, y1, ... in metres, in turn; "
         "a circle of robot_radius_m where it is empty.",
         Change.NEVER,
-        check=_footprint_problem,
+        check=footprint_problem,
         element=float,
     ),
     ParameterSpec(
