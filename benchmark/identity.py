@@ -7,6 +7,9 @@ Each frame gives a forecast of now and three instants 0.2 s apart. Their masks a
 those instants, or those of now three times (a forecast that all stands still); ids are taken away,
 and some detections are left out at random, as a head misses some. Compared are `IdentityTracker`,
 and the usual matching of each instant's masks with those of the instant before, without motion.
+
+With `--bundle tiny` the masks are what a bundle's head finds in each frame and in its forecast; an
+object is known where a mask overlaps the true one by half.
 """
 
 from __future__ import annotations
@@ -14,20 +17,25 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.outputs import INSTANCES, SEGMENTATION
-from dino_foresight_ros.recordings import open_recordings
+from dino_foresight_ros.process.cpu import set_up_cpu
+from dino_foresight_ros.recordings import Recording, open_recordings
 from dino_foresight_ros.runtime.identity import IdentityTracker
 from dino_foresight_ros.scene import Detection, Scene
 
 STEPS_S = (0.0, 0.2, 0.4, 0.6)
 LEAST_PIXELS = 12
 _LEAST_IOU = 0.3
+_LEAST_TRUE_IOU = 0.5
+
+Drive = list[tuple[int, list[Scene], list[NDArray[np.uint16]]]]
+"""Per forecast: stamp of its frame, scenes with ids of their own, and the true ids of each."""
 
 
 class Counts(NamedTuple):
@@ -128,9 +136,38 @@ def _without_ids(
     return (ids, tuple(detections)), np.where(np.isin(truth.instances, kept), truth.instances, 0)
 
 
-def count(
-    matcher: Matcher, drive: Iterable[tuple[int, list[Scene], list[NDArray[np.uint16]]]]
-) -> tuple[Counts, list[float]]:
+def found_by(bundle: Any, recording: Recording, truths: Sequence[Scene]) -> Drive:
+    """What a bundle's head finds in each frame and in its forecast."""
+    from dino_foresight_ros.runtime import Foresight
+
+    truth_at = {scene.stamp_ns: scene.instances for scene in truths}
+    wanted = {step: frozenset({INSTANCES}) for step in range(len(STEPS_S))}
+    engine = Foresight(bundle, outputs=wanted, output_size=recording.size, horizons_s=STEPS_S[1:])
+    drive: Drive = []
+    for frame in recording.frames():
+        forecast = engine.update(frame.image, frame.stamp_ns)
+        if forecast is None or forecast.step_0 is None:
+            continue
+        scenes = [forecast.step_0, *forecast.steps]
+        true = [truth_at.get(scene.stamp_ns) for scene in scenes]
+        if all(ids is not None for ids in true):
+            partners = [_partners(*pair) for pair in zip(scenes, true, strict=True)]
+            drive.append((frame.stamp_ns, scenes, partners))
+    return drive
+
+
+def _partners(found: Scene, truth: Any) -> NDArray[np.uint16]:
+    """(H, W) the true id of each mask that overlaps it by half, 0 elsewhere."""
+    true = np.zeros_like(truth)
+    for detection in found.detections:
+        mask = found.instances == detection.id
+        numbers, counts = np.unique(truth[mask & (truth > 0)], return_counts=True)
+        if numbers.size and _iou(mask, truth == numbers[counts.argmax()]) > _LEAST_TRUE_IOU:
+            true[mask] = numbers[counts.argmax()]
+    return true
+
+
+def count(matcher: Matcher, drive: Drive) -> tuple[Counts, list[float]]:
     """Switches through steps and forecasts together, and each forecast's ms of processor time."""
     last: dict[int, int] = {}
     found = switched = 0
@@ -149,34 +186,48 @@ def count(
     return Counts(found, switched), took
 
 
+def _print_row(name: str, drives: Sequence[Drive]) -> None:
+    totals = {IdentityTracker: Counts(0, 0), InstantBefore: Counts(0, 0)}
+    took: list[float] = []
+    for drive in drives:
+        for kind, total in totals.items():
+            matcher: Matcher = kind()
+            counts, spent = count(matcher, drive)
+            totals[kind] = Counts(total.found + counts.found, total.switched + counts.switched)
+            took += spent if kind is IdentityTracker else []
+    numbers = " | ".join(str(total) for total in totals.values())
+    print(f"| {name} | {numbers} | {statistics.median(took or [0.0]):.1f} |")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", nargs="+", required=True, help="recordings with instances")
+    parser.add_argument("--bundle", help="whose head finds the objects; none: the truth")
     parser.add_argument("--missing", type=float, nargs="+", default=[0.0, 0.1])
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    drives = [
-        [f.labels for f in recording.read(range(len(recording)), [INSTANCES, SEGMENTATION])]
-        for recording in open_recordings(args.data)
-    ]
+    set_up_cpu()
+    recordings = open_recordings(args.data)
+    kinds = [INSTANCES, SEGMENTATION]
+    truths = [[f.labels for f in one.read(range(len(one)), kinds)] for one in recordings]
     print("| forecast | missed | tracker | instant before | tracker, ms of processor time |")
     print("|---|---|---|---|---|")
+    if args.bundle is not None:
+        from dino_foresight_ros.model import Bundle
+
+        bundle = Bundle.load(args.bundle)
+        pairs = zip(recordings, truths, strict=True)
+        _print_row(f"{bundle.name}'s head | -", [found_by(bundle, *pair) for pair in pairs])
+        return 0
     for is_true in (True, False):
         for missing in args.missing:
-            totals = {IdentityTracker: Counts(0, 0), InstantBefore: Counts(0, 0)}
-            took: list[float] = []
-            for place, truths in enumerate(drives):
-                drive = list(forecasts(truths, is_true, missing, args.seed + place))
-                for kind, total in totals.items():
-                    matcher: Matcher = kind()
-                    counts, spent = count(matcher, drive)
-                    found, switched = total.found + counts.found, total.switched + counts.switched
-                    totals[kind] = Counts(found, switched)
-                    took += spent if kind is IdentityTracker else []
             name = "true masks" if is_true else "all stands still"
-            numbers = " | ".join(str(total) for total in totals.values())
-            print(f"| {name} | {missing:.0%} | {numbers} | {statistics.median(took):.1f} |")
+            drives = [
+                list(forecasts(one, is_true, missing, args.seed + place))
+                for place, one in enumerate(truths)
+            ]
+            _print_row(f"{name} | {missing:.0%}", drives)
     return 0
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
@@ -78,6 +80,20 @@ def test_a_picture_without_objects_has_none() -> None:
     maps, _ = maps_of(())
     found = TASK.decode(QueryOutput(*head().group(maps), pixels=maps), (32, 48))
     assert not found["instances"].any()
+
+
+def test_of_more_objects_than_queries_the_surest_are_found() -> None:
+    maps, ids = maps_of(OBJECTS)
+    maps.centres[0, 0, 7, 20] = 1.0  # the third one's centre
+    torch.manual_seed(0)
+    few = build_head(replace(CONFIG, queries=2), 8, 4)
+    assert isinstance(few, CentreHead)
+    found = TASK.decode(QueryOutput(*few.group(maps), pixels=maps), (16, 24))
+    assert found["detections"].shape == (1, 2, 3)
+    assert (found["detections"][0, :, 2] > 0.9).all()
+    is_found = found["instances"][0] > 0
+    assert [bool(is_found[ids == number].all()) for number in (1, 2)] == [True, True]
+    assert found["instances"][0].unique().tolist() == [0, 1, 2]
 
 
 def test_semantic_and_panoptic_maps_come_of_the_classes() -> None:

@@ -164,3 +164,18 @@ def test_a_head_of_other_classes_is_refused() -> None:
     task = InstancesTask(NAMES, TASK.palette, TASK.things)
     with pytest.raises(BundleError, match="head 'instances' gives 14 channels, its task means 3"):
         replace(bundle, tasks={**bundle.tasks, "instances": task})
+
+
+def test_weights_of_another_bundles_head_are_refused(tmp_path: Path) -> None:
+    bundle = instances_bundle()
+    bundle.save(tmp_path / "b")
+    wider = replace(bundle.heads["instances"].config, queries=2)
+    other = replace(bundle, heads={**bundle.heads, "instances": build_head(wider, 24, 4)})
+    other.save(tmp_path / "other")
+    file = "head_instances.safetensors"
+    (tmp_path / "b" / file).write_bytes((tmp_path / "other" / file).read_bytes())
+    with pytest.raises(
+        BundleError, match=r"head_instances: tensor .* shape \(2, 32\), .*\(1, 32\)"
+    ) as error:
+        Bundle.load(tmp_path / "b")
+    assert "\n" not in str(error.value)

@@ -13,6 +13,7 @@ from tiny_data_sets import write_picture
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings import Frame, Recording, UnreadableFrame, open_recordings
+from dino_foresight_ros.recordings import coco as coco_module
 from dino_foresight_ros.recordings.coco_masks import decode_runs, fill_runs, mask_of, parse_outline
 
 SIZE = (12, 16)
@@ -178,6 +179,13 @@ def test_missing_pictures_are_told(coco: Path, tmp_path: Path) -> None:
         open_recordings([f"coco:{coco}?pictures={coco.parent}"])
     with pytest.raises(UsageError, match="pictures=nowhere is wrong; give the folder"):
         open_recordings([f"coco:{coco}?pictures=nowhere"])
+
+
+def test_more_objects_than_ids_are_refused(coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id has 16 bits; a picture of 65536 objects would be slow to make."""
+    monkeypatch.setattr(coco_module, "_MAX_ID", 1)
+    with pytest.raises(InputError, match=r"annotation \d+: more than 1 objects in one picture"):
+        open_recordings([f"coco:{coco}"])
 
 
 @pytest.mark.parametrize(

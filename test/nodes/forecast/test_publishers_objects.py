@@ -65,13 +65,15 @@ class World(Bench):
         self.node.trigger_configure()
         self.node.trigger_activate()
 
-    def heard(self, kind: type, topic: str, info: CameraInfo | None = INFO) -> tuple[Any, Any]:
+    def heard(
+        self, kind: type, topic: str, info: CameraInfo | None = INFO, made: Forecast = MADE
+    ) -> tuple[Any, Any]:
         """What is asked of the engine while somebody listens, and the message that comes."""
         kept: list[Any] = []
         subscription = self.listener.create_subscription(kind, topic, kept.append, 10)
         assert self.spin_until(lambda: any(self.topics.subscribed().values()))
         wanted = self.topics.subscribed()
-        self.topics.publish(MADE, "cam", info, time.monotonic(), "/image_rect")
+        self.topics.publish(made, "cam", info, time.monotonic(), "/image_rect")
         assert self.spin_until(lambda: bool(kept))
         self.listener.destroy_subscription(subscription)
         assert self.spin_until(lambda: not any(self.topics.subscribed().values()))
@@ -122,6 +124,20 @@ def test_without_calibration_objects_have_no_place(world: World) -> None:
     _, message = world.heard(messages.Instances, "foresight/step_2/instance_list", None)
     assert np.isnan(message.instances[0].position.x)
     assert message.instances[0].centroid_x == 15.5
+
+
+def test_a_picture_without_an_object_has_an_empty_list(world: World) -> None:
+    """Who waits for it is told that nothing is there."""
+    bare = [
+        replace(one, instances=np.zeros(SIZE, np.uint16), detections=())
+        for one in (MADE.step_0, *MADE.steps)
+        if one is not None
+    ]
+    empty = replace(MADE, step_0=bare[0], steps=tuple(bare[1:]))
+    _, message = world.heard(messages.Instances, "foresight/step_1/instance_list", made=empty)
+    assert (message.step, list(message.instances)) == (1, [])
+    _, message = world.heard(messages.Objects, "foresight/objects", made=empty)
+    assert list(message.objects) == []
 
 
 def test_topics_of_objects_go_with_the_output(world: World) -> None:

@@ -23,6 +23,8 @@ from nuscenes_set import (
 from dino_foresight_ros.classes import CLASS_IDS, NUSCENES_CLASSES
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings import Recording, open_recordings
+from dino_foresight_ros.recordings.nuscenes import boxes as boxes_module
+from dino_foresight_ros.recordings.nuscenes.boxes import BoxTrack
 
 WIDTH, HEIGHT, CELL = 160, 96, 4
 CLASSES = [info.name for info in NUSCENES_CLASSES]
@@ -164,8 +166,6 @@ def test_classes_of_the_world_can_be_had(world: NuScenesSet) -> None:
 
 
 def test_an_object_that_was_lost_between_keyframes_is_not_made_up(world: NuScenesSet) -> None:
-    from dino_foresight_ros.recordings.nuscenes.boxes import BoxTrack
-
     poses = np.array([[0.0, 0, 0, 1, 0, 0, 0], [4.0, 2, 0, 1, 0, 0, 0]])
     for gap_ns, is_known in ((500_000_000, True), (1_000_000_000, False)):
         track = BoxTrack(1, 0, np.array([0, gap_ns]), poses, np.ones(3))
@@ -180,11 +180,15 @@ def test_an_object_that_was_lost_between_keyframes_is_not_made_up(world: NuScene
         assert track.at(gap_ns + 200_000_000) is None
 
 
-def test_what_boxes_cannot_do_is_told(world: NuScenesSet) -> None:
+def test_what_boxes_cannot_do_is_told(world: NuScenesSet, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"boxes=masks is wrong; give one of no, points, hulls"):
         opened(world, "boxes=masks")
     with pytest.raises(UsageError, match=r"boxes=points is wrong; give hulls.* no LIDAR_TOP"):
         opened(world, "boxes=points&lidar=no")
+    with monkeypatch.context() as few:
+        few.setattr(boxes_module, "_MAX_ID", 2)
+        with pytest.raises(InputError, match=r"annotation.json: more than 2 objects in one scene"):
+            opened(world, "boxes=hulls")
     path = world.root / "v1.0-mini" / "sample_annotation.json"
     before = path.read_bytes()
     try:
