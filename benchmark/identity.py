@@ -159,6 +159,7 @@ def found_by(bundle: Any, recording: Recording, truths: Sequence[Scene]) -> Driv
 def _partners(found: Scene, truth: Any) -> NDArray[np.uint16]:
     """(H, W) the true id of each mask that overlaps it by half, 0 elsewhere."""
     true = np.zeros_like(truth)
+    assert found.instances is not None
     for detection in found.detections:
         mask = found.instances == detection.id
         numbers, counts = np.unique(truth[mask & (truth > 0)], return_counts=True)

@@ -6,8 +6,9 @@
 
 The option `pictures` names another folder. The pictures of one size in a COCO file are a recording,
 as recordings have one size; they lie an hour apart, so that no clip is cut of unrelated pictures.
-Each video of YouTube-VIS is a recording, and an object has one id through it. Pixels without an
-object are unlabelled; crowds have a class and no id.
+Each video of YouTube-VIS is a recording, and an object has one id through it. Crowds have a class
+and no id. Pixels without an object are of a class of their own, the last one, so that a head learns
+where objects end; with `classes=world`, which has no such class, they are unlabelled.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ TO_WORLD: dict[str, str] = {
     "motorbike": "cyclist",
 }
 """Category, in lower case -> class of the synthetic world; other categories have none."""
+BACKGROUND = "background"
+"""Class of the pixels without an object."""
 _MAX_ID = int(np.iinfo(np.uint16).max)
 
 
@@ -85,13 +88,15 @@ class OutlinedPictures(PictureRecording):
         )
         self.source = source
         self._objects = objects
+        last = len(space.class_names) - 1
+        self._elsewhere = last if space.class_names[last] == BACKGROUND else UNLABELLED
 
     def _labels(self, index: int, kinds: Collection[str]) -> dict[str, Any]:
         wanted = [kind for kind in (SEGMENTATION, INSTANCES) if kind in kinds]
         if self._objects is None or not wanted:
             return {}
         found: dict[str, Any] = {
-            SEGMENTATION: np.full(self.size, UNLABELLED, np.uint8),
+            SEGMENTATION: np.full(self.size, self._elsewhere, np.uint8),
             INSTANCES: np.zeros(self.size, np.uint16),
         }
         # Where objects overlap the smaller one, which is mostly in front, stays whole.
@@ -310,9 +315,10 @@ class _File:
             world = (TO_WORLD.get(name.lower()) for name in names)
             ids = [UNLABELLED if name is None else CLASS_IDS[name] for name in world]
             return WORLD_SPACE, dict(zip(rows, ids, strict=True))
-        if not 0 < len(names) < UNLABELLED:
-            raise InputError(f"{self.path}: {len(names)} categories; 1 to {UNLABELLED - 1} can be")
-        space = LabelSpace(tuple(names), _palette(len(names)), tuple(range(len(names))))
+        if not 0 < len(names) < UNLABELLED - 1:
+            raise InputError(f"{self.path}: {len(names)} categories; 1 to {UNLABELLED - 2} can be")
+        palette = (*_palette(len(names)), (0, 0, 0))
+        space = LabelSpace((*names, BACKGROUND), palette, tuple(range(len(names))))
         return space, {key: index for index, key in enumerate(rows)}
 
     def object_of(

@@ -90,12 +90,12 @@ def test_objects_of_coco_have_classes_and_ids(coco: Path) -> None:
     assert (small.name, small.size) == ("val2017-10x8", (8, 10))
     assert (large.name, large.size) == ("val2017-16x12", SIZE)
     assert large.label_space is not None
-    assert large.label_space.class_names == ("person", "car", "dog")
+    assert large.label_space.class_names == ("person", "car", "dog", "background")
     assert large.label_space.moving == (0, 1, 2)
     assert large.labelled("instances").tolist() == large.labelled("segmentation").tolist() == [0, 1]
     assert np.diff(large.stamps_ns).min() >= 3600 * 10**9
     frame = read(pickle.loads(pickle.dumps(large)))
-    ids, classes = np.zeros(SIZE, np.uint16), np.full(SIZE, 255, np.uint8)
+    ids, classes = np.zeros(SIZE, np.uint16), np.full(SIZE, 3, np.uint8)
     classes[:, 3] = 0  # the crowd
     ids[inside(5, 2, 8, 6)], classes[inside(5, 2, 8, 6)] = 2, 1
     ids[inside(6, 4, 2, 5)], classes[inside(6, 4, 2, 5)] = 1, 0
@@ -106,7 +106,9 @@ def test_objects_of_coco_have_classes_and_ids(coco: Path) -> None:
     assert frame.instances.dtype == np.uint16
     empty = read(large, 1)
     assert empty.instances is not None
+    assert empty.segmentation is not None
     assert not empty.instances.any()
+    assert (empty.segmentation == 3).all(), "known to hold no object"
 
 
 def test_world_classes_leave_out_what_has_none(coco: Path) -> None:
