@@ -42,12 +42,14 @@ class Shares:
     """Pixels of clouds, added up.
 
     Attributes:
+        clouds: how many.
         points, sky_points: of the clouds, and those of them where the sky is in truth.
         ground, ground_left: pixels of ground nearer than `NEAR_M`, and those of them in the cloud.
         obstacles, obstacles_kept: likewise of what is none of both and 0.5 to 2 m high.
         errors: of the distances along the rays of the obstacles that are kept, relative.
     """
 
+    clouds: int = 0
     points: int = 0
     sky_points: int = 0
     ground: int = 0
@@ -71,7 +73,7 @@ class Shares:
             * self.obstacles_kept
             / max(self.obstacles, 1),
             "error of their distance, median %": 100 * float(np.median(errors)),
-            "points a cloud": self.points,
+            "points a cloud": self.points / max(self.clouds, 1),
         }
 
 
@@ -103,7 +105,7 @@ def shares_of(
     found = stands & kept
     error = np.abs(scene.depth[found] / truth.depth[found] - 1)
     return Shares(
-        int(kept.sum()), int((kept & is_sky).sum()),
+        1, int(kept.sum()), int((kept & is_sky).sum()),
         int(is_ground.sum()), int((is_ground & kept).sum()),
         int(stands.sum()), int(found.sum()), (error,),
     )  # fmt: skip

@@ -81,8 +81,10 @@ class PCA(nn.Module):
 
     def inverse(self, z: Tensor) -> Tensor:
         """(..., C) -> (..., F)."""
-        standardised = (z.to(self.components.dtype) @ self.components).float() + self.centre
-        return (standardised * self.std + self.mean).to(self.components.dtype)
+        projected = (z.to(self.components.dtype) @ self.components).float()
+        # In one pass over the features, which are many: half of the time.
+        shift = self.centre * self.std + self.mean
+        return torch.addcmul(shift, projected, self.std).to(self.components.dtype)
 
 
 class IdentityPCA(nn.Module):

@@ -21,7 +21,7 @@ from dino_foresight_ros.scene import Scene
 
 GROUND_CLASS_PROBABILITY = 0.5
 """Of a point whose class says ground and whose place says obstacle."""
-_SKYLINE = 1 / 50
+_SKYLINE = 1 / 80
 """Share of the picture's width beside the sky, in which depths that blend into it are found."""
 _BLENDED = 1.1
 """Such a depth is so many times the least around it."""

@@ -180,20 +180,17 @@ def test_what_has_no_metric_depth_is_refused_by_name() -> None:
         ObstacleOptions(min_height_m=float("nan"))
 
 
-@pytest.mark.parametrize("pixels", [3, 7])
-def test_depths_that_blend_into_the_sky_give_no_points(pixels: int) -> None:
+def test_depths_that_blend_into_the_sky_give_no_points() -> None:
     """A box before the sky, blurred as a head's map is that averages over edges."""
     tall = Box((8.0, -1.0, 0.0), (12.0, 1.0, 3.0), CAR)
     pose = optical_pose(z=0.4)
     scene = see(RAYS, pose, [tall])
     plain = np.where(scene.segmentation == SKY, np.float32(60.0), scene.depth)
-    blurred = cv2.blur(
-        np.where(np.isfinite(plain), plain, 60.0).astype(np.float32), (pixels, pixels)
-    )
+    blurred = cv2.blur(np.where(np.isfinite(plain), plain, 60.0).astype(np.float32), (3, 3))
     options = replace(OPTIONS, max_height_m=5.0)
     found = obstacle_points(replace(scene, depth=blurred), RAYS, pose, options)
     assert len(found) > 300
-    assert off_boxes(found.xyz.astype(float), [tall]).max() < 1.2
+    assert off_boxes(found.xyz.astype(float), [tall]).max() < 1.0
     # Edges that are sharp stay whole.
     is_car = scene.segmentation.ravel() == CAR
     depths = np.flatnonzero(is_car)
