@@ -119,11 +119,14 @@ def kept_untrained_parts() -> Iterator[None]:
     if "dino_foresight_ros.model" not in sys.modules:  # of the tests that run, none needs torch
         yield
         return
+    from copies import Copies
+
     from dino_foresight_ros.model import untrained
 
     with pytest.MonkeyPatch.context() as patch:
-        kept = lru_cache(maxsize=2)(untrained._parts)
-        patch.setattr(untrained, "_parts", lambda seed: deepcopy(kept(seed)))
+        made = untrained._parts
+        kept = lru_cache(maxsize=2)(lambda seed: Copies(made(seed)))
+        patch.setattr(untrained, "_parts", lambda seed: kept(seed).copy())
         yield
 
 

@@ -85,8 +85,8 @@ class PlanNode(Node):
         transforms = Transforms(self)
         self._motion = LiveMotion(self, self.parameters, transforms, with_plan=False)
         self._motion.want()
-        self._goal: PoseStamped | None = None
-        self._palette: ClassPalette | None = None
+        self.goal: PoseStamped | None = None
+        self.palette: ClassPalette | None = None
         self._asked_s: float | None = None
         self._problem: str | None = None
         self._client = self.create_client(Imagine, "foresight/imagine")
@@ -114,17 +114,17 @@ class PlanNode(Node):
         except InputError as error:
             self.get_logger().warning(f"goal not taken: {error}")
             return
-        self._goal = message
+        self.goal = message
 
     def _on_labels(self, message: Labels) -> None:
         try:
-            self._palette = read_palette(message)
+            self.palette = read_palette(message)
         except InputError as error:
             self.get_logger().warning(f"labels not taken: {error}")
 
-    def _find_labels(self) -> None:
+    def find_labels(self) -> None:
         """Where forecast_node has several cameras, its labels are those of any of them."""
-        if self._palette is not None or self._labels_of is not None:
+        if self.palette is not None or self._labels_of is not None:
             return
         folder = self.resolve_topic_name("foresight")
         for source in find_sources(self):
@@ -216,11 +216,11 @@ class PlanNode(Node):
 
     def _goal_in_base(self, response: Imagine.Response) -> NDArray[np.float64] | None:
         """The goal (3,) in the base frame of the newest frame; None without one."""
-        if self._goal is None:
+        if self.goal is None:
             return None
-        frame = frame_name(self._goal.header.frame_id)
+        frame = frame_name(self.goal.header.frame_id)
         start = self._motion.start_in(frame, time_to_ns(response.header.stamp))
-        return np.asarray(compose(inverse(start), planar_pose(self._goal.pose)))
+        return np.asarray(compose(inverse(start), planar_pose(self.goal.pose)))
 
     # Out
 
@@ -230,7 +230,7 @@ class PlanNode(Node):
         best = ranking[0]
         goal = self._goal_in_base(response)
         if goal is not None and np.hypot(*goal[:2]) <= self.parameters["goal_tolerance_m"]:
-            self._goal = None
+            self.goal = None
             self.get_logger().info("the goal is reached")
         scores = _with_reasons(found)
         lifetime_s = _LIFETIME_PERIODS / self.parameters["rate_hz"]
@@ -243,8 +243,8 @@ class PlanNode(Node):
         )
         if not self._imagined.get_subscription_count():
             return
-        self._find_labels()
-        if self._palette is not None:
+        self.find_labels()
+        if self.palette is not None:
             self._ask_for_views(found)
 
     def _ask_for_views(self, found: _Round) -> None:
@@ -253,7 +253,7 @@ class PlanNode(Node):
         words = [_with_reasons(found)[index].reason for index in shown]
 
         def given(future: Future) -> None:
-            response, palette = future.result(), self._palette
+            response, palette = future.result(), self.palette
             if response is None or not response.success or palette is None:
                 return
             try:

@@ -117,9 +117,9 @@ class World:
     def go_to(self, frame: str, pose: tuple[float, float, float]) -> None:
         goal = PoseStamped(header=header_at(STAMP_NS), pose=pose_message(pose))
         goal.header.frame_id = frame
-        before = self.planner._goal
+        before = self.planner.goal
         self.peer.goals.publish(goal)
-        self.spin_until(lambda: self.planner._goal is not before)
+        self.spin_until(lambda: self.planner.goal is not before)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def world(ros_domain: dict[str, str]) -> Iterator[World]:
 
 @pytest.fixture(autouse=True)
 def _empty(world: World) -> None:
-    world.peer.obstacle, world.peer.problem, world.planner._goal = None, "", None
+    world.peer.obstacle, world.peer.problem, world.planner.goal = None, "", None
 
 
 def end_of(path: Path) -> tuple[float, float, float]:
@@ -226,13 +226,14 @@ def test_imagined_views_of_the_best_and_of_the_worst_are_drawn_side_by_side(worl
 
 def test_classes_are_those_of_any_of_several_cameras(world: World):
     """forecast_node then has no foresight/labels, but one for each camera."""
+    world.spin_until(lambda: world.planner.palette is not None)
+    known = world.planner.palette
     labels = world.peer.create_publisher(Labels, "front/foresight/labels", latched_qos())
     labels.publish(Labels(names=["sky"], palette=[1, 2, 3], unlabelled=255))
-    known, world.planner._palette = world.planner._palette, None
     front = ForecastSource("front", "/front/foresight", "/front/image", "", False, "/peer")
     other = front._replace(folder="/robot2/front/foresight")
     with mock.patch.object(plan_node, "find_sources", return_value=[other, front]):
-        world.planner._find_labels()
-    world.spin_until(lambda: world.planner._palette is not None)
-    assert world.planner._palette.names == ("sky",)
-    world.planner._palette = known
+        world.planner.find_labels()
+    world.spin_until(lambda: world.planner.palette.names == ("sky",))
+    world.peer.destroy_publisher(labels)
+    world.planner.palette = known
