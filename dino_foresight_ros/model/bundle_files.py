@@ -27,7 +27,13 @@ from dino_foresight_ros.model.heads import Head, HeadInput, build_head, head_con
 from dino_foresight_ros.model.manifest import PRETRAINED, SCHEMA, read_manifest, write_manifest
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.model.tasks import Task, task_from_dict, task_to_dict
-from dino_foresight_ros.model.weights import empty, load_strict, read_tensors, write_tensors
+from dino_foresight_ros.model.weights import (
+    all_finite,
+    empty,
+    load_strict,
+    read_tensors,
+    write_tensors,
+)
 from dino_foresight_ros.shipped import MANIFEST
 
 
@@ -127,7 +133,7 @@ def _rounded(part: str, tensors: dict[str, Tensor], dtype: torch.dtype) -> dict[
         if not tensor.is_floating_point() or (part == "pca" and name in _STANDARDISATION):
             continue
         rounded[name] = tensor.to(dtype)
-        if not bool(torch.isfinite(rounded[name]).all()):
+        if not all_finite(rounded[name]):
             raise BundleError(
                 f"{part} tensor {name} does not fit into {dtype}; write the bundle in float32"
             )

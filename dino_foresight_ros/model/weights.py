@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -89,11 +90,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             "convert or copy the bundle again"
         ) from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if not all_finite(tensor):
             raise BundleError(
                 f"{path}: tensor {name} holds NaN or infinity; the weights are damaged"
             )
     return tensors
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether a tensor holds neither NaN nor infinity; in one pass, as both reach the extremes."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return all(math.isfinite(float(extreme)) for extreme in torch.aminmax(tensor))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
+from copies import Copies
+from torch import Tensor
 
 from dino_foresight_ros.model import (
     PCA,
@@ -21,6 +25,18 @@ from dino_foresight_ros.model.class_lists import world_segmentation
 
 def make_micro_bundle() -> Bundle:
     """Random weights, every part of the real thing, 4x6 patches."""
+    copies, state = _kept()
+    torch.set_rng_state(state)  # as if they were drawn each time
+    bundle: Bundle = copies.copy()
+    return bundle
+
+
+@lru_cache
+def _kept() -> tuple[Copies, Tensor]:
+    return Copies(_drawn()), torch.get_rng_state()
+
+
+def _drawn() -> Bundle:
     torch.manual_seed(0)
     config = EncoderConfig(
         model="vit_small_patch14_reg4_dinov2",
