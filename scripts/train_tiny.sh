@@ -101,11 +101,25 @@ stage instances $foresight train head --task instances --preset centres --channe
     --encoder "$encoder" --pca "$out/pca" --steps "$(full 1900 2)" --batch-size "$(full 8 2)" --seed 0 --device "$device" \
     --out "$out/instances" $(resumed instances)
 
-stage bundle $foresight bundle assemble --encoder "$encoder" --pca "$out/pca" \
-    --forecaster "$out/forecaster" --hindcast --head segmentation="$out/segmentation" \
-    --head depth="$out/depth" --head normals="$out/normals" --head instances="$out/instances" \
-    --dtype float16 --name tiny \
-    --licence "Apache-2.0; see README.md beside this file" --out "$out/bundle" --force
+# assemble OUT PARTS...: a bundle of the parts.
+assemble() {
+    local folder=$1
+    shift
+    $foresight bundle assemble --dtype float16 --name tiny --licence "Apache-2.0; see README.md beside this file" "$@" --out "$folder" --force
+}
+first="$out/bundle-first"
+stage bundle-first assemble "$first" --encoder "$encoder" --pca "$out/pca" --forecaster "$out/forecaster" --hindcast \
+    --head segmentation="$out/segmentation" --head depth="$out/depth" --head normals="$out/normals" --head instances="$out/instances"
+
+# Forecasts are means of what may come: a head that has seen them reads what moves better, farther ahead.
+stage pixels-pseudo $foresight train pixels --pseudo-labels "$first" --data "${clips[@]}" --image-size "$size" --out "$out/pixels-pseudo"
+stage segmentation-ahead $foresight train head --task segmentation --preset tiny --from "$first" \
+    --data "pixels:$out/pixels-wander-more" "pixels:$out/pixels-pseudo" --validation "pixels:$out/pixels-validation" \
+    --encoder "$first" --pca "$first" --forecaster "$first" --steps-ahead "$(full 0,1,3,5 0,1)" --interval 0.2 \
+    --steps "$(full 500 2)" --batch-size "$(full 16 2)" --lr 4e-4 --ema 0.99 --seed 0 --device "$device" \
+    --out "$out/segmentation-ahead" $(resumed segmentation-ahead)
+stage bundle assemble "$out/bundle" --encoder "$first" --pca "$first" --forecaster "$first" \
+    --head segmentation="$out/segmentation-ahead" --head depth="$first" --head normals="$first" --head instances="$first"
 
 # What is fitted beside the forecast costs most of an evaluation; a trial goes without.
 fit() { if [[ -n ${TRIAL:-} ]]; then fitted=(--no-fit); else fitted=(--fit-data "$1"); fi; }
