@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
@@ -68,8 +68,7 @@ def load_pca(path: str | Path) -> tuple[PCA | IdentityPCA, Part]:
         return pca, part
     origin = pca_origin(bundle.pca, f"PCA of {bundle.name}")
     made_with = {"encoder": _encoder_origin(bundle)}
-    sources = bundle_sources(bundle.info).get("pca", ())
-    part = Part("pca", origin.name, origin.fingerprint, {}, made_with, trained_on=sources)
+    part = Part("pca", origin.name, origin.fingerprint, {}, made_with, **_known(bundle, "pca"))
     return bundle.pca, part
 
 
@@ -103,9 +102,8 @@ def load_forecaster(path: str | Path) -> tuple[TrainableForecaster, Part]:
         fingerprint(config, trainable.state_dict()),
         config,
         made_with,
-        recipe={"bundle": bundle.name, "trained": bundle.trained},
         frame_interval_s=bundle.frame_interval_s,
-        trained_on=bundle_sources(bundle.info).get("forecaster", ()),
+        **_known(bundle, "forecaster"),
     )
     return trainable, part
 
@@ -176,10 +174,6 @@ def _head_of(bundle: Bundle, name: str) -> tuple[TrainedHead, Part]:
         made_with["forecaster"] = Origin(
             f"forecaster of {bundle.name}", fingerprint(config, forecaster.state_dict())
         )
-    provenance = bundle.info.get("provenance")
-    known = provenance.get(f"{name} head") if isinstance(provenance, Mapping) else None
-    known = known if isinstance(known, Mapping) else {}
-    recipe = dict(known.get("recipe") or {})
     about = {"task": {"name": name, "meaning": task_to_dict(trained.task)}}
     config = {**about, "head": trained.head.config.to_dict(), "reads": trained.reads.to_dict()}
     part = Part(
@@ -188,11 +182,7 @@ def _head_of(bundle: Bundle, name: str) -> tuple[TrainedHead, Part]:
         fingerprint(config, trained.head.state_dict()),
         config,
         made_with,
-        recipe={**recipe, "bundle": bundle.name, "trained": bundle.trained},
-        seed=known.get("seed"),
-        scores=dict(known.get("scores") or {}),
-        code_version=str(known.get("code_version") or ""),
-        trained_on=bundle_sources(bundle.info).get(f"{name} head", ()),
+        **_known(bundle, f"{name} head"),
     )
     return trained, part
 
@@ -231,6 +221,24 @@ def _bundle(path: str | Path) -> Bundle | None:
     if names_bundle(text) or (not is_part(Path(path)) and (Path(path) / MANIFEST).is_file()):
         return Bundle.load(text)
     return None
+
+
+def _known(bundle: Bundle, part: str) -> dict[str, Any]:
+    """What a bundle keeps about the run that made a part of it, as fields of `Part`."""
+    provenance = bundle.info.get("provenance")
+    known = provenance.get(part) if isinstance(provenance, Mapping) else None
+    known = known if isinstance(known, Mapping) else {}
+    return {
+        "recipe": {
+            **(known.get("recipe") or {}),
+            "bundle": bundle.name,
+            "trained": bundle.trained,
+        },
+        "seed": known.get("seed"),
+        "scores": dict(known.get("scores") or {}),
+        "code_version": str(known.get("code_version") or ""),
+        "trained_on": bundle_sources(bundle.info).get(part, ()),
+    }
 
 
 def _encoder_origin(bundle: Bundle) -> Origin:

@@ -126,11 +126,11 @@ def test_ways_to_a_larger_grid_that_make_no_sense_are_refused(
         assemble(str(parts / "True"), None, str(parts / "run"), {}, name="x", **options)
 
 
-def test_head_of_a_bundle_is_taken_with_its_provenance(parts: Path):
+def test_parts_of_a_bundle_are_taken_with_their_provenance(parts: Path):
     bundle = make_micro_bundle()
     bundle.trained = True
     made = {"seed": 7, "code_version": "0.0+x", "scores": {"labels": "lidar"}, "recipe": {"lr": 1}}
-    bundle.info = {"provenance": {"depth head": made}}
+    bundle.info = {"provenance": dict.fromkeys(("pca", "forecaster", "depth head"), made)}
     source = str(bundle.save(parts / "source"))
     arguments = source, source, source
     found = assemble(*arguments, {"depth": source}, name="made")
@@ -139,12 +139,14 @@ def test_head_of_a_bundle_is_taken_with_its_provenance(parts: Path):
     assert found.tasks["depth"] == bundle.tasks["depth"]
     for name, weight in bundle.heads["depth"].state_dict().items():
         torch.testing.assert_close(found.heads["depth"].state_dict()[name], weight)
-    kept = found.info["provenance"]["depth head"]
-    assert kept["name"] == "depth head of micro"
-    assert {name: kept[name] for name in ("seed", "code_version", "scores")} == {
-        name: made[name] for name in ("seed", "code_version", "scores")
-    }
-    assert kept["recipe"] == {"lr": 1, "bundle": "micro", "trained": True}
+    names = {"pca": "PCA", "forecaster": "forecaster", "depth head": "depth head"}
+    for part, name in names.items():
+        kept = found.info["provenance"][part]
+        assert kept["name"] == f"{name} of micro"
+        assert {name: kept[name] for name in ("seed", "code_version", "scores")} == {
+            name: made[name] for name in ("seed", "code_version", "scores")
+        }
+        assert kept["recipe"] == {"lr": 1, "bundle": "micro", "trained": True}
     assert found.info["pseudo_labels"] == {"depth": "lidar"}
     # Random weights in a head make an untrained bundle, too.
     random = str(parts / "False")
