@@ -27,6 +27,7 @@ _KEPT_S = 3.0
 _JUMP_MEMORY_S = 0.5
 """After a jump the odometry is not believed for so long."""
 _QUEUE = 10
+_LOG_PERIOD_S = 30.0
 
 
 class _Sample(NamedTuple):
@@ -239,10 +240,13 @@ class LiveMotion:
     def _say(self, problem: str | None) -> None:
         before, self._problem = self._problem, problem
         log = self._node.get_logger()
+        # Odometry that comes and goes, as on a busy machine, does not fill the log.
         if problem is not None and before is None:
-            log.warning(f"forecasts go without motion: {problem}")
+            log.warning(
+                f"forecasts go without motion: {problem}", throttle_duration_sec=_LOG_PERIOD_S
+            )
         elif problem is None and before is not None:
-            log.info("forecasts know the motion again")
+            log.info("forecasts know the motion again", throttle_duration_sec=_LOG_PERIOD_S)
 
     def along(self, path: Path, stamp_ns: int, horizons_s: Sequence[float]) -> Motion:
         """The motion (S, 3) along a path from an instant on.

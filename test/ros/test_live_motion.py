@@ -120,6 +120,18 @@ def test_after_a_jump_nothing_is_believed_for_a_while(motion: LiveMotion):
     assert motion.problem is None
 
 
+def test_odometry_that_comes_and_goes_is_said_once(
+    motion: LiveMotion, capfd: pytest.CaptureFixture[str]
+):
+    feed(motion, np.arange(-1, 0.05, 0.05))
+    for _ in range(5):
+        assert motion.until(T0_NS + 10**9, HORIZONS_S) is None
+        assert motion.until(T0_NS, HORIZONS_S) is not None
+    said = capfd.readouterr()
+    assert (said.out + said.err).count("without motion") <= 1  # an earlier test may have said it
+    assert (said.out + said.err).count("motion again") <= 1
+
+
 def test_plan_is_followed_by_its_stamps_and_one_that_ended_is_not(motion: LiveMotion):
     motion.values["motion"] = "path"  # type: ignore[attr-defined]
     feed(motion, np.arange(-1, 0.05, 0.05))
