@@ -58,6 +58,25 @@ def shared_views(motions: Motion, radius_m: float) -> NDArray[np.intp]:
     return np.stack([alike(some, within_m, _ALIKE_RAD) for some in motions.swapaxes(0, 1)], axis=1)
 
 
+def check_count(candidates: int, is_shown: bool) -> None:
+    """Check how many candidates are given.
+
+    Args:
+        candidates: how many.
+        is_shown: whether maps or points of them are asked for.
+
+    Raises:
+        InputError: none, or too many.
+    """
+    if not 1 <= candidates <= MAX_CANDIDATES:
+        raise InputError(f"{candidates} candidates are given; give 1 to {MAX_CANDIDATES}")
+    if is_shown and candidates > MAX_SHOWN:
+        raise InputError(
+            f"maps or points of {candidates} candidates are asked for; give at most {MAX_SHOWN}: "
+            "ask for scores first, and for maps of the best"
+        )
+
+
 def answer_of(parts: Generator[None, None, T]) -> T:
     """Do all parts of a question at once and return its answer."""
     while True:
@@ -146,12 +165,8 @@ class Imagination:
                 or no camera with a whole context.
         """
         began_s = time.perf_counter()
+        check_count(len(candidates), maps or points)
         motions = self._checked(candidates, horizons_s)
-        if (maps or points) and len(motions) > MAX_SHOWN:
-            raise InputError(
-                f"maps or points of {len(motions)} candidates are asked for; give at most "
-                f"{MAX_SHOWN}: ask for scores first, and for maps of the best"
-            )
         stride = 1 if maps else SCORE_STRIDE
         cameras = cameras_of(self._engine, mounts, stride)
         reader = ViewReader(self._engine, cameras, stride, options)
@@ -201,8 +216,6 @@ class Imagination:
     def _checked(self, candidates: Motion, horizons_s: Sequence[float]) -> Motion:
         motions = np.asarray(candidates, np.float64)
         engine = self._engine
-        if not 1 <= len(motions) <= MAX_CANDIDATES:
-            raise InputError(f"{len(motions)} candidates are given; give 1 to {MAX_CANDIDATES}")
         self.check_horizons(horizons_s)
         if motions.shape[1:] != (len(horizons_s), 3):
             raise InputError(

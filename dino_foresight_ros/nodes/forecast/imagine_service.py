@@ -87,6 +87,9 @@ class ImagineService:
             pipeline = self._active_pipeline()
             if pipeline is None:
                 raise InputError("the node is not active: it has no forecast to imagine from")
+            from dino_foresight_ros.runtime.imagination import check_count
+
+            check_count(len(request.candidates), request.maps or request.points)
             self._motion.want()
             answer = pipeline.scheduler.ask(self._parts(pipeline, request, response))
             await _in_executor(self._node, answer)
@@ -108,12 +111,6 @@ class ImagineService:
         self, pipeline: Pipeline, request: Imagine.Request, response: Imagine.Response
     ) -> Generator[None, None, None]:
         """Fill the response."""
-        from dino_foresight_ros.runtime.imagination import MAX_CANDIDATES
-
-        if not 1 <= len(request.candidates) <= MAX_CANDIDATES:
-            raise InputError(
-                f"{len(request.candidates)} candidates are given; give 1 to {MAX_CANDIDATES}"
-            )
         stamp_ns = pipeline.newest_context_ns()
         horizons_s, imagination = self._horizons(pipeline, request), pipeline.imagination
         imagination.check_horizons(horizons_s)
