@@ -82,6 +82,20 @@ def test_a_picture_without_objects_has_none() -> None:
     assert not found["instances"].any()
 
 
+@pytest.mark.parametrize(("share", "is_found"), [(0.45, True), (0.3, False)])
+def test_an_object_has_the_pixels_that_are_rather_sure_of_their_class(
+    share: float, is_found: bool
+) -> None:
+    maps, ids = maps_of(OBJECTS[:1])
+    edge = (slice(2, 10), slice(3, 5))
+    maps.classes[0][(slice(None), *edge)] = torch.tensor([1 - share, share, 1e-9]).log()[
+        :, None, None
+    ]
+    found = TASK.decode(QueryOutput(*head().group(maps), pixels=maps), (16, 24))["instances"][0]
+    assert (found[edge] > 0).all() == is_found
+    assert (found > 0).sum() == (ids > 0).sum() - (0 if is_found else 16)
+
+
 def test_of_more_objects_than_queries_the_surest_are_found() -> None:
     maps, ids = maps_of(OBJECTS)
     maps.centres[0, 0, 7, 20] = 1.0  # the third one's centre
