@@ -11,7 +11,7 @@ import numpy as np
 from dino_foresight_ros.errors import ForesightError, InputError
 from dino_foresight_ros.outputs import DropReason
 from dino_foresight_ros.runtime.context import Arrival
-from dino_foresight_ros.runtime.request import OutputRequest, is_whole
+from dino_foresight_ros.runtime.request import MotionRows, OutputRequest, is_whole
 from dino_foresight_ros.scene import Scene
 
 
@@ -29,6 +29,8 @@ class QueuedFrame:
         max_age_ns: it is not forecast when it is older in its turn; None for no limit.
         held_back: why it is not to be forecast and serves only the context of later frames; None
             for a frame to forecast.
+        motion: how the base moves from it on, as `OutputRequest.motion`; asked in its turn, since
+            odometry of its instant may come after it. None where that is of no use.
     """
 
     payload: Any
@@ -39,6 +41,7 @@ class QueuedFrame:
     request: OutputRequest | None = None
     max_age_ns: int | None = None
     held_back: DropReason | None = None
+    motion: Callable[[], MotionRows | None] | None = None
 
     @property
     def reason_unused(self) -> DropReason:

@@ -16,6 +16,9 @@ Outputs = frozenset[str] | Mapping[int, frozenset[str]]
 OutputSize = tuple[int, int] | Literal["input"] | None
 """(height, width) pixels, "input" for the size of the frame's image, None for patch grid x 8."""
 
+MotionRows = tuple[tuple[float, float, float], ...]
+"""(dx, dy, dyaw) of the base until each horizon: m forward, m to the left, rad to the left."""
+
 
 @dataclass(frozen=True)
 class OutputRequest:
@@ -41,7 +44,7 @@ class OutputRequest:
     ahead_s: tuple[float, ...] | None = None
     samples: int | None = None
     sample_outputs: frozenset[str] = frozenset()
-    motion: tuple[tuple[float, float, float], ...] | None = None
+    motion: MotionRows | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.outputs, str):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
 from dino_foresight_ros.errors import InputError
@@ -306,7 +307,10 @@ class Scheduler:
             self._drop([frame], DropReason.UNWANTED)
             return None
         try:
-            return CameraFrame(frame.decode(frame.payload), frame.stamp_ns, task.request)
+            picture, request = frame.decode(frame.payload), task.request
+            if frame.motion is not None and request is not None and not request.is_empty:
+                request = replace(request, motion=frame.motion())
+            return CameraFrame(picture, frame.stamp_ns, request)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
             self._fail(frame, error)
         return None

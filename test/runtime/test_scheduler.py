@@ -11,6 +11,8 @@ from scheduler_harness import IMAGE, MS, Clock, FakeEngine, Harness, SlowEngine
 
 from dino_foresight_ros.outputs import DropReason
 from dino_foresight_ros.runtime.context import Arrival
+from dino_foresight_ros.runtime.frame import QueuedFrame
+from dino_foresight_ros.runtime.request import OutputRequest
 
 
 def started(engine: FakeEngine | None = None, outputs: Any = None) -> Harness:
@@ -147,6 +149,23 @@ def test_reset_drops_the_waiting_frames_and_then_the_context() -> None:
     one.scheduler.work()  # and no other frame is needed
     assert one.engine.resets == 2
     one.check_accounts()
+
+
+def test_how_the_base_moves_is_asked_in_a_frames_turn() -> None:
+    """Odometry of its instant may come after the picture."""
+    one, known = Harness(FakeEngine()), []
+    request = OutputRequest(frozenset({"depth"}))
+    frame = QueuedFrame(IMAGE, 10**9, 0.0, request=request, motion=lambda: tuple(known))
+    one.scheduler.start()
+    one.scheduler.submit(frame)
+    known.append((1.0, 0.0, 0.1))
+    nothing = QueuedFrame(
+        IMAGE, 2 * 10**9, 0.0, request=OutputRequest(frozenset()), motion=lambda: 1 / 0
+    )
+    one.settle()
+    one.scheduler.submit(nothing)
+    one.settle()
+    assert [asked.motion for asked in one.engine.requests] == [((1.0, 0.0, 0.1),), None]
 
 
 def test_frame_held_back_is_forecast_by_none() -> None:

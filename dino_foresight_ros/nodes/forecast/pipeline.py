@@ -6,7 +6,7 @@ Brings torch, which takes seconds: imported only while the node is configured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
@@ -25,7 +25,7 @@ from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
 from dino_foresight_ros.runtime.frame import Forecast, QueuedFrame
 from dino_foresight_ros.runtime.imagination import Imagination
-from dino_foresight_ros.runtime.request import OutputRequest
+from dino_foresight_ros.runtime.request import MotionRows, OutputRequest
 from dino_foresight_ros.runtime.scheduler import Scheduler, Worker
 from dino_foresight_ros.runtime.statistics import FrameCounter, Statistics
 from dino_foresight_ros.topic_names import camera_topics
@@ -165,10 +165,13 @@ class Pipeline:
 
     def horizons_s(self) -> tuple[float, ...]:
         """Seconds from a frame to each step of its forecast."""
-        steps = self._parameters["steps"]
+        return self._seconds_of(self.loaded.horizons.ahead_s(self._parameters["steps"]))
+
+    def _seconds_of(self, ahead_s: tuple[float, ...] | None) -> tuple[float, ...]:
+        """Horizons as requested, which may be the engine's own."""
         interval_s = self.loaded.engine.bundle.frame_interval_s
-        ahead_s = self.loaded.horizons.ahead_s(steps)
-        return ahead_s or tuple(interval_s * step for step in range(1, steps + 1))
+        steps = range(1, self._parameters["steps"] + 1)
+        return ahead_s or tuple(interval_s * step for step in steps)
 
     @property
     def first_frame_id(self) -> str:
@@ -187,11 +190,11 @@ class Pipeline:
             raise InputError(f"nothing can be forecast yet: the context has {engine.context_state}")
         return max(newest)
 
-    def _motion_until(self, stamp_ns: int) -> tuple[tuple[float, float, float], ...] | None:
+    def _motion_until(self, stamp_ns: int, horizons_s: Sequence[float]) -> MotionRows | None:
         """How the base is taken to move; None where that is not known, or of no use."""
         if self._motion is None or not self.imagination.is_motion_aware:
             return None
-        found = self._motion.until(stamp_ns, self.horizons_s())
+        found = self._motion.until(stamp_ns, horizons_s)
         return None if found is None else tuple((float(x), float(y), float(a)) for x, y, a in found)
 
     # In: the executor's thread
@@ -208,6 +211,7 @@ class Pipeline:
         camera.period.frame(stamp_ns)
         is_held_back = self._gate.holds_back(name, stamp_ns, now_s)
         size = parse_output_size(self._parameters["output_size"])
+        ahead_s = self.loaded.horizons.ahead_s(self._parameters["steps"])
         frame = QueuedFrame(
             payload=message,
             stamp_ns=stamp_ns,
@@ -217,10 +221,10 @@ class Pipeline:
             request=OutputRequest(
                 camera.publishers.subscribed(),
                 size,
-                ahead_s=self.loaded.horizons.ahead_s(self._parameters["steps"]),
+                ahead_s=ahead_s,
                 sample_outputs=camera.publishers.subscribed_of_samples(),
-                motion=self._motion_until(stamp_ns),
             ),
+            motion=lambda: self._motion_until(stamp_ns, self._seconds_of(ahead_s)),
             max_age_ns=round(self._parameters["max_age_ms"] * 1e6) or None,
             held_back=DropReason.RATE_LIMITED if is_held_back else None,
         )
