@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from sklearn.metrics import jaccard_score
 
 from dino_foresight_ros.demo import skill_chart
 from dino_foresight_ros.demo.skill_chart import write_skill_chart
@@ -93,6 +92,8 @@ def test_mean_iou_is_that_of_scikit_learn_over_the_classes_that_occur() -> None:
         forecasts.append(forecast(predicted, predicted, predicted, truth=truth))
         expected.append((true[true != 255], ids[true != 255]))
     true, ids = (np.concatenate(side) for side in zip(*expected, strict=True))
+    from sklearn.metrics import jaccard_score
+
     want = jaccard_score(true, ids, labels=[0, 2, 3], average="macro")
     found = numbers(*forecasts)["true_segmentation_miou"]["forecast"]
     assert found == [pytest.approx(want, abs=1e-6)]

@@ -6,15 +6,15 @@ import socket
 import urllib.request
 
 import pytest
+from optional import NEEDS_RERUN
 
 pytest.importorskip("rclpy", reason="ROS 2 is not there (run through scripts/with_env)")
-pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
 
 from dino_foresight_ros.demo.viewer import DemoViewer
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.view.server import free_port
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, NEEDS_RERUN]
 
 
 def test_the_page_is_there_within_the_block_and_gone_after_it() -> None:

@@ -6,8 +6,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import rerun as rr
-
 
 class Row(NamedTuple):
     """What was logged at once to one entity: timeline -> nanoseconds, component -> its values."""
@@ -18,6 +16,8 @@ class Row(NamedTuple):
 
 def read_rrd(path: Path) -> dict[str, list[Row]]:
     """Entity path -> its rows in the order of their logging; static ones have no times."""
+    import rerun as rr  # takes a second
+
     entities: dict[str, list[Row]] = defaultdict(list)
     for chunk in rr.chunk.RrdReader(path).stream().to_chunks():
         table = chunk.to_record_batch()

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from micro_bundle import make_micro_bundle
-
-pytest.importorskip("onnx", reason="needs the extra onnx")
-pytest.importorskip("onnxscript", reason="needs the extra onnx")
-pytest.importorskip("onnxruntime", reason="needs the extra onnx")
-
-import onnxruntime
+from optional import NEEDS_ONNX
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import ForesightError, UsageError
@@ -23,6 +19,14 @@ from dino_foresight_ros.model import onnx_export
 from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
 from dino_foresight_ros.model.forecasters.rotary import rotation
 from dino_foresight_ros.model.onnx_export import export_bundle
+
+pytestmark = NEEDS_ONNX
+
+
+def session_of(path: str) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(path)
 
 
 @pytest.mark.long
@@ -35,7 +39,7 @@ def test_the_forecaster_gives_torchs_numbers_for_any_batch(tmp_path: Path) -> No
     index = json.loads((tmp_path / "out" / "onnx.json").read_text())
     part = index["parts"]["forecast"]
     assert (index["opset"], part["inputs"]) == (20, {"context": ["batch", 4, 4, 6, 30]})
-    session = onnxruntime.InferenceSession(str(tmp_path / "out" / part["file"]))
+    session = session_of(str(tmp_path / "out" / part["file"]))
     context = torch.randn(5, 4, 4, 6, 30)
     (ours,) = session.run(None, {"context": context.numpy()})
     with torch.no_grad():
@@ -103,7 +107,7 @@ def test_the_world_forecaster_gives_torchs_numbers(tmp_path: Path, options: dict
         given["motion"] = motion
     if config.query == "noise":
         given["noise"] = forecaster.draw_noise(1, generator=torch.Generator().manual_seed(0))
-    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "forecast.onnx"))
+    session = session_of(str(tmp_path / "out" / "forecast.onnx"))
     (ours,) = session.run(None, {name: x.numpy() for name, x in given.items()})
     told = motion if forecaster.takes_motion else None
     expected = forecaster.forecast(memories, stamps_s, ahead_s, told)[:, 0]

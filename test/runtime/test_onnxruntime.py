@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from optional import NEEDS_ONNX
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import ForesightError, UsageError
@@ -18,9 +19,8 @@ from dino_foresight_ros.model.instance_head import QueryOutput
 from dino_foresight_ros.runtime import Foresight, onnx_sessions
 from dino_foresight_ros.runtime.onnx_sessions import OnnxFunction, cache_folder, resolve_provider
 
-pytest.importorskip("onnx", reason="needs the extra onnx")
-pytest.importorskip("onnxscript", reason="needs the extra onnx")
-pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+pytestmark = NEEDS_ONNX
+
 
 SHAPES = ((2, 3, 4, 4), 2.0)
 

@@ -8,8 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import subspace_angles
-from sklearn.decomposition import PCA as SklearnPCA  # noqa: N811 (ours has the same name)
-from sklearn.preprocessing import StandardScaler
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.training import pca_fit
@@ -42,8 +40,10 @@ def test_it_matches_scikit_learn_on_the_standardised_data(
     monkeypatch.setattr(pca_fit, "_BLOCK", 16)
     data = tokens()
     pca, spectrum = fitted(list(data.split(piece)), channels=12)
-    scaler = StandardScaler().fit(data.numpy())
-    reference = SklearnPCA(40).fit(scaler.transform(data.numpy()))
+    from sklearn import decomposition, preprocessing
+
+    scaler = preprocessing.StandardScaler().fit(data.numpy())
+    reference = decomposition.PCA(40).fit(scaler.transform(data.numpy()))
     angles = subspace_angles(pca.components.double().numpy().T, reference.components_[:12].T)
     assert angles.max() < 1e-3
     ratios = spectrum.ratios.numpy()

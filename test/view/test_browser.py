@@ -12,10 +12,8 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
-
 from chromium import PROGRAMS, Page, find_browser
+from optional import NEEDS_RERUN
 
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.scene import Scene
@@ -25,7 +23,7 @@ from dino_foresight_ros.view.rerun_stream import RerunStream
 from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 from dino_foresight_ros.view.server import ViewerServer, free_port
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, NEEDS_RERUN]
 
 # A software rasteriser on a busy machine takes its time.
 LIMIT_S = 240.0

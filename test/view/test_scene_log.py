@@ -7,9 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
-
+from optional import NEEDS_RERUN
 from rrd_files import Row, read_rrd
 
 from dino_foresight_ros.errors import InputError
@@ -20,6 +18,8 @@ from dino_foresight_ros.view.blueprint import ShownCamera
 from dino_foresight_ros.view.rerun_stream import RerunStream
 from dino_foresight_ros.view.scene_log import Intrinsics, SceneLog
 from dino_foresight_ros.view.server import ViewerServer, free_port
+
+pytestmark = NEEDS_RERUN
 
 STAMP_NS = 1_700_000_000_123_456_789
 SIZE = (36, 64)

@@ -14,14 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
+from optional import NEEDS_RERUN
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.view.server import ViewerServer, check_port, free_port
 from dino_foresight_ros.view.web_page import Page
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, NEEDS_RERUN]
 
 
 @pytest.fixture(scope="module")

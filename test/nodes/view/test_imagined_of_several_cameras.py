@@ -9,10 +9,10 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from optional import NEEDS_RERUN
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
-pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
 
 from forecast_peers import header_at
 from ros_bench import Bench
@@ -22,6 +22,8 @@ from dino_foresight_ros.nodes.view.node import ViewNode
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.view.blueprint import ShownCamera
+
+pytestmark = NEEDS_RERUN
 
 PICTURE = np.full((30, 64, 3), (200, 100, 50), np.uint8)
 

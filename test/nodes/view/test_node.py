@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
+from optional import NEEDS_RERUN
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-pytest.importorskip("rerun", reason="needs the rerun SDK: pip install rerun-sdk")
 
 import hasty_view_node
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -33,6 +33,8 @@ from dino_foresight_ros.msg import Forecast, ForecastSkill, ForecastStep, Labels
 from dino_foresight_ros.nodes.view import node as view_node
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.time import ns_to_time
+
+pytestmark = NEEDS_RERUN
 
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.view.node"]
 SIZE = (120, 200)

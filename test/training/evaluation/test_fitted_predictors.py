@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Ridge
 
 from dino_foresight_ros.training.evaluation.fitted_predictors import (
     ALPHAS,
@@ -30,6 +31,12 @@ def rows(count: int, seed: int) -> Rows:
     )
     true = np.random.default_rng(99).normal(size=(7, 4))
     return x, x @ true + 2 + rng.normal(size=(count, 4))
+
+
+def Ridge(alpha: float) -> Any:  # noqa: N802 - sklearn's, whose import takes half a second
+    from sklearn.linear_model import Ridge
+
+    return Ridge(alpha)
 
 
 def sums_of(x: np.ndarray, y: np.ndarray, pieces: int = 3) -> RidgeSums:
