@@ -166,7 +166,7 @@ def graph(ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         start("synthetic_camera_node", "rate_hz:=1.0", "width:=64", "height:=36"),
     ]
     client = Client("views_client")
-    nodes[0].wait_for_text("active: listening")
+    nodes[0].wait_until_active()
     wanted = {"/image", "/foresight/markers", "/foresight/step_3/camera_info", SURPRISE}
     wanted |= {"/obstacles/swept", "/obstacles/step_3/points"}
     assert client.spin_until(

@@ -60,7 +60,7 @@ def run_scene(
         scene = Scene(node, reference, namespace, int(environment["ROS_DOMAIN_ID"]))
         try:
             if not is_silent:
-                node.wait_for_text("active: listening")
+                node.wait_until_active()
             scene.ready()
             yield scene
         finally:

@@ -70,6 +70,10 @@ class NodeProcess:
 
         assert wait_until(seen, timeout_s), f"no {text!r} in:\n{self.text}"
 
+    def wait_until_active(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Until a forecast node takes images."""
+        self.wait_for_text("active: listening", timeout_s)
+
     def text_with_stacks(self) -> str:
         """What it printed, and where each of its threads is now (of a forked process)."""
         if isinstance(self.process, ForkedProcess) and self.process.poll() is None:
@@ -78,8 +82,11 @@ class NodeProcess:
         return self.text
 
     def end(self, number: int = signal.SIGINT) -> int:
+        """Ask it to end; it must have printed no traceback. Return its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=TIMEOUT_S)
+        code = self.process.wait(timeout=TIMEOUT_S)
+        assert "Traceback" not in self.text, self.text
+        return code
 
     def kill(self) -> None:
         if self.process.poll() is None:
@@ -102,6 +109,7 @@ class Client(Bench):
         self.node = self.make(name, namespace=namespace)
         self.images = self.node.create_publisher(image_type, "image", image_qos)
         self.received: dict[str, list[Any]] = {}
+        self._newest_ns = 0
         self._subscriptions: list[Any] = []
 
     def subscribe(self, kind: type, topic: str, latched: bool = False) -> list[Any]:
@@ -118,7 +126,12 @@ class Client(Bench):
         self._subscriptions.clear()
         self.received.clear()
 
+    def next_ns(self) -> int:
+        """Now, or after all that was published: tests that share a node go on from one another."""
+        return max(time.time_ns(), self._newest_ns + INTERVAL_NS)
+
     def publish(self, stamp_ns: int, size: tuple[int, int] = (120, 200), **changes: Any) -> None:
+        self._newest_ns = max(self._newest_ns, stamp_ns)
         self.images.publish(rgb_message(stamp_ns, size, **changes))
 
     def call(self, kind: type, service: str, request: Any) -> Any:

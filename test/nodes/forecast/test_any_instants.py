@@ -54,7 +54,7 @@ def node(
         "sample_outputs:=[segmentation]",
         "context_frames:=3",
     )
-    running.wait_for_text("active: listening")
+    running.wait_until_active()
     yield running
     running.kill()
 

@@ -74,7 +74,7 @@ def test_its_odometry_moves_the_forecasts_of_the_node(
     )  # fmt: skip
     client = Client("bag_player")
     try:
-        node.wait_for_text("active: listening")
+        node.wait_until_active()
         names = {"/camera/image_raw": "image", "/camera/camera_info": "camera_info"}
         publishers = {
             topic: client.node.create_publisher(kind, names.get(topic, "odom"), 10)
@@ -101,7 +101,6 @@ def test_its_odometry_moves_the_forecasts_of_the_node(
         assert "bundle has no metric depth head" in response.message
         assert "frame dropped" not in node.text
         assert node.end() == 0, node.text
-        assert "Traceback" not in node.text
     finally:
         client.close()
         node.kill()

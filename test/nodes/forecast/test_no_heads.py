@@ -27,7 +27,7 @@ def test_it_warns_and_its_features_can_be_had(ros_domain: dict[str, str], tmp_pa
     running = NodeProcess(ros_domain, tmp_path / "log", *parameters)
     client = Client()
     try:
-        running.wait_for_text("active: listening")
+        running.wait_until_active()
         (warning,) = [line for line in running.text.splitlines() if "has no heads" in line]
         assert "[WARN]" in warning
         assert "set publish_features to true" in warning

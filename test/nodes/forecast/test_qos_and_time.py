@@ -163,7 +163,6 @@ def test_clock_that_jumps_back_restarts_the_context(
     # Of new frames only; on a busy machine not always the very first four.
     assert {stamp_of(stamp) for stamp in first.context_stamps} <= set(stamps)
     node.wait_for_text("(a recording that loops?); the context starts anew")
-    assert "Traceback" not in node.text
 
 
 @pytest.mark.process

@@ -38,7 +38,7 @@ def processes(ros_domain: dict[str, str], tmp_path: Path) -> Iterator[list[NodeP
             node = NodeProcess(ros_domain, tmp_path / name, *given, program=program)
             stack.callback(node.kill)
             started.append(node)
-        started[0].wait_for_text("active: listening", TIMEOUT_S)
+        started[0].wait_until_active(TIMEOUT_S)
         yield started
 
 

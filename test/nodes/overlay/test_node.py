@@ -284,10 +284,11 @@ def test_a_camera_info_without_a_size_does_not_end_the_node(scene: Scene):
     """Before the first picture too, with which its size could be compared."""
     scene.client.subscribe(PointCloud2, "foresight/step_1/points")
     markers = scene.listen(MarkerArray, "foresight/markers")
-    for i in range(20):
+    for _ in range(20):
+        Scene.now_ns += 200_000_000
         scene.info.publish(CameraInfo())
         scene.client.spin_for(0.1)
-        scene.forecasts.publish(forecast(STAMP_NS + i))
+        scene.forecasts.publish(forecast(scene.now_ns))
         if scene.client.spin_until(lambda: "has no image size" in scene.node.text, 0.5):
             break
     assert scene.node.text.count("no point cloud: camera_info has no image size") == 1

@@ -273,7 +273,6 @@ def test_loop_repeats_the_stamps_until_a_signal_ends_it(
     node = start(f"input:={folder}", "loop:=true", "frame_rate_hz:=100.0", WAIT)
     assert wait_until(lambda: len(listener.received["/image"]) >= 30)
     assert node.end(number) == 0
-    assert "Traceback" not in node.text
     stamps_ns = listener.stamps_ns("/image")
     assert stamps_ns[:12] == stamps_ns[12:24]
     assert len(set(stamps_ns)) == 12

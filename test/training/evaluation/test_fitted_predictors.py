@@ -33,7 +33,7 @@ def rows(count: int, seed: int) -> Rows:
     return x, x @ true + 2 + rng.normal(size=(count, 4))
 
 
-def Ridge(alpha: float) -> Any:  # noqa: N802 - sklearn's, whose import takes half a second
+def ridge(alpha: float) -> Any:  # the import takes half a second
     from sklearn.linear_model import Ridge
 
     return Ridge(alpha)
@@ -51,7 +51,7 @@ def test_ridge_is_that_of_scikit_learn(alpha: float) -> None:
     x, y = rows(50, 0)
     linear = sums_of(x, y).solve([alpha])[0]
 
-    reference = Ridge(alpha).fit(x, y)
+    reference = ridge(alpha).fit(x, y)
     np.testing.assert_allclose(linear.weight, reference.coef_, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(linear.bias, reference.intercept_, rtol=1e-4, atol=1e-4)
 
@@ -59,7 +59,7 @@ def test_ridge_is_that_of_scikit_learn(alpha: float) -> None:
 def test_squared_error_from_sums_is_that_of_the_rows() -> None:
     x, y = rows(40, 1)
     linear = sums_of(*rows(30, 2)).solve([1.0])[0]
-    want = ((y - Ridge(1.0).fit(*rows(30, 2)).predict(x)) ** 2).sum()
+    want = ((y - ridge(1.0).fit(*rows(30, 2)).predict(x)) ** 2).sum()
     assert sums_of(x, y).squared_error(linear) == pytest.approx(want, rel=1e-4)
 
 
@@ -70,14 +70,14 @@ def test_penalty_is_the_best_on_validation_rows_refitted_on_all() -> None:
     unit = train[0].var(axis=0).mean() * len(train[0])
     errors = {
         factor: (
-            (validation[1] - Ridge(factor * unit).fit(*train).predict(validation[0])) ** 2
+            (validation[1] - ridge(factor * unit).fit(*train).predict(validation[0])) ** 2
         ).sum()
         for factor in ALPHAS
     }
     best = min(errors, key=lambda factor: errors[factor])
     assert alpha == pytest.approx(best * unit * 18 / 12, rel=1e-6)
     both = [np.concatenate([a, b]) for a, b in zip(train, validation, strict=True)]
-    np.testing.assert_allclose(linear.weight, Ridge(alpha).fit(*both).coef_, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(linear.weight, ridge(alpha).fit(*both).coef_, rtol=1e-3, atol=1e-4)
 
 
 def test_rows_and_maps_keep_every_patch_in_its_place() -> None:
@@ -108,7 +108,7 @@ def test_mlp_learns_what_no_linear_map_can() -> None:
     model = fit_mlp(x, y, (x[500:], y[500:]), width=32, steps=300, batch=128, seed=0)
 
     error = float((model(x) - y).square().mean())
-    linear = Ridge(1e-6).fit(x, y).predict(x)
+    linear = ridge(1e-6).fit(x, y).predict(x)
     assert error < 0.1 * float(((linear - y.numpy()) ** 2).mean())
 
 
