@@ -46,9 +46,9 @@ class Mosaic:
         """
         self._style, self._steps, self._rows = style, list(steps), row_names(style)
         self._margin = round(width * 0.0125)
-        self._grid = Grid.even(width - 2 * self._margin, 1 + len(steps), aspect)
+        self.grid = Grid.even(width - 2 * self._margin, 1 + len(steps), aspect)
         self._banner = 0 if style.trained else round(width * 0.022)
-        height = self._banner + self._grid.height(len(self._rows)) + self._margin
+        height = self._banner + self.grid.height(len(self._rows)) + self._margin
         # Video codecs need even sides.
         self.size = (height + height % 2, width + width % 2)
         """(height, width) of a frame."""
@@ -64,7 +64,7 @@ class Mosaic:
         return frame
 
     def _draw_block(self, forecast: ComparedForecast) -> Picture:
-        grid, size = self._grid, self._grid.tile_size
+        grid, size = self.grid, self.grid.tile_size
         block = grid.blank(self._rows)
         seen = forecast.newest
         assert seen.image is not None
@@ -88,7 +88,7 @@ class Mosaic:
     def _step_tiles(
         self, step: ComparedStep, now: Picture, before: Mapping[int, Place]
     ) -> list[Picture]:
-        size = self._grid.tile_size
+        size = self.grid.tile_size
         came = picture_of(step.arrived)
         beneath = now if came is None else fit(came, size)
         first = (
@@ -102,7 +102,7 @@ class Mosaic:
 
     def _head(self, block: Picture, column: int, name: str, remark: str, stamp_ns: int) -> None:
         """Name at the left (bold), remark after it, time stamp at the right (dim)."""
-        grid, stamp = self._grid, self._style.time_text(stamp_ns)
+        grid, stamp = self.grid, self._style.time_text(stamp_ns)
         size = max(10, round(grid.heading * 0.56))
         small = max(9, round(size * 0.82))
         x, _ = grid.corner(0, column)

@@ -84,11 +84,11 @@ class SurroundMosaic:
         self._cell_gap = max(6, width // 160)
         cell = (inner - (across - 1) * self._cell_gap) // across
         tile = (cell - self._gap) // _TILES_ACROSS
-        self._tile = (round(tile / aspect), tile)
+        self.tile_size = (round(tile / aspect), tile)
         self._heading = round(width * 0.0175)
         self._maps = [n for n in row_names(style) if n not in (CAMERA, NORMALS)]
         rows = 1 + -(-len(self._maps) // _TILES_ACROSS)
-        self._cell = (self._heading + rows * (self._tile[0] + self._gap), cell)
+        self._cell = (self._heading + rows * (self.tile_size[0] + self._gap), cell)
         self._banner = 0 if style.trained else round(width * 0.022)
         every = range(len(style.palette.names)) if style.palette is not None else ()
         self._keys = key_strip(Style(style.palette, style.depth_scale), list(every), inner)
@@ -132,22 +132,22 @@ class SurroundMosaic:
                 draw_text(cell, (left, baseline), stamp, small, DIM, anchor="ls")
         for place, tile in enumerate(self._tiles(forecast)):
             row, column = divmod(place, _TILES_ACROSS)
-            y = self._heading + row * (self._tile[0] + self._gap)
-            x = column * (self._tile[1] + self._gap)
-            cell[y : y + self._tile[0], x : x + self._tile[1]] = tile
+            y = self._heading + row * (self.tile_size[0] + self._gap)
+            x = column * (self.tile_size[1] + self._gap)
+            cell[y : y + self.tile_size[0], x : x + self.tile_size[1]] = tile
         return cell
 
     def _tiles(self, forecast: ComparedForecast | None) -> list[Picture]:
         step = None if forecast is None else self._step_of(forecast)
         if forecast is None or step is None or forecast.newest.image is None:
-            return [empty_panel(*self._tile, "no forecast")] * (2 + len(self._maps))
-        now = beneath = fit(forecast.newest.image, self._tile)
+            return [empty_panel(*self.tile_size, "no forecast")] * (2 + len(self._maps))
+        now = beneath = fit(forecast.newest.image, self.tile_size)
         ahead = f"{step.predicted.horizon_s * 1000.0:.0f} ms"
         came = picture_of(step.arrived)
         if came is None:
-            arrived = empty_panel(*self._tile, f"frame {ahead} later: not seen")
+            arrived = empty_panel(*self.tile_size, f"frame {ahead} later: not seen")
         else:
-            beneath = fit(came, self._tile)
+            beneath = fit(came, self.tile_size)
             arrived = marked(beneath, f"{ahead} later")
         tiles = [marked(now, "now"), arrived]
         before = places_before(forecast, step.predicted.step)

@@ -68,7 +68,7 @@ class ImageInput:
         self._incompatible = False
         self._depth = 1
         self._is_video = False
-        self._subscription: Any = None
+        self.subscription: Any = None
         self._subscribe(reliable=reliability == "reliable")
         # Not the node's clock, which stands still while a recording is paused.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -77,11 +77,11 @@ class ImageInput:
     @property
     def topic_name(self) -> str:
         """The topic's full name, remaps applied."""
-        return str(self._subscription.topic_name)
+        return str(self.subscription.topic_name)
 
     def unheard(self) -> list[str]:
         """One sentence for each publisher that cannot be heard, saying why and what to do."""
-        qos = self._subscription.qos_profile
+        qos = self.subscription.qos_profile
         return unheard_publishers(self._node, self.topic_name, self._published, qos)
 
     def met_incompatible(self) -> bool:
@@ -92,15 +92,15 @@ class ImageInput:
     def close(self) -> None:
         """Unsubscribe."""
         self._node.destroy_timer(self._timer)
-        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_subscription(self.subscription)
 
     def _subscribe(self, reliable: bool) -> None:
-        old, self._reliable = self._subscription, reliable
+        old, self._reliable = self.subscription, reliable
         self._follows_reliability = self._reliability == "auto" and not is_overridden(
             self._node, self._topic, "subscription", "reliability"
         )
         policy = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        self._subscription = self._node.create_subscription(
+        self.subscription = self._node.create_subscription(
             self._published,
             self._topic,
             self._receive,

@@ -57,7 +57,7 @@ class Drive:
         self.ego: EgoState = world.ego_state(self.t_s)
         self.travelled_m = 0.0
         self._hazards = Hazards(world.setting, world.scenery, world.traffic.streams, hazards)
-        self._states: tuple[Hazard, ...] = self._hazards.first
+        self.states: tuple[Hazard, ...] = self._hazards.first
 
     def fork(self) -> Drive:
         """A copy that can be driven otherwise from here on; the world is shared."""
@@ -66,7 +66,7 @@ class Drive:
     def alone(self) -> Drive:
         """A copy without the road users that react, to see where a control would lead."""
         ego = copy.copy(self)
-        ego._states = ()
+        ego.states = ()
         return ego
 
     def step(self, control: Control, duration_s: float) -> None:
@@ -94,9 +94,9 @@ class Drive:
                 s + moved, d, yaw + turned, after, (after - speed) / dt, after * curvature
             )
             self.travelled_m += moved
-            if self._states:
+            if self.states:
                 outline = self.outline()
-                self._states = self._hazards.step(self._states, self.ego, outline, self.t_s, dt)
+                self.states = self._hazards.step(self.states, self.ego, outline, self.t_s, dt)
             self.t_s += dt
 
     def lane_curvature(self, offset_m: float = 0.0) -> float:
@@ -169,7 +169,7 @@ class Drive:
 
     def _others(self) -> list[RoadUser]:
         view_m = self.world.config.view_distance_m
-        return self._hazards.users(self._states, self.ego.s_m, view_m)
+        return self._hazards.users(self.states, self.ego.s_m, view_m)
 
 
 def place_on(road: Road, s_m: float, d_m: float) -> Array:

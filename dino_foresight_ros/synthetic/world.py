@@ -151,7 +151,7 @@ class World:
             raise UsageError(f"time is {t_s!r} s; the world starts at 0 s")
         if ego is not None and self.config.motion_blur_samples > 1:
             raise UsageError("motion blur needs the ego's own plan; set motion_blur_samples to 1")
-        view = self._view(t_s, ego, others)
+        view = self.view(t_s, ego, others)
         visible = raster.gather_visible(view.groups, view.camera)
         ids = raster.paint(visible, view.camera.width, view.camera.height)
         grid = self._grid(view.camera, 1)
@@ -212,7 +212,7 @@ class World:
         open_s = 0.5 / config.frame_rate_hz
         for k in range(config.motion_blur_samples):
             share = k / config.motion_blur_samples
-            sub = view if k == 0 else self._view(max(t_s - share * open_s, 0.0))
+            sub = view if k == 0 else self.view(max(t_s - share * open_s, 0.0))
             total += self._light_of(sub, wet)
         return total / np.float32(config.motion_blur_samples)
 
@@ -252,9 +252,10 @@ class World:
         size = (self.config.width, self.config.height)
         return Camera(*size, self._focal_px, position, rotation)
 
-    def _view(
+    def view(
         self, t_s: float, driven: EgoState | None = None, others: Sequence[RoadUser] = ()
     ) -> _View:
+        """The geometry of an instant, before light falls on it: camera, ego, polygons, shadows."""
         ego = self.ego_state(t_s) if driven is None else driven
         camera = self._camera(ego)
         view_m = self.config.view_distance_m

@@ -383,7 +383,7 @@ def sweep(world: World, t_s: float, map_from_lidar: np.ndarray) -> np.ndarray:
     width, height, focal = 480, 300, 200.0  # a camera at the lidar's place, wider than the real one
     rotation = map_from_lidar[:3, :3] @ matrix((0, 0, 0), LIDAR_TURN)[:3, :3].T
     rotation = rotation @ matrix((0, 0, 0), OPTICAL)[:3, :3]
-    view = world._view(t_s)  # the world's geometry, without the light that falls on it
+    view = world.view(t_s)  # the world's geometry, without the light that falls on it
     camera = Camera(width, height, focal, map_from_lidar[:3, 3], rotation)
     visible = raster.gather_visible(view.groups, camera)
     ids = raster.paint(visible, width, height)

@@ -170,7 +170,7 @@ def test_frames_that_came_are_shown_and_missing_ones_are_not(
     forecast = make_forecast(arrived=2)
     mosaic = Mosaic(make_style(), [1, 2, 3], 16 / 9, width=700)
     # At the size of a tile, pictures are shown unchanged (but for the tag at the bottom).
-    height, width = mosaic._grid.tile_size
+    height, width = mosaic.grid.tile_size
     forecast = make_forecast(arrived=2, size=(height, width))
     frame = mosaic.draw(forecast)
     assert forecast.newest.image is not None
@@ -179,7 +179,7 @@ def test_frames_that_came_are_shown_and_missing_ones_are_not(
         assert step.arrived is not None
         assert step.arrived.image is not None
         assert contains(frame, step.arrived.image[: height // 2])
-    left, _ = mosaic._grid.corner(0, 3)
+    left, _ = mosaic.grid.corner(0, 3)
     assert not contains(frame[:, left:], forecast.newest.image[: height // 2])
 
 
@@ -223,7 +223,7 @@ def test_a_model_without_a_head_has_no_row_for_it(
 ) -> None:
     mosaic = Mosaic(make_style(**changes), [1, 2, 3], 16 / 9)
     assert mosaic.draw(make_forecast()).shape == (*mosaic.size, 3)
-    tile = mosaic._grid.tile_height
+    tile = mosaic.grid.tile_height
     assert rows * tile < mosaic.size[0] < (rows + 0.5) * tile
 
 

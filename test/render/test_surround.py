@@ -60,7 +60,7 @@ def test_each_camera_is_drawn_in_its_own_cell(
 ) -> None:
     names = [name.lower() for name in NUSCENES]
     mosaic = SurroundMosaic(make_style(), names, 3, 16 / 9)
-    forecasts = {name: make_forecast(seed=i, size=mosaic._tile) for i, name in enumerate(names)}
+    forecasts = {name: make_forecast(seed=i, size=mosaic.tile_size) for i, name in enumerate(names)}
     picture = mosaic.draw(forecasts)
     assert picture.shape == (*mosaic.size, 3)
     assert all(side % 2 == 0 for side in mosaic.size)
@@ -72,9 +72,9 @@ def test_each_camera_is_drawn_in_its_own_cell(
             # The upper part: the lower carries a tag.
             seen = forecasts[name].newest.image
             assert seen is not None
-            image = seen[: mosaic._tile[0] // 2]
+            image = seen[: mosaic.tile_size[0] // 2]
             y, x = place_of(image, picture)
-            middle = x + mosaic._tile[1] // 2
+            middle = x + mosaic.tile_size[1] // 2
             assert (y // half, middle // third) == (row, column)
 
 

@@ -177,7 +177,7 @@ def test_every_message_of_a_video_is_taken(bench: Listener, driver: Node):
     def is_deep() -> bool:
         publisher.publish(CompressedImage(format="h264"))
         bench.executor.spin_once(timeout_sec=0.02)
-        return images._subscription.qos_profile.depth == VIDEO_DEPTH
+        return images.subscription.qos_profile.depth == VIDEO_DEPTH
 
     assert bench.spin_until(is_deep)
     assert bench.spin_until(lambda: publisher.get_subscription_count() == 1)
@@ -220,10 +220,10 @@ HELD = Parameter("qos_overrides./held.subscription.reliability", value="reliable
 @pytest.mark.parametrize("bench", [(HELD,)], indirect=True, ids=["overridden"])
 def test_override_of_reliability_holds_whatever_is_published(bench: Listener):
     images = bench.input("held")
-    subscription = images._subscription
+    subscription = images.subscription
     first = bench.publisher("held", RELIABLE)
     bench.spin_for(1.0)
-    assert images._subscription is subscription  # there is nothing to follow
+    assert images.subscription is subscription  # there is nothing to follow
     bench.node.destroy_publisher(first)
     bench.publisher("held", BEST_EFFORT)
     assert bench.spin_until(lambda: bool(images.unheard()))

@@ -187,7 +187,7 @@ def test_a_car_of_the_lane_beside_comes_in_before_the_ego(seed: int, scene: str)
     """One of a slower lane, which the ego catches up with, and one of a faster lane."""
     world = World(WorldConfig(seed=seed, scene=scene, **SMALL))
     drive = world.drive(hazards=("cut_in",))
-    beside = {one.instance: one for one in drive._states if isinstance(one, Car) and one.is_beside}
+    beside = {one.instance: one for one in drive.states if isinstance(one, Car) and one.is_beside}
     lane_m = world.layout.lane_m
     assert beside
     came: set[int] = set()
@@ -201,12 +201,12 @@ def test_a_car_of_the_lane_beside_comes_in_before_the_ego(seed: int, scene: str)
                     for other in users
                     if other is not user and other.vehicle is not None
                 )
-        came = {one.instance for one in drive._states if one.instance in beside and one.drives}
+        came = {one.instance for one in drive.states if one.instance in beside and one.drives}
         assert drive.t_s < 30.0
     (instance,) = came
     assert 0.5 < abs(beside[instance].d_m - world.layout.ego_d_m) / lane_m < 1.5
     for _ in range(25):
         keep_lane(drive, 0.2, -4.0)
-    (car,) = [one for one in drive._states if one.instance == instance]
+    (car,) = [one for one in drive.states if one.instance == instance]
     assert abs(car.d_m - world.layout.ego_d_m) < 0.5
     assert 0.0 < car.s_m - drive.ego.s_m < 60.0

@@ -31,7 +31,7 @@ def test_each_object_of_a_moving_class_has_an_id_of_its_own(seed: int) -> None:
 def test_parked_and_moving_vehicles_side_by_side_are_told_apart() -> None:
     """As many ids as there are objects: those of the actors and of what is parked."""
     world = World(WorldConfig(seed=5, width=240, height=135, scene="urban"))
-    view = world._view(2.0)
+    view = world.view(2.0)
     centers = np.concatenate(
         [group.center[np.isin(group.label, MOVING_CLASS_IDS)] for group in view.groups]
     )
@@ -45,7 +45,7 @@ def test_an_id_stands_for_one_place_at_an_instant(seed: int, scene: str) -> None
     """Every polygon of an object shares its centre, and no two objects share one."""
     world = World(WorldConfig(seed=seed, width=80, height=45, scene=scene))
     for t_s in (0.0, 7.0):
-        groups = world._view(t_s).groups
+        groups = world.view(t_s).groups
         label, instance, center = (
             np.concatenate([getattr(group, name) for group in groups])
             for name in ("label", "instance", "center")
@@ -63,7 +63,7 @@ def test_an_object_keeps_its_id_while_it_moves() -> None:
     before: dict[int, tuple[int, np.ndarray]] = {}
     kept = 0
     for t_s in np.arange(0.0, 4.0, 0.2):
-        view = world._view(float(t_s))
+        view = world.view(float(t_s))
         now: dict[int, tuple[int, np.ndarray]] = {}
         for group in view.groups:
             for number, label, center in zip(
