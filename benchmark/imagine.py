@@ -47,12 +47,12 @@ def measure(bundle: Any, repeats: int = 7) -> dict[str, Any]:
     import torch
 
     from dino_foresight_ros.obstacles import Footprint, ObstacleOptions
+    from dino_foresight_ros.obstacles.arc_search import ArcLimits, fan
     from dino_foresight_ros.recordings import open_recordings
     from dino_foresight_ros.recordings.camera import CameraModel
     from dino_foresight_ros.recordings.camera_view import CameraView
     from dino_foresight_ros.recordings.poses import mounting
     from dino_foresight_ros.runtime import Foresight
-    from dino_foresight_ros.runtime.arc_search import ArcLimits, fan
     from dino_foresight_ros.runtime.candidate import twist_motions
     from dino_foresight_ros.runtime.imagination import Imagination, answer_of
     from dino_foresight_ros.runtime.imagined import ImagineOptions, Mount

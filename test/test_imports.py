@@ -29,6 +29,9 @@ assert not imported("torch", "rclpy", "sensor_msgs", *ROOMS)
 from dino_foresight_ros.cli.main import build_parser
 build_parser()
 assert not imported("torch", "rclpy")
+# `foresight train pixels`, whose processes only write pictures.
+import dino_foresight_ros.training.pixel_writer
+assert not imported("torch", "rclpy")
 # Without ROS at all: these raise where anybody imports them.
 import dino_foresight_ros.model, dino_foresight_ros.runtime
 # The compiler takes as long as torch itself, and comes when something is compiled.

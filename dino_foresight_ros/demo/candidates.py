@@ -86,11 +86,11 @@ def candidates_picture(
     """
     from dino_foresight_ros.driving.maneuvers import ego_footprint
     from dino_foresight_ros.obstacles import ObstacleOptions
+    from dino_foresight_ros.obstacles.arc_search import ArcLimits, fan
     from dino_foresight_ros.planar_motion import of_twist
     from dino_foresight_ros.recordings.camera import CameraModel
     from dino_foresight_ros.recordings.camera_view import CameraView
     from dino_foresight_ros.runtime import Foresight
-    from dino_foresight_ros.runtime.arc_search import ArcLimits, fan
     from dino_foresight_ros.runtime.candidate import twist_motions
     from dino_foresight_ros.runtime.imagination import Imagination, answer_of
     from dino_foresight_ros.runtime.imagined import ImagineOptions, Mount

@@ -22,10 +22,10 @@ from dino_foresight_ros.model.class_lists import world_segmentation
 from dino_foresight_ros.model.dpt import strided
 from dino_foresight_ros.model.tasks import DepthTask
 from dino_foresight_ros.obstacles import Footprint, ObstacleOptions
+from dino_foresight_ros.obstacles.arc_search import ArcLimits, fan
 from dino_foresight_ros.planar_motion import compose, inverse
 from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.runtime import Foresight, imagination
-from dino_foresight_ros.runtime.arc_search import ArcLimits, fan
 from dino_foresight_ros.runtime.candidate import twist_motions
 from dino_foresight_ros.runtime.decoder import DecodedOutput
 from dino_foresight_ros.runtime.engine import Context

@@ -32,12 +32,12 @@ from dino_foresight_ros.training.compare.settings import (
     start_of,
 )
 from dino_foresight_ros.training.data import check_disjoint, scene_numbers
-from dino_foresight_ros.training.data.pixel_writer import keep_pixels
 from dino_foresight_ros.training.encoder_loading import encoder_origin, load_encoder, open_encoder
 from dino_foresight_ros.training.feature_writer import make_features
 from dino_foresight_ros.training.fit_pca import make_pca
 from dino_foresight_ros.training.head_tasks import training_class
 from dino_foresight_ros.training.model_parts import load_forecaster, load_pca
+from dino_foresight_ros.training.pixel_writer import keep_pixels
 from dino_foresight_ros.training.recipes import (
     FeatureRecipe,
     ForecasterRecipe,

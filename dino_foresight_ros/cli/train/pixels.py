@@ -47,9 +47,9 @@ def keep_pixels(options: Options) -> None:
     """Write the store by the command's options; goes on with one that is there.
 
     Raises:
-        ForesightError: as `training.data.pixel_writer.keep_pixels`.
+        ForesightError: as `training.pixel_writer.keep_pixels`.
     """
-    from dino_foresight_ros.training.data import pixel_writer
+    from dino_foresight_ros.training import pixel_writer
 
     recordings, frames = pixel_writer.keep_pixels(
         options["data"],

@@ -26,6 +26,7 @@ from dino_foresight_ros.msg import Candidate, CandidateScore, Labels
 from dino_foresight_ros.nodes.plan.imagined_views import draw_imagined
 from dino_foresight_ros.nodes.plan.markers import candidate_markers, describe_plan
 from dino_foresight_ros.nodes.plan.parameters import PLAN_PARAMETERS
+from dino_foresight_ros.obstacles.arc_search import ArcLimits, Arcs, fan, refine
 from dino_foresight_ros.planar_motion import compose, inverse
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.camera_feed import read_palette
@@ -45,7 +46,6 @@ from dino_foresight_ros.ros.qos import (
 )
 from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
 from dino_foresight_ros.ros.transforms import Transforms
-from dino_foresight_ros.runtime.arc_search import ArcLimits, Arcs, fan, refine
 from dino_foresight_ros.srv import Imagine
 from dino_foresight_ros.topic_names import BEST_PATH, CANDIDATES, IMAGINED_DRAWN, frame_name
 

@@ -87,7 +87,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_process_that_dies_ends_the_command_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dino_foresight_ros.training.data import pixel_writer
+    from dino_foresight_ros.training import pixel_writer
 
     monkeypatch.setattr(pixel_writer, "open_recordings", lambda *given, **more: [Deadly("sent")])
     words = ["train", "pixels", "--data", "x", "--image-size", "28x28", "--jobs", "2"]

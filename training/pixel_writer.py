@@ -1,4 +1,4 @@
-"""Writes pixel stores, several recordings at a time."""
+"""Writes pixel stores, several recordings at a time; imports no torch unless frames are picked."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from dino_foresight_ros.recordings.opening import open_recordings
 from dino_foresight_ros.recordings.part import PartOfRecording
 from dino_foresight_ros.recordings.pixels import bytes_needed, write_pixels
 from dino_foresight_ros.recordings.recording import LABEL_KINDS, Recording
-
-from ..reading import pick_frames
 
 
 def keep_pixels(
@@ -111,6 +109,8 @@ def _in_processes(
 
 
 def _thinned(recording: Recording, stride_s: float) -> Recording:
+    from .reading import pick_frames  # which brings torch
+
     chosen = pick_frames(recording.stamps_ns, stride_s)
     return PartOfRecording(recording, chosen, recording.name)
 
@@ -118,7 +118,7 @@ def _thinned(recording: Recording, stride_s: float) -> Recording:
 def _pseudo_labelled(
     recordings: Sequence[Recording], bundle: str, device: str, size: tuple[int, int]
 ) -> list[Recording]:
-    from ..pseudo_labels import PseudoLabelled, load_teacher
+    from .pseudo_labels import PseudoLabelled, load_teacher
 
     teacher = load_teacher(bundle, device)
     print(f"pseudo-labels by the heads of bundle {teacher.origin}: {', '.join(teacher.tasks)}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.runtime.arc_search import ArcLimits, fan, refine
+from dino_foresight_ros.obstacles.arc_search import ArcLimits, fan, refine
 
 LIMITS = ArcLimits(6.0, 0.8, 2.0)
 
