@@ -13,22 +13,34 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest import mock
 
 Main = Callable[[Sequence[str]], int]
 """Takes the command line without the program's name and returns the exit code."""
 
 context = multiprocessing.get_context("forkserver")
-# Only installed packages: a server of Python 3.11 does not know this one's sys.path. Those that
-# are not there (ROS) are passed over.
+# Those that are not there (ROS) are passed over.
 context.set_forkserver_preload(
     [
         "dino_foresight_ros.training.loop",
         "torch.utils.tensorboard",
         "dino_foresight_ros.nodes.forecast.node",
         "dino_foresight_ros.nodes.forecast.pipeline",
+        "untrained_once",
     ]
 )
+
+
+@cache
+def _start_server() -> None:
+    """A server of Python 3.11 does not know this one's sys.path."""
+    helpers = str(Path(__file__).parent)
+    path = os.pathsep.join([helpers, *filter(None, [os.environ.get("PYTHONPATH")])])
+    with mock.patch.dict(os.environ, PYTHONPATH=path):
+        forkserver.ensure_running()
 
 
 class ForkedProcess:
@@ -38,6 +50,7 @@ class ForkedProcess:
         self, main: Main, arguments: Sequence[str], environment: Mapping[str, str], output: Path
     ) -> None:
         """Start; what is printed goes to the file `output`."""
+        _start_server()
         self._process = context.Process(
             target=_run, args=(main, list(arguments), dict(environment), output)
         )
