@@ -226,14 +226,15 @@ def test_imagined_views_of_the_best_and_of_the_worst_are_drawn_side_by_side(worl
 
 def test_classes_are_those_of_any_of_several_cameras(world: World):
     """forecast_node then has no foresight/labels, but one for each camera."""
-    world.spin_until(lambda: world.planner.palette is not None)
-    known = world.planner.palette
+    world.spin_until(lambda: world.planner.palette is not None)  # the only camera's come first
+    known, world.planner.palette = world.planner.palette, None
     labels = world.peer.create_publisher(Labels, "front/foresight/labels", latched_qos())
     labels.publish(Labels(names=["sky"], palette=[1, 2, 3], unlabelled=255))
     front = ForecastSource("front", "/front/foresight", "/front/image", "", False, "/peer")
     other = front._replace(folder="/robot2/front/foresight")
     with mock.patch.object(plan_node, "find_sources", return_value=[other, front]):
         world.planner.find_labels()
-    world.spin_until(lambda: world.planner.palette.names == ("sky",))
+    world.spin_until(lambda: world.planner.palette is not None)
+    assert world.planner.palette.names == ("sky",)
     world.peer.destroy_publisher(labels)
     world.planner.palette = known
