@@ -36,6 +36,7 @@ class PartOfRecording(Recording):
             labelled=labelled,
         )
         self.times = times
+        self.camera = whole.camera
         self.labelled_by = whole.labelled_by
         self.depth_is_metric = whole.depth_is_metric
         self.depth_is_complete = whole.depth_is_complete
@@ -55,6 +56,11 @@ class PartOfRecording(Recording):
         """How the vehicle moves, where that is known."""
         ego = self.whole.ego
         return None if ego is None else ego.at(self.indices)
+
+    @property
+    def base_from_optical(self) -> NDArray[np.float64] | None:
+        """Of the whole."""
+        return self.whole.base_from_optical
 
     def frame_file(self, index: int) -> str:
         """Return the file of a frame, as it is named in messages."""

@@ -201,3 +201,16 @@ def test_unknown_labels_and_frames_are_refused(recordings: list[Recording]) -> N
     for index in (-1, len(recording)):
         with pytest.raises(IndexError):
             recording.read([index])
+
+
+def test_a_part_has_the_camera_of_the_whole() -> None:
+    whole, part = (
+        open_recordings([f"synthetic:?seeds=5&frames=4&size=48x80{more}"])[0]
+        for more in ("", "&part=0.5-1")
+    )
+    assert len(part) < len(whole)
+    assert whole.camera is not None
+    assert part.camera == whole.camera
+    assert whole.base_from_optical is not None
+    assert part.base_from_optical is not None
+    np.testing.assert_array_equal(part.base_from_optical, whole.base_from_optical)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ class BoxReader:
 
     tracks: tuple[BoxTrack, ...]
     stamps_ns: Mapping[int, int]
-    map_from_sensor: Mapping[int, Matrix] = field(hash=False)
+    map_from_sensor: Mapping[int, Matrix]
     intrinsics: Matrix
     size: tuple[int, int]
     view: LidarView | None
