@@ -77,7 +77,14 @@ def measure_live(case: LiveCase) -> Live:
     from dino_foresight_ros.msg import Forecast
     from dino_foresight_ros.ros.time import time_to_ns
 
-    with tempfile.TemporaryDirectory() as folder, _node_alone(case, Path(folder)) as running:
+    parameters = {
+        "bundle": case.bundle,
+        "steps": case.steps,
+        "outputs": list(case.outputs),
+        "device": case.device,
+        "dtype": case.dtype,
+    }
+    with tempfile.TemporaryDirectory() as folder, node_alone(parameters, Path(folder)) as running:
         context = Context()
         context.init()
         node = Node("bench_camera", context=context)
@@ -92,7 +99,7 @@ def measure_live(case: LiveCase) -> Live:
 
         publisher = node.create_publisher(Image, "image", 1)
         node.create_subscription(Forecast, "foresight/forecast", take, 1)
-        messages = [_message(Image, picture) for picture in _pictures(case.size)]
+        messages = camera_messages(case.size)
         try:
             first = _drive(node, executor, publisher, messages, sent, came, case, running)
             until = first + WARM_UP_S + case.seconds
@@ -142,7 +149,7 @@ def _drive(
 
 
 @contextmanager
-def _node_alone(case: LiveCase, folder: Path) -> Iterator[Any]:
+def node_alone(parameters: Mapping[str, Any], folder: Path) -> Iterator[Any]:
     """forecast_node in a ROS domain that nobody else uses; this process joins it."""
     from dino_foresight_ros.demo.dds import choose_domain, private_environment
     from dino_foresight_ros.demo.processes import NodeProcess, node_command
@@ -150,16 +157,7 @@ def _node_alone(case: LiveCase, folder: Path) -> Iterator[Any]:
     environment = private_environment(os.environ, choose_domain(), str(folder))
     before: Mapping[str, str] = dict(os.environ)
     os.environ.update(environment)
-    command = node_command(
-        "forecast_node",
-        {
-            "bundle": case.bundle,
-            "steps": case.steps,
-            "outputs": list(case.outputs),
-            "device": case.device,
-            "dtype": case.dtype,
-        },
-    )
+    command = node_command("forecast_node", parameters)
     running = NodeProcess("forecast_node", command, folder / "forecast_node.log", environment)
     try:
         yield running
@@ -170,11 +168,14 @@ def _node_alone(case: LiveCase, folder: Path) -> Iterator[Any]:
         os.environ.update(before)
 
 
-def _pictures(size: tuple[int, int]) -> list[np.ndarray]:
+def camera_messages(size: tuple[int, int]) -> list[Any]:
+    """`FRAMES` pictures (H, W) of a synthetic drive at 20 Hz, as Image messages without stamps."""
+    from sensor_msgs.msg import Image
+
     from dino_foresight_ros.synthetic import World, WorldConfig
 
     world = World(WorldConfig(seed=7, width=size[1], height=size[0]))
-    return [world.render(i * 0.05).image for i in range(FRAMES)]
+    return [_message(Image, world.render(i * 0.05).image) for i in range(FRAMES)]
 
 
 def _message(image_type: Any, picture: np.ndarray) -> Any:
