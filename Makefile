@@ -48,7 +48,7 @@ demo:  ## forecast a video, a folder of images or a rosbag2: INPUT= OUT= BUNDLE=
 test:  ## run the tests (minutes): WORKERS= ARGS=
 	@$(PYTEST) $(PARALLEL) $(ARGS)
 
-test-unit:  ## run the tests that start no process and no ROS node (three minutes)
+test-unit:  ## run the tests that start no process and no ROS node (minutes)
 	@$(PYTEST) $(PARALLEL) -m "not process and not bootstrap and not long" $(ARGS)
 
 test-long:  ## run the tests that take longest, each a longer edition of one in `make test`

@@ -224,9 +224,14 @@ def _fits(parser: Any, name: str, value: Any) -> bool:
     return True
 
 
+@lru_cache
+def _types(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def _whole_number(kind: type[Recipe], name: str, value: Any) -> Any:
     """Let 1e4 be a whole number where one is wanted."""
-    if isinstance(value, str | float) and "int" in str(get_type_hints(kind).get(name)):
+    if isinstance(value, str | float) and "int" in str(_types(cast(Any, kind)).get(name)):
         try:
             return int(float(value)) if float(value) == int(float(value)) else value
         except (ValueError, OverflowError):
