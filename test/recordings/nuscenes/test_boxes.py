@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import cv2
@@ -127,7 +128,7 @@ def test_hulls_are_those_of_the_projected_corners(world: NuScenesSet, index: int
 
 @pytest.mark.parametrize("index", [0, 3])
 def test_points_within_boxes_get_the_boxs_id(world: NuScenesSet, index: int) -> None:
-    recording = opened(world, "boxes=points")
+    recording = pickle.loads(pickle.dumps(opened(world, "boxes=points")))  # as to a worker
     found: Any = recording.read([index], ["instances", "segmentation", "depth"])[0]
     assert found.instances.shape == (HEIGHT // CELL, WIDTH // CELL)
     (file,) = (world.root).glob(f"s*s/LIDAR_TOP/*__{START_US + index * STEP_US}.pcd.bin")
