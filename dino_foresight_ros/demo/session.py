@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +70,11 @@ def run_demo(options: DemoOptions) -> DemoResult:
     with (
         results as folder,
         tempfile.TemporaryDirectory(prefix="foresight-demo-") as scratch,
-        _termination_as_exit(),
+        end_on_signals() as check_signals,
     ):
         environment = private_environment(os.environ, domain_id, scratch)
         environment |= frame_transport(demo_input.frame_bytes, Path(scratch))
-        run = _Run(options, demo_input, folder)
+        run = _Run(options, demo_input, folder, check_signals)
         try:
             # This process takes part as well, and ROS reads the variables when it starts.
             with _environment(environment):
@@ -102,19 +102,31 @@ def _replace_environment(variables: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _termination_as_exit() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack, so that the nodes are ended."""
+def end_on_signals() -> Iterator[Callable[[], None]]:
+    """Let SIGINT, SIGTERM and SIGHUP unwind the stack, so that the nodes are ended.
+
+    Python drops what a handler raises inside a finaliser or the callback of a weak reference, of
+    which an import runs many. So what is yielded raises again, if a signal came.
+    """
+    came: list[int] = []
+
+    def check() -> None:
+        if came:
+            number = came[-1]
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield check
         return
 
     def leave(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
+        came.append(number)
+        check()
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = {number: signal.signal(number, leave) for number in numbers}
     try:
-        yield
+        yield check
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -152,8 +164,15 @@ def needed(statistics: RunStatistics) -> str:
 class _Run:
     """The phases of one run."""
 
-    def __init__(self, options: DemoOptions, demo_input: DemoInput, folder: ResultFolder) -> None:
+    def __init__(
+        self,
+        options: DemoOptions,
+        demo_input: DemoInput,
+        folder: ResultFolder,
+        check_signals: Callable[[], None],
+    ) -> None:
         self._options = options
+        self._check_signals = check_signals
         self._input = demo_input
         self._folder = folder
         self._frames_played: int | None = None
@@ -194,6 +213,11 @@ class _Run:
                 warn(f"{name} ended with exit code {code} (log: {self._folder.log_dir})")
         return self._write_results(client, exit_codes)
 
+    def _check(self, nodes: NodeGroup) -> None:
+        """End the run if a signal came, or a node ended."""
+        self._check_signals()
+        nodes.check()
+
     def _on_compared(self, camera: str, forecast: ComparedForecast) -> None:
         # Full only when drawing cannot keep up; the video shows the forecast before for longer.
         with suppress(queue.Full):
@@ -206,7 +230,7 @@ class _Run:
         wait = ReadyWait(time.monotonic())
         with timed("loading the model"):
             while not client.is_ready:
-                nodes.check()
+                self._check(nodes)
                 is_active = any(line.text.startswith("active") for line in forecaster.log())
                 why = wait.give_up(time.monotonic(), is_active, used_cpu_s(forecaster.pid))
                 if why is not None:
@@ -219,7 +243,7 @@ class _Run:
         interrupted = False
         with Progress(self._input.name, "frame", self._input.frame_count) as progress:
             while player.exit_code is None:
-                nodes.check()
+                self._check(nodes)
                 self._draw(client, wait_s=_POLL_S)
                 _show(progress, client.statistics)
                 idle_s = idle.seconds(time.monotonic(), used_cpu_s(player.pid))
@@ -232,7 +256,7 @@ class _Run:
                 ):
                     player.interrupt()
                     interrupted = True
-            nodes.check()
+            self._check(nodes)
             self._draw(client)
             _show(progress, client.statistics)
 
@@ -263,7 +287,7 @@ class _Run:
         told_s: float | None = ended_s
         statistics = client.statistics
         while time.monotonic() - ended_s < DRAIN_LIMIT_S:
-            nodes.check()
+            self._check(nodes)
             self._draw(client, wait_s=_POLL_S)
             if statistics.diagnostics_s is None or statistics.diagnostics_s <= (told_s or 0.0):
                 continue

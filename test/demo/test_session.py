@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from dino_foresight_ros.demo.processes import NodeFailedError
 from dino_foresight_ros.demo.run_statistics import RunStatistics
-from dino_foresight_ros.demo.session import needed
+from dino_foresight_ros.demo.session import end_on_signals, needed
 from dino_foresight_ros.demo.watches import LOADING_LIMIT_S, WAIT_LIMIT_S, PlayWatch, ReadyWait
 from dino_foresight_ros.process.cpu import used_cpu_s
 
@@ -90,3 +91,19 @@ def test_a_player_that_never_starts_fails_the_run() -> None:
     watch.check(1000.0, statistics, idle_s=WAIT_LIMIT_S)
     with pytest.raises(NodeFailedError, match="replay_node gave no frame in 60 s"):
         watch.check(1000.0, statistics, idle_s=WAIT_LIMIT_S + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_that_python_drops_ends_the_run_all_the_same(
+    number: signal.Signals, raised: type[BaseException]
+) -> None:
+    before = signal.getsignal(number)
+    with end_on_signals() as check:
+        check()
+        with pytest.raises(raised):
+            signal.raise_signal(number)  # here dropped, as in a finaliser
+        with pytest.raises(raised):
+            check()
+    assert signal.getsignal(number) is before
