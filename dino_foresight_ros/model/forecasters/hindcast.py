@@ -38,10 +38,10 @@ class Change(NamedTuple):
     true: Tensor
 
 
-def lattice(height: int, width: int) -> tuple[Tensor, Tensor]:
+def lattice(height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of the patches that are forecast: every second one, at least one."""
-    rows = torch.arange(min(STRIDE // 2, height - 1), height, STRIDE)
-    columns = torch.arange(min(STRIDE // 2, width - 1), width, STRIDE)
+    first = (min(STRIDE // 2, side - 1) for side in (height, width))
+    rows, columns = (slice(start, None, STRIDE) for start in first)
     return rows, columns
 
 
@@ -87,6 +87,6 @@ def _near(values: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, h', w') on the lattice -> (B, h, w) sums over each patch's neighbourhood."""
     rows, columns = lattice(*grid)
     spread = values.new_zeros(values.shape[0], *grid)
-    spread[:, rows[:, None], columns] = values
+    spread[:, rows, columns] = values
     area = float(_WINDOW**2)
     return functional.avg_pool2d(spread[:, None], _WINDOW, 1, _WINDOW // 2)[:, 0] * area

@@ -331,10 +331,10 @@ class WorldForecaster(Forecaster):
         """As `hindcast`, by the angles (B, N, .) of the context frames' times."""
         z, *keys_and_values = memories
         grid, device, frames = (z.shape[2], z.shape[3]), z.device, z.shape[1]
-        rows, columns = (index.to(device) for index in lattice(*grid))
-        patches = (rows[:, None] * grid[1] + columns).flatten()
+        rows, columns = lattice(*grid)
         column, row = (
-            Rotation(axis.cos[patches], axis.sin[patches]) for axis in self._space(*grid, device)
+            Rotation(*(x.unflatten(0, grid)[rows, columns].flatten(0, 1) for x in axis))
+            for axis in self._space(*grid, device)
         )
         ahead = Rotation(past.cos[:, -1:], past.sin[:, -1:])
         noise = None if self.query is not None else z.new_zeros(z.shape[0], 1, self.width)
@@ -342,7 +342,7 @@ class WorldForecaster(Forecaster):
         run = self._wrapped or self._predict
         changes = []
         for left in range(1, min(2, frames - 1) + 1):
-            before, newest = (z[:, i][:, rows[:, None], columns] for i in (frames - 1 - left, -1))
+            before, newest = (z[:, i, rows, columns] for i in (frames - 1 - left, -1))
             known = Rotation(past.cos[:, :-left], past.sin[:, :-left])
             found = run(
                 before.flatten(1, 2),
@@ -355,7 +355,7 @@ class WorldForecaster(Forecaster):
                 (),
                 *(x[:, :-left] for x in keys_and_values),
             )[0]
-            predicted = found[:, 0, 0].unflatten(1, (len(rows), len(columns)))
+            predicted = found[:, 0, 0].unflatten(1, before.shape[1:3])
             changes.append(Change(predicted - before, newest - before))
         return believed_share(changes, grid) if changes else None
 

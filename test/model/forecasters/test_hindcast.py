@@ -43,7 +43,7 @@ def asked(forecaster: WorldForecaster, z: Tensor, **rest: object) -> Tensor:
 
 def share_in_loops(changes: list[Change], grid: tuple[int, int]) -> Tensor:
     """Least squares of each patch's neighbourhood, drawn to that of the picture by the prior."""
-    rows, columns = (index.tolist() for index in lattice(*grid))
+    rows, columns = (range(side)[part] for side, part in zip(grid, lattice(*grid), strict=True))
     batch = len(changes[0].true)
     found = torch.zeros(batch, *grid)
     for b in range(batch):
@@ -72,8 +72,7 @@ def share_in_loops(changes: list[Change], grid: tuple[int, int]) -> Tensor:
 )
 def test_the_share_is_that_of_plain_loops(grid: tuple[int, int], hindcasts: int, seed: int):
     generator = torch.Generator().manual_seed(seed)
-    rows, columns = lattice(*grid)
-    shape = (2, len(rows), len(columns), 3)
+    shape = (2, *torch.zeros(grid)[lattice(*grid)].shape, 3)
     predicted = [torch.randn(shape, generator=generator) for _ in range(hindcasts)]
     changes = [Change(p, 0.4 * p + torch.randn(shape, generator=generator)) for p in predicted]
     torch.testing.assert_close(believed_share(changes, grid), share_in_loops(changes, grid))
@@ -119,7 +118,7 @@ def test_both_hindcasts_are_direct_forecasts_of_the_newest_frame():
         predicted = forecaster.predict(past, stamps_s[:, :-left], until_s).z[:, 0, 0]
         before, newest = z[:, -1 - left], z[:, -1]
         changes.append(
-            Change(*(x[:, rows[:, None], columns] for x in (predicted - before, newest - before)))
+            Change(*(x[:, rows, columns] for x in (predicted - before, newest - before)))
         )
     share = believed_share(changes, GRID)
     torch.testing.assert_close(forecaster.hindcast(memories, stamps_s), share)
