@@ -10,7 +10,6 @@ measured, so 100 % is one core.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,12 +18,13 @@ from typing import Any, NamedTuple
 
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
+from dino_foresight_ros.process.cpu import used_cpu_s
+from dino_foresight_ros.process.memory import resident_mb
 
 from .live import camera_messages, node_alone
 
 SIZE = (360, 640)
 OUTPUTS = (SEGMENTATION, DEPTH, NORMALS, INSTANCES)
-CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4
 _TRANSITION_S = 180.0
 _SETTLE_S = 3.0
 
@@ -102,10 +102,10 @@ class _Peer:
         """Publish for a while, and read what the node took."""
         self._publish(_SETTLE_S)
         self.received = 0
-        started, before = time.monotonic(), _cpu_s(self._pid)
+        started, before = time.monotonic(), used_cpu_s(self._pid)
         self._publish(self._seconds)
-        took, used = time.monotonic() - started, _cpu_s(self._pid) - before
-        return Cost(state, _resident_mb(self._pid), 100 * used / took, self.received / took)
+        took, used = time.monotonic() - started, used_cpu_s(self._pid) - before
+        return Cost(state, resident_mb(self._pid), 100 * used / took, self.received / took)
 
     def _publish(self, seconds: float) -> None:
         started = time.monotonic()
@@ -130,6 +130,7 @@ def measure_costs(bundle: str, rate_hz: float, seconds: float) -> list[Cost]:
     Raises:
         ForesightError: the node does not do as it is told.
     """
+    from lifecycle_msgs.msg import Transition
     from sensor_msgs.msg import Image
 
     from dino_foresight_ros.msg import Forecast
@@ -145,9 +146,9 @@ def measure_costs(bundle: str, rate_hz: float, seconds: float) -> list[Cost]:
         peer = _Peer(running.pid, rate_hz, seconds)
         try:
             found = [peer.measure("unconfigured")]
-            peer.change(CONFIGURE)
+            peer.change(Transition.TRANSITION_CONFIGURE)
             found.append(peer.measure("inactive"))
-            peer.change(ACTIVATE)
+            peer.change(Transition.TRANSITION_ACTIVATE)
             found.append(peer.measure("active, nobody listens"))
             topic = "foresight/step_1/segmentation"
             one = peer.node.create_subscription(Image, topic, peer.take, 1)
@@ -155,23 +156,12 @@ def measure_costs(bundle: str, rate_hz: float, seconds: float) -> list[Cost]:
             peer.node.destroy_subscription(one)
             peer.node.create_subscription(Forecast, "foresight/forecast", peer.take, 1)
             found.append(peer.measure("active, all outputs of three steps"))
-            peer.change(DEACTIVATE)
-            peer.change(CLEANUP)
+            peer.change(Transition.TRANSITION_DEACTIVATE)
+            peer.change(Transition.TRANSITION_CLEANUP)
             found.append(peer.measure("unconfigured again"))
         finally:
             peer.close()
     return found
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time of a process so far, seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def main() -> None:

@@ -23,9 +23,9 @@ class MemoryUse(NamedTuple):
     reserved_mb: float | None = None
 
 
-def resident_mb() -> float:
-    """This process's resident memory now, MB."""
-    with open("/proc/self/statm") as file:
+def resident_mb(pid: int | None = None) -> float:
+    """A process's resident memory now, MB; this one's when None."""
+    with open(f"/proc/{'self' if pid is None else pid}/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 

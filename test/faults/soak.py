@@ -27,11 +27,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 import peer_process
-from fault_scene import Reference, Scene, resident_mb
+from fault_scene import Reference, Scene
 from forecast_peers import NODE, NodeProcess, header_at, picture, rgb_message
 from micro_bundle import make_micro_bundle
 
 from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.process.memory import resident_mb
 from dino_foresight_ros.ros.images import image_to_msg
 
 STEPS = 2

@@ -12,9 +12,11 @@ import hooked_forecast_node as hooked
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from fault_scene import RunScene, Scene, resident_mb
+from fault_scene import RunScene, Scene
 from forecast_peers import rgb_message
 from safetensors.torch import load_file, save_file
+
+from dino_foresight_ros.process.memory import resident_mb
 
 PROGRAM = hooked.main
 WARM_UP_CYCLES, CYCLES, GROWTH_MB = 15, 75, 10.0

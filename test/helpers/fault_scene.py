@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -275,9 +273,3 @@ def is_balanced(counts: dict[str, int]) -> bool:
     dropped = sum(n for key, n in counts.items() if key.startswith("dropped."))
     out = counts["forecasts_published"] + dropped + counts["in_flight"]
     return counts["frames_received"] == out and dropped == counts["dropped_total"]
-
-
-def resident_mb(pid: int) -> float:
-    """A process's resident memory now, MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
