@@ -33,18 +33,20 @@ def image_size(text: str) -> tuple[int, int]:
 
 def layer_list(text: str) -> tuple[int, ...]:
     """Parse "2,5,8,11"."""
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of layers, such as 2,5,8,11")
-    return tuple(int(part) for part in parts)
+    return _whole_numbers(text, "layers, such as 2,5,8,11")
 
 
 def steps_list(text: str) -> int | list[int]:
     """Parse "2", or "0,1,3"."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdigit() for part in parts):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a list of steps, such as 0,1,3")
-    return int(parts[0]) if len(parts) == 1 else [int(part) for part in parts]
+    steps = _whole_numbers(text, "steps, such as 0,1,3")
+    return steps[0] if len(steps) == 1 else list(steps)
+
+
+def _whole_numbers(text: str, what: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of {what}")
+    return tuple(int(part) for part in parts)
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
