@@ -41,7 +41,7 @@ from dino_foresight_ros.recordings.nuscenes.lidar import (
     view_of,
 )
 from dino_foresight_ros.recordings.nuscenes.scenes import Box, Reading
-from dino_foresight_ros.recordings.poses import inverse, pose_matrix, slerp
+from dino_foresight_ros.recordings.poses import Matrix, inverse, pose_matrix, slerp
 from dino_foresight_ros.recordings.recording import NS_PER_S
 
 POINTS, HULLS = "points", "hulls"
@@ -50,7 +50,6 @@ MAX_GAP_S = 0.75
 HARDLY_VISIBLE = "v0-40"
 _NEAREST_M = 0.1
 _MAX_ID = int(np.iinfo(np.uint16).max)
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -192,9 +191,10 @@ class BoxReader:
     def _points(self, boxes: Sequence[tuple[BoxTrack, Matrix]], index: int) -> NDArray[np.int64]:
         """(H, W) cells: 1 + the number of the box that the cell's point lies in, 0 none."""
         assert self.view is not None
-        found, _, _ = self.view.points(index)
+        cloud = self.view.cloud(index)
+        found, _ = self.view.placed(cloud, index)
         rows, columns = np.nonzero(found >= 0)
-        points = self.view.cloud(index)[found[rows, columns]]
+        points = cloud[found[rows, columns]]
         numbers = np.zeros(found.shape, np.int64)
         # Of boxes within one another the smallest has the point.
         volumes = [float(np.prod(track.half_m)) for track, _ in boxes]

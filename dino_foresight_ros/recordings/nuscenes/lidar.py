@@ -40,7 +40,7 @@ from dino_foresight_ros.recordings.lidar_projection import (
 )
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading
 from dino_foresight_ros.recordings.nuscenes.tables import Tables
-from dino_foresight_ros.recordings.poses import inverse
+from dino_foresight_ros.recordings.poses import Matrix, inverse
 from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, UnreadableFrame
 
 LIDAR = "LIDAR_TOP"
@@ -59,7 +59,6 @@ NUSCENES_SPACE = LabelSpace(
     palette=tuple(info.color for info in NUSCENES_CLASSES),
     moving=tuple(index for index, info in enumerate(NUSCENES_CLASSES) if info.is_moving),
 )
-Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,13 +105,22 @@ class LidarView:
         """Find the points of a picture.
 
         Returns:
-            (H, W) numbers of points, -1 none; (H, W) their depths in metres, NaN none; and how many
-            points the sweep has.
+            As `placed`, and how many points the sweep has.
 
         Raises:
             UnreadableFrame: a damaged sweep.
         """
         points = self.cloud(index)
+        return *self.placed(points, index), len(points)
+
+    def placed(
+        self, points: NDArray[np.float64], index: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Where a picture's `cloud` is seen.
+
+        Returns:
+            (H, W) numbers of points, -1 none; (H, W) their depths in metres, NaN none.
+        """
         pose = self.camera_from_lidar[index]
         x, y, z = (points @ pose[:3, :3].T + pose[:3, 3]).T
         (fx, _, cx), (_, fy, cy) = self.intrinsics[:2]
@@ -128,7 +136,7 @@ class LidarView:
         reach = reach_cells(OCCLUSION_DEG, (fx / width, fy / height), self.cells)
         gone = hidden_cells(depth, reach) | (depth < MIN_M)
         found[gone], depth[gone] = -1, np.nan
-        return found, depth, len(points)
+        return found, depth
 
 
 @dataclass(frozen=True)
