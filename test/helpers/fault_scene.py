@@ -235,11 +235,7 @@ class Scene:
         if self._changes is None:
             service = f"{self.full_name}/change_state"
             self._changes = self.client.node.create_client(ChangeState, service)
-            assert self._changes.wait_for_service(timeout_sec=TIMEOUT_S)
-        future = self._changes.call_async(request)
-        self.client.executor.spin_until_future_complete(future, timeout_sec=TIMEOUT_S)
-        assert future.done(), self.process.text
-        return bool(future.result().success)
+        return bool(self.client.ask(self._changes, request).success)
 
     def set_parameter(self, name: str, value: Any) -> Any:
         wish = [Parameter(name, value=value).to_parameter_msg()]

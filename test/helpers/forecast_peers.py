@@ -136,12 +136,10 @@ class Client(Bench):
 
     def call(self, kind: type, service: str, request: Any) -> Any:
         client = self.node.create_client(kind, service)
-        assert client.wait_for_service(timeout_sec=TIMEOUT_S)
-        future = client.call_async(request)
-        self.executor.spin_until_future_complete(future, timeout_sec=TIMEOUT_S)
-        self.node.destroy_client(client)
-        assert future.done()
-        return future.result()
+        try:
+            return self.ask(client, request)
+        finally:
+            self.node.destroy_client(client)
 
 
 def stream(client: Client, first_ns: int, count: int, **changes: Any) -> list[int]:

@@ -193,7 +193,10 @@ def test_rate_limit_leaves_frames_to_the_context(bench: Bench) -> None:
             stamps = [stamp_of(stamp) for stamp in forecast.context_stamps]
             steps = {b - a for a, b in pairwise(stamps)}
             assert steps == {INTERVAL_NS}
-        bench.wait_until(lambda: bench.dropped("rate_limited") + bench.dropped("context_only") > 9)
+        # How many of the frames reach the node depends on how busy the machine is.
+        bench.stream_until(
+            lambda: bench.dropped("rate_limited") + bench.dropped("context_only") > 9
+        )
     finally:
         bench.set_well(max_rate_hz=0.0)
     count = len(forecasts)

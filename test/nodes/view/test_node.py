@@ -136,9 +136,7 @@ class Robot:
         Between two answers its executor takes a waiting message of each topic.
         """
         for _ in range(3):
-            assert self.answers.wait_for_service(TIMEOUT_S)
-            future = self.answers.call_async(GetParameters.Request())
-            assert self.client.spin_until(future.done)
+            self.client.ask(self.answers, GetParameters.Request())
 
     def play(self, count: int, listeners: int, node: NodeProcess) -> None:
         """So many steps from when so many subscriptions are there to each topic."""
