@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from dino_foresight_ros.runtime.statistics import FrameCounter
 
 NODE_NAME = "forecast_node"
-CHECK_PERIOD_S = 1.0
 STOP_TIMEOUT_S = 1.5
 END_TIMEOUT_S = 0.5  # after SIGINT the process is to be gone within 2 s, also on a busy machine
 
@@ -63,7 +62,7 @@ class ForecastNode(LifecycleNode):
         tolerate_bad_transitions(self)
         # Not the node's clock, which stands still while a recording is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(CHECK_PERIOD_S, self._check, clock=steady)
+        self.create_timer(self.parameters["diagnostics_period_s"], self._check, clock=steady)
         self._rivals = warn_of_rivals(self, self._forecast_topics)
 
     def autostart(self) -> None:
@@ -197,7 +196,7 @@ class ForecastNode(LifecycleNode):
             self.pipeline.apply(names)
 
     def _check(self) -> None:
-        """Once a second: look after the streams and publish diagnostics."""
+        """Now and then: look after the streams and publish diagnostics."""
         cameras = {} if self.pipeline is None else self.pipeline.cameras
         if self.pipeline is not None:
             self.pipeline.check(self.parameters["stream_timeout_s"])

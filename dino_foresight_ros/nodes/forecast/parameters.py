@@ -22,6 +22,7 @@ from dino_foresight_ros.ros.motion_parameters import (
     footprint_problem,
 )
 from dino_foresight_ros.ros.parameters import (
+    DIAGNOSTICS_PERIOD,
     IMAGE_RELIABILITY,
     IMAGE_TRANSPORT,
     Change,
@@ -244,6 +245,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.2, 3600.0),
     ),
+    DIAGNOSTICS_PERIOD,
     ParameterSpec(
         "fill_context",
         True,

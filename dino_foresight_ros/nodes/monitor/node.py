@@ -27,7 +27,6 @@ from dino_foresight_ros.ros.stream_watch import StreamChange
 from dino_foresight_ros.topic_names import CAMERA_FIELD, camera_topics
 
 NODE_NAME = "monitor_node"
-CHECK_PERIOD_S = 1.0
 
 
 class MonitorNode(Node):
@@ -46,7 +45,7 @@ class MonitorNode(Node):
         self.parameters.on_change(self._on_parameters)
         # Not the node's clock, which stands still while a recording is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(CHECK_PERIOD_S, self._check, clock=steady)
+        self.create_timer(values["diagnostics_period_s"], self._check, clock=steady)
         warn_of_rivals(self, lambda: [stream.skill_topic for stream in self.streams.values()])
         topics = ", ".join(stream.topic_name for stream in self.streams.values())
         self.get_logger().info(f"listening on {topics}")
@@ -58,7 +57,7 @@ class MonitorNode(Node):
             stream.change(self.parameters.as_dict())
 
     def _check(self) -> None:
-        """Once a second: look after the streams and publish diagnostics."""
+        """Now and then: look after the streams and publish diagnostics."""
         for stream in self.streams.values():
             change = stream.watch.check(time.monotonic())
             if change is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dino_foresight_ros.nodes.forecast.parameters import check_cameras
 from dino_foresight_ros.outputs import MAX_STEPS
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.ros.parameters import DIAGNOSTICS_PERIOD, Change, ParameterSpec
 
 MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
@@ -52,4 +52,5 @@ MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.2, 3600.0),
     ),
+    DIAGNOSTICS_PERIOD,
 )

@@ -76,7 +76,6 @@ from dino_foresight_ros.topic_names import (
 )
 
 NODE_NAME = "obstacle_node"
-DIAGNOSTICS_PERIOD_S = 1.0
 SILENT_S = 5.0
 _READ = (SEGMENTATION, CONFIDENCE, DEPTH, SPREAD)
 
@@ -136,7 +135,7 @@ class ObstacleNode(Node):
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", output_qos())
         # Not the node's clock, which stands still while a recording is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=steady)
+        self.create_timer(get["diagnostics_period_s"], self._diagnose, clock=steady)
         for sentence in unused_overrides(self):
             self.get_logger().warning(sentence)
 

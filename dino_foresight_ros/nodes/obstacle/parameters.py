@@ -9,7 +9,7 @@ from dino_foresight_ros.nodes.forecast.parameters import check_camera_topic, che
 from dino_foresight_ros.obstacles import GROUND_CLASSES, GridSpec
 from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.ros.motion_parameters import footprint_problem
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.ros.parameters import DIAGNOSTICS_PERIOD, Change, ParameterSpec
 from dino_foresight_ros.topic_names import CAMERA_FIELD
 
 
@@ -170,4 +170,5 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.0, 10.0),
     ),
+    DIAGNOSTICS_PERIOD,
 )
