@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 
+from dino_foresight_ros.choices import FROM_NOW
 from dino_foresight_ros.errors import InputError, describe
 from dino_foresight_ros.nodes.forecast.camera_stream import CameraStream
 from dino_foresight_ros.nodes.forecast.control import FrameGate
-from dino_foresight_ros.nodes.forecast.horizons import NOW
 from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
 from dino_foresight_ros.nodes.forecast.load_engine import load_engine, published_outputs
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
@@ -115,7 +115,7 @@ class Pipeline:
         text = f"{values['steps']} steps of {loaded.engine.bundle.frame_interval_s:g} s"
         if values["horizons_s"]:
             text = "horizons of " + ", ".join(f"{h:g}" for h in values["horizons_s"]) + " s"
-        text += " from publication" if values["horizon_from"] == NOW else ""
+        text += " from publication" if values["horizon_from"] == FROM_NOW else ""
         return text + (f", {values['samples']} futures" if values["samples"] > 1 else "")
 
     def start(self) -> None:
