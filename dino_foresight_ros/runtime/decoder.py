@@ -138,7 +138,7 @@ class Decoder:
                 read. None for frames that were not predicted: heads that read them are skipped.
             spread: (M, h, w) float32, how far futures differ; brought to the size that is wanted.
             stride: compute only every so many-th pixel of each row and column of patch grid x 8,
-                one of `model.heads.STRIDES`: half and more of a head's work is in its last layers.
+                one of `model.dpt.STRIDES`: half and more of a head's work is in its last layers.
                 Heads for instances are run as ever.
 
         Returns:
