@@ -15,7 +15,7 @@ from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.dpt import DPTHead
 from dino_foresight_ros.model.heads import LinearHead, fuse_batch_norm
 from dino_foresight_ros.model.instance_head import QueryOutput
-from dino_foresight_ros.model.tasks import DepthTask, SegmentationTask, upsample
+from dino_foresight_ros.model.tasks import DepthTask, SegmentationTask, best_class, upsample
 from dino_foresight_ros.outputs import BESIDE, DEPTH, FEATURES, HEAD_OF, SEGMENTATION, SPREAD
 from dino_foresight_ros.runtime.acceleration import Accelerator
 
@@ -248,7 +248,7 @@ class Decoder:
         """(M, H, W) bool."""
         rows = [segmentation.frames.index(frame) for frame in frames]
         assert isinstance(segmentation.values, Tensor)
-        best = upsample(_pick(segmentation.values, rows), size).argmax(dim=1)
+        _, best = best_class(upsample(_pick(segmentation.values, rows), size))
         found = best == self._sky[0]
         for other in self._sky[1:]:
             found |= best == other
@@ -276,8 +276,8 @@ def download(outputs: Sequence[DecodedOutput]) -> list[np.ndarray]:
 
 
 def all_finite(x: Tensor) -> Tensor:
-    """(M, ...) -> (M,) bool; by the sum, which takes one pass over the values."""
-    return x.flatten(1).sum(dim=1, dtype=torch.float32).isfinite()
+    """(M, ...) -> (M,) bool; by the sum, which takes one pass over the values as they lie."""
+    return x.sum(dim=tuple(range(1, x.ndim)), dtype=torch.float32).isfinite()
 
 
 def _to_pinned(tensor: Tensor) -> Tensor:
