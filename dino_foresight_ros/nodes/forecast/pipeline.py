@@ -49,8 +49,8 @@ class Pipeline:
     """A loaded engine, the cameras that it serves, and what happens between them.
 
     Built at configure and destroyed at cleanup. It is the scheduler's `Sink`: `forecast`, `failed`
-    and `dropped` are called in the worker's thread (`dropped` in the executor's as well), all else
-    in the executor's.
+    and `dropped` are called in the worker's thread or the one that decodes (`dropped` in the
+    executor's as well), all else in the executor's.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Pipeline:
             Statistics(counter),
             build_grouper(values, log.warning),
             now_ns=self._now_ns,
+            decodes_beside=self.loaded.decodes_beside,
         )
         self.scheduler.fill_context = values["fill_context"]
         self.imagination = Imagination(self.loaded.engine)
@@ -230,7 +231,7 @@ class Pipeline:
         )
         self.scheduler.submit(frame)
 
-    # Out: the worker's thread
+    # Out: the worker's thread, or the one that decodes
 
     def forecast(self, frame: QueuedFrame, forecast: Forecast, image_size: tuple[int, int]) -> None:
         """Publish a frame's forecast."""
