@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bag_camera import read_mount
 from dino_foresight_ros.recordings.bag_index import MessageFiles, MessageIndex
 from dino_foresight_ros.recordings.bag_messages import typestore
 from dino_foresight_ros.recordings.bag_odometry import read_motion
-from dino_foresight_ros.recordings.bag_reader import NEW_RUN_NS, BagReader, BagTopic
+from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
 from dino_foresight_ros.recordings.bag_storage import StoredMessage
 from dino_foresight_ros.recordings.bag_topics import (
     choose_topic,
@@ -45,6 +46,9 @@ from dino_foresight_ros.recordings.video_messages import (
 )
 from dino_foresight_ros.topic_names import frame_name
 
+# A stamp that is earlier than the one before by more than this begins a new recording: a clock that
+# was set back, or a second run in one bag. Smaller steps back are messages out of order.
+_NEW_RUN_NS = NS_PER_S
 _MOST_TO_KEY_FRAME = 1000
 
 
@@ -85,8 +89,9 @@ class BagRecording(Recording):
         self._places = places
         self._files: MessageFiles | None = None
         self._video: VideoMessages | None = None
-        self._has_read_motion = False
+        self._has_read_motion = self._has_read_mount = False
         self._ego: EgoMotion | None = None
+        self._mount: NDArray[np.float64] | None = None
         # A bag that is played is not looked through; its bit depth grows as it is found.
         self._decoder = ImageDecoder(self._tell, find_bit_depth=None if reader else self._find_bits)
 
@@ -124,6 +129,18 @@ class BagRecording(Recording):
                 reader.close()
             self._ego = None if track is None else track.ego(self.stamps_ns)
         return self._ego
+
+    @property
+    def base_from_optical(self) -> NDArray[np.float64] | None:
+        """By the bag's transforms at the first picture; see `bag_camera`."""
+        if not self._has_read_mount:
+            self._has_read_mount = True
+            reader = BagReader(self.path)
+            try:
+                self._mount = read_mount(reader, self.topic, int(self.stamps_ns[0]), self.warn)
+            finally:
+                reader.close()
+        return self._mount
 
     def _own_scene(self) -> str:
         """All topics of the bag; a simulator's clock tells bags apart by nothing else."""
@@ -280,6 +297,7 @@ def open_bag(path: Path, name: str, topics: tuple[str, ...], warn: Warn) -> list
             if len(chosen) < len(every):
                 warn(f"{name}: left out: {_listed(others)}")
         chosen = chosen or [choose_topic(path, reader.topics, None)]
+        cameras = {topic.name: read_camera(reader, topic.name) for topic in chosen}
         promised, damage = dict(reader.expected_counts), reader.damage
     finally:
         reader.close()
@@ -303,11 +321,11 @@ def open_bag(path: Path, name: str, topics: tuple[str, ...], warn: Warn) -> list
         for number, (stamps_ns, rows) in enumerate(_runs(index, full, warn)):
             run = full if number == 0 else f"{full}.run{number + 1}"
             places = index.places[rows]
-            found.append(
-                BagRecording(
-                    path, topic, run, size, stamps_ns=stamps_ns, places=places, on_warning=warn
-                )
+            one = BagRecording(
+                path, topic, run, size, stamps_ns=stamps_ns, places=places, on_warning=warn
             )
+            one.camera = cameras[topic.name]
+            found.append(one)
     if not found or (topics and reasons):
         raise InputError(reasons[0] if reasons else f"{path} holds no whole picture")
     for reason in reasons:  # a depth topic beside a camera's, most of the time
@@ -421,7 +439,7 @@ def _runs(
     if (stamps_ns == 0).any():
         warn(f"{name} has no time in its headers; time of recording taken")
         stamps_ns = index.log_times_ns
-    starts = np.flatnonzero(np.diff(stamps_ns) < -NEW_RUN_NS) + 1
+    starts = np.flatnonzero(np.diff(stamps_ns) < -_NEW_RUN_NS) + 1
     if starts.size:
         warn(f"{name}: the clock goes back {starts.size} times; read as {starts.size + 1} runs")
     runs = []

@@ -6,12 +6,13 @@ import re
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.image_decoding import MEASUREMENTS
-from dino_foresight_ros.topic_names import camera_info_names, frame_name
+from dino_foresight_ros.topic_names import camera_info_names, frame_name, is_rectified
 
 RAW_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_TYPE = "sensor_msgs/msg/CompressedImage"
@@ -24,20 +25,35 @@ _IN_COLOUR = ("rgb", "bgr", "bayer_", "yuv", "uyvy", "nv")
 
 
 def read_camera(reader: BagReader, image_topic: str) -> CameraModel | None:
-    name = camera_info_topic(image_topic, reader.topics)
-    if name is None:
+    """The intrinsics of a topic's pictures, by its first camera_info; None without one.
+
+    Those of rectified pictures are of P, without distortion; those of a region are of its pixels.
+    """
+    info = first_camera_info(reader, image_topic)
+    if info is None:
         return None
-    for message in reader.messages([name]):
-        info = reader.deserialize(message)
-        return CameraModel(
-            width=int(info.width),
-            height=int(info.height),
-            k=tuple(float(value) for value in info.k),
-            d=tuple(float(value) for value in info.d),
-            distortion_model=info.distortion_model,
-            frame_id=frame_name(info.header.frame_id),
-        )
-    return None
+    matrix, d = [float(value) for value in info.k], [float(value) for value in info.d]
+    if is_rectified(image_topic):
+        d = []
+        if info.p[0] > 0:
+            matrix = [float(value) for row in range(3) for value in info.p[4 * row : 4 * row + 3]]
+    matrix[2] -= info.roi.x_offset
+    matrix[5] -= info.roi.y_offset
+    return CameraModel(
+        width=int(info.roi.width or info.width),
+        height=int(info.roi.height or info.height),
+        k=tuple(matrix),
+        d=tuple(d),
+        distortion_model=info.distortion_model,
+        frame_id=frame_name(info.header.frame_id),
+    )
+
+
+def first_camera_info(reader: BagReader, image_topic: str) -> Any | None:
+    """The first camera_info beside an image topic; None without one."""
+    name = camera_info_topic(image_topic, reader.topics)
+    message = None if name is None else next(iter(reader.messages([name])), None)
+    return None if message is None else reader.deserialize(message)
 
 
 def image_topics(topics: dict[str, BagTopic]) -> list[BagTopic]:

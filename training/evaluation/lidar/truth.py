@@ -84,7 +84,7 @@ class CameraTruth:
         reader = BagReader(lidar.path)
         try:
             self.view, info_frame = read_view(
-                reader, recording, options.camera_info, options.rectified
+                reader, recording.topic, recording.size, options.camera_info, options.rectified
             )
             picture = reader.deserialize(next(iter(reader.messages([recording.topic]))))
         finally:
