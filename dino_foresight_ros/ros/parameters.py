@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from rclpy.parameter import Parameter
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.ros.node_main import arguments_of_run
 from dino_foresight_ros.ros.parameter_files import unused_files
+from dino_foresight_ros.topic_names import CAMERA_FIELD
 
 # Declared by rclpy itself, or read by it before the node does.
 _RCLPY_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
@@ -142,13 +144,6 @@ class ParameterSpec:
         return descriptor
 
 
-DIAGNOSTICS_PERIOD = ParameterSpec(
-    "diagnostics_period_s",
-    1.0,
-    "Seconds from one message on /diagnostics to the next; streams are looked after as often.",
-    Change.NEVER,
-    limits=(0.05, 60.0),
-)
 IMAGE_TRANSPORT = ParameterSpec(
     "image_transport",
     "raw",
@@ -312,3 +307,25 @@ def path_problem(path: str) -> str | None:
     except RuntimeError:
         return f"{shown}: there is no such home folder; write the whole path"
     return None
+
+
+def camera_names_problem(names: list[str]) -> str | None:
+    """Why these cannot be the names of cameras, which topics begin with."""
+    for name in names:
+        if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is None or "__" in name:
+            return (
+                f"{name!r} cannot be part of a topic's name; valid: letters, digits and single "
+                "underscores, a letter first, such as cam_front"
+            )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    return f"{', '.join(repeated)} is named more than once" if repeated else None
+
+
+def camera_topic_problem(template: str) -> str | None:
+    """Why this cannot be the image topic of each of several cameras."""
+    if CAMERA_FIELD not in template:
+        return f"{template!r} lacks {CAMERA_FIELD}; valid: such as {CAMERA_FIELD}/image"
+    topic = template.replace(CAMERA_FIELD, "camera")
+    if re.fullmatch(r"(~/|/)?[A-Za-z]\w*(/[A-Za-z]\w*)*", topic, re.ASCII) and "__" not in topic:
+        return None
+    return f"{template!r} is no topic's name; valid: such as /cameras/{CAMERA_FIELD}/image"

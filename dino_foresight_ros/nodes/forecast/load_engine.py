@@ -28,12 +28,7 @@ than two threads on one operation (benchmark/README.md)."""
 
 
 class LoadedEngine(NamedTuple):
-    """An engine, how it is run, and what the node tells about it.
-
-    Attributes:
-        decodes_beside: whether a second thread is best used for decoding a frame while the next one
-            is predicted.
-    """
+    """An engine and what the node tells about it."""
 
     engine: Foresight
     model: ModelInfo
@@ -41,7 +36,6 @@ class LoadedEngine(NamedTuple):
     device: str
     dtype: str
     horizons: Horizons
-    decodes_beside: bool
 
     @property
     def has_heads(self) -> bool:
@@ -83,6 +77,7 @@ def load_engine(
         steps=MAX_STEPS,
         acceleration=parameters["acceleration"],
         cameras=len(cameras),
+        overlap_decoding=is_small,
         samples=parameters["samples"],
         execution_provider=parameters["execution_provider"],
     )
@@ -96,7 +91,6 @@ def load_engine(
         trained=bundle.trained,
         device=str(bundle.device),
         dtype=str(dtype).removeprefix("torch."),
-        decodes_beside=is_small,
     )
 
 

@@ -6,13 +6,6 @@ import math
 import re
 from typing import Literal
 
-from dino_foresight_ros.choices import (
-    ACCELERATIONS,
-    FROM_FRAME,
-    HORIZON_FROM,
-    PRECISIONS,
-    PROVIDERS,
-)
 from dino_foresight_ros.outputs import (
     IMAGE_NAMES,
     MAX_CONTEXT_FRAMES,
@@ -29,14 +22,14 @@ from dino_foresight_ros.ros.motion_parameters import (
     footprint_problem,
 )
 from dino_foresight_ros.ros.parameters import (
-    DIAGNOSTICS_PERIOD,
     IMAGE_RELIABILITY,
     IMAGE_TRANSPORT,
     Change,
     ParameterSpec,
+    camera_names_problem,
+    camera_topic_problem,
     path_problem,
 )
-from dino_foresight_ros.topic_names import CAMERA_FIELD
 
 
 def _check_device(name: str) -> str | None:
@@ -76,26 +69,6 @@ def _check_horizons(horizons_s: list[float]) -> str | None:
     return horizons_problem(horizons_s, has_zero=True) if horizons_s else None
 
 
-def check_cameras(names: list[str]) -> str | None:
-    for name in names:
-        if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is None or "__" in name:
-            return (
-                f"{name!r} cannot be part of a topic's name; valid: letters, digits and single "
-                "underscores, a letter first, such as cam_front"
-            )
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    return f"{', '.join(repeated)} is named more than once" if repeated else None
-
-
-def check_camera_topic(template: str) -> str | None:
-    if CAMERA_FIELD not in template:
-        return f"{template!r} lacks {CAMERA_FIELD}; valid: such as {CAMERA_FIELD}/image"
-    topic = template.replace(CAMERA_FIELD, "camera")
-    if re.fullmatch(r"(~/|/)?[A-Za-z]\w*(/[A-Za-z]\w*)*", topic, re.ASCII) and "__" not in topic:
-        return None
-    return f"{template!r} is no topic's name; valid: such as /cameras/{CAMERA_FIELD}/image"
-
-
 def _check_mounts(numbers: list[float]) -> str | None:
     if len(numbers) % 6 or not all(map(math.isfinite, numbers)):
         return f"{len(numbers)} numbers; valid: six finite ones for each camera"
@@ -127,21 +100,21 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "auto",
         "Number format of the model; auto: 16 bits where the hardware computes fast in them (GPU, "
         "AMX), else float32; float32 with onnxruntime.",
-        choices=PRECISIONS,
+        choices=("auto", "float32", "bfloat16", "float16"),
     ),
     ParameterSpec(
         "acceleration",
         "none",
         "none, compile (torch.compile; a minute at start), cudagraphs (GPU only) or onnxruntime "
         "(graphs are exported at the first start, and kept).",
-        choices=ACCELERATIONS,
+        choices=("none", "compile", "cudagraphs", "onnxruntime"),
     ),
     ParameterSpec(
         "execution_provider",
         "auto",
         "Of acceleration onnxruntime: auto (cuda or openvino where the installed onnxruntime has "
         "it, else cpu), cpu, cuda, openvino or tensorrt.",
-        choices=("auto", *PROVIDERS),
+        choices=("auto", "cpu", "cuda", "openvino", "tensorrt"),
     ),
     ParameterSpec(
         "steps",
@@ -161,11 +134,11 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         "horizon_from",
-        FROM_FRAME,
+        "frame",
         "What horizons count from: the frame's stamp, or now, the moment of publication, which "
         "the node foresees from its own latency; then 0 is a horizon too. now needs a model of "
         "kind world.",
-        choices=HORIZON_FROM,
+        choices=("frame", "now"),
     ),
     ParameterSpec(
         "samples",
@@ -227,13 +200,13 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         [],
         "Names of several cameras, forecast in one batch; the topics of each begin with its name, "
         "such as NAME/foresight/forecast. Empty: one camera, whose topics begin with none.",
-        check=check_cameras,
+        check=camera_names_problem,
     ),
     ParameterSpec(
         "camera_topic",
         "{camera}/image",
         "Image topic of each of the cameras, with {camera} for its name; camera_info is beside it.",
-        check=check_camera_topic,
+        check=camera_topic_problem,
     ),
     ParameterSpec(
         "sync_tolerance_s",
@@ -252,7 +225,6 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.2, 3600.0),
     ),
-    DIAGNOSTICS_PERIOD,
     ParameterSpec(
         "fill_context",
         True,

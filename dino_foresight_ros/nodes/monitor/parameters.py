@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dino_foresight_ros.nodes.forecast.parameters import check_cameras
 from dino_foresight_ros.outputs import MAX_STEPS
-from dino_foresight_ros.ros.parameters import DIAGNOSTICS_PERIOD, Change, ParameterSpec
+from dino_foresight_ros.ros.parameters import Change, ParameterSpec, camera_names_problem
 
 MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
@@ -13,7 +12,7 @@ MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (
         "Names of several cameras, as forecast_node's parameter. Empty: one camera, whose topics "
         "begin with no name.",
         Change.NEVER,
-        check=check_cameras,
+        check=camera_names_problem,
     ),
     ParameterSpec(
         "window",
@@ -52,5 +51,4 @@ MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.2, 3600.0),
     ),
-    DIAGNOSTICS_PERIOD,
 )

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dino_foresight_ros.nodes.forecast.parameters import check_camera_topic, check_cameras
 from dino_foresight_ros.obstacles import GROUND_CLASSES, GridSpec
 from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.ros.motion_parameters import footprint_problem
-from dino_foresight_ros.ros.parameters import DIAGNOSTICS_PERIOD, Change, ParameterSpec
+from dino_foresight_ros.ros.parameters import (
+    Change,
+    ParameterSpec,
+    camera_names_problem,
+    camera_topic_problem,
+)
 from dino_foresight_ros.topic_names import CAMERA_FIELD
 
 
@@ -39,7 +43,7 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         "Names of the cameras whose forecasts are fused, as forecast_node's. Empty: one camera, "
         "whose topics begin with no name.",
         Change.NEVER,
-        check=check_cameras,
+        check=camera_names_problem,
     ),
     ParameterSpec(
         "camera_topic",
@@ -47,7 +51,7 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         "Image topic of each of the cameras, as forecast_node's: camera_info is beside it, and a "
         "last part with rect, such as image_rect, says that P and R of it hold, not K and D.",
         Change.NEVER,
-        check=check_camera_topic,
+        check=camera_topic_problem,
     ),
     ParameterSpec(
         "steps",
@@ -170,5 +174,4 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.0, 10.0),
     ),
-    DIAGNOSTICS_PERIOD,
 )
