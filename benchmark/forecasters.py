@@ -26,6 +26,7 @@ from dino_foresight_ros.model.forecasters import (
     WorldConfig,
     WorldForecaster,
 )
+from dino_foresight_ros.render import markdown
 
 
 class Shape(NamedTuple):
@@ -130,16 +131,14 @@ def _seconds(call: Callable[[], object], device: str) -> float:
 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """A Markdown table."""
-    lines = [
-        "| size | horizons | masked, ms | world, ms | times as fast | remembering a frame, ms |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r['size']} | {r['horizons']} | {r['masked_ms']:.0f} | {r['world_ms']:.0f} | "
-        f"{r['ratio']:.1f} | {r['remember_ms']:.1f} |"
-        for r in results
-    ]
-    return "\n".join(lines)
+    return markdown.table(
+        ["size", "horizons", "masked, ms", "world, ms", "times as fast", "remembering a frame, ms"],
+        (
+            [r["size"], str(r["horizons"]), f"{r['masked_ms']:.0f}", f"{r['world_ms']:.0f}",
+             f"{r['ratio']:.1f}", f"{r['remember_ms']:.1f}"]
+            for r in results
+        ),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

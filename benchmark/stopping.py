@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from dino_foresight_ros.driving.runs import DriveSettings, drive_seeds, read_see
 from dino_foresight_ros.driving.scores import per_km
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
 from dino_foresight_ros.process.cpu import set_up_cpu
+from dino_foresight_ros.render import markdown
 from dino_foresight_ros.render.chart import chart_file
 
 if TYPE_CHECKING:
@@ -86,38 +87,43 @@ def _median_of(values: Sequence[float]) -> float:
     return float(np.median(values)) if values else float("nan")
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table for docs/nav2.md."""
-    titles = (
-        "contacts / km", "contacts avoided", "speed at contact", "false stops / km", "stops / km",
-        "left until contact at the stop", "time to resume", "mean speed",
-    )  # fmt: skip
-    return _table(titles, [(row["source"], _cells(row)) for row in rows])
+_COLUMNS = (
+    ("contacts_per_km", "contacts / km", ".2f", ""),
+    ("avoided", "contacts avoided", ".0%", ""),
+    ("contact_speed_mps", "speed at contact", ".1f", "m/s"),
+    ("false_stops_per_km", "false stops / km", ".2f", ""),
+    ("stops_per_km", "stops / km", ".2f", ""),
+    ("time_to_contact_at_stop_s", "left until contact at the stop", ".2f", "s"),
+    ("time_to_resume_s", "time to resume", ".2f", "s"),
+    ("mean_speed_mps", "mean speed", ".1f", "m/s"),
+)
+_RECORDED_COLUMNS = (
+    ("stops_per_km", "stops / km", ".2f", ""),
+    ("answered", "the truth's stops it has", ".0%", ""),
+    ("earlier_s", "earlier", ".2f", "s"),
+    ("false_stops_per_km", "false stops / km", ".2f", ""),
+)
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{row['contacts_per_km']:.2f}",
-        f"{100 * row['avoided']:.0f} %",
-        f"{row['contact_speed_mps']:.1f} m/s",
-        f"{row['false_stops_per_km']:.2f}",
-        f"{row['stops_per_km']:.2f}",
-        f"{row['time_to_contact_at_stop_s']:.2f} s",
-        f"{row['time_to_resume_s']:.2f} s",
-        f"{row['mean_speed_mps']:.1f} m/s",
-    ]
+def stopping_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str, str, str]] = _COLUMNS
+) -> str:
+    """Rows of `stopping_rows` as Markdown, a row per source.
 
-
-def _table(titles: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
-    """A Markdown table, a row per source; what is not a number is a dash."""
-    lines = [
-        "| monitor fed by | " + " | ".join(titles) + " |",
-        "|---" + "|---:" * len(titles) + "|",
-    ]
-    for source, cells in rows:
-        shown = ("-" if cell.startswith("nan") else cell for cell in cells)
-        lines.append(f"| {source} | " + " | ".join(shown) + " |")
-    return "\n".join(lines)
+    Args:
+        rows: a row per source.
+        columns: key, heading, format and unit of each.
+    """
+    return markdown.table(
+        ["monitor fed by", *(title for _, title, _, _ in columns)],
+        (
+            [
+                row["source"],
+                *(markdown.number(row[key], form, unit) for key, _, form, unit in columns),
+            ]
+            for row in rows
+        ),
+    )
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path, facts: Sequence[str]) -> None:
@@ -155,6 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--scene", help="urban, suburban, rural or highway (default: as each seed draws it)")
     add("--bundle", default="", help="folder or name of a bundle with metric depth")
     add("--device", default="cpu")
+    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
+        help="of the bundle (default: as forecast_node has it on this machine)")  # fmt: skip
     add("--workers", type=int, default=1, help="processes (default: %(default)s)")
     add("--data", nargs="+", default=[], metavar="SPEC",
         help="recordings with odometry and camera_info, not worlds: bag:DIR")  # fmt: skip
@@ -168,7 +176,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.data:
         return _beside_recordings(args)
     names = [name for name in NAMES if args.bundle or name not in _BUNDLE_ONLY]
-    settings = DriveSettings(args.seconds, scene=args.scene, bundle=args.bundle, device=args.device)
+    settings = DriveSettings(
+        args.seconds, scene=args.scene, bundle=args.bundle, device=args.device, dtype=args.dtype,
+    )  # fmt: skip
     try:
         settings = settings.fitted()
         seeds = read_seeds(args.seeds)
@@ -185,13 +195,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     rows = stopping_rows(found)
     (args.out / "stopping.json").write_text(json.dumps(rows, indent=1))
-    (args.out / "stopping.md").write_text(markdown(rows) + "\n")
+    (args.out / "stopping.md").write_text(stopping_table(rows) + "\n")
     facts = [
         f"{len(seeds)} synthetic worlds of {args.seconds:g} s, driven in closed loop",
         f"bundle: {args.bundle}" if args.bundle else "no bundle: the present is the world's depth",
     ]
     draw(rows, args.out / "stopping.png", facts)
-    print(markdown(rows))
+    print(stopping_table(rows))
     return 0
 
 
@@ -233,7 +243,7 @@ def recorded_rows(
     drives = []
     for recording in open_recordings(specs):
         mount = _mount(recording, camera_pose)
-        drives.append(monitor_recording(recording, Foreseen(model), mount))
+        drives.append(monitor_recording(recording, Foreseen(model, reads_present=True), mount))
     return stop_rows(drives)
 
 
@@ -243,27 +253,15 @@ def _mount(recording: Recording, camera_pose: Sequence[float] | None) -> Mount:
     Raises:
         InputError: one of both is not known.
     """
-    from dino_foresight_ros.recordings.bag import bag_of
-    from dino_foresight_ros.recordings.bag_camera import read_mount, read_view
-    from dino_foresight_ros.recordings.bag_reader import BagReader
-    from dino_foresight_ros.recordings.camera_view import view_of_model
+    from dino_foresight_ros.recordings.camera_view import check_size, view_of_model
     from dino_foresight_ros.recordings.poses import mounting
     from dino_foresight_ros.runtime.imagined import Mount
 
-    bag, pose = bag_of(recording), recording.base_from_optical
-    if bag is not None:
-        reader = BagReader(bag.path)
-        try:
-            view = read_view(reader, bag)[0]
-            pose = read_mount(reader, bag, lambda text: print(text, file=sys.stderr))
-        finally:
-            reader.close()
-    elif recording.camera is not None:
-        view = view_of_model(recording.camera, recording.name)
-    else:
+    if recording.camera is None:
         raise InputError(f"{recording.name} does not tell its camera: record camera_info")
-    if camera_pose is not None:
-        pose = mounting(camera_pose)
+    view = view_of_model(recording.camera, recording.name)
+    check_size(view, recording.size, recording.name)
+    pose = recording.base_from_optical if camera_pose is None else mounting(camera_pose)
     if pose is None:
         raise InputError(
             f"{recording.name} does not tell where its camera is on the robot: give --camera-pose, "
@@ -274,20 +272,7 @@ def _mount(recording: Recording, camera_pose: Sequence[float] | None) -> Mount:
 
 def recorded_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table of `recorded_rows`."""
-    titles = ("stops / km", "the truth's stops it has", "earlier", "false stops / km")
-    cells = [
-        (
-            row["source"],
-            [
-                f"{row['stops_per_km']:.2f}",
-                f"{100 * row['answered']:.0f} %",
-                f"{row['earlier_s']:.2f} s",
-                f"{row['false_stops_per_km']:.2f}",
-            ],
-        )
-        for row in rows
-    ]
-    return f"{_table(titles, cells)}\n\n{rows[0]['km']:.2f} km"
+    return f"{stopping_table(rows, _RECORDED_COLUMNS)}\n\n{rows[0]['km']:.2f} km"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from dino_foresight_ros.render import markdown
+
 COLUMNS = (
     ("drives", "drives", "d"),
     ("km", "km", ".2f"),
@@ -60,12 +62,10 @@ def totals(episodes: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 def table(rows: Mapping[str, Mapping[str, float]], name: str = "policy") -> str:
     """A Markdown table, one row per policy."""
-    lines = ["| " + " | ".join([name, *(head for _, head, _ in COLUMNS)]) + " |"]
-    lines.append("|---" + "|---:" * len(COLUMNS) + "|")
-    for policy, row in rows.items():
-        cells = [
-            "-" if np.isnan(row[key]) else format(int(row[key]) if form == "d" else row[key], form)
-            for key, _, form in COLUMNS
-        ]
-        lines.append("| " + " | ".join([policy, *cells]) + " |")
-    return "\n".join(lines)
+    return markdown.table(
+        [name, *(head for _, head, _ in COLUMNS)],
+        (
+            [policy, *(markdown.number(row[key], form) for key, _, form in COLUMNS)]
+            for policy, row in rows.items()
+        ),
+    )

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.benchmark.stopping import markdown, stopping_rows
+from dino_foresight_ros.benchmark.stopping import stopping_rows, stopping_table
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.driving import (
     TIMES_S,
@@ -184,7 +184,7 @@ def test_contacts_avoided_are_told_against_nobody_holding_back() -> None:
     assert sensor["time_to_contact_at_stop_s"] == 0.7
     assert np.isnan(blind["contact_speed_mps"])  # none were kept
     assert sensor["contact_speed_mps"] == 4.0
-    assert "| true depth now | 2.50 | 69 % | 4.0 m/s | 2.50 |" in markdown([blind, sensor])
+    assert "| true depth now | 2.50 | 69 % | 4.0 m/s | 2.50 |" in stopping_table([blind, sensor])
 
 
 def test_the_command_drives_resumes_and_films(

@@ -8,10 +8,10 @@ from itertools import product
 from pathlib import Path
 
 from dino_foresight_ros.files import whole_folder
+from dino_foresight_ros.render.markdown import NONE, table
 from dino_foresight_ros.training.compare.comparison import Comparison, Variant
 from dino_foresight_ros.training.compare.differences import Difference, Row
 from dino_foresight_ros.training.compare.scores import SKILL, Metric
-from dino_foresight_ros.training.evaluation.tables import NONE, table
 
 MARKDOWN, CSV, PLOT = "comparison.md", "comparison.csv", "comparison.png"
 _ROW_PX, _LEAST_PX = 58, 260

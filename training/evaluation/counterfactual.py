@@ -23,10 +23,10 @@ from dino_foresight_ros.model.forecasters import Forecaster
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.planar_motion import motion_between
 from dino_foresight_ros.progress import Progress
+from dino_foresight_ros.render.markdown import table
 from dino_foresight_ros.synthetic import World, WorldConfig
 from dino_foresight_ros.synthetic.drive import Control
 from dino_foresight_ros.training.encoder_loading import encoder_origin, load_encoder
-from dino_foresight_ros.training.evaluation.tables import table
 from dino_foresight_ros.training.model_parts import load_forecaster, load_pca
 
 WAYS: Mapping[str, tuple[float, float]] = {

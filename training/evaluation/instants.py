@@ -24,6 +24,7 @@ from dino_foresight_ros.model.forecasters import WorldForecaster
 from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.render.markdown import table
 from dino_foresight_ros.training.evaluation.contexts import (
     ANOTHER,
     MOTIONS,
@@ -33,7 +34,6 @@ from dino_foresight_ros.training.evaluation.contexts import (
     Setting,
     context_row,
 )
-from dino_foresight_ros.training.evaluation.tables import table
 from dino_foresight_ros.training.feature_clips import FeatureRecording, read_features
 from dino_foresight_ros.training.feature_store import FeatureStore
 from dino_foresight_ros.training.model_parts import load_forecaster

@@ -10,6 +10,7 @@ from dino_foresight_ros.compare import COPY_LAST, ORACLE
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.files import check_replaceable, whole_folder
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
+from dino_foresight_ros.render.markdown import NONE, table
 from dino_foresight_ros.training.evaluation.bootstrap import LEAST_BLOCKS, Estimate, Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
 from dino_foresight_ros.training.evaluation.lidar.page import lidar_section
@@ -25,13 +26,7 @@ from dino_foresight_ros.training.evaluation.results import (
 )
 from dino_foresight_ros.training.evaluation.series import HORIZONS, ONE_STEP, ROLLOUT
 from dino_foresight_ros.training.evaluation.similarity import Similarity
-from dino_foresight_ros.training.evaluation.tables import (
-    NONE,
-    ORDER,
-    lead_text,
-    predictor_title,
-    table,
-)
+from dino_foresight_ros.training.evaluation.tables import ORDER, lead_text, predictor_title
 
 MARKDOWN, JSON = "report.md", "report.json"
 _FILES = (MARKDOWN, JSON, "*.png")

@@ -1,8 +1,6 @@
-"""Builds the tables of a report's page."""
+"""What stands in the tables of a report's page."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
 from dino_foresight_ros.training.evaluation.predictors import LINEAR, LINEAR_1, MLP, MLP_1, TITLES
@@ -10,14 +8,6 @@ from dino_foresight_ros.training.evaluation.results import Lead
 
 ORDER = (COPY_LAST, LINEAR_1, MLP_1, LINEAR, MLP, FORECAST, ORACLE)
 """Predictors, as rows stand."""
-NONE = "-"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    lines = [" | ".join(header), " | ".join([":--", *["--:"] * (len(header) - 1)])]
-    lines += [" | ".join(row) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def predictor_title(name: str) -> str:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dino_foresight_ros.render.markdown import NONE, table
 from dino_foresight_ros.training.evaluation.lidar.scaling import AFFINE, AS_IT_IS, CAMERA_HEIGHT
 from dino_foresight_ros.training.evaluation.lidar.truth import LidarFacts
 from dino_foresight_ros.training.evaluation.results import LidarReport, LidarResult, ScaleFacts
-from dino_foresight_ros.training.evaluation.tables import (
-    NONE,
-    ORDER,
-    lead_text,
-    predictor_title,
-    table,
-)
+from dino_foresight_ros.training.evaluation.tables import ORDER, lead_text, predictor_title
 
 _HEADER = ("target", "predictor", "AbsRel", "RMSE m", "delta1", "known", "frames", "points")
 
