@@ -25,6 +25,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="constant, sensor, present, forecast, imagine, oracle (default: all)")  # fmt: skip
     add("--bundle", default="", help="folder or name of a bundle with metric depth")
     add("--device", default="cpu", help="cpu, cuda, cuda:N (default: %(default)s)")
+    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
+        help="of the bundle (default: as forecast_node has it on this machine)")  # fmt: skip
     add("--horizons", nargs="+", type=float, default=[0.2, 0.4, 0.6, 0.8, 1.0], metavar="S",
         help="of the bundle's forecasts, in seconds (default: 0.2 to 1.0)")  # fmt: skip
     add("--seconds", type=float, default=30.0, help="of each drive (default: %(default)s)")
@@ -69,8 +71,9 @@ def run(args: argparse.Namespace) -> int:
     if unknown := [name for name in hazards if name not in HAZARDS]:
         raise UsageError(f"hazard {unknown[0]} is unknown; valid: {', '.join(HAZARDS)}")
     settings = DriveSettings(
-        args.seconds, hazards, args.scene, args.bundle, args.device, tuple(args.horizons)
-    )
+        args.seconds, hazards, args.scene, args.bundle, args.device, args.dtype,
+        tuple(args.horizons),
+    )  # fmt: skip
     settings = settings.fitted()
     settings.world(0)  # refuses a scene that there is not
 

@@ -10,7 +10,6 @@ the maps.
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchmetrics.aggregation import MeanMetric
+from torchmetrics.classification import MulticlassJaccardIndex
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import InputError, UsageError
@@ -121,7 +122,8 @@ class SegmentationMetrics:
             raise UsageError(f"moving ids {list(moving)} are not all below {classes} classes")
         self.classes = classes
         self.moving = tuple(moving)
-        self._counts = torch.zeros(3, classes, dtype=torch.float64)
+        # Its own checks look for unique values, slowly; update() has cheaper ones.
+        self._iou = MulticlassJaccardIndex(classes, average=None, validate_args=False)
 
     @torch.no_grad()
     def update(self, predicted: Tensor, true: Tensor) -> Tensor:
@@ -153,10 +155,11 @@ class SegmentationMetrics:
                     f"segmentation: {name} has id {bad}; valid: 0 to {self.classes - 1}"
                     + (f", and {UNLABELLED} for unlabelled" if name == "true" else "")
                 )
-        every = (predicted[predicted == true], predicted, true)
-        counts = torch.stack([torch.bincount(ids, minlength=self.classes) for ids in every])
-        self._counts += counts.cpu()
-        return counts.double().cpu()
+        self._iou.to(predicted.device)
+        self._iou.update(predicted, true)
+        right = predicted[predicted == true]
+        counts = [torch.bincount(ids, minlength=self.classes) for ids in (right, predicted, true)]
+        return torch.stack(counts).double().cpu()
 
     def compute(self) -> SegmentationScores:
         """Score everything so far.
@@ -164,18 +167,18 @@ class SegmentationMetrics:
         Raises:
             InputError: nothing was scored.
         """
-        right, predicted, true = self._counts
-        if not true.any():
+        confusion = self._iou.confmat
+        assert isinstance(confusion, Tensor)
+        if not confusion.any():
             raise InputError("segmentation: nothing was scored; call update() first")
-        union = predicted + true - right
-        per_class = torch.where(union > 0, right / union, 0.0).tolist()
+        per_class = self._iou.compute().double().tolist()
         moving = [per_class[i] for i in self.moving]
         return SegmentationScores(
             miou=math.fsum(per_class) / len(per_class),
             moving_miou=math.fsum(moving) / len(moving) if moving else None,
             per_class=tuple(per_class),
-            present=tuple((union > 0).tolist()),
-            labelled=tuple((true > 0).tolist()),
+            present=tuple((confusion.sum(0) + confusion.sum(1) > 0).tolist()),
+            labelled=tuple((confusion.sum(1) > 0).tolist()),
         )
 
 
@@ -311,20 +314,22 @@ class _Means:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._sums: defaultdict[str, float] = defaultdict(float)
-        self._updates: Counter[str] = Counter()
+        self._means: dict[str, MeanMetric] = {}
 
     def update(self, **scores: Tensor) -> dict[str, float]:
-        values = dict(zip(scores, torch.stack(list(scores.values())).tolist(), strict=True))
-        for name, value in values.items():
-            self._sums[name] += value
-            self._updates[name] += 1
-        return values
+        values = torch.stack(list(scores.values())).cpu()
+        for name, value in zip(scores, values, strict=True):
+            if name not in self._means:
+                mean = MeanMetric(nan_strategy="error")
+                mean.set_dtype(torch.float64)
+                self._means[name] = mean
+            self._means[name].update(value)
+        return dict(zip(scores, values.tolist(), strict=True))
 
     def compute(self) -> dict[str, float]:
-        if not self._sums:
+        if not self._means:
             raise InputError(f"{self._what}: nothing was scored; call update() first")
-        return {name: total / self._updates[name] for name, total in self._sums.items()}
+        return {name: float(mean.compute()) for name, mean in self._means.items()}
 
 
 def _fraction(hits: Tensor) -> Tensor:

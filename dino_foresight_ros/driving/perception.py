@@ -34,9 +34,6 @@ class Perception(ABC):
     def see(self, drive: Drive, frame: Frame | None) -> None:
         """Take in the present; `frame` is None where `needs_picture` is False."""
 
-    def expect(self, ways: Sequence[Way]) -> None:  # noqa: B027  # most need not know
-        """Be told of all ways that will be asked for, to look at them at once."""
-
     @abstractmethod
     def around(self, way: Way) -> list[ObstaclePoints]:
         """Obstacles at each of `TIMES_S` on a way, in the base of now."""
@@ -144,8 +141,14 @@ def at_times(
 ) -> list[ObstaclePoints]:
     """Points at each of `TIMES_S` from those at other horizons: of the nearest, and after the last
     one as if nothing moved any more."""
-    known = [(0.0, present), *zip(horizons_s, steps, strict=True)]
-    return [min(known, key=lambda row: abs(row[0] - time_s))[1] for time_s in TIMES_S]
+    known = [present, *steps]
+    return [known[step] for step in steps_taken(horizons_s)]
+
+
+def steps_taken(horizons_s: Sequence[float]) -> list[int]:
+    """Which step stands for each of `TIMES_S`, the one of the nearest horizon; 0 is the present."""
+    known = [0.0, *horizons_s]
+    return [min(range(len(known)), key=lambda k: abs(known[k] - time_s)) for time_s in TIMES_S]
 
 
 def motion_on(way: Way, horizons_s: Sequence[float]) -> NDArray[np.float64]:

@@ -78,9 +78,9 @@ class Policy:
         self.perception.see(drive, frame)
         ways = [way_of(drive, maneuver) for maneuver in self._maneuvers]
         usable = [w for w in ways if w.stays_on_road or w.maneuver.offset_m == 0.0]
-        self.perception.expect(usable)
+        # The last one is left when all others meet something, whatever is on its own way.
         chosen, reason = usable[-1].maneuver, ""
-        for way in usable:
+        for way in usable[:-1]:
             swept = met_on(self.perception, way, self._footprint)
             if not swept.contact:
                 chosen = way.maneuver

@@ -47,15 +47,18 @@ class DriveSettings:
     scene: str | None = None
     bundle: str = ""
     device: str = "cpu"  # of the bundle
+    dtype: str = "auto"  # of the bundle, as forecast_node runs it
     horizons_s: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8, 1.0)
     size: tuple[int, int] = SIZE
 
     def fitted(self) -> DriveSettings:
-        """With pictures of the bundle's size, where there is a bundle."""
+        """With pictures of the bundle's size and its dtype by name, where there is a bundle."""
         if not self.bundle:
             return self
-        height, width = _bundle(self.bundle, self.device).encoder.config.image_size
-        return replace(self, size=(int(height), int(width)))
+        bundle = _bundle(self.bundle, self.device, self.dtype)
+        height, width = bundle.encoder.config.image_size
+        dtype = str(bundle.dtype).removeprefix("torch.")
+        return replace(self, size=(int(height), int(width)), dtype=dtype)
 
     def world(self, seed: int) -> WorldConfig:
         """The world of a seed."""
@@ -102,17 +105,18 @@ def _perception(name: str, settings: DriveSettings) -> Perception:
         "forecast": foreseen.Foreseen,
         "imagine": foreseen.Imagined,
     }
-    found = kinds[name](_bundle(settings.bundle, settings.device), settings.horizons_s)
+    bundle = _bundle(settings.bundle, settings.device, settings.dtype)
+    found = kinds[name](bundle, settings.horizons_s)
     return CopyLast(found) if name == "copy-last" else found
 
 
 @lru_cache(maxsize=1)
-def _bundle(path: str, device: str) -> Bundle:
-    import torch
-
+def _bundle(path: str, device: str, dtype: str) -> Bundle:
     from dino_foresight_ros.model import Bundle
+    from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 
-    return Bundle.load(path, device=device, dtype=torch.float32)
+    where = resolve_device(device)
+    return Bundle.load(path, device=where, dtype=resolve_dtype(dtype, where))
 
 
 def drive_seed(seed: int, names: Sequence[str], settings: DriveSettings, out: Path) -> list[str]:

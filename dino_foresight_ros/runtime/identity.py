@@ -45,6 +45,7 @@ class _Sight:
         mask: (h, w) bool, within the box.
         area: its pixels.
         centroid: (x, y) pixels.
+        raw_id: its id in the scene that it came with.
     """
 
     stamp_ns: int
@@ -52,6 +53,7 @@ class _Sight:
     mask: NDArray[np.bool_]
     area: int
     centroid: Vector
+    raw_id: int
 
     @property
     def size(self) -> float:
@@ -284,7 +286,7 @@ def _sights(scene: Scene) -> Iterator[tuple[Detection, _Sight]]:
             corner = (top, left)
             yield (
                 detection,
-                _Sight(scene.stamp_ns, corner, mask, area, centroid),
+                _Sight(scene.stamp_ns, corner, mask, area, centroid, detection.id),
             )
 
 

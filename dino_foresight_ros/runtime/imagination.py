@@ -252,7 +252,9 @@ class Imagination:
         parts: list[MotionViews] = []
         for wave in self._waves(len(asked), _VIEWS_ON_GPU if self._is_on_gpu else _VIEWS_AT_ONCE):
             yield
-            parts += self._map(lambda rows: reader.on_motions(asked[rows], ahead_s[rows]), wave)
+            parts += self._map(
+                lambda rows: reader.on_motions(asked[rows], ahead_s[rows], len(motions) == 1), wave
+            )
         return MotionViews.stacked(parts), row_of.reshape(keys.shape)
 
     def _waves(self, count: int, most: int) -> list[list[slice]]:

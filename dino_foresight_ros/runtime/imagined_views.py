@@ -161,18 +161,24 @@ class ViewReader:
         return SeenAhead(views, distances)
 
     @torch.inference_mode()
-    def on_motions(self, motions: Motion, ahead_s: Sequence[float]) -> MotionViews:
+    def on_motions(
+        self, motions: Motion, ahead_s: Sequence[float], is_one_way: bool = False
+    ) -> MotionViews:
         """What cameras see where single motions lead.
 
         Args:
             motions: (N, 3) from the newest frame; those until the same instant stand together.
             ahead_s: (N,) until when each is.
+            is_one_way: whether they are of one way, whose horizons are predicted at once.
         """
         views, distances = [], None
+        if is_one_way:
+            asked = [(list(ahead_s), list(range(len(motions))))]
+        else:  # motions until different horizons are of different ways
+            every = groupby(range(len(motions)), key=ahead_s.__getitem__)
+            asked = [([horizon_s], list(some)) for horizon_s, some in every]
         for index, camera in enumerate(self._cameras):
-            parts = []
-            for horizon_s, some in groupby(range(len(motions)), key=ahead_s.__getitem__):
-                parts.append(self._predict(camera, [horizon_s], motions[list(some)]))
+            parts = [self._predict(camera, until_s, motions[some]) for until_s, some in asked]
             z = torch.cat([part for part, _ in parts])
             hidden = {layer: torch.cat([tokens[layer] for _, tokens in parts])
                       for layer in parts[0][1]}  # fmt: skip
@@ -184,9 +190,13 @@ class ViewReader:
     def _predict(
         self, camera: Camera, horizons_s: Sequence[float], motions: Motion | None
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Features (N, h, w, C) and hidden tokens at horizons, or of motions until a single one."""
+        """Features (N, h, w, C) and hidden tokens at horizons, or of motions (N, 3), as many until
+        each of the horizons."""
         context, engine = camera.context, self._engine
-        motion = None if motions is None else torch.from_numpy(motions)[None, :, None]
+        motion = None
+        if motions is not None:
+            of_horizons = torch.from_numpy(motions).unflatten(0, (len(horizons_s), -1))
+            motion = of_horizons.transpose(0, 1)[None]  # (1, K, S, 3)
         parts = list(
             engine.forecaster.stream(
                 context.memories,

@@ -13,6 +13,7 @@ _CLUMP_CORNERS = 12
 
 def clumps(
     rng: np.random.Generator,
+    materials: Materials,
     centers: Array,
     sizes: Array,
     outward: Array,
@@ -70,6 +71,7 @@ def tree(rng: np.random.Generator, materials: Materials, at: Array) -> list[Face
     tint = tuple(rng.uniform(0.75, 1.15) * rng.uniform(0.92, 1.08, 3))
     leaves = clumps(
         rng,
+        materials,
         centers,
         rng.uniform(0.22, 0.36, count) * crown_r,
         direction,
@@ -105,6 +107,7 @@ def bushes(
     tint = tuple(rng.uniform(0.7, 1.05) * np.ones(3))
     faces = clumps(
         rng,
+        materials,
         centers,
         size[:, 0] * 0.36,
         direction,

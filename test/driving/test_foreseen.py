@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.driving import TIMES_S, CopyLast, Policy, foreseen
+from dino_foresight_ros.driving import TIMES_S, CopyLast, Perception, Policy, foreseen
 from dino_foresight_ros.driving.foreseen import Foreseen, Imagined, Present
 from dino_foresight_ros.driving.maneuvers import KEEP, LEFT, Way, control_of, way_of
+from dino_foresight_ros.driving.perception import motion_on
+from dino_foresight_ros.driving.policies import STEERING
 from dino_foresight_ros.driving.runs import DriveSettings, make_driver
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.obstacles import ObstaclePoints
 from dino_foresight_ros.runtime import Foresight
+from dino_foresight_ros.runtime.imagination import answer_of
 from dino_foresight_ros.synthetic import Drive, Frame, World, WorldConfig
 
 HORIZONS_S = (0.2, 0.4)
@@ -36,10 +39,9 @@ def seen() -> list[tuple[Drive, Frame]]:
     return found
 
 
-def looked(perception: Foreseen, seen: list[tuple[Drive, Frame]], ways: list[Way]) -> None:
+def looked(perception: Perception, seen: list[tuple[Drive, Frame]]) -> None:
     for drive, frame in seen:
         perception.see(drive, frame)
-    perception.expect(ways)
 
 
 def spread_of(points: ObstaclePoints) -> np.ndarray:
@@ -60,8 +62,9 @@ def test_forecasts_stand_ahead_of_where_the_ego_will_be(
         ids, sure = np.full((32, 48), 3, np.uint8), np.ones((32, 48), np.float32)
         maps = {"depth": depth, "segmentation": ids, "confidence": sure, "depth_is_metric": True}
         steps = tuple(replace(scene, **maps) for scene in forecast.steps)
-        assert forecast.step_0 is not None
-        return replace(forecast, steps=steps, step_0=replace(forecast.step_0, **maps))
+        now = forecast.step_0
+        step_0 = None if now is None else replace(now, **maps)
+        return replace(forecast, steps=steps, step_0=step_0)
 
     update = Foresight.update
     monkeypatch.setattr(Foresight, "update", told)
@@ -69,7 +72,7 @@ def test_forecasts_stand_ahead_of_where_the_ego_will_be(
     ahead, present = Foreseen(bundle, HORIZONS_S), Present(bundle, HORIZONS_S)
     copied = CopyLast(Present(bundle, HORIZONS_S))
     for perception in (ahead, present, copied):
-        looked(perception, seen, [way])
+        looked(perception, seen)
     places = [np.median(spread_of(points)) for points in ahead.around(way)]
     moved = way.poses[:, 0]
     assert places[0] == pytest.approx(10.0 + moved[0], abs=0.4)
@@ -83,16 +86,91 @@ def test_forecasts_stand_ahead_of_where_the_ego_will_be(
 def test_every_way_is_imagined_once_the_context_is_whole(
     bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreseen, "_sure", lambda points: points)  # random weights are never sure
+    monkeypatch.setattr(foreseen, "_sure", lambda points: points)
     drive, frame = seen[-1]
     ways = [way_of(drive, KEEP), way_of(drive, LEFT)]
     imagined = Imagined(bundle, HORIZONS_S)
-    looked(imagined, seen[:1], ways)
+    looked(imagined, seen[:1])
     assert all(len(points) == 0 for points in imagined.around(ways[0])[1:])
-    looked(imagined, seen[1:], ways)
+    looked(imagined, seen[1:])
     assert all(len(imagined.around(way)) == len(TIMES_S) for way in ways)
     assert sum(len(points) for points in imagined.around(ways[1])) > 0
     assert Policy(imagined).choose(drive, frame).name
+
+
+def test_a_way_that_is_imagined_alone_is_as_among_others(
+    bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreseen, "_sure", lambda points: points)
+    drive, _ = seen[-1]
+    imagined = Imagined(bundle, HORIZONS_S)
+    looked(imagined, seen)
+    ways = [way_of(drive, maneuver) for maneuver in STEERING]
+    together = answer_of(
+        imagined._imagination.imagine(
+            np.stack([motion_on(way, HORIZONS_S) for way in ways]),
+            HORIZONS_S,
+            {"": imagined._mount},
+            imagined._judged,
+            assumed=imagined._hold,
+            maps=True,
+            points=True,
+        )
+    )
+    for way, candidate in zip(ways, together.candidates, strict=True):
+        points = candidate.horizons[0].points
+        assert points is not None
+        np.testing.assert_allclose(imagined.around(way)[0].xyz, points.xyz, atol=1e-3)
+
+
+class Blocked(Perception):
+    """Meets something on all ways but some, and notes which ones are asked for."""
+
+    def __init__(self, *free: str) -> None:
+        self.free, self.asked = free, []
+
+    def see(self, drive: Drive, frame: Frame | None) -> None:
+        self.asked = []
+
+    def around(self, way: Way) -> list[ObstaclePoints]:
+        self.asked.append(way.maneuver.name)
+        at = np.array([[0.0, 0.0, 1.0]], np.float32)
+        points = ObstaclePoints(at, np.array([10], np.uint8), np.ones(1, np.float32))
+        one = ObstaclePoints.none() if way.maneuver.name in self.free else points
+        return [one] * len(TIMES_S)
+
+
+@pytest.mark.parametrize(
+    ("free", "asked", "chosen"),
+    [
+        (("keep", "brake"), ["keep"], "keep"),
+        (("brake",), ["keep", "brake"], "brake"),
+        ((), ["keep", "brake"], "brake hard"),
+    ],
+)
+def test_no_way_is_asked_for_that_cannot_change_the_choice(
+    seen: list[tuple[Drive, Frame]], free: tuple[str, ...], asked: list[str], chosen: str
+) -> None:
+    blocked = Blocked(*free)
+    choice = Policy(blocked).choose(*seen[-1])
+    assert (blocked.asked, choice.name) == (asked, chosen)
+    assert bool(choice.reason) == ("keep" not in free)
+
+
+def test_the_present_is_read_where_it_is_used(
+    bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreseen, "_sure", lambda points: points)
+    read = []
+    for perception in (
+        Foreseen(bundle, HORIZONS_S),
+        Foreseen(bundle, (0.4, 0.8)),  # 0.2 s is as near to the present
+        Foreseen(bundle, HORIZONS_S, reads_present=True),
+        Present(bundle, HORIZONS_S),
+    ):
+        looked(perception, seen)
+        read.append(len(perception.points) > 0)
+    assert read == [False, True, True, True]
 
 
 def test_a_bundle_without_metric_depth_is_refused_by_name(bundle: Bundle) -> None:

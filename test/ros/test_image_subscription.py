@@ -30,8 +30,8 @@ from dino_foresight_ros.ros.image_subscription import (
 )
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
-FRAMES = 10
-PUBLISH = """
+FRAMES = 20
+PUBLISH = f"""
 import time, rclpy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
@@ -39,13 +39,16 @@ rclpy.init()
 node = rclpy.create_node("camera")
 publisher = node.create_publisher(Image, "large", 5)
 message = Image(height=540, width=960, step=2880, encoding="rgb8", data=bytes(540 * 2880))
-while not publisher.get_subscription_count():
+deadline = time.monotonic() + 20
+while not publisher.get_subscription_count() and time.monotonic() < deadline:
     time.sleep(0.05)
 time.sleep(1.0)  # the subscription follows the publisher's offer
-while True:
-    message.header.stamp.sec += 1
+for index in range({FRAMES}):
+    message.header.stamp.sec = index + 1
     publisher.publish(message)
     time.sleep(0.1)
+time.sleep(1.0)
+rclpy.shutdown()
 """
 
 
@@ -126,12 +129,12 @@ def test_large_frames_of_a_reliable_camera_arrive(bench: Listener, ros_domain: d
     bench.input("large")
     camera = subprocess.Popen([sys.executable, "-c", PUBLISH], env=ros_domain)
     try:
-        assert bench.spin_until(lambda: len(bench.got) >= FRAMES)
+        # Only the newest frame waits, so a pause of this process costs some on a busy machine.
+        complete = bench.spin_until(lambda: len(bench.got) >= 0.7 * FRAMES)
     finally:
         camera.kill()
         camera.wait()
-    # Only the newest frame waits, so a pause of this process costs some on a busy machine.
-    assert bench.got[-1].header.stamp.sec < 10 * FRAMES
+    assert complete, f"{len(bench.got)} of {FRAMES} frames"
 
 
 @pytest.mark.parametrize("with_raw", [True, False])

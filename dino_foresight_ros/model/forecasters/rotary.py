@@ -67,7 +67,8 @@ def still(like: Rotation, values: int) -> Rotation:
 
 def joined(*axes: Rotation) -> Rotation:
     """The angles of several axes as those of one, broadcast against each other."""
-    shape = torch.broadcast_shapes(*(axis.cos.shape[:-1] for axis in axes))
+    # torch.broadcast_shapes imports sympy first, three seconds of CPU time.
+    shape = torch.broadcast_tensors(*(axis.cos[..., :1] for axis in axes))[0].shape[:-1]
     cos, sin = (
         torch.cat([values.expand(*shape, -1) for values in kind], dim=-1)
         for kind in zip(*axes, strict=True)

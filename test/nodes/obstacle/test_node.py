@@ -17,7 +17,7 @@ import rclpy
 from box_world import CAR, Box, optical_pose, see
 from nav_msgs.msg import OccupancyGrid, Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_bench import close_node, wait_until
+from ros_bench import close_node
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField, Range
 from std_msgs.msg import Header
 
@@ -84,23 +84,22 @@ class Bench:
         p = [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]
         self.info = CameraInfo(width=SIZE[1], height=SIZE[0], k=K, p=p)
 
-    def spin_until(self, condition: Callable[[], bool]) -> None:
-        def holds() -> bool:
-            rclpy.spin_once(self.peer, timeout_sec=0.02)
-            return condition()
-
-        assert wait_until(holds)
-
     def give(self, message: Forecast, unheard: Collection[str] = ()) -> None:
         """Hand a forecast over, and hear all that comes of it, which these topics lack."""
         topics = set(TOPICS) - set(unheard)
         topics -= {"obstacles/step_2/points"} if len(message.steps) < 2 else set()
-        self.spin_until(lambda: all(map(self.node.count_subscribers, TOPICS)))
+        for _ in range(500):
+            if all(map(self.node.count_subscribers, TOPICS)):
+                break
+            rclpy.spin_once(self.peer, timeout_sec=0.02)
         self.heard.clear()
         self.node.on_forecast("", self.source, message)
         if self.source.obstacles is None:
             return
-        self.spin_until(lambda: topics <= self.heard.keys())
+        for _ in range(500):
+            if topics <= self.heard.keys():
+                break
+            rclpy.spin_once(self.peer, timeout_sec=0.02)
         assert topics == self.heard.keys()
         assert all(m.header.stamp == message.header.stamp for m in self.heard.values())
 
