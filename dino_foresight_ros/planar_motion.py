@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Motion = NDArray[np.float64]
 """(..., 3) float64: dx m, dy m, dyaw rad."""
+_AHEAD_RAD = 1e-6
+"""A camera that looks to the side by less looks ahead."""
 
 
 def compose(first: ArrayLike, then: ArrayLike) -> Motion:
@@ -64,6 +66,36 @@ def pose_of(motion: ArrayLike) -> NDArray[np.float64]:
     pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
     pose[:2, 3] = x, y
     return pose
+
+
+def camera_yaw(base_from_optical: ArrayLike) -> float:
+    """Where a camera looks, rad to the left of the base's forward axis.
+
+    0 of one that looks up or down, within 15 degrees.
+
+    Args:
+        base_from_optical: (4, 4) pose of its optical frame (z forward) in the base.
+    """
+    ahead = np.asarray(base_from_optical, np.float64)[:3, 2]
+    is_level = np.hypot(ahead[0], ahead[1]) > np.sin(np.radians(15))
+    return float(np.arctan2(ahead[1], ahead[0])) if is_level else 0.0
+
+
+def seen_by(motion: ArrayLike, base_from_optical: ArrayLike | None) -> Motion:
+    """The motion (..., 3) in the base's axes as they would be if it looked where a camera looks.
+
+    So a forecaster that learned how the view of a camera ahead changes may be told of the views of
+    one at the side or astern: driving on, the latter goes backwards. A camera whose pose is None is
+    taken to look ahead.
+    """
+    m = np.asarray(motion, np.float64)
+    yaw = 0.0 if base_from_optical is None else camera_yaw(base_from_optical)
+    if abs(yaw) < _AHEAD_RAD:
+        return m
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    x = cos * m[..., 0] + sin * m[..., 1]
+    y = cos * m[..., 1] - sin * m[..., 0]
+    return np.stack([x, y, m[..., 2]], axis=-1)
 
 
 def twist_of(motion: ArrayLike) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from box_world import optical_pose
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
@@ -13,6 +14,7 @@ from dino_foresight_ros.planar_motion import (
     motion_at,
     motion_between,
     of_twist,
+    seen_by,
     twist_of,
 )
 
@@ -45,6 +47,30 @@ def test_a_held_twist_is_the_exponential_of_its_matrix(twist, seconds):
     found = of_twist(twist, seconds)
     np.testing.assert_allclose(matrix(found), expm(generator * seconds), atol=1e-7)
     np.testing.assert_allclose(of_twist(twist_of(found)), found, atol=1e-6)
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.2])
+@pytest.mark.parametrize(("yaw_deg", "pitch_deg"), [(0, 0), (90, 10), (180, 0), (-110, -30)])
+def test_a_camera_sees_the_motion_of_a_base_that_looks_where_it_does(yaw_deg, pitch_deg, roll):
+    pose = optical_pose(0.4, -0.2, 1.4, yaw_deg=yaw_deg, pitch_deg=pitch_deg)
+    pose = pose @ expm(roll * np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0] * 4, [0] * 4]))
+    turn = matrix((0.0, 0.0, np.radians(yaw_deg)))
+    for first, then in MOTIONS:
+        between = motion_between(matrix(first), matrix(then))
+        expected = motion_between(matrix(first) @ turn, matrix(then) @ turn)
+        np.testing.assert_allclose(seen_by(between, pose), expected, atol=1e-9)
+
+
+def test_a_camera_astern_is_told_of_going_backwards_and_one_that_looks_down_of_nothing_else():
+    ahead = np.array([1.0, 0.0, 0.1])
+    np.testing.assert_allclose(
+        seen_by(ahead, optical_pose(yaw_deg=180)), [-1.0, 0.0, 0.1], atol=1e-9
+    )
+    np.testing.assert_allclose(
+        seen_by(ahead, optical_pose(yaw_deg=90)), [0.0, -1.0, 0.1], atol=1e-9
+    )
+    np.testing.assert_array_equal(seen_by(ahead, optical_pose(yaw_deg=90, pitch_deg=85)), ahead)
+    np.testing.assert_array_equal(seen_by(ahead, None), ahead)
 
 
 def test_forward_and_left_turn_are_positive():

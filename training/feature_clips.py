@@ -28,6 +28,7 @@ class Stored(Protocol):
     stamps_ns: NDArray[np.int64]
     times: int
     ego: EgoMotion | None
+    base_from_optical: NDArray[np.float64] | None
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """(n,) frame indices -> (n, h, w, C) float16."""
@@ -46,6 +47,11 @@ class FeatureRecording(Recording):
     def ego(self) -> EgoMotion | None:
         """How the vehicle moved, where the features were made of recordings that tell."""
         return self.stored.ego
+
+    @property
+    def base_from_optical(self) -> NDArray[np.float64] | None:
+        """How the camera was mounted, where the features were made of recordings that tell."""
+        return self.stored.base_from_optical
 
     def _read(self, index: int, labels: Collection[str]) -> Frame:
         raise InputError(f"{self.name} holds features, no pictures")

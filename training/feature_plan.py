@@ -149,6 +149,7 @@ def plan_store(
 def about_recording(recording: Recording) -> dict[str, Any]:
     """What a store keeps of a recording: what it is, and which part of which whole."""
     whole = recording.whole if isinstance(recording, PartOfRecording) else recording
+    mount = recording.base_from_optical
     return {
         "name": recording.name,
         "fingerprint": recording.fingerprint,
@@ -156,6 +157,7 @@ def about_recording(recording: Recording) -> dict[str, Any]:
         "whole": whole.fingerprint,
         "scene": recording.scene,
         "span_ns": [int(recording.stamps_ns[0]), int(recording.stamps_ns[-1])],
+        **({"base_from_optical": np.asarray(mount).tolist()} if mount is not None else {}),
     }
 
 

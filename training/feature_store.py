@@ -123,6 +123,7 @@ class StoredRecording:
         stamps_ns: (N,) int64.
         frames: (N,) int64, indices of these frames in the recording.
         ego: the vehicle's motion at these frames; None where it is not known.
+        base_from_optical: (4, 4) how the camera was mounted; None where it is not known.
         times, scene: as those of `Recording`; no scene in stores made before it was kept.
     """
 
@@ -132,6 +133,10 @@ class StoredRecording:
             self.name, self.fingerprint = str(about["name"]), str(about["fingerprint"])
             self.times = int(about.get("times", 1))
             self.scene = str(about.get("scene", ""))
+            mount = about.get("base_from_optical")
+            self.base_from_optical = (
+                None if mount is None else np.array(mount, np.float64).reshape(4, 4)
+            )
             shards = [folder / shard_name(i) for i in range(int(about["shards"]))]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{folder / RECORDING} lacks {error}; make it anew") from error

@@ -135,7 +135,7 @@ def recorded_motions(recordings: Sequence[Recording], ahead_s: float) -> NDArray
         later = np.maximum(nearest_frames(stamps, stamps + round(ahead_s * NS_PER_S)), every + 1)
         later = later.clip(max=len(stamps) - 1)
         seconds = (stamps[later] - stamps) / NS_PER_S
-        moved = recording.ego.between(every, later)
+        moved = recording.moved(every, later)
         rows = np.concatenate([moved, seconds[:, None]], axis=1)
         found.append(rows[np.isfinite(rows).all(axis=1) & (seconds > ahead_s / 2)])
     return np.concatenate(found)

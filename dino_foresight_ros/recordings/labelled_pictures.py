@@ -63,6 +63,7 @@ class LabelledPictures(PictureRecording):
         label_space: LabelSpace | None = None,
         depth_is_metric: bool = True,
         ego: EgoMotion | None = None,
+        base_from_optical: NDArray[np.float64] | None = None,
         scene: str = "",
     ) -> None:
         super().__init__(
@@ -79,11 +80,17 @@ class LabelledPictures(PictureRecording):
         self.depth_is_metric = depth_is_metric
         self._kinds = labels
         self._ego = ego
+        self._base_from_optical = base_from_optical
 
     @property
     def ego(self) -> EgoMotion | None:
         """How the vehicle moves, where that is known."""
         return self._ego
+
+    @property
+    def base_from_optical(self) -> NDArray[np.float64] | None:
+        """How the camera is mounted, where that is known."""
+        return self._base_from_optical
 
     def _labels(self, index: int, kinds: Collection[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}

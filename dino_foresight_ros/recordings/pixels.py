@@ -73,6 +73,8 @@ class PixelRecording(Recording):
             self.depth_is_metric = bool(about.get("depth_is_metric", True))
             self.depth_is_complete = bool(about.get("depth_is_complete", False))
             self.camera = _camera(about.get("camera"), self.size)
+            mount = about.get("base_from_optical")
+            self._mount = None if mount is None else np.array(mount, np.float64).reshape(4, 4)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
             raise InputError(
                 f"{folder} is damaged ({error}); remove it and make it anew"
@@ -83,6 +85,11 @@ class PixelRecording(Recording):
     def ego(self) -> EgoMotion | None:
         """How the vehicle moved, where the recording that was kept told it."""
         return self._ego
+
+    @property
+    def base_from_optical(self) -> NDArray[np.float64] | None:
+        """How the camera was mounted, where the recording that was kept told it."""
+        return self._mount
 
     def _read(self, index: int, labels: Collection[str]) -> Frame:
         shard, row = divmod(index, SHARD_FRAMES)
@@ -154,7 +161,7 @@ def write_pixels(
     if (folder / MANIFEST).exists():
         on_frames(len(recording))
         return folder
-    space = recording.label_space
+    space, mount = recording.label_space, recording.base_from_optical
     about = {
         "schema": _SCHEMA,
         "name": recording.name,
@@ -167,6 +174,7 @@ def write_pixels(
         "depth_is_complete": recording.depth_is_complete,
         **({"labelled_by": recording.labelled_by} if recording.labelled_by else {}),
         **({"camera": asdict(recording.camera)} if recording.camera is not None else {}),
+        **({"base_from_optical": np.asarray(mount).tolist()} if mount is not None else {}),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,11 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
+from dino_foresight_ros.planar_motion import Motion, seen_by
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.recordings.motion import EgoMotion
@@ -259,6 +260,17 @@ class Recording(Closeable, ABC):
     def base_from_optical(self) -> NDArray[np.float64] | None:
         """(4, 4) pose of the camera's optical frame in base_link, where it is known."""
         return None
+
+    def moved(self, i: ArrayLike, j: ArrayLike) -> Motion:
+        """The motion (..., 3) from frames i to frames j as the camera sees it; NaN where unknown.
+
+        That of base_link, in its axes turned to where the camera looks (`planar_motion.seen_by`),
+        which is what forecasters are told.
+        """
+        if self.ego is None:
+            shape = np.broadcast_shapes(np.shape(i), np.shape(j))
+            return np.full((*shape, 3), np.nan)
+        return seen_by(self.ego.between(i, j), self.base_from_optical)
 
     def labelled(self, kind: str) -> NDArray[np.int64]:
         """Return the rising indices of the frames that have a label of that kind."""

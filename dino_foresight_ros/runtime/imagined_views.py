@@ -15,7 +15,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.dpt import UPSCALE, strided
 from dino_foresight_ros.obstacles import PointRows, depth_to_sky, obstacle_rows
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
-from dino_foresight_ros.planar_motion import Motion
+from dino_foresight_ros.planar_motion import Motion, seen_by
 from dino_foresight_ros.runtime.decoder import all_finite, download
 from dino_foresight_ros.runtime.engine import Context, Foresight
 from dino_foresight_ros.runtime.frame import ModelOutputError
@@ -195,8 +195,8 @@ class ViewReader:
         context, engine = camera.context, self._engine
         motion = None
         if motions is not None:
-            of_horizons = torch.from_numpy(motions).unflatten(0, (len(horizons_s), -1))
-            motion = of_horizons.transpose(0, 1)[None]  # (1, K, S, 3)
+            seen = torch.from_numpy(seen_by(motions, camera.mount.base_from_optical))
+            motion = seen.unflatten(0, (len(horizons_s), -1)).transpose(0, 1)[None]  # (1, K, S, 3)
         parts = list(
             engine.forecaster.stream(
                 context.memories,

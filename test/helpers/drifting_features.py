@@ -25,6 +25,7 @@ class FakeStored:
 
     times, scene = 1, ""
     ego: EgoMotion | None = None
+    base_from_optical: np.ndarray | None = None
 
     def __init__(self, name: str, frames: int, interval_s: float = 0.1, seed: int = 0) -> None:
         self.name = self.fingerprint = name

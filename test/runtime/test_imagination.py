@@ -121,7 +121,11 @@ class BoxWorld:
             base = np.eye(4)
             c, s = math.cos(frame[2]), math.sin(frame[2])
             base[:2, :2], base[:2, 3] = [[c, -s], [s, c]], frame[:2]
-            seen.append(see(RAYS, base @ poses[int(frame[3])], self.boxes))
+            # Told is the motion of a base that looks where the camera does.
+            pose, turn = poses[int(frame[3])], np.eye(4)
+            (x, y) = pose[:2, 2] / np.hypot(*pose[:2, 2])
+            turn[:2, :2] = [[x, -y], [y, x]]
+            seen.append(see(RAYS, turn @ base @ turn.T @ pose, self.boxes))
         rows = list(range(len(z)))
         return [
             DecodedOutput(

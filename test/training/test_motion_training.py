@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from box_world import optical_pose
 from drifting_features import ALONE, CHANNELS, GRID, MADE_WITH, FakeStored, Pushed
 
 from dino_foresight_ros.cli.train.arguments import recipe_flags
@@ -59,6 +60,7 @@ def test_motion_goes_through_pixel_stores_and_parts(tmp_path: Path):
     assert kept.ego is not None
     np.testing.assert_array_equal(kept.ego.world_from_ego, world.ego.world_from_ego)
     np.testing.assert_array_equal(kept.ego.speed_mps, world.ego.speed_mps)
+    np.testing.assert_array_equal(kept.base_from_optical, world.base_from_optical)
     part = PartOfRecording(kept, np.array([1, 4, 6]), "part")
     np.testing.assert_allclose(part.ego.between(0, 2), world.ego.between(1, 6))
 
@@ -98,6 +100,18 @@ def test_clips_tell_the_motion_mirrored_and_backwards(kind: str):
     there, back = world[0].ego.between(2, 5), world[0].ego.between(5, 2)
     np.testing.assert_allclose(compose(there, back), 0, atol=1e-12)
     np.testing.assert_allclose(inverse(there), back, atol=1e-12)
+
+
+def test_what_a_camera_astern_saw_was_a_drive_backwards():
+    ahead, astern = Pushed(1), Pushed(1)
+    astern.base_from_optical = optical_pose(yaw_deg=180)
+    clips = FeatureClips([FeatureRecording(astern, GRID)], (0.2,), 2, 1)
+    clips.gives_motion = True
+    item = clips[2]
+    row = np.searchsorted(ahead.stamps_ns, item["stamps_ns"].numpy())
+    driven = ahead.ego.between(row[:-1], row[1:])
+    np.testing.assert_allclose(item["motion"], driven * [-1, 1, 1], atol=1e-6)
+    assert np.abs(driven[:, 0]).min() > 0.5
 
 
 def test_clips_of_recordings_without_motion_say_that_it_is_unknown():

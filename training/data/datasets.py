@@ -190,9 +190,7 @@ class ClipDataset(SeededDataset):
         """The item's `motion`; of a clip played backwards, that back in time."""
         if not self.gives_motion:
             return {}
-        if recording.ego is None:
-            return {"motion": torch.full((len(row) - 1, 3), torch.nan)}
-        moved = recording.ego.between(row[:-1], row[1:])
+        moved = recording.moved(row[:-1], row[1:])
         if mirrored:
             moved = moved * np.array([1.0, -1.0, -1.0])
         return {"motion": torch.from_numpy(moved.astype(np.float32))}

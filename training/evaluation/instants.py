@@ -278,13 +278,11 @@ def _turns(recording: Recording, newest: int) -> bool:
 
 def _moved(recording: Recording, newest: int, ahead_s: Sequence[float]) -> Motion:
     """The motion (S, 3) from a frame until the frames nearest to instants; NaN where unknown."""
-    stamps, ego = recording.stamps_ns, recording.ego
+    stamps = recording.stamps_ns
     instants = stamps[newest] + np.round(np.asarray(ahead_s) * NS_PER_S).astype(np.int64)
-    if ego is None:
-        return np.full((len(instants), 3), np.nan)
     frames = nearest_frames(stamps, instants)
     is_near = np.abs(stamps[frames] - instants) <= NEAR * np.asarray(ahead_s) * NS_PER_S
-    return np.where(is_near[:, None], ego.between(newest, frames), np.nan)
+    return np.where(is_near[:, None], recording.moved(newest, frames), np.nan)
 
 
 def _another(

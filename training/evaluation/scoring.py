@@ -150,10 +150,8 @@ class SeriesScorer:
         """
         targets = np.array([clip.targets for clip in clips])
         newest = np.array([clip.context[-1] for clip in clips])
-        ego = self._recordings[clips[0].recording].ego
-        if ego is None:
-            return torch.full((*targets.shape, 3), torch.nan, dtype=torch.float64)
-        moved = ego.between(newest[:, None], targets.clip(0))
+        recording = self._recordings[clips[0].recording]
+        moved = recording.moved(newest[:, None], targets.clip(0))
         return torch.from_numpy(np.where((targets >= 0)[..., None], moved, np.nan))
 
     def _score_features(

@@ -33,6 +33,7 @@ from dino_foresight_ros.recordings.nuscenes.lidar import (
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading, SceneRows
 from dino_foresight_ros.recordings.nuscenes.splits import official_splits
 from dino_foresight_ros.recordings.nuscenes.tables import Tables
+from dino_foresight_ros.recordings.poses import pose_matrix
 from dino_foresight_ros.recordings.recording import LabelSpace, Recording, Warn
 from dino_foresight_ros.recordings.spec import Spec
 
@@ -231,5 +232,6 @@ def _recording(
         labels,
         label_space=space,
         ego=ego_motion(stamps_ns, poses, root / "can_bus", scene),
+        base_from_optical=pose_matrix(*readings[0].sensor.base_from_sensor),
         scene=f"nuscenes {scene}",
     )

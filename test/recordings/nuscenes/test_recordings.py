@@ -64,7 +64,10 @@ def test_cameras_scenes_and_keyframes_can_be_chosen(make_nuscenes: Callable[...,
 
 
 def test_ego_motion_with_and_without_can_bus(make_nuscenes: Callable[..., Path]) -> None:
-    with_bus = opened(make_nuscenes())[0].ego
+    front = opened(make_nuscenes())[0]
+    assert front.base_from_optical is not None
+    assert front.base_from_optical[:3, 2] == pytest.approx([1, 0, 0])  # looks ahead
+    with_bus = front.ego
     assert with_bus is not None
     assert with_bus.speed_mps == pytest.approx(7.0)
     assert with_bus.steering_rad == pytest.approx(np.arange(12) * 0.083333 * 0.5, abs=1e-4)
