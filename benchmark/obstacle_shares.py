@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.benchmark.obstacles import SIZE, camera_of, scene_of, with_noise
 from dino_foresight_ros.classes import CLASS_IDS, WORLD_CLASSES
 from dino_foresight_ros.errors import ForesightError
-from dino_foresight_ros.nodes.obstacle.mapper import Camera
-from dino_foresight_ros.obstacles import ObstacleOptions
+from dino_foresight_ros.obstacles import Camera, ObstacleOptions
 from dino_foresight_ros.obstacles.points import split_scene
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.planar_motion import of_twist

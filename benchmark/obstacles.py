@@ -20,8 +20,14 @@ import cv2
 import numpy as np
 
 from dino_foresight_ros.classes import WORLD_CLASSES
-from dino_foresight_ros.nodes.obstacle.mapper import Camera, ObstacleMap, obstacles_of
-from dino_foresight_ros.obstacles import Footprint, GridSpec, ObstacleOptions
+from dino_foresight_ros.obstacles import (
+    Camera,
+    Footprint,
+    GridSpec,
+    ObstacleMap,
+    ObstacleOptions,
+    obstacles_of,
+)
 from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.synthetic import Frame, World, WorldConfig

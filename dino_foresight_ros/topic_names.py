@@ -122,7 +122,8 @@ OBSTACLE_CONTACT = MadeTopic(
 OBSTACLE_RANGE = MadeTopic(
     "obstacles/range",
     "sensor_msgs/Range",
-    "distance to the nearest obstacle straight ahead at step 1; infinity without any",
+    "metres from the origin of base_frame to what the robot meets straight ahead at step 1; "
+    "infinity without any, -infinity where it is nearer than the robot's front (min_range)",
 )
 OBSTACLE_TOPICS = (
     OBSTACLE_POINTS, OBSTACLE_GRID, OBSTACLE_SWEPT, OBSTACLE_CONTACT, OBSTACLE_RANGE,

@@ -6,7 +6,13 @@ Arrays in, arrays out: no torch, no ROS.
 from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.footprint import Footprint
 from dino_foresight_ros.obstacles.grid import GridSpec, smeared
-from dino_foresight_ros.obstacles.options import GROUND_CLASSES, ObstacleOptions
+from dino_foresight_ros.obstacles.mapper import (
+    Camera,
+    CameraObstacles,
+    ObstacleMap,
+    obstacles_of,
+)
+from dino_foresight_ros.obstacles.options import GROUND_CLASSES, ObstacleOptions, ids_of_classes
 from dino_foresight_ros.obstacles.plane import GroundPlane
 from dino_foresight_ros.obstacles.points import (
     depth_to_sky,
@@ -22,6 +28,7 @@ from dino_foresight_ros.obstacles.view import GroundView, GroundViews
 __all__ = [
     "ObstacleOptions",
     "GROUND_CLASSES",
+    "ids_of_classes",
     "GroundPlane",
     "ObstaclePoints",
     "depth_to_sky",
@@ -35,6 +42,10 @@ __all__ = [
     "GroundViews",
     "GridSpec",
     "smeared",
+    "Camera",
+    "CameraObstacles",
+    "ObstacleMap",
+    "obstacles_of",
     "Footprint",
     "Sweep",
     "SweptStep",

@@ -17,6 +17,8 @@ from dino_foresight_ros.obstacles.footprint import Footprint
 from dino_foresight_ros.obstacles.rows import PointRows
 from dino_foresight_ros.obstacles.view import GroundView, GroundViews
 
+MIN_POINTS = 3
+"""So many points make an obstacle: a single pixel is none."""
 STEP_M = 0.2
 """The footprint is set down so often along the way."""
 MAX_SETTINGS = 64
@@ -116,7 +118,7 @@ def sweep(
     horizons_s: Sequence[float],
     *,
     contact_probability: float = 0.5,
-    min_points: int = 3,
+    min_points: int = MIN_POINTS,
     views: Sequence[Sequence[GroundView]] = (),
     step_m: float = STEP_M,
 ) -> Sweep:
@@ -162,7 +164,7 @@ def sweep_ways(
     horizons_s: Sequence[float],
     *,
     contact_probability: float = 0.5,
-    min_points: int = 3,
+    min_points: int = MIN_POINTS,
     views: Sequence[Sequence[GroundViews]] = (),
     step_m: float = STEP_M,
     rows: Indices | None = None,

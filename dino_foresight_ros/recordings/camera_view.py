@@ -19,6 +19,7 @@ _MAX_ASPECT_ERROR = 0.02
 _ROUND_TRIP = 1e-3
 """Of a ray's length: further off comes back what the lens model folds into the picture."""
 _ROUNDS = 100
+_SINGULAR, _NO_ROTATION = 1e-6, 1e-2
 _MAX_PIXEL_ERROR = 0.1
 """Of the full sensor: a ray that comes back further off is none."""
 
@@ -117,6 +118,9 @@ class CameraView:
             (H, W, 3) float32 in the optical frame, to be multiplied by the depth along the view's
             axis: z is 1 but for rectified pictures that R turned. NaN where the lens model leads no
             ray.
+
+        Raises:
+            InputError: the lens model leads no ray through any pixel.
         """
         height, width = size
         v, u = np.mgrid[0:height, 0:width]
@@ -129,6 +133,12 @@ class CameraView:
                 back = self._bent(rays[:, :2]) @ self.matrix[:2, :2].T + self.matrix[:2, 2]
                 off = np.abs(back - pixels).max(axis=1)
             rays[~(off < _MAX_PIXEL_ERROR)] = np.nan
+            if not (off < _MAX_PIXEL_ERROR).any():
+                text = ", ".join(f"{value:g}" for value in self.distortion)
+                raise InputError(
+                    f"the lens model {self.model} with D = {text} leads no ray through any pixel: "
+                    "check camera_info"
+                )
         rays = rays @ self.rotation  # by its inverse
         return rays.reshape(height, width, 3).astype(np.float32)
 
@@ -185,7 +195,8 @@ def camera_view(info: Any, rectified: bool, name: str) -> CameraView:
         name: of its topic, for messages.
 
     Raises:
-        InputError: the camera is not calibrated, or its lens model is unknown.
+        InputError: the camera is not calibrated, a number is not finite, K or P leads different
+            pixels to one ray, or the lens model is unknown.
     """
     k = np.array(info.k, np.float64).reshape(3, 3)
     p = np.array(info.p, np.float64).reshape(3, 4)
@@ -193,12 +204,11 @@ def camera_view(info: Any, rectified: bool, name: str) -> CameraView:
     matrix, rotation = np.column_stack([k, np.zeros(3)]), np.eye(3)
     if rectified:
         d = np.zeros(0)
-        if p[0, 0] > 0:
+        if p[0, 0] > 0 or not np.isfinite(p).all():
             matrix, rotation = p, np.array(info.r, np.float64).reshape(3, 3)
             if not rotation.any():
                 rotation = np.eye(3)
-    if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
-        raise InputError(f"{name} has no focal length: the camera is not calibrated")
+    _check_matrices(matrix, rotation, "P" if matrix is p else "K", name)
     d, model = _lens(d, str(info.distortion_model), name)
     roi = info.roi
     width, height = int(roi.width or info.width), int(roi.height or info.height)
@@ -206,6 +216,20 @@ def camera_view(info: Any, rectified: bool, name: str) -> CameraView:
         raise InputError(f"{name} has no width and height; the camera is not calibrated")
     window = (int(roi.x_offset), int(roi.y_offset), width, height)
     return CameraView(matrix, rotation, d, model, window)
+
+
+def _check_matrices(matrix: Array, rotation: Array, which: str, name: str) -> None:
+    """Refuse a K or P, and an R, that lead pixels to no rays."""
+    for letter, values in ((which, matrix), ("R", rotation)):
+        if not np.isfinite(values).all():
+            raise InputError(f"{name} has a number in {letter} that is not finite")
+    if not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        raise InputError(f"{name} has no focal length: the camera is not calibrated")
+    area = matrix[0, 0] * matrix[1, 1]
+    if abs(np.linalg.det(matrix[:2, :2])) < _SINGULAR * area:
+        raise InputError(f"{name} has a singular {which}: different pixels have the same ray")
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > _NO_ROTATION:
+        raise InputError(f"{name} has an R that is no rotation")
 
 
 def view_of_model(camera: CameraModel, name: str) -> CameraView:
@@ -219,12 +243,15 @@ def view_of_model(camera: CameraModel, name: str) -> CameraView:
         InputError: the lens model is unknown.
     """
     matrix = np.column_stack([np.array(camera.k, np.float64).reshape(3, 3), np.zeros(3)])
+    _check_matrices(matrix, np.eye(3), "K", name)
     d, model = _lens(np.array(camera.d, np.float64), camera.distortion_model, name)
     return CameraView(matrix, np.eye(3), d, model, (0, 0, camera.width, camera.height))
 
 
 def _lens(d: Array, model: str, name: str) -> tuple[Array, str]:
     """Coefficients and model, both empty where nothing is bent."""
+    if not np.isfinite(d).all():
+        raise InputError(f"{name} has a number in D that is not finite")
     if not d.any():
         return np.zeros(0), ""
     if len(d) not in _COUNTS.get(model, ()):

@@ -87,10 +87,9 @@ def depth_with_info(
         raise InputError("camera_info is of another camera than the pictures")
     # The forecast is of the whole view, at the head's own aspect ratio.
     scaled = scale_camera_info(info, (scene.depth.shape[0], scene.depth.shape[1]))
-    if is_distorted(info, image_topic):
-        camera_view(scaled, False, "camera_info")
-    else:
+    if not is_distorted(info, image_topic):
         scaled.d = []
+    rays_of(scaled)  # refuses what leads to none
     return scene.depth, scaled
 
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from rclpy.event_handler import PublisherEventCallbacks, QoSPublisherMatchedInfo
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import (
@@ -71,10 +72,27 @@ def _keep_last(depth: int, reliability: ReliabilityPolicy) -> QoSProfile:
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
 
 
-def advertise(node: Node, kind: type, topic: str, qos: QoSProfile) -> Any:
-    """Create a publisher whose quality of service may be overridden."""
+def advertise(
+    node: Node,
+    kind: type,
+    topic: str,
+    qos: QoSProfile,
+    on_matched: Callable[[QoSPublisherMatchedInfo], None] | None = None,
+) -> Any:
+    """Create a publisher whose quality of service may be overridden.
+
+    Args:
+        node: that publishes.
+        kind: of the messages.
+        topic: its name.
+        qos: unless overridden.
+        on_matched: is told of subscriptions that come and go.
+    """
     given = overrides(node, topic, "publisher")
-    return node.create_publisher(kind, topic, qos, qos_overriding_options=given)
+    events = PublisherEventCallbacks(matched=on_matched) if on_matched else None
+    return node.create_publisher(
+        kind, topic, qos, event_callbacks=events, qos_overriding_options=given
+    )
 
 
 def subscribe(

@@ -11,6 +11,8 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.camera_view import camera_view, check_size
 
 K = [500.0, 0.0, 310.0, 0.0, 510.0, 190.0, 0.0, 0.0, 1.0]
+P = [400.0, 0.0, 320.0, 0.0, 0.0, 400.0, 200.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+NAN = float("nan")
 NO_ROI = {"x_offset": 0, "y_offset": 0, "width": 0, "height": 0}
 PLUMB_BOB = [-0.35, 0.14, 0.001, -0.002, -0.02]
 FISHEYE = [0.02, -0.01, 0.003, -0.001]
@@ -122,11 +124,36 @@ def test_rays_lead_back_to_the_points() -> None:
         ({"d": [0.1] * 5, "distortion_model": "moon"}, "5 coefficients of the lens model 'moon'"),
         ({"d": [0.1] * 5, "distortion_model": "equidistant"}, "5 coefficients"),
         ({"width": 0}, "no width and height"),
+        ({"k": [400.0, 0.0, NAN, 0.0, 400.0, 200.0, 0.0, 0.0, 1.0]}, "number in K that is not"),
+        ({"d": [NAN] * 5, "distortion_model": "plumb_bob"}, "number in D that is not finite"),
+        ({"d": [NAN] * 4, "distortion_model": "fisheye"}, "number in D that is not finite"),
+        ({"k": [400.0, 400, 320, 400, 400, 200, 0, 0, 1]}, "singular K"),
     ],
 )
 def test_cameras_that_are_not_calibrated_are_refused(changes: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         camera_view(info(**changes), False, "/cam/camera_info")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"p": [NAN] * 12}, "number in P that is not finite"),
+        ({"r": [NAN] * 9}, "number in R that is not finite"),
+        ({"r": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]}, "R that is no rotation"),
+        ({"p": [400, 0, NAN, 0, 0, 400, 200, 0, 0, 0, 1, 0]}, "number in P that is not finite"),
+        ({"p": [400, 400, 320, 0, 400, 400, 200, 0, 0, 0, 1, 0]}, "singular P"),
+    ],
+)
+def test_rectified_cameras_that_lead_to_no_rays_are_refused(changes: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        camera_view(info(**{"p": P, **changes}), True, "/cam/camera_info")
+
+
+def test_a_lens_that_leads_no_ray_through_any_pixel_is_refused() -> None:
+    view = camera_view(info(d=[1e6] * 5), False, "/cam/camera_info")
+    with pytest.raises(InputError, match=r"leads no ray through any pixel"):
+        view.pixel_rays((20, 32))
 
 
 def test_pictures_of_another_shape_are_refused() -> None:

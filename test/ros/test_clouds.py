@@ -158,3 +158,9 @@ def test_an_unknown_lens_model_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="lens model 'scaramuzza'"):
         depth_with_info(scene, camera_info, None, RAW)
     depth_with_info(scene, camera_info, None, RECTIFIED)
+
+
+def test_a_lens_that_leads_no_ray_through_any_pixel_is_refused() -> None:
+    bent = info(d=[1e6] * 5, distortion_model="plumb_bob")
+    with pytest.raises(InputError, match=r"leads no ray through any pixel"):
+        depth_with_info(Scene(0, depth=depth(), depth_is_metric=True), bent, None, RAW)

@@ -15,11 +15,10 @@ from std_msgs.msg import Header
 
 from dino_foresight_ros.classes import class_name
 from dino_foresight_ros.msg import TimeToContact
-from dino_foresight_ros.obstacles import Footprint, GridSpec, ObstaclePoints, Sweep
+from dino_foresight_ros.obstacles import Footprint, GridSpec, Sweep
 from dino_foresight_ros.obstacles.grid import Cells
 
 FIELD_OF_VIEW_RAD = 0.1
-LEAST_RANGE_M = 0.02
 
 
 def grid_message(cells: Cells, spec: GridSpec, header: Header, floor_m: float) -> OccupancyGrid:
@@ -70,21 +69,20 @@ def contact_message(
 
 
 def range_message(
-    points: ObstaclePoints, footprint: Footprint, header: Header, max_range_m: float
+    ahead_m: float, footprint: Footprint, header: Header, max_range_m: float
 ) -> Range:
-    """Distance from the outline to the nearest point on the strip ahead; infinity without any.
+    """Distance from the origin of the header's frame to what is met straight ahead.
 
-    As REP-117 says, infinity is that nothing was found within the range.
+    As REP-117 says, infinity is that nothing was found within the range, minus infinity that
+    something is nearer than min_range, the robot's front.
     """
-    xy = points.xyz[:, :2]
-    side = float(np.abs(footprint.corners[:, 1]).max()) + footprint.padding_m
-    ahead = xy[(xy[:, 0] > 0) & (np.abs(xy[:, 1]) <= side)]
-    nearest = float(footprint.distance(ahead).min()) if len(ahead) else math.inf
+    front_m = float(footprint.corners[:, 0].max()) + footprint.padding_m
+    distance_m = ahead_m if ahead_m <= max_range_m else math.inf
     return Range(
         header=header,
         radiation_type=Range.INFRARED,
         field_of_view=FIELD_OF_VIEW_RAD,
-        min_range=LEAST_RANGE_M,
+        min_range=front_m,
         max_range=max_range_m,
-        range=nearest if nearest <= max_range_m else math.inf,
+        range=distance_m if distance_m >= front_m else -math.inf,
     )

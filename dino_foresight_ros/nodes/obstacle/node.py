@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -18,18 +18,13 @@ from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
+from rclpy.event_handler import QoSPublisherMatchedInfo
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, PointCloud2, Range
 from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.msg import Forecast, Labels, TimeToContact
-from dino_foresight_ros.nodes.obstacle.mapper import (
-    Camera,
-    CameraObstacles,
-    ObstacleMap,
-    obstacles_of,
-)
 from dino_foresight_ros.nodes.obstacle.messages import (
     contact_message,
     grid_message,
@@ -39,7 +34,16 @@ from dino_foresight_ros.nodes.obstacle.parameters import (
     OBSTACLE_PARAMETERS,
     grid_of,
 )
-from dino_foresight_ros.obstacles import GridSpec, ObstacleOptions
+from dino_foresight_ros.obstacles import (
+    GROUND_CLASSES,
+    Camera,
+    CameraObstacles,
+    GridSpec,
+    ObstacleMap,
+    ObstacleOptions,
+    ids_of_classes,
+    obstacles_of,
+)
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION, SPREAD
 from dino_foresight_ros.planar_motion import motion_between, of_twist
 from dino_foresight_ros.recordings.camera_view import camera_view
@@ -60,7 +64,7 @@ from dino_foresight_ros.ros.qos import (
     subscribe,
     unused_overrides,
 )
-from dino_foresight_ros.ros.time import time_to_ns
+from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
 from dino_foresight_ros.ros.transforms import Transforms
 from dino_foresight_ros.topic_names import (
     OBSTACLE_CONTACT,
@@ -97,6 +101,21 @@ class _Source:
         self.problem: str | None = "no forecast came"
 
 
+class _Grids(NamedTuple):
+    """Of what the newest grids are made, also for who listens later.
+
+    Attributes:
+        spec: around the base.
+        header: theirs.
+        floor_m: height of the floor in the header's frame.
+    """
+
+    found: ObstacleMap
+    spec: GridSpec
+    header: Header
+    floor_m: float
+
+
 class ObstacleNode(Node):
     """Makes obstacles of each forecast as it comes."""
 
@@ -123,14 +142,23 @@ class ObstacleNode(Node):
         for topics in camera_topics(get["cameras"], get["camera_topic"]):
             self.sources[topics.camera] = self.listen(topics)
 
-        def make(kind: type, topic: MadeTopic, step: int = 0, latched: bool = False) -> Any:
-            qos = latched_qos() if latched else output_qos()
-            return advertise(self, kind, topic.of_step(step), qos)
+        def make(kind: type, topic: MadeTopic, step: int = 0) -> Any:
+            return advertise(self, kind, topic.of_step(step), output_qos())
+
+        def make_grid(topic: MadeTopic, step: int) -> Any:
+            """Latched, and made only for those who listen: who comes later gets the newest."""
+
+            def on_matched(info: QoSPublisherMatchedInfo) -> None:
+                if info.current_count_change > 0:
+                    self._publish_grid(step)
+
+            return advertise(self, OccupancyGrid, topic.of_step(step), latched_qos(), on_matched)
 
         steps = range(1, get["steps"] + 1)
+        self._newest: _Grids | None = None
         self._clouds = [make(PointCloud2, OBSTACLE_POINTS, k) for k in steps]
-        self._grids = [make(OccupancyGrid, OBSTACLE_GRID, k, latched=True) for k in steps]
-        self._swept = make(OccupancyGrid, OBSTACLE_SWEPT, latched=True)
+        self._grids = [make_grid(OBSTACLE_SWEPT, 0)]  # then of each step
+        self._grids += [make_grid(OBSTACLE_GRID, k) for k in steps]
         self._contact = make(TimeToContact, OBSTACLE_CONTACT)
         self._range = make(Range, OBSTACLE_RANGE)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", output_qos())
@@ -170,31 +198,36 @@ class ObstacleNode(Node):
             self._warnings.warn(f"{lead}stamps went back; what was seen before is forgotten")
             for one in self.sources.values():
                 one.obstacles = None
-        twist = self.twist_at(stamp_ns)
+            self._newest = None
         try:
-            source.camera = self.camera_of(source, message)
-            scenes = [read_step(step, _READ) for step in message.steps[: len(self._clouds)]]
-            if not scenes:
-                raise InputError("the forecast has no steps")
-            poses = of_twist(np.broadcast_to(twist, (len(scenes), 3)),
-                             [scene.horizon_s for scene in scenes])  # fmt: skip
-            source.obstacles = obstacles_of(
-                scenes,
-                stamp_ns,
-                source.camera,
-                poses,
-                self._options(source),
-                self.parameters["min_probability"],
-            )
-            source.problem = source.camera.mounting_problem(self.parameters["ground_height_m"])
+            self._take(source, message)
         except (InputError, UsageError, ValueError) as error:
             source.obstacles, source.problem = None, str(error)
         if source.problem is not None:
             self._warnings.warn(f"{lead}{source.problem}")
-        if source.obstacles is not None:
-            self._publish(message, stamp_ns, twist, source.names)
-            self._last_s = time.monotonic()
         self._took_ms = 1000 * (time.perf_counter() - began)
+
+    def _take(self, source: _Source, message: Forecast) -> None:
+        """Read a forecast and publish what it says.
+
+        Raises:
+            InputError, UsageError: it cannot be used, and why.
+        """
+        stamp_ns = time_to_ns(message.header.stamp)
+        source.camera = self.camera_of(source, message)
+        scenes = [read_step(step, _READ) for step in message.steps[: len(self._clouds)]]
+        options = self._options(source)
+        horizons_s = [scene.horizon_s for scene in scenes]
+        poses = of_twist(np.broadcast_to(self.twist_at(stamp_ns), (len(scenes), 3)), horizons_s)
+        source.obstacles = obstacles_of(
+            scenes, stamp_ns, source.camera, poses, options, self.parameters["min_probability"]
+        )
+        odd = [source.camera.mounting_problem(self.parameters["ground_height_m"])]
+        if any(scene.segmentation is not None for scene in scenes):
+            odd.append(self._classes_problem(source, options))
+        source.problem = "; ".join(filter(None, odd)) or None
+        self._publish(self.fused(source.obstacles), message, source.names)
+        self._last_s = time.monotonic()
 
     def camera_of(self, source: _Source, message: Forecast) -> Camera:
         """The camera, made anew when its calibration or place changed.
@@ -229,6 +262,40 @@ class ObstacleNode(Node):
         self._motion_problem = None
         return twist
 
+    def fused(self, newest: CameraObstacles) -> list[CameraObstacles]:
+        """What the cameras saw about the time of one, all in the base frame of the last of them.
+
+        The last of them is the first in the list.
+        """
+        within_s = self.parameters["fuse_within_s"]
+        every = [one.obstacles for one in self.sources.values() if one.obstacles is not None]
+        stamp_ns = max(one.stamp_ns for one in every if _late_s(one, newest.stamp_ns) <= within_s)
+        every = [one for one in every if 0 <= (stamp_ns - one.stamp_ns) / 1e9 <= within_s]
+        every.sort(key=lambda one: (-one.stamp_ns, -len(one.horizons_s)))
+        return [one.at(stamp_ns, self.motion_from(stamp_ns, one.stamp_ns)) for one in every]
+
+    def motion_from(self, from_ns: int, to_ns: int) -> NDArray[np.float64]:
+        """x, y, yaw of the base at one instant in the base at another, by the twist between."""
+        if from_ns == to_ns:
+            return np.zeros(3)
+        return of_twist(self.twist_at((from_ns + to_ns) // 2), (to_ns - from_ns) / 1e9)
+
+    def _classes_problem(self, source: _Source, options: ObstacleOptions) -> str | None:
+        """What of the classes is not known; None where ground and its names are."""
+        if not source.names:
+            return "no labels came: which class is ground and which is sky is not known"
+        wanted = list(self.parameters["ground_classes"])
+        if not options.ground_ids:
+            return (
+                f"no class is named in ground_classes ({', '.join(wanted)}); classes are: "
+                + ", ".join(source.names)
+            )
+        strange = [name for name in wanted if name not in GROUND_CLASSES]
+        unknown = [name for name in strange if not ids_of_classes(source.names, [name])]
+        if unknown:
+            return f"ground_classes: there is no class {', '.join(unknown)}"
+        return None
+
     def _options(self, source: _Source) -> ObstacleOptions:
         get = self.parameters
         return ObstacleOptions.of_classes(
@@ -244,41 +311,43 @@ class ObstacleNode(Node):
     # Out
 
     def _publish(
-        self,
-        message: Forecast,
-        stamp_ns: int,
-        twist: NDArray[np.float64],
-        names: tuple[str, ...],
+        self, cameras: list[CameraObstacles], message: Forecast, names: tuple[str, ...]
     ) -> None:
-        within_ns = self.parameters["fuse_within_s"] * 1e9
-        fused = [
-            one.obstacles
-            for one in self.sources.values()
-            if one.obstacles is not None and abs(stamp_ns - one.obstacles.stamp_ns) <= within_ns
-        ]
-        floor_m = self.parameters["ground_height_m"]
-        grid, of_grid, rise_m = self.placed_grid(message.header.stamp)
-        found = ObstacleMap(fused, grid or self.grid, floor_m)
-        header = Header(stamp=message.header.stamp, frame_id=self.parameters["base_frame"])
-        for step, horizon_s in enumerate(found.horizons_s):
-            if self._clouds[step].get_subscription_count():
-                self._clouds[step].publish(obstacle_cloud(found.points[step], horizon_s, header))
-            if grid is not None and self._grids[step].get_subscription_count():
-                cells = found.cells(step)
-                self._grids[step].publish(grid_message(cells, grid, of_grid, floor_m + rise_m))
-        if grid is not None and self._swept.get_subscription_count():
-            self._swept.publish(grid_message(found.swept(), grid, of_grid, floor_m + rise_m))
+        get, footprint = self.parameters, self._footprint
+        stamp = ns_to_time(cameras[0].stamp_ns)
+        grid, of_grid, rise_m = self.placed_grid(stamp)
+        floor_m = get["ground_height_m"]
+        found = ObstacleMap(cameras, grid or self.grid, floor_m, get["fuse_within_s"])
+        header = Header(stamp=stamp, frame_id=get["base_frame"])
+        self._newest = None
+        if grid is not None:
+            self._newest = _Grids(found, grid, of_grid, floor_m + rise_m)
+        for publisher, points, horizon_s in zip(
+            self._clouds, found.points, found.horizons_s, strict=False
+        ):
+            if publisher.get_subscription_count():
+                publisher.publish(obstacle_cloud(points, horizon_s, header))
+        for step in range(len(self._grids)):
+            self._publish_grid(step)
         if self._contact.get_subscription_count():
-            seconds = list(found.horizons_s)
+            seconds, twist = list(found.horizons_s), self.twist_at(found.stamp_ns)
             poses = of_twist(np.broadcast_to(twist, (len(seconds), 3)), seconds)
-            met = found.contact(poses, self._footprint, self.parameters["contact_probability"])
+            met = found.contact(poses, footprint, get["contact_probability"])
             self._contact.publish(
                 contact_message(met, twist, header, names, message.model_name, message.trained)
             )
         if self._range.get_subscription_count():
-            nearest = found.points[0]
-            reach_m = self.parameters["max_range_m"]
-            self._range.publish(range_message(nearest, self._footprint, header, reach_m))
+            ahead_m = found.ahead(0, footprint, get["contact_probability"])
+            self._range.publish(range_message(ahead_m, footprint, header, get["max_range_m"]))
+
+    def _publish_grid(self, step: int) -> None:
+        """Publish the newest grid where somebody hears it: that of a step or, 0, the swept one."""
+        newest, publisher = self._newest, self._grids[step]
+        if newest is None or step > len(newest.found.points):
+            return
+        if publisher.get_subscription_count():
+            cells = newest.found.cells(step - 1) if step else newest.found.swept()
+            publisher.publish(grid_message(cells, newest.spec, newest.header, newest.floor_m))
 
     def placed_grid(self, stamp: Any) -> tuple[GridSpec | None, Header, float]:
         """The grid around the base at an instant, its header, and the base's height in its frame.
@@ -328,6 +397,11 @@ class ObstacleNode(Node):
         name = self.get_fully_qualified_name().lstrip("/")
         text = "; ".join(problems) or "publishing obstacles"
         return build_diagnostics(name, "", level, text, values, header)
+
+
+def _late_s(one: CameraObstacles, stamp_ns: int) -> float:
+    """How far its stamp is from another one, seconds."""
+    return abs(one.stamp_ns - stamp_ns) / 1e9
 
 
 def _same_lens(one: CameraInfo, other: CameraInfo) -> bool:

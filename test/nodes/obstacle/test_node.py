@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -15,6 +15,8 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 import rclpy
 from box_world import CAR, Box, optical_pose, see
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid, Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_bench import close_node
@@ -24,8 +26,10 @@ from std_msgs.msg import Header
 from dino_foresight_ros.classes import WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import Forecast, ForecastStep, TimeToContact
+from dino_foresight_ros.nodes.obstacle.messages import range_message
 from dino_foresight_ros.nodes.obstacle.node import ObstacleNode
 from dino_foresight_ros.nodes.obstacle.parameters import OBSTACLE_PARAMETERS
+from dino_foresight_ros.obstacles import Footprint, ObstacleMap, ObstaclePoints
 from dino_foresight_ros.recordings.camera_view import CameraView, camera_view
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.time import ns_to_time
@@ -46,7 +50,12 @@ TOPICS = {
 }
 
 
-def forecast(ahead_m: list[float], stamp_ns: int = STAMP_NS, metric: bool = True) -> Forecast:
+def forecast(
+    ahead_m: list[float],
+    stamp_ns: int = STAMP_NS,
+    metric: bool = True,
+    horizons_s: Sequence[float] = (0.5, 1.0),
+) -> Forecast:
     """A car whose rear is so far ahead of the base at each step, 0.5 s apart."""
     header = Header(stamp=ns_to_time(stamp_ns), frame_id="camera_optical")
     steps = []
@@ -55,7 +64,7 @@ def forecast(ahead_m: list[float], stamp_ns: int = STAMP_NS, metric: bool = True
         steps.append(
             ForecastStep(
                 target_stamp=ns_to_time(stamp_ns + k * 500_000_000),
-                horizon=0.5 * k,
+                horizon=horizons_s[k - 1],
                 step=k,
                 segmentation=image_to_msg(scene.segmentation, "mono8", header),
                 confidence=image_to_msg(scene.confidence, "32FC1", header),
@@ -80,7 +89,6 @@ class Bench:
                 kind, topic, lambda m, topic=topic: self.heard.__setitem__(topic, m), qos
             )
         self.source = self.node.sources[""]
-        self.source.names = tuple(info.name for info in WORLD_CLASSES)
         p = [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]
         self.info = CameraInfo(width=SIZE[1], height=SIZE[0], k=K, p=p)
 
@@ -96,12 +104,16 @@ class Bench:
         self.node.on_forecast("", self.source, message)
         if self.source.obstacles is None:
             return
+        self.hear(topics, message.header.stamp)
+
+    def hear(self, topics: Collection[str], stamp: Time) -> None:
+        """Wait for messages of this stamp on these topics, and none on others."""
         for _ in range(500):
-            if topics <= self.heard.keys():
+            heard = {topic for topic, m in self.heard.items() if m.header.stamp == stamp}
+            if heard >= set(topics):
                 break
             rclpy.spin_once(self.peer, timeout_sec=0.02)
-        assert topics == self.heard.keys()
-        assert all(m.header.stamp == message.header.stamp for m in self.heard.values())
+        assert heard == set(topics)
 
     def drive(self, forward_mps: float, stamp_ns: int = STAMP_NS, child: str = "base_link") -> None:
         """Hand odometry over as the first that comes, of the forecast's stamp."""
@@ -127,6 +139,7 @@ def bench(ros_domain: dict[str, str]) -> Iterator[Bench]:
 def _anew(bench: Bench) -> None:
     """The node, which the tests share, knows its calibration and has seen nothing."""
     bench.source.info, bench.source.camera, bench.source.obstacles = bench.info, None, None
+    bench.source.names = tuple(info.name for info in WORLD_CLASSES)
     bench.drive(0.0)
 
 
@@ -203,7 +216,123 @@ def test_grids_are_as_nav2_reads_them(bench: Bench) -> None:
     assert nearest_m(one) == pytest.approx(6.0, abs=0.11)
     assert nearest_m(swept) == pytest.approx(3.0, abs=0.11)
     assert column(swept)[109:112].max() > 50
-    assert bench.heard["obstacles/range"].range == pytest.approx(6.0 - 0.45, abs=0.1)
+    assert bench.heard["obstacles/range"].range == pytest.approx(6.0, abs=0.1)
+
+
+def test_the_range_is_that_of_its_frame_and_of_what_the_robot_would_meet(bench: Bench) -> None:
+    """nav2's range layer puts it so far ahead of the origin of the header's frame."""
+    for ahead_m, said in ((6.0, 6.0), (0.6, 0.6), (60.0, float("inf"))):
+        bench.give(forecast([ahead_m, ahead_m]))
+        found = bench.heard["obstacles/range"]
+        assert found.range == pytest.approx(said, abs=0.1)
+        assert found.header.frame_id == "base_link"
+        assert found.min_range == pytest.approx(0.4 / np.cos(np.pi / 24) + 0.05, abs=0.01)
+    # What is nearer than the robot's front is minus infinity (REP-117).
+    points = ObstaclePoints(
+        np.full((3, 3), 0.3, np.float32), np.full(3, CAR, np.uint8), np.ones(3, np.float32)
+    )
+    seen = bench.source.obstacles
+    assert seen is not None
+    near = replace(seen, points=(points,), horizons_s=(0.5,), views=seen.views[:1])
+    ahead_m = ObstacleMap([near], bench.node.grid, 0.0).ahead(0, Footprint.circle(0.4), 0.5)
+    assert range_message(ahead_m, Footprint.circle(0.4), Header(), 30.0).range == -float("inf")
+    # Two points are no obstacle, and neither are three of which one is not sure enough.
+    faint = replace(points, probability=np.array([1.0, 1.0, 0.4], np.float32))
+    for some in (points.where(slice(2)), faint):
+        found = ObstacleMap([replace(near, points=(some,))], bench.node.grid, 0.0)
+        assert found.ahead(0, Footprint.circle(0.4), 0.5) == float("inf")
+
+
+@pytest.mark.parametrize("horizons_s", [(0.5, 0.5), (1.0, 0.5), (float("nan"), 1.0), (-1.0, 1.0)])
+def test_a_forecast_whose_horizons_do_not_rise_is_refused_and_the_next_one_is_taken(
+    bench: Bench, horizons_s: tuple[float, float]
+) -> None:
+    bench.give(forecast([6.0, 6.0], STAMP_NS, True, horizons_s))
+    assert "they must rise from 0 on" in bench.node.status().status[0].message
+    assert bench.heard == {}
+    bench.give(forecast([6.0, 6.0], STAMP_NS + 1))
+    assert bench.node.status().status[0].message == "publishing obstacles"
+
+
+def test_who_listens_to_a_grid_later_gets_the_newest(bench: Bench) -> None:
+    """Though nobody listened as it was made."""
+    for ahead_m, late_ns in ((6.0, 0), (3.0, 100_000_000)):
+        with mock.patch.object(bench.node, "_publish_grid"):
+            bench.node.on_forecast("", bench.source, forecast([ahead_m] * 2, STAMP_NS + late_ns))
+    heard: list[OccupancyGrid] = []
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    late = bench.peer.create_subscription(
+        OccupancyGrid, "obstacles/step_2/grid", heard.append, latched
+    )
+    newest = ns_to_time(STAMP_NS + 100_000_000)
+    try:
+        for _ in range(3000):
+            if heard and heard[-1].header.stamp == newest:
+                break
+            rclpy.spin_once(bench.node, timeout_sec=0.02)
+            rclpy.spin_once(bench.peer, timeout_sec=0.02)
+        assert heard[-1].header.stamp == newest
+    finally:
+        bench.peer.destroy_subscription(late)
+
+
+@pytest.mark.parametrize(
+    ("names", "ground", "said"),
+    [
+        ((), None, "no labels came: which class is ground"),
+        (None, ["raod"], "no class is named in ground_classes (raod); classes are: road, "),
+        (("cat", "dog"), None, "no class is named in ground_classes (road, "),
+        (None, ["road", "gras"], "ground_classes: there is no class gras"),
+        (None, None, None),
+    ],
+)
+def test_ground_that_no_class_names_is_told(
+    bench: Bench, names: tuple[str, ...] | None, ground: list[str] | None, said: str | None
+) -> None:
+    values = {spec.name: bench.node.parameters[spec.name] for spec in OBSTACLE_PARAMETERS}
+    values["ground_classes"] = ground or values["ground_classes"]
+    if names is not None:
+        bench.source.names = names
+    with mock.patch.object(bench.node, "parameters", values):
+        bench.give(forecast([6.0, 6.0]))
+    assert said is None if bench.source.problem is None else said and said in bench.source.problem
+    assert (bench.node.status().status[0].level == DiagnosticStatus.OK) == (said is None)
+
+
+def test_another_cameras_older_forecast_is_moved_to_where_the_base_is_now(bench: Bench) -> None:
+    """A car that stands 10 m ahead, and a base at 5 m/s: each camera sees it from where it was."""
+    late_ns = 200_000_000
+    other = type(bench.source)("image_raw")
+    other.info, other.names = bench.info, bench.source.names
+    bench.drive(5.0)
+    for k in range(1, 6):
+        odometry = Odometry(child_frame_id="base_link")
+        odometry.header.stamp = ns_to_time(STAMP_NS + k * 50_000_000)
+        odometry.twist.twist.linear.x = 5.0
+        odometry.pose.pose.position.x = 0.25 * k
+        bench.node.motion.on_odometry(odometry)
+    seen_from_b = forecast([10.0 - 2.5, 10.0 - 5.0], STAMP_NS)
+    seen_from_a = forecast([9.0 - 2.5, 9.0 - 5.0], STAMP_NS + late_ns)
+    with mock.patch.dict(bench.node.sources, {"b": other}):
+        bench.node.on_forecast("b", other, seen_from_b)
+        bench.give(seen_from_a)
+        assert nearest_faces(bench.heard["obstacles/step_1/points"]) == [9.0]
+        both = bench.heard["obstacles/step_1/points"].width
+        # One that comes late is fused into the same instant, not the newer one into its.
+        other.obstacles = None
+        bench.heard.clear()
+        bench.node.on_forecast("b", other, seen_from_b)
+        bench.hear(TOPICS, seen_from_a.header.stamp)
+        cloud = bench.heard["obstacles/step_1/points"]
+        assert (nearest_faces(cloud), cloud.width) == ([9.0], both)
+
+
+def nearest_faces(cloud: PointCloud2) -> list[float]:
+    """Where, to 0.1 m, many points have the same x: faces that are looked at straight on."""
+    rows = np.frombuffer(cloud.data, np.uint8).reshape(-1, cloud.point_step)
+    x = rows[:, :4].copy().view("<f4")[:, 0]
+    places, counts = np.unique(x.round(1), return_counts=True)
+    return [round(float(place), 1) for place in places[counts > 100]]
 
 
 def test_a_forecast_without_metric_depth_is_refused_and_told(bench: Bench) -> None:
@@ -305,10 +434,23 @@ def test_without_a_transform_it_is_told_which_one_and_the_node_goes_on(
     assert "obstacles/swept" in bench.heard
 
 
+@pytest.mark.parametrize(
+    ("d", "said"),
+    [([float("nan")] * 5, "number in D that is not finite"), ([1e6] * 5, "leads no ray through")],
+)
+def test_a_lens_that_sees_nothing_is_no_free_way(bench: Bench, d: list[float], said: str) -> None:
+    bench.source.info = CameraInfo(
+        width=SIZE[1], height=SIZE[0], k=K, distortion_model="plumb_bob", d=d
+    )
+    bench.give(forecast([6.0, 6.0], STAMP_NS + 35))
+    assert said in bench.node.status().status[0].message
+    assert bench.heard == {}
+
+
 def test_stamps_that_jump_ahead_leave_nothing_of_before(bench: Bench) -> None:
     bench.give(forecast([3.0, 3.0], STAMP_NS + 40))
     bench.give(forecast([8.0, 8.0], STAMP_NS + 100_000_000_000))
-    assert bench.heard["obstacles/range"].range == pytest.approx(8.0 - 0.45, abs=0.1)
+    assert bench.heard["obstacles/range"].range == pytest.approx(8.0, abs=0.1)
 
 
 def test_calibration_with_k_alone_or_p_alone_does() -> None:
