@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ from dino_foresight_ros.topic_names import OBJECTS
 
 REPEAT_PERIOD_S = 10.0
 _KEPT_REASONS = 64
+# Such as an age, which changes; not that of a name, such as cam_2.
+_NUMBER = re.compile(r"(?<![\w/.])[-+]?\d+(\.\d+)?(e[-+]?\d+)?")
 _KEPT_OBJECTS = 16
 # What reading and drawing a malformed message raises.
 _BROKEN = (InputError, ValueError, TypeError, ArithmeticError, LookupError, cv2.error)
@@ -40,11 +43,17 @@ class RepeatedWarnings:
         self._node = node
         self._last_s: dict[str, float] = {}
 
-    def warn(self, text: str) -> None:
-        """Say it, unless it was said a moment ago."""
+    def warn(self, text: str, of: str = "") -> None:
+        """Say it, unless it was said a moment ago, if with other numbers.
+
+        Args:
+            text: the sentence.
+            of: what it is about, where that has a number that counts. The sentence begins with it.
+        """
         now_s = time.monotonic()
-        last_s = self._last_s.pop(text, None)
-        self._last_s[text] = now_s
+        reason = of + _NUMBER.sub("0", text.removeprefix(of))
+        last_s = self._last_s.pop(reason, None)
+        self._last_s[reason] = now_s
         if len(self._last_s) > _KEPT_REASONS:
             self._last_s.pop(next(iter(self._last_s)))
         if last_s is None or now_s - last_s > REPEAT_PERIOD_S:
@@ -56,7 +65,7 @@ class RepeatedWarnings:
         try:
             yield
         except _BROKEN as error:
-            self.warn(f"{lead}: {' '.join(str(error).split())}")
+            self.warn(f"{lead}: {' '.join(str(error).split())}", lead)
 
 
 class CameraFeed:

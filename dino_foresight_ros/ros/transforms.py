@@ -14,7 +14,11 @@ from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError, describe
 from dino_foresight_ros.recordings.poses import Transform, pose_matrix
-from dino_foresight_ros.ros.time import ns_to_time
+from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
+
+STALE_S = 0.5
+"""For so long a transform that moves stands for a later instant: TF comes behind the pictures, by a
+message or two of odometry, and a base at 1 m/s is within the robot's own length then."""
 
 Matrix = NDArray[np.float64]
 
@@ -38,10 +42,10 @@ class Transforms:
         Args:
             target, source: names of frames.
             stamp_ns: when, nanoseconds; the newest that is known when None, or where the instant
-                is not known yet.
+                is not known yet and at most `STALE_S` from it.
 
         Raises:
-            InputError: TF does not know it, or tf2_ros is not installed.
+            InputError: TF does not know it, not about then, or tf2_ros is not installed.
         """
         if target == source:
             return np.eye(4)
@@ -54,13 +58,20 @@ class Transforms:
             wanted.insert(0, Instant.from_msg(ns_to_time(stamp_ns)))
         for place, when in enumerate(wanted):
             try:
-                found = self._buffer.lookup_transform(target, source, when).transform
+                found = self._buffer.lookup_transform(target, source, when)
                 break
             except Exception as error:
                 if place == len(wanted) - 1:
                     text = f"TF knows no way from {source} to {target} ({describe(error)})"
                     raise InputError(text) from error
-        t, q = found.translation, found.rotation
+        known_ns = time_to_ns(found.header.stamp)  # 0 of what never moves
+        if stamp_ns is not None and known_ns and abs(stamp_ns - known_ns) > STALE_S * 1e9:
+            late_s = (stamp_ns - known_ns) / 1e9
+            way = f"TF from {target} to {source}"
+            if late_s > 0:
+                raise InputError(f"{way} is {late_s:.2g} s old")
+            raise InputError(f"{way} begins {-late_s:.2g} s after the stamp")
+        t, q = found.transform.translation, found.transform.rotation
         return pose_matrix([t.x, t.y, t.z], [q.w, q.x, q.y, q.z])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -50,6 +51,37 @@ def test_where_tf2_ros_is_absent_the_frame_is_told(bench: Bench) -> None:
         transforms.matrix("base_link", "camera")
 
 
+class Buffer:
+    """tf2's, of a base that moved until an instant, and of a camera that never moves."""
+
+    def lookup_transform(self, target: str, source: str, when: Any) -> object:
+        if source == "camera":
+            return stamped(target, source, 0.3, [1.0, 0.0, 0.0, 0.0])
+        if when.nanoseconds not in (0, T0_NS):
+            raise LookupError("extrapolation into the future")
+        return stamped(target, source, 2.0, [1.0, 0.0, 0.0, 0.0], T0_NS)
+
+
+@pytest.mark.parametrize(
+    ("late_s", "said"),
+    [(0.0, None), (0.4, None), (-0.4, None), (3.0, "is 3 s old"), (-3.0, "begins 3 s after")],
+)
+def test_the_newest_transform_stands_for_a_later_instant_for_a_moment_only(
+    bench: Bench, late_s: float, said: str | None
+) -> None:
+    with mock.patch.dict(sys.modules, {"tf2_ros": None}):
+        transforms = Transforms(bench.make("with_fake_tf"))
+    stamp_ns = T0_NS + round(late_s * S)
+    with mock.patch.object(transforms, "_buffer", Buffer()):
+        assert transforms.matrix("base_link", "camera", stamp_ns)[0, 3] == pytest.approx(0.3)
+        assert transforms.matrix("odom", "base_link")[0, 3] == pytest.approx(2.0)
+        if said is None:
+            assert transforms.matrix("odom", "base_link", stamp_ns)[0, 3] == pytest.approx(2.0)
+            return
+        with pytest.raises(InputError, match=f"TF from odom to base_link {said}"):
+            transforms.matrix("odom", "base_link", stamp_ns)
+
+
 def test_transforms_are_those_that_a_peer_publishes(bench: Bench) -> None:
     pytest.importorskip("tf2_ros", reason="needs tf2_ros, which no package index has")
     from tf2_msgs.msg import TFMessage
@@ -85,8 +117,10 @@ def test_transforms_are_those_that_a_peer_publishes(bench: Bench) -> None:
     # Between two instants evenly; after the last one, and without an instant, the newest.
     between = transforms.matrix("odom", "base_link", T0_NS + 3 * S // 2)
     assert between[:3, 3] == pytest.approx((1.5, 0.0, 1.4))
-    for stamp_ns in (T0_NS + 9 * S, None):
+    for stamp_ns in (T0_NS + 12 * S // 5, None):
         newest = transforms.matrix("odom", "base_link", stamp_ns)
         assert newest[:3, 3] == pytest.approx((2.0, 0.0, 1.4))
+    with pytest.raises(InputError, match="TF from odom to base_link is 7 s old"):
+        transforms.matrix("odom", "base_link", T0_NS + 9 * S)
     chain = transforms.matrix("odom", "camera_optical", T0_NS + S)
     assert chain == pytest.approx(pose_matrix([1.0, 0.0, 1.4], level) @ expected)
