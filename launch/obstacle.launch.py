@@ -21,4 +21,8 @@ def generate_launch_description() -> LaunchDescription:
             "camera_info": "Topic of its calibration. Empty: camera_info beside the images.",
             "odom": "Topic of odometry.",
         },
+        {
+            "grid_frame": "Frame of the grids: odom for nav2, as its costmap's global_frame. "
+            "Empty: as in the parameter file."
+        },
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from dino_foresight_ros.topic_names import camera_info_beside
@@ -11,7 +12,12 @@ PACKAGE = "dino_foresight_ros"
 IMAGE, CAMERA_INFO = "image", "camera_info"
 
 
-def companion_launch(node: str, parameters: str, topics: Mapping[str, str]) -> Any:
+def companion_launch(
+    node: str,
+    parameters: str,
+    topics: Mapping[str, str],
+    texts: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
     """What a launch file's `generate_launch_description` returns.
 
     Imports `launch`, which a machine without ros2/launch lacks.
@@ -21,6 +27,8 @@ def companion_launch(node: str, parameters: str, topics: Mapping[str, str]) -> A
         parameters: its parameter file in config/.
         topics: what it subscribes to -> description. Each is an argument that remaps the topic; by
             default it keeps its name, and camera_info is beside the image.
+        texts: parameters of the node that are texts -> description. Each is an argument that goes
+            over the parameter file, unless it is empty.
 
     Returns:
         A launch.LaunchDescription.
@@ -36,6 +44,8 @@ def companion_launch(node: str, parameters: str, topics: Mapping[str, str]) -> A
         given = {name: str(context.launch_configurations[name]).strip() for name in topics}
         if CAMERA_INFO in given and not given[CAMERA_INFO]:
             given[CAMERA_INFO] = camera_info_beside(given[IMAGE])
+        chosen = {name: str(context.launch_configurations[name]).strip() for name in texts}
+        chosen = {name: text for name, text in chosen.items() if text}
         sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
         return [
             Node(
@@ -43,7 +53,10 @@ def companion_launch(node: str, parameters: str, topics: Mapping[str, str]) -> A
                 executable=node,
                 name=node,
                 namespace=LaunchConfiguration("namespace"),
-                parameters=[LaunchConfiguration("params_file"), {"use_sim_time": sim_time}],
+                parameters=[
+                    LaunchConfiguration("params_file"),
+                    {"use_sim_time": sim_time, **chosen},
+                ],
                 remappings=list(given.items()),
                 output="screen",
             )
@@ -66,6 +79,10 @@ def companion_launch(node: str, parameters: str, topics: Mapping[str, str]) -> A
                 name, default_value="" if name == CAMERA_INFO else name, description=text
             )
             for name, text in topics.items()
+        ),
+        *(
+            DeclareLaunchArgument(name, default_value="", description=text)
+            for name, text in texts.items()
         ),
         DeclareLaunchArgument(
             "use_sim_time",

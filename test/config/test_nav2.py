@@ -98,11 +98,26 @@ def test_costmaps_have_keys_that_nav2_declares(folder: Path, name: str) -> None:
         if "map_topic" in settings:
             assert settings["map_topic"].lstrip("/") in GRIDS
             assert settings["map_subscribe_transient_local"]
+            # A static layer takes a grid that is in the costmap's own frame.
+            own = parameters(folder / "obstacle_node.yaml")
+            assert own["grid_frame"] == values["global_frame"]
         for source in sources:
             assert set(settings[source]) <= SOURCE
             assert settings[source]["topic"].lstrip("/") in CLOUDS
             assert settings[source]["data_type"] == "PointCloud2"
+            # Or its rays start on the floor, at the origin of the cloud's frame.
+            assert "optical" in settings[source]["sensor_frame"]
             assert settings[source]["raytrace_max_range"] >= settings[source]["obstacle_max_range"]
+
+
+def test_cells_that_no_camera_sees_do_not_stop_dwb(folder: Path) -> None:
+    """BaseObstacleCritic (dwb_critics) refuses NO_INFORMATION as it does lethal cells."""
+    assert parameters(folder / "local_costmap.yaml")["track_unknown_space"] is False
+
+
+def test_the_nodes_own_file_has_its_parameters(folder: Path) -> None:
+    known = parameters(folder.parent / "obstacle.yaml")
+    assert parameters(folder / "obstacle_node.yaml").keys() <= known.keys()
 
 
 def test_whole_numbers_are_numbers_of_the_types_that_nav2_declares(folder: Path) -> None:

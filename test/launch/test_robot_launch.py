@@ -24,7 +24,7 @@ from rcl_interfaces.srv import GetParameters
             "obstacle",
             "steps",
             (3, 2),
-            {"odom": "/wheel/odom", "image": "cam/image_rect"},
+            {"odom": "/wheel/odom", "image": "cam/image_rect", "grid_frame": "map"},
             {"/robot1/foresight/forecast", "/robot1/cam/camera_info", "/wheel/odom"},
             {f"/robot1/obstacles/{name}" for name in ("step_2/points", "swept", "range")},
         ),
@@ -77,6 +77,10 @@ def test_the_node_hears_and_publishes_where_its_arguments_say(
         request = GetParameters.Request(names=[parameter])
         answer = client.call(GetParameters, f"/robot1/{name}_node/get_parameters", request)
         assert answer.values[0].integer_value == value[1]
+        if "grid_frame" in arguments:
+            request = GetParameters.Request(names=["grid_frame"])
+            answer = client.call(GetParameters, f"/robot1/{name}_node/get_parameters", request)
+            assert answer.values[0].string_value == arguments["grid_frame"]
         launched.send_signal(signal.SIGINT)
         printed = launched.communicate(timeout=START_TIMEOUT_S)[0]
         assert "process has finished cleanly" in printed, printed
