@@ -29,6 +29,7 @@ from dino_foresight_ros.driving.maneuvers import BRAKE_HARD, KEEP, LEFT, control
 from dino_foresight_ros.driving.perception import at_times, without_noise
 from dino_foresight_ros.driving.policies import met_on
 from dino_foresight_ros.driving.runs import read_seeds
+from dino_foresight_ros.driving.scores import per_km_between
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.obstacles import ObstaclePoints
 from dino_foresight_ros.synthetic import HAZARDS, Control, Drive, World, WorldConfig
@@ -162,6 +163,17 @@ def test_scores_are_sums_over_the_distance_and_medians() -> None:
     assert row["mean_speed_mps"] == pytest.approx(500.0 / 60.0)
     lines = table({"p": row}).splitlines()
     assert len({line.count("|") for line in lines}) == 1
+    assert np.isnan(row["collisions_per_km_between_low"])  # two seeds tell no interval
+
+
+def test_the_interval_of_a_rate_is_as_wide_as_seeds_differ() -> None:
+    """Poisson counts at 4 per km on 60 drives of 250 m: 4 +- 1.96 sqrt(60) / 15 km."""
+    counts = np.random.default_rng(3).permutation([0] * 22 + [1] * 22 + [2] * 11 + [3] * 4 + [4])
+    drives = [{"collisions": int(n), "travelled_m": 250.0} for n in counts]
+    low, high = per_km_between(drives, "collisions")
+    assert (low + high) / 2 == pytest.approx(counts.sum() / 15.0, rel=0.05)
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(60 * counts.var()) / 15.0, rel=0.1)
+    assert np.isnan(per_km_between([{"collisions": 0, "travelled_m": 9.0}] * 9, "collisions")[0])
 
 
 def test_contacts_avoided_are_told_against_nobody_holding_back() -> None:
