@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.recordings.poses import mounting
+from dino_foresight_ros.ros.parameters import Change, Parameters, ParameterSpec
+from dino_foresight_ros.topic_names import frame_name
 
 if TYPE_CHECKING:
     from dino_foresight_ros.obstacles import Footprint
+    from dino_foresight_ros.ros.transforms import Transforms
 
 HOLD, PATH, NONE = "hold", "path", "none"
 ASSUMED_MOTIONS = (HOLD, PATH, NONE)
 """How the base is taken to move until horizons."""
 
+BASE_FRAME = ParameterSpec(
+    "base_frame",
+    "base_link",
+    "Frame of the robot's base: x forward, y left, z up, on the floor.",
+    Change.ANY_TIME,
+)
+ODOMETRY_TIMEOUT = ParameterSpec(
+    "odometry_timeout_s",
+    0.5,
+    "Odometry farther than this from a frame's stamp is stale, seconds.",
+    Change.ANY_TIME,
+    limits=(0.01, 60.0),
+)
 MOTION_PARAMETERS: tuple[ParameterSpec, ...] = (
-    ParameterSpec(
-        "base_frame",
-        "base_link",
-        "Frame of the robot's base: x forward, y left, z up, on the floor.",
-        Change.ANY_TIME,
-    ),
-    ParameterSpec(
-        "odometry_timeout_s",
-        0.5,
-        "Odometry farther than this from a frame's stamp is stale, seconds.",
-        Change.ANY_TIME,
-        limits=(0.01, 60.0),
-    ),
+    BASE_FRAME,
+    ODOMETRY_TIMEOUT,
     ParameterSpec(
         "path_speed_mps",
         0.5,
@@ -44,6 +54,12 @@ def footprint_of(numbers: list[float], radius_m: float, padding_m: float = 0.0) 
     Raises:
         UsageError: it is no outline.
     """
+    return _footprint(tuple(numbers), radius_m, padding_m)
+
+
+@lru_cache(maxsize=4)
+def _footprint(numbers: tuple[float, ...], radius_m: float, padding_m: float) -> Footprint:
+    """It stays the same from forecast to forecast."""
     from dino_foresight_ros.obstacles import Footprint
 
     if not numbers:
@@ -60,3 +76,71 @@ def footprint_problem(numbers: list[float]) -> str | None:
     except UsageError as error:
         return str(error)
     return None
+
+
+def _mounts_problem(numbers: list[float]) -> str | None:
+    if len(numbers) % 6 or not all(map(math.isfinite, numbers)):
+        return (
+            f"{len(numbers)} numbers; valid: six finite ones for each camera, x, y, z (m) and "
+            "roll, pitch, yaw (degrees)"
+        )
+    return None
+
+
+CAMERA_MOUNTS = ParameterSpec(
+    "camera_mounts",
+    [],
+    "Where each camera is on the robot, in the order of cameras: x, y, z in metres and roll, "
+    "pitch, yaw in degrees of its body (x forward, z up; positive pitch looks down) in base_frame. "
+    "Of those for which there are no numbers, TF says it.",
+    Change.ANY_TIME,
+    check=_mounts_problem,
+    element=float,
+)
+ROBOT_PARAMETERS: tuple[ParameterSpec, ...] = (
+    CAMERA_MOUNTS,
+    ParameterSpec(
+        "footprint",
+        [],
+        "Outline of the robot in base_frame: x and y of its corners in turn, metres. Empty: a "
+        "circle of robot_radius_m.",
+        Change.ANY_TIME,
+        check=footprint_problem,
+        element=float,
+    ),
+    ParameterSpec(
+        "robot_radius_m",
+        0.5,
+        "Radius of a robot without footprint, metres.",
+        Change.ANY_TIME,
+        limits=(0.01, 50.0),
+    ),
+    ParameterSpec(
+        "contact_probability",
+        0.5,
+        "From this probability of an obstacle on it counts as met.",
+        Change.ANY_TIME,
+        limits=(0.01, 1.0),
+    ),
+)
+"""Where the cameras are, and how large the robot is."""
+
+
+def base_from_camera(
+    parameters: Parameters, index: int, frame_id: str, transforms: Transforms
+) -> NDArray[np.float64]:
+    """(4, 4) pose of a camera's optical frame in base_frame: by camera_mounts, or else by TF.
+
+    Args:
+        parameters: with base_frame and camera_mounts.
+        index: which of the cameras.
+        frame_id: of its pictures.
+        transforms: between frames.
+
+    Raises:
+        InputError: there are no numbers of it, and TF does not know it.
+    """
+    numbers = parameters["camera_mounts"][6 * index : 6 * index + 6]
+    if len(numbers):
+        return mounting(list(numbers))
+    return transforms.matrix(parameters["base_frame"], frame_name(frame_id))

@@ -65,6 +65,7 @@ class ParameterSpec:
         choices: the only valid strings, also for each string of an array.
         check: returns why a value is not valid, or None.
         element: type of the elements of a list.
+        formerly: a name that it had; refused where it is given.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ParameterSpec:
     choices: tuple[str, ...] | None = None
     check: Callable[[Any], str | None] | None = None
     element: type = str
+    formerly: str = ""
 
     def problem(self, value: Any) -> str | None:
         """Why a value is not valid, naming the valid ones; None for a valid one."""
@@ -159,6 +161,22 @@ IMAGE_RELIABILITY = ParameterSpec(
 )
 
 
+CAMERAS = ParameterSpec(
+    "cameras",
+    [],
+    "Names of several cameras, forecast in one batch; the topics of each begin with its name, "
+    "such as NAME/foresight/forecast. Empty: one camera, whose topics begin with none.",
+    check=lambda names: camera_names_problem(names),
+)
+CAMERA_TOPIC = ParameterSpec(
+    "camera_topic",
+    f"{CAMERA_FIELD}/image",
+    f"Image topic of each of the cameras, with {CAMERA_FIELD} for its name; camera_info is beside "
+    "it.",
+    check=lambda template: camera_topic_problem(template),
+)
+
+
 class Parameters:
     """The declared parameters of a node, checked whenever they are set."""
 
@@ -220,6 +238,9 @@ class Parameters:
     def _warn_of_unknown_names(self) -> None:
         # Only warned of: a parameter file for "/**" may hold those of other nodes.
         given = getattr(self._node, "_parameter_overrides", {})
+        for spec in self._specs.values():
+            if spec.formerly in given:
+                raise UsageError(f"parameter {spec.formerly} is now {spec.name}")
         for name in given:
             if name in self._specs or name.startswith(_RCLPY_PARAMETERS):
                 continue

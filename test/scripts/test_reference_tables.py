@@ -35,7 +35,6 @@ CHANGE_RULES = {
 # Another valid value of the parameters whose valid ones are no list and no range.
 OTHER_VALUES: dict[str, Any] = {
     "camera_mounts": [0.2, 0.0, 1.2, 0.0, 5.0, 0.0],
-    "camera_pose": [0.2, 0.0, 1.2, 0.0, 5.0, 0.0],
     "ground_classes": ["road"],
     "footprint": [0.0, 0.0, 1.0, 0.0, 0.0, 1.0],
     "imagine_weights": [1.0, 0.0, 0.0, 1.0],

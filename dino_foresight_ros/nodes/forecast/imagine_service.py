@@ -24,10 +24,9 @@ from dino_foresight_ros.msg import Candidate, CandidateHorizon, CandidateScore
 from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.recordings.image_decoding import decode_picture
-from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.clouds import obstacle_cloud
 from dino_foresight_ros.ros.images import image_to_msg
-from dino_foresight_ros.ros.motion_parameters import footprint_of
+from dino_foresight_ros.ros.motion_parameters import base_from_camera, footprint_of
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.planar import planar_twist, pose_message
 from dino_foresight_ros.ros.time import ns_to_time
@@ -194,17 +193,14 @@ class ImagineService:
     def _mounts(self, pipeline: Pipeline) -> Mapping[str, Mount]:
         from dino_foresight_ros.runtime.imagined import Mount
 
-        numbers, found, problems = self._parameters["camera_mounts"], {}, []
+        found, problems = {}, []
         for index, (name, camera) in enumerate(pipeline.cameras.items()):
             try:
                 if camera.camera_info is None:
                     raise InputError("no camera_info came, which says where its pixels look")
                 rectified = is_rectified(camera.topic_name)
                 view = camera_view(camera.camera_info, rectified, "camera_info")
-                if 6 * (index + 1) <= len(numbers):
-                    pose = mounting(numbers[6 * index : 6 * index + 6])
-                else:
-                    pose = self._transforms.matrix(self._base_frame, camera.frame_id)
+                pose = base_from_camera(self._parameters, index, camera.frame_id, self._transforms)
                 found[name] = Mount(view, pose)
             except InputError as error:
                 problems.append(camera.say(str(error)))

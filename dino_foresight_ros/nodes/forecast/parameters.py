@@ -19,15 +19,15 @@ from dino_foresight_ros.outputs import (
 from dino_foresight_ros.ros.motion_parameters import (
     ASSUMED_MOTIONS,
     MOTION_PARAMETERS,
-    footprint_problem,
+    ROBOT_PARAMETERS,
 )
 from dino_foresight_ros.ros.parameters import (
+    CAMERA_TOPIC,
+    CAMERAS,
     IMAGE_RELIABILITY,
     IMAGE_TRANSPORT,
     Change,
     ParameterSpec,
-    camera_names_problem,
-    camera_topic_problem,
     path_problem,
 )
 
@@ -67,12 +67,6 @@ def parse_output_size(text: str) -> tuple[int, int] | Literal["input"] | None:
 
 def _check_horizons(horizons_s: list[float]) -> str | None:
     return horizons_problem(horizons_s, has_zero=True) if horizons_s else None
-
-
-def _check_mounts(numbers: list[float]) -> str | None:
-    if len(numbers) % 6 or not all(map(math.isfinite, numbers)):
-        return f"{len(numbers)} numbers; valid: six finite ones for each camera"
-    return None
 
 
 def _check_weights(weights: list[float]) -> str | None:
@@ -195,19 +189,8 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "Whether predicted features may be published on foresight/features.",
         Change.ANY_TIME,
     ),
-    ParameterSpec(
-        "cameras",
-        [],
-        "Names of several cameras, forecast in one batch; the topics of each begin with its name, "
-        "such as NAME/foresight/forecast. Empty: one camera, whose topics begin with none.",
-        check=camera_names_problem,
-    ),
-    ParameterSpec(
-        "camera_topic",
-        "{camera}/image",
-        "Image topic of each of the cameras, with {camera} for its name; camera_info is beside it.",
-        check=camera_topic_problem,
-    ),
+    CAMERAS,
+    CAMERA_TOPIC,
     ParameterSpec(
         "sync_tolerance_s",
         0.05,
@@ -280,31 +263,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         choices=ASSUMED_MOTIONS,
     ),
     *MOTION_PARAMETERS,
-    ParameterSpec(
-        "camera_mounts",
-        [],
-        "Where each camera is on the robot, in the order of cameras: x, y, z in metres and roll, "
-        "pitch, yaw in degrees of its body (x forward, z up) in base_frame; empty: TF says it.",
-        Change.ANY_TIME,
-        check=_check_mounts,
-        element=float,
-    ),
-    ParameterSpec(
-        "footprint",
-        [],
-        "Outline of the robot in base_frame, for foresight/imagine: x and y of its corners in "
-        "turn, metres. Empty: a circle of robot_radius_m.",
-        Change.ANY_TIME,
-        check=footprint_problem,
-        element=float,
-    ),
-    ParameterSpec(
-        "robot_radius_m",
-        0.5,
-        "Radius of a robot without footprint, metres.",
-        Change.ANY_TIME,
-        limits=(0.01, 50.0),
-    ),
+    *ROBOT_PARAMETERS,
     ParameterSpec(
         "robot_height_m",
         2.0,
@@ -318,13 +277,6 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "Obstacles farther from the footprint cost a candidate nothing, metres.",
         Change.ANY_TIME,
         limits=(0.0, 100.0),
-    ),
-    ParameterSpec(
-        "contact_probability",
-        0.5,
-        "From this probability of an obstacle on, foresight/imagine counts a contact.",
-        Change.ANY_TIME,
-        limits=(0.01, 1.0),
     ),
     ParameterSpec(
         "imagine_weights",

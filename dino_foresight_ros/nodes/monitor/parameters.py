@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dino_foresight_ros.outputs import MAX_STEPS
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec, camera_names_problem
+from dino_foresight_ros.ros.parameters import CAMERAS, Change, ParameterSpec
 
 MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (
-    ParameterSpec(
-        "cameras",
-        [],
-        "Names of several cameras, as forecast_node's parameter. Empty: one camera, whose topics "
-        "begin with no name.",
-        Change.NEVER,
-        check=camera_names_problem,
+    replace(
+        CAMERAS,
+        description="Names of several cameras, as forecast_node's parameter. Empty: one camera, "
+        "whose topics begin with no name.",
+        change=Change.NEVER,
     ),
     ParameterSpec(
         "window",

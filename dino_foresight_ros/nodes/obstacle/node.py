@@ -47,13 +47,12 @@ from dino_foresight_ros.obstacles import (
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION, SPREAD
 from dino_foresight_ros.planar_motion import motion_between, of_twist
 from dino_foresight_ros.recordings.camera_view import camera_view
-from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.camera_feed import RepeatedWarnings
 from dino_foresight_ros.ros.camera_info import CameraInfoInput
 from dino_foresight_ros.ros.clouds import obstacle_cloud
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.messages import build_diagnostics, read_step
-from dino_foresight_ros.ros.motion_parameters import footprint_of
+from dino_foresight_ros.ros.motion_parameters import base_from_camera, footprint_of
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import (
@@ -89,11 +88,12 @@ class _Source:
     """One camera's newest calibration and classes, and what its newest forecast said.
 
     Attributes:
+        index: which of the cameras it is.
         image_topic: full name of the pictures' topic, which tells rectified ones.
     """
 
-    def __init__(self, image_topic: str) -> None:
-        self.image_topic = image_topic
+    def __init__(self, index: int, image_topic: str) -> None:
+        self.index, self.image_topic = index, image_topic
         self.info: CameraInfo | None = None
         self.names: tuple[str, ...] = ()
         self.camera: Camera | None = None
@@ -125,11 +125,6 @@ class ObstacleNode(Node):
         self.parameters = Parameters(self, OBSTACLE_PARAMETERS, lambda: False)
         get = self.parameters
         self.grid = grid_of({spec.name: get[spec.name] for spec in OBSTACLE_PARAMETERS})
-        self._footprint = footprint_of(
-            list(get["footprint"]), get["robot_radius_m"], get["footprint_padding_m"]
-        )
-        if len(get["camera_pose"]) and len(get["cameras"]) > 1:
-            raise UsageError("camera_pose is of one camera; give several by TF")
         self.transforms = Transforms(self)
         self._warnings = RepeatedWarnings(self)
         self.motion = LiveMotion(self, self.parameters, self.transforms, with_plan=False)
@@ -171,7 +166,7 @@ class ObstacleNode(Node):
     # In
 
     def listen(self, topics: CameraTopics) -> _Source:
-        source = _Source(self.resolve_topic_name(topics.image))
+        source = _Source(len(self.sources), self.resolve_topic_name(topics.image))
 
         def on_info(message: CameraInfo) -> None:
             if source.info is None or not _same_lens(source.info, message):
@@ -237,13 +232,9 @@ class ObstacleNode(Node):
         """
         if source.info is None:
             raise InputError("no camera_info came")
-        get = self.parameters
-        numbers = list(get["camera_pose"])
-        if numbers:
-            pose = mounting(numbers)
-        else:
-            frame = frame_name(message.header.frame_id)
-            pose = self.transforms.matrix(get["base_frame"], frame)
+        pose = base_from_camera(
+            self.parameters, source.index, message.header.frame_id, self.transforms
+        )
         known = source.camera
         if known is not None and np.array_equal(known.base_from_optical, pose):
             return known
@@ -313,7 +304,10 @@ class ObstacleNode(Node):
     def _publish(
         self, cameras: list[CameraObstacles], message: Forecast, names: tuple[str, ...]
     ) -> None:
-        get, footprint = self.parameters, self._footprint
+        get = self.parameters
+        footprint = footprint_of(
+            list(get["footprint"]), get["robot_radius_m"], get["footprint_padding_m"]
+        )
         stamp = ns_to_time(cameras[0].stamp_ns)
         grid, of_grid, rise_m = self.placed_grid(stamp)
         floor_m = get["ground_height_m"]

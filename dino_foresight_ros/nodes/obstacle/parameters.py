@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dino_foresight_ros.obstacles import GROUND_CLASSES, GridSpec
 from dino_foresight_ros.outputs import MAX_STEPS
-from dino_foresight_ros.ros.motion_parameters import footprint_problem
-from dino_foresight_ros.ros.parameters import (
-    Change,
-    ParameterSpec,
-    camera_names_problem,
-    camera_topic_problem,
+from dino_foresight_ros.ros.motion_parameters import (
+    BASE_FRAME,
+    CAMERA_MOUNTS,
+    ODOMETRY_TIMEOUT,
+    ROBOT_PARAMETERS,
 )
-from dino_foresight_ros.topic_names import CAMERA_FIELD
-
-
-def _pose_problem(numbers: list[float]) -> str | None:
-    return None if len(numbers) in (0, 6) else "give x, y, z (m) and roll, pitch, yaw (degrees)"
+from dino_foresight_ros.ros.parameters import CAMERA_TOPIC, CAMERAS, Change, ParameterSpec
 
 
 def grid_of(values: Mapping[str, Any]) -> GridSpec:
@@ -37,21 +33,18 @@ def grid_of(values: Mapping[str, Any]) -> GridSpec:
 
 
 OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
-    ParameterSpec(
-        "cameras",
-        [],
-        "Names of the cameras whose forecasts are fused, as forecast_node's. Empty: one camera, "
-        "whose topics begin with no name.",
-        Change.NEVER,
-        check=camera_names_problem,
+    replace(
+        CAMERAS,
+        description="Names of the cameras whose forecasts are fused, as forecast_node's. Empty: "
+        "one camera, whose topics begin with no name.",
+        change=Change.NEVER,
     ),
-    ParameterSpec(
-        "camera_topic",
-        f"{CAMERA_FIELD}/image",
-        "Image topic of each of the cameras, as forecast_node's: camera_info is beside it, and a "
-        "last part with rect, such as image_rect, says that P and R of it hold, not K and D.",
-        Change.NEVER,
-        check=camera_topic_problem,
+    replace(
+        CAMERA_TOPIC,
+        description="Image topic of each of the cameras, as forecast_node's: camera_info is beside "
+        "it, and a last part with rect, such as image_rect, says that P and R of it hold, not K "
+        "and D.",
+        change=Change.NEVER,
     ),
     ParameterSpec(
         "steps",
@@ -60,20 +53,10 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.NEVER,
         limits=(1, MAX_STEPS),
     ),
-    ParameterSpec(
-        "base_frame",
-        "base_link",
-        "Frame of the robot's base: x forward, y left, z up.",
-        Change.NEVER,
-    ),
-    ParameterSpec(
-        "camera_pose",
-        [],
-        "Of the only camera's body in the base frame, instead of TF: x, y, z in metres and roll, "
-        "pitch, yaw in degrees (positive pitch looks down).",
-        Change.NEVER,
-        check=_pose_problem,
-        element=float,
+    BASE_FRAME,
+    *(
+        replace(spec, formerly="camera_pose") if spec is CAMERA_MOUNTS else spec
+        for spec in ROBOT_PARAMETERS
     ),
     ParameterSpec(
         "ground_classes",
@@ -84,7 +67,7 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "ground_height_m",
         0.0,
-        "Height of the floor in the base frame, metres.",
+        "Height of the floor in base_frame, where that is not on it, metres.",
         Change.ANY_TIME,
         limits=(-10.0, 10.0),
     ),
@@ -128,30 +111,11 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec("grid_behind_m", 5.0, "Metres of grid to the back.", Change.NEVER, (0.0, 1e4)),
     ParameterSpec("grid_aside_m", 10.0, "Metres of grid to each side.", Change.NEVER, (0.01, 1e4)),
     ParameterSpec(
-        "footprint",
-        [],
-        "Corners of the robot in the base frame: x0, y0, x1, y1, ... in metres, in turn; "
-        "a circle of robot_radius_m where it is empty.",
-        Change.NEVER,
-        check=footprint_problem,
-        element=float,
-    ),
-    ParameterSpec(
-        "robot_radius_m", 0.4, "Of a round robot, metres.", Change.NEVER, limits=(0.01, 20.0)
-    ),
-    ParameterSpec(
         "footprint_padding_m",
         0.05,
         "Obstacles so near to the outline count as met, metres.",
         Change.NEVER,
         limits=(0.0, 5.0),
-    ),
-    ParameterSpec(
-        "contact_probability",
-        0.5,
-        "From this probability on something counts as met.",
-        Change.ANY_TIME,
-        limits=(0.01, 1.0),
     ),
     ParameterSpec(
         "speed_mps",
@@ -160,13 +124,7 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(-60.0, 60.0),
     ),
-    ParameterSpec(
-        "odometry_timeout_s",
-        0.5,
-        "Odometry that is older than this beside a forecast is not used, seconds.",
-        Change.ANY_TIME,
-        limits=(0.01, 60.0),
-    ),
+    ODOMETRY_TIMEOUT,
     ParameterSpec(
         "fuse_within_s",
         0.3,

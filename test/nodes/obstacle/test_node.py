@@ -127,7 +127,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(ros_domain: dict[str, str]) -> Iterator[Bench]:
-    rclpy.init(args=["--ros-args", "-p", "camera_pose:=[0.3, 0.0, 1.4, 0.0, 5.0, 0.0]"])
+    rclpy.init(args=["--ros-args", "-p", "camera_mounts:=[0.3, 0.0, 1.4, 0.0, 5.0, 0.0]"])
     made = Bench()
     yield made
     close_node(made.node)
@@ -226,7 +226,7 @@ def test_the_range_is_that_of_its_frame_and_of_what_the_robot_would_meet(bench: 
         found = bench.heard["obstacles/range"]
         assert found.range == pytest.approx(said, abs=0.1)
         assert found.header.frame_id == "base_link"
-        assert found.min_range == pytest.approx(0.4 / np.cos(np.pi / 24) + 0.05, abs=0.01)
+        assert found.min_range == pytest.approx(0.5 / np.cos(np.pi / 24) + 0.05, abs=0.01)
     # What is nearer than the robot's front is minus infinity (REP-117).
     points = ObstaclePoints(
         np.full((3, 3), 0.3, np.float32), np.full(3, CAR, np.uint8), np.ones(3, np.float32)
@@ -302,7 +302,7 @@ def test_ground_that_no_class_names_is_told(
 def test_another_cameras_older_forecast_is_moved_to_where_the_base_is_now(bench: Bench) -> None:
     """A car that stands 10 m ahead, and a base at 5 m/s: each camera sees it from where it was."""
     late_ns = 200_000_000
-    other = type(bench.source)("image_raw")
+    other = type(bench.source)(0, "image_raw")
     other.info, other.names = bench.info, bench.source.names
     bench.drive(5.0)
     for k in range(1, 6):
@@ -399,7 +399,7 @@ def remounted(bench: Bench) -> Iterator[Callable[..., None]]:
     """Puts the camera elsewhere: x, y, z (m), roll, pitch, yaw (degrees), or nothing for TF."""
     values = {spec.name: bench.node.parameters[spec.name] for spec in OBSTACLE_PARAMETERS}
     with mock.patch.object(bench.node, "parameters", values):
-        yield lambda *numbers: values.update(camera_pose=list(numbers))
+        yield lambda *numbers: values.update(camera_mounts=list(numbers))
 
 
 @pytest.mark.parametrize(
