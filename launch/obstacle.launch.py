@@ -20,6 +20,7 @@ def generate_launch_description() -> LaunchDescription:
             "image_rect, says that they are rectified.",
             "camera_info": "Topic of its calibration. Empty: camera_info beside the images.",
             "odom": "Topic of odometry.",
+            "plan": "Topic of the plan that is followed, where the parameter motion is path.",
         },
         {
             "grid_frame": "Frame of the grids: odom for nav2, as its costmap's global_frame. "

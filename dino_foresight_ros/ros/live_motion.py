@@ -218,7 +218,7 @@ class LiveMotion:
             return None
         try:
             if how == PATH:
-                found = self._along_plan(stamp_ns, horizons_s)
+                found = self.along_plan(stamp_ns, horizons_s)
             else:
                 twist = self.state(stamp_ns).twist
                 found = of_twist(np.broadcast_to(twist, (len(horizons_s), 3)), list(horizons_s))
@@ -228,7 +228,12 @@ class LiveMotion:
         self._say(problem)
         return found
 
-    def _along_plan(self, stamp_ns: int, horizons_s: Sequence[float]) -> Motion:
+    def along_plan(self, stamp_ns: int, horizons_s: Sequence[float]) -> Motion:
+        """The motion (S, 3) along the newest plan from an instant on.
+
+        Raises:
+            InputError: no plan came, or one that cannot be followed.
+        """
         plan, topic = self._plan, self._node.resolve_topic_name(PLAN)
         if plan is None:
             raise InputError(f"no plan came on {topic}")

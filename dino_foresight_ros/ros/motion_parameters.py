@@ -22,6 +22,14 @@ HOLD, PATH, NONE = "hold", "path", "none"
 ASSUMED_MOTIONS = (HOLD, PATH, NONE)
 """How the base is taken to move until horizons."""
 
+MOTION = ParameterSpec(
+    "motion",
+    HOLD,
+    "How the base is taken to move until the horizons, for a model that takes motion: hold "
+    "(the twist of odom is held), path (it follows plan) or none.",
+    Change.ANY_TIME,
+    choices=ASSUMED_MOTIONS,
+)
 BASE_FRAME = ParameterSpec(
     "base_frame",
     "base_link",

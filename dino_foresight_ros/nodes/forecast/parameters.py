@@ -17,7 +17,7 @@ from dino_foresight_ros.outputs import (
     horizons_problem,
 )
 from dino_foresight_ros.ros.motion_parameters import (
-    ASSUMED_MOTIONS,
+    MOTION,
     MOTION_PARAMETERS,
     ROBOT_PARAMETERS,
 )
@@ -254,14 +254,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.0, 1000.0),
     ),
-    ParameterSpec(
-        "motion",
-        "hold",
-        "How the base is taken to move until the horizons, for a model that takes motion: hold "
-        "(the twist of odom is held), path (it follows plan) or none.",
-        Change.ANY_TIME,
-        choices=ASSUMED_MOTIONS,
-    ),
+    MOTION,
     *MOTION_PARAMETERS,
     *ROBOT_PARAMETERS,
     ParameterSpec(

@@ -1,6 +1,6 @@
 """obstacle_node: what a robot does with forecasts. Works on messages alone, on any machine.
 
-In: foresight/forecast, foresight/labels and camera_info of each camera, odom, TF.
+In: foresight/forecast, foresight/labels and camera_info of each camera, odom, plan, TF.
 Out: OBSTACLE_TOPICS, and /diagnostics.
 """
 
@@ -52,7 +52,7 @@ from dino_foresight_ros.ros.camera_info import CameraInfoInput
 from dino_foresight_ros.ros.clouds import obstacle_cloud
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.messages import build_diagnostics, read_step
-from dino_foresight_ros.ros.motion_parameters import base_from_camera, footprint_of
+from dino_foresight_ros.ros.motion_parameters import PATH, base_from_camera, footprint_of
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import (
@@ -127,9 +127,10 @@ class ObstacleNode(Node):
         self.grid = grid_of({spec.name: get[spec.name] for spec in OBSTACLE_PARAMETERS})
         self.transforms = Transforms(self)
         self._warnings = RepeatedWarnings(self)
-        self.motion = LiveMotion(self, self.parameters, self.transforms, with_plan=False)
+        self.motion = LiveMotion(self, self.parameters, self.transforms)
         self.motion.want()
         self._motion_problem: str | None = "no odometry came"
+        self._plan_problem: str | None = None
         self._grid_problem: str | None = None
         self._took_ms = 0.0
         self._last_s: float | None = None
@@ -213,7 +214,7 @@ class ObstacleNode(Node):
         scenes = [read_step(step, _READ) for step in message.steps[: len(self._clouds)]]
         options = self._options(source)
         horizons_s = [scene.horizon_s for scene in scenes]
-        poses = of_twist(np.broadcast_to(self.twist_at(stamp_ns), (len(scenes), 3)), horizons_s)
+        poses = self.poses_at(stamp_ns, horizons_s)
         source.obstacles = obstacles_of(
             scenes, stamp_ns, source.camera, poses, options, self.parameters["min_probability"]
         )
@@ -252,6 +253,17 @@ class ObstacleNode(Node):
             return np.array([self.parameters["speed_mps"], 0.0, 0.0])
         self._motion_problem = None
         return twist
+
+    def poses_at(self, stamp_ns: int, horizons_s: Sequence[float]) -> NDArray[np.float64]:
+        """(S, 3) x, y, yaw of the base at horizons: by the twist, or along the plan if asked."""
+        self._plan_problem = None
+        if self.parameters["motion"] == PATH:
+            try:
+                return self.motion.along_plan(stamp_ns, horizons_s)
+            except InputError as error:
+                self._plan_problem = f"plan not used: {error}"
+                self._warnings.warn(self._plan_problem)
+        return of_twist(np.broadcast_to(self.twist_at(stamp_ns), (len(horizons_s), 3)), horizons_s)
 
     def fused(self, newest: CameraObstacles) -> list[CameraObstacles]:
         """What the cameras saw about the time of one, all in the base frame of the last of them.
@@ -376,6 +388,8 @@ class ObstacleNode(Node):
             problems.append(f"no forecast for {time.monotonic() - self._last_s:.0f} s")
         if self._grid_problem is not None:
             problems.append(self._grid_problem)
+        if self._plan_problem is not None:
+            problems.append(self._plan_problem)
         if self._motion_problem is not None and self.motion.has_come:
             problems.append(f"odometry not used: {self._motion_problem}")
         level = DiagnosticStatus.WARN if problems else DiagnosticStatus.OK

@@ -11,7 +11,10 @@ from dino_foresight_ros.outputs import MAX_STEPS
 from dino_foresight_ros.ros.motion_parameters import (
     BASE_FRAME,
     CAMERA_MOUNTS,
-    ODOMETRY_TIMEOUT,
+    HOLD,
+    MOTION,
+    MOTION_PARAMETERS,
+    PATH,
     ROBOT_PARAMETERS,
 )
 from dino_foresight_ros.ros.parameters import CAMERA_TOPIC, CAMERAS, Change, ParameterSpec
@@ -124,7 +127,13 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(-60.0, 60.0),
     ),
-    ODOMETRY_TIMEOUT,
+    replace(
+        MOTION,
+        description="How the base is taken to move until the horizons, as forecast_node's: hold "
+        "(the twist of odom is held) or path (it follows plan).",
+        choices=(HOLD, PATH),
+    ),
+    *(spec for spec in MOTION_PARAMETERS if spec is not BASE_FRAME),
     ParameterSpec(
         "fuse_within_s",
         0.3,

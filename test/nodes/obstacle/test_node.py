@@ -17,7 +17,8 @@ import rclpy
 from box_world import CAR, Box, optical_pose, see
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
-from nav_msgs.msg import OccupancyGrid, Odometry
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import OccupancyGrid, Odometry, Path
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_bench import close_node
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField, Range
@@ -325,6 +326,29 @@ def test_another_cameras_older_forecast_is_moved_to_where_the_base_is_now(bench:
         bench.hear(TOPICS, seen_from_a.header.stamp)
         cloud = bench.heard["obstacles/step_1/points"]
         assert (nearest_faces(cloud), cloud.width) == ([9.0], both)
+
+
+def test_views_lie_where_the_plan_leads_as_those_of_forecast_node(bench: Bench) -> None:
+    """A base that stands now, and is to be 1 m and 2 m ahead at the two steps."""
+    values = {spec.name: bench.node.parameters[spec.name] for spec in OBSTACLE_PARAMETERS}
+    values["motion"] = "path"
+    plan = Path()
+    plan.header.frame_id = "base_link"
+    for seconds in (0, 1, 2):
+        pose = PoseStamped()
+        pose.header.stamp = ns_to_time(STAMP_NS + seconds * 1_000_000_000)
+        pose.pose.position.x, pose.pose.orientation.w = 2.0 * seconds, 1.0
+        plan.poses.append(pose)
+    with mock.patch.object(bench.node, "parameters", values):
+        bench.give(forecast([7.0 - 1.0, 7.0 - 2.0]))
+        assert nearest_faces(bench.heard["obstacles/step_1/points"]) == [6.0]
+        assert "plan not used: no plan came on /plan" in bench.node.status().status[0].message
+        bench.node.motion.on_plan(plan)
+        bench.source.obstacles = None
+        bench.give(forecast([7.0 - 1.0, 7.0 - 2.0], STAMP_NS + 1))
+        for step in (1, 2):
+            assert nearest_faces(bench.heard[f"obstacles/step_{step}/points"]) == [7.0]
+        assert bench.node.status().status[0].message == "publishing obstacles"
 
 
 def nearest_faces(cloud: PointCloud2) -> list[float]:
