@@ -65,7 +65,6 @@ setup(
         # timm imports torchvision, which has to come from the same index as torch: a CPU-only
         # torch beside another index's torchvision fails at import.
         "torch>=2.6",
-        "torchmetrics>=1.4",
         "torchvision>=0.21",
         "tqdm>=4.60",
         "zstandard>=0.20",

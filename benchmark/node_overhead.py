@@ -100,14 +100,14 @@ def measure_overhead(case: Case, frames: int = 100) -> Overhead:
 def _measure(node: Any, case: Case, frames: int) -> Overhead:
     from rclpy.node import Node
 
-    pipeline = node.pipeline
+    pipeline, engine = node.pipeline, node.pipeline.loaded.engine
     (camera,), statistics = pipeline.cameras.values(), pipeline.scheduler.statistics
     reader = Node("bench_reader")
     try:
         _subscribe(reader, camera, case)
         callback = next(s.callback for s in node.subscriptions if s.topic_name == camera.topic_name)
         clocks = [
-            _Clocked(pipeline.loaded.engine, "update_cameras"),
+            *(_Clocked(engine, half) for half in ("update_cameras", "predict", "decode")),
             _Clocked(next(iter(pipeline.cameras.values())).decoder, "_decode"),
             _Clocked(camera.publishers, "publish"),
         ]
@@ -117,7 +117,8 @@ def _measure(node: Any, case: Case, frames: int) -> Overhead:
     counts = statistics.counts()
     if counts.forecasts < frames:
         raise ForesightError(f"only {counts.forecasts} of {frames} frames were forecast: {counts}")
-    whole, engine_s, decode, publish = np.array(rows[WARM_UP:]).T
+    whole, *parts, decode, publish = np.array(rows[WARM_UP:]).T
+    engine_s = sum(parts)
     return Overhead(
         *(
             Timing.of(list(seconds))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from dino_foresight_ros.files import write_whole
 
 from .engine import Result
 
@@ -58,10 +58,6 @@ def write(results: Sequence[Result], folder: Path) -> list[Path]:
     }
     paths = []
     for name, content in text.items():
-        handle, scratch = tempfile.mkstemp(dir=folder, prefix=f".{name}-")
-        with os.fdopen(handle, "w") as file:
-            file.write(content)
-        os.chmod(scratch, 0o644)
-        os.replace(scratch, folder / name)
+        write_whole(folder / name, content)
         paths.append(folder / name)
     return paths

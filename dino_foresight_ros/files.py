@@ -7,10 +7,11 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from dino_foresight_ros.errors import ForesightError, InputError
 
@@ -84,6 +85,32 @@ def sole_run(folder: Path, lock: Path) -> Iterator[None]:
         raise ForesightError(f"{folder} cannot be written: {error}") from error
     with closing:
         yield
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, which is there whole or as it was before, whoever writes it beside.
+
+    Raises:
+        OSError: the file cannot be written; nothing stays behind.
+    """
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(scratch, 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def plain(value: object) -> Any:
+    """A value as YAML and JSON know it: lists for tuples, keys and paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def check_apart(source: Path, target: Path) -> None:

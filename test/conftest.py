@@ -67,6 +67,19 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
         is_test_running = False
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the node processes printed: those running, and its own."""
+    report = yield
+    peers = sys.modules.get("forecast_peers")
+    started = peers.NodeProcess.started if peers is not None else []
+    if report.failed:
+        report.sections.extend((f"log of node {node.process.pid}", node.text) for node in started)
+    if report.when == "teardown":
+        started[:] = [node for node in started if node.process.poll() is None]
+    return report
+
+
 def refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
     is_process = event in PROCESS_EVENTS and arguments[:1] != ("git",)  # which is quick
     if is_process and is_test_running and not may_start_processes:

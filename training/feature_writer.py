@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dino_foresight_ros.errors import ForesightError, InputError
-from dino_foresight_ros.files import check_replaceable
+from dino_foresight_ros.files import check_replaceable, write_whole
 from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.progress import Progress, warn
@@ -262,6 +262,4 @@ def _prepare(plan: Plan) -> None:
 
 
 def _write_yaml(path: Path, values: dict[str, object]) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(yaml.safe_dump(values, sort_keys=False, default_flow_style=None))
-    os.replace(scratch, path)
+    write_whole(path, yaml.safe_dump(values, sort_keys=False, default_flow_style=None))

@@ -19,6 +19,7 @@ import yaml
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError, ForesightError
+from dino_foresight_ros.files import plain, write_whole
 from dino_foresight_ros.model.manifest import load_yaml
 from dino_foresight_ros.model.weights import add_to_digest, read_tensors, write_tensors
 from dino_foresight_ros.version import __version__
@@ -97,7 +98,7 @@ class Part:
 
 def fingerprint(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """16 hexadecimal digits that change with any configuration value and any weight."""
-    digest = hashlib.sha256(json.dumps(_plain(config), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(plain(config), sort_keys=True).encode())
     add_to_digest(digest, tensors)
     return digest.hexdigest()[:16]
 
@@ -130,11 +131,11 @@ def write_part(
         kind=kind,
         name=name,
         fingerprint=fingerprint(config, tensors),
-        config=_plain(config),
+        config=plain(config),
         made_with=dict(made_with or {}),
-        recipe=_plain(recipe or {}),
+        recipe=plain(recipe or {}),
         seed=seed,
-        scores=_plain(scores or {}),
+        scores=plain(scores or {}),
         frame_interval_s=frame_interval_s,
         code_version=code_version(),
         trained_on=tuple(trained_on),
@@ -146,11 +147,8 @@ def write_part(
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / f".{weights}", tensors)
         os.replace(folder / f".{weights}", folder / weights)
-        scratch = folder / f".{MANIFEST}"
-        scratch.write_text(
-            yaml.safe_dump(manifest, sort_keys=False, width=100, default_flow_style=None)
-        )
-        os.replace(scratch, folder / MANIFEST)
+        text = yaml.safe_dump(manifest, sort_keys=False, width=100, default_flow_style=None)
+        write_whole(folder / MANIFEST, text)
         for stale in folder.glob(f"{kind}-*.safetensors"):
             if stale.name != weights:
                 stale.unlink()
@@ -205,12 +203,3 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return __version__
     return f"{__version__}+{done.stdout.strip()}"
-
-
-def _plain(value: Any) -> Any:
-    """Values as YAML and JSON know them."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from dino_foresight_ros.choices import PRECISIONS
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import DEPTH_KINDS, METRIC
 from dino_foresight_ros.training.recipe_base import Recipe, option
 
 VALIDATION_SHARE = 0.1
 """Fraction of the training data that is held out where nothing else is said."""
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.errors import ForesightError, InputError
-from dino_foresight_ros.files import sole_run
+from dino_foresight_ros.files import sole_run, write_whole
 
 RECORD, LOCK = "stages.json", ".lock"
 _LOGS = frozenset({"tensorboard", "history.jsonl"})
@@ -128,10 +127,8 @@ class StageRunner:
 
     def _write(self, name: str, record: dict[str, Any]) -> None:
         self._stages[name] = record
-        scratch = self.root / f".{RECORD}"
         try:
-            scratch.write_text(json.dumps(self._stages, indent=1) + "\n")
-            os.replace(scratch, self._path)
+            write_whole(self._path, json.dumps(self._stages, indent=1) + "\n")
         except OSError as error:
             raise ForesightError(f"{self._path} cannot be written: {error}") from error
 

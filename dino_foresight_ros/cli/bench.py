@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.choices import PRECISIONS
 from dino_foresight_ros.outputs import DEPTH, HEADS, SEGMENTATION
 
 SIZES = ("tiny", "small", "base", "base-highres")
@@ -22,9 +23,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--size", nargs="+", choices=SIZES, default=["tiny"], help="model sizes")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    parser.add_argument(
-        "--dtype", nargs="+", choices=("float32", "bfloat16", "float16"), default=["float32"]
-    )
+    parser.add_argument("--dtype", nargs="+", choices=PRECISIONS[1:], default=["float32"])
     parser.add_argument("--steps", type=int, default=1, help="forecast steps (default: 1)")
     parser.add_argument("--outputs", nargs="*", choices=HEADS, default=[SEGMENTATION, DEPTH])
     parser.add_argument(

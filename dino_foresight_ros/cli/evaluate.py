@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from dino_foresight_ros.choices import PRECISIONS
 from dino_foresight_ros.cli import evaluate_lidar
 from dino_foresight_ros.cli.train.arguments import Options
 
@@ -111,7 +112,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--mlp-steps", type=int, metavar="N", help="of fitting each MLP (default: 400)")
     add("--seed", type=int, default=0, help="default: %(default)s")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N")
-    add("--dtype", default=_DTYPE, choices=("auto", "float32", "bfloat16", "float16"))
+    add("--dtype", default=_DTYPE, choices=PRECISIONS)
     add("--batch", type=int, default=8, metavar="N", help="clips at once (default: %(default)s)")
     add("--out", type=Path, default=DEFAULT_OUT, metavar="DIR", help="default: %(default)s")
     add("--force", action="store_true", help="replace an earlier report")

@@ -10,6 +10,7 @@ the maps.
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.aggregation import MeanMetric
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import InputError, UsageError
@@ -122,8 +121,7 @@ class SegmentationMetrics:
             raise UsageError(f"moving ids {list(moving)} are not all below {classes} classes")
         self.classes = classes
         self.moving = tuple(moving)
-        # Its own checks look for unique values, slowly; update() has cheaper ones.
-        self._iou = MulticlassJaccardIndex(classes, average=None, validate_args=False)
+        self._counts = torch.zeros(3, classes, dtype=torch.float64)
 
     @torch.no_grad()
     def update(self, predicted: Tensor, true: Tensor) -> Tensor:
@@ -155,11 +153,10 @@ class SegmentationMetrics:
                     f"segmentation: {name} has id {bad}; valid: 0 to {self.classes - 1}"
                     + (f", and {UNLABELLED} for unlabelled" if name == "true" else "")
                 )
-        self._iou.to(predicted.device)
-        self._iou.update(predicted, true)
-        right = predicted[predicted == true]
-        counts = [torch.bincount(ids, minlength=self.classes) for ids in (right, predicted, true)]
-        return torch.stack(counts).double().cpu()
+        every = (predicted[predicted == true], predicted, true)
+        counts = torch.stack([torch.bincount(ids, minlength=self.classes) for ids in every])
+        self._counts += counts.cpu()
+        return counts.double().cpu()
 
     def compute(self) -> SegmentationScores:
         """Score everything so far.
@@ -167,18 +164,18 @@ class SegmentationMetrics:
         Raises:
             InputError: nothing was scored.
         """
-        confusion = self._iou.confmat
-        assert isinstance(confusion, Tensor)
-        if not confusion.any():
+        right, predicted, true = self._counts
+        if not true.any():
             raise InputError("segmentation: nothing was scored; call update() first")
-        per_class = self._iou.compute().double().tolist()
+        union = predicted + true - right
+        per_class = torch.where(union > 0, right / union, 0.0).tolist()
         moving = [per_class[i] for i in self.moving]
         return SegmentationScores(
             miou=math.fsum(per_class) / len(per_class),
             moving_miou=math.fsum(moving) / len(moving) if moving else None,
             per_class=tuple(per_class),
-            present=tuple((confusion.sum(0) + confusion.sum(1) > 0).tolist()),
-            labelled=tuple((confusion.sum(1) > 0).tolist()),
+            present=tuple((union > 0).tolist()),
+            labelled=tuple((true > 0).tolist()),
         )
 
 
@@ -314,22 +311,20 @@ class _Means:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._means: dict[str, MeanMetric] = {}
+        self._sums: defaultdict[str, float] = defaultdict(float)
+        self._updates: Counter[str] = Counter()
 
     def update(self, **scores: Tensor) -> dict[str, float]:
-        values = torch.stack(list(scores.values())).cpu()
-        for name, value in zip(scores, values, strict=True):
-            if name not in self._means:
-                mean = MeanMetric(nan_strategy="error")
-                mean.set_dtype(torch.float64)
-                self._means[name] = mean
-            self._means[name].update(value)
-        return dict(zip(scores, values.tolist(), strict=True))
+        values = dict(zip(scores, torch.stack(list(scores.values())).tolist(), strict=True))
+        for name, value in values.items():
+            self._sums[name] += value
+            self._updates[name] += 1
+        return values
 
     def compute(self) -> dict[str, float]:
-        if not self._means:
+        if not self._sums:
             raise InputError(f"{self._what}: nothing was scored; call update() first")
-        return {name: float(mean.compute()) for name, mean in self._means.items()}
+        return {name: total / self._updates[name] for name, total in self._sums.items()}
 
 
 def _fraction(hits: Tensor) -> Tensor:

@@ -7,13 +7,14 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
 
 from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.files import plain
 
 T = TypeVar("T")
 
 
 def to_plain(config: Any) -> dict[str, Any]:
     """A dataclass as lists, mappings, numbers and texts."""
-    return {key: _plain(value) for key, value in asdict(config).items()}
+    return plain(asdict(config))
 
 
 def from_plain(kind: type[T], values: Mapping[str, Any], part: str) -> T:
@@ -36,7 +37,3 @@ def from_plain(kind: type[T], values: Mapping[str, Any], part: str) -> T:
     if missing:
         raise BundleError(f"{part} lacks the keys {missing}")
     return kind(**values)
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(v) for v in value] if isinstance(value, tuple) else value

@@ -185,7 +185,7 @@ def output_layers(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(width, width, 3, padding=1, bias=False),
         nn.BatchNorm2d(width),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Dropout(0.1),
         nn.Conv2d(width, outputs, 1),
     )

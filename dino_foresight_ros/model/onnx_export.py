@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model.bundle import Bundle
 from dino_foresight_ros.model.forecasters import MaskedForecaster, WorldForecaster
-from dino_foresight_ros.model.forecasters.hindcast import scaled_change
+from dino_foresight_ros.model.forecasters.hindcast import MAX_HINDCASTS, scaled_change
 from dino_foresight_ros.model.forecasters.rotary import Rotation
 from dino_foresight_ros.model.instance_head import QueryOutput
 from dino_foresight_ros.outputs import INSTANCES
@@ -128,7 +128,8 @@ def _world_parts(
 ) -> list[Part]:
     height, width, _ = frame
     frames = forecaster.context_frames
-    hindcast = forecaster.config.hindcast and frames > 1
+    hindcasts = min(MAX_HINDCASTS, frames - 1) if forecaster.config.hindcast else 0
+    hindcast = hindcasts > 0
     never = torch.zeros(1, dtype=torch.float64)
     memory = forecaster.remember(torch.zeros(1, *frame), never)[1:]
     names = [f"memory_{block}" for block in range(len(memory))]
@@ -149,18 +150,19 @@ def _world_parts(
     def forecast(seen: Tensor, *given: Tensor) -> Tensor:
         named = dict(zip(asked, given, strict=False))
         kept = given[len(asked) :]
-        newest = seen[:, -1] if hindcast else seen
+        newest = seen[:, -1:] if hindcast else seen[:, None]
         past, ahead = (
             Rotation(named[f"{axis}_cos"], named[f"{axis}_sin"]) for axis in ("past", "ahead")
         )
         motion, noise = (named[x][:, None] if x in named else None for x in ("motion", "noise"))
         space = forecaster._space(height, width, newest.device)
-        predicted = forecaster._predict(
-            newest.flatten(1, 2), noise, motion, *past, *ahead, *space[0], *space[1], (), *kept
-        )[0]
+        *share, predicted = forecaster._predict(
+            seen[:, -1 - hindcasts :] if hindcast else newest,
+            noise, motion, *past, *ahead, *space[0], *space[1], (), *kept,
+        )  # fmt: skip
         found = predicted[:, 0].unflatten(2, (height, width))
-        if hindcast and (share := forecaster.hindcast_at((seen, *kept), past)) is not None:
-            found = scaled_change(newest[:, None], found, share[:, None])
+        if share:
+            found = scaled_change(newest, found, share[0][:, None])
         return found
 
     kept = {name: (frames, *one.shape[1:]) for name, one in zip(names, memory, strict=True)}

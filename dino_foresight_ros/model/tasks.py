@@ -41,6 +41,26 @@ def upsample(raw: Tensor, size: Size | None) -> Tensor:
     return functional.interpolate(raw, size=size, mode="bicubic", align_corners=False)
 
 
+def best_class(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest of each pixel's logits, and the first class that has it.
+
+    A CPU finds the largest class by class, over whole maps, in a fraction of the time that it takes
+    to find its place as well.
+
+    Args:
+        logits: (B, K, H, W), K up to 255.
+
+    Returns:
+        (B, H, W) as the logits and (B, H, W) uint8; 255 where one is NaN.
+    """
+    logits = logits.contiguous()
+    best = logits.amax(dim=1)
+    count = logits.shape[1]
+    order = torch.arange(count, 0, -1, dtype=torch.uint8, device=logits.device)[:, None, None]
+    ids = count - ((logits == best[:, None]) * order).amax(dim=1)
+    return best, torch.where(ids < count, ids, UNLABELLED)
+
+
 @dataclass(frozen=True)
 class SegmentationTask:
     """Semantic segmentation by softmax over classes.
@@ -84,10 +104,10 @@ class SegmentationTask:
 
     def decode(self, raw: Tensor, size: Size | None = None) -> dict[str, Tensor]:
         """Class ids (B, H, W) uint8 and their softmax probability (B, H, W) float32."""
-        logits = upsample(raw, size).float()
-        best, ids = logits.max(dim=1)
-        confidence = (best - logits.logsumexp(dim=1)).exp()
-        return {SEGMENTATION: ids.to(torch.uint8), CONFIDENCE: confidence}
+        logits = upsample(raw, size).float().contiguous()
+        best, ids = best_class(logits)
+        confidence = (logits - best[:, None]).exp_().sum(dim=1).reciprocal_()
+        return {SEGMENTATION: ids, CONFIDENCE: confidence}
 
 
 @dataclass(frozen=True)

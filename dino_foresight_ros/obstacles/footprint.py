@@ -39,7 +39,6 @@ class Footprint:
             raise UsageError("the footprint has no area: give its corners in order around it")
         self.corners = corners
         self.padding_m = float(padding_m)
-        self.area_m2 = abs(area)
 
     @classmethod
     def circle(cls, radius_m: float, padding_m: float = 0.0) -> Footprint:

@@ -17,7 +17,7 @@ from dino_foresight_ros.recordings.bag_camera import read_mount
 from dino_foresight_ros.recordings.bag_index import MessageFiles, MessageIndex
 from dino_foresight_ros.recordings.bag_messages import typestore
 from dino_foresight_ros.recordings.bag_odometry import read_motion
-from dino_foresight_ros.recordings.bag_reader import BagReader, BagTopic
+from dino_foresight_ros.recordings.bag_reader import NEW_RUN_NS, BagReader, BagTopic
 from dino_foresight_ros.recordings.bag_storage import StoredMessage
 from dino_foresight_ros.recordings.bag_topics import (
     choose_topic,
@@ -46,9 +46,6 @@ from dino_foresight_ros.recordings.video_messages import (
 )
 from dino_foresight_ros.topic_names import frame_name
 
-# A stamp that is earlier than the one before by more than this begins a new recording: a clock that
-# was set back, or a second run in one bag. Smaller steps back are messages out of order.
-_NEW_RUN_NS = NS_PER_S
 _MOST_TO_KEY_FRAME = 1000
 
 
@@ -439,7 +436,7 @@ def _runs(
     if (stamps_ns == 0).any():
         warn(f"{name} has no time in its headers; time of recording taken")
         stamps_ns = index.log_times_ns
-    starts = np.flatnonzero(np.diff(stamps_ns) < -_NEW_RUN_NS) + 1
+    starts = np.flatnonzero(np.diff(stamps_ns) < -NEW_RUN_NS) + 1
     if starts.size:
         warn(f"{name}: the clock goes back {starts.size} times; read as {starts.size + 1} runs")
     runs = []

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.bag_reader import BagReader
+from dino_foresight_ros.recordings.bag_reader import NEW_RUN_NS, BagReader
 from dino_foresight_ros.recordings.motion import MotionTrack
 from dino_foresight_ros.recordings.poses import inverse, pose_matrix
 from dino_foresight_ros.recordings.recording import NS_PER_S
@@ -24,7 +24,6 @@ TWIST_TYPES = (
 BASE_FRAMES = ("base_link", "base_footprint")
 FIXED_FRAMES = ("odom", "map")
 """In this order: odom is continuous, map may jump."""
-_NEW_RUN_NS = NS_PER_S
 Warn = Callable[[str], None]
 
 
@@ -175,7 +174,7 @@ def _stamp(header: Any, log_time_ns: int) -> int:
 
 
 def _is_one_run(reader: BagReader, topic: str, stamps: Sequence[int], warn: Warn) -> bool:
-    if len(stamps) > 1 and int(np.diff(stamps).min()) < -_NEW_RUN_NS:
+    if len(stamps) > 1 and int(np.diff(stamps).min()) < -NEW_RUN_NS:
         warn(f"{reader.path}: the clock of {topic} goes back, its runs cannot be told apart; no "
              "motion is taken from it")  # fmt: skip
         return False

@@ -21,6 +21,10 @@ from dino_foresight_ros.recordings.bag_messages import typestore
 from dino_foresight_ros.recordings.bag_storage import StoredMessage, open_storage, storage_files
 from dino_foresight_ros.recordings.message_conversion import OTHER_PACKAGES, find_conversion
 
+NEW_RUN_NS = 1_000_000_000
+"""A stamp that is earlier than the one before by more than this begins a new recording: a clock
+that was set back, or a second run in one bag. Smaller steps back are messages out of order."""
+
 
 @dataclass(frozen=True)
 class BagTopic:

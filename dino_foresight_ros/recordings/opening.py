@@ -231,7 +231,7 @@ def _open_several(spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Rec
     if any(entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() for entry in entries):
         found += _open_kind("folder", spec, path, warn, bad)
     bags = without_copies(entry for entry in entries if entry.is_file())
-    if _are_splits(path, bags):
+    if _are_splits(bags):
         found += _open_kind("bag", spec, path, warn, bad)
         bags = []
     for entry in entries:
@@ -260,7 +260,7 @@ def _open_below(spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> list[Recor
         return []
 
 
-def _are_splits(path: Path, bags: list[Path]) -> bool:
+def _are_splits(bags: list[Path]) -> bool:
     """Tell whether storage files without metadata.yaml are one bag: NAME_0, NAME_1, ..."""
     stems = [Path(unpacked_name(bag)).stem.rpartition("_") for bag in bags]
     numbers = {number for _, _, number in stems}

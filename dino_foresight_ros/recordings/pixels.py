@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dino_foresight_ros.errors import ForesightError, InputError
+from dino_foresight_ros.files import plain, write_whole
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.file_identity import files_identity
@@ -184,9 +185,7 @@ def write_pixels(
             if not path.exists():
                 _write_shard(recording, indices, size, labels, path)
             on_frames(len(indices))
-        scratch = folder / f".{MANIFEST}"
-        scratch.write_text(yaml.safe_dump(_plain(about), sort_keys=False), encoding="utf-8")
-        scratch.rename(folder / MANIFEST)
+        write_whole(folder / MANIFEST, yaml.safe_dump(plain(about), sort_keys=False))
     except UnreadableFrame:
         raise
     except (OSError, SafetensorError) as error:
@@ -304,13 +303,6 @@ def _shard_name(number: int) -> str:
 
 def _file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_.@" else "_" for c in name)
-
-
-def _plain(value: Any) -> Any:
-    """Tuples to lists, for YAML."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _camera(values: dict[str, Any] | None, size: tuple[int, int]) -> CameraModel | None:

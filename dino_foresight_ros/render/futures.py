@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, SEGMENTATION, SPREAD
 from dino_foresight_ros.render.colors import Picture, colorize_surprise
 from dino_foresight_ros.render.contact_sheet import header, indented, key_strip
 from dino_foresight_ros.render.panels import empty_panel
@@ -16,7 +16,7 @@ from dino_foresight_ros.render.tile_grid import Grid, background
 from dino_foresight_ros.render.tiles import enlarge, fit, map_tile, predicted_tile
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
-UNCERTAINTY = "spread"
+UNCERTAINTY = SPREAD
 _WIDTH = 1920
 
 

@@ -6,8 +6,6 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
@@ -15,6 +13,7 @@ from std_msgs.msg import Header
 
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.ros.qos import camera_info_input_qos, is_overridden, latched_qos, subscribe
+from dino_foresight_ros.ros.timers import steady_timer
 
 CHECK_PERIOD_S = 0.2
 MAX_ASPECT_ERROR = 0.02
@@ -35,9 +34,7 @@ class CameraInfoInput:
         self._latched: Any = None
         self._timer: Any = None
         if not is_overridden(node, topic, "subscription", "durability"):
-            # Not the node's clock, which stands still while a recording is paused.
-            clock = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = node.create_timer(CHECK_PERIOD_S, self._follow_publishers, clock=clock)
+            self._timer = steady_timer(node, CHECK_PERIOD_S, self._follow_publishers)
 
     def close(self) -> None:
         """Unsubscribe."""

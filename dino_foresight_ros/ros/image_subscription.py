@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
@@ -16,6 +14,7 @@ from std_msgs.msg import Header
 from dino_foresight_ros.recordings.video_messages import video_codec
 from dino_foresight_ros.ros.message_types import message_class
 from dino_foresight_ros.ros.qos import image_input_qos, is_overridden, overrides
+from dino_foresight_ros.ros.timers import steady_timer
 
 CHECK_PERIOD_S = 0.2
 VIDEO_DEPTH = 100
@@ -70,9 +69,7 @@ class ImageInput:
         self._is_video = False
         self.subscription: Any = None
         self._subscribe(reliable=reliability == "reliable")
-        # Not the node's clock, which stands still while a recording is paused.
-        clock = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(CHECK_PERIOD_S, self._follow_publishers, clock=clock)
+        self._timer = steady_timer(node, CHECK_PERIOD_S, self._follow_publishers)
 
     @property
     def topic_name(self) -> str:

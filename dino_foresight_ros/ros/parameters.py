@@ -146,6 +146,13 @@ class ParameterSpec:
         return descriptor
 
 
+DIAGNOSTICS_PERIOD = ParameterSpec(
+    "diagnostics_period_s",
+    1.0,
+    "Seconds from one message on /diagnostics to the next; streams are looked after as often.",
+    Change.NEVER,
+    limits=(0.05, 60.0),
+)
 IMAGE_TRANSPORT = ParameterSpec(
     "image_transport",
     "raw",

@@ -164,6 +164,12 @@ def unused_overrides(node: Node, heard_later: Iterable[str] = ()) -> list[str]:
     return sentences
 
 
+def warn_of_unused_overrides(node: Node, heard_later: Iterable[str] = ()) -> None:
+    """Log what `unused_overrides` finds."""
+    for sentence in unused_overrides(node, heard_later):
+        node.get_logger().warning(sentence)
+
+
 def _given(node: Node) -> dict[str, Parameter]:
     given: dict[str, Parameter] = getattr(node, "_parameter_overrides", {})
     return {name: value for name, value in given.items() if name.startswith(PREFIX)}

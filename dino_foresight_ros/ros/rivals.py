@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
+
+from dino_foresight_ros.ros.timers import steady_timer
 
 CHECK_PERIOD_S = 2.0
 _NAMELESS = "a program without a node's name"
@@ -101,6 +101,5 @@ def warn_of_rivals(node: Node, topics: Callable[[], Iterable[str]]) -> RivalWatc
         for sentence in watch.check(topics(), time.monotonic()):
             node.get_logger().warning(sentence)
 
-    # Not the node's clock, which stands still while a recording is paused.
-    node.create_timer(CHECK_PERIOD_S, check, clock=Clock(clock_type=ClockType.STEADY_TIME))
+    steady_timer(node, CHECK_PERIOD_S, check)
     return watch

@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from dino_foresight_ros.choices import ACCELERATIONS
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.runtime.onnx_sessions import OnnxFunction, resolve_provider
-
-ACCELERATIONS = ("none", "compile", "cudagraphs", "onnxruntime")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -15,7 +15,7 @@ from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.dpt import DPTHead
 from dino_foresight_ros.model.heads import LinearHead, fuse_batch_norm
 from dino_foresight_ros.model.instance_head import QueryOutput
-from dino_foresight_ros.model.tasks import DepthTask, SegmentationTask, upsample
+from dino_foresight_ros.model.tasks import DepthTask, SegmentationTask, best_class, upsample
 from dino_foresight_ros.outputs import BESIDE, DEPTH, FEATURES, HEAD_OF, SEGMENTATION, SPREAD
 from dino_foresight_ros.runtime.acceleration import Accelerator
 
@@ -138,7 +138,7 @@ class Decoder:
                 read. None for frames that were not predicted: heads that read them are skipped.
             spread: (M, h, w) float32, how far futures differ; brought to the size that is wanted.
             stride: compute only every so many-th pixel of each row and column of patch grid x 8,
-                one of `model.heads.STRIDES`: half and more of a head's work is in its last layers.
+                one of `model.dpt.STRIDES`: half and more of a head's work is in its last layers.
                 Heads for instances are run as ever.
 
         Returns:
@@ -248,7 +248,7 @@ class Decoder:
         """(M, H, W) bool."""
         rows = [segmentation.frames.index(frame) for frame in frames]
         assert isinstance(segmentation.values, Tensor)
-        best = upsample(_pick(segmentation.values, rows), size).argmax(dim=1)
+        _, best = best_class(upsample(_pick(segmentation.values, rows), size))
         found = best == self._sky[0]
         for other in self._sky[1:]:
             found |= best == other
@@ -276,8 +276,8 @@ def download(outputs: Sequence[DecodedOutput]) -> list[np.ndarray]:
 
 
 def all_finite(x: Tensor) -> Tensor:
-    """(M, ...) -> (M,) bool; by the sum, which takes one pass over the values."""
-    return x.flatten(1).sum(dim=1, dtype=torch.float32).isfinite()
+    """(M, ...) -> (M,) bool; by the sum, which takes one pass over the values as they lie."""
+    return x.sum(dim=tuple(range(1, x.ndim)), dtype=torch.float32).isfinite()
 
 
 def _to_pinned(tensor: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -37,8 +37,9 @@ from dino_foresight_ros.runtime.frame import (
 )
 from dino_foresight_ros.runtime.identity import IdentityTracker
 from dino_foresight_ros.runtime.out_of_memory import retry_out_of_memory
+from dino_foresight_ros.runtime.predicted import Batch, Predicted
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
-from dino_foresight_ros.runtime.rollout import CameraMaps, RolloutDecoder
+from dino_foresight_ros.runtime.rollout import CameraMaps, Chunk, RolloutDecoder
 from dino_foresight_ros.scene import Scene
 
 
@@ -74,7 +75,6 @@ class Foresight:
         rule: ContextRule | None = None,
         acceleration: str = "none",
         cameras: int = 1,
-        overlap_decoding: bool = False,
         horizons_s: Sequence[float] | None = None,
         samples: int = 1,
         execution_provider: str = "auto",
@@ -92,8 +92,6 @@ class Foresight:
             acceleration: "none", "compile", "cudagraphs" or "onnxruntime"; compiled here, for one
                 camera and for all of them at once, and by `warm_up`.
             cameras: how many cameras one batch will hold.
-            overlap_decoding: decode each step in a second thread while the next is predicted; pays
-                on a CPU with a model too small for `torch.set_num_threads` above 1.
             horizons_s: how far ahead each step lies, rising, seconds up to 10; multiples of the
                 bundle's frame interval when None.
             samples: how many futures to draw of a frame without a request of its own; their mean is
@@ -111,8 +109,6 @@ class Foresight:
         if acceleration == "onnxruntime" and bundle.dtype == torch.bfloat16:
             raise UsageError("acceleration 'onnxruntime' takes no bfloat16; use dtype float32")
         self._accelerator = accelerator = Accelerator(acceleration, execution_provider)
-        if overlap_decoding and accelerator.is_on:
-            raise UsageError("overlap_decoding takes no acceleration; use one of the two")
         self.bundle = bundle
         self._capabilities = Capabilities(bundle)
         self.rule = rule or ContextRule.of(bundle.forecaster)
@@ -136,9 +132,8 @@ class Foresight:
         if accelerator.is_on:
             self._forecaster = bundle.forecaster.with_wrapped_core(accelerator.wrap)
         self._decoder = Decoder(bundle, accelerator)
-        self._rollout = RolloutDecoder(
-            self._forecaster, self._decoder, accelerator.is_on, overlap_decoding
-        )
+        self._rollout = RolloutDecoder(self._forecaster, self._decoder, accelerator.is_on)
+        self._spoiled: set[str] = set()
         if accelerator.is_on:
             for count in sorted({1, cameras}):
                 self.warm_up(count)
@@ -309,7 +304,49 @@ class Foresight:
             UsageError: outputs or horizons are requested that cannot be had.
             DeviceMemoryError: no memory, also after freeing what was unused.
         """
-        started = time.perf_counter()
+        results = self.decode(self._take(frames))
+        self._forget_spoiled()
+        return results
+
+    @torch.inference_mode()
+    def predict(self, frames: Mapping[str, CameraFrame]) -> Predicted:
+        """The first half of `update_cameras`, which differs from it in that features are predicted
+        and not decoded.
+
+        `decode` does the rest, in any one thread; meanwhile later frames may be predicted here. A
+        context that `decode` finds to give NaN is dropped at the next call. Raises as
+        `update_cameras`.
+        """
+        self._forget_spoiled()
+        began = time.perf_counter()
+        taken = self._take(frames)
+        batches = [batch.predicted() for batch in taken.batches]
+        return taken._replace(batches=batches, spent_s=time.perf_counter() - began)
+
+    @torch.inference_mode()
+    def decode(self, predicted: Predicted) -> dict[str, CameraResult]:
+        """The second half of `update_cameras`; returns and raises as that.
+
+        Two calls must not overlap, nor one and `reset`.
+        """
+        began = time.perf_counter() - predicted.spent_s
+        results = dict(predicted.results)
+        for batch in predicted.batches:
+            for name, outcome in self._decode(batch, began).items():
+                if isinstance(outcome, Forecast):
+                    results[name] = results[name]._replace(forecast=outcome)
+                else:
+                    results[name] = results[name]._replace(error=outcome)
+        return results
+
+    def _forget_spoiled(self) -> None:
+        """Drop contexts of which `decode`, maybe in another thread, found that they give NaN."""
+        while self._spoiled:
+            self._buffers[self._spoiled.pop()].clear()
+
+    def _take(self, frames: Mapping[str, CameraFrame]) -> Predicted:
+        """Encode frames into their contexts and put together what is to be forecast."""
+        began = time.perf_counter()
         requests = {
             name: self._request
             if frame.request is None
@@ -319,10 +356,10 @@ class Foresight:
         results = {name: self._examine(name, frame) for name, frame in frames.items()}
         fresh = [n for n, r in results.items() if r.error is None and r.drop is None]
         if not fresh:
-            return results
+            return Predicted(results, [], 0.0)
         # May run twice: a buffer takes no frame twice.
         newest = retry_out_of_memory(lambda: self._encode_frames(fresh, frames))
-        batches: dict[tuple[int, tuple[float, ...], int], dict[str, OutputRequest]] = {}
+        groups: dict[tuple[int, tuple[float, ...], int], dict[str, OutputRequest]] = {}
         for name in fresh:
             request = requests[name].sized_for(frames[name].image.shape[:2])
             context_ns = self._buffers[name].context_stamps()
@@ -334,15 +371,12 @@ class Foresight:
                 horizons_s = self.horizons_s if request.ahead_s is None else request.ahead_s
                 ahead_s = horizons_s[: request.last_step(len(horizons_s))]
                 samples = request.samples or self.samples
-                batches.setdefault((len(context_ns), ahead_s, samples), {})[name] = request
-        for (_, ahead_s, samples), group in batches.items():
-            z = torch.stack([newest[name] for name in group])
-            for name, outcome in self._forecast(group, z, ahead_s, samples, started).items():
-                if isinstance(outcome, Forecast):
-                    results[name] = results[name]._replace(forecast=outcome)
-                else:
-                    results[name] = results[name]._replace(error=outcome)
-        return results
+                groups.setdefault((len(context_ns), ahead_s, samples), {})[name] = request
+        batches = [
+            self._batch(group, torch.stack([newest[name] for name in group]), ahead_s, samples)
+            for (_, ahead_s, samples), group in groups.items()
+        ]
+        return Predicted(results, batches, time.perf_counter() - began)
 
     def _examine(self, camera: str, frame: CameraFrame) -> CameraResult:
         """Whether a frame is of use, before anything is done with it."""
@@ -378,50 +412,56 @@ class Foresight:
         """(H, W, 3) uint8 -> (1, 3, H', W') normalised on the device, by one upload of uint8."""
         return self.bundle.encoder.preprocess(np.ascontiguousarray(image)[None])
 
-    def _forecast(
+    def _batch(
         self,
         requests: Mapping[str, OutputRequest],
         newest: Tensor,
         ahead_s: tuple[float, ...],
         samples: int,
-        started: float,
-    ) -> dict[str, Forecast | ModelOutputError]:
-        """Forecast cameras, of which the same horizons and samples are wanted, in one batch.
+    ) -> Batch:
+        """Cameras of which the same horizons and samples are wanted.
 
         Args:
             requests: camera -> what is wanted of it.
             newest: (B, h, w, C) features of their newest frames.
             ahead_s: horizons of step 1, 2, ..., seconds.
             samples: how many futures to draw.
-            started: when the update began, seconds of `time.perf_counter`.
         """
+        buffers = [self._buffers[name] for name in requests]
+        stamps_ns = [buffer.context_stamps() or () for buffer in buffers]
+        wanted = list(requests.values())
 
-        def work() -> tuple[list[CameraMaps], list[bool]]:
-            buffers = [self._buffers[name] for name in requests]
+        def predict() -> Iterator[Chunk]:
             contexts = [context for b in buffers if (context := b.context()) is not None]
             memories = tuple(torch.stack(parts) for parts in zip(*contexts, strict=True))
-            stamps_s = torch.stack([_before_newest(b.context_stamps() or ()) for b in buffers])
-            wanted = list(requests.values())
+            stamps_s = torch.stack([_before_newest(stamps) for stamps in stamps_ns])
             motion = _motion(wanted, len(ahead_s))
-            return self._rollout.run(memories, stamps_s, newest, wanted, ahead_s, samples, motion)
+            return self._rollout.predict(
+                memories, stamps_s, newest, wanted, ahead_s, samples, motion
+            )
 
+        return Batch(dict(requests), dict(zip(requests, stamps_ns, strict=True)), ahead_s, predict)
+
+    def _decode(self, batch: Batch, began: float) -> dict[str, Forecast | ModelOutputError]:
+        """A batch's forecasts; `began` is when work began, seconds of `time.perf_counter`."""
+        wanted = list(batch.requests.values())
+        found = retry_out_of_memory(lambda: self._rollout.decode(batch.chunks(), wanted))
         outcomes: dict[str, Forecast | ModelOutputError] = {}
-        for name, maps, finite in zip(requests, *retry_out_of_memory(work), strict=True):
+        for name, maps, finite in zip(batch.requests, *found, strict=True):
             if finite:
-                outcomes[name] = self._assemble(name, maps, ahead_s, started)
+                outcomes[name] = self._assemble(name, maps, batch, began)
                 continue
-            self.reset(name)
+            self._spoiled.add(name)
+            if name in self._identities:
+                self._identities[name].reset()
             outcomes[name] = ModelOutputError(
                 f"bundle {self.bundle.name} predicted NaN or infinity; the context was dropped. "
                 "Half precision may be too narrow for these weights: try dtype float32"
             )
         return outcomes
 
-    def _assemble(
-        self, camera: str, maps: CameraMaps, ahead_s: Sequence[float], started: float
-    ) -> Forecast:
-        stamps_ns = self._buffers[camera].context_stamps()
-        assert stamps_ns is not None
+    def _assemble(self, camera: str, maps: CameraMaps, batch: Batch, began: float) -> Forecast:
+        stamps_ns, ahead_s = batch.stamps_ns[camera], batch.ahead_s
         depth = self.bundle.tasks.get(DEPTH)
         is_metric = isinstance(depth, DepthTask) and depth.is_metric
 
@@ -448,7 +488,7 @@ class Foresight:
             steps=scenes[1 - first :],
             model_name=self.bundle.name,
             trained=self.bundle.trained,
-            duration_s=time.perf_counter() - started,
+            duration_s=time.perf_counter() - began,
             step_0=None if first else scenes[0],
         )
 

@@ -45,7 +45,6 @@ class _Sight:
         mask: (h, w) bool, within the box.
         area: its pixels.
         centroid: (x, y) pixels.
-        raw_id: its id in the scene that it came with.
     """
 
     stamp_ns: int
@@ -53,7 +52,6 @@ class _Sight:
     mask: NDArray[np.bool_]
     area: int
     centroid: Vector
-    raw_id: int
 
     @property
     def size(self) -> float:
@@ -286,7 +284,7 @@ def _sights(scene: Scene) -> Iterator[tuple[Detection, _Sight]]:
             corner = (top, left)
             yield (
                 detection,
-                _Sight(scene.stamp_ns, corner, mask, area, centroid, detection.id),
+                _Sight(scene.stamp_ns, corner, mask, area, centroid),
             )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dino_foresight_ros.choices import PROVIDERS
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model.instance_head import QueryOutput
 from dino_foresight_ros.model.onnx_export import (
@@ -27,15 +28,9 @@ from dino_foresight_ros.model.onnx_export import (
 from dino_foresight_ros.model.weights import add_to_digest
 from dino_foresight_ros.version import __version__
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-"""Name of an execution provider -> onnxruntime's. auto takes the first of `_AUTO` that is there;
-TensorRT builds its engines for minutes, so it has to be asked for."""
 _AUTO = ("cuda", "openvino", "cpu")
+"""auto takes the first that is there; TensorRT builds its engines for minutes, so it has to be
+asked for."""
 _COARSE_TOLERANCE = 0.05
 """As `TOLERANCE`, where 16 bits or TensorFloat-32 may be computed in: tells a wrong graph alone."""
 

@@ -1,14 +1,8 @@
-"""From remembered frames to finished maps: predicts a batch of cameras and decodes what is wanted.
-
-A small model gains nothing from splitting each operation over CPU cores: handing its pieces out
-takes longer than computing them. Two whole jobs beside each other do use two cores. So a step can
-be decoded in a second thread while the next one is predicted.
-"""
+"""From remembered frames to finished maps: predicts a batch of cameras, and decodes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dino_foresight_ros.model import Forecaster, FrameMemory, Prediction
-from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, HEAD_OF, SEGMENTATION, SPREAD
+from dino_foresight_ros.outputs import CONFIDENCE, SEGMENTATION, SPREAD
 from dino_foresight_ros.runtime.decoder import (
     DecodedOutput,
     Decoder,
@@ -32,8 +26,8 @@ CameraMaps = dict[int, Maps]
 """One camera's outputs by future: 0 the mean of several or the only one, 1, 2, ... each of them."""
 
 
-class _Chunk(NamedTuple):
-    """Frames of successive steps, decoded together.
+class Chunk(NamedTuple):
+    """Predicted frames of successive steps, decoded together.
 
     Attributes:
         step: the first one; 0 for the newest frames.
@@ -47,7 +41,7 @@ class _Chunk(NamedTuple):
     hidden: Mapping[int, Tensor] = {}
 
     @classmethod
-    def of(cls, step: int, part: Prediction) -> _Chunk:
+    def of(cls, step: int, part: Prediction) -> Chunk:
         """With the mean of the futures before them."""
         hidden = {layer: _with_mean(tokens) for layer, tokens in part.hidden.items()}
         return cls(step, _with_mean(part.z), hidden)
@@ -89,7 +83,6 @@ class RolloutDecoder:
         forecaster: Forecaster,
         decoder: Decoder,
         single_steps: bool = False,
-        overlap: bool = False,
     ) -> None:
         """Put together.
 
@@ -98,13 +91,11 @@ class RolloutDecoder:
             decoder: decodes.
             single_steps: give the decoder one step at a time, as compiled heads need it; several
                 at a time otherwise, as many as do not swell memory.
-            overlap: decode in a second thread while the next step is predicted.
         """
         self._forecaster, self._decoder = forecaster, decoder
-        self._single_steps = single_steps or overlap
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="decoding") if overlap else None
+        self._single_steps = single_steps
 
-    def run(
+    def predict(
         self,
         memories: FrameMemory,
         stamps_s: Tensor,
@@ -113,8 +104,8 @@ class RolloutDecoder:
         ahead_s: Sequence[float],
         samples: int = 1,
         motion: Tensor | None = None,
-    ) -> tuple[list[CameraMaps], list[bool]]:
-        """Forecast B cameras.
+    ) -> Iterator[Chunk]:
+        """Forecast B cameras, each chunk as it is asked for.
 
         Args:
             memories: (B, N_c, ...) of their context frames.
@@ -124,30 +115,9 @@ class RolloutDecoder:
             ahead_s: horizons of step 1, 2, ..., seconds.
             samples: how many futures to draw.
             motion: (B, S, 3) as `Forecaster.stream` takes it.
-
-        Returns:
-            For each camera its maps by future, of which 0 is their mean, and whether all that was
-            predicted and decoded is finite.
         """
-        chunks = self._chunks(memories, stamps_s, newest, requests, ahead_s, samples, motion)
-        if self._thread is None:
-            decoded = [self._decode(chunk, requests) for chunk in chunks]
-        else:
-            decoded = self._decode_beside(self._thread, chunks, requests, len(ahead_s))
-        return _collect(decoded, requests)
-
-    def _chunks(
-        self,
-        memories: FrameMemory,
-        stamps_s: Tensor,
-        newest: Tensor,
-        requests: Sequence[OutputRequest],
-        ahead_s: Sequence[float],
-        samples: int,
-        motion: Tensor | None,
-    ) -> Iterator[_Chunk]:
         if any(request.of_step(0) for request in requests):
-            yield _Chunk(0, newest[:, None, None])
+            yield Chunk(0, newest[:, None, None])
         if not ahead_s:
             return
         parts = self._forecaster.stream(
@@ -156,23 +126,28 @@ class RolloutDecoder:
         most = 1 if self._single_steps else self._decoder.frames_per_pass // len(requests)
         step = 1
         for part in _regrouped(parts, most):
-            yield _Chunk.of(step, part)
+            yield Chunk.of(step, part)
             step += part.z.shape[2]
 
-    def _decode(
-        self,
-        chunk: _Chunk,
-        requests: Sequence[OutputRequest],
-        without: Collection[str] = (),
-    ) -> _Decoded:
-        """Decode a chunk; `without` names outputs to leave out."""
+    def decode(
+        self, chunks: Iterable[Chunk], requests: Sequence[OutputRequest]
+    ) -> tuple[list[CameraMaps], list[bool]]:
+        """Decode what `predict` gave.
+
+        Returns:
+            For each camera its maps by future, of which 0 is their mean, and whether all that was
+            predicted and decoded is finite.
+        """
+        return _collect([self._decode(chunk, requests) for chunk in chunks], requests)
+
+    def _decode(self, chunk: Chunk, requests: Sequence[OutputRequest]) -> _Decoded:
         places: list[tuple[int, int, int]] = []
         wanted: list[FrameRequest] = []
         for step in range(chunk.step, chunk.last + 1):
             for row, request in enumerate(requests):
                 assert request.size != "input"
                 for future in range(chunk.futures + 1):
-                    names = _names(request, step, future, chunk.futures) - frozenset(without)
+                    names = _names(request, step, future, chunk.futures)
                     if names:
                         places.append((row, step, future))
                         wanted.append(dict.fromkeys(names, request.size))
@@ -189,57 +164,6 @@ class RolloutDecoder:
             # A head may overflow in half precision.
             finite.append(([places[frame][0] for frame in output.frames], output.finite))
         return _Decoded(outputs, places, finite)
-
-    def _decode_beside(
-        self,
-        thread: ThreadPoolExecutor,
-        chunks: Iterator[_Chunk],
-        requests: Sequence[OutputRequest],
-        steps: int,
-    ) -> list[_Decoded]:
-        """Decode chunks in another thread, while this one predicts those that follow.
-
-        When nothing is left to predict, as after the only part of a forecaster that answers all
-        horizons at once, this thread takes what the other has not begun.
-        """
-        decode = torch.inference_mode()(self._decode)
-        jobs: list[tuple[_Chunk, frozenset[str], Future[_Decoded]]] = []
-        decoded: list[_Decoded] = []
-        try:
-            for chunk in chunks:
-                ours, theirs = frozenset[str](), frozenset[str]()
-                if chunk.last == steps:
-                    ours, theirs = self._shared_out(chunk, requests)
-                jobs.append((chunk, ours, thread.submit(decode, chunk, requests, ours)))
-                if ours:
-                    decoded.append(self._decode(chunk, requests, theirs))
-            for chunk, without, job in reversed(jobs):
-                if job.cancel():
-                    decoded.append(self._decode(chunk, requests, without))
-            return [*(job.result() for *_, job in jobs if not job.cancelled()), *decoded]
-        except BaseException:
-            for *_, job in jobs:  # what failed may be tried again: nothing of it may run on
-                job.cancel()
-            wait([job for *_, job in jobs])
-            raise
-
-    def _shared_out(
-        self, chunk: _Chunk, requests: Sequence[OutputRequest]
-    ) -> tuple[frozenset[str], frozenset[str]]:
-        """The outputs that are wanted of a chunk, in two halves by head, or none."""
-        steps = range(chunk.step, chunk.last + 1)
-        asked = [request.of_step(step) for request in requests for step in steps]
-        names = frozenset().union(*asked)
-        heads = sorted({HEAD_OF[name] for name in names if name in HEAD_OF}, reverse=True)
-        if self._decoder.masks_sky and SEGMENTATION in heads and DEPTH in heads:
-            heads.remove(DEPTH)  # beside segmentation, which it needs
-        half = set(heads[::2])
-        if SEGMENTATION in half and self._decoder.masks_sky:
-            half.add(DEPTH)
-        if half.issuperset(heads):
-            return frozenset(), frozenset()
-        ours = frozenset(name for name in names if HEAD_OF.get(name) in half)
-        return ours, names - ours
 
 
 def _with_mean(x: Tensor) -> Tensor:

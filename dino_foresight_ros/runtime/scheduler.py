@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from dino_foresight_ros.runtime.context_rules import ContextRule
 from dino_foresight_ros.runtime.frame import CameraFrame, CameraResult, Forecast, QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.inbox import Inbox
+from dino_foresight_ros.runtime.predicted import Predicted
 from dino_foresight_ros.runtime.questions import Questions
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.statistics import Statistics
@@ -24,6 +25,7 @@ from dino_foresight_ros.runtime.statistics import Statistics
 T = TypeVar("T")
 
 THREAD_NAME = "foresight-worker"
+DECODING_THREAD_NAME = "foresight-decoding"
 _STOPPED = "the node is not active: it takes no frames now"
 
 CONTEXT_ONLY = OutputRequest(frozenset())
@@ -36,6 +38,10 @@ class Engine(Protocol):
     """What is needed of `Foresight`."""
 
     def update_cameras(self, frames: Mapping[str, CameraFrame]) -> Mapping[str, CameraResult]: ...
+
+    def predict(self, frames: Mapping[str, CameraFrame]) -> Predicted: ...
+
+    def decode(self, predicted: Predicted) -> Mapping[str, CameraResult]: ...
 
     def needed(self, camera: str, newest_ns: int, waiting_ns: Sequence[int]) -> list[int]: ...
 
@@ -54,7 +60,11 @@ class Engine(Protocol):
 
 
 class Sink(Protocol):
-    """Takes each frame's result, in the engine's thread (`dropped` also in the sender's)."""
+    """Takes each frame's result.
+
+    `forecast` in the engine's thread, or always in the one that decodes beside it; `failed` in
+    both; `dropped` in these and the sender's.
+    """
 
     def forecast(self, frame: QueuedFrame, forecast: Forecast, image_size: tuple[int, int]) -> None:
         """Take a forecast; `image_size` is (height, width) of the frame's image."""
@@ -87,6 +97,11 @@ class Scheduler:
     the newest one, unless `fill_context` is set to false, at any time.
 
     `run` or `work` is called in one thread, which the engine belongs to; all else from any thread.
+
+    A small model gains nothing from splitting each operation over CPU cores: handing its pieces out
+    takes longer than computing them. Two whole jobs beside each other do use two cores. So a frame
+    may be decoded in a second thread while the next one is encoded and predicted. A predicted frame
+    waits until the one before it is decoded, so they do not pile up.
     """
 
     def __init__(
@@ -97,6 +112,7 @@ class Scheduler:
         grouper: Grouper | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         now_s: Callable[[], float] = time.monotonic,
+        decodes_beside: bool = False,
     ) -> None:
         """Prepare.
 
@@ -107,6 +123,8 @@ class Scheduler:
             grouper: brings the frames of several cameras together; without one, none waits.
             now_ns: the clock of the frames' stamps, which tells their age; nanoseconds.
             now_s: a clock that runs whatever stamps do, seconds.
+            decodes_beside: decode in a second thread; pays on a CPU with a model too small for
+                `torch.set_num_threads` above 1.
         """
         self.statistics = statistics or Statistics()
         self.fill_context = True
@@ -123,6 +141,10 @@ class Scheduler:
         self._reset_asked = False
         self._questions = Questions()
         self._asked_s = -math.inf
+        self._decoding: ThreadPoolExecutor | None = None
+        if decodes_beside:
+            self._decoding = ThreadPoolExecutor(1, thread_name_prefix=DECODING_THREAD_NAME)
+        self._decoded: Future[None] | None = None
 
     # From any thread
 
@@ -228,6 +250,13 @@ class Scheduler:
         """Work until `stop`."""
         while self._wait():
             self.work()
+        self.finish()
+
+    def finish(self) -> None:
+        """Wait for the frame that is decoded beside, if there is one."""
+        decoded, self._decoded = self._decoded, None
+        if decoded is not None:
+            decoded.result()
 
     def _wait(self) -> bool:
         """Wait for something to do; False once stopped."""
@@ -252,6 +281,7 @@ class Scheduler:
             waiting = self._inbox.take()
         self._drop(useless)
         if is_reset:
+            self.finish()
             self._engine.reset()
         tasks = {newest.camera: self._task(newest) for newest, _ in waiting}
         for group in _by_turns([self._choose(tasks[w.newest.camera], w.older) for w in waiting]):
@@ -284,14 +314,40 @@ class Scheduler:
         if not decoded:
             return
         going = [task for task in tasks if task.frame.camera in decoded]
+        sizes = {name: frame.image.shape[:2] for name, frame in decoded.items()}
+        if self._decoding is None:
+            self._finish_all(lambda: self._engine.update_cameras(decoded), going, sizes, session)
+            return
         try:
-            results = self._engine.update_cameras(decoded)
+            predicted = self._engine.predict(decoded)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
             for task in going:
                 self._fail(task.frame, error)
             return
-        for task in going:
-            height, width = decoded[task.frame.camera].image.shape[:2]
+        if not predicted.batches:
+            self._finish_all(lambda: predicted.results, going, sizes, session)
+            return
+        self.finish()
+        self._decoded = self._decoding.submit(
+            self._finish_all, lambda: self._engine.decode(predicted), going, sizes, session
+        )
+
+    def _finish_all(
+        self,
+        work: Callable[[], Mapping[str, CameraResult]],
+        tasks: list[_Task],
+        sizes: Mapping[str, tuple[int, ...]],
+        session: int,
+    ) -> None:
+        """Do the work and give its results to the sink."""
+        try:
+            results = work()
+        except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
+            for task in tasks:
+                self._fail(task.frame, error)
+            return
+        for task in tasks:
+            height, width = sizes[task.frame.camera]
             self._finish(task, results[task.frame.camera], (height, width), session)
 
     def _decode(self, task: _Task, session: int) -> CameraFrame | None:

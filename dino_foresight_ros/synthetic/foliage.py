@@ -13,7 +13,6 @@ _CLUMP_CORNERS = 12
 
 def clumps(
     rng: np.random.Generator,
-    materials: Materials,
     centers: Array,
     sizes: Array,
     outward: Array,
@@ -71,7 +70,6 @@ def tree(rng: np.random.Generator, materials: Materials, at: Array) -> list[Face
     tint = tuple(rng.uniform(0.75, 1.15) * rng.uniform(0.92, 1.08, 3))
     leaves = clumps(
         rng,
-        materials,
         centers,
         rng.uniform(0.22, 0.36, count) * crown_r,
         direction,
@@ -107,7 +105,6 @@ def bushes(
     tint = tuple(rng.uniform(0.7, 1.05) * np.ones(3))
     faces = clumps(
         rng,
-        materials,
         centers,
         size[:, 0] * 0.36,
         direction,

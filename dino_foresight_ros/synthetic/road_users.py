@@ -61,9 +61,8 @@ class RoadUser:
     @property
     def obstacle(self) -> Obstacle:
         """Its outline, without its looks."""
-        velocity = self.speed_mps * np.array([np.cos(self.yaw_rad), np.sin(self.yaw_rad)])
         outline = box_outline(self.at, self.yaw_rad, *self.size_m[:2])
-        return Obstacle(self.instance, self.class_id, outline, velocity)
+        return Obstacle(self.instance, self.class_id, outline)
 
 
 @dataclass(frozen=True)
@@ -74,13 +73,11 @@ class Obstacle:
         instance: its number (`identity.py`), as in the frames' maps.
         class_id: of WORLD_CLASSES.
         outline: (M, 2) convex, counter-clockwise, world frame, metres.
-        velocity_mps: (2,) world frame.
     """
 
     instance: int
     class_id: int
     outline: Array
-    velocity_mps: Array
 
 
 class Moving:

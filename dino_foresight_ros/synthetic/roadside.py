@@ -224,7 +224,7 @@ class Roadside:
         if lines and layout.sidewalk_m + layout.verge_m > 2.6:
             for s in (self.s0 + 2.0, self.s0 + 12.0, self.s0 + 20.0):
                 if rng.random() < 0.6:
-                    self._tree(s, side * (edge + 0.3), small=True)
+                    self._tree(s, side * (edge + 0.3))
 
     def _corner_poles(self, event: Event) -> None:
         """Posts of the traffic lights; their heads change and belong to the traffic."""
@@ -257,10 +257,10 @@ class Roadside:
             turned = yaw + rng.normal(0, 0.015)
             self._add([model.placed(turned, at).numbered(number)])
             outline = box_outline(at, turned, *size)
-            self.parked.append(Obstacle(number, int(model.label[0]), outline, np.zeros(2)))
+            self.parked.append(Obstacle(number, int(model.label[0]), outline))
             self.casters.append(vehicle_caster(at, yaw, *size, 1.4))
 
-    def _tree(self, s: float, d: float, small: bool = False) -> None:
+    def _tree(self, s: float, d: float) -> None:
         side = 1 if d > 0 else -1
         if not self._free(s, 3.0) or abs(d) + 1 > self._room(s, side):
             return

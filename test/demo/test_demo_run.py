@@ -328,7 +328,7 @@ def test_an_interrupted_demo_leaves_no_process_and_no_result(
 ) -> None:
     demo = DemoProcess(ros_domain, "--out", old_results)
     log = old_results / "log" / "unfinished" / "forecast_node.log"
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + LIMIT_S
     while len(marked_processes(demo.mark)) < 2 or not log.exists():
         assert time.monotonic() < deadline_s, "the forecast node never started"
         time.sleep(0.1)
@@ -353,14 +353,14 @@ def test_an_input_that_the_results_would_replace_is_refused_and_stays(
 
 def test_a_killed_demo_takes_its_nodes_with_it(ros_domain: dict[str, str], tmp_path: Path) -> None:
     demo = DemoProcess(ros_domain, "--out", tmp_path)
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + LIMIT_S
     while len(marked_processes(demo.mark)) < 2:
         assert time.monotonic() < deadline_s, "the forecast node never started"
         time.sleep(0.1)
     time.sleep(0.5)
     demo.process.kill()
     demo.finish()
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + LIMIT_S
     while marked_processes(demo.mark):
         assert time.monotonic() < deadline_s, "a node outlived the demo"
         time.sleep(0.1)

@@ -35,7 +35,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         node.stop()
 
 
-def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> None:
+def wait_for(condition: Callable[[], object], limit_s: float = 120.0) -> None:
     deadline_s = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline_s, "waited in vain"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +27,22 @@ def send_color(scene: Scene, color: tuple[int, int, int]) -> int:
     plain = np.full((120, 200, 3), color, np.uint8)
     scene.send(rgb_message(stamp, data=plain.tobytes()), plain)
     return stamp
+
+
+def begin_slow_pass(scene: Scene) -> int:
+    """Have the model work until it is told to end; return the frame's stamp."""
+    begun = scene.process.text.count(hooked.BEGAN)
+    stamp = send_color(scene, hooked.SLOW)
+    scene.wait_for(lambda: scene.process.text.count(hooked.BEGAN) > begun)
+    return stamp
+
+
+def end_slow_pass(scene: Scene) -> None:
+    """End the pass, which must be running."""
+    ended = scene.process.text.count(hooked.ENDED)
+    assert scene.process.text.count(hooked.BEGAN) == ended + 1
+    hooked.end_file(scene.process.process.pid).touch()
+    scene.wait_for(lambda: scene.process.text.count(hooked.ENDED) > ended)
 
 
 def is_error(scene: Scene, text: str) -> bool:
@@ -83,25 +98,22 @@ def test_out_of_memory_again_is_an_error(scene: Scene) -> None:
 def test_deactivate_during_a_forward_pass(scene: Scene) -> None:
     """It does not wait for the pass, whose result is dropped; activate then forecasts."""
     dropped = scene.dropped("inactive")
-    stamp = send_color(scene, hooked.SLOW)
-    scene.client.spin_for(0.5)
-    started = time.monotonic()
+    stamp = begin_slow_pass(scene)
     assert scene.change("deactivate")
-    assert time.monotonic() - started < hooked.SLOW_S - 1
     assert scene.change("activate")
     scene.ready()
+    end_slow_pass(scene)
     scene.recovers()
     assert scene.forecast_of(stamp) is None
     scene.wait_for(lambda: scene.dropped("inactive") > dropped)
 
 
 def test_cleanup_during_a_forward_pass(scene: Scene) -> None:
-    send_color(scene, hooked.SLOW)
-    scene.client.spin_for(0.5)
+    begin_slow_pass(scene)
     scene.restart()
     scene.ready()
     scene.recovers()
-    scene.client.spin_for(hooked.SLOW_S - 2)  # the old pass ends
+    end_slow_pass(scene)
     scene.recovers()
 
 
@@ -142,7 +154,7 @@ def test_damaged_bundle(scene: Scene, micro_path: Path, tmp_path: Path, damage: 
     assert scene.set_parameter("bundle", str(bundle)).successful
     assert not scene.change("configure")
     assert scene.says("cannot configure: ")
-    assert reason in scene.process.text
+    assert scene.says(reason)
     assert not scene.change("activate")
     assert scene.set_parameter("bundle", str(micro_path)).successful
     assert scene.change("configure")
@@ -173,10 +185,7 @@ def test_sigint_during_a_forward_pass(ros_domain: dict[str, str], run_scene: Run
     """It ends cleanly and does not wait for the pass."""
     with run_scene(ros_domain, "/interrupted", PROGRAM) as scene:
         scene.recovers()
-        send_color(scene, hooked.SLOW)
-        scene.client.spin_for(0.5)
+        begin_slow_pass(scene)
         assert scene.process.process.poll() is None
-        started = time.monotonic()
         assert scene.process.end(signal.SIGINT) == 0
-        assert time.monotonic() - started < hooked.SLOW_S - 1
-        assert "Traceback" not in scene.process.text
+        assert hooked.ENDED not in scene.process.text

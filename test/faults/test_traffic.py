@@ -11,7 +11,7 @@ from pathlib import Path
 import peer_process
 import pytest
 from fault_scene import RunScene, Scene
-from forecast_peers import INTERVAL_NS, TIMEOUT_S, picture, rgb_message, stamp_of
+from forecast_peers import INTERVAL_NS, picture, rgb_message, stamp_of
 from forked import ForkedProcess
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
@@ -92,15 +92,15 @@ def test_burst_of_500_frames(scene: Scene) -> None:
 
 def test_pause_of_20_seconds(scene: Scene) -> None:
     """20 s by the stamps, on the wall longer than stream_timeout_s; the soak waits 20 s."""
-    scene.send_good()
-    resumed = scene.process.text.count("the image stream resumed")
     stopped = scene.process.text.count("no image came")
-    scene.wait_for(lambda: scene.process.text.count("no image came") == stopped + 1)
+    scene.send_good()
+    scene.wait_for(lambda: scene.process.text.count("no image came") > stopped)
+    resumed = scene.process.text.count("the image stream resumed")
     scene.clock_ns += 20 * 10**9
     first = scene.clock_ns
     (forecast, *_) = scene.recovers()
     assert stamp_of(forecast.context_stamps[0]) > first
-    assert scene.process.text.count("the image stream resumed") == resumed + 1
+    assert scene.process.text.count("the image stream resumed") > resumed
 
 
 def test_second_instance_in_another_domain(
@@ -109,15 +109,16 @@ def test_second_instance_in_another_domain(
     """Same names, another ROS_DOMAIN_ID: neither hears the other's frames."""
     with run_scene(second_ros_domain, namespace_of(scene)) as other:
         other.recovers()
-        theirs = len(other.forecasts)
+        scene.clock_ns += 3600 * 10**9
+        first = scene.clock_ns
         scene.recovers(4)
         other.client.spin_for(0.3)
-        assert len(other.forecasts) == theirs
-        ours = len(scene.forecasts)
-        other.clock_ns += 3600 * 10**9
+        assert all(stamp_of(f.header.stamp) < first for f in other.forecasts)
+        other.clock_ns += 7200 * 10**9
+        first = other.clock_ns
         other.recovers(4)
         scene.client.spin_for(0.3)
-        assert len(scene.forecasts) == ours
+        assert all(stamp_of(f.header.stamp) < first for f in scene.forecasts)
         other.check_accounts()
         assert other.process.end() == 0
     scene.recovers()
@@ -134,13 +135,12 @@ def test_two_publishers_on_one_topic(scene: Scene, peers: Peers) -> None:
     The other camera's clock lies half an interval ahead.
     """
     other = peers("camera", namespace_of(scene), str(scene.clock_ns + INTERVAL_NS // 2))
-    scene.client.spin_until(lambda: newest_stamp(scene) > scene.clock_ns)
+    scene.wait_for(lambda: newest_stamp(scene) > scene.clock_ns)
     count = len(scene.forecasts)
     scene.clock_ns = newest_stamp(scene) - INTERVAL_NS // 2
-    deadline = time.monotonic() + 3.0
-    while time.monotonic() < deadline:
+    for _ in range(60):
         scene.send_good(timeout_s=peer_process.PERIOD_S)
-    assert len(scene.forecasts) > count
+    scene.wait_for(lambda: len(scene.forecasts) > count)
     scene.check_forecasts()
     other.kill()
     scene.clock_ns = max(scene.clock_ns, newest_stamp(scene)) + 60 * 10**9
@@ -153,9 +153,9 @@ def test_subscriber_that_never_reads(scene: Scene, peers: Peers, tmp_path: Path)
     stamps = [scene.send_good(timeout_s=5.0) for _ in range(60)]
     got = [stamp for stamp in stamps if scene.forecast_of(stamp) is not None]
     assert len(got) >= 57
-    # The time that a frame takes grows with nothing.
+    # The time that a frame takes grows with nothing: to wait for a reader takes 0.1 s a topic.
     latencies = [scene.forecast_of(stamp).latency for stamp in got]
-    assert sorted(latencies[-20:])[10] < 3 * sorted(latencies[:20])[10] + 0.1
+    assert sorted(latencies[-20:])[10] < 3 * sorted(latencies[:20])[10] + 0.4
     deaf.kill()
     scene.recovers()
 
@@ -185,8 +185,8 @@ def test_messages_of_forecasts_have_room_in_shared_memory(scene: Scene) -> None:
 
 def test_parameter_storm(scene: Scene) -> None:
     """Hundreds of good, bad and unknown values while frames come; each is answered."""
-    client = scene.client.node.create_client(SetParameters, f"{scene.full_name}/set_parameters")
-    assert client.wait_for_service(timeout_sec=TIMEOUT_S)
+    assert scene.set_parameter("stream_timeout_s", 1.0).successful
+    client = scene.client.caller(SetParameters, f"{scene.full_name}/set_parameters")
     wishes = [
         Parameter("stream_timeout_s", value=1.0),
         Parameter("stream_timeout_s", value=-1.0),
@@ -205,5 +205,4 @@ def test_parameter_storm(scene: Scene) -> None:
         scene.wait_for(lambda: all(answer.done() for answer in answers))
     successful = [bool(a.result().results[0].successful) for a in answers]
     assert [i % 6 for i, good in enumerate(successful) if good] == [0] * 100
-    scene.client.node.destroy_client(client)
     scene.recovers()

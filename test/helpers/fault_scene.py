@@ -13,18 +13,17 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from forecast_peers import (
     INTERVAL_NS,
     START_TIMEOUT_S,
-    TIMEOUT_S,
     Client,
     NodeProcess,
     picture,
     rgb_message,
     stamp_of,
-    wait_until,
 )
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from ros_bench import TIMEOUT_S, wait_until
 from sensor_msgs.msg import Image
 
 from dino_foresight_ros import msg as messages
@@ -159,23 +158,26 @@ class Scene:
             The forecasts of those frames.
         """
         sent: list[int] = []
-        deadline = time.monotonic() + TIMEOUT_S
-        found: list[Any] = []
-        while len(found) < count:
-            assert self.process.process.poll() is None, f"the node ended:\n{self.process.text}"
-            assert time.monotonic() < deadline, self._no_forecast(sent)
-            sent.append(self.send_good(size, FILL_WAIT_S if len(sent) < 3 else FRAME_WAIT_S))
-            found = [f for f in map(self.forecast_of, sent) if f is not None]
+
+        def found() -> list[Any]:
+            return [f for f in map(self.forecast_of, sent) if f is not None]
+
+        def is_back() -> bool:
+            assert self.process.process.poll() is None, "the node ended"
+            if len(found()) < count:
+                sent.append(self.send_good(size, FILL_WAIT_S if len(sent) < 3 else FRAME_WAIT_S))
+            return len(found()) >= count
+
+        assert wait_until(is_back), self._no_forecast(sent)
         self.check_forecasts()
-        return found
+        return found()
 
     def _no_forecast(self, sent: list[int]) -> str:
         newest = self._diagnostics[-1].header.stamp if self._diagnostics else Time()
         return (
             f"no forecast of {len(sent)} frames, {self.client.images.get_subscription_count()} "
             f"readers; {len(self.forecasts)} forecasts so far, diagnostics "
-            f"{time.time_ns() / 1e9 - stamp_of(newest) / 1e9:.1f} s old: {self.counts()}\n"
-            + self.process.text_with_stacks()
+            f"{time.time_ns() / 1e9 - stamp_of(newest) / 1e9:.1f} s old: {self.counts()}"
         )
 
     def check_forecasts(self) -> None:
@@ -217,7 +219,7 @@ class Scene:
         return self.counts().get(f"dropped.{reason}", 0)
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> None:
-        assert self.client.spin_until(condition, timeout_s), (self.counts(), self.process.text)
+        assert self.client.spin_until(condition, timeout_s), self.counts()
 
     def check_accounts(self) -> None:
         """received = forecasts + dropped by a named reason + in flight, in every message so far."""
@@ -252,8 +254,8 @@ class Scene:
         for label in ("configure", "activate"):
             assert self.change(label), self.process.text
 
-    def says(self, text: str, timeout_s: float = 10.0) -> bool:
-        return wait_until(lambda: text in self.process.text, timeout_s)
+    def says(self, text: str) -> bool:
+        return wait_until(lambda: text in self.process.text)
 
 
 def counts_of(status: DiagnosticStatus) -> dict[str, int]:

@@ -8,14 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from forked import ForkedProcess, Main
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from ros_bench import TIMEOUT_S, Bench, wait_until
+from ros_bench import Bench, on_timeout, wait_until
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -24,10 +24,18 @@ from dino_foresight_ros.nodes.forecast import node as forecast_node
 NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.forecast.node"]
 INTERVAL_NS = 200_000_000
 START_TIMEOUT_S = 180.0
+SHORTEST_WAIT_S = 0.03
+"""Between frames: a node that is asked for nothing but forecasts gives 30 a second."""
 
 
 class NodeProcess:
-    """A forecast node and what it printed."""
+    """A forecast node and what it printed.
+
+    Attributes:
+        started: those that ran in the test that runs now, whose logs are shown if it fails.
+    """
+
+    started: ClassVar[list[NodeProcess]] = []
 
     def __init__(
         self,
@@ -41,8 +49,8 @@ class NodeProcess:
         """Start it: a main function at once, in a fork; a command as a user would."""
         words = [program.__module__] if callable(program) else program
         if any("forecast" in word for word in words):
-            # Quick to load; what is given goes over it.
-            parameters = ("bundle:=untrained-tiny", *parameters)
+            # Quick to load, and quick to tell; what is given goes over it.
+            parameters = ("bundle:=untrained-tiny", "diagnostics_period_s:=0.2", *parameters)
         arguments = ["--ros-args", *(w for p in parameters for w in ("-p", p))]
         remaps += (f"__ns:={namespace}",) if namespace else ()
         arguments += [w for r in remaps for w in ("-r", r)]
@@ -58,6 +66,7 @@ class NodeProcess:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                 )
+        self.started.append(self)
 
     @property
     def text(self) -> str:
@@ -74,17 +83,21 @@ class NodeProcess:
         """Until a forecast node takes images."""
         self.wait_for_text("active: listening", timeout_s)
 
-    def text_with_stacks(self) -> str:
-        """What it printed, and where each of its threads is now (of a forked process)."""
+    def print_stacks(self) -> None:
+        """Let it print where each of its threads is now, if it was forked."""
         if isinstance(self.process, ForkedProcess) and self.process.poll() is None:
             self.process.send_signal(signal.SIGUSR1)
             time.sleep(0.5)
-        return self.text
+
+    def wait(self) -> int:
+        """Wait for its end; return its exit code."""
+        assert wait_until(lambda: self.process.poll() is not None), "the node did not end"
+        return self.process.wait()
 
     def end(self, number: int = signal.SIGINT) -> int:
         """Ask it to end; it must have printed no traceback. Return its exit code."""
         self.process.send_signal(number)
-        code = self.process.wait(timeout=TIMEOUT_S)
+        code = self.wait()
         assert "Traceback" not in self.text, self.text
         return code
 
@@ -92,6 +105,14 @@ class NodeProcess:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def _print_all_stacks() -> None:
+    for node in NodeProcess.started:
+        node.print_stacks()
+
+
+on_timeout.append(_print_all_stacks)
 
 
 class Client(Bench):
@@ -109,8 +130,9 @@ class Client(Bench):
         self.node = self.make(name, namespace=namespace)
         self.images = self.node.create_publisher(image_type, "image", image_qos)
         self.received: dict[str, list[Any]] = {}
-        self._newest_ns = 0
+        self.newest_ns = 0
         self._subscriptions: list[Any] = []
+        self._callers: dict[str, Any] = {}
 
     def subscribe(self, kind: type, topic: str, latched: bool = False) -> list[Any]:
         kept = self.received.setdefault(topic, [])
@@ -126,39 +148,66 @@ class Client(Bench):
         self._subscriptions.clear()
         self.received.clear()
 
+    def has_heard_of(self, stamp_ns: int) -> bool:
+        """Whether a message came that is made of the frame with this stamp."""
+        newest = [kept[-1] for kept in self.received.values() if kept]
+        headers = [message.header for message in newest if hasattr(message, "header")]
+        return any(stamp_of(header.stamp) == stamp_ns for header in headers)
+
     def next_ns(self) -> int:
         """Now, or after all that was published: tests that share a node go on from one another."""
-        return max(time.time_ns(), self._newest_ns + INTERVAL_NS)
+        return max(time.time_ns(), self.newest_ns + INTERVAL_NS)
 
     def publish(self, stamp_ns: int, size: tuple[int, int] = (120, 200), **changes: Any) -> None:
-        self._newest_ns = max(self._newest_ns, stamp_ns)
+        self.newest_ns = max(self.newest_ns, stamp_ns)
         self.images.publish(rgb_message(stamp_ns, size, **changes))
 
     def call(self, kind: type, service: str, request: Any) -> Any:
-        client = self.node.create_client(kind, service)
-        try:
-            return self.ask(client, request)
-        finally:
-            self.node.destroy_client(client)
+        """The answer of a service; its server has to find this peer at the first call only."""
+        return self.ask(self.caller(kind, service), request)
+
+    def caller(self, kind: type, service: str) -> Any:
+        if service not in self._callers:
+            self._callers[service] = self.node.create_client(kind, service)
+        return self._callers[service]
 
 
 def stream(client: Client, first_ns: int, count: int, **changes: Any) -> list[int]:
-    """Publish frames one interval apart, at the speed of their stamps; return these."""
+    """Publish frames one interval apart, at the speed of their stamps or of their forecasts.
+
+    A busy node need not get to see every one of them.
+
+    Returns:
+        Their stamps.
+    """
     stamps = [first_ns + index * INTERVAL_NS for index in range(count)]
     for stamp in stamps:
         client.publish(stamp, **changes)
-        client.spin_for(INTERVAL_NS / 1e9)
+        client.spin_for(SHORTEST_WAIT_S)
+        client.spin_until(lambda s=stamp: client.has_heard_of(s), INTERVAL_NS / 1e9)
     return stamps
 
 
 def stream_until(client: Client, first_ns: int, condition: Callable[[], bool]) -> list[int]:
     """Publish frames until the condition holds; return their stamps."""
     stamps: list[int] = []
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition() and time.monotonic() < deadline:
-        stamps += stream(client, first_ns + len(stamps) * INTERVAL_NS, 1)
-    assert condition()
+
+    def holds() -> bool:
+        if condition():
+            return True
+        stamps.extend(stream(client, first_ns + len(stamps) * INTERVAL_NS, 1))
+        return condition()
+
+    assert wait_until(holds)
     return stamps
+
+
+def newest_is_forecast(client: Client, forecasts: list[Any]) -> bool:
+    """Whether the node has done all that was sent to it; to be asked while frames are sent."""
+    return client.spin_until(
+        lambda: bool(forecasts) and stamp_of(forecasts[-1].header.stamp) == client.newest_ns,
+        2.0 if forecasts else 0.0,
+    )
 
 
 def rgb_message(stamp_ns: int, size: tuple[int, int] = (120, 200), **changes: Any) -> Image:

@@ -6,8 +6,11 @@ other picture has only one.
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +23,13 @@ NAN = (200, 0, 0)
 NO_MEMORY_ONCE = (0, 200, 0)
 NO_MEMORY = (0, 0, 200)
 SLOW = (200, 0, 200)
-SLOW_S = 4.0
+BEGAN, ENDED = "the slow pass began", "the slow pass ended"
+LONGEST_S = 300.0
+
+
+def end_file(pid: int) -> Path:
+    """A slow pass of a process goes on until there is this file."""
+    return Path(tempfile.gettempdir(), f"foresight_end_slow_pass_{pid}")
 
 
 class FailingEncoder:
@@ -46,9 +55,13 @@ class FailingEncoder:
             self._failed_once = True
             torch.empty(1 << 60, dtype=torch.uint8, device=inputs[0].device)
         if color == SLOW:
-            until, a = time.monotonic() + SLOW_S, torch.randn(1200, 1200)
-            while time.monotonic() < until:
+            print(BEGAN, flush=True)
+            until, a = time.monotonic() + LONGEST_S, torch.randn(1200, 1200)
+            end = end_file(os.getpid())
+            while time.monotonic() < until and not end.exists():
                 a = torch.mm(a, a).clamp(-1, 1)
+            end.unlink()
+            print(ENDED, flush=True)
 
     def _after(self, _module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         return output * torch.nan if self._color(inputs[0]) == NAN else None

@@ -25,7 +25,7 @@ class Probe(Node):
         mode = self.declare_parameter("mode", "wait").value
         if mode == "load":
             print("loading", flush=True)
-            time.sleep(60)
+            time.sleep(600)
         if mode == "bad input":
             raise InputError("no such file: name another")
         if mode == "exit":
@@ -37,7 +37,7 @@ class Probe(Node):
         if mode == "end elsewhere":
             threading.Thread(target=finish, args=(5,)).start()
         if mode == "stuck":
-            threading.Thread(target=time.sleep, args=(60,), name="foresight-stuck").start()
+            threading.Thread(target=time.sleep, args=(600,), name="foresight-stuck").start()
         if mode == "signal at once":
             signal_in_wait()
         print("up", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -15,18 +16,28 @@ from rclpy.node import Node
 
 from dino_foresight_ros.ros.lifecycle import end_lifecycle
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 """How long a condition is waited for, also on a busy machine; a wait ends once it holds."""
+RETRY_S = 15.0
+"""How long a service's answer is waited for before it is asked again."""
 AnyNode = TypeVar("AnyNode", bound=Node)
+
+on_timeout: list[Callable[[], None]] = []
+"""What is done where a wait of `TIMEOUT_S` or longer ran out: nodes tell where they are."""
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
+    return _until(condition, timeout_s, lambda: time.sleep(0.02))
+
+
+def _until(condition: Callable[[], bool], timeout_s: float, wait: Callable[[], None]) -> bool:
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
+    while not (holds := condition()) and time.monotonic() < deadline:
+        wait()
+    if not holds and timeout_s >= TIMEOUT_S:
+        for act in on_timeout:
+            act()
+    return holds
 
 
 class Bench:
@@ -48,10 +59,7 @@ class Bench:
         return node
 
     def spin_until(self, condition: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while not condition() and time.monotonic() < deadline:
-            self.executor.spin_once(timeout_sec=0.02)
-        return condition()
+        return _until(condition, timeout_s, lambda: self.executor.spin_once(timeout_sec=0.02))
 
     def spin_for(self, seconds: float) -> None:
         self.spin_until(lambda: False, seconds)
@@ -62,16 +70,19 @@ class Bench:
         A server drops an answer where it has not found the asking client within 0.1 s, although
         the client has found the server. What was done at first may so be asked twice.
         """
-        assert client.wait_for_service(timeout_sec=TIMEOUT_S)
-        futures = []
-        deadline = time.monotonic() + TIMEOUT_S
-        while time.monotonic() < deadline:
-            futures.append(client.call_async(request))
-            self.spin_until(lambda: any(future.done() for future in futures), TIMEOUT_S / 6)
-            for future in futures:
-                if future.done():
-                    return future.result()
-        raise AssertionError(f"{client.srv_name} did not answer in {TIMEOUT_S} s")
+        assert self.spin_until(client.service_is_ready), f"nobody serves {client.srv_name}"
+        futures: list[Any] = []
+        asked_s = -math.inf
+
+        def is_answered() -> bool:
+            nonlocal asked_s
+            if time.monotonic() > asked_s + RETRY_S:
+                asked_s = time.monotonic()
+                futures.append(client.call_async(request))
+            return any(future.done() for future in futures)
+
+        assert self.spin_until(is_answered), f"{client.srv_name} gave no answer"
+        return next(future for future in futures if future.done()).result()
 
     def close(self) -> None:
         self.executor.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from dino_foresight_ros.runtime.context import Arrival, ContextBuffer
 from dino_foresight_ros.runtime.context_rules import EvenContext
 from dino_foresight_ros.runtime.frame import CameraFrame, CameraResult, Forecast, QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper
+from dino_foresight_ros.runtime.predicted import Predicted
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs
 from dino_foresight_ros.runtime.scheduler import Scheduler
 
@@ -111,6 +113,40 @@ class GatedEngine(FakeEngine):
         return super().update_cameras(frames)
 
 
+class BesideEngine(FakeEngine):
+    """Forecasts by halves, and holds the second until the test opens the gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.predicted: defaultdict[int, threading.Event] = defaultdict(threading.Event)
+        self.decoded: defaultdict[int, threading.Event] = defaultdict(threading.Event)
+        self.threads: set[str] = set()
+        self.decoded_at_reset: list[list[int]] = []
+
+    def predict(self, frames: Mapping[str, CameraFrame]) -> Predicted:
+        results = self.update_cameras(frames)
+        batches: Any = [name for name, result in results.items() if result.forecast]
+        for frame in frames.values():
+            self.predicted[frame.stamp_ns].set()
+        return Predicted(results, batches, 0.0)
+
+    def decode(self, predicted: Predicted) -> dict[str, CameraResult]:
+        self.threads.add(threading.current_thread().name)
+        assert self.gate.wait(20)
+        for result in predicted.results.values():
+            assert result.forecast is not None
+            if result.forecast.stamp_ns == 666:
+                raise ValueError("cannot be decoded")
+            self.decoded[result.forecast.stamp_ns].set()
+        return predicted.results
+
+    def reset(self) -> None:
+        super().reset()
+        self.decoded_at_reset.append([s for s, event in self.decoded.items() if event.is_set()])
+
+
 class SlowEngine(FakeEngine):
     """Keeps a real context; a forecast takes far longer than the frame interval, as on a CPU."""
 
@@ -150,6 +186,7 @@ class Harness:
         outputs: Outputs | None = None,
         clock: Clock | None = None,
         grouper: Grouper | None = None,
+        decodes_beside: bool = False,
     ) -> None:
         """Prepare; frames request `outputs`, unless `outputs_of` has their camera."""
         self.engine: Any = engine or FakeEngine()
@@ -167,6 +204,7 @@ class Harness:
             grouper=grouper,
             now_ns=lambda: round(self.clock.now_s * 1e9),
             now_s=lambda: self.clock.now_s,
+            decodes_beside=decodes_beside,
         )
 
     # The sink

@@ -27,13 +27,24 @@ from dino_foresight_ros.training.sampling import Samples
 
 
 class ToySamples:
-    """Random rows; those numbered in `broken` hold NaN. Reading takes `delay_s`."""
+    """Random rows; those numbered in `broken` hold NaN.
 
-    def __init__(self, broken: tuple[int, ...] = (), delay_s: float = 0.0) -> None:
-        self.broken, self.delay_s = broken, delay_s
+    Reading takes `delay_s`; that of row `held` waits until there is a file.
+    """
+
+    def __init__(
+        self,
+        broken: tuple[int, ...] = (),
+        delay_s: float = 0.0,
+        held: int | None = None,
+        until: Path | None = None,
+    ) -> None:
+        self.broken, self.delay_s, self.held, self.until = broken, delay_s, held, until
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         time.sleep(self.delay_s)
+        while number == self.held and self.until is not None and not self.until.exists():
+            time.sleep(0.01)
         x = torch.randn(8, generator=torch.Generator().manual_seed(number))
         y = x.flip(0) * 2 + x.roll(1)
         terms = torch.arange(8) <= number % 8  # of the targets, these count: 1 to 8
@@ -129,6 +140,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--hold", type=int, help="wait before this row for the file `go_on`")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--ema", type=float, default=0.0)
     parser.add_argument("--accumulate", type=int, default=1)
@@ -148,7 +160,9 @@ def main() -> int:
         strategy=args.strategy, checkpoint_every_s=0.0,
     )  # fmt: skip
     objective: Objective = ToyObjective(args.dropout, unused=args.unused)
-    samples: Samples = ToySamples(tuple(args.broken), args.delay)
+    samples: Samples = ToySamples(
+        tuple(args.broken), args.delay, args.hold, args.folder.with_name("go_on")
+    )
     if args.model != "toy":
         objective, samples = product_parts(args.model)
     try:

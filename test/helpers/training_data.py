@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.recordings import Frame, Recording
 from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
 from dino_foresight_ros.recordings.pixels import write_pixels
+from dino_foresight_ros.training import feature_writer
 
 DATA = "synthetic:?seeds={seeds}&frames={frames}&size=56x84"
 
@@ -94,9 +97,19 @@ def write_micro_bundle(folder: Path) -> Path:
     return make_micro_bundle().save(folder)
 
 
-def foresight(log: Path, *arguments: object, limit_bytes: int | None = None) -> ForkedProcess:
-    """Start the command line in a process of its own, with a limit to the size of its files."""
-    words = [str(-1 if limit_bytes is None else limit_bytes), *map(str, arguments)]
+def foresight(
+    log: Path, *arguments: object, limit_bytes: int = -1, most_shards: int = -1
+) -> ForkedProcess:
+    """Start the command line in a process of its own.
+
+    Args:
+        log: takes what it prints.
+        arguments: its words.
+        limit_bytes: its files can grow no further; -1 sets no limit.
+        most_shards: after so many shards of features it stands still for ever, in the midst of the
+            next one; -1 sets no limit.
+    """
+    words = [str(limit_bytes), str(most_shards), *map(str, arguments)]
     return ForkedProcess(_limited, words, os.environ, log)
 
 
@@ -104,7 +117,20 @@ def _limited(words: Sequence[str]) -> int:
     os.setsid()
     torch.set_num_threads(1)  # more only wait for one another: the work is tiny
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(words[0]), -1))
-    return main(words[1:])
+    if int(words[1]) >= 0:
+        _stand_still_after(int(words[1]))
+    return main(words[2:])
+
+
+def _stand_still_after(most_shards: int) -> None:
+    replace, left = feature_writer.os.replace, iter(range(most_shards))
+
+    def replace_or_wait(scratch: Path, path: Path) -> None:
+        while path.suffix == ".safetensors" and next(left, None) is None:
+            time.sleep(60)
+        replace(scratch, path)
+
+    feature_writer.os = SimpleNamespace(**vars(os) | {"replace": replace_or_wait})
 
 
 def kill(process: ForkedProcess) -> None:

@@ -9,7 +9,7 @@ import torch
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import DepthTask, NormalsTask, SegmentationTask
 from dino_foresight_ros.model.class_lists import cityscapes_segmentation
-from dino_foresight_ros.model.tasks import task_from_dict, task_to_dict
+from dino_foresight_ros.model.tasks import best_class, task_from_dict, task_to_dict
 
 TWO = SegmentationTask(class_names=("a", "b", "c"), palette=((0, 0, 0), (1, 1, 1), (2, 2, 2)))
 
@@ -22,6 +22,20 @@ def test_segmentation_is_the_most_probable_class_with_its_probability():
     np.testing.assert_array_equal(decoded["segmentation"], scores.argmax(axis=1))
     np.testing.assert_allclose(decoded["confidence"], scores.max(axis=1), atol=1e-6)
     assert decoded["segmentation"].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_of_equal_classes_the_first_is_the_best(dtype: torch.dtype, layout: torch.memory_format):
+    logits = torch.randint(-3, 3, (2, 255, 6, 7)).to(dtype).to(memory_format=layout)
+    logits[0, :, 0, 0] = 5.0
+    best, ids = best_class(logits)
+    places = np.argmax(logits.float().numpy(), axis=1)
+    np.testing.assert_array_equal(ids, places)
+    torch.testing.assert_close(best, logits.amax(dim=1), rtol=0, atol=0)
+    assert ids.dtype == torch.uint8
+    logits[1, 3, 2, 2] = torch.nan
+    assert best_class(logits)[1][1, 2, 2] == 255
 
 
 def test_relative_depth_is_the_best_bin():

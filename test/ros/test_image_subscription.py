@@ -30,8 +30,8 @@ from dino_foresight_ros.ros.image_subscription import (
 )
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
-FRAMES = 20
-PUBLISH = f"""
+FRAMES = 10
+PUBLISH = """
 import time, rclpy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
@@ -39,16 +39,13 @@ rclpy.init()
 node = rclpy.create_node("camera")
 publisher = node.create_publisher(Image, "large", 5)
 message = Image(height=540, width=960, step=2880, encoding="rgb8", data=bytes(540 * 2880))
-deadline = time.monotonic() + 20
-while not publisher.get_subscription_count() and time.monotonic() < deadline:
+while not publisher.get_subscription_count():
     time.sleep(0.05)
 time.sleep(1.0)  # the subscription follows the publisher's offer
-for index in range({FRAMES}):
-    message.header.stamp.sec = index + 1
+while True:
+    message.header.stamp.sec += 1
     publisher.publish(message)
     time.sleep(0.1)
-time.sleep(1.0)
-rclpy.shutdown()
 """
 
 
@@ -129,12 +126,12 @@ def test_large_frames_of_a_reliable_camera_arrive(bench: Listener, ros_domain: d
     bench.input("large")
     camera = subprocess.Popen([sys.executable, "-c", PUBLISH], env=ros_domain)
     try:
-        # Only the newest frame waits, so a pause of this process costs some on a busy machine.
-        complete = bench.spin_until(lambda: len(bench.got) >= 0.7 * FRAMES)
+        assert bench.spin_until(lambda: len(bench.got) >= FRAMES)
     finally:
         camera.kill()
         camera.wait()
-    assert complete, f"{len(bench.got)} of {FRAMES} frames"
+    # Only the newest frame waits, so a pause of this process costs some on a busy machine.
+    assert bench.got[-1].header.stamp.sec < 10 * FRAMES
 
 
 @pytest.mark.parametrize("with_raw", [True, False])

@@ -260,20 +260,6 @@ def test_several_futures_give_a_mean_a_spread_and_agreement(drawing: Bundle):
         assert all(sample.segmentation is None for sample in same.samples)
 
 
-def test_overlapped_decoding_gives_the_same_futures(drawing: Bundle):
-    images, found = pictures(2), []
-    for overlap in (False, True):
-        engine = Foresight(drawing, steps=3, samples=3, overlap_decoding=overlap)
-        engine.update(images[0], NOW)
-        forecast = engine.update(images[1], NOW + 100 * MS)
-        assert forecast is not None
-        found.append(forecast)
-    for plain, overlapped in zip(*(forecast.steps for forecast in found), strict=True):
-        for name in ("segmentation", "confidence", "depth", "spread"):
-            values = getattr(plain, name)
-            np.testing.assert_allclose(values, getattr(overlapped, name), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("samples", [0, -1, 65, 1.5])
 def test_samples_out_of_range_are_refused(drawing: Bundle, samples: int):
     with pytest.raises(UsageError, match="draws 1 to 64"):

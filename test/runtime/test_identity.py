@@ -274,7 +274,7 @@ def test_shared_pixels_are_those_of_masks_laid_over_each_other(
     ids = rng.integers(0, 4, SIZE).astype(np.uint16)
     top, left, high, wide = (int(rng.integers(1, n)) for n in (30, 60, 14, 20))
     mask = rng.random((high, wide)) < 0.6
-    sight = identity._Sight(0, (top, left), mask, int(mask.sum()), np.zeros(2), 1)
+    sight = identity._Sight(0, (top, left), mask, int(mask.sum()), np.zeros(2))
     shared = identity._overlaps(sight, np.array([across, down], float), ids, np.arange(5), 3)
     expected = np.zeros(3)
     for y, x in zip(*np.nonzero(mask), strict=True):

@@ -39,7 +39,7 @@ def test_it_survives_the_disk_and_other_heads_say_nothing(layered: Bundle, tmp_p
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("how", [{}, {"overlap_decoding": True}, {"acceleration": "compile"}])
+@pytest.mark.parametrize("how", [{}, {"acceleration": "compile"}])
 def test_live_it_gets_the_predicted_frame_s_tokens_of_each_step(
     layered: Bundle, monkeypatch: pytest.MonkeyPatch, how: dict
 ):

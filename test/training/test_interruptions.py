@@ -13,18 +13,18 @@ from dino_foresight_ros.training.run_log import read_history
 
 pytestmark = pytest.mark.process
 
-SLOW = ("--steps", 40, "--delay", 0.002, "--dropout", 0.3, "--ema", 0.9)
 FAST = ("--steps", 40, "--dropout", 0.3, "--ema", 0.9)
+BATCH = 16
 
 
 def wait_for_steps(folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     path = folder / "history.jsonl"
     while time.monotonic() < deadline:
         if path.is_file() and path.read_text().count('"train"') >= count:
             return
         time.sleep(0.01)
-    pytest.fail(f"no {count} steps within 60 s")
+    pytest.fail(f"no {count} steps within 120 s")
 
 
 def losses(folder: Path) -> list[float]:
@@ -42,7 +42,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(
     tmp_path: Path, uninterrupted: list[float]
 ) -> None:
     folder = tmp_path / "run"
-    process = ToyProcess(tmp_path / "errors", folder, *SLOW)
+    process = ToyProcess(tmp_path / "errors", folder, *FAST, "--hold", 12 * BATCH)
     wait_for_steps(folder, 12)
     process.signal(signal.SIGKILL)
     assert process.end().code == -signal.SIGKILL
@@ -58,9 +58,10 @@ def test_a_signal_ends_the_run_after_the_step_with_a_checkpoint(
     tmp_path: Path, uninterrupted: list[float], number: int, code: int
 ) -> None:
     folder = tmp_path / "run"
-    process = ToyProcess(tmp_path / "errors", folder, *SLOW)
+    process = ToyProcess(tmp_path / "errors", folder, *FAST, "--hold", 5 * BATCH)
     wait_for_steps(folder, 5)
     process.signal(number)
+    (tmp_path / "go_on").touch()
     ended, errors = process.end()
 
     assert ended == code

@@ -20,6 +20,13 @@ def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in read_history(folder, "train")]
 
 
+def wait_for_checkpoint(folder: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not (folder / "last.safetensors").is_file():
+        assert time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.02)
+
+
 def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     # Without dropout, whose masks differ. Sums in another order differ in the last bits of float32,
     # and Adam carries that on: 1e-5 of the loss over ten steps.
@@ -101,9 +108,7 @@ def test_trouble_of_all_is_told_once_and_one_process_can_go_on_alone(tmp_path: P
 def test_all_processes_stop_when_one_is_asked_to(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     both = start_toys(2, folder, "--steps", 20_000, "--delay", 0.001)
-    deadline = time.monotonic() + 60
-    while not (folder / "last.safetensors").is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for_checkpoint(folder)
     both[1].signal(signal.SIGINT)
     ends = [process.end() for process in both]
 
@@ -116,9 +121,7 @@ def test_all_processes_stop_when_one_is_asked_to(tmp_path: Path) -> None:
 def test_a_process_that_dies_ends_the_others_with_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     both = start_toys(2, folder, "--steps", 20_000, "--delay", 0.001)
-    deadline = time.monotonic() + 60
-    while not (folder / "last.safetensors").is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for_checkpoint(folder)
     both[1].signal(signal.SIGKILL)
     survivor = both[0].end()
 

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from dino_foresight_ros.choices import PRECISIONS
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.files import check_replaceable
 from dino_foresight_ros.training.recipe_base import R, Recipe
@@ -84,7 +85,7 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
     """Add where and in which number format the encoder runs."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument(
-        "--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
+        "--dtype", default="auto", choices=PRECISIONS,
         help="number format of the encoder; auto: float32 on a CPU, float16 on a GPU",
     )  # fmt: skip
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,6 +12,18 @@ from torch.nn import functional
 from dino_foresight_ros.model.forecasters.rotary import Rotation, halves_first, rotate
 from dino_foresight_ros.model.forecasters.transformer import FeedForward, attend
 from dino_foresight_ros.model.forecasters.world_config import WorldConfig
+
+
+class Part(NamedTuple):
+    """Queries that follow one another and see the same frames.
+
+    Attributes:
+        queries: how many.
+        frames: they see so many of the past frames, the oldest ones.
+    """
+
+    queries: int
+    frames: int
 
 
 class WorldBlock(nn.Module):
@@ -24,10 +39,13 @@ class WorldBlock(nn.Module):
         self.mlp = FeedForward(width, int(width * config.mlp_ratio))
         self.scale_mlp = nn.Parameter(torch.empty(width))
 
-    def forward(self, q: Tensor, kept: Tensor, where: Rotation, past: Rotation) -> Tensor:
-        """(B, K, S, P, D) queries, (B, N, P, 2 D) keys and values -> (B, K, S, P, D)."""
-        q = q + self.scale_attend * self.attend(self.norm_query(q), kept, where, past)
-        out: Tensor = q + self.scale_mlp * self.mlp(self.norm_mlp(q))
+    def forward(
+        self, q: Tensor, kept: Tensor, where: Rotation, past: Rotation, parts: Sequence[Part]
+    ) -> Tensor:
+        """(B, K, T, D) queries, (B, N, P, 2 D) keys and values -> (B, K, T, D)."""
+        mixed = self.attend(self.norm_query(q), kept, where, past, parts)
+        q = torch.addcmul(q, self.scale_attend, mixed)
+        out: Tensor = torch.addcmul(q, self.scale_mlp, self.mlp(self.norm_mlp(q)))
         return out
 
 
@@ -53,26 +71,35 @@ class CrossAttention(nn.Module):
         keys = rotate(keys.unflatten(-1, (self.heads, -1)), space)
         return torch.cat([keys.flatten(-2), values], dim=-1)
 
-    def forward(self, q: Tensor, kept: Tensor, where: Rotation, past: Rotation) -> Tensor:
+    def forward(
+        self, q: Tensor, kept: Tensor, where: Rotation, past: Rotation, parts: Sequence[Part]
+    ) -> Tensor:
         """Attend.
 
         Args:
-            q: (B, K, S, P, D).
+            q: (B, K, T, D).
             kept: (B, N, P, 2 D), what `keys_and_values` gave of the past frames.
-            where: the queries' angles by time, column and row.
+            where: (B, T, .), the queries' angles by time, column and row.
             past: the keys' angles by time, those of column and row being 0.
+            parts: of the T queries, in their order.
 
         Returns:
-            (B, K, S, P, D).
+            (B, K, T, D).
         """
-        shape = q.shape[1:4]
+        samples, patches = q.shape[1], kept.shape[2]
         keys, values = (t.unflatten(-1, (self.heads, -1)) for t in kept.chunk(2, dim=-1))
         weight, bias = (self._halves_first(x) for x in (self.q.weight, self.q.bias))
         queries = functional.linear(q, weight, bias).unflatten(-1, (self.heads, -1))
-        queries = rotate(queries, where).flatten(1, 3)
+        queries = rotate(queries, Rotation(*(angles[:, None, :, None] for angles in where)))
         keys, values = rotate(keys, past).flatten(1, 2), values.flatten(1, 2)
-        mixed = attend(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2))
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2).unflatten(1, shape))
+        mixed = []
+        for part, asking in zip(parts, queries.split([p.queries for p in parts], 2), strict=True):
+            seen = part.frames * patches
+            of_part = asking.flatten(1, 2), keys[:, :seen], values[:, :seen]
+            asking, known, told = (x.transpose(1, 2) for x in of_part)  # heads first
+            found = attend(asking, known, told)
+            mixed.append(found.transpose(1, 2).flatten(2).unflatten(1, (samples, -1)))
+        out: Tensor = self.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=2))
         return out
 
     def _halves_first(self, x: Tensor) -> Tensor:

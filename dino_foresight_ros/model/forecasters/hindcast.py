@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+MAX_HINDCASTS = 2
+"""The newest frame is forecast from those before it, and again without the one before it."""
 STRIDE = 2
 """Every second row and column of patches is forecast, a quarter of the cost."""
 _WINDOW = 5

@@ -77,13 +77,21 @@ class MotionBlock(nn.Module):
         self.expand = nn.Linear(width + _WIDTH, width)
         self.contract = nn.Linear(width, width)
 
-    def forward(self, q: Tensor, motion: Tensor) -> Tensor:
-        """(B, K or 1, S, P, D) queries and (B, K, S, A) motions -> (B, K, S, P, D)."""
-        batch, samples, horizons, _ = motion.shape
-        samples, patches = max(samples, q.shape[1]), q.shape[3]
-        q = q.expand(-1, samples, -1, -1, -1)
-        motion = motion[:, :, :, None].expand(batch, samples, horizons, patches, -1)
-        joined = self.norm(torch.cat([q, motion.to(q.dtype)], dim=-1))
+    def forward(self, q: Tensor, motion: Tensor, rows: Tensor) -> Tensor:
+        """Apply motions.
+
+        Args:
+            q: (B, K or 1, T, D) queries.
+            motion: (B, K or 1, M, A) embedded motions.
+            rows: (T,) which of the M each query's is.
+
+        Returns:
+            (B, K, T, D).
+        """
+        samples = max(motion.shape[1], q.shape[1])
+        q = q.expand(-1, samples, -1, -1)
+        of_queries = motion.to(q.dtype)[:, :, rows].expand(-1, samples, -1, -1)
+        joined = self.norm(torch.cat([q, of_queries], dim=-1))
         out: Tensor = q + self.contract(functional.gelu(self.expand(joined)))
         return out
 
@@ -96,9 +104,9 @@ class FilmBlock(nn.Module):
         self.expand = nn.Linear(_WIDTH, width)
         self.contract = nn.Linear(width, 2 * width)
 
-    def forward(self, q: Tensor, motion: Tensor) -> Tensor:
+    def forward(self, q: Tensor, motion: Tensor, rows: Tensor) -> Tensor:
         """As `MotionBlock.forward`."""
-        change = self.contract(functional.gelu(self.expand(motion)))[:, :, :, None]
+        change = self.contract(functional.gelu(self.expand(motion)))[:, :, rows]
         scale, shift = change.chunk(2, dim=-1)
         out: Tensor = q * (1 + scale) + shift
         return out

@@ -19,10 +19,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dino_foresight_ros.model.forecasters.autoregressive import append
-from dino_foresight_ros.model.forecasters.cross_attention import WorldBlock
+from dino_foresight_ros.model.forecasters.cross_attention import Part, WorldBlock
 from dino_foresight_ros.model.forecasters.hindcast import (
+    MAX_HINDCASTS,
     Change,
     believed_share,
     lattice,
@@ -220,9 +222,9 @@ class WorldForecaster(Forecaster):
         check_question(self, memories, stamps_s, ahead_s, motion, samples, layers)
         rows = len(stamps_s)
         noise = self._draw(samples, rows)
-        believed = None
+        hindcasts, believed = 0, None
         if self.config.hindcast and (motion is None or motion.ndim == 3):
-            believed = self.hindcast(memories, stamps_s)
+            hindcasts = min(MAX_HINDCASTS, stamps_s.shape[1] - 1)
         if motion is not None:
             motion = motion.double()
             motion = motion[:, None] if motion.ndim == 3 else motion  # (B, K or 1, S, 3)
@@ -240,7 +242,11 @@ class WorldForecaster(Forecaster):
             if motion is not None:
                 until_s = near + [h - done_s for h in left]
                 moved, motion = split_motion(motion, until_s, asked, len(near))
-            part = self.predict(memories, stamps_s, from_newest_s, noise, layers, moved)
+            part, share = self._ask(
+                memories, stamps_s, from_newest_s, noise, layers, moved, hindcasts
+            )
+            if share is not None:  # by the past that came, not by what is fed back
+                believed, hindcasts = share, 0
             if believed is not None:
                 newest = memories[0][:, -1][:, None, None]
                 z = scaled_change(newest, part.z, believed[:, None, None])
@@ -288,6 +294,22 @@ class WorldForecaster(Forecaster):
         Returns:
             z (B, K, S, h, w, C); K is 1 for a learned query and one motion.
         """
+        return self._ask(memories, stamps_s, ahead_s, noise, layers, motion)[0]
+
+    def _ask(
+        self,
+        memories: FrameMemory,
+        stamps_s: Tensor,
+        ahead_s: Tensor,
+        noise: Tensor | None,
+        layers: Sequence[int],
+        motion: Tensor | None,
+        hindcasts: int = 0,
+    ) -> tuple[Prediction, Tensor | None]:
+        """As `predict`; with hindcasts also the share of predicted changes that came true.
+
+        That is (B, h, w) float32, 0 to 1, as `believed_share` gives it.
+        """
         z, *keys_and_values = memories
         grid, device = (z.shape[2], z.shape[3]), z.device
         past, ahead = (angles.to(device) for angles in self._angles(stamps_s, ahead_s))
@@ -300,7 +322,7 @@ class WorldForecaster(Forecaster):
         column, row = self._space(*grid, device)
         run = self._wrapped or self._predict
         found = run(
-            z[:, -1].flatten(1, 2),
+            z[:, -1 - hindcasts :],
             noise,
             motion,
             *past,
@@ -310,54 +332,9 @@ class WorldForecaster(Forecaster):
             tuple(layers),
             *keys_and_values,
         )
+        share, found = (found[0], found[1:]) if hindcasts else (None, found)
         out, *hidden = (x.unflatten(3, grid) for x in found)
-        return Prediction(out, dict(zip(layers, hidden, strict=True)))
-
-    def hindcast(self, memories: FrameMemory, stamps_s: Tensor) -> Tensor | None:
-        """Forecast the newest frame from those before it, and without the one before that too.
-
-        Args:
-            memories: (B, N, ...) of context frames, oldest first.
-            stamps_s: (B, N) float64, on any device.
-
-        Returns:
-            The share of predicted changes that came true, (B, h, w) float32, 0 to 1; None for one
-            frame, of which nothing is known.
-        """
-        past, _ = self._angles(stamps_s, stamps_s.new_zeros(len(stamps_s), 1))
-        return self.hindcast_at(memories, past.to(memories[0].device))
-
-    def hindcast_at(self, memories: FrameMemory, past: Rotation) -> Tensor | None:
-        """As `hindcast`, by the angles (B, N, .) of the context frames' times."""
-        z, *keys_and_values = memories
-        grid, device, frames = (z.shape[2], z.shape[3]), z.device, z.shape[1]
-        rows, columns = lattice(*grid)
-        column, row = (
-            Rotation(*(x.unflatten(0, grid)[rows, columns].flatten(0, 1) for x in axis))
-            for axis in self._space(*grid, device)
-        )
-        ahead = Rotation(past.cos[:, -1:], past.sin[:, -1:])
-        noise = None if self.query is not None else z.new_zeros(z.shape[0], 1, self.width)
-        motion = self._unknown_motion(z.shape[0], 1, device)
-        run = self._wrapped or self._predict
-        changes = []
-        for left in range(1, min(2, frames - 1) + 1):
-            before, newest = (z[:, i, rows, columns] for i in (frames - 1 - left, -1))
-            known = Rotation(past.cos[:, :-left], past.sin[:, :-left])
-            found = run(
-                before.flatten(1, 2),
-                noise,
-                motion,
-                *known,
-                *ahead,
-                *column,
-                *row,
-                (),
-                *(x[:, :-left] for x in keys_and_values),
-            )[0]
-            predicted = found[:, 0, 0].unflatten(1, before.shape[1:3])
-            changes.append(Change(predicted - before, newest - before))
-        return believed_share(changes, grid) if changes else None
+        return Prediction(out, dict(zip(layers, hidden, strict=True))), share
 
     def _angles(self, stamps_s: Tensor, ahead_s: Tensor) -> tuple[Rotation, Rotation]:
         """By the context frames' times (B, N, .), and by instants ahead of the newest (B, S, .).
@@ -409,7 +386,7 @@ class WorldForecaster(Forecaster):
 
     def _predict(
         self,
-        newest: Tensor,
+        seen: Tensor,
         noise: Tensor | None,
         motion: Tensor | None,
         past_cos: Tensor,
@@ -423,52 +400,93 @@ class WorldForecaster(Forecaster):
         layers: tuple[int, ...],
         *keys_and_values: Tensor,
     ) -> tuple[Tensor, ...]:
-        """All blocks, for all samples and horizons at once.
+        """All blocks, for all samples, horizons and hindcasts at once.
 
         Args:
-            newest: (B, P, C) features of the patches that are asked for.
+            seen: (B, 1 + H, h, w, C) features of the newest frame, last, and of the H before it,
+                from each of which the newest is hindcast; H may be 0.
             noise: (B, K, D) or None.
             motion: (B, K or 1, S, 3) float32; None for a model without.
             past_cos, past_sin: (B, N, .), by the context frames' times.
             ahead_cos, ahead_sin: (B, S, .), by the asked times.
-            column_cos, column_sin, row_cos, row_sin: (P, .), of those patches.
+            column_cos, column_sin, row_cos, row_sin: (P, .), of all patches.
             layers: whose hidden tokens to give along.
             keys_and_values: of each block, (B, N, h, w, 2 D).
 
         Returns:
-            (B, K, S, P, C), and tokens after each of the layers, (B, K, S, P, D).
+            The share of hindcast changes that came true, (B, h, w) float32, where H is not 0;
+            (B, K, S, P, C); and tokens after each of the layers, (B, K, S, P, D).
         """
-        q = self._queries(newest, noise, ahead_cos.shape[1])  # (B, K, S, P, D)
-        # Of queries, dimensions are B, K, S, P, heads; of keys B, N, P, heads.
-        ahead = Rotation(ahead_cos[:, None, :, None, None], ahead_sin[:, None, :, None, None])
-        column = Rotation(column_cos[:, None], column_sin[:, None])
-        row = Rotation(row_cos[:, None], row_sin[:, None])
-        where = joined(ahead, column, row)
+        grid = (seen.shape[2], seen.shape[3])
+        newest, hindcasts = seen[:, -1], seen.shape[1] - 1
+        frames, horizons, patches = past_cos.shape[1], ahead_cos.shape[1], grid[0] * grid[1]
+        column, row = Rotation(column_cos, column_sin), Rotation(row_cos, row_sin)
+        ahead = Rotation(ahead_cos[:, :, None], ahead_sin[:, :, None])
+        # In all that follows a query is a patch of an asked instant: (B, K, T, D).
+        asked = [self._queries(newest.flatten(1, 2), noise).repeat(1, 1, horizons, 1)]
+        where = [Rotation(*(x.flatten(1, 2) for x in joined(ahead, column, row)))]
+        parts = [Part(horizons * patches, frames)]
+        now = Rotation(past_cos[:, -1:], past_sin[:, -1:])
+        sparse = [_on_lattice(axis, grid) for axis in (column, row)] if hindcasts else []
+        rows, columns = lattice(*grid)
+        known = [seen[:, -1 - left, rows, columns] for left in range(hindcasts + 1)]
+        for left, before in enumerate(known[1:], start=1):
+            queries = self._queries(before.flatten(1, 2), None if noise is None else 0.0 * noise)
+            asked.append(queries)
+            where.append(joined(now, *sparse))
+            parts.append(Part(queries.shape[2], frames - left))
+        q = torch.cat(asked, dim=2)
+        places = Rotation(*(torch.cat(kind, dim=1) for kind in zip(*where, strict=True)))
         time = Rotation(past_cos[:, :, None, None], past_sin[:, :, None, None])
         past = joined(time, still(time, sum(self.config.rope[1:])))
         hidden: dict[int, Tensor] = {}
-        embedded = None if self.motion is None or motion is None else self.motion.embed(motion)
+        of_motion: list[Tensor] = []
+        if self.motion is not None and motion is not None:
+            of_motion = [*self._motions(motion, patches, parts)]
         for index, (block, kept) in enumerate(zip(self.blocks, keys_and_values, strict=True)):
             # Candidates share the first block: their queries differ only after it.
-            q = block(q, kept.flatten(2, 3), where, past)
-            if self.motion is not None and embedded is not None:
-                q = self.motion.blocks[index](q, embedded)
+            q = block(q, kept.flatten(2, 3), places, past, parts)
+            if self.motion is not None and of_motion:
+                q = self.motion.blocks[index](q, *of_motion)
             if index in layers:
                 hidden[index] = q
         out = self.out(self.norm(q))
-        if self.config.predict == "residual":
-            out = newest[:, None, None] + out
-        return out, *(hidden[index] for index in layers)
+        is_residual = self.config.predict == "residual"
+        ahead_out, *of_past = out.split([part.queries for part in parts], dim=2)
+        predicted = ahead_out.unflatten(2, (horizons, patches))
+        if is_residual:
+            predicted = newest.flatten(1, 2)[:, None, None] + predicted
+        tokens = (hidden[i][:, :, : parts[0].queries] for i in layers)
+        found = predicted, *(x.unflatten(2, (horizons, patches)) for x in tokens)
+        if not hindcasts:
+            return found
+        changes = []
+        for before, one in zip(known[1:], of_past, strict=True):
+            change = one[:, 0].unflatten(1, before.shape[1:3])
+            changes.append(Change(change if is_residual else change - before, known[0] - before))
+        return believed_share(changes, grid), *found
 
-    def _queries(self, newest: Tensor, noise: Tensor | None, horizons: int) -> Tensor:
-        """What stands at each patch of each asked instant: (B, K, S, P, D)."""
+    def _motions(
+        self, motion: Tensor, patches: int, parts: Sequence[Part]
+    ) -> tuple[Tensor, Tensor]:
+        """Embedded motions, and which of them each query's is; that of hindcasts is not known."""
+        assert self.motion is not None
+        rows = torch.arange(motion.shape[2], device=motion.device).repeat_interleave(patches)
+        extra = sum(part.queries for part in parts[1:])
+        if extra:
+            rows = functional.pad(rows, (0, extra), value=motion.shape[2])
+            motion = functional.pad(motion, (0, 0, 0, 1), value=math.nan)
+        return self.motion.embed(motion), rows
+
+    def _queries(self, newest: Tensor, noise: Tensor | None) -> Tensor:
+        """What stands at each patch of an asked instant: (B, P, C), (B, K, D) -> (B, K, P, D)."""
         if noise is None:
             assert self.query is not None
             noise = self.query.expand(newest.shape[0], 1, -1)
-        q = noise[:, :, None, None]
+        q = noise[:, :, None].expand(-1, -1, newest.shape[1], -1)
         if self.query_newest is not None:
-            q = q + self.query_newest(newest)[:, None, None]
-        return q.expand(-1, -1, horizons, newest.shape[1], -1)
+            q = q + self.query_newest(newest)[:, None]
+        return q
 
     def draw_noise(self, *shape: int, generator: torch.Generator | None = None) -> Tensor:
         """Noise queries (*shape, D) float32 on the CPU."""
@@ -492,6 +510,11 @@ class WorldForecaster(Forecaster):
                 column, row = grid_rotations(height, width, columns, rows)
                 self._grids = {key: (column.to(device), row.to(device))}
         return self._grids[key]
+
+
+def _on_lattice(axis: Rotation, grid: tuple[int, int]) -> Rotation:
+    """(h * w, .) -> those of the patches that are hindcast."""
+    return Rotation(*(x.unflatten(0, grid)[lattice(*grid)].flatten(0, 1) for x in axis))
 
 
 def _per_head(axis: Rotation, grid: tuple[int, int]) -> Rotation:

@@ -6,12 +6,11 @@ import statistics
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from dino_foresight_ros.choices import FROM_FRAME, FROM_NOW
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Forecaster
 from dino_foresight_ros.outputs import MAX_HORIZON_S
 
-FRAME, NOW = "frame", "now"
-HORIZON_FROM = (FRAME, NOW)
 _AGES = 31
 _LEAST_S = 1e-3
 
@@ -28,7 +27,7 @@ class Horizons:
         self,
         forecaster: Forecaster,
         horizons_s: Sequence[float],
-        horizon_from: str = FRAME,
+        horizon_from: str = FROM_FRAME,
         warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Check what is asked for.
@@ -44,14 +43,14 @@ class Horizons:
         """
         self._interval_s = forecaster.frame_interval_s
         self._given = tuple(float(horizon) for horizon in horizons_s)
-        self._counts_from_now = horizon_from == NOW
+        self._counts_from_now = horizon_from == FROM_NOW
         self._ages_s: deque[float] = deque(maxlen=_AGES)
         self._warn: Callable[[str], None] | None = warn
         if self._counts_from_now and not forecaster.takes_any_instants:
             raise UsageError(
-                f"horizon_from is {NOW}, but a forecaster of kind {forecaster.kind} has only "
+                f"horizon_from is {FROM_NOW}, but a forecaster of kind {forecaster.kind} has only "
                 f"multiples of {self._interval_s:g} s after a frame; use a bundle of another kind, "
-                f"or horizon_from {FRAME}"
+                f"or horizon_from {FROM_FRAME}"
             )
         if self._given:
             shift = _LEAST_S if self._counts_from_now and self._given[0] == 0.0 else 0.0

@@ -28,7 +28,12 @@ than two threads on one operation (benchmark/README.md)."""
 
 
 class LoadedEngine(NamedTuple):
-    """An engine and what the node tells about it."""
+    """An engine, how it is run, and what the node tells about it.
+
+    Attributes:
+        decodes_beside: whether a second thread is best used for decoding a frame while the next one
+            is predicted.
+    """
 
     engine: Foresight
     model: ModelInfo
@@ -36,6 +41,7 @@ class LoadedEngine(NamedTuple):
     device: str
     dtype: str
     horizons: Horizons
+    decodes_beside: bool
 
     @property
     def has_heads(self) -> bool:
@@ -77,7 +83,6 @@ def load_engine(
         steps=MAX_STEPS,
         acceleration=parameters["acceleration"],
         cameras=len(cameras),
-        overlap_decoding=is_small,
         samples=parameters["samples"],
         execution_provider=parameters["execution_provider"],
     )
@@ -91,6 +96,7 @@ def load_engine(
         trained=bundle.trained,
         device=str(bundle.device),
         dtype=str(dtype).removeprefix("torch."),
+        decodes_beside=is_small,
     )
 
 

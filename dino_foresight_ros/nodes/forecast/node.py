@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from dino_foresight_ros.errors import describe
@@ -25,8 +23,9 @@ from dino_foresight_ros.ros.lifecycle import end_lifecycle, tolerate_bad_transit
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.node_main import leave, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
-from dino_foresight_ros.ros.qos import check_overrides, unused_overrides
+from dino_foresight_ros.ros.qos import check_overrides, warn_of_unused_overrides
 from dino_foresight_ros.ros.rivals import warn_of_rivals
+from dino_foresight_ros.ros.timers import steady_timer
 from dino_foresight_ros.ros.transforms import Transforms
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from dino_foresight_ros.runtime.statistics import FrameCounter
 
 NODE_NAME = "forecast_node"
-CHECK_PERIOD_S = 1.0
 STOP_TIMEOUT_S = 1.5
 END_TIMEOUT_S = 0.5  # after SIGINT the process is to be gone within 2 s, also on a busy machine
 
@@ -61,9 +59,7 @@ class ForecastNode(LifecycleNode):
         ImagineService(self, self.parameters, self._active_pipeline, self._motion, transforms)
         self.parameters.on_change(self._on_parameters)
         tolerate_bad_transitions(self)
-        # Not the node's clock, which stands still while a recording is paused.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(CHECK_PERIOD_S, self._check, clock=steady)
+        steady_timer(self, self.parameters["diagnostics_period_s"], self._check)
         self._rivals = warn_of_rivals(self, self._forecast_topics)
 
     def autostart(self) -> None:
@@ -119,8 +115,7 @@ class ForecastNode(LifecycleNode):
         assert self.pipeline is not None
         result = super().on_activate(state)
         self.pipeline.start()
-        for sentence in unused_overrides(self):
-            self.get_logger().warning(sentence)
+        warn_of_unused_overrides(self)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -197,7 +192,7 @@ class ForecastNode(LifecycleNode):
             self.pipeline.apply(names)
 
     def _check(self) -> None:
-        """Once a second: look after the streams and publish diagnostics."""
+        """Now and then: look after the streams and publish diagnostics."""
         cameras = {} if self.pipeline is None else self.pipeline.cameras
         if self.pipeline is not None:
             self.pipeline.check(self.parameters["stream_timeout_s"])

@@ -6,6 +6,13 @@ import math
 import re
 from typing import Literal
 
+from dino_foresight_ros.choices import (
+    ACCELERATIONS,
+    FROM_FRAME,
+    HORIZON_FROM,
+    PRECISIONS,
+    PROVIDERS,
+)
 from dino_foresight_ros.outputs import (
     IMAGE_NAMES,
     MAX_CONTEXT_FRAMES,
@@ -24,6 +31,7 @@ from dino_foresight_ros.ros.motion_parameters import (
 from dino_foresight_ros.ros.parameters import (
     CAMERA_TOPIC,
     CAMERAS,
+    DIAGNOSTICS_PERIOD,
     IMAGE_RELIABILITY,
     IMAGE_TRANSPORT,
     Change,
@@ -94,21 +102,21 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "auto",
         "Number format of the model; auto: 16 bits where the hardware computes fast in them (GPU, "
         "AMX), else float32; float32 with onnxruntime.",
-        choices=("auto", "float32", "bfloat16", "float16"),
+        choices=PRECISIONS,
     ),
     ParameterSpec(
         "acceleration",
         "none",
         "none, compile (torch.compile; a minute at start), cudagraphs (GPU only) or onnxruntime "
         "(graphs are exported at the first start, and kept).",
-        choices=("none", "compile", "cudagraphs", "onnxruntime"),
+        choices=ACCELERATIONS,
     ),
     ParameterSpec(
         "execution_provider",
         "auto",
         "Of acceleration onnxruntime: auto (cuda or openvino where the installed onnxruntime has "
         "it, else cpu), cpu, cuda, openvino or tensorrt.",
-        choices=("auto", "cpu", "cuda", "openvino", "tensorrt"),
+        choices=("auto", *PROVIDERS),
     ),
     ParameterSpec(
         "steps",
@@ -128,11 +136,11 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         "horizon_from",
-        "frame",
+        FROM_FRAME,
         "What horizons count from: the frame's stamp, or now, the moment of publication, which "
         "the node foresees from its own latency; then 0 is a horizon too. now needs a model of "
         "kind world.",
-        choices=("frame", "now"),
+        choices=HORIZON_FROM,
     ),
     ParameterSpec(
         "samples",
@@ -208,6 +216,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.2, 3600.0),
     ),
+    DIAGNOSTICS_PERIOD,
     ParameterSpec(
         "fill_context",
         True,

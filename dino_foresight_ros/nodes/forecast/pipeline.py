@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 
+from dino_foresight_ros.choices import FROM_NOW
 from dino_foresight_ros.errors import InputError, describe
 from dino_foresight_ros.nodes.forecast.camera_stream import CameraStream
 from dino_foresight_ros.nodes.forecast.control import FrameGate
-from dino_foresight_ros.nodes.forecast.horizons import NOW
 from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
 from dino_foresight_ros.nodes.forecast.load_engine import load_engine, published_outputs
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
@@ -49,8 +49,8 @@ class Pipeline:
     """A loaded engine, the cameras that it serves, and what happens between them.
 
     Built at configure and destroyed at cleanup. It is the scheduler's `Sink`: `forecast`, `failed`
-    and `dropped` are called in the worker's thread (`dropped` in the executor's as well), all else
-    in the executor's.
+    and `dropped` are called in the worker's thread or the one that decodes (`dropped` in the
+    executor's as well), all else in the executor's.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Pipeline:
             Statistics(counter),
             build_grouper(values, log.warning),
             now_ns=self._now_ns,
+            decodes_beside=self.loaded.decodes_beside,
         )
         self.scheduler.fill_context = values["fill_context"]
         self.imagination = Imagination(self.loaded.engine)
@@ -115,7 +116,7 @@ class Pipeline:
         text = f"{values['steps']} steps of {loaded.engine.bundle.frame_interval_s:g} s"
         if values["horizons_s"]:
             text = "horizons of " + ", ".join(f"{h:g}" for h in values["horizons_s"]) + " s"
-        text += " from publication" if values["horizon_from"] == NOW else ""
+        text += " from publication" if values["horizon_from"] == FROM_NOW else ""
         return text + (f", {values['samples']} futures" if values["samples"] > 1 else "")
 
     def start(self) -> None:
@@ -230,7 +231,7 @@ class Pipeline:
         )
         self.scheduler.submit(frame)
 
-    # Out: the worker's thread
+    # Out: the worker's thread, or the one that decodes
 
     def forecast(self, frame: QueuedFrame, forecast: Forecast, image_size: tuple[int, int]) -> None:
         """Publish a frame's forecast."""

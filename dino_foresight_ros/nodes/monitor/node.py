@@ -12,8 +12,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
 from dino_foresight_ros.nodes.monitor.diagnostics import MonitorDiagnostics
@@ -21,13 +19,13 @@ from dino_foresight_ros.nodes.monitor.parameters import MONITOR_PARAMETERS
 from dino_foresight_ros.nodes.monitor.stream import MonitorStream
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
-from dino_foresight_ros.ros.qos import check_overrides, unused_overrides
+from dino_foresight_ros.ros.qos import check_overrides, warn_of_unused_overrides
 from dino_foresight_ros.ros.rivals import warn_of_rivals
 from dino_foresight_ros.ros.stream_watch import StreamChange
+from dino_foresight_ros.ros.timers import steady_timer
 from dino_foresight_ros.topic_names import CAMERA_FIELD, camera_topics
 
 NODE_NAME = "monitor_node"
-CHECK_PERIOD_S = 1.0
 
 
 class MonitorNode(Node):
@@ -44,21 +42,18 @@ class MonitorNode(Node):
         }
         self._diagnostics = MonitorDiagnostics(self)
         self.parameters.on_change(self._on_parameters)
-        # Not the node's clock, which stands still while a recording is paused.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(CHECK_PERIOD_S, self._check, clock=steady)
+        steady_timer(self, values["diagnostics_period_s"], self._check)
         warn_of_rivals(self, lambda: [stream.skill_topic for stream in self.streams.values()])
         topics = ", ".join(stream.topic_name for stream in self.streams.values())
         self.get_logger().info(f"listening on {topics}")
-        for sentence in unused_overrides(self):
-            self.get_logger().warning(sentence)
+        warn_of_unused_overrides(self)
 
     def _on_parameters(self, _names: frozenset[str]) -> None:
         for stream in self.streams.values():
             stream.change(self.parameters.as_dict())
 
     def _check(self) -> None:
-        """Once a second: look after the streams and publish diagnostics."""
+        """Now and then: look after the streams and publish diagnostics."""
         for stream in self.streams.values():
             change = stream.watch.check(time.monotonic())
             if change is not None:

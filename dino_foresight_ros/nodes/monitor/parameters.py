@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from dino_foresight_ros.outputs import MAX_STEPS
-from dino_foresight_ros.ros.parameters import CAMERAS, Change, ParameterSpec
+from dino_foresight_ros.ros.parameters import CAMERAS, DIAGNOSTICS_PERIOD, Change, ParameterSpec
 
 MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (
     replace(
@@ -51,4 +51,5 @@ MONITOR_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.2, 3600.0),
     ),
+    DIAGNOSTICS_PERIOD,
 )

@@ -16,8 +16,6 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.event_handler import QoSPublisherMatchedInfo
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, PointCloud2, Range
@@ -61,9 +59,10 @@ from dino_foresight_ros.ros.qos import (
     latched_qos,
     output_qos,
     subscribe,
-    unused_overrides,
+    warn_of_unused_overrides,
 )
 from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
+from dino_foresight_ros.ros.timers import steady_timer
 from dino_foresight_ros.ros.transforms import Transforms
 from dino_foresight_ros.topic_names import (
     OBSTACLE_CONTACT,
@@ -79,7 +78,6 @@ from dino_foresight_ros.topic_names import (
 )
 
 NODE_NAME = "obstacle_node"
-DIAGNOSTICS_PERIOD_S = 1.0
 SILENT_S = 5.0
 _READ = (SEGMENTATION, CONFIDENCE, DEPTH, SPREAD)
 
@@ -158,11 +156,8 @@ class ObstacleNode(Node):
         self._contact = make(TimeToContact, OBSTACLE_CONTACT)
         self._range = make(Range, OBSTACLE_RANGE)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", output_qos())
-        # Not the node's clock, which stands still while a recording is paused.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._diagnose, clock=steady)
-        for sentence in unused_overrides(self):
-            self.get_logger().warning(sentence)
+        steady_timer(self, get["diagnostics_period_s"], self._diagnose)
+        warn_of_unused_overrides(self)
 
     # In
 

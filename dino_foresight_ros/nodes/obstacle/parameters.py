@@ -17,7 +17,13 @@ from dino_foresight_ros.ros.motion_parameters import (
     PATH,
     ROBOT_PARAMETERS,
 )
-from dino_foresight_ros.ros.parameters import CAMERA_TOPIC, CAMERAS, Change, ParameterSpec
+from dino_foresight_ros.ros.parameters import (
+    CAMERA_TOPIC,
+    CAMERAS,
+    DIAGNOSTICS_PERIOD,
+    Change,
+    ParameterSpec,
+)
 
 
 def grid_of(values: Mapping[str, Any]) -> GridSpec:
@@ -141,4 +147,5 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.0, 10.0),
     ),
+    DIAGNOSTICS_PERIOD,
 )

@@ -11,8 +11,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
@@ -44,11 +42,12 @@ from dino_foresight_ros.ros.qos import (
     advertise,
     check_overrides,
     output_qos,
-    unused_overrides,
+    warn_of_unused_overrides,
 )
 from dino_foresight_ros.ros.rivals import warn_of_rivals
 from dino_foresight_ros.ros.stream_watch import PeriodWatch
 from dino_foresight_ros.ros.time import NS_PER_S, time_to_ns
+from dino_foresight_ros.ros.timers import steady_timer
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 from dino_foresight_ros.topic_names import (
     CAPTIONS_DRAWN,
@@ -106,12 +105,9 @@ class OverlayNode(Node):
             queue_depth=1,
         )
         self._telling = self._feed.warnings.of_broken
-        # Not the node's clock, which stands still while a recording is paused.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(FOLLOW_PERIOD_S, self._follow_listeners, clock=steady)
+        steady_timer(self, FOLLOW_PERIOD_S, self._follow_listeners)
         warn_of_rivals(self, lambda: [self._markers.topic_name])
-        for sentence in unused_overrides(self, ("image", "foresight/forecast")):
-            self.get_logger().warning(sentence)
+        warn_of_unused_overrides(self, ("image", "foresight/forecast"))
 
     def _follow_listeners(self) -> None:
         """Listen only while somebody looks: the forecast node computes what is subscribed to."""

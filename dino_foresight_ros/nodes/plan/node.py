@@ -7,6 +7,7 @@ Out: foresight/candidates, foresight/best_path, foresight/imagined/image_color.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +15,6 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped, Twist, Vector3
 from nav_msgs.msg import Path
 from numpy.typing import NDArray
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import Image
@@ -42,9 +41,10 @@ from dino_foresight_ros.ros.qos import (
     latched_qos,
     output_qos,
     subscribe,
-    unused_overrides,
+    warn_of_unused_overrides,
 )
 from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
+from dino_foresight_ros.ros.timers import steady_timer
 from dino_foresight_ros.ros.transforms import Transforms
 from dino_foresight_ros.srv import Imagine
 from dino_foresight_ros.topic_names import BEST_PATH, CANDIDATES, IMAGINED_DRAWN, frame_name
@@ -100,11 +100,8 @@ class PlanNode(Node):
         self._markers = publisher(MarkerArray, CANDIDATES.name)
         self._path = publisher(Path, BEST_PATH.name)
         self._imagined = publisher(Image, IMAGINED_DRAWN.name)
-        # Not the node's clock, which stands still while a recording is paused.
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1 / self.parameters["rate_hz"], self._on_timer, clock=self._steady)
-        for sentence in unused_overrides(self):
-            self.get_logger().warning(sentence)
+        steady_timer(self, 1 / self.parameters["rate_hz"], self._on_timer)
+        warn_of_unused_overrides(self)
 
     # In
 
@@ -138,7 +135,7 @@ class PlanNode(Node):
 
     def _on_timer(self) -> None:
         """Begin a plan, unless one is under way."""
-        now_s = self._steady.now().nanoseconds / 1e9
+        now_s = time.monotonic()
         if self._asked_s is not None and now_s - self._asked_s < ANSWER_TIMEOUT_S:
             return
         if not self._client.service_is_ready():
@@ -157,7 +154,7 @@ class PlanNode(Node):
 
     def _ask(self, arcs: Arcs, limits: ArcLimits, number: int) -> None:
         """Have a round judged."""
-        self._asked_s = self._steady.now().nanoseconds / 1e9
+        self._asked_s = time.monotonic()
         request = self._request(arcs)
 
         def judged(future: Future) -> None:

@@ -18,8 +18,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.node import Node
 
 from dino_foresight_ros.errors import UsageError
@@ -30,6 +28,7 @@ from dino_foresight_ros.ros.forecast_sources import ForecastSource, find_sources
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.qos import output_qos
+from dino_foresight_ros.ros.timers import steady_timer
 from dino_foresight_ros.topic_names import camera_info_beside
 from dino_foresight_ros.view.rerun_stream import RerunStream
 from dino_foresight_ros.view.scene_log import SceneLog
@@ -73,9 +72,7 @@ class ViewNode(Node):
         self.create_subscription(
             DiagnosticArray, "/diagnostics", self._on_diagnostics, output_qos(20)
         )
-        # Not the node's clock, which stands still while a recording is paused.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(FOLLOW_PERIOD_S, self._follow, clock=steady)
+        steady_timer(self, FOLLOW_PERIOD_S, self._follow)
 
     def _start_viewer(self, files: Sequence[Path]) -> None:
         if len(files) > 1:

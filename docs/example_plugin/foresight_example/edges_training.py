@@ -13,6 +13,7 @@ from torchmetrics.classification import BinaryF1Score
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.model.tasks import upsample
+from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.training.head_tasks import TaskTraining
 from dino_foresight_ros.training.objective import Evaluation, Loss
@@ -25,7 +26,7 @@ from .edges import EdgesTask
 class EdgesTraining(TaskTraining[Any]):
     """Cross-entropy against the borders of the segmentation, and F1."""
 
-    label: ClassVar[str] = "segmentation"
+    label: ClassVar[str] = SEGMENTATION
 
     @classmethod
     def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> EdgesTask:

@@ -98,9 +98,6 @@ def test_what_came_true_is_believed(predict: str):
     both = plain.remember(z, stamps_s)
     believing = plain.with_options(hindcast=True)
     torch.testing.assert_close(
-        believing.hindcast(both, stamps_s), torch.ones(2, *GRID), rtol=0, atol=1e-4
-    )
-    torch.testing.assert_close(
         believing.forecast(both, stamps_s, [0.2]), plain.forecast(both, stamps_s, [0.2]), atol=1e-4,
         rtol=0,
     )  # fmt: skip
@@ -121,7 +118,6 @@ def test_both_hindcasts_are_direct_forecasts_of_the_newest_frame():
             Change(*(x[:, rows, columns] for x in (predicted - before, newest - before)))
         )
     share = believed_share(changes, GRID)
-    torch.testing.assert_close(forecaster.hindcast(memories, stamps_s), share)
     plain = asked(forecaster.with_options(hindcast=False), z)
     expected = scaled_change(z[:, -1][:, None, None], plain, share[:, None, None])
     torch.testing.assert_close(asked(forecaster, z), expected)

@@ -140,9 +140,8 @@ def test_a_kind_that_is_unknown_is_refused_with_the_valid_ones():
         build_forecaster({"kind": "dream"})
 
 
-@pytest.mark.parametrize("overlap", [False, True])
 def test_another_kind_is_a_row_away_from_disk_and_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlap: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(
         KINDS, "linear", lambda values: LinearMotion(values["channels"], tuple(values["grid"]))
@@ -152,7 +151,7 @@ def test_another_kind_is_a_row_away_from_disk_and_engine(
     bundle = Bundle.load(bundle.save(tmp_path / "linear"))
     assert isinstance(bundle.forecaster, LinearMotion)
     images = np.random.default_rng(0).integers(0, 255, (3, 60, 80, 3), dtype=np.uint8)
-    engine = Foresight(bundle, steps=2, outputs={"features"}, overlap_decoding=overlap)
+    engine = Foresight(bundle, steps=2, outputs={"features"})
     stamps_ns = [10**18 + i * 200_000_000 for i in range(3)]
     forecast = [engine.update(i, s) for i, s in zip(images, stamps_ns, strict=True)][-1]
     with torch.inference_mode():

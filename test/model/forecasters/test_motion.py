@@ -74,14 +74,16 @@ def plain_change(forecaster: WorldForecaster, index: int, q: Tensor, motion: Ten
 def test_each_block_changes_each_patch_as_a_plain_computation_does(motion: str):
     forecaster = made(motion)
     assert forecaster.motion is not None
-    q = torch.randn(2, 1, 2, 4, 24)
+    q = torch.randn(2, 1, 8, 24)  # four patches of each of two instants
+    rows = torch.tensor([0] * 4 + [1] * 4)
     moves = torch.randn(2, 3, 2, 3)
     moves[1, 2, 0, 1] = math.nan
-    found = forecaster.motion.blocks[1](q, forecaster.motion.embed(moves))
-    assert found.shape == (2, 3, 2, 4, 24)
+    found = forecaster.motion.blocks[1](q, forecaster.motion.embed(moves), rows)
+    assert found.shape == (2, 3, 8, 24)
     for b, k, s, p in ((0, 0, 0, 0), (0, 2, 1, 3), (1, 2, 0, 1), (1, 1, 1, 2)):
-        expected = plain_change(forecaster, 1, q[b, 0, s, p].double(), moves[b, k, s].double())
-        torch.testing.assert_close(found[b, k, s, p].double(), expected, rtol=1e-4, atol=1e-4)
+        t = 4 * s + p
+        expected = plain_change(forecaster, 1, q[b, 0, t].double(), moves[b, k, s].double())
+        torch.testing.assert_close(found[b, k, t].double(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("motion", KINDS)

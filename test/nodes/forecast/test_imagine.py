@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -23,6 +23,7 @@ from forecast_peers import (
     Client,
     NodeProcess,
     header_at,
+    newest_is_forecast,
     picture,
     stamp_of,
     values_of,
@@ -31,6 +32,7 @@ from geometry_msgs.msg import Pose, PoseStamped, Twist, Vector3
 from nav_msgs.msg import Odometry, Path
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
+from ros_bench import wait_until
 from sensor_msgs.msg import CameraInfo
 
 from dino_foresight_ros import msg as messages
@@ -101,6 +103,14 @@ class Robot:
         self.client.publish(self.now_ns)
         self.client.spin_for(0.05)
 
+    def drive_until(self, condition: Callable[[], bool], **changes: Any) -> None:
+        def holds() -> bool:
+            if not condition():
+                self.drive(**changes)
+            return condition()
+
+        assert wait_until(holds)
+
     def call(self, *candidates: Candidate, **more: Any) -> Imagine.Response:
         request = Imagine.Request(**{"candidates": list(candidates), **more})
         return self.client.call(Imagine, SERVICE, request)
@@ -134,12 +144,7 @@ def robot(_client: Client, node: NodeProcess) -> Iterator[Robot]:
     assert not early.success
     assert "no frame" in early.message or "context has" in early.message
     forecasts = _client.subscribe(messages.Forecast, "foresight/forecast")
-    deadline = time.monotonic() + 60
-    while not forecasts and time.monotonic() < deadline:
-        robot.drive()
-    assert _client.spin_until(
-        lambda: bool(forecasts) and stamp_of(forecasts[-1].header.stamp) == robot.now_ns
-    )
+    robot.drive_until(lambda: newest_is_forecast(_client, forecasts))
     return robot
 
 
@@ -267,16 +272,14 @@ def test_candidate_faster_than_the_training_is_answered_and_marked(robot: Robot)
 
 def test_frames_are_forecast_while_many_candidates_are_judged(robot: Robot):
     forecasts = robot.client.subscribe(messages.Forecast, "foresight/forecast")
-    client = robot.client.node.create_client(Imagine, SERVICE)
-    assert robot.client.spin_until(client.service_is_ready)
+    robot.drive_until(lambda: bool(forecasts))
     request = Imagine.Request(candidates=[arc(2.0, 0.001 * k) for k in range(64)])
-    future = client.call_async(request)
+    future = robot.client.caller(Imagine, SERVICE).call_async(request)
     before = len(forecasts)
-    while not future.done():
-        robot.drive()
+    robot.drive_until(future.done)
     assert future.result().success, future.result().message
     assert len(future.result().scores) == 64
-    assert len(forecasts) > before
+    assert robot.client.spin_until(lambda: len(forecasts) > before)
 
 
 def test_goal_picture_counts_as_progress_and_one_that_is_none_is_named(
@@ -306,24 +309,20 @@ def test_goal_picture_counts_as_progress_and_one_that_is_none_is_named(
     assert [s.cost_progress for s in robot.call(*ways).scores] == pytest.approx(before, abs=0.1)
 
 
-def is_told(robot: Robot, text: str, **changes: Any) -> bool:
-    """Whether diagnostics come to say so of the motion, on a drive with such odometry."""
+def drive_until_told(robot: Robot, text: str, **changes: Any) -> None:
+    """Until diagnostics say so of the motion, with such odometry."""
     statuses = robot.client.subscribe(DiagnosticArray, "/diagnostics")
     statuses.clear()
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        robot.drive(**changes)
-        said = [values_of(status).get("motion", "") for status in statuses]
-        if said and text in said[-1]:
-            return True
-    return False
+    robot.drive_until(
+        lambda: bool(statuses) and text in values_of(statuses[-1]).get("motion", ""), **changes
+    )
 
 
 def test_odometry_that_cannot_be_believed_is_left_out_and_said(robot: Robot, node: NodeProcess):
-    assert is_told(robot, "hold")
-    assert is_told(robot, "base_link", child_frame_id="wheel")
+    drive_until_told(robot, "hold")
+    drive_until_told(robot, "base_link", child_frame_id="wheel")
     assert "without motion: " in node.text
-    assert is_told(robot, "hold")
+    drive_until_told(robot, "hold")
     assert "forecasts know the motion again" in node.text
-    assert is_told(robot, "not finite", speed=math.nan)
-    assert is_told(robot, "hold")
+    drive_until_told(robot, "not finite", speed=math.nan)
+    drive_until_told(robot, "hold")

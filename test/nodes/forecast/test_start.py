@@ -118,13 +118,16 @@ def test_unmanaged_failure_is_retryable_and_compressed_images_work(
         assert client.spin_until(lambda: client.node.count_publishers("/foresight/forecast") > 0)
         jpeg = cv2.imencode(".jpg", np.zeros((90, 160, 3), np.uint8))[1].tobytes()
         base_ns, count = time.time_ns(), 0
-        while not forecasts and count < 100:
-            stamp = base_ns + count * INTERVAL_NS
+
+        def is_forecast() -> bool:
+            nonlocal count
             data = b"broken" if count == 2 else jpeg
-            message = CompressedImage(header=header_at(stamp), format="jpeg", data=data)
-            pictures.publish(message)
-            client.spin_for(INTERVAL_NS / 1e9)
+            header = header_at(base_ns + count * INTERVAL_NS)
+            pictures.publish(CompressedImage(header=header, format="jpeg", data=data))
             count += 1
+            return client.spin_until(lambda: bool(forecasts), INTERVAL_NS / 1e9)
+
+        assert wait_until(is_forecast)
         step = forecasts[0].steps[0]
         assert (step.segmentation.height, step.segmentation.width) == (90, 160)
         assert (step.depth.height, step.confidence.height) == (0, 0)

@@ -31,6 +31,7 @@ NODE = [sys.executable, "-m", "dino_foresight_ros.nodes.monitor.node"]
 START_NS = 1_700_000_000 * 10**9
 DAY_NS = 86_400 * 10**9
 DAYS = itertools.count()
+PARAMETERS = ("window:=20", "stream_timeout_s:=1.0", "diagnostics_period_s:=0.2")
 
 Predict = Callable[[int, int], Scene]
 
@@ -38,7 +39,7 @@ Predict = Callable[[int, int], Scene]
 @pytest.fixture(scope="module")
 def process(ros_domain: dict[str, str], tmp_path_factory) -> Iterator[NodeProcess]:
     log = tmp_path_factory.mktemp("monitor") / "log"
-    node = NodeProcess(ros_domain, log, "window:=20", "stream_timeout_s:=2.0", program=NODE)
+    node = NodeProcess(ros_domain, log, *PARAMETERS, program=NODE)
     yield node
     try:
         assert node.end(signal.SIGINT) == 0, node.text
@@ -52,21 +53,26 @@ class Stream:
     def __init__(self, client: Client, outputs: str = "foresight", features: bool = True) -> None:
         self.client = client
         self.made = MadeUpForecasts(client, outputs, features)
-        self.skills: list[ForecastSkill] = client.subscribe(ForecastSkill, f"{outputs}/skill")
+        self._skills: list[ForecastSkill] = client.subscribe(ForecastSkill, f"{outputs}/skill")
         # Far from every other test's stamps.
         self.base_ns = START_NS + next(DAYS) * DAY_NS
         assert client.spin_until(self.made.is_heard)
-        self._wait_until_heard()
+        self._warm_up_ns = self.base_ns - DAY_NS // 2
+        assert client.spin_until(self._is_answered)
 
-    def _wait_until_heard(self) -> None:
-        """Play to the node until its answers come."""
-        for index in range(100):
-            stamp_ns = self.base_ns - DAY_NS // 2 + index * INTERVAL_NS
-            self.made.publish(stamp_ns, world(0), [world(0)], model_name="warm up")
-            if self.client.spin_until(lambda: bool(self.skills), 0.2):
-                break
-        self.client.spin_for(0.2)
-        self.skills.clear()
+    def _is_answered(self) -> bool:
+        """Whether answers come, after one more frame."""
+        self.made.publish(self._warm_up_ns, world(0), [world(0)], model_name="warm up")
+        self._warm_up_ns += INTERVAL_NS
+        return self.client.spin_until(lambda: bool(self._skills), 0.2)
+
+    @property
+    def skills(self) -> list[ForecastSkill]:
+        """The answers so far, without those of before the test."""
+        return [skill for skill in self._skills if skill.model_name != "warm up"]
+
+    def clear(self) -> None:
+        self._skills.clear()
 
     def play(
         self, frames: range | list[int], predict: Predict, answers: int, **fields: Any
@@ -157,7 +163,7 @@ def test_every_field_is_what_plain_arithmetic_gives(stream: Stream):
 
 def test_a_forecast_that_comes_true_has_skill_1_and_a_copy_0(stream: Stream):
     for predict, value, model in ((true, 1.0, "true"), (copied, 0.0, "copied")):
-        stream.skills.clear()
+        stream.clear()
         for skill in stream.play(range(5), predict, 4 + 3, model_name=model):
             assert skill.skill == skill.running_skill == value
             assert skill.feature_error == (0.0 if value else skill.copy_feature_error)
@@ -216,15 +222,22 @@ def test_surprise_lights_up_where_the_world_was_not_as_expected(stream: Stream):
 
     maps = stream.client.subscribe(Image, "foresight/surprise")
     colors = stream.client.subscribe(Image, "foresight/surprise/image_color")
-    assert stream.client.spin_until(
-        lambda: stream.client.node.count_publishers("foresight/surprise") > 0
-    )
-    for start in range(0, 100, 5):
+    start = 0
+
+    def are_drawn() -> bool:
+        nonlocal start
         stream.play(range(start, start + 5), predict, 1, model_name="surprise")
-        if stream.client.spin_until(lambda: bool(maps) and bool(colors), 0.2):
-            break
+        start += 5
+        return stream.client.spin_until(lambda: bool(maps) and bool(colors), 0.2)
+
+    assert stream.client.spin_until(are_drawn)
     stamp = stamp_of(maps[-1].header.stamp)
-    skill = next(s for s in stream.skills if s.step == 1 and stamp_of(s.header.stamp) == stamp)
+
+    def skill_of_map() -> list[ForecastSkill]:
+        return [s for s in stream.skills if s.step == 1 and stamp_of(s.header.stamp) == stamp]
+
+    assert stream.client.spin_until(lambda: bool(skill_of_map()))
+    (skill,) = skill_of_map()
     assert (maps[-1].encoding, maps[-1].height, maps[-1].width) == ("32FC1", 2, 3)
     expected = np.zeros((2, 3))
     expected[1, 2] = 4.0 / skill.running_copy_feature_error
@@ -261,7 +274,7 @@ def test_without_forecasts_the_node_is_stale_and_says_so(stream: Stream, process
     assert stream.client.spin_until(
         lambda: any(m.status[0].level == DiagnosticStatus.STALE for m in kept)
     )
-    assert "no forecast came on /foresight/forecast for 2 s" in process.text
+    assert "no forecast came on /foresight/forecast for 1 s" in process.text
 
 
 def test_without_features_the_rest_is_measured_and_the_reason_told(client: Client):

@@ -20,7 +20,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import OccupancyGrid, Odometry, Path
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from ros_bench import close_node
+from ros_bench import close_node, wait_until
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField, Range
 from std_msgs.msg import Header
 
@@ -93,14 +93,18 @@ class Bench:
         p = [*K[:3], 0.0, *K[3:6], 0.0, *K[6:], 0.0]
         self.info = CameraInfo(width=SIZE[1], height=SIZE[0], k=K, p=p)
 
+    def spin_until(self, condition: Callable[[], bool]) -> None:
+        def holds() -> bool:
+            rclpy.spin_once(self.peer, timeout_sec=0.02)
+            return condition()
+
+        assert wait_until(holds)
+
     def give(self, message: Forecast, unheard: Collection[str] = ()) -> None:
         """Hand a forecast over, and hear all that comes of it, which these topics lack."""
         topics = set(TOPICS) - set(unheard)
         topics -= {"obstacles/step_2/points"} if len(message.steps) < 2 else set()
-        for _ in range(500):
-            if all(map(self.node.count_subscribers, TOPICS)):
-                break
-            rclpy.spin_once(self.peer, timeout_sec=0.02)
+        self.spin_until(lambda: all(map(self.node.count_subscribers, TOPICS)))
         self.heard.clear()
         self.node.on_forecast("", self.source, message)
         if self.source.obstacles is None:
@@ -109,12 +113,12 @@ class Bench:
 
     def hear(self, topics: Collection[str], stamp: Time) -> None:
         """Wait for messages of this stamp on these topics, and none on others."""
-        for _ in range(500):
-            heard = {topic for topic, m in self.heard.items() if m.header.stamp == stamp}
-            if heard >= set(topics):
-                break
-            rclpy.spin_once(self.peer, timeout_sec=0.02)
-        assert heard == set(topics)
+
+        def heard() -> set[str]:
+            return {topic for topic, m in self.heard.items() if m.header.stamp == stamp}
+
+        self.spin_until(lambda: heard() >= set(topics))
+        assert heard() == set(topics)
 
     def drive(self, forward_mps: float, stamp_ns: int = STAMP_NS, child: str = "base_link") -> None:
         """Hand odometry over as the first that comes, of the forecast's stamp."""

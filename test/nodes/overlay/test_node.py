@@ -134,7 +134,8 @@ class Scene:
 
     def play(self, kept: list[Any], **fields: bool) -> int:
         """Publish a frame and its forecast until something new was drawn; return the stamp."""
-        for _ in range(60):
+
+        def is_drawn() -> bool:
             Scene.now_ns += 200_000_000
             self.client.publish(self.now_ns, SIZE)
             self.info.publish(CameraInfo(header=header_at(self.now_ns), **self.calibration))
@@ -143,12 +144,11 @@ class Scene:
             self.client.spin_for(0.1)
             self.forecasts.publish(forecast(self.now_ns, **fields))
             # Not just anything new, which may be late and of the last round.
-            if self.client.spin_until(
-                lambda now=self.now_ns: bool(kept) and stamp_of(kept[-1]) == now, 1.0
-            ):
-                break
-        else:
-            pytest.fail(f"nothing was drawn:\n{self.node.text}")
+            return self.client.spin_until(
+                lambda: bool(kept) and stamp_of(kept[-1]) == self.now_ns, 1.0
+            )
+
+        assert self.client.spin_until(is_drawn), "nothing was drawn"
         return self.now_ns
 
 
@@ -265,7 +265,7 @@ def test_relative_depth_gives_no_cloud_and_says_why(scene: Scene):
     for _ in range(3):
         scene.play(markers, metric=False)
     assert not clouds
-    assert "no metric depth" in scene.node.text
+    assert scene.client.spin_until(lambda: "no metric depth" in scene.node.text)
 
 
 def test_an_uncalibrated_camera_costs_the_clouds_only(scene: Scene):
@@ -284,24 +284,28 @@ def test_a_camera_info_without_a_size_does_not_end_the_node(scene: Scene):
     """Before the first picture too, with which its size could be compared."""
     scene.client.subscribe(PointCloud2, "foresight/step_1/points")
     markers = scene.listen(MarkerArray, "foresight/markers")
-    for _ in range(20):
+
+    def is_told() -> bool:
         Scene.now_ns += 200_000_000
         scene.info.publish(CameraInfo())
         scene.client.spin_for(0.1)
         scene.forecasts.publish(forecast(scene.now_ns))
-        if scene.client.spin_until(lambda: "has no image size" in scene.node.text, 0.5):
-            break
+        return scene.client.spin_until(lambda: "has no image size" in scene.node.text, 0.5)
+
+    assert scene.client.spin_until(is_told)
     assert scene.node.text.count("no point cloud: camera_info has no image size") == 1
     scene.play(markers)
 
 
 def test_malformed_labels_are_told_and_change_nothing(scene: Scene):
     kept = scene.listen(Image, "foresight/step_2/image_color")
-    for _ in range(3):
-        scene.labels.publish(Labels(names=["a", "b"], palette=[1, 2, 3, 4], unlabelled=255))
-        scene.client.spin_for(0.1)
     told = "labels ignored: labels have 2 class names but 4 palette values; 6 are needed"
-    assert scene.client.spin_until(lambda: told in scene.node.text)
+
+    def is_told() -> bool:
+        scene.labels.publish(Labels(names=["a", "b"], palette=[1, 2, 3, 4], unlabelled=255))
+        return scene.client.spin_until(lambda: told in scene.node.text, 0.2)
+
+    assert scene.client.spin_until(is_told)
     scene.play(kept)
     mixed = PALETTE[2] * 0.5 + picture(scene.now_ns, SIZE)[200, 300] * 0.5
     np.testing.assert_allclose(as_rgb(kept[-1])[200, 300], mixed, atol=1)
@@ -370,7 +374,10 @@ def test_nothing_is_listened_to_when_nobody_looks(scene: Scene):
 def test_a_forecast_without_its_picture_is_told(scene: Scene, tmp_path: Path):
     scene.listen(Image, "foresight/step_1/image_color")
     scene.now_ns += 3_600_000_000_000
-    for _ in range(4):
+    told = "no picture on /image with the forecast's time stamp"
+
+    def is_told() -> bool:
         scene.forecasts.publish(forecast(scene.now_ns))
-        scene.client.spin_for(0.2)
-    assert "no picture on /image with the forecast's time stamp" in scene.node.text
+        return scene.client.spin_until(lambda: told in scene.node.text, 0.2)
+
+    assert scene.client.spin_until(is_told)
