@@ -30,6 +30,7 @@ context.set_forkserver_preload(
         "dino_foresight_ros.nodes.forecast.node",
         "dino_foresight_ros.nodes.forecast.pipeline",
         "untrained_once",
+        "toy_training",
     ]
 )
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from micro_bundle import make_micro_bundle
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
@@ -29,20 +30,23 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from dino_foresight_ros import msg as messages
-from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.runtime import Forecast, Foresight
 
 SIZES = {"left": (120, 200), "front": (60, 100), "right": (90, 160)}
 OFFSETS_NS = {"left": 0, "front": 7_000_000, "right": 15_000_000}
-# The fourth camera never comes.
-PARAMETERS = (
-    "cameras:=[left,front,right,gone]",
-    "camera_topic:=rig/{camera}/image",
-    "steps:=2",
-    "device:=cpu",
-    "dtype:=float32",
-    "stream_timeout_s:=1.0",
-)
+
+
+def PARAMETERS(folder: Path) -> tuple[str, ...]:  # noqa: N802 - of the fixture `node`
+    """Of a node whose fourth camera never comes."""
+    return (
+        f"bundle:={make_micro_bundle().save(folder / 'micro')}",
+        "cameras:=[left,front,right,gone]",
+        "camera_topic:=rig/{camera}/image",
+        "steps:=2",
+        "device:=cpu",
+        "dtype:=float32",
+        "stream_timeout_s:=1.0",
+    )
 
 
 class Rig:
@@ -158,18 +162,13 @@ def test_each_camera_has_topics_and_a_frame_of_its_own(rig: Rig) -> None:
         assert {f.header.frame_id for f in rig.forecasts[name]} == {f"{name}_optical"}
         assert labels[name][-1].header.frame_id == f"{name}_optical"
     assert scaled[0].header.frame_id == "front_optical"
-    assert (scaled[0].height, scaled[0].width, scaled[0].k[0]) == (72, 128, pytest.approx(64.0))
+    assert (scaled[0].height, scaled[0].width, scaled[0].k[0]) == (32, 48, pytest.approx(24.0))
     assert others == []
-
-
-@lru_cache(maxsize=1)
-def bundle() -> Bundle:
-    return Bundle.load("untrained-tiny")
 
 
 def alone(camera: str, context_ns: list[int]) -> Forecast:
     """What an engine for this camera alone makes of the frames with these stamps."""
-    engine = Foresight(bundle(), steps=2)
+    engine = Foresight(make_micro_bundle(), steps=2)
     forecast = None
     for stamp_ns in context_ns:
         forecast = engine.update(picture(stamp_ns, SIZES[camera]), stamp_ns)

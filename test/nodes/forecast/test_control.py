@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from micro_bundle import make_micro_bundle
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
@@ -35,7 +37,9 @@ from dino_foresight_ros import msg as messages
 NAME = "/forecast_node"
 
 
-PARAMETERS = ("steps:=2", "device:=cpu", "stream_timeout_s:=1.0")
+def PARAMETERS(folder: Path) -> tuple[str, ...]:  # noqa: N802 - of the fixture `node`
+    bundle = make_micro_bundle().save(folder / "micro")
+    return (f"bundle:={bundle}", "steps:=2", "device:=cpu", "stream_timeout_s:=1.0")
 
 
 class Bench:
@@ -169,7 +173,7 @@ def test_outputs_features_and_size_change_while_it_runs(bench: Bench) -> None:
     bench.set_well(outputs=every, publish_features=False, output_size="input")
     bench.stream_until(lambda: sizes() == [(200, 120), (200, 120)])
     bench.set_well(output_size="grid")
-    bench.stream_until(lambda: sizes() == [(128, 72), (128, 72)])
+    bench.stream_until(lambda: sizes() == [(48, 32), (48, 32)])
 
 
 def test_rate_limit_leaves_frames_to_the_context(bench: Bench) -> None:
@@ -244,7 +248,7 @@ def test_outputs_are_reliable_and_labels_latched(bench: Bench) -> None:
 def test_diagnostics_tell_memory_device_and_model(bench: Bench) -> None:
     bench.wait_until(lambda: float(bench.value("memory_resident_mb")) > 50.0)
     assert bench.value("device") == "cpu"
-    assert bench.value("model") == "untrained-tiny"
+    assert bench.value("model") == "micro"
     assert bench.value("trained") == "false"
     assert "memory_device_allocated_mb" not in values_of(bench.diagnostics[-1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from micro_bundle import make_micro_bundle
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
@@ -38,12 +39,13 @@ def foresight(*words: object) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a bag and of a bundle that was trained on it."""
     out = tmp_path_factory.mktemp("run")
-    parts = "--encoder untrained-tiny --pca untrained-tiny"
+    micro = make_micro_bundle().save(out / "micro")
+    parts = f"--encoder {micro} --pca {micro}"
     foresight(
         "bag from-video synthetic:?seeds=3&frames=72&interval=0.1&size=36x66&driver=wander",
         f"--out {out}/drive",
     )
-    foresight(f"train pixels --data bag:{out}/drive --image-size 126x224 --out {out}/pixels")
+    foresight(f"train pixels --data bag:{out}/drive --image-size 56x84 --out {out}/pixels")
     foresight(
         f"train features --data pixels:{out}/pixels {parts} --out {out}/features --device cpu"
     )
