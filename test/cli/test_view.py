@@ -73,5 +73,5 @@ def test_the_command_line_does_not_wait_for_the_sdk() -> None:
         "import dino_foresight_ros.view.server, dino_foresight_ros.view.blueprint; "
         "print([m for m in ('rerun', 'rclpy', 'torch') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240)
     assert done.stdout.strip() == "[]", done.stderr

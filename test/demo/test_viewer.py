@@ -21,7 +21,7 @@ def test_the_page_is_there_within_the_block_and_gone_after_it() -> None:
     port = free_port()
     with DemoViewer(port) as viewer:
         assert viewer.url == f"http://127.0.0.1:{port}/"
-        with urllib.request.urlopen(viewer.url, timeout=30) as answer:
+        with urllib.request.urlopen(viewer.url, timeout=120) as answer:
             assert answer.status == 200
             assert b"<canvas" in answer.read()
     with socket.socket() as probe:

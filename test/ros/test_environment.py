@@ -39,7 +39,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 
@@ -120,7 +120,7 @@ def test_nodes_say_what_is_wrong_with_the_environment_in_one_line() -> None:
             env=os.environ | {name: value},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
         assert done.returncode == 2
         (line,) = done.stderr.splitlines()

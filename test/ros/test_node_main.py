@@ -124,7 +124,7 @@ def test_leaving_flushes_keeps_the_exit_code_and_waits_for_nothing(
         env={k: v for k, v in ros_domain.items() if k != "PYTHONUNBUFFERED"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "said", "")
 

@@ -107,7 +107,7 @@ def test_question_wakes_a_worker_that_waits_for_frames():
         return threading.current_thread().name
 
     try:
-        threads.append(harness.scheduler.ask(name()).result(timeout=30))
+        threads.append(harness.scheduler.ask(name()).result(timeout=120))
     finally:
         assert worker.stop(30)
     assert threads == ["foresight-worker"]

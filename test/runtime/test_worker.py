@@ -24,7 +24,7 @@ class Threaded(Harness):
         assert wait_until(lambda: self.counts().in_flight == 0)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 120.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.001)

@@ -66,7 +66,7 @@ class Checkout:
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run with_env to its end."""
         process = self.start(*command, **env)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     def calls(self) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ def make(*words: str) -> subprocess.CompletedProcess[str]:
     """Say what would be run."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
     return subprocess.run(
-        ["make", "-n", *words], cwd=ROOT, env=inherited, capture_output=True, text=True, timeout=60
+        ["make", "-n", *words], cwd=ROOT, env=inherited, capture_output=True, text=True, timeout=240
     )
 
 

@@ -20,7 +20,7 @@ def kill_midway(checkout: Any, what: str) -> None:
     """Kill with_env and all it started, while the stand-in of a stage is halfway."""
     process = checkout.start("true", FAKE_HANG=what)
     hangs = Path(f"{checkout.env['FAKE_LOG']}.hangs")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not hangs.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert hangs.exists()
@@ -124,7 +124,7 @@ def test_damaged_environment_repairs_itself(prepared: Any, damage: str) -> None:
 
 def test_two_first_runs_at_once_prepare_once(checkout: Any) -> None:
     processes = [checkout.start("python", "-c", "import cv2; print(1)") for _ in range(2)]
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=240) for process in processes]
     assert [out for out, _ in outputs] == ["1\n", "1\n"]
     assert sum("another preparation is at work" in err for _, err in outputs) == 1
     assert [call["call"][0] for call in checkout.calls()] == ["venv", "pip", "colcon"]

@@ -38,7 +38,7 @@ def page(server: ViewerServer) -> Iterator[Page]:
 
 def answer(page: Page, path: str) -> http.client.HTTPResponse:
     port = int(page.url.rstrip("/").rpartition(":")[2])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET", path)
     return connection.getresponse()
 
@@ -61,7 +61,7 @@ def test_the_browser_is_told_to_talk_to_nobody_but_the_server(page: Page) -> Non
 
 def test_the_viewers_files_come_from_the_sdk(page: Page, server: ViewerServer) -> None:
     for name in ("re_viewer.js", "re_viewer_bg.wasm", "favicon.ico"):
-        with urllib.request.urlopen(f"{server.files_url}/{name}", timeout=30) as theirs:
+        with urllib.request.urlopen(f"{server.files_url}/{name}", timeout=120) as theirs:
             expected = theirs.read()
         reply = answer(page, f"/{name}")
         assert reply.read() == expected, name

@@ -52,7 +52,7 @@ def test_spawned_workers_do_not_start_the_command_again(tmp_path: Path, way: str
         [sys.executable, *start, *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
