@@ -152,7 +152,7 @@ class Scene:
         return forecast
 
     def recovers(self, count: int = 2, size: tuple[int, int] = (120, 200)) -> list[Any]:
-        """Send good frames until `count` of them were forecast; check every forecast so far.
+        """Send good frames until `count` of them, and the last, were forecast; check all so far.
 
         Returns:
             The forecasts of those frames.
@@ -164,9 +164,11 @@ class Scene:
 
         def is_back() -> bool:
             assert self.process.process.poll() is None, "the node ended"
-            if len(found()) < count:
-                sent.append(self.send_good(size, FILL_WAIT_S if len(sent) < 3 else FRAME_WAIT_S))
-            return len(found()) >= count
+            sent.append(self.send_good(size, FILL_WAIT_S if len(sent) < 3 else FRAME_WAIT_S))
+            # A frame after it that was dropped would leave a hole in the context.
+            return len(found()) >= count and self.client.spin_until(
+                lambda: self.forecast_of(sent[-1]) is not None, 2.0
+            )
 
         assert wait_until(is_back), self._no_forecast(sent)
         self.check_forecasts()
