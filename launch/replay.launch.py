@@ -39,7 +39,7 @@ from rclpy.node import NodeNameNonExistentError
 
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS
-from dino_foresight_ros.ros.bag_play import first_frame_id, play_command, with_transforms
+from dino_foresight_ros.recordings.bag_play import first_frame_id, play_command, with_transforms
 from dino_foresight_ros.topic_names import camera_info_beside, full_name
 
 PACKAGE = "dino_foresight_ros"
@@ -134,10 +134,10 @@ def _prepare_cameras(context: LaunchContext, path: Path, names: str) -> tuple[di
 
     Returns launch configurations to set, and the first camera's image topic.
     """
+    from dino_foresight_ros.recordings.bag_cameras import choose_cameras
     from dino_foresight_ros.recordings.bag_reader import BagReader
     from dino_foresight_ros.recordings.bag_topics import no_pictures
     from dino_foresight_ros.recordings.file_kinds import check_exists, is_bag
-    from dino_foresight_ros.ros.bag_cameras import choose_cameras
 
     wanted = [name for part in names.strip("[]").split(",") if (name := part.strip())]
     try:

@@ -216,10 +216,10 @@ def _several_cameras(
 ) -> DemoInput:
     """Some cameras of a bag, as they were recorded."""
     from dino_foresight_ros.recordings import open_recording
+    from dino_foresight_ros.recordings.bag_cameras import choose_cameras
     from dino_foresight_ros.recordings.bag_reader import BagReader
     from dino_foresight_ros.recordings.bag_topics import no_pictures
     from dino_foresight_ros.recordings.file_kinds import check_exists, is_bag
-    from dino_foresight_ros.ros.bag_cameras import choose_cameras
 
     path = path.expanduser()
     check_exists(path)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from dino_foresight_ros.demo.sampler import CameraSet, CameraSets, EvenSampler, is_whole
 from dino_foresight_ros.demo.skill_scorer import Model, tables
-from dino_foresight_ros.demo.video_writer import TimedVideo
 from dino_foresight_ros.render import (
     ClassPalette,
     DepthScale,
@@ -19,6 +18,7 @@ from dino_foresight_ros.render import (
     contact_sheet,
 )
 from dino_foresight_ros.render.png import write_png
+from dino_foresight_ros.render.video_writer import TimedVideo
 from dino_foresight_ros.scene import ComparedForecast
 
 VIDEO_RATE_HZ = 10.0

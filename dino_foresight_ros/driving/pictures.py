@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import WORLD_CLASSES
-from dino_foresight_ros.demo.video_writer import TimedVideo
 from dino_foresight_ros.driving.episode import RATE_HZ, Moment
 from dino_foresight_ros.render.text import draw_tag
+from dino_foresight_ros.render.video_writer import TimedVideo
 
 Picture = NDArray[np.uint8]
 

@@ -14,7 +14,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 
-from dino_foresight_ros.ros.lifecycle import end_lifecycle
+from dino_foresight_ros.nodes.forecast.lifecycle import end_lifecycle
 
 TIMEOUT_S = 120.0
 """How long a condition is waited for, also on a busy machine; a wait ends once it holds."""

@@ -16,10 +16,10 @@ from dino_foresight_ros.errors import describe
 from dino_foresight_ros.nodes.forecast.control import ForecastControl
 from dino_foresight_ros.nodes.forecast.diagnostics import ForecastDiagnostics, Situation, Thresholds
 from dino_foresight_ros.nodes.forecast.imagine_service import ImagineService
+from dino_foresight_ros.nodes.forecast.lifecycle import end_lifecycle, tolerate_bad_transitions
 from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS
 from dino_foresight_ros.process.cpu import set_up_cpu
 from dino_foresight_ros.process.memory import describe_release, give_back_memory, memory_use
-from dino_foresight_ros.ros.lifecycle import end_lifecycle, tolerate_bad_transitions
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.node_main import leave, run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage

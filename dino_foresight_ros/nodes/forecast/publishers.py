@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, Instances, Labels, Objects
 from dino_foresight_ros.msg import Forecast as ForecastMsg
+from dino_foresight_ros.nodes.forecast.label_info import build_label_info, label_info_class
 from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
 from dino_foresight_ros.objects import locate, object_paths, with_velocities
 from dino_foresight_ros.output_row import Topic
@@ -22,7 +23,6 @@ from dino_foresight_ros.outputs import DEPTH, FEATURES, INSTANCES, MAX_STEPS, st
 from dino_foresight_ros.ros.camera_info import scale_camera_info
 from dino_foresight_ros.ros.clouds import depth_with_info, rays_of
 from dino_foresight_ros.ros.images import image_to_msg
-from dino_foresight_ros.ros.label_info import build_label_info, label_info_class
 from dino_foresight_ros.ros.messages import (
     build_feature_map,
     build_forecast,

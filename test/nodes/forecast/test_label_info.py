@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from std_msgs.msg import Header
 
-from dino_foresight_ros.ros.label_info import build_label_info, label_info_class
+from dino_foresight_ros.nodes.forecast.label_info import build_label_info, label_info_class
 
 
 @dataclass
@@ -66,5 +66,7 @@ def test_package_that_fails_to_load_is_as_none(monkeypatch: pytest.MonkeyPatch) 
     def refuse(name: str) -> ModuleType:
         raise ImportError(f"{name}: cannot open shared object file")
 
-    monkeypatch.setattr("dino_foresight_ros.ros.label_info.importlib.import_module", refuse)
+    monkeypatch.setattr(
+        "dino_foresight_ros.nodes.forecast.label_info.importlib.import_module", refuse
+    )
     assert label_info_class() is None

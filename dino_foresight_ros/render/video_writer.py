@@ -1,4 +1,4 @@
-"""The demo's MP4, written frame by frame while the demo runs."""
+"""An MP4, written frame by frame as pictures come."""
 
 from __future__ import annotations
 

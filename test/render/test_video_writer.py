@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dino_foresight_ros.demo import video_writer
-from dino_foresight_ros.demo.video_writer import TimedVideo, h264_program
 from dino_foresight_ros.errors import ForesightError
+from dino_foresight_ros.render import video_writer
+from dino_foresight_ros.render.video_writer import TimedVideo, h264_program
 
 SIZE = (96, 160)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bag_cameras import choose_cameras, split_topics
 from dino_foresight_ros.recordings.bag_reader import BagTopic
 from dino_foresight_ros.recordings.bag_topics import COMPRESSED_TYPE, RAW_TYPE
-from dino_foresight_ros.ros.bag_cameras import choose_cameras, split_topics
 
 BAG = Path("drive")
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.bag_play import first_frame_id, play_command, with_transforms
 from dino_foresight_ros.recordings.bag_writer import create_bag
-from dino_foresight_ros.ros.bag_play import first_frame_id, play_command, with_transforms
 
 STAMP_NS = 1_700_000_000_000_000_000
 
