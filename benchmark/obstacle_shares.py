@@ -139,7 +139,7 @@ def foreseen(
             motion = None
             if has_odometry and engine.forecaster.takes_motion:
                 twist = (frame.speed_mps, 0.0, frame.yaw_rate_rps)
-                motion = of_twist(np.broadcast_to(twist, (len(HORIZONS_S), 3)), HORIZONS_S)
+                motion = of_twist(twist, HORIZONS_S)
             forecast = engine.update(frame.image, round(1e9 * frame.stamp_s), motion=motion)
         assert forecast is not None
         yield "present", forecast.step_0, scene_of(frame)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dino_foresight_ros.choices import PRECISIONS
 from dino_foresight_ros.driving.runs import DriveSettings, drive_seeds, read_seeds
 from dino_foresight_ros.driving.scores import per_km
 from dino_foresight_ros.errors import ForesightError, InputError, UsageError
@@ -161,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--scene", help="urban, suburban, rural or highway (default: as each seed draws it)")
     add("--bundle", default="", help="folder or name of a bundle with metric depth")
     add("--device", default="cpu")
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
+    add("--dtype", default="auto", choices=PRECISIONS,
         help="of the bundle (default: as forecast_node has it on this machine)")  # fmt: skip
     add("--workers", type=int, default=1, help="processes (default: %(default)s)")
     add("--data", nargs="+", default=[], metavar="SPEC",

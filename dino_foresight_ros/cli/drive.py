@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dino_foresight_ros.choices import PRECISIONS
+
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the subcommand."""
@@ -25,7 +27,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="constant, sensor, present, forecast, imagine, oracle (default: all)")  # fmt: skip
     add("--bundle", default="", help="folder or name of a bundle with metric depth")
     add("--device", default="cpu", help="cpu, cuda, cuda:N (default: %(default)s)")
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
+    add("--dtype", default="auto", choices=PRECISIONS,
         help="of the bundle (default: as forecast_node has it on this machine)")  # fmt: skip
     add("--horizons", nargs="+", type=float, default=[0.2, 0.4, 0.6, 0.8, 1.0], metavar="S",
         help="of the bundle's forecasts, in seconds (default: 0.2 to 1.0)")  # fmt: skip

@@ -81,7 +81,7 @@ def monitor_recording(recording: Recording, eyes: Foreseen, mount: Mount) -> Rec
     for index, twist in zip(chosen.tolist(), twists, strict=True):
         (frame,) = recording.read([index])
         assert frame.image is not None
-        poses = of_twist(np.broadcast_to(twist, (len(eyes.horizons_s), 3)), eyes.horizons_s)
+        poses = of_twist(twist, eyes.horizons_s)
         eyes.look(frame.image, frame.stamp_ns, mount, poses)
         now.append(eyes.points)
         ahead.append(at_times(eyes.points, eyes.steps, eyes.horizons_s[: len(eyes.steps)]))
@@ -95,7 +95,7 @@ def monitor_recording(recording: Recording, eyes: Foreseen, mount: Mount) -> Rec
 
     found = {name: np.zeros(len(chosen), bool) for name in (PRESENT, COPY_LAST, FORECAST, TRUTH)}
     for row in range(len(chosen)):
-        hold = of_twist(np.broadcast_to(twists[row], (len(TIMES_S), 3)), TIMES_S)
+        hold = of_twist(twists[row], TIMES_S)
         later = np.flatnonzero((seconds >= seconds[row]) & (seconds <= seconds[row] + BEFORE_S))
         ways = ego.between(np.full(len(later), chosen[row]), chosen[later])
         came = [

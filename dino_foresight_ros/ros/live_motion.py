@@ -221,7 +221,7 @@ class LiveMotion:
                 found = self.along_plan(stamp_ns, horizons_s)
             else:
                 twist = self.state(stamp_ns).twist
-                found = of_twist(np.broadcast_to(twist, (len(horizons_s), 3)), list(horizons_s))
+                found = of_twist(twist, list(horizons_s))
             problem = None
         except InputError as error:
             found, problem = None, str(error)

@@ -146,6 +146,28 @@ class ParameterSpec:
         return descriptor
 
 
+def camera_names_problem(names: list[str]) -> str | None:
+    """Why these cannot be the names of cameras, which topics begin with."""
+    for name in names:
+        if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is None or "__" in name:
+            return (
+                f"{name!r} cannot be part of a topic's name; valid: letters, digits and single "
+                "underscores, a letter first, such as cam_front"
+            )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    return f"{', '.join(repeated)} is named more than once" if repeated else None
+
+
+def camera_topic_problem(template: str) -> str | None:
+    """Why this cannot be the image topic of each of several cameras."""
+    if CAMERA_FIELD not in template:
+        return f"{template!r} lacks {CAMERA_FIELD}; valid: such as {CAMERA_FIELD}/image"
+    topic = template.replace(CAMERA_FIELD, "camera")
+    if re.fullmatch(r"(~/|/)?[A-Za-z]\w*(/[A-Za-z]\w*)*", topic, re.ASCII) and "__" not in topic:
+        return None
+    return f"{template!r} is no topic's name; valid: such as /cameras/{CAMERA_FIELD}/image"
+
+
 DIAGNOSTICS_PERIOD = ParameterSpec(
     "diagnostics_period_s",
     1.0,
@@ -173,14 +195,14 @@ CAMERAS = ParameterSpec(
     [],
     "Names of several cameras, forecast in one batch; the topics of each begin with its name, "
     "such as NAME/foresight/forecast. Empty: one camera, whose topics begin with none.",
-    check=lambda names: camera_names_problem(names),
+    check=camera_names_problem,
 )
 CAMERA_TOPIC = ParameterSpec(
     "camera_topic",
     f"{CAMERA_FIELD}/image",
     f"Image topic of each of the cameras, with {CAMERA_FIELD} for its name; camera_info is beside "
     "it.",
-    check=lambda template: camera_topic_problem(template),
+    check=camera_topic_problem,
 )
 
 
@@ -335,25 +357,3 @@ def path_problem(path: str) -> str | None:
     except RuntimeError:
         return f"{shown}: there is no such home folder; write the whole path"
     return None
-
-
-def camera_names_problem(names: list[str]) -> str | None:
-    """Why these cannot be the names of cameras, which topics begin with."""
-    for name in names:
-        if re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is None or "__" in name:
-            return (
-                f"{name!r} cannot be part of a topic's name; valid: letters, digits and single "
-                "underscores, a letter first, such as cam_front"
-            )
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    return f"{', '.join(repeated)} is named more than once" if repeated else None
-
-
-def camera_topic_problem(template: str) -> str | None:
-    """Why this cannot be the image topic of each of several cameras."""
-    if CAMERA_FIELD not in template:
-        return f"{template!r} lacks {CAMERA_FIELD}; valid: such as {CAMERA_FIELD}/image"
-    topic = template.replace(CAMERA_FIELD, "camera")
-    if re.fullmatch(r"(~/|/)?[A-Za-z]\w*(/[A-Za-z]\w*)*", topic, re.ASCII) and "__" not in topic:
-        return None
-    return f"{template!r} is no topic's name; valid: such as /cameras/{CAMERA_FIELD}/image"

@@ -258,7 +258,7 @@ class ObstacleNode(Node):
             except InputError as error:
                 self._plan_problem = f"plan not used: {error}"
                 self._warnings.warn(self._plan_problem)
-        return of_twist(np.broadcast_to(self.twist_at(stamp_ns), (len(horizons_s), 3)), horizons_s)
+        return of_twist(self.twist_at(stamp_ns), horizons_s)
 
     def fused(self, newest: CameraObstacles) -> list[CameraObstacles]:
         """What the cameras saw about the time of one, all in the base frame of the last of them.
@@ -331,8 +331,8 @@ class ObstacleNode(Node):
         for step in range(len(self._grids)):
             self._publish_grid(step)
         if self._contact.get_subscription_count():
-            seconds, twist = list(found.horizons_s), self.twist_at(found.stamp_ns)
-            poses = of_twist(np.broadcast_to(twist, (len(seconds), 3)), seconds)
+            twist = self.twist_at(found.stamp_ns)
+            poses = of_twist(twist, found.horizons_s)
             met = found.contact(poses, footprint, get["contact_probability"])
             self._contact.publish(
                 contact_message(met, twist, header, names, message.model_name, message.trained)
