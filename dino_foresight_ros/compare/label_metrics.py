@@ -317,6 +317,8 @@ class _Means:
     def update(self, **scores: Tensor) -> dict[str, float]:
         values = dict(zip(scores, torch.stack(list(scores.values())).tolist(), strict=True))
         for name, value in values.items():
+            if math.isnan(value):
+                raise RuntimeError(f"{self._what}: {name} is not a number")
             self._sums[name] += value
             self._updates[name] += 1
         return values
