@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dino_foresight_ros.compare.bootstrap import Clips, estimate, mean_of_sums
 from dino_foresight_ros.render import markdown
 
 COLUMNS = (
@@ -36,8 +37,6 @@ def per_km(episodes: Sequence[Mapping[str, Any]], key: str) -> float:
 
 def per_km_between(episodes: Sequence[Mapping[str, Any]], key: str) -> tuple[float, float]:
     """95 % confidence interval of `per_km`, seeds resampled; NaN of fewer than 5, or of nothing."""
-    from dino_foresight_ros.training.evaluation.bootstrap import Clips, estimate, mean_of_sums
-
     sums = np.array([[float(e[key]), e["travelled_m"] / 1000.0] for e in episodes])
     if not len(sums) or not sums.any(axis=0).all():
         return float("nan"), float("nan")

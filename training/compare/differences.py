@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
+from dino_foresight_ros.compare.bootstrap import Clips, paired_difference
 from dino_foresight_ros.training.compare.comparison import Comparison, Variant
 from dino_foresight_ros.training.compare.runs import RunScores
 from dino_foresight_ros.training.compare.scores import METRICS, Metric, VariantFacts, score_name
-from dino_foresight_ros.training.evaluation.bootstrap import Clips, paired_difference
 
 
 @dataclass(frozen=True)

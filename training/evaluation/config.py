@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from dino_foresight_ros.compare.bootstrap import Resampling
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import MAX_HORIZON_S, MAX_STEPS
-from dino_foresight_ros.training.evaluation.bootstrap import Resampling
 from dino_foresight_ros.training.evaluation.contexts import Setting
 from dino_foresight_ros.training.evaluation.series import Series
 

@@ -7,10 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dino_foresight_ros.compare.instance_metrics import SCORE_BINS, ap50_of_counts
-from dino_foresight_ros.compare.label_metrics import intersection_over_union
-from dino_foresight_ros.outputs import INSTANCES, SEGMENTATION
-from dino_foresight_ros.training.evaluation.bootstrap import (
+from dino_foresight_ros.compare.bootstrap import (
     Clips,
     Estimate,
     Resampling,
@@ -18,6 +15,9 @@ from dino_foresight_ros.training.evaluation.bootstrap import (
     Values,
     estimate,
 )
+from dino_foresight_ros.compare.instance_metrics import SCORE_BINS, ap50_of_counts
+from dino_foresight_ros.compare.label_metrics import intersection_over_union
+from dino_foresight_ros.outputs import INSTANCES, SEGMENTATION
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace
 from dino_foresight_ros.training.evaluation.label_scores import (
     CLOSED_METRICS,

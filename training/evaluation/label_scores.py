@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
+from dino_foresight_ros.compare.bootstrap import Estimate
 from dino_foresight_ros.compare.instance_metrics import InstanceMetrics
 from dino_foresight_ros.compare.label_metrics import (
     DepthMetrics,
@@ -31,7 +32,6 @@ from dino_foresight_ros.outputs import (
     SEGMENTATION,
 )
 from dino_foresight_ros.scene import Scene
-from dino_foresight_ros.training.evaluation.bootstrap import Estimate
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, ObjectSpace
 from dino_foresight_ros.training.evaluation.lidar.scaling import Scale, affine_scale
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dino_foresight_ros.compare import COPY_LAST, ORACLE
+from dino_foresight_ros.compare.bootstrap import LEAST_BLOCKS, Estimate, Improvement
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.files import check_replaceable, whole_folder
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 from dino_foresight_ros.render.markdown import NONE, table
-from dino_foresight_ros.training.evaluation.bootstrap import LEAST_BLOCKS, Estimate, Improvement
 from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow
 from dino_foresight_ros.training.evaluation.lidar.page import lidar_section
 from dino_foresight_ros.training.evaluation.results import (

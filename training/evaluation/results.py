@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from dino_foresight_ros.compare.bootstrap import Estimate, Improvement
 from dino_foresight_ros.compare.feature_errors import MeanErrors
 from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.model import Bundle, DepthTask, SegmentationTask
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import LABEL_KINDS, Recording
 from dino_foresight_ros.scene import ComparedForecast
-from dino_foresight_ros.training.evaluation.bootstrap import Estimate, Improvement
 from dino_foresight_ros.training.evaluation.config import EvaluationConfig
 from dino_foresight_ros.training.evaluation.fitted_predictors import FitFacts
 from dino_foresight_ros.training.evaluation.label_scores import ClosedFraction, LabelRow

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.compare import COPY_LAST, FORECAST, ORACLE
+from dino_foresight_ros.compare.bootstrap import Clips, Resampling, improvement
 from dino_foresight_ros.compare.feature_errors import METRICS, MeanErrors, clip_errors
 from dino_foresight_ros.detections import scene_fields
 from dino_foresight_ros.model import Bundle, DepthTask
@@ -22,7 +23,6 @@ from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.data import scene_numbers
-from dino_foresight_ros.training.evaluation.bootstrap import Clips, Resampling, improvement
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, ObjectSpace
 from dino_foresight_ros.training.evaluation.clip_batches import ClipBatch
 from dino_foresight_ros.training.evaluation.clip_plan import Clip

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 
 from dino_foresight_ros.compare import ORACLE
+from dino_foresight_ros.compare.bootstrap import Clips, Resampling
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.training.data import scene_numbers
-from dino_foresight_ros.training.evaluation.bootstrap import Clips, Resampling
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, ObjectSpace
 from dino_foresight_ros.training.evaluation.clip_batches import ClipBatch
 from dino_foresight_ros.training.evaluation.clip_plan import Clip

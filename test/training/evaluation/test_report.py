@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from dino_foresight_ros.compare.bootstrap import Estimate
 from dino_foresight_ros.compare.label_metrics import DepthScores
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.render import style
@@ -21,7 +22,6 @@ from dino_foresight_ros.training.evaluation import (
     evaluate,
     write_report,
 )
-from dino_foresight_ros.training.evaluation.bootstrap import Estimate
 from dino_foresight_ros.training.evaluation.label_scores import InstancesResult, LabelRow
 from dino_foresight_ros.training.evaluation.object_motion import ObjectMotion
 from dino_foresight_ros.training.evaluation.report import improvement_text, markdown

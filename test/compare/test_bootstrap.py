@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.training.evaluation.bootstrap import (
+from dino_foresight_ros.compare.bootstrap import (
     LEAST_BLOCKS,
     Clips,
     Resampling,
@@ -21,6 +20,7 @@ from dino_foresight_ros.training.evaluation.bootstrap import (
     paired_difference,
     student_t,
 )
+from dino_foresight_ros.errors import UsageError
 
 Case = tuple[np.ndarray, np.ndarray, Clips]
 TRUE_PERCENT = 30.0
