@@ -24,6 +24,16 @@ def compose(first: ArrayLike, then: ArrayLike) -> Motion:
     return np.stack(np.broadcast_arrays(x, y, wrapped(a[..., 2] + b[..., 2])), axis=-1)
 
 
+def moved_until(steps: ArrayLike) -> Motion:
+    """Motions (..., S, 3), each from the end of the one before -> from the first's start on."""
+    parts = np.asarray(steps, np.float64)
+    total, found = np.zeros((*parts.shape[:-2], 3)), []
+    for number in range(parts.shape[-2]):
+        total = compose(total, parts[..., number, :])
+        found.append(total)
+    return np.stack(found, axis=-2)
+
+
 def inverse(motion: ArrayLike) -> Motion:
     """The motion (..., 3) back to where one began."""
     m = np.asarray(motion, np.float64)

@@ -13,6 +13,7 @@ from dino_foresight_ros.planar_motion import (
     inverse,
     motion_at,
     motion_between,
+    moved_until,
     of_twist,
     seen_by,
     twist_of,
@@ -85,6 +86,17 @@ def test_between_known_instants_the_twist_is_held():
     known = of_twist(np.tile(twist, (3, 1)), [0.2, 0.5, 1.0])
     for at_s in (0.05, 0.2, 0.37, 0.9, 1.0):
         np.testing.assert_allclose(motion_at(known, [0.2, 0.5, 1.0], at_s), of_twist(twist, at_s))
+
+
+def test_motions_of_steps_add_up_from_the_first_on():
+    steps = np.random.default_rng(0).normal(size=(2, 4, 3))
+    steps[1, 2, 0] = np.nan
+    found = moved_until(steps)
+    until = np.eye(4)
+    for number in range(4):
+        until = until @ matrix(steps[0, number])
+        np.testing.assert_allclose(matrix(found[0, number]), until, atol=1e-12)
+    assert np.isnan(found[1]).any(axis=-1).tolist() == [False, False, True, True]
 
 
 def test_what_is_made_of_an_unknown_motion_is_unknown():

@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.forecasters import Forecaster, MaskedForecaster, SlidingForecaster
-from dino_foresight_ros.planar_motion import compose
+from dino_foresight_ros.planar_motion import moved_until
 from dino_foresight_ros.spread import spread
 
 from .data import ClipDataset
@@ -67,7 +67,10 @@ class Validation:
         copied = torch.zeros_like(forecast)
         for frames, moved in self._batches():
             context, true = frames[:, : self.context_frames], frames[:, self.context_frames :]
-            motion = None if moved is None else moved_until(moved[:, self.context_frames - 1 :])
+            motion = None
+            if moved is not None:
+                since = moved[:, self.context_frames - 1 :].cpu().numpy()
+                motion = torch.from_numpy(moved_until(since))
             forecast += self.forecast_errors(model, context, true, motion).sum(0)
             if self._copy_last is None:
                 copied += clip_errors(context[:, -1:].expand_as(true), true).sum(0)
@@ -119,16 +122,6 @@ class Validation:
             values=values,
             summary=f"skill over copy-last {shown} %",
         )
-
-
-def moved_until(steps: Tensor) -> Tensor:
-    """Motions (B, S, 3) from frame to frame -> until each frame, on the CPU."""
-    total = torch.zeros(len(steps), 3).double().numpy()
-    found = []
-    for step in steps.double().cpu().numpy().swapaxes(0, 1):
-        total = compose(total, step)
-        found.append(torch.from_numpy(total))
-    return torch.stack(found, dim=1)
 
 
 def validation_clips(make: Callable[[int], ClipDataset]) -> ClipDataset:

@@ -12,6 +12,7 @@ from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.forecasters import Forecaster, Prediction
 from dino_foresight_ros.model.heads import HeadInput
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
+from dino_foresight_ros.planar_motion import moved_until
 
 
 class HeadInputs(nn.Module):
@@ -95,12 +96,14 @@ class HeadInputs(nn.Module):
         return self.embed_dim * self.layers if self.reads.layers else self.pca.channels
 
     @torch.no_grad()
-    def compact(self, images: Tensor, oracle: bool = False) -> Tensor:
+    def compact(self, images: Tensor, oracle: bool = False, motion: Tensor | None = None) -> Tensor:
         """Encode, and forecast where there is a forecaster.
 
         Args:
             images: (B, H, W, 3) uint8, or (B, T, H, W, 3) clips with a forecaster.
             oracle: encode the last picture of each clip instead of forecasting it.
+            motion: (B, T - 1, 3) of the vehicle from each picture of a clip to the next, for a
+                forecaster that takes it; NaN or None where it is not known.
 
         Returns:
             (B, h, w, kept_channels) float32: PCA channels, or the forecaster's layers.
@@ -108,13 +111,16 @@ class HeadInputs(nn.Module):
         if self.forecaster is None or oracle:
             return self._encode(images[:, -1] if images.ndim == 5 else images)
         turns = len(self.steps)
-        shared = [self._ahead(images[i::turns], steps) for i, steps in enumerate(self.steps)]
+        shared = [
+            self._ahead(images[i::turns], steps, None if motion is None else motion[i::turns])
+            for i, steps in enumerate(self.steps)
+        ]
         found = torch.empty(len(images), *shared[0].shape[1:], device=shared[0].device)
         for i, features in enumerate(shared):
             found[i::turns] = features
         return found
 
-    def _ahead(self, clips: Tensor, steps: int) -> Tensor:
+    def _ahead(self, clips: Tensor, steps: int, motion: Tensor | None) -> Tensor:
         """Features of the last pictures (B, h, w, kept_channels), forecast so many steps before."""
         assert self.forecaster is not None
         if not len(clips):
@@ -124,10 +130,13 @@ class HeadInputs(nn.Module):
         count, end = self.forecaster.context_frames, clips.shape[1] - steps
         context = clips[:, end - count : end]
         z = self._encode(context.flatten(0, 1)).unflatten(0, (-1, count))
-        if not self.reads.layers:
-            return self.forecaster.rollout(z, steps)[:, -1].float()
         asked = self.forecaster.evenly_spaced(z, steps)
-        parts = self.forecaster.stream(*asked, layers=self.reads.layers)
+        told = None
+        if motion is not None and self.forecaster.takes_motion:
+            told = torch.from_numpy(moved_until(motion[:, end - 1 :].cpu().numpy()))
+        if not self.reads.layers:
+            return self.forecaster.forecast(*asked, told)[:, 0, -1].float()
+        parts = self.forecaster.stream(*asked, layers=self.reads.layers, motion=told)
         hidden = Prediction.join(parts).hidden
         return torch.cat([hidden[i][:, 0, -1] for i in self.reads.layers], dim=-1).float()
 

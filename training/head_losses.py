@@ -71,11 +71,17 @@ def relative_inverse(metres: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     return torch.where(known, share * (bins - 1), 0.0).round().long().clamp(0, bins - 1), known
 
 
-def metric_depth_loss(raw: Tensor, label: Tensor, task: DepthTask, complete: bool = False) -> Loss:
+def metric_depth_loss(
+    raw: Tensor,
+    label: Tensor,
+    task: DepthTask,
+    complete: bool = False,
+    weights: Tensor | None = None,
+) -> Loss:
     """Scale-invariant log error of the expected depth, and cross-entropy over the bins.
 
-    The first is what a head's reading, the expectation over log-spaced bins, is judged by; the
-    second gives every bin a direction: a depth is the two nearest bins, in the shares whose mean it
+    The first is about the expectation over log-spaced bins, the second makes them a distribution
+    and gives every bin a direction: a depth is the two nearest bins, in the shares whose mean it
     is. Depths outside the task's range are left out of both. A head with a validity output learns
     by cross-entropy where there is a depth within the range.
 
@@ -85,6 +91,7 @@ def metric_depth_loss(raw: Tensor, label: Tensor, task: DepthTask, complete: boo
         task: range and bins.
         complete: whether NaN means that there is no depth, as in the sky; otherwise that none was
             measured, and only depths beyond the range teach validity.
+        weights: (B, H, W) of the pixels in the first two; equal when None.
     """
     assert task.min_m is not None
     assert task.max_m is not None
@@ -93,12 +100,14 @@ def metric_depth_loss(raw: Tensor, label: Tensor, task: DepthTask, complete: boo
     predicted = task.metres(raw, _size(label))
     true = torch.where(known, label.float(), 1.0)
     error = torch.where(known, predicted.clamp(min=1e-3).log() - true.log(), 0.0)
-    count = known.sum().clamp(min=1)
-    mean, square = error.sum() / count, error.square().sum() / count
+    counted = known.float() if weights is None else known * weights
+    count = counted.sum().clamp(min=1e-6)
+    mean, square = (counted * error).sum() / count, (counted * error.square()).sum() / count
     # The root's slope is endless at 0.
     silog = (square - SILOG_VARIANCE * mean.square() + 1e-6).sqrt()
     small = shrink(label, (raw.shape[-2], raw.shape[-1]))
-    value = silog + _two_bins(raw[:, : task.bins], small, task)
+    small_weights = None if weights is None else shrink(weights, (raw.shape[-2], raw.shape[-1]))
+    value = silog + _two_bins(raw[:, : task.bins], small, task, small_weights)
     value = torch.where(known.any(), value, 0.0 * raw.float().sum())
     if task.validity:
         value = value + _validity_loss(raw[:, task.bins], small, task, complete)
@@ -117,17 +126,18 @@ def _validity_loss(logits: Tensor, label: Tensor, task: DepthTask, complete: boo
     return torch.where(told, each, 0.0).sum() / told.sum().clamp(min=1)
 
 
-def _two_bins(raw: Tensor, label: Tensor, task: DepthTask) -> Tensor:
+def _two_bins(raw: Tensor, label: Tensor, task: DepthTask, weights: Tensor | None) -> Tensor:
     """Cross-entropy against the two bins around each depth; label of the raw output's size."""
     centres = task.centres(raw.device)
     known = torch.isfinite(label) & (label >= centres[0]) & (label <= centres[-1])
     metres = torch.where(known, label.float(), centres[0])
     upper = torch.searchsorted(centres, metres.contiguous()).clamp(1, task.bins - 1)
     lower = upper - 1
-    weight = (metres - centres[lower]) / (centres[upper] - centres[lower])
+    share = (metres - centres[lower]) / (centres[upper] - centres[lower])
     logs = raw.float().log_softmax(dim=1)
-    picked = (1 - weight) * _pick(logs, lower) + weight * _pick(logs, upper)
-    return -torch.where(known, picked, 0.0).sum() / known.sum().clamp(min=1)
+    picked = (1 - share) * _pick(logs, lower) + share * _pick(logs, upper)
+    counted = known.float() if weights is None else known * weights
+    return -(counted * picked).sum() / counted.sum().clamp(min=1e-6)
 
 
 def _pick(logs: Tensor, bins: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ _BYTES = {SEGMENTATION: 1, DEPTH: 4, NORMALS: 6, INSTANCES: 4}
 
 
 class LabelledImages(Dataset[dict[str, Any]]):
-    """Items: `images` (H, W, 3) or (T, H, W, 3) uint8, `label`, `source`.
+    """Items: `images` (H, W, 3) or (T, H, W, 3) uint8, `label`, `source`, a clip's `motion`.
 
     Attributes:
         classes: class ids are below this; None for other tasks.
@@ -69,7 +69,8 @@ class LabelledImages(Dataset[dict[str, Any]]):
         label = labels[self.kind] if self._together is None else self._together(labels)
         if self.label_size is not None:
             label = shrink(label[None], self.label_size)[0]
-        return {"images": images, "label": label, "source": item["source"]}
+        kept = {"images": images, "label": label, "source": item["source"]}
+        return kept if "motion" not in item else {**kept, "motion": item["motion"]}
 
     def _check_ids(self, label: Tensor, source: str) -> None:
         assert self.classes is not None
@@ -128,7 +129,8 @@ def keep_features(
     labels: list[Tensor] = []
     sources: list[str] = []
     for item in batches_of(images, indices, workers, batch):
-        compact.append(inputs.compact(item["images"].to(device), oracle).half().cpu())
+        found = inputs.compact(item["images"].to(device), oracle, item.get("motion"))
+        compact.append(found.half().cpu())
         labels.append(item["label"].half() if images.kind == NORMALS else item["label"])
         sources += item["source"]
         on_items(len(sources), len(indices))
@@ -167,9 +169,10 @@ def output_size(inputs: HeadInputs) -> tuple[int, int]:
 
 
 def count_classes(images: LabelledImages, indices: Sequence[int], workers: int) -> Tensor:
-    """Labelled pixels of each class: (K,) int64."""
-    assert images.classes is not None
+    """Labelled pixels of each class id, (256,) int64; ids are the last of several label values."""
     counts = torch.zeros(256, dtype=torch.int64)
     for item in batches_of(images, indices, workers, 8):
-        counts += torch.bincount(item["label"].flatten().long(), minlength=256)
-    return counts[: images.classes]
+        label = item["label"]
+        ids = label[..., -1] if label.ndim == 4 else label
+        counts += torch.bincount(ids.flatten().long(), minlength=256)
+    return counts

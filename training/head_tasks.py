@@ -85,8 +85,13 @@ class TaskTraining(ABC, Generic[T]):
 
     @classmethod
     def together(cls, labels: Mapping[str, Tensor]) -> Tensor:
-        """One label (H, W[, 3]) of a picture, of those of `label` and `beside`."""
+        """One label (H, W[, ...]) of a picture, of those of `label` and `beside`."""
         return labels[cls.label]
+
+    @classmethod
+    def beside_of(cls, recipe: HeadRecipe) -> tuple[str, ...]:
+        """Other kinds of labels that a run needs of the same picture."""
+        return cls.beside
 
     @abstractmethod
     def loss(self, raw: Any, label: Tensor) -> Loss:
@@ -165,11 +170,14 @@ class DepthTraining(TaskTraining[DepthTask]):
     Attributes:
         levels: whether labels are levels of relative depth; see `Recording.depth_is_metric`.
         complete: whether NaN labels are where no depth is; see `Recording.depth_is_complete`.
+        class_weights: (256,) of the pixels by their class in the loss of metric depth, whose labels
+            then are (H, W, 2), metres and class ids; equal when None.
     """
 
     label: ClassVar[str] = DEPTH
     levels: bool = False
     complete: bool = False
+    class_weights: Tensor | None = None
 
     @classmethod
     def make_task(cls, recordings: Sequence[Recording], recipe: HeadRecipe) -> DepthTask:
@@ -184,11 +192,30 @@ class DepthTraining(TaskTraining[DepthTask]):
                 "--depth relative, or give labels in metres"
             )
         if recipe.depth == METRIC:
-            return DepthTask(METRIC, recipe.bins, recipe.min_m, recipe.max_m, recipe.validity)
+            return DepthTask(
+                METRIC, recipe.bins, recipe.min_m, recipe.max_m, recipe.validity, recipe.quantile
+            )
+        if recipe.class_weights != "none":
+            raise UsageError("class_weights of depth are for --depth metric")
         return DepthTask(recipe.depth, recipe.bins)
+
+    @classmethod
+    def beside_of(cls, recipe: HeadRecipe) -> tuple[str, ...]:
+        """The classes, where pixels are weighed by them."""
+        return () if recipe.class_weights == "none" else (SEGMENTATION,)
+
+    @classmethod
+    def together(cls, labels: Mapping[str, Tensor]) -> Tensor:
+        """Metres (H, W), with classes (H, W, 2) float32."""
+        if SEGMENTATION not in labels:
+            return labels[DEPTH]
+        return torch.stack([labels[DEPTH].float(), labels[SEGMENTATION].float()], dim=-1)
 
     def loss(self, raw: Tensor, label: Tensor) -> Loss:
         """The loss of the kind."""
+        if self.class_weights is not None:
+            weights = self.class_weights.to(label.device)[label[..., 1].long()]
+            return metric_depth_loss(raw, label[..., 0], self.task, self.complete, weights)
         if self.task.is_metric:
             return metric_depth_loss(raw, label, self.task, self.complete)
         return relative_depth_loss(raw, label, self.task, self.levels)
@@ -196,6 +223,8 @@ class DepthTraining(TaskTraining[DepthTask]):
     def truth(self, label: Tensor) -> tuple[Tensor, bool]:
         """Metres within the range, or bins above 0; NaN elsewhere."""
         task = self.task
+        if self.class_weights is not None:
+            label = label[..., 0]
         if task.is_metric:
             assert task.min_m is not None
             assert task.max_m is not None

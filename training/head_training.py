@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.nn import functional
 
 from dino_foresight_ros.model.heads import Head
 from dino_foresight_ros.model.tasks import InstancesTask, SegmentationTask, Task
@@ -20,6 +21,7 @@ from .data import (
     ClipAugmentation,
     ClipDataset,
     ImageDataset,
+    common_label_space,
 )
 from .fabric_import import Fabric
 from .head_inputs import HeadInputs
@@ -84,7 +86,7 @@ class HeadObjective(Objective):
         """Loss of a batch of pictures, or of kept features."""
         compact = batch.get("compact")
         if compact is None:
-            compact = self.inputs.compact(batch["images"])
+            compact = self.inputs.compact(batch["images"], motion=batch.get("motion"))
         return self.loss(self.model(self.inputs.expand(compact)), batch["label"])
 
 
@@ -121,13 +123,15 @@ class HeadTraining:
         self.held_out_indices = spread(len(held_out), recipe.validation_images)
         say(self._counts())
         if isinstance(self.task_training, SegmentationTraining):
-            self.task_training.class_weights = self._class_weights(self.task_training.task)
+            names = self.task_training.task.class_names
+            self.task_training.class_weights = self._class_weights(names)
         if isinstance(self.task_training, InstancesTraining):
             self.task_training.points = recipe.points
             self.task_training.least_pixels = recipe.least_pixels
         if isinstance(self.task_training, DepthTraining):
             self.task_training.levels = labels_are_levels([*data.train, *data.validation])
             self.task_training.complete = labels_are_complete(data.train)
+            self.task_training.class_weights = self._weights_of_depth()
         self.samples = self._samples()
         self.validation = self._validation()
 
@@ -139,7 +143,7 @@ class HeadTraining:
     ) -> LabelledImages:
         size = self.inputs.encoder.config.image_size
         of_task, seed = type(self.task_training), self.recipe.seed
-        kinds = (of_task.label, *of_task.beside)
+        kinds = (of_task.label, *of_task.beside_of(self.recipe))
         dataset: ImageDataset | ClipDataset
         if self.inputs.forecaster is None:
             dataset = ImageDataset(recordings, kinds, size, augmentation, seed, bad=self._bad)
@@ -157,6 +161,7 @@ class HeadTraining:
                 bad=self._bad,
                 on_warning=self.say,
             )
+            dataset.gives_motion = self.inputs.forecaster.takes_motion
         classes = None
         if isinstance(self.task, SegmentationTask | InstancesTask):
             classes = len(self.task.class_names)
@@ -179,12 +184,23 @@ class HeadTraining:
         makers = {r.labelled_by for r in self.data.train if r.labelled_by}
         return f"pseudo-labels by bundle {', '.join(sorted(makers))}" if makers else ""
 
-    def _class_weights(self, task: SegmentationTask) -> Tensor | None:
+    def _weights_of_depth(self) -> Tensor | None:
+        """(256,) by class id; pixels without a class count as those of a usual one."""
+        if self.recipe.class_weights == "none":
+            return None
+        space = common_label_space(self.data.train)
+        assert space is not None  # the labels that were found have one
+        found = self._class_weights(space.class_names)
+        assert found is not None
+        return functional.pad(found, (0, 256 - len(found)), value=1.0)
+
+    def _class_weights(self, class_names: Sequence[str]) -> Tensor | None:
+        """(K,) of the recipe's kind; None for equal ones."""
         if self.recipe.class_weights == "none":
             return None
         chosen = spread(len(self.images), _WEIGHED)
-        counts = count_classes(self.images, chosen, self.recipe.workers)
-        never = [n for n, c in zip(task.class_names, counts.tolist(), strict=True) if not c]
+        counts = count_classes(self.images, chosen, self.recipe.workers)[: len(class_names)]
+        never = [n for n, c in zip(class_names, counts.tolist(), strict=True) if not c]
         if never:
             self.say(f"never seen in {len(chosen)} pictures, weight 0: {', '.join(never)}")
         return class_weights(counts, self.recipe.class_weights)

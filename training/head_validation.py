@@ -51,7 +51,8 @@ class HeadValidation:
             if "compact" in item:
                 compact = item["compact"].to(self.device)
             else:
-                compact = self.inputs.compact(item["images"].to(self.device), self.oracle)
+                images = item["images"].to(self.device)
+                compact = self.inputs.compact(images, self.oracle, item.get("motion"))
             raw = model(self.inputs.expand(compact))
             predicted = self.training.predicted(raw, (label.shape[1], label.shape[2]))
             true, has_labels = self.training.truth(label)

@@ -287,9 +287,14 @@ class HeadRecipe(TrainingRecipe):
     validity: bool = option(
         True, "whether a metric depth head also learns where there is no depth, such as the sky"
     )
+    quantile: float | None = option(
+        None, "a metric depth is the distance within which the surface lies with this probability; "
+        "none: the expectation", above=0, below=1,
+    )  # fmt: skip
     class_weights: str = option(
-        "none", "none, median-frequency (Eigen and Fergus 2015) or inverse-sqrt (of the class's "
-        "fraction of the pixels)", choices=("none", "median-frequency", "inverse-sqrt"),
+        "none", "of the pixels of a class, tasks segmentation and metric depth: none, "
+        "median-frequency (Eigen and Fergus 2015) or inverse-sqrt (of the class's fraction of the "
+        "pixels)", choices=("none", "median-frequency", "inverse-sqrt"),
     )  # fmt: skip
     loss_size: str = option(
         "image", "image: raw output is upsampled to the labels, as the authors train; output: "

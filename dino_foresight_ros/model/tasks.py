@@ -7,6 +7,7 @@ decided by class first, so that only the masks of objects are upsampled.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, get_args
 
@@ -116,8 +117,10 @@ class DepthTask:
 
     relative: `bins` classes whose argmax is a relative inverse depth, 0 (far) to bins - 1 (near),
     as the published head was trained. metric: log-spaced bins from `min_m` to `max_m`, read out
-    as the expectation, in metres along the optical axis. Metres are NaN where no depth can be had:
-    beyond `max_m`, and in the sky and the like as far as the head has learned it.
+    as a quantile of the distribution over bins or as its expectation, in metres along the optical
+    axis. The expectation of a distribution that is wide, or has one peak on an edge and one behind
+    it, is farther than most of it. Metres are NaN where no depth can be had: beyond `max_m`, and
+    in the sky and the like as far as the head has learned it.
 
     Attributes:
         kind: "relative" or "metric".
@@ -125,6 +128,8 @@ class DepthTask:
         min_m, max_m: range of a metric head.
         validity: a metric head has one more channel, the last: above 0 where there is a depth
             within the range.
+        quantile: a metric depth is the distance within which the surface lies with this
+            probability; the expectation when None.
     """
 
     name: ClassVar[str] = DEPTH
@@ -133,6 +138,7 @@ class DepthTask:
     min_m: float | None = None
     max_m: float | None = None
     validity: bool = False
+    quantile: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in DEPTH_KINDS:
@@ -149,6 +155,10 @@ class DepthTask:
             )
         if self.validity and not self.is_metric:
             raise BundleError("relative depth has no validity: its bin 0 is where nothing is known")
+        if self.quantile is not None and not (self.is_metric and 0.0 < self.quantile < 1.0):
+            raise BundleError(
+                f"depth quantile is {self.quantile}; a metric head takes one above 0 and below 1"
+            )
 
     @property
     def is_metric(self) -> bool:
@@ -178,20 +188,46 @@ class DepthTask:
         """Depth (B, H, W) float32, metres, NaN unknown, or relative inverse depth."""
         if not self.is_metric:
             return {DEPTH: upsample(raw, size).argmax(dim=1).float()}
-        metres = self.metres(raw, size)
+        if self.quantile is None:
+            metres = self.metres(raw, size)
+        else:
+            metres = self.within(raw, self.quantile, size)
         unknown = metres >= self.farthest_m
         if self.validity:
             unknown |= upsample(raw[:, self.bins :], size)[:, 0] < 0
         return {DEPTH: metres.masked_fill(unknown, torch.nan)}
 
     def metres(self, raw: Tensor, size: Size | None = None) -> Tensor:
-        """What a metric head says everywhere, (B, H, W) float32, min_m to max_m."""
+        """The expectation of a metric head everywhere, (B, H, W) float32, min_m to max_m."""
         # The expectation is a smooth map of its own: upsampling it costs 1/bins of upsampling
         # the raw output, and stays within the range after clamping.
         # Bins last: that is how channels-last output lies in memory, and softmax is fast along it.
         probabilities = raw[:, : self.bins].permute(0, 2, 3, 1).float().softmax(dim=-1)
         metres = probabilities @ self.centres(raw.device)
         metres = upsample(metres[:, None], size)[:, 0]
+        return metres.clamp(self.min_m, self.max_m)
+
+    def within(self, raw: Tensor, probability: float, size: Size | None = None) -> Tensor:
+        """Metres within which a metric head has the surface, (B, H, W) float32, min_m to max_m.
+
+        A bin's probability is spread evenly over its part of the logarithm of the distance.
+
+        Args:
+            raw: (B, outputs, h, w).
+            probability: above 0 and below 1; 0.5 gives the median.
+            size: (H, W) of the result; (h, w) when None.
+        """
+        assert self.min_m is not None
+        assert self.max_m is not None
+        each = raw[:, : self.bins].permute(0, 2, 3, 1).float().softmax(dim=-1)
+        # A product with a triangle of ones: several times as fast as a cumulative sum.
+        below = torch.ones(self.bins, self.bins, device=raw.device).triu_(1)
+        # Of each bin, the fraction that is passed on the way to the probability.
+        passed = (each @ below).sub_(probability).neg_().div_(each.clamp_(min=1e-12))
+        passed = passed.clamp_(0.0, 1.0).sum(dim=-1)
+        spacing = math.log(self.max_m / self.min_m) / (self.bins - 1)
+        logs = (passed - 0.5) * spacing + math.log(self.min_m)
+        metres = upsample(logs[:, None], size)[:, 0].exp()
         return metres.clamp(self.min_m, self.max_m)
 
 

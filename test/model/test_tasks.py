@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,32 @@ def test_metric_depth_is_the_expectation_over_log_spaced_bins():
     raw[0, [1, 3], 0, 1] = 50.0
     depth = task.decode(raw)["depth"]
     torch.testing.assert_close(depth[0, 0], torch.tensor([9.0, 15.0]))
+
+
+def test_a_quantile_is_the_distance_within_which_so_much_of_the_distribution_lies():
+    task = DepthTask("metric", 9, 1.0, 256.0, validity=True)
+    raw = 3 * torch.randn(2, 10, 4, 5, generator=torch.Generator().manual_seed(0))
+    # Each bin's probability is spread evenly over half a bin to either side of its centre.
+    edges = 2.0 ** (np.arange(10) - 0.5)
+    shares = np.exp(raw[:, :9].double().numpy())
+    shares /= shares.sum(axis=1, keepdims=True)
+    for probability in (0.1, 0.4, 0.5, 0.93):
+        found = task.within(raw, probability).numpy()
+        for picture, row, column in np.ndindex(found.shape):
+            passed = np.concatenate([[0.0], np.cumsum(shares[picture, :, row, column])])
+            expected = 2 ** np.interp(probability, passed, np.log2(edges))
+            assert found[picture, row, column] == pytest.approx(np.clip(expected, 1, 256), rel=1e-4)
+    near = DepthTask("metric", 9, 1.0, 256.0, quantile=0.4).decode(raw[:, :9])["depth"]
+    known = ~torch.isnan(near)
+    torch.testing.assert_close(near[known], task.within(raw, 0.4)[known])
+
+
+def test_a_quantile_of_two_surfaces_is_one_of_them_where_the_expectation_hangs_between():
+    raw = torch.full((1, 5, 1, 1), -50.0)
+    raw[0, 1], raw[0, 3] = math.log(0.6), math.log(0.4)
+    task = DepthTask("metric", 5, 1.0, 81.0)
+    assert float(task.metres(raw)) == pytest.approx(0.6 * 3 + 0.4 * 27)
+    assert 3 / 3**0.5 < float(task.within(raw, 0.5)) < 3 * 3**0.5
 
 
 def test_metric_depth_stays_in_range_when_upsampled():

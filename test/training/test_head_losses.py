@@ -124,6 +124,17 @@ def test_validity_is_learned_from_the_sky_of_complete_labels_and_from_what_is_be
     assert torch.isnan(decoded[1]).all()
 
 
+def test_a_pixel_of_double_weight_counts_as_two_do():
+    raw = torch.randn(1, 16, 1, 3, generator=generator())
+    true = torch.tensor([[[5.0, 9.0, 30.0]]])
+    doubled, repeated = torch.tensor([[[1.0, 2.0, 1.0]]]), [0, 1, 1, 2]
+    weighed = metric_depth_loss(raw, true, METRIC, weights=doubled).value
+    expected = metric_depth_loss(raw[..., repeated], true[..., repeated], METRIC).value
+    torch.testing.assert_close(weighed, expected)
+    alike = metric_depth_loss(raw, true, METRIC, weights=torch.full_like(true, 3.0)).value
+    torch.testing.assert_close(alike, metric_depth_loss(raw, true, METRIC).value)
+
+
 def test_depths_out_of_range_are_left_out():
     raw = torch.randn(1, 16, 2, 2, generator=generator())
     true = torch.tensor([[[5.0, 9.0], [0.4, 200.0]]])

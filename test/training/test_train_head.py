@@ -13,10 +13,12 @@ from training_data import synthetic
 
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model import Bundle, HeadInput
+from dino_foresight_ros.planar_motion import compose
 from dino_foresight_ros.recordings import LabelSpace, Recording, open_recordings
 from dino_foresight_ros.training.data import ImageDataset
 from dino_foresight_ros.training.encoder_loading import encoder_origin
 from dino_foresight_ros.training.head_inputs import HeadInputs
+from dino_foresight_ros.training.head_losses import metric_depth_loss
 from dino_foresight_ros.training.head_samples import KeptFeatures, LabelledImages, keep_features
 from dino_foresight_ros.training.head_setup import make_model, make_task, start_from
 from dino_foresight_ros.training.head_training import HeadData, HeadObjective, HeadTraining
@@ -96,6 +98,42 @@ def test_the_pictures_of_a_batch_take_turns_in_how_far_they_are_forecast(
             expected = alone.compact(clip[None, 3 - count :])
         torch.testing.assert_close(found[row : row + 1], expected)
     torch.testing.assert_close(mixed.compact(clips[:1]), found[:1])  # fewer pictures than turns
+
+
+def test_a_forecaster_that_takes_motion_is_told_that_of_the_clip(recordings):
+    bundle = Bundle.load("tiny", dtype=torch.float32)
+    inputs = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, steps=[0, 2])
+    clips = pictures(recordings, range(6)).tile(2, 1, 1, 1, 1)
+    motion = torch.tensor([1.0, 0.0, 0.02]).expand(2, 5, 3)
+    z = inputs.compact(clips[0][:, None], oracle=True)[None]
+    asked = bundle.forecaster.evenly_spaced(z[:, :4], 2)
+    turned = compose(motion[0, 0], motion[0, 0])
+    for told, expected in ((motion, turned), (None, None), (motion * torch.nan, None)):
+        since = None if expected is None else torch.tensor([[[*motion[0, 0]], [*expected]]])
+        by_hand = bundle.forecaster.forecast(*asked, since)[0, 0, -1]
+        found = inputs.compact(clips, motion=told)
+        torch.testing.assert_close(found[1], by_hand, atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(found[0], z[0, -1])
+
+
+def test_pixels_of_rare_classes_weigh_more_in_depth(bundle: Bundle, recordings):
+    training = prepare(bundle, recordings, class_weights="inverse-sqrt")
+    weights = training.task_training.class_weights
+    assert weights is not None
+    item = training.samples[3]
+    metres, ids = item["label"].unbind(dim=-1)
+    plain = prepare(bundle, recordings).samples[3]["label"]
+    torch.testing.assert_close(metres, plain, equal_nan=True)
+    shown = {int(i): int((ids == i).sum()) for i in ids.unique()}
+    assert weights[min(shown, key=shown.__getitem__)] > weights[max(shown, key=shown.__getitem__)]
+    model = make_model(training.inputs, training.task, training.recipe)
+    raw = model(training.inputs.expand(item["compact"][None])).detach()
+    expected = metric_depth_loss(raw, plain[None], training.task, True, weights[ids.long()][None])
+    found = training.task_training.loss(raw, item["label"][None])
+    torch.testing.assert_close(found.value, expected.value)
+    assert training.validation(model.eval()).values["known"] > 0
+    with pytest.raises(UsageError, match="class_weights of depth are for --depth metric"):
+        prepare(bundle, recordings, class_weights="inverse-sqrt", depth="relative")
 
 
 def test_frozen_parts_stay_frozen_and_in_evaluation_mode(bundle: Bundle):
