@@ -118,23 +118,32 @@ def twist_of(motion: ArrayLike) -> NDArray[np.float64]:
     return np.stack([x, y, m[..., 2]], axis=-1)
 
 
-def motion_at(motions: ArrayLike, ahead_s: ArrayLike, at_s: float) -> Motion:
-    """The motion (..., 3) until an instant between others, as if the twist were held from one on.
+def motion_at(motions: ArrayLike, ahead_s: ArrayLike, at_s: ArrayLike) -> Motion:
+    """The motion until instants between others, as if the twist were held from one on.
 
     Args:
         motions: (..., S, 3) until each instant.
         ahead_s: (S,) rising seconds, above 0.
-        at_s: from 0 to the last of them.
+        at_s: from 0 to the last of them: one instant, or several (N,).
+
+    Returns:
+        (..., 3) of one instant, (..., N, 3) of several.
     """
     motions, times = np.asarray(motions, np.float64), np.asarray(ahead_s, np.float64)
-    after = min(int(np.searchsorted(times, at_s)), len(times) - 1)
-    if after == 0:
-        start_s, start = 0.0, np.zeros_like(motions[..., 0, :])
-    else:
-        start_s, start = float(times[after - 1]), motions[..., after - 1, :]
-    share = (at_s - start_s) / (float(times[after]) - start_s)
+    at = np.asarray(at_s, np.float64)
+    after = np.minimum(np.searchsorted(times, at), len(times) - 1)
+    start_s = np.append(0.0, times)[after]
+    start = np.concatenate([np.zeros_like(motions[..., :1, :]), motions], axis=-2)[..., after, :]
+    share = (at - start_s) / (times[after] - start_s)
     rest = compose(inverse(start), motions[..., after, :])
     return compose(start, of_twist(twist_of(rest), share))
+
+
+def twists_along(motions: ArrayLike) -> NDArray[np.float64]:
+    """The twists (..., T, 3) by which motions (..., T, 3) follow each other, held for a second."""
+    motions = np.asarray(motions, np.float64)
+    before = np.concatenate([np.zeros_like(motions[..., :1, :]), motions[..., :-1, :]], axis=-2)
+    return twist_of(compose(inverse(before), motions))
 
 
 def _arc(yaw: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -16,6 +16,7 @@ from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.footprint import Footprint
 from dino_foresight_ros.obstacles.rows import PointRows
 from dino_foresight_ros.obstacles.view import GroundView, GroundViews
+from dino_foresight_ros.planar_motion import compose, inverse, of_twist, twist_of
 
 MIN_POINTS = 3
 """So many points make an obstacle: a single pixel is none."""
@@ -124,10 +125,10 @@ def sweep(
 ) -> Sweep:
     """Set the footprint down along a way, each time among the obstacles of the nearest horizon.
 
-    The base starts at time 0 at (0, 0, 0), or at the pose of a horizon of 0, and moves evenly from
-    pose to pose. The probability of a
-    contact is that of the `min_points`-th most probable point within the footprint, so that a
-    single pixel is none; that of several instants is the greatest, since they meet the same things.
+    The base starts at time 0 at (0, 0, 0), or at the pose of a horizon of 0, and moves from pose to
+    pose on arcs, evenly. The probability of a contact is that of the `min_points`-th most probable
+    point within the footprint, so that a single pixel is none; that of several instants is the
+    greatest, since they meet the same things.
 
     Args:
         points: of each of S horizons, all in the frame of the poses, the base of now; the first may
@@ -168,30 +169,41 @@ def sweep_ways(
     views: Sequence[Sequence[GroundViews]] = (),
     step_m: float = STEP_M,
     rows: Indices | None = None,
+    times_s: Sequence[float] | None = None,
 ) -> list[Sweep]:
     """As `sweep`, of K ways at once.
 
     Args:
         points: of each horizon, a row for every way.
-        poses: (K, S, 3).
+        poses: (K, T, 3) at `times_s`.
         footprint, horizons_s, contact_probability, min_points, step_m: as for `sweep`.
         views: per horizon and camera.
         rows: (K,) which row of points and views is each way's, where ways share them.
+        times_s: (T,) rising seconds, the last horizon the last and all others among them, where the
+            ways are known at more instants than what is around; the horizons when None. The base
+            turns by less than half a turn from one to the next.
     """
     poses = np.asarray(poses, np.float64)
-    times = np.array([float(h) for h in horizons_s])
-    if not len(points) == poses.shape[1] == len(times) or len(views) not in (0, len(times)):
+    horizons = np.array([float(h) for h in horizons_s])
+    times = horizons if times_s is None else np.array([float(t) for t in times_s])
+    if not (len(points) == len(horizons) and poses.shape[1] == len(times)) or len(views) not in (
+        0,
+        len(horizons),
+    ):
         raise UsageError(
-            f"a sweep of {len(times)} horizons got points of {len(points)}, {poses.shape[1]} poses "
-            f"and views of {len(views)}"
+            f"a sweep of {len(horizons)} horizons got points of {len(points)}, {poses.shape[1]} "
+            f"poses and views of {len(views)}"
         )
-    if any(not b > a for a, b in pairwise(times)) or (len(times) and not times[0] >= 0):
-        raise UsageError(f"horizons are {times.tolist()}; they must rise from 0 on")
+    for name, rising in (("horizons", horizons), ("times", times)):
+        if any(not b > a for a, b in pairwise(rising)) or (len(rising) and not rising[0] >= 0):
+            raise UsageError(f"{name} are {rising.tolist()}; they must rise from 0 on")
+    if not np.isin(horizons, times).all() or (len(times) and times[-1] != horizons[-1]):
+        raise UsageError(f"times {times.tolist()} do not hold all horizons {horizons.tolist()}")
     every = np.arange(len(poses)) if rows is None else np.asarray(rows, np.intp)
     found: list[Sweep] = []
     for start in range(0, len(poses), _WAYS_AT_ONCE):
         some = slice(start, start + _WAYS_AT_ONCE)
-        settings = _settings(poses[some], times, footprint.radius_m, step_m)
+        settings = _settings(poses[some], times, horizons, footprint.radius_m, step_m)
         row = every[some][settings.way]
         met = _set_down(points, row, settings, footprint, min_points)
         unseen = _look(views, row, settings, footprint) if views else None
@@ -199,37 +211,83 @@ def sweep_ways(
     return found
 
 
-def _settings(poses: Array, times: Array, reach_m: float, step_m: float) -> _Settings:
-    """Where the footprint is set down, as far as a way is known."""
-    ways, horizons = poses.shape[:2]
-    starts_now = horizons > 0 and times[0] == 0
-    first = poses[:, :1] if starts_now else np.zeros((ways, min(horizons, 1), 3))
-    before = np.concatenate([first, poses[:, :-1]], axis=1)
+def _settings(
+    poses: Array, times: Array, horizons: Array, reach_m: float, step_m: float
+) -> _Settings:
+    """Where the footprint is set down, as far as a way is known: evenly from horizon to horizon."""
+    ways, instants = poses.shape[:2]
+    starts_now = instants > 0 and times[0] == 0
     is_known = np.cumprod(np.isfinite(poses).all(axis=2), axis=1).astype(bool)
-    move = np.where(is_known[..., None], poses - before, 0.0)
-    move[..., 2] = (move[..., 2] + np.pi) % (2 * np.pi) - np.pi
-    length_m = np.hypot(move[..., 0], move[..., 1])
-    swung_m = length_m + np.abs(move[..., 2]) * reach_m
-    steps = np.clip(np.ceil(swung_m / step_m), 1, MAX_SETTINGS).astype(np.intp)
+    poses = np.where(is_known[..., None], poses, 0.0)
+    first = poses[:, :1] if starts_now else np.zeros((ways, min(instants, 1), 3))
+    before = np.concatenate([first, poses[:, :-1]], axis=1)
+    pieces = np.where(is_known[..., None], twist_of(compose(inverse(before), poses)), 0.0)
+    length_m = np.hypot(pieces[..., 0], pieces[..., 1])
+    swung_m = length_m + np.abs(pieces[..., 2]) * reach_m
+    ends = np.searchsorted(times, horizons)
+    starts = np.append(0, ends + 1)[: len(ends)]
+    leg_m = np.add.reduceat(swung_m, starts, axis=1) if len(ends) else swung_m
+    steps = np.clip(np.ceil(leg_m / step_m - 1e-9), 1, MAX_SETTINGS).astype(np.intp)
     from_start = np.zeros_like(steps)  # the start itself, once
     from_start[:, :1] = not starts_now
-    legs = np.where(is_known, steps + from_start, 0)
+    legs = np.where(is_known[:, ends], steps + from_start, 0)
     leg_of = np.repeat(np.arange(legs.size), legs.ravel())
-    way, leg = np.divmod(leg_of, max(horizons, 1))
+    way, leg = np.divmod(leg_of, max(len(ends), 1))
     rank = np.arange(len(leg_of)) - (np.cumsum(legs) - legs.ravel())[leg_of]
     share = (rank + 1 - from_start[way, leg]) / steps[way, leg]
-    before_s = np.concatenate([[0.0], times])[:-1]
+    piece, part = _pieces(swung_m, leg_m, starts, ends, way, leg, share)
+    before_s = np.append(0.0, times)[:-1]
+    time_s = before_s[piece] + part * (times - before_s)[piece]
+    leg_s = before_s[starts]
+    in_time = share
+    if len(times) > len(ends):
+        in_time = (time_s - leg_s[leg]) / np.maximum(horizons - leg_s, 1e-9)[leg]
     walked_m = np.cumsum(length_m, axis=1) - length_m
     return _Settings(
         way,
         leg,
-        before[way, leg] + share[:, None] * move[way, leg],
+        compose(before[way, piece], of_twist(pieces[way, piece], part)),
         # Before the first horizon nothing else is known than what is known of it.
-        np.where((share >= 0.5) | (leg == 0), leg, leg - 1),
-        before_s[leg] + share * (times - before_s)[leg],
-        walked_m[way, leg] + share * length_m[way, leg],
+        np.where((in_time >= 0.5 - 1e-9) | (leg == 0), leg, leg - 1),
+        time_s,
+        walked_m[way, piece] + part * length_m[way, piece],
         legs,
     )
+
+
+def _pieces(
+    swung_m: Array,
+    leg_m: Array,
+    starts: Indices,
+    ends: Indices,
+    way: Indices,
+    leg: Indices,
+    share: Array,
+) -> tuple[Indices, Array]:
+    """In which piece of its way each setting (N,) lies, and at which share of the piece.
+
+    Args:
+        swung_m: (K, T) of the pieces.
+        leg_m: (K, S) of the legs from horizon to horizon.
+        starts, ends: (S,) first and last piece of each leg.
+        way, leg, share: (N,) of the settings; at share 1 it is the horizon's own.
+    """
+    if swung_m.shape[1] == len(ends):
+        return leg, share
+    leg_of = np.repeat(np.arange(len(ends)), ends + 1 - starts)
+    swung = np.cumsum(swung_m, axis=1)
+    swung -= (swung[:, starts] - swung_m[:, starts])[:, leg_of]
+    until = np.divide(swung, leg_m[:, leg_of], out=np.ones_like(swung), where=swung > 0)
+    until = np.where(leg_m[:, leg_of] > 0, np.where(swung > 0, until, 0.0), 1.0).clip(0.0, 1.0)
+    until[:, ends] = 1.0
+    # Way by way and leg by leg these rise, so that all are looked up at once.
+    base = 2.0 * (np.arange(len(swung_m))[:, None] * len(ends) + leg_of)
+    piece = np.searchsorted((base + until).ravel(), 2.0 * (way * len(ends) + leg) + share)
+    piece = np.where(share == 1.0, ends[leg], piece - way * swung_m.shape[1])
+    so_far = np.where(piece > starts[leg], until[way, piece - 1], 0.0)
+    size = until[way, piece] - so_far
+    part = np.divide(share - so_far, size, out=np.ones_like(share), where=size > 0)
+    return piece, np.where(share == 1.0, 1.0, part.clip(0.0, 1.0))
 
 
 def _set_down(

@@ -8,12 +8,44 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.planar_motion import Motion, compose, inverse, motion_at, of_twist, twist_of
+from dino_foresight_ros.planar_motion import (
+    Motion,
+    compose,
+    inverse,
+    motion_at,
+    of_twist,
+    twists_along,
+)
 
 DEFAULT_SPEEDS = (25.0, 1.0, 0.7)
 """The fastest motion that a model is trusted with that does not know what it was trained on:
 m/s along, m/s across, rad/s."""
 _SAME_PLACE_M = 1e-6
+_PIECE_S, _MOST_PIECES = 0.1, 64
+"""A way is told so often, and at most so often between two horizons: no robot turns by half a turn
+in a piece, nor leaves its arc by much."""
+
+
+def way_times(horizons_s: Sequence[float]) -> list[float]:
+    """Rising instants (T,) at which a way is told so that its turns are known, horizons included.
+
+    Args:
+        horizons_s: rising seconds, above 0; others are given back as they are.
+    """
+    horizons = np.asarray(horizons_s, np.float64)
+    legs_s = np.diff(horizons, prepend=0.0)
+    if not (np.isfinite(horizons).all() and (legs_s > 0).all()):
+        return list(horizons_s)
+    pieces = np.clip(np.ceil(legs_s / _PIECE_S - 1e-6), 1, _MOST_PIECES).astype(int)
+    parts = [
+        before_s + leg_s * np.arange(1, count) / count
+        for before_s, leg_s, count in zip(horizons - legs_s, legs_s, pieces, strict=True)
+    ]
+    return [
+        float(time_s)
+        for part, horizon_s in zip(parts, horizons_s, strict=True)
+        for time_s in (*part, horizon_s)
+    ]
 
 
 def twist_motions(twist: ArrayLike, duration_s: float, horizons_s: Sequence[float]) -> Motion:
@@ -72,7 +104,7 @@ def path_motions(
     if not len(ahead):
         raise InputError("its path ended before the newest frame; give stamps that are ahead of it")
     motions, until_s = compose(inverse(start), places[ahead]), times[ahead]
-    return np.stack([motion_at(motions, until_s, min(h, float(until_s[-1]))) for h in horizons_s])
+    return motion_at(motions, until_s, np.minimum(np.asarray(horizons_s, np.float64), until_s[-1]))
 
 
 def path_times(poses: ArrayLike, speed_mps: float, start: ArrayLike) -> list[float]:
@@ -83,11 +115,8 @@ def path_times(poses: ArrayLike, speed_mps: float, start: ArrayLike) -> list[flo
 
 
 def progress(motions: Motion) -> float:
-    """Metres forward along a way (S, 3): each leg counts by its part ahead of the base."""
-    before = np.vstack([np.zeros((1, 3)), motions[:-1]])
-    legs = compose(inverse(before), motions)
-    # Of an arc, its length: a twist held over the leg.
-    return float(twist_of(legs)[:, 0].sum())
+    """Metres forward along a way (T, 3): of an arc its length, a twist held over each piece."""
+    return float(twists_along(motions)[:, 0].sum())
 
 
 def alike(motions: Motion, within_m: float, within_rad: float) -> NDArray[np.intp]:
@@ -118,20 +147,22 @@ def alike(motions: Motion, within_m: float, within_rad: float) -> NDArray[np.int
 
 
 def outside_range(
-    motions: Motion, horizons_s: Sequence[float], speeds: Sequence[float] | None
+    motions: Motion, times_s: Sequence[float], speeds: Sequence[float] | None
 ) -> NDArray[np.bool_]:
     """Which motions are faster than what a forecaster was trained on.
 
     Args:
-        motions: (..., S, 3) until each horizon.
-        horizons_s: S seconds.
+        motions: (..., T, 3) until each instant; between two of them no more than half a turn.
+        times_s: T seconds.
         speeds: the fastest that it was trained on, m/s along, m/s across, rad/s;
             `DEFAULT_SPEEDS` where it does not know.
 
     Returns:
-        (..., S) bool; a motion that is not known is within.
+        (..., T) bool, by the mean twist until then; a motion that is not known is within.
     """
-    twists = twist_of(motions) / np.asarray(horizons_s, np.float64)[:, None]
+    # Turns add up: the yaw of a motion alone lies within half a turn.
+    moved = np.cumsum(twists_along(motions), axis=-2)
+    twists = moved / np.asarray(times_s, np.float64)[:, None]
     limits = np.asarray(speeds or DEFAULT_SPEEDS) * 1.001
     with np.errstate(invalid="ignore"):
         return np.asarray((np.abs(twists) > limits).any(axis=-1))

@@ -33,6 +33,29 @@ _STEP_OF_RADIUS = 0.15
 """The footprint is set down every so much of its radius, far less than its length."""
 
 
+class Ways(NamedTuple):
+    """Ways that the base might go.
+
+    Attributes:
+        poses: (K, T, 3) motion of the base until each instant.
+        times_s: T rising seconds, the last horizon the last and all others among them.
+        horizons_s: S of them.
+    """
+
+    poses: Motion
+    times_s: Sequence[float]
+    horizons_s: Sequence[float]
+
+    @property
+    def until_horizons(self) -> Motion:
+        """(K, S, 3) motion until each horizon."""
+        return self.poses[:, np.searchsorted(self.times_s, self.horizons_s)]
+
+    def taken(self, rows: slice) -> Ways:
+        """Some of them."""
+        return self._replace(poses=self.poses[rows])
+
+
 class MetOnWays(NamedTuple):
     """What is around some ways, and what the footprint meets on them.
 
@@ -54,6 +77,7 @@ class Judged:
     Attributes:
         way: (S, 3) motion of the base.
         horizons_s: S seconds.
+        progress_m: forward along the way.
         met: of it and of others.
         swept: of it.
         row: its row among the views and points.
@@ -61,17 +85,19 @@ class Judged:
 
     way: Motion
     horizons_s: Sequence[float]
+    progress_m: float
     met: MetOnWays
     swept: Sweep
     row: int
 
     @classmethod
-    def each(cls, ways: Motion, horizons_s: Sequence[float], met: MetOnWays) -> list[Judged]:
-        """The ways (K, S, 3) that were swept together."""
+    def each(cls, ways: Ways, met: MetOnWays) -> list[Judged]:
+        """The ways that were swept together."""
         shares = len(met.points[0]) == 1
+        at_horizons = zip(ways.poses, ways.until_horizons, met.swept, strict=True)
         return [
-            cls(way, horizons_s, met, swept, 0 if shares else row)
-            for row, (way, swept) in enumerate(zip(ways, met.swept, strict=True))
+            cls(until, ways.horizons_s, progress(poses), met, swept, 0 if shares else row)
+            for row, (poses, until, swept) in enumerate(at_horizons)
         ]
 
     @property
@@ -86,11 +112,10 @@ class Judged:
 
 def sweep_seen(
     cameras: Sequence[Camera],
-    ways: Motion,
+    ways: Ways,
     seen_from: Motion,
     present: Sequence[CameraViews],
     ahead: SeenAhead,
-    horizons_s: Sequence[float],
     options: ImagineOptions,
 ) -> MetOnWays:
     """Sweep the footprint along ways through what is seen on them.
@@ -99,14 +124,13 @@ def sweep_seen(
 
     Args:
         cameras: that saw it.
-        ways: (K, S, 3) motion of the base.
+        ways: K of them.
         seen_from: (V, S, 3) motion by which the views came about: the ways' own, or a single one.
         present: of each camera, one row; may be empty.
         ahead: V rows.
-        horizons_s: S seconds.
         options: footprint, obstacles and thresholds.
     """
-    rows, footprint = len(seen_from), options.footprint
+    rows, footprint, horizons_s = len(seen_from), options.footprint, ways.horizons_s
     cell_m = cell_of(footprint.radius_m)
     instants = [(0.0, np.zeros((rows, 3)), _repeated(present, rows))] if present else []
     instants += [
@@ -126,16 +150,18 @@ def sweep_seen(
         points.append(found.thinned(cell_m))
         ground.append(here)
     first = len(instants) - len(horizons_s)
-    now = np.zeros((len(ways), first, 3))
+    count = len(ways.poses)
+    now = np.zeros((count, first, 3))
     swept = sweep_ways(
         points,
-        np.concatenate([now, ways], axis=1),
+        np.concatenate([now, ways.poses], axis=1),
         footprint,
         [horizon_s for horizon_s, _, _ in instants],
         contact_probability=options.contact_probability,
         views=ground,
         step_m=max(STEP_M, _STEP_OF_RADIUS * footprint.radius_m),
-        rows=np.zeros(len(ways), np.intp) if rows == 1 else None,
+        rows=np.zeros(count, np.intp) if rows == 1 else None,
+        times_s=[0.0] * first + list(ways.times_s),
     )
     return MetOnWays(swept, points[first:], ahead)
 
@@ -209,7 +235,7 @@ def scored(
     class_names: Sequence[str],
 ) -> list[ScoredWay]:
     """Costs, totals and what speaks against each but the best."""
-    progresses = [progress(judged.way) for judged in found]
+    progresses = [judged.progress_m for judged in found]
     farthest = max(*progresses, 0.0)
     costs = [
         _costs(judged, one, farthest, options)

@@ -22,7 +22,13 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION
 from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.runtime.candidate import alike, outside_range
-from dino_foresight_ros.runtime.candidate_scores import Judged, MetOnWays, scored, sweep_seen
+from dino_foresight_ros.runtime.candidate_scores import (
+    Judged,
+    MetOnWays,
+    Ways,
+    scored,
+    sweep_seen,
+)
 from dino_foresight_ros.runtime.engine import Foresight
 from dino_foresight_ros.runtime.imagined import Imagined, ImagineOptions, Mount
 from dino_foresight_ros.runtime.imagined_views import MotionViews, ViewReader, cameras_of
@@ -139,6 +145,7 @@ class Imagination:
         mounts: Mapping[str, Mount],
         options: ImagineOptions,
         *,
+        times_s: Sequence[float] | None = None,
         assumed: Motion | None = None,
         maps: bool = False,
         points: bool = False,
@@ -146,11 +153,13 @@ class Imagination:
         """Judge candidates, in parts between which other work may be done.
 
         Args:
-            candidates: (K, S, 3) motion of the base from the newest frame until each horizon,
+            candidates: (K, T, 3) motion of the base from the newest frame until each instant,
                 metres forward and to the left, radians to the left (REP-103).
             horizons_s: S rising seconds from the newest frame.
             mounts: camera -> where it is on the robot; those of them that have a context are used.
             options: how candidates are judged.
+            times_s: T rising seconds, the horizons among them, between which the base goes on arcs
+                of less than half a turn (`candidate.way_times`); the horizons when None.
             assumed: (S, 3) motion that a forecaster which takes none is taken to foresee; standing
                 when None.
             maps: give the imagined views, at patch grid x 8.
@@ -162,64 +171,93 @@ class Imagination:
         Raises:
             InputError: no candidate, too many, numbers that are not finite, horizons that the
                 forecaster cannot answer, no metric depth, maps or points of more than `MAX_SHOWN`,
-                or no camera with a whole context.
+                no camera with a whole context, or a goal picture of another camera.
         """
         began_s = time.perf_counter()
         check_count(len(candidates), maps or points)
-        motions = self._checked(candidates, horizons_s)
+        ways = self._checked(candidates, horizons_s, times_s)
         stride = 1 if maps else SCORE_STRIDE
         cameras = cameras_of(self._engine, mounts, stride)
+        names = [camera.name for camera in cameras]
+        if options.goal is not None and options.goal_camera not in names:
+            name = options.goal_camera or "that"
+            raise InputError(f"the goal picture is of camera {name}, which has no full context")
         reader = ViewReader(self._engine, cameras, stride, options)
         yield
-        present = reader.present()
-        judged: list[Judged] = []
         if self.is_motion_aware:
-            is_exact = maps or points
-            shared = shared_views(motions, 0.0 if is_exact else options.footprint.radius_m)
-            seen, row_of = yield from self._seen(reader, motions, shared, horizons_s)
-            seen_from = motions[shared, np.arange(len(horizons_s))]
-
-            def swept(rows: slice) -> MetOnWays:
-                ahead = seen.on_ways(row_of[rows])
-                return sweep_seen(
-                    cameras, motions[rows], seen_from[rows], present, ahead, horizons_s, options
-                )
-
-            for wave in self._waves(len(motions), _WAYS_AT_ONCE):
-                yield
-                for met, rows in zip(self._map(swept, wave), wave, strict=True):
-                    judged += Judged.each(motions[rows], horizons_s, met)
+            shares_within_m = 0.0 if maps or points else options.footprint.radius_m
+            judged = yield from self._judged_by_own_views(reader, ways, options, shares_within_m)
         else:
-            yield
-            ahead = self._map(lambda _: reader.foreseen(horizons_s), [slice(None)])[0]
-            seen_from = self._assumed(assumed, len(horizons_s))[None]
-            for start in range(0, len(motions), _WAYS_AT_ONCE):
-                yield
-                ways = motions[start : start + _WAYS_AT_ONCE]
-                met = sweep_seen(cameras, ways, seen_from, present, ahead, horizons_s, options)
-                judged += Judged.each(ways, horizons_s, met)
-        outside = np.zeros(motions.shape[:2], bool)
-        if self.is_motion_aware:
-            outside = outside_range(motions, horizons_s, self._engine.forecaster.motion_speeds)
-        names = [camera.name for camera in cameras]
-        ways_scored = scored(judged, outside, options, self.class_names)
+            seen_from = self._assumed(assumed, len(horizons_s))
+            judged = yield from self._judged_by_one_view(reader, ways, options, seen_from)
+        ways_scored = scored(judged, self._outside(ways), options, self.class_names)
         ranked = sorted(ways_scored, key=lambda one: (one.total, one.index))
         return Imagined(
             stamp_ns=max(camera.context.stamps_ns[-1] for camera in cameras),
             candidates=tuple(one.given(names, maps, points) for one in ways_scored),
             ranking=tuple(one.index for one in ranked),
             is_motion_aware=self.is_motion_aware,
+            cameras=tuple(names),
             weights=options.weights,
             duration_s=time.perf_counter() - began_s,
         )
 
-    def _checked(self, candidates: Motion, horizons_s: Sequence[float]) -> Motion:
+    def _judged_by_own_views(
+        self, reader: ViewReader, ways: Ways, options: ImagineOptions, shares_within_m: float
+    ) -> Generator[None, None, list[Judged]]:
+        """Each way by what is seen on it: the forecaster is told the motion."""
+        motions = ways.until_horizons
+        present = reader.present()
+        shared = shared_views(motions, shares_within_m)
+        seen, row_of = yield from self._seen(reader, motions, shared, ways.horizons_s)
+        seen_from = motions[shared, np.arange(len(ways.horizons_s))]
+
+        def swept(rows: slice) -> MetOnWays:
+            ahead = seen.on_ways(row_of[rows])
+            return sweep_seen(
+                reader.cameras, ways.taken(rows), seen_from[rows], present, ahead, options
+            )
+
+        judged: list[Judged] = []
+        for wave in self._waves(len(motions), _WAYS_AT_ONCE):
+            yield
+            for met, rows in zip(self._map(swept, wave), wave, strict=True):
+                judged += Judged.each(ways.taken(rows), met)
+        return judged
+
+    def _judged_by_one_view(
+        self, reader: ViewReader, ways: Ways, options: ImagineOptions, seen_from: Motion
+    ) -> Generator[None, None, list[Judged]]:
+        """All ways by what is foreseen on the one (S, 3) that the forecaster takes for granted."""
+        present = reader.present()
+        yield
+        ahead = self._map(lambda _: reader.foreseen(ways.horizons_s), [slice(None)])[0]
+        judged: list[Judged] = []
+        for start in range(0, len(ways.poses), _WAYS_AT_ONCE):
+            yield
+            some = ways.taken(slice(start, start + _WAYS_AT_ONCE))
+            met = sweep_seen(reader.cameras, some, seen_from[None], present, ahead, options)
+            judged += Judged.each(some, met)
+        return judged
+
+    def _outside(self, ways: Ways) -> NDArray[np.bool_]:
+        """(K, S) which motions until horizons are faster than the forecaster was trained on."""
+        if not self.is_motion_aware:
+            return np.zeros(ways.until_horizons.shape[:2], bool)
+        outside = outside_range(ways.poses, ways.times_s, self._engine.forecaster.motion_speeds)
+        return outside[:, np.searchsorted(ways.times_s, ways.horizons_s)]
+
+    def _checked(
+        self, candidates: Motion, horizons_s: Sequence[float], times_s: Sequence[float] | None
+    ) -> Ways:
         motions = np.asarray(candidates, np.float64)
-        engine = self._engine
+        engine, times = self._engine, list(horizons_s if times_s is None else times_s)
         self.check_horizons(horizons_s)
-        if motions.shape[1:] != (len(horizons_s), 3):
+        if not set(horizons_s) <= set(times) or times != sorted(times):
+            raise InputError(f"times {times} do not rise, or lack one of the horizons {horizons_s}")
+        if motions.shape[1:] != (len(times), 3):
             raise InputError(
-                f"candidates have shape {motions.shape}, expected (K, {len(horizons_s)}, 3)"
+                f"candidates have shape {motions.shape}, expected (K, {len(times)}, 3)"
             )
         if not np.isfinite(motions).all():
             raise InputError("a candidate has a motion that is not a finite number")
@@ -229,7 +267,7 @@ class Imagination:
                 f"bundle {engine.bundle.name} has no metric depth head, without which no obstacle "
                 "has a place; use one whose depth head gives metres"
             )
-        return motions
+        return Ways(motions, times, list(horizons_s))
 
     def _assumed(self, assumed: Motion | None, horizons: int) -> Motion:
         known = None if assumed is None else np.asarray(assumed, np.float64)

@@ -59,9 +59,9 @@ class ImagineOptions:
         weights: of the costs.
         safe_distance_m: obstacles farther from the footprint cost nothing.
         contact_probability: from this on something counts as met.
-        goal: (h, w, C) features of a picture of where to be, as the first camera would see it
-            (`Foresight.features`); none when None. The distance to it is the mean squared error
-            (DINO-WM, arXiv 2411.04983).
+        goal: (h, w, C) features of a picture of where to be (`Foresight.features`); none when None.
+            The distance to it is the mean squared error (DINO-WM, arXiv 2411.04983).
+        goal_camera: the camera that the picture is of.
     """
 
     footprint: Footprint
@@ -70,6 +70,7 @@ class ImagineOptions:
     safe_distance_m: float = 1.0
     contact_probability: float = 0.5
     goal: Tensor | None = None
+    goal_camera: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +133,7 @@ class Imagined:
         ranking: their indices, best first.
         is_motion_aware: False where the forecaster takes no motion: every candidate is then judged
             by the same views.
+        cameras: that took part, in the order of their mounts.
         weights: that were used.
         duration_s: wall time that it took.
     """
@@ -140,5 +142,6 @@ class Imagined:
     candidates: tuple[ImaginedCandidate, ...]
     ranking: tuple[int, ...]
     is_motion_aware: bool
+    cameras: tuple[str, ...]
     weights: Weights
     duration_s: float

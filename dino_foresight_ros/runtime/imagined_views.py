@@ -128,12 +128,16 @@ def cameras_of(engine: Foresight, mounts: Mapping[str, Mount], stride: int) -> l
 
 
 class ViewReader:
-    """Reads views of some cameras; its methods may be called in several threads."""
+    """Reads views of some cameras; its methods may be called in several threads.
+
+    Attributes:
+        cameras: those.
+    """
 
     def __init__(
         self, engine: Foresight, cameras: Sequence[Camera], stride: int, options: ImagineOptions
     ) -> None:
-        self._engine, self._cameras = engine, cameras
+        self._engine, self.cameras = engine, cameras
         self._stride, self._options = stride, options
 
     @torch.inference_mode()
@@ -143,7 +147,7 @@ class ViewReader:
             return []
         return [
             self._views(camera, self._decode(camera.context.newest, {}), [0.0])
-            for camera in self._cameras
+            for camera in self.cameras
         ]
 
     @torch.inference_mode()
@@ -151,12 +155,12 @@ class ViewReader:
         """What cameras see on the one way that a forecaster foresees which takes no motion."""
         views: list[list[CameraViews]] = [[] for _ in horizons_s]
         distances: list[float | None] = [None]
-        for index, camera in enumerate(self._cameras):
+        for camera in self.cameras:
             z, hidden = self._predict(camera, horizons_s, None)
             every = self._views(camera, self._decode(z, hidden), horizons_s)
             for step, seen in enumerate(views):
                 seen.append(every.taken(np.array([step])))
-            if index == 0 and self._options.goal is not None:
+            if self._is_of_goal(camera):
                 distances = list(self._goal_distances(camera, z[-1:]))
         return SeenAhead(views, distances)
 
@@ -177,13 +181,13 @@ class ViewReader:
         else:  # motions until different horizons are of different ways
             every = groupby(range(len(motions)), key=ahead_s.__getitem__)
             asked = [([horizon_s], list(some)) for horizon_s, some in every]
-        for index, camera in enumerate(self._cameras):
+        for camera in self.cameras:
             parts = [self._predict(camera, until_s, motions[some]) for until_s, some in asked]
             z = torch.cat([part for part, _ in parts])
             hidden = {layer: torch.cat([tokens[layer] for _, tokens in parts])
                       for layer in parts[0][1]}  # fmt: skip
             views.append(self._views(camera, self._decode(z, hidden), ahead_s))
-            if index == 0 and self._options.goal is not None:
+            if self._is_of_goal(camera):
                 distances = self._goal_distances(camera, z)
         return MotionViews(views, distances)
 
@@ -210,6 +214,9 @@ class ViewReader:
         layers = parts[0].hidden
         hidden = {i: torch.cat([_by_horizon(part.hidden[i]) for part in parts]) for i in layers}
         return z, hidden
+
+    def _is_of_goal(self, camera: Camera) -> bool:
+        return self._options.goal is not None and camera.name == self._options.goal_camera
 
     def _goal_distances(self, camera: Camera, z: Tensor) -> NDArray[np.float64]:
         """(N,) from features to those of the goal, 1 as far as now."""

@@ -9,16 +9,29 @@ from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.obstacles.arc_search import ArcLimits, fan, refine
 
 LIMITS = ArcLimits(6.0, 0.8, 2.0)
+CAR = ArcLimits(6.0, 0.8, 2.0, 5.0)
 
 
+@pytest.mark.parametrize(("limits", "on_spot"), [(LIMITS, False), (LIMITS, True), (CAR, False)])
 @pytest.mark.parametrize("count", [4, 8, 64])
-def test_fan_has_so_many_different_arcs_within_the_limits_on_both_sides(count: int):
-    arcs = fan(count, LIMITS)
+def test_fan_has_so_many_different_arcs_within_the_limits_on_both_sides(
+    count: int, limits: ArcLimits, on_spot: bool
+):
+    arcs = fan(count, limits, on_spot)
     assert arcs.shape == (count, 2)
     assert len(np.unique(arcs, axis=0)) == count
     assert arcs[0].tolist() == [0.0, 0.0]
-    np.testing.assert_allclose(LIMITS.clipped(arcs), arcs)
+    np.testing.assert_allclose(limits.clipped(arcs), arcs)
+    turns = ((arcs[:, 0] == 0) & (arcs[:, 1] != 0)).sum()
+    assert turns == (0 if not on_spot or count < 8 else 2 if count < 16 else 4)
     np.testing.assert_allclose(sorted(arcs[:, 1]), sorted(-arcs[:, 1]), atol=1e-12)
+
+
+def test_arcs_of_a_car_are_no_tighter_than_it_can_turn():
+    arcs = CAR.clipped(np.random.default_rng(0).uniform((-1, -2), (7, 2), (200, 2)))
+    moving = arcs[arcs[:, 1] != 0]
+    assert (moving[:, 0] / np.abs(moving[:, 1]) > 5.0 - 1e-9).all()
+    assert (arcs[arcs[:, 0] == 0, 1] == 0).all()
 
 
 @pytest.mark.parametrize("best", [(4.3, -0.35), (0.9, 0.7), (0.0, 0.0), (6.0, 0.1)])

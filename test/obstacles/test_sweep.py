@@ -19,6 +19,7 @@ from dino_foresight_ros.obstacles import (
     sweep_ways,
     thinned,
 )
+from dino_foresight_ros.planar_motion import of_twist
 from dino_foresight_ros.recordings.camera_view import CameraView
 
 ROBOT = Footprint([(0.5, 0.4), (0.5, -0.4), (-0.5, -0.4), (-0.5, 0.4)])
@@ -182,11 +183,28 @@ def test_footprints_without_an_area_are_refused(corners: list, said: str) -> Non
 def test_what_does_not_fit_together_is_refused() -> None:
     with pytest.raises(UsageError, match="2 horizons got points of 1"):
         sweep([wall(1.0)], straight(1.0, [1.0, 2.0]), ROBOT, [1.0, 2.0])
+    rows = [PointRows.of([wall(1.0)])]
+    for times_s, said in (([0.4, 0.9], "do not hold all horizons"), ([0.4, 0.3], "must rise")):
+        with pytest.raises(UsageError, match=said):
+            sweep_ways(rows, np.zeros((1, 2, 3)), ROBOT, [1.0], times_s=times_s)
     with pytest.raises(UsageError, match="must rise"):
         sweep([wall(1.0)] * 2, straight(1.0, [1.0, 1.0]), ROBOT, [1.0, 1.0])
 
 
 CAMERA = CameraView.pinhole(np.array([[80.0, 0, 79.5], [0, 80.0, 43.5], [0, 0, 1]]), (88, 160))
+
+
+def sinc(angle: float) -> float:
+    return math.sin(angle) / angle if angle else 1.0
+
+
+def on_arc(start: np.ndarray, end: np.ndarray, share: float) -> np.ndarray:
+    """By the chord until there: it is seen under half the angle that is turned until then."""
+    turn = math.remainder(end[2] - start[2], 2 * math.pi)
+    whole, part = turn / 2, share * turn / 2
+    length = share * math.dist(start[:2], end[:2]) * sinc(part) / sinc(whole)
+    angle = math.atan2(end[1] - start[1], end[0] - start[0]) + part - whole
+    return start[:2] + length * np.array([math.cos(angle), math.sin(angle)])
 
 
 def plain_sweep(
@@ -204,11 +222,11 @@ def plain_sweep(
         if time_s == 0:
             before = pose
         turn = math.remainder(pose[2] - before[2], 2 * math.pi)
-        swung = math.hypot(*(pose[:2] - before[:2])) + abs(turn) * shape.radius_m
-        count = max(1, math.ceil(swung / step_m))
+        arc = math.dist(pose[:2], before[:2]) / sinc(turn / 2)
+        count = max(1, math.ceil((arc + abs(turn) * shape.radius_m) / step_m))
         for k in range(1 if row or time_s == 0 else 0, count + 1):
             share = k / count
-            x, y = before[:2] + share * (pose[:2] - before[:2])
+            x, y = on_arc(before, pose, share)
             yaw = before[2] + share * turn
             some = points[row] if share >= 0.5 or row == 0 else points[row - 1]
             c, s = math.cos(yaw), math.sin(yaw)
@@ -234,6 +252,67 @@ def plain_sweep(
         before, before_s = pose, time_s
         found.append((best, least, class_id, hidden / looked, contact_s))
     return found
+
+
+@pytest.mark.parametrize("times_s", [[4.0], [1.0, 2.0, 4.0], [0.5 * k for k in range(1, 9)]])
+def test_what_stands_on_an_arc_is_met_however_far_apart_the_horizons_are(
+    times_s: list[float],
+) -> None:
+    twist, small = (1.0, 0.0, 0.7), Footprint.circle(0.2)
+    poses = of_twist(np.broadcast_to(twist, (len(times_s), 3)), times_s)
+    for at_s in (1.0, 2.0, 3.0):
+        x, y, _ = of_twist(twist, at_s)
+        there = [wall(x, y)] * len(times_s)
+        found = sweep(there, poses, small, times_s)
+        assert found.time_to_contact_s == pytest.approx(at_s - 0.2, abs=0.2)
+        assert found.distance_m == pytest.approx(found.time_to_contact_s)  # at 1 m/s
+    centre = [wall(0.0, 1 / 0.7)] * len(times_s)
+    inside = sweep(centre, poses, small, times_s)
+    assert not inside.contact
+    assert inside.steps[-1].least_distance_m == pytest.approx(1 / 0.7 - 0.2, abs=0.05)
+
+
+def test_way_that_is_known_between_horizons_is_swept_as_it_is() -> None:
+    """A full circle, and one that is left: at the only horizon both are as if nothing moved."""
+    times_s, small = [0.25 * k for k in range(1, 17)], Footprint.circle(0.2)
+    circle = of_twist(np.broadcast_to((2.0, 0.0, math.pi / 2), (16, 3)), times_s)
+    stands = np.zeros((16, 3))
+    far_side = wall(0.0, 2 * 2.0 / (math.pi / 2))
+    points = [PointRows.of([far_side, far_side])]
+    ways = np.stack([circle, stands])
+    goes, stays = sweep_ways(points, ways, small, [4.0], times_s=times_s)
+    assert goes.time_to_contact_s == pytest.approx(2.0, abs=0.2)
+    assert goes.distance_m == pytest.approx(2 * goes.time_to_contact_s)
+    assert not stays.contact
+    only = sweep_ways(points, ways[:, -1:], small, [4.0])
+    assert not only[0].contact
+
+
+def test_instants_between_horizons_change_nothing_of_an_even_way() -> None:
+    random = np.random.default_rng(2)
+    twists = np.column_stack([random.uniform(-2, 2, (20, 2)), random.uniform(-1, 1, 20)])
+    horizons_s, times_s = [0.0, 0.5, 1.5], [0.0, 0.2, 0.5, 0.6, 0.9, 1.1, 1.5]
+    xyz = random.uniform((-3, -3, 0.2), (3, 3, 1.8), (3, 60, 3)).astype(np.float32)
+    points = [
+        ObstaclePoints(some, np.full(60, CAR, np.uint8), random.uniform(0, 1, 60).astype("f4"))
+        for some in xyz
+    ]
+    rows = [PointRows.of([some] * 20) for some in points]
+
+    def poses(instants: list[float]) -> np.ndarray:
+        return np.stack([of_twist(twists, np.full(20, t)) for t in instants], axis=1)
+
+    few = sweep_ways(rows, poses(horizons_s), ROBOT, horizons_s)
+    many = sweep_ways(rows, poses(times_s), ROBOT, horizons_s, times_s=times_s)
+    for one, other in zip(few, many, strict=True):
+        assert other.time_to_contact_s == pytest.approx(one.time_to_contact_s)
+        for step, its in zip(one.steps, other.steps, strict=True):
+            assert its.least_distance_m == pytest.approx(step.least_distance_m, abs=1e-6)
+            assert its.probability_occupied == pytest.approx(step.probability_occupied)
+    unknown = poses(times_s)
+    unknown[:, 4] = np.nan
+    found = sweep_ways(rows, unknown, ROBOT, horizons_s, times_s=times_s)
+    assert [math.isnan(step.least_distance_m) for step in found[0].steps] == [False, False, True]
 
 
 @pytest.mark.parametrize("starts_now", [True, False])
