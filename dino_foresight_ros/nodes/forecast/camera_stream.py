@@ -19,6 +19,7 @@ from dino_foresight_ros.recordings.image_decoding import (
 from dino_foresight_ros.ros.camera_info import CameraInfoInput, fits
 from dino_foresight_ros.ros.image_subscription import ImageInput, image_topic_text
 from dino_foresight_ros.ros.stream_watch import PeriodWatch, StreamChange, StreamWatch
+from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.topic_names import CameraTopics, frame_name
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class CameraStream:
         )
         self._node = node
         self._model_size = model.image_size
+        self._came: tuple[int, int] | None = None
         self._images: ImageInput | None = None
         self._calibration: CameraInfoInput | None = None
         self._camera_info: CameraInfo | None = None
@@ -100,6 +102,7 @@ class CameraStream:
 
         def receive(message: Image | CompressedImage) -> None:
             if self.watch is not None:
+                self._came = time_to_ns(message.header.stamp), self._now_ns()
                 self.frame_id = frame_name(message.header.frame_id)
                 if self.watch.frame(time.monotonic()) is StreamChange.RESUMED:
                     self._unheard.clear()
@@ -184,6 +187,23 @@ class CameraStream:
         self.publishers.publish_labels(name)
         info = self._fitting_camera_info(image_size)
         self.publishers.publish(forecast, name, info, received_s, self.topic_name)
+
+    def age_s(self, stamp_ns: int) -> float:
+        """How old a frame is by the node's clock, which stands still with a paused recording.
+
+        Counted from when the newest frame came, since a recording that is played without its clock
+        has stamps of another time; from any thread.
+
+        Args:
+            stamp_ns: of the frame.
+        """
+        if self._came is None:
+            return 0.0
+        newest_ns, came_ns = self._came
+        return (max(newest_ns - stamp_ns, 0) + max(self._now_ns() - came_ns, 0)) / 1e9
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
 
     @property
     def camera_info(self) -> CameraInfo | None:

@@ -6,11 +6,12 @@ A request is answered in the engine's thread, in parts between which frames are 
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future as Answer
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -37,7 +38,8 @@ from dino_foresight_ros.topic_names import is_rectified
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dino_foresight_ros.nodes.forecast.pipeline import Pipeline
+    from dino_foresight_ros.nodes.forecast.camera_stream import CameraStream
+    from dino_foresight_ros.nodes.forecast.pipeline import FreshContexts, Pipeline
     from dino_foresight_ros.ros.live_motion import LiveMotion
     from dino_foresight_ros.runtime.imagined import (
         ImaginedCandidate,
@@ -48,6 +50,19 @@ if TYPE_CHECKING:
 
 SERVICE = "foresight/imagine"
 LOG_PERIOD_S = 10.0
+
+
+class _KeptGoal(NamedTuple):
+    """Features of the goal picture, of a model that this does not keep in memory."""
+
+    pipeline: weakref.ref[Pipeline]
+    path: str
+    written_ns: int
+    features: Tensor
+
+    def is_of(self, pipeline: Pipeline, path: str, written_ns: int) -> bool:
+        """Whether they are those of this file, by this model."""
+        return self.pipeline() is pipeline and (self.path, self.written_ns) == (path, written_ns)
 
 
 class ImagineService:
@@ -72,11 +87,15 @@ class ImagineService:
         """
         self._node, self._parameters = node, parameters
         self._active_pipeline, self._motion, self._transforms = active_pipeline, motion, transforms
-        self._kept_goal: tuple[tuple[Pipeline, str, int], Tensor] | None = None
+        self._kept_goal: _KeptGoal | None = None
         # A group of its own: images come in while an answer is waited for.
         self._service = node.create_service(
             Imagine, SERVICE, self._on_request, callback_group=ReentrantCallbackGroup()
         )
+
+    def release(self) -> None:
+        """Give back what is kept on the model's device."""
+        self._kept_goal = None
 
     async def _on_request(
         self, request: Imagine.Request, response: Imagine.Response
@@ -110,23 +129,30 @@ class ImagineService:
         self, pipeline: Pipeline, request: Imagine.Request, response: Imagine.Response
     ) -> Generator[None, None, None]:
         """Fill the response."""
-        stamp_ns = pipeline.newest_context_ns()
+        from dino_foresight_ros.runtime.candidate import way_times
+
         horizons_s, imagination = self._horizons(pipeline, request), pipeline.imagination
         imagination.check_horizons(horizons_s)
+        times_s = way_times(horizons_s)
+        mounts, stamp_ns = self._mounts(pipeline, pipeline.fresh_contexts())
         motions = np.stack(
             [
-                self._motions(index, candidate, stamp_ns, horizons_s)
+                self._motions(index, candidate, stamp_ns, times_s)
                 for index, candidate in enumerate(request.candidates)
             ]
         )
+        goal = self._goal(pipeline)
         options = replace(
-            self._options(imagination.class_names, request.weights), goal=self._goal(pipeline)
+            self._options(imagination.class_names, request.weights),
+            goal=goal,
+            goal_camera=next(iter(pipeline.cameras)),
         )
         imagined = yield from imagination.imagine(
             motions,
             horizons_s,
-            self._mounts(pipeline),
+            mounts,
             options,
+            times_s=times_s,
             assumed=self._motion.until(stamp_ns, horizons_s),
             maps=request.maps,
             points=request.points,
@@ -137,7 +163,9 @@ class ImagineService:
         response.trained = pipeline.loaded.trained
         response.motion_aware = imagined.is_motion_aware
         response.weights = list(imagined.weights)
-        names, frame_id = imagination.class_names, pipeline.first_frame_id
+        response.goal_picture = goal is not None
+        response.camera = imagined.cameras[0]
+        names, frame_id = imagination.class_names, pipeline.cameras[response.camera].frame_id
         response.scores = [
             _score_message(one, names, header, frame_id) for one in imagined.candidates
         ]
@@ -150,15 +178,16 @@ class ImagineService:
             return None
         file = FilePath(path).expanduser()
         try:
-            key = (pipeline, path, file.stat().st_mtime_ns)
-            if self._kept_goal is None or self._kept_goal[0] != key:
-                picture = decode_picture(file.read_bytes())
-                self._kept_goal = key, pipeline.loaded.engine.features(picture)
+            written_ns, kept = file.stat().st_mtime_ns, self._kept_goal
+            if kept is None or not kept.is_of(pipeline, path, written_ns):
+                features = pipeline.loaded.engine.features(decode_picture(file.read_bytes()))
+                kept = _KeptGoal(weakref.ref(pipeline), path, written_ns, features)
+                self._kept_goal = kept
         except OSError as error:
             raise InputError(f"goal_image {path} cannot be read: {error.strerror}") from error
         except InputError as error:
             raise InputError(f"goal_image {path} is no picture: {error}") from error
-        return self._kept_goal[1]
+        return kept.features
 
     # What a request says
 
@@ -190,40 +219,46 @@ class ImagineService:
             self._parameters["contact_probability"],
         )
 
-    def _mounts(self, pipeline: Pipeline) -> Mapping[str, Mount]:
-        from dino_foresight_ros.runtime.imagined import Mount
-
-        found, problems = {}, []
-        for index, (name, camera) in enumerate(pipeline.cameras.items()):
-            try:
-                if camera.camera_info is None:
-                    raise InputError("no camera_info came, which says where its pixels look")
-                rectified = is_rectified(camera.topic_name)
-                view = camera_view(camera.camera_info, rectified, "camera_info")
-                pose = base_from_camera(self._parameters, index, camera.frame_id, self._transforms)
-                found[name] = Mount(view, pose)
-            except InputError as error:
-                problems.append(camera.say(str(error)))
+    def _mounts(
+        self, pipeline: Pipeline, contexts: FreshContexts
+    ) -> tuple[Mapping[str, Mount], int]:
+        """Where the cameras are that take part, and the stamp of the newest frame of any."""
+        found, problems = {}, dict(contexts.problems)
+        for index, name in enumerate(pipeline.cameras):
+            if name in contexts.newest_ns:
+                try:
+                    found[name] = self._mount(pipeline.cameras[name], index)
+                except InputError as error:
+                    problems[name] = f"{error}"
+        told = [pipeline.cameras[name].say(problem) for name, problem in problems.items()]
         if not found:
-            raise InputError(
-                "; ".join(problems) + "; camera_mounts may say where cameras are on the robot"
-            )
-        for problem in problems:
+            raise InputError("; ".join(told))
+        for problem in told:
             self._node.get_logger().warning(
                 f"{SERVICE} goes without a camera: {problem}", throttle_duration_sec=LOG_PERIOD_S
             )
-        return found
+        return found, max(contexts.newest_ns[name] for name in found)
+
+    def _mount(self, camera: CameraStream, index: int) -> Mount:
+        """Where a camera is on the robot; `index` is its place among the cameras."""
+        from dino_foresight_ros.runtime.imagined import Mount
+
+        if camera.camera_info is None:
+            raise InputError("no camera_info came, which says where its pixels look")
+        view = camera_view(camera.camera_info, is_rectified(camera.topic_name), "camera_info")
+        pose = base_from_camera(self._parameters, index, camera.frame_id, self._transforms)
+        return Mount(view, pose)
 
     def _motions(
-        self, index: int, candidate: Candidate, stamp_ns: int, horizons_s: Sequence[float]
+        self, index: int, candidate: Candidate, stamp_ns: int, times_s: Sequence[float]
     ) -> Motion:
         from dino_foresight_ros.runtime.candidate import twist_motions
 
         try:
             if candidate.path.poses:
-                return self._motion.along(candidate.path, stamp_ns, horizons_s)
+                return self._motion.along(candidate.path, stamp_ns, times_s)
             twist = planar_twist(candidate.twist)
-            return twist_motions(twist, float(candidate.duration), horizons_s)
+            return twist_motions(twist, float(candidate.duration), times_s)
         except InputError as error:
             raise InputError(f"candidate {index}: {error}") from error
 
@@ -272,7 +307,7 @@ def _horizon_message(
         pose=pose_message(one.motion),
         outside_trained_range=one.is_outside_range,
     )
-    for scene in list(one.scenes.values())[:1]:
+    for scene in list(one.scenes.values())[:1]:  # of the response's camera
         of_camera = Header(stamp=header.stamp, frame_id=frame_id)
         if scene.segmentation is not None:
             message.segmentation = image_to_msg(scene.segmentation, "mono8", of_camera)

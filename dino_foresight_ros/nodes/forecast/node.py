@@ -56,7 +56,9 @@ class ForecastNode(LifecycleNode):
         self._control = ForecastControl(self, self.parameters, self._active_scheduler)
         transforms = Transforms(self)
         self._motion = LiveMotion(self, self.parameters, transforms)
-        ImagineService(self, self.parameters, self._active_pipeline, self._motion, transforms)
+        self._imagine = ImagineService(
+            self, self.parameters, self._active_pipeline, self._motion, transforms
+        )
         self.parameters.on_change(self._on_parameters)
         tolerate_bad_transitions(self)
         steady_timer(self, self.parameters["diagnostics_period_s"], self._check)
@@ -166,6 +168,7 @@ class ForecastNode(LifecycleNode):
         if self.pipeline is not None:
             self.pipeline.destroy()
         self.pipeline = None
+        self._imagine.release()
         self._diagnostics.released()
         give_back_memory()
 

@@ -6,7 +6,8 @@ Brings torch, which takes seconds: imported only while the node is configured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
@@ -43,6 +44,49 @@ _DROP_WARNINGS = {
     DropReason.BAD_STAMP: "images carry impossible time stamps (not of 1970 to 2038, or 1e9 or "
     "more ns); such frames are dropped: check the camera driver's clock",
 }
+
+
+class FreshContexts(NamedTuple):
+    """The cameras whose pictures are not old, and why others are left out.
+
+    Attributes:
+        newest_ns: stamp of a camera's newest context frame.
+        problems: in words, by camera.
+    """
+
+    newest_ns: Mapping[str, int]
+    problems: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        newest_ns: Mapping[str, int],
+        ages_s: Mapping[str, float],
+        timeout_s: float,
+        gap_s: float,
+    ) -> FreshContexts:
+        """Sort out what is old.
+
+        Args:
+            newest_ns: of all full contexts.
+            ages_s: for how long no newer frame came to each, by the node's clock.
+            timeout_s: from this age on a picture is old.
+            gap_s: so much may a camera lag behind the newest of all.
+        """
+        last_ns, problems = max(newest_ns.values()), {}
+        for name, stamp_ns in newest_ns.items():
+            lag_s = (last_ns - stamp_ns) / 1e9
+            if ages_s[name] > timeout_s:
+                problems[name] = (
+                    f"its newest picture is {ages_s[name]:.1f} s old, and stream_timeout_s is "
+                    f"{timeout_s:g} s"
+                )
+            elif lag_s > gap_s:
+                problems[name] = (
+                    f"its newest picture is {lag_s:.1f} s older than that of another camera, more "
+                    f"than {gap_s:g} s"
+                )
+        return cls({n: ns for n, ns in newest_ns.items() if n not in problems}, problems)
 
 
 class Pipeline:
@@ -174,22 +218,19 @@ class Pipeline:
         steps = range(1, self._parameters["steps"] + 1)
         return ahead_s or tuple(interval_s * step for step in steps)
 
-    @property
-    def first_frame_id(self) -> str:
-        """The optical frame of the first camera."""
-        return next(iter(self.cameras.values())).frame_id
-
-    def newest_context_ns(self) -> int:
-        """Stamp of the newest frame of any camera's context; in the worker's thread.
+    def fresh_contexts(self) -> FreshContexts:
+        """What may be imagined from; in the worker's thread.
 
         Raises:
             InputError: no context is full.
         """
         engine = self.loaded.engine
-        newest = [c.stamps_ns[-1] for name in self.cameras if (c := engine.context(name))]
-        if not newest:
+        newest_ns = {n: c.stamps_ns[-1] for n in self.cameras if (c := engine.context(n))}
+        if not newest_ns:
             raise InputError(f"nothing can be forecast yet: the context has {engine.context_state}")
-        return max(newest)
+        ages_s = {n: self.cameras[n].age_s(stamp_ns) for n, stamp_ns in newest_ns.items()}
+        gap_s = engine.rule.max_gap_ns / 1e9
+        return FreshContexts.of(newest_ns, ages_s, self._parameters["stream_timeout_s"], gap_s)
 
     def _motion_until(self, stamp_ns: int, horizons_s: Sequence[float]) -> MotionRows | None:
         """How the base is taken to move; None where that is not known, or of no use."""
