@@ -159,13 +159,14 @@ class LiveMotion:
         samples, _ = self._believed()
         return np.array(samples[self._nearest(samples, stamp_ns)].twist)
 
-    def state(self, stamp_ns: int) -> BaseState:
-        """The base at an instant, from the odometry around it.
+    def state(self, stamp_ns: int | None) -> BaseState:
+        """The base at an instant, from the odometry around it; at the newest when None.
 
         Raises:
             InputError: there is none, it is stale or of another frame, has NaN, or jumps.
         """
         samples, frame = self._believed()
+        stamp_ns = samples[-1].stamp_ns if stamp_ns is None else stamp_ns
         sample = samples[self._nearest(samples, stamp_ns)]
         stamps = np.array([one.stamp_ns for one in samples])
         off_s = (stamp_ns - stamps) / 1e9

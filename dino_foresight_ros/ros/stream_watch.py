@@ -83,3 +83,23 @@ class PeriodWatch:
         if len(self._intervals_ns) < self._least:
             return None
         return median_low(self._intervals_ns)
+
+
+class StampWatch:
+    """For how long the newest stamp has been the same, by a clock that may stand still."""
+
+    def __init__(self) -> None:
+        self._stamp_ns: int | None = None
+        self._since_ns = 0
+
+    def age_s(self, stamp_ns: int, now_ns: int) -> float:
+        """Seconds since this stamp was first given; a clock that goes back begins anew.
+
+        Args:
+            stamp_ns: of the newest frame.
+            now_ns: of the node's clock, which is not that of the stamps where a recording is
+                played without its clock.
+        """
+        if stamp_ns != self._stamp_ns or now_ns < self._since_ns:
+            self._stamp_ns, self._since_ns = stamp_ns, now_ns
+        return (now_ns - self._since_ns) / 1e9

@@ -27,4 +27,5 @@ def test_every_topic_of_the_planner_is_shown_and_the_goal_can_be_set(project_roo
     assert shown == {f"/foresight/{topic.of_step(0)}": topic.type for topic in topics}
     goals = [t["Topic"]["Value"] for t in manager["Tools"] if t["Class"].endswith("/SetGoal")]
     assert goals == ["/goal_pose"]
-    assert manager["Global Options"]["Fixed Frame"] == "base_link"
+    # The goal is set in the fixed frame, which has to stand still.
+    assert manager["Global Options"]["Fixed Frame"] == "odom"

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from dino_foresight_ros.errors import ForesightError, InputError, describe
 from dino_foresight_ros.msg import Candidate, CandidateScore, Labels
+from dino_foresight_ros.nodes.plan.goal import goal_costs, heading_costs, standing_goal
 from dino_foresight_ros.nodes.plan.imagined_views import draw_imagined
 from dino_foresight_ros.nodes.plan.markers import candidate_markers, describe_plan
 from dino_foresight_ros.nodes.plan.parameters import PLAN_PARAMETERS
@@ -43,6 +45,7 @@ from dino_foresight_ros.ros.qos import (
     subscribe,
     warn_of_unused_overrides,
 )
+from dino_foresight_ros.ros.stream_watch import StampWatch
 from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
 from dino_foresight_ros.ros.timers import steady_timer
 from dino_foresight_ros.ros.transforms import Transforms
@@ -51,8 +54,21 @@ from dino_foresight_ros.topic_names import BEST_PATH, CANDIDATES, IMAGINED_DRAWN
 
 NODE_NAME = "plan_node"
 LOG_PERIOD_S = 5.0
-ANSWER_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 30.0
 _LIFETIME_PERIODS = 4.0
+_STANDS_M, _STANDS_RAD = 0.02, 0.02
+
+
+class _Question(NamedTuple):
+    """A round that forecast_node judges.
+
+    Attributes:
+        answer: to come.
+        began_s: by the steady clock.
+    """
+
+    answer: Future
+    began_s: float
 
 
 class _Round(NamedTuple):
@@ -75,7 +91,13 @@ class _Round(NamedTuple):
 
 
 class PlanNode(Node):
-    """Asks for judgements of a fan of arcs, refines it, and shows the best."""
+    """Asks for judgements of a fan of arcs, refines it, and shows the best.
+
+    Attributes:
+        goal: in a frame that stands still; None without one.
+        is_at_goal: whether a goal was reached and none came since: the robot is to stand.
+        palette: of the classes; None before it came.
+    """
 
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
@@ -86,8 +108,11 @@ class PlanNode(Node):
         self._motion = LiveMotion(self, self.parameters, transforms, with_plan=False)
         self._motion.want()
         self.goal: PoseStamped | None = None
+        self.is_at_goal = False
         self.palette: ClassPalette | None = None
-        self._asked_s: float | None = None
+        self._asked: _Question | None = None
+        self._views_asked: Future | None = None
+        self._stamps = StampWatch()
         self._problem: str | None = None
         self._client = self.create_client(Imagine, "foresight/imagine")
         subscribe(self, PoseStamped, "goal_pose", self._on_goal, output_qos(1))
@@ -100,6 +125,7 @@ class PlanNode(Node):
         self._markers = publisher(MarkerArray, CANDIDATES.name)
         self._path = publisher(Path, BEST_PATH.name)
         self._imagined = publisher(Image, IMAGINED_DRAWN.name)
+        self.parameters.on_change(self._on_parameters)
         steady_timer(self, 1 / self.parameters["rate_hz"], self._on_timer)
         warn_of_unused_overrides(self)
 
@@ -107,11 +133,15 @@ class PlanNode(Node):
 
     def _on_goal(self, message: PoseStamped) -> None:
         try:
-            planar_pose(message.pose)
+            self.goal = standing_goal(message, self._motion, self.parameters["base_frame"])
         except InputError as error:
             self.get_logger().warning(f"goal not taken: {error}")
             return
-        self.goal = message
+        self.is_at_goal = False
+
+    def _on_parameters(self, names: frozenset[str]) -> None:
+        if "heading_deg" in names:
+            self.is_at_goal = False
 
     def _on_labels(self, message: Labels) -> None:
         try:
@@ -135,47 +165,80 @@ class PlanNode(Node):
 
     def _on_timer(self) -> None:
         """Begin a plan, unless one is under way."""
-        now_s = time.monotonic()
-        if self._asked_s is not None and now_s - self._asked_s < ANSWER_TIMEOUT_S:
+        if self.is_at_goal:
+            self._give_up()
+            self._stand()
             return
-        if not self._client.service_is_ready():
+        is_offered = self._client.service_is_ready()
+        if self._asked is not None:
+            if is_offered and time.monotonic() - self._asked.began_s < ANSWER_TIMEOUT_S:
+                return
+            self._give_up()
+            if is_offered:
+                self._say(f"no answer in {ANSWER_TIMEOUT_S:g} s; asking again")
+        if not is_offered:
             topic = self.resolve_service_name("foresight/imagine")
             self._say(f"nobody offers {topic}; start forecast_node")
             return
         try:
             limits = self._limits()
-            self._ask(fan(self.parameters["candidates"], limits), limits, 1)
+            self._ask(self._fan(limits), limits, 1)
         except ForesightError as error:
             self._say(describe(error))
 
+    def _give_up(self) -> None:
+        """Wait for the plan that is under way no longer; an answer that comes late is not heard."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._client.remove_pending_request(asked.answer)
+
     def _limits(self) -> ArcLimits:
-        names = ("max_speed_mps", "max_yaw_rate_rps", "max_lateral_acceleration_mps2")
+        names = ("max_speed_mps", "max_yaw_rate_rps", "max_lateral_acceleration_mps2",
+                 "min_turning_radius_m")  # fmt: skip
         return ArcLimits(*(self.parameters[name] for name in names))
+
+    def _fan(self, limits: ArcLimits) -> Arcs:
+        can_turn_on_spot = limits.min_turning_radius_m == 0
+        return fan(self.parameters["candidates"], limits, can_turn_on_spot)
 
     def _ask(self, arcs: Arcs, limits: ArcLimits, number: int) -> None:
         """Have a round judged."""
-        self._asked_s = time.monotonic()
-        request = self._request(arcs)
 
         def judged(future: Future) -> None:
-            response = future.result()
-            if response is None or not response.success:
-                self._asked_s = None
-                self._say("no plan: " + ("no answer" if response is None else response.message))
-                return
+            if self._asked is None or self._asked.answer is not future:
+                return  # given up
+            self._asked = None
             try:
-                found = _Round(arcs, self._totals(response), response)
+                found = self._judged(arcs, future.result())
                 if number < self.parameters["rounds"]:
                     after = refine(arcs, found.totals, limits, self._random)
                     self._ask(after, limits, number + 1)
-                    return
-                self._asked_s = None
-                self._publish(found)
+                else:
+                    self._publish(found)
             except ForesightError as error:
-                self._asked_s = None
                 self._say(describe(error))
 
-        self._client.call_async(request).add_done_callback(judged)
+        answer = self._client.call_async(self._request(arcs))
+        self._asked = _Question(answer, time.monotonic())
+        answer.add_done_callback(judged)
+
+    def _judged(self, arcs: Arcs, response: Imagine.Response | None) -> _Round:
+        """A round by the answer to it.
+
+        Raises:
+            InputError: there is none, of a picture of now.
+        """
+        if response is None or not response.success:
+            text = "no answer" if response is None else response.message
+            raise InputError(f"no plan: {text}")
+        stamp_ns, now_ns = time_to_ns(response.header.stamp), self.get_clock().now().nanoseconds
+        age_s = self._stamps.age_s(stamp_ns, now_ns)
+        if age_s > self.parameters["stream_timeout_s"]:
+            raise InputError(
+                f"no plan: the newest picture has been the same for {age_s:.1f} s; does the camera "
+                "still run?"
+            )
+        return _Round(arcs, self._totals(response), response)
 
     def _request(self, arcs: Arcs, maps: bool = False) -> Imagine.Request:
         horizons_s = [float(h) for h in self.parameters["horizons_s"]]
@@ -193,23 +256,23 @@ class PlanNode(Node):
         )
 
     def _totals(self, response: Imagine.Response) -> NDArray[np.float64]:
-        """What forecast_node says, with the progress to the goal in place of that along the arc."""
+        """What forecast_node says, with the way to the goal in place of that along the arc."""
         weight = float(response.weights[3])
         own = np.array([score.total - weight * score.cost_progress for score in response.scores])
-        progress = np.array([self._progress(score, response) for score in response.scores])
-        most = float(progress.max())
-        cost = np.clip((most - progress) / most, 0.0, 2.0) if most > 0 else most - progress
-        found: NDArray[np.float64] = own + self.parameters["progress_weight"] * cost
+        found: NDArray[np.float64] = own + self.parameters["progress_weight"] * self._goal_costs(
+            response
+        )
         return found
 
-    def _progress(self, score: CandidateScore, response: Imagine.Response) -> float:
-        """Metres nearer to the goal at the last horizon, or along the heading without a goal."""
-        end = np.array(planar_pose(score.horizons[-1].pose))
+    def _goal_costs(self, response: Imagine.Response) -> NDArray[np.float64]:
+        """What candidates cost (K,) by where they lead: to the goal, the picture or the heading."""
         goal = self._goal_in_base(response)
+        if goal is None and response.goal_picture:
+            return np.array([score.cost_progress for score in response.scores])
+        ends = [planar_pose(score.horizons[-1].pose) for score in response.scores]
         if goal is None:
-            heading = np.radians(self.parameters["heading_deg"])
-            return float(end[0] * np.cos(heading) + end[1] * np.sin(heading))
-        return float(np.hypot(*goal[:2]) - np.hypot(*(goal[:2] - end[:2])))
+            return heading_costs(ends, np.radians(self.parameters["heading_deg"]))
+        return goal_costs(ends, goal)
 
     def _goal_in_base(self, response: Imagine.Response) -> NDArray[np.float64] | None:
         """The goal (3,) in the base frame of the newest frame; None without one."""
@@ -222,13 +285,14 @@ class PlanNode(Node):
     # Out
 
     def _publish(self, found: _Round) -> None:
-        self._problem = None
         response, ranking = found.response, found.ranking
         best = ranking[0]
         goal = self._goal_in_base(response)
         if goal is not None and np.hypot(*goal[:2]) <= self.parameters["goal_tolerance_m"]:
-            self.goal = None
-            self.get_logger().info("the goal is reached")
+            self.goal, self.is_at_goal, self._problem = None, True, None
+            self.get_logger().info("the goal is reached; standing until another one comes")
+            self._stand()
+            return
         scores = _with_reasons(found)
         lifetime_s = _LIFETIME_PERIODS / self.parameters["rate_hz"]
         self._markers.publish(
@@ -238,11 +302,25 @@ class PlanNode(Node):
         self.get_logger().info(
             describe_plan(found.arcs[best], scores, ranking), throttle_duration_sec=LOG_PERIOD_S
         )
+        if goal is not None and _stands(scores[best]):
+            why = f", the next best: {scores[ranking[1]].reason}" if len(ranking) > 1 else ""
+            self._say(f"standing is best, {np.hypot(*goal[:2]):.1f} m before the goal{why}")
+        else:
+            self._problem = None
         if not self._imagined.get_subscription_count():
             return
         self.find_labels()
         if self.palette is not None:
             self._ask_for_views(found)
+
+    def _stand(self) -> None:
+        """Tell whoever follows the path to stay where the robot is."""
+        header = Header(
+            stamp=self.get_clock().now().to_msg(), frame_id=self.parameters["base_frame"]
+        )
+        path = Path(header=header, poses=[PoseStamped(header=header)])
+        path.poses[0].pose.orientation.w = 1.0
+        self._path.publish(path)
 
     def _ask_for_views(self, found: _Round) -> None:
         """Have the views of the best and of the worst candidate imagined, and draw them."""
@@ -260,8 +338,11 @@ class PlanNode(Node):
                 return
             self._imagined.publish(image_to_msg(picture, "rgb8", response.header))
 
+        if self._views_asked is not None and not self._views_asked.done():
+            self._client.remove_pending_request(self._views_asked)
         request = self._request(found.arcs[shown], maps=True)
-        self._client.call_async(request).add_done_callback(given)
+        self._views_asked = self._client.call_async(request)
+        self._views_asked.add_done_callback(given)
 
     def _say(self, problem: str) -> None:
         """Warn of what keeps the node from planning, once, whatever the numbers in it are then."""
@@ -281,6 +362,12 @@ def _with_reasons(found: _Round) -> list[CandidateScore]:
             score.reason = "leads less far to the goal"
         score.total = float(found.totals[score.index])
     return list(found.response.scores)
+
+
+def _stands(score: CandidateScore) -> bool:
+    """Whether the robot stays where it is, but for what the search draws around standing."""
+    x, y, yaw = planar_pose(score.horizons[-1].pose)
+    return bool(np.hypot(x, y) < _STANDS_M and abs(yaw) < _STANDS_RAD)
 
 
 def _path(score: CandidateScore, response: Imagine.Response) -> Path:

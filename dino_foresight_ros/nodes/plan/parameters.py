@@ -9,7 +9,7 @@ PLAN_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "rate_hz",
         2.0,
-        "How often to plan, at most; a plan that takes longer is waited for.",
+        "How often to plan, at most; a plan that takes longer is waited for, 30 s a round.",
         Change.NEVER,
         limits=(0.05, 20.0),
     ),
@@ -46,9 +46,17 @@ PLAN_PARAMETERS: tuple[ParameterSpec, ...] = (
         limits=(0.01, 50.0),
     ),
     ParameterSpec(
+        "min_turning_radius_m",
+        0.0,
+        "Radius of the tightest arc, as of a car; 0: the base can turn where it stands.",
+        Change.ANY_TIME,
+        limits=(0.0, 100.0),
+    ),
+    ParameterSpec(
         "heading_deg",
         0.0,
-        "Where to go while there is no goal: degrees to the left of straight on.",
+        "Where to go while there is no goal: degrees to the left of straight on. A change ends the "
+        "standing at a goal that was reached.",
         Change.ANY_TIME,
         limits=(-180.0, 180.0),
     ),
@@ -65,6 +73,14 @@ PLAN_PARAMETERS: tuple[ParameterSpec, ...] = (
         "How much progress towards the goal counts, beside forecast_node's imagine_weights.",
         Change.ANY_TIME,
         limits=(0.0, 1000.0),
+    ),
+    ParameterSpec(
+        "stream_timeout_s",
+        5.0,
+        "No plan is published once the newest picture has been the same for so many seconds of the "
+        "node's clock.",
+        Change.ANY_TIME,
+        limits=(0.2, 3600.0),
     ),
     ParameterSpec(
         "seed", 0, "Of the search's random numbers.", Change.NEVER, limits=(0, 2**31 - 1)

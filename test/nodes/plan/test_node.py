@@ -18,13 +18,16 @@ from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from ros_bench import TIMEOUT_S, close_node, wait_until
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import CandidateHorizon, CandidateScore, Labels
 from dino_foresight_ros.nodes.plan import node as plan_node
 from dino_foresight_ros.nodes.plan.node import PlanNode
+from dino_foresight_ros.planar_motion import compose
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.images import image_to_msg
@@ -38,12 +41,19 @@ STAMP_NS = 1_700_000_000_000_000_000
 
 
 class ImaginePeer(Node):
-    """Answers for a world with one round obstacle; `context` says why it cannot, when set."""
+    """Answers for a world with one round obstacle; `problem` says why it cannot, when set.
+
+    With `picture` it has a goal picture of what is seen on that arc's yaw rate. Every answer is of
+    a newer picture, but while it `is_frozen`.
+    """
 
     def __init__(self) -> None:
         super().__init__("imagine_peer", use_global_arguments=False)
         self.obstacle: tuple[float, float, float] | None = None  # x, y, radius
         self.problem = ""
+        self.picture: float | None = None
+        self.is_frozen = False
+        self.now_ns = STAMP_NS
         self.requests: list[Imagine.Request] = []
         self.create_service(Imagine, "foresight/imagine", self.answer)
         self.odometry = self.create_publisher(Odometry, "odom", 5)
@@ -58,9 +68,11 @@ class ImaginePeer(Node):
         if self.problem:
             return Imagine.Response(success=False, message=self.problem)
         response.success = response.motion_aware = response.trained = True
-        response.header = header_at(STAMP_NS)
+        self.now_ns += not self.is_frozen
+        response.header = header_at(self.now_ns)
         response.header.frame_id = "base_link"
         response.weights = [4.0, 1.0, 0.5, 1.0]
+        response.goal_picture = self.picture is not None
         response.scores = [self.score(k, c, request.maps) for k, c in enumerate(request.candidates)]
         response.ranking = [int(k) for k in np.argsort([s.total for s in response.scores])]
         return response
@@ -71,7 +83,12 @@ class ImaginePeer(Node):
         if self.obstacle is not None:
             x, y, radius = self.obstacle
             meets = float((np.hypot(motions[:, 0] - x, motions[:, 1] - y) < radius).any())
-        found = CandidateScore(index=index, total=4 * meets, cost_occupied=meets)
+        progress = 0.0
+        if self.picture is not None:
+            progress = min(abs(self.picture - candidate.twist.angular.z) / 0.8, 1.0)
+        total = 4 * meets + progress
+        found = CandidateScore(index=index, total=total, cost_occupied=meets)
+        found.cost_progress = progress
         found.time_to_contact = 1.0 if meets else math.inf
         found.reason = "meets car in 1.0 s (probability 1.00)" if meets else ""
         for horizon_s in HORIZONS_S:
@@ -114,8 +131,30 @@ class World:
         self.spin_until(lambda: self.paths and self.markers)
         return self.paths[-1]
 
-    def go_to(self, frame: str, pose: tuple[float, float, float]) -> None:
-        goal = PoseStamped(header=header_at(STAMP_NS), pose=pose_message(pose))
+    def drive(self, distance_m: float, start: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> None:
+        """Straight on at 2 m/s, by odometry, which gives the newest picture's instant too."""
+        for driven_m in np.arange(0.0, distance_m + 0.01, 0.1):
+            self.peer.now_ns += 50_000_000
+            now_ns, pose = self.peer.now_ns, compose(start, (driven_m, 0.0, 0.0))
+            message = Odometry(header=header_at(now_ns), child_frame_id="base_link")
+            message.header.frame_id = "odom"
+            message.pose.pose, message.twist.twist.linear.x = pose_message(pose), 2.0
+            self.spin_until(self.peer.odometry.get_subscription_count)
+            self.peer.odometry.publish(message)
+            self.spin_until(lambda wanted=pose, at_ns=now_ns: self.is_at(wanted, at_ns))
+
+    def is_at(self, pose: np.ndarray, stamp_ns: int) -> bool:
+        try:
+            state = self.planner._motion.state(stamp_ns)
+        except InputError:
+            return False
+        return bool(np.allclose(state.pose, pose, atol=1e-3))
+
+    def go_to(
+        self, frame: str, pose: tuple[float, float, float], stamp_ns: int | None = None
+    ) -> None:
+        goal = PoseStamped(pose=pose_message(pose))
+        goal.header = header_at(self.peer.now_ns if stamp_ns is None else stamp_ns)
         goal.header.frame_id = frame
         before = self.planner.goal
         self.peer.goals.publish(goal)
@@ -139,6 +178,8 @@ def world(ros_domain: dict[str, str]) -> Iterator[World]:
 @pytest.fixture(autouse=True)
 def _empty(world: World) -> None:
     world.peer.obstacle, world.peer.problem, world.planner.goal = None, "", None
+    world.peer.picture, world.peer.is_frozen, world.planner.is_at_goal = None, False, False
+    world.peer.now_ns += 10**10  # other tests' odometry is stale
 
 
 def end_of(path: Path) -> tuple[float, float, float]:
@@ -150,7 +191,8 @@ def test_without_goal_and_obstacle_the_best_is_straight_on_at_full_speed(world: 
     x, y, yaw = end_of(path)
     assert (x, abs(y), abs(yaw)) == pytest.approx((6.0, 0.0, 0.0), abs=0.3)
     assert path.header.frame_id == "base_link"
-    assert [stamp_of(p.header.stamp) - STAMP_NS for p in path.poses] == [
+    stamp_ns = stamp_of(path.header.stamp)
+    assert [stamp_of(p.header.stamp) - stamp_ns for p in path.poses] == [
         0, 500_000_000, 1_000_000_000, 2_000_000_000
     ]  # fmt: skip
     assert planar_pose(path.poses[0].pose) == (0.0, 0.0, 0.0)
@@ -173,15 +215,87 @@ def test_an_obstacle_is_gone_round_and_losers_say_what_they_meet(world: World):
     assert len(set(texts)) == len(texts) <= 3
 
 
+def test_picture_of_the_goal_leads_where_it_was_taken(world: World):
+    world.peer.picture = 0.7
+    _, _, yaw = end_of(world.plan())
+    assert yaw == pytest.approx(1.4, abs=0.25)
+
+
 def test_the_goal_is_reached_for_in_the_frame_of_the_odometry_too(world: World):
-    odometry = Odometry(header=header_at(STAMP_NS), child_frame_id="base_link")
-    odometry.header.frame_id = "odom"
-    odometry.pose.pose = pose_message((10.0, 0.0, math.radians(90)))  # looks along y of odom
-    world.spin_until(lambda: world.peer.odometry.get_subscription_count())
-    world.peer.odometry.publish(odometry)
+    world.drive(0.5, (10.0, -0.5, math.radians(90)))  # looks along y of odom, at its end (10, 0)
     world.go_to("odom", (8.0, 4.0, 0.0))  # 4 m ahead and 2 m to the left
     x, y, _ = end_of(world.plan())
     assert np.hypot(x - 4.0, y - 2.0) < 0.6
+
+
+@pytest.mark.parametrize(("frame", "stamped"), [("base_link", True), ("", False)])
+def test_goal_that_is_relative_to_the_robot_stays_where_it_was_set(
+    world: World, frame: str, stamped: bool
+):
+    start = (1.0, 2.0, math.radians(90))
+    world.drive(0.0, start)
+    world.go_to(frame, (5.0, 1.0, 0.0), None if stamped else 0)
+    world.drive(2.0, start)
+    x, y, _ = end_of(world.plan())
+    assert np.hypot(x - 3.0, y - 1.0) < 0.4
+
+
+def test_goal_relative_to_a_robot_that_is_nowhere_is_refused(
+    world: World, capfd: pytest.CaptureFixture[str]
+):
+    goal = PoseStamped(header=header_at(world.peer.now_ns), pose=pose_message((3.0, 0.0, 0.0)))
+    goal.header.frame_id = "base_link"
+    world.planner._on_goal(goal)
+    assert world.planner.goal is None
+    said = capfd.readouterr().err
+    assert "goal not taken: it is relative to base_link, and where that is is not known" in said
+    assert said.count("\n") == 1
+
+
+def test_robot_stands_at_a_goal_that_was_reached_until_another_one_comes(world: World):
+    world.drive(0.0)
+    world.go_to("base_link", (2.0, 0.0, 0.0))
+    world.drive(1.8)
+    world.spin_until(lambda: world.planner.is_at_goal)
+    world.paths.clear()
+    asked = len(world.peer.requests)
+    world.spin_until(lambda: len(world.paths) >= 3)
+    assert len(world.peer.requests) <= asked + 1  # one may have been on its way
+    assert [len(path.poses) for path in world.paths] == [1, 1, 1]
+    assert planar_pose(world.paths[-1].poses[0].pose) == (0.0, 0.0, 0.0)
+    assert world.paths[-1].header.frame_id == "base_link"
+    world.go_to("odom", (5.8, 0.0, 0.0))
+    assert end_of(world.plan())[0] == pytest.approx(4.0, abs=0.4)
+
+
+def test_another_heading_ends_the_standing_at_a_goal(world: World):
+    world.planner.is_at_goal = True
+    world.spin_until(lambda: world.paths and len(world.paths[-1].poses) == 1)
+    world.planner.set_parameters([Parameter("heading_deg", value=60.0)])
+    x, y, _ = end_of(world.plan())
+    assert y > 0.5 * x > 0
+    world.planner.set_parameters([Parameter("heading_deg", value=0.0)])
+
+
+def test_robot_turns_on_the_spot_to_a_goal_behind(world: World):
+    world.drive(0.0)
+    world.go_to("base_link", (-5.0, 0.5, 0.0))
+    x, y, yaw = end_of(world.plan())
+    assert math.hypot(x, y) < 0.3
+    assert yaw > 1.2
+
+
+def test_car_that_nothing_leads_nearer_says_so_once(
+    world: World, capfd: pytest.CaptureFixture[str]
+):
+    world.drive(0.0)
+    world.planner.set_parameters([Parameter("min_turning_radius_m", value=4.0)])
+    world.go_to("base_link", (-0.8, 0.0, 0.0))
+    for _ in range(2):
+        x, y, yaw = end_of(world.plan())
+        assert (x, y, yaw) == pytest.approx((0.0, 0.0, 0.0), abs=0.02)
+    assert capfd.readouterr().err.count("standing is best, 0.8 m before the goal") == 1
+    world.planner.set_parameters([Parameter("min_turning_radius_m", value=0.0)])
 
 
 def test_goal_of_an_unknown_frame_is_said_once_and_the_next_goal_taken(
@@ -191,9 +305,45 @@ def test_goal_of_an_unknown_frame_is_said_once_and_the_next_goal_taken(
     asked = len(world.peer.requests) + 3
     world.spin_until(lambda: len(world.peer.requests) >= asked)
     assert capfd.readouterr().err.count("frame mars is unknown") == 1
+    world.drive(0.0)
     world.go_to("base_link", (3.0, 1.0, 0.0))
     x, y, _ = end_of(world.plan())
     assert np.hypot(x - 3.0, y - 1.0) < 0.6
+
+
+def test_old_picture_is_no_reason_to_go_on(world: World, capfd: pytest.CaptureFixture[str]):
+    world.planner.set_parameters([Parameter("stream_timeout_s", value=0.2)])
+    world.peer.is_frozen = True
+    said: list[str] = []
+
+    def is_said() -> bool:
+        said.append(capfd.readouterr().err)
+        return "the newest picture has been the same for" in "".join(said)
+
+    world.spin_until(is_said)
+    world.paths.clear()
+    asked = len(world.peer.requests) + 4
+    world.spin_until(lambda: len(world.peer.requests) >= asked)
+    assert not world.paths
+    world.peer.is_frozen = False
+    world.plan()
+    world.planner.set_parameters([Parameter("stream_timeout_s", value=5.0)])
+
+
+def test_answer_to_a_plan_that_was_given_up_is_not_heard(world: World):
+    planner = world.planner
+    world.spin_until(lambda: planner._asked is None)
+    planner._on_timer()
+    late = planner._asked
+    with mock.patch.object(plan_node, "ANSWER_TIMEOUT_S", 0.0):
+        planner._on_timer()
+    assert late is not None
+    heard = planner._asked
+    assert heard is not None
+    assert heard is not late
+    world.spin_until(heard.answer.done)
+    world.plan()
+    assert not late.answer.done()
 
 
 def test_answer_that_there_is_none_is_said_once_and_planning_goes_on(

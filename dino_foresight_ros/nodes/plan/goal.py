@@ -1,0 +1,83 @@
+"""Where to go: a goal in a frame that stands still, and what ways cost that lead towards it."""
+
+from __future__ import annotations
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from numpy.typing import ArrayLike, NDArray
+from std_msgs.msg import Header
+
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.planar_motion import compose, wrapped
+from dino_foresight_ros.ros.live_motion import LiveMotion
+from dino_foresight_ros.ros.planar import planar_pose, pose_message
+from dino_foresight_ros.ros.time import time_to_ns
+from dino_foresight_ros.topic_names import frame_name
+
+_LEAST_PROGRESS_M = 0.005
+"""Ways that lead no more than this nearer lead nowhere."""
+_MOST_COST = 2.0
+
+
+def standing_goal(message: PoseStamped, motion: LiveMotion, base_frame: str) -> PoseStamped:
+    """A goal as it came, or one that is relative to the robot, in the odometry's frame.
+
+    Args:
+        message: a goal; without frame_id it is of the base.
+        motion: where the base is: at the goal's stamp, or now where that is 0.
+        base_frame: that of the robot.
+
+    Raises:
+        InputError: the pose is none, or where the base is then is not known.
+    """
+    pose = planar_pose(message.pose)
+    if frame_name(message.header.frame_id) not in ("", base_frame):
+        return message
+    try:
+        state = motion.state(time_to_ns(message.header.stamp) or None)
+        if state.frame in ("", base_frame):
+            raise InputError("odometry has no frame_id")
+    except InputError as error:
+        raise InputError(
+            f"it is relative to {base_frame}, and where that is is not known ({error}); give it in "
+            "a frame that stands still"
+        ) from error
+    header = Header(stamp=message.header.stamp, frame_id=state.frame)
+    return PoseStamped(header=header, pose=pose_message(compose(state.pose, pose)))
+
+
+def goal_costs(ends: ArrayLike, goal: ArrayLike) -> NDArray[np.float64]:
+    """What ways (K,) cost by where they end: 0 for the one that leads nearest to the goal.
+
+    The cost is the share of the greatest progress that a way lacks, so that standing costs 1.
+    Where no way leads nearer, it is how far each looks away from the goal, as a share of half a
+    turn, and how much farther it leads, as a share of the distance.
+
+    Args:
+        ends: (K, 3) of ways, x and y in metres and yaw in rad, in the base frame.
+        goal: (3,) in the base frame; its yaw counts for nothing.
+    """
+    ends, place = np.asarray(ends, np.float64), np.asarray(goal, np.float64)[:2]
+    to_goal, here_m = place - ends[:, :2], float(np.hypot(*place))
+    progress_m = here_m - np.hypot(*to_goal.T)
+    most_m = float(progress_m.max())
+    if most_m > _LEAST_PROGRESS_M:
+        costs = (most_m - progress_m) / most_m
+    else:
+        off = np.abs(wrapped(np.arctan2(to_goal[:, 1], to_goal[:, 0]) - ends[:, 2])) / np.pi
+        costs = off + (most_m - progress_m) / max(here_m, _LEAST_PROGRESS_M)
+    found: NDArray[np.float64] = np.clip(costs, 0.0, _MOST_COST)
+    return found
+
+
+def heading_costs(ends: ArrayLike, heading_rad: float) -> NDArray[np.float64]:
+    """As `goal_costs`, where the goal is to go far in one direction (REP-103)."""
+    ends = np.asarray(ends, np.float64)
+    progress_m = ends[:, 0] * np.cos(heading_rad) + ends[:, 1] * np.sin(heading_rad)
+    most_m = float(progress_m.max())
+    if most_m > _LEAST_PROGRESS_M:
+        costs = (most_m - progress_m) / most_m
+    else:
+        costs = np.abs(wrapped(heading_rad - ends[:, 2])) / np.pi + (most_m - progress_m)
+    found: NDArray[np.float64] = np.clip(costs, 0.0, _MOST_COST)
+    return found
