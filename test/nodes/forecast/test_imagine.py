@@ -73,6 +73,7 @@ def PARAMETERS(folder: FilePath) -> tuple[str, ...]:  # noqa: N802 - of the fixt
         "horizons_s:=[0.2, 0.5]",
         "camera_mounts:=[0.2, 0.0, 1.4, 0.0, 5.0, 0.0]",
         "footprint:=[-0.5, -0.5, 1.0, -0.5, 1.0, 0.5, -0.5, 0.5]",
+        "stream_timeout_s:=600.0",  # pictures come while a test wants them
     )
 
 
@@ -114,6 +115,13 @@ class Robot:
     def call(self, *candidates: Candidate, **more: Any) -> Imagine.Response:
         request = Imagine.Request(**{"candidates": list(candidates), **more})
         return self.client.call(Imagine, SERVICE, request)
+
+    def set(self, name: str, value: Any) -> None:
+        """Set a parameter of the node."""
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        request = SetParametersAtomically.Request(parameters=[parameter])
+        service = "forecast_node/set_parameters_atomically"
+        assert self.client.call(SetParametersAtomically, service, request).result.successful
 
 
 def twist(speed: float, yaw_rate: float) -> Twist:
@@ -263,9 +271,21 @@ def test_request_that_cannot_be_answered_gets_one_line_and_the_node_lives_on(
     assert robot.call(arc(1.0, 0.0)).success
 
 
+def test_picture_that_is_old_is_not_imagined_from(robot: Robot):
+    robot.set("stream_timeout_s", 0.2)
+    assert wait_until(lambda: not robot.call(arc(1.0, 0.0)).success)
+    said = robot.call(arc(1.0, 0.0)).message
+    assert "its newest picture is" in said
+    assert "stream_timeout_s is 0.2 s" in said
+    assert "\n" not in said
+    robot.set("stream_timeout_s", 600.0)
+    assert robot.call(arc(1.0, 0.0)).success
+
+
 def test_candidate_faster_than_the_training_is_answered_and_marked(robot: Robot):
     response = robot.call(arc(2.0, 0.1), arc(20.0, 0.0), arc(1.0, 2.0))
     assert response.success, response.message
+    assert response.camera == ""  # the only one, which has no name
     marks = [[h.outside_trained_range for h in score.horizons] for score in response.scores]
     assert marks == [[False, False], [True, True], [True, True]]
 
@@ -286,10 +306,7 @@ def test_goal_picture_counts_as_progress_and_one_that_is_none_is_named(
     robot: Robot, tmp_path: FilePath
 ):
     def set_goal(path: FilePath | str) -> None:
-        parameter = Parameter("goal_image", value=str(path)).to_parameter_msg()
-        request = SetParametersAtomically.Request(parameters=[parameter])
-        name = "forecast_node/set_parameters_atomically"
-        assert robot.client.call(SetParametersAtomically, name, request).result.successful
+        robot.set("goal_image", str(path))
 
     ways = [arc(2.0, 0.4), arc(2.0, -0.4), arc(0.5, 0.0)]
     before = [score.cost_progress for score in robot.call(*ways).scores]
@@ -297,6 +314,7 @@ def test_goal_picture_counts_as_progress_and_one_that_is_none_is_named(
     set_goal(tmp_path / "goal.png")
     response = robot.call(*ways)
     assert response.success, response.message
+    assert response.goal_picture
     after = [score.cost_progress for score in response.scores]
     assert before[:2] == pytest.approx([0.0, 0.0], abs=1e-5)  # as far as each other
     assert min(after) > 0.2  # random weights lead nowhere near the picture
@@ -306,6 +324,7 @@ def test_goal_picture_counts_as_progress_and_one_that_is_none_is_named(
         assert not response.success
         assert said in response.message
     set_goal("")
+    assert not robot.call(*ways).goal_picture
     assert [s.cost_progress for s in robot.call(*ways).scores] == pytest.approx(before, abs=0.1)
 
 
