@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from nav_msgs.msg import Odometry, Path
+from numpy.typing import NDArray
 from rclpy.node import Node
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.planar_motion import Motion, compose, of_twist
 from dino_foresight_ros.recordings.motion import find_jumps, planar_pose
 from dino_foresight_ros.ros import planar
-from dino_foresight_ros.ros.motion_parameters import NONE, PATH
+from dino_foresight_ros.ros.motion_parameters import NONE, PATH, base_from_camera
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.qos import image_input_qos, output_qos, subscribe
 from dino_foresight_ros.ros.time import time_to_ns
@@ -228,6 +229,21 @@ class LiveMotion:
             found, problem = None, str(error)
         self._say(problem)
         return found
+
+    def moved(self, from_ns: int, to_ns: int) -> Motion:
+        """The motion (3,) of the base between two instants near each other: a twist that is held.
+
+        Raises:
+            InputError: see `twist`.
+        """
+        if from_ns == to_ns:
+            return np.zeros(3)
+        twist = self.twist((from_ns + to_ns) // 2)
+        return np.asarray(of_twist(twist, (to_ns - from_ns) / 1e9))
+
+    def camera_pose(self, index: int, frame_id: str) -> NDArray[np.float64]:
+        """(4, 4) pose of a camera's optical frame on the base, see `base_from_camera`."""
+        return base_from_camera(self._parameters, index, frame_id, self._transforms)
 
     def along_plan(self, stamp_ns: int, horizons_s: Sequence[float]) -> Motion:
         """The motion (S, 3) along the newest plan from an instant on.

@@ -113,7 +113,7 @@ class Judged:
 def sweep_seen(
     cameras: Sequence[Camera],
     ways: Ways,
-    seen_from: Motion,
+    seen_from: Sequence[Motion],
     present: Sequence[CameraViews],
     ahead: SeenAhead,
     options: ImagineOptions,
@@ -125,26 +125,29 @@ def sweep_seen(
     Args:
         cameras: that saw it.
         ways: K of them.
-        seen_from: (V, S, 3) motion by which the views came about: the ways' own, or a single one.
+        seen_from: (V, S, 3) places of the base that the views ahead are of, by camera: the ways'
+            own, or those of a single one.
         present: of each camera, one row; may be empty.
         ahead: V rows.
         options: footprint, obstacles and thresholds.
     """
-    rows, footprint, horizons_s = len(seen_from), options.footprint, ways.horizons_s
+    rows, footprint, horizons_s = len(seen_from[0]), options.footprint, ways.horizons_s
     cell_m = cell_of(footprint.radius_m)
-    instants = [(0.0, np.zeros((rows, 3)), _repeated(present, rows))] if present else []
-    instants += [
-        (horizon_s, seen_from[:, k], ahead.views[k]) for k, horizon_s in enumerate(horizons_s)
-    ]
+    instants: list[tuple[float, list[Motion], Sequence[CameraViews]]] = []
+    if present:
+        then = [np.tile(camera.base, (rows, 1)) for camera in cameras]
+        instants.append((0.0, then, _repeated(present, rows)))
+    for k, horizon_s in enumerate(horizons_s):
+        instants.append((horizon_s, [bases[:, k] for bases in seen_from], ahead.views[k]))
     points: list[PointRows] = []
     ground: list[list[GroundViews]] = []
-    for _, bases, seen in instants:
-        poses = np.stack([pose_of(base) for base in bases])
-        here = [
-            GroundViews(c.mount.view, poses @ c.mount.base_from_optical, views.depth)
-            for c, views in zip(cameras, seen, strict=True)
-        ]
-        found = PointRows.joined([views.points for views in seen]).moved(bases)
+    for _, places, seen in instants:
+        here, parts = [], []
+        for camera, bases, views in zip(cameras, places, seen, strict=True):
+            poses = np.stack([pose_of(base) for base in bases]) @ camera.mount.base_from_optical
+            here.append(GroundViews(camera.mount.view, poses, views.depth))
+            parts.append(views.points.moved(bases))
+        found = PointRows.joined(parts)
         if points:
             found = PointRows.joined([found, _out_of_view(points[-1], here)])
         points.append(found.thinned(cell_m))

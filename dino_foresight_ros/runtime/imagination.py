@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION
-from dino_foresight_ros.planar_motion import Motion
+from dino_foresight_ros.planar_motion import Motion, compose
 from dino_foresight_ros.runtime.candidate import alike, outside_range
 from dino_foresight_ros.runtime.candidate_scores import (
     Judged,
@@ -31,7 +31,7 @@ from dino_foresight_ros.runtime.candidate_scores import (
 )
 from dino_foresight_ros.runtime.engine import Foresight
 from dino_foresight_ros.runtime.imagined import Imagined, ImagineOptions, Mount
-from dino_foresight_ros.runtime.imagined_views import MotionViews, ViewReader, cameras_of
+from dino_foresight_ros.runtime.imagined_views import MotionViews, Moved, ViewReader, cameras_of
 from dino_foresight_ros.runtime.out_of_memory import retry_out_of_memory
 
 T = TypeVar("T")
@@ -147,6 +147,7 @@ class Imagination:
         *,
         times_s: Sequence[float] | None = None,
         assumed: Motion | None = None,
+        moved: Moved | None = None,
         maps: bool = False,
         points: bool = False,
     ) -> Generator[None, None, Imagined]:
@@ -162,6 +163,9 @@ class Imagination:
                 of less than half a turn (`candidate.way_times`); the horizons when None.
             assumed: (S, 3) motion that a forecaster which takes none is taken to foresee; standing
                 when None.
+            moved: motion of the base between the newest frames of cameras, which are brought to the
+                newest of all; it stood when None. Views of a forecaster that takes no motion stay
+                those of each camera's own horizons.
             maps: give the imagined views, at patch grid x 8.
             points: give the obstacles.
 
@@ -177,7 +181,7 @@ class Imagination:
         check_count(len(candidates), maps or points)
         ways = self._checked(candidates, horizons_s, times_s)
         stride = 1 if maps else SCORE_STRIDE
-        cameras = cameras_of(self._engine, mounts, stride)
+        cameras = cameras_of(self._engine, mounts, stride, moved)
         names = [camera.name for camera in cameras]
         if options.goal is not None and options.goal_camera not in names:
             name = options.goal_camera or "that"
@@ -206,7 +210,7 @@ class Imagination:
         self, reader: ViewReader, ways: Ways, options: ImagineOptions, shares_within_m: float
     ) -> Generator[None, None, list[Judged]]:
         """Each way by what is seen on it: the forecaster is told the motion."""
-        motions = ways.until_horizons
+        motions, cameras = ways.until_horizons, reader.cameras
         present = reader.present()
         shared = shared_views(motions, shares_within_m)
         seen, row_of = yield from self._seen(reader, motions, shared, ways.horizons_s)
@@ -215,7 +219,7 @@ class Imagination:
         def swept(rows: slice) -> MetOnWays:
             ahead = seen.on_ways(row_of[rows])
             return sweep_seen(
-                reader.cameras, ways.taken(rows), seen_from[rows], present, ahead, options
+                cameras, ways.taken(rows), [seen_from[rows]] * len(cameras), present, ahead, options
             )
 
         judged: list[Judged] = []
@@ -232,11 +236,12 @@ class Imagination:
         present = reader.present()
         yield
         ahead = self._map(lambda _: reader.foreseen(ways.horizons_s), [slice(None)])[0]
+        bases = [compose(camera.base, seen_from)[None] for camera in reader.cameras]
         judged: list[Judged] = []
         for start in range(0, len(ways.poses), _WAYS_AT_ONCE):
             yield
             some = ways.taken(slice(start, start + _WAYS_AT_ONCE))
-            met = sweep_seen(reader.cameras, some, seen_from[None], present, ahead, options)
+            met = sweep_seen(reader.cameras, some, bases, present, ahead, options)
             judged += Judged.each(some, met)
         return judged
 

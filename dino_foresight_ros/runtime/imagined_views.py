@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.dpt import UPSCALE, strided
 from dino_foresight_ros.obstacles import PointRows, depth_to_sky, obstacle_rows
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
-from dino_foresight_ros.planar_motion import Motion, seen_by
+from dino_foresight_ros.planar_motion import Motion, compose, inverse, seen_by
 from dino_foresight_ros.runtime.decoder import all_finite, download
 from dino_foresight_ros.runtime.engine import Context, Foresight
 from dino_foresight_ros.runtime.frame import ModelOutputError
@@ -26,12 +26,23 @@ _READ = (SEGMENTATION, CONFIDENCE, DEPTH)
 
 
 class Camera(NamedTuple):
-    """A camera that takes part."""
+    """A camera that takes part.
+
+    Attributes:
+        name: of it.
+        context: its newest frames.
+        mount: where it is on the robot.
+        rays: (H, W, 3) of the pixels that are read.
+        lag_ns: from its newest frame to the newest of all cameras.
+        base: (3,) the base at its newest frame, in the base frame of the newest of all.
+    """
 
     name: str
     context: Context
     mount: Mount
     rays: NDArray[np.float32]
+    lag_ns: int
+    base: Motion
 
 
 class CameraViews(NamedTuple):
@@ -103,27 +114,37 @@ class MotionViews(NamedTuple):
         return SeenAhead(views, distances)
 
 
-def cameras_of(engine: Foresight, mounts: Mapping[str, Mount], stride: int) -> list[Camera]:
+Moved = Callable[[int, int], Motion]
+"""Tells the motion (3,) of the base between two instants, nanoseconds."""
+
+
+def cameras_of(
+    engine: Foresight, mounts: Mapping[str, Mount], stride: int, moved: Moved | None = None
+) -> list[Camera]:
     """The mounted cameras that have a whole context.
 
     Args:
         engine: whose contexts are used.
         mounts: by camera.
         stride: of the pixels that are read, as `Decoder.decode` takes it.
+        moved: between the newest frames of cameras; the base stood when None.
 
     Raises:
         InputError: there is none.
     """
     height, width = (UPSCALE * side for side in engine.bundle.grid)
-    found = []
-    for name, mount in mounts.items():
-        context = engine.context(name)
-        if context is not None:
-            rays = mount.view.pixel_rays((height, width))
-            rays = np.moveaxis(np.moveaxis(rays, -1, 0)[strided(stride)], 0, -1)
-            found.append(Camera(name, context, mount, rays))
-    if not found:
+    contexts = {name: engine.context(name) for name in mounts}
+    full = {name: context for name, context in contexts.items() if context is not None}
+    if not full:
         raise InputError(f"nothing can be forecast yet: the context has {engine.context_state}")
+    now_ns = max(context.stamps_ns[-1] for context in full.values())
+    found = []
+    for name, context in full.items():
+        mount, then_ns = mounts[name], context.stamps_ns[-1]
+        rays = mount.view.pixel_rays((height, width))
+        rays = np.moveaxis(np.moveaxis(rays, -1, 0)[strided(stride)], 0, -1)
+        base = np.zeros(3) if moved is None or then_ns == now_ns else moved(now_ns, then_ns)
+        found.append(Camera(name, context, mount, rays, now_ns - then_ns, base))
     return found
 
 
@@ -171,8 +192,8 @@ class ViewReader:
         """What cameras see where single motions lead.
 
         Args:
-            motions: (N, 3) from the newest frame; those until the same instant stand together.
-            ahead_s: (N,) until when each is.
+            motions: (N, 3) from the newest frame of all; those until one instant stand together.
+            ahead_s: (N,) until when each is. Cameras whose newest frame is older foresee farther.
             is_one_way: whether they are of one way, whose horizons are predicted at once.
         """
         views, distances = [], None
@@ -182,7 +203,11 @@ class ViewReader:
             every = groupby(range(len(motions)), key=ahead_s.__getitem__)
             asked = [([horizon_s], list(some)) for horizon_s, some in every]
         for camera in self.cameras:
-            parts = [self._predict(camera, until_s, motions[some]) for until_s, some in asked]
+            moved, lag_s = compose(inverse(camera.base), motions), camera.lag_ns / 1e9
+            parts = [
+                self._predict(camera, [one_s + lag_s for one_s in until_s], moved[some])
+                for until_s, some in asked
+            ]
             z = torch.cat([part for part, _ in parts])
             hidden = {layer: torch.cat([tokens[layer] for _, tokens in parts])
                       for layer in parts[0][1]}  # fmt: skip
@@ -194,8 +219,8 @@ class ViewReader:
     def _predict(
         self, camera: Camera, horizons_s: Sequence[float], motions: Motion | None
     ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Features (N, h, w, C) and hidden tokens at horizons, or of motions (N, 3), as many until
-        each of the horizons."""
+        """Features (N, h, w, C) and hidden tokens at horizons from the camera's newest frame, or of
+        motions (N, 3) from there, as many until each of the horizons."""
         context, engine = camera.context, self._engine
         motion = None
         if motions is not None:
@@ -253,10 +278,10 @@ class ViewReader:
         self, camera: Camera, maps: Mapping[str, NDArray[Any]], horizons_s: Sequence[float]
     ) -> CameraViews:
         """Of rows of maps, each until its own horizon."""
-        newest_ns = camera.context.stamps_ns[-1]
+        now_ns = camera.context.stamps_ns[-1] + camera.lag_ns
         scenes = [
             Scene(
-                newest_ns + round(horizon_s * 1e9),
+                now_ns + round(horizon_s * 1e9),
                 horizon_s=horizon_s,
                 depth_is_metric=True,
                 **{name: maps[name][row] for name in _READ if name in maps},

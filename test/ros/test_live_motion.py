@@ -92,6 +92,16 @@ def test_base_at_a_frame_between_two_messages_is_where_it_was_then(motion: LiveM
     np.testing.assert_allclose(state.pose, [0.04, 0.0, 0.0], atol=1e-9)
 
 
+def test_base_at_an_older_frame_is_as_far_back_as_the_twist_says(motion: LiveMotion):
+    feed(motion, np.arange(-1, 0.05, 0.05))
+    back = motion.moved(T0_NS, T0_NS - 400_000_000)
+    np.testing.assert_allclose(back, [-0.8, 0.0, 0.0], atol=1e-9)
+    late_ns = T0_NS + 10**10
+    assert motion.moved(late_ns, late_ns).tolist() == [0.0, 0.0, 0.0]  # nobody has to know
+    with pytest.raises(InputError, match="stale"):
+        motion.moved(late_ns, late_ns - 10**8)
+
+
 @pytest.mark.parametrize(
     ("times_s", "offset_m", "said"),
     [

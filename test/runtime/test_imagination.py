@@ -23,7 +23,7 @@ from dino_foresight_ros.model.dpt import strided
 from dino_foresight_ros.model.tasks import DepthTask
 from dino_foresight_ros.obstacles import Footprint, ObstacleOptions
 from dino_foresight_ros.obstacles.arc_search import ArcLimits, fan
-from dino_foresight_ros.planar_motion import compose, inverse
+from dino_foresight_ros.planar_motion import compose, inverse, pose_of
 from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.runtime import Foresight, imagination
 from dino_foresight_ros.runtime.candidate import twist_motions
@@ -59,7 +59,8 @@ def candidates(ways: Mapping[str, Sequence[float]] = WAYS) -> np.ndarray:
 class BoxWorld:
     """Stands in for an engine: its features are where the base is, its heads see boxes from there.
 
-    `moves` is how the base goes on where the forecaster is not told, m/s.
+    `moves` is how the base goes on where the forecaster is not told, m/s. `frames` has the stamp of
+    the newest frame of cameras, and the place of the base then.
     """
 
     def __init__(self, boxes: list[Box], aware: bool = True, moves: float = 0.0) -> None:
@@ -79,6 +80,8 @@ class BoxWorld:
         self.frames_per_pass = 3
         self.boxes, self.moves = boxes, moves
         self.cameras = {"": POSE}
+        self.frames: dict[str, tuple[int, tuple[float, float, float]]] = {}
+        self.ahead_s: list[list[float]] = []
         self.asked = 0
         self.heads_are_finite = True
 
@@ -88,7 +91,8 @@ class BoxWorld:
         index = list(self.cameras).index(camera)
         memory = torch.zeros(1, 1, *GRID, 4, dtype=torch.float64)
         memory[..., 3] = index
-        return Context((10**9,), (memory,), torch.zeros(1, 1), memory[:, 0])
+        stamp_ns, _ = self.frames.get(camera, (10**9, ()))
+        return Context((stamp_ns,), (memory,), torch.zeros(1, 1), memory[:, 0])
 
     def check_horizons(self, horizons_s: Sequence[float]) -> None:
         if max(horizons_s) > 10:
@@ -106,6 +110,7 @@ class BoxWorld:
         if motion is None:
             motion = torch.tensor([[[[self.moves * h, 0.0, 0.0] for h in ahead_s]]]).double()
         self.asked += motion.shape[1]
+        self.ahead_s.append(list(ahead_s))
         for s in range(len(ahead_s)):  # a horizon at a time, as some forecasters give them
             z = memories[0][0, -1].expand(1, motion.shape[1], 1, *GRID, 4).clone()
             z[..., :3] = motion[:, :, s : s + 1, None, None]
@@ -116,6 +121,7 @@ class BoxWorld:
     ) -> list[DecodedOutput]:
         assert len(z) <= self.frames_per_pass
         poses = list(self.cameras.values())
+        bases = [self.frames.get(name, (0, (0.0, 0.0, 0.0)))[1] for name in self.cameras]
         seen = []
         for frame in z[:, 0, 0].numpy():
             base = np.eye(4)
@@ -125,7 +131,8 @@ class BoxWorld:
             pose, turn = poses[int(frame[3])], np.eye(4)
             (x, y) = pose[:2, 2] / np.hypot(*pose[:2, 2])
             turn[:2, :2] = [[x, -y], [y, x]]
-            seen.append(see(RAYS, turn @ base @ turn.T @ pose, self.boxes))
+            base = pose_of(bases[int(frame[3])]) @ turn @ base @ turn.T
+            seen.append(see(RAYS, base @ pose, self.boxes))
         rows = list(range(len(z)))
         return [
             DecodedOutput(
@@ -294,6 +301,37 @@ def test_several_cameras_see_together():
     assert front.horizons[-1].probability_occupied == 0.0
     assert front.horizons[-1].unknown > 0.9
     assert both.horizons[-1].unknown < front.horizons[-1].unknown - 0.1
+
+
+@pytest.mark.parametrize("aware", [True, False])
+def test_cameras_whose_newest_frames_are_of_different_instants_see_one_world(aware: bool):
+    """The newest picture astern is 0.4 s older: the base was 2 m back then, and turned."""
+    boxes = [Box((-9.0, -2.0, 0.0), (-6.0, 2.0, 1.5), CAR)]
+    world = BoxWorld(boxes, aware)
+    world.cameras = {"front": POSE, "rear": optical_pose(0.3, 0.0, 1.4, yaw_deg=180.0)}
+    world.frames["rear"] = 10**9 - 400_000_000, (-2.0, 0.1, 0.2)
+    mounts = {name: Mount(VIEW, pose) for name, pose in world.cameras.items()}
+
+    def moved(from_ns: int, to_ns: int) -> np.ndarray:
+        assert (from_ns, to_ns) == (10**9, 600_000_000)
+        return np.array(world.frames["rear"][1])
+
+    stop = candidates({"stop": (0.0, 0.0, 0.0)})
+    found = imagine(world, stop, mounts=mounts, moved=moved, points=True)
+    assert found.stamp_ns == 10**9
+    for horizon in found.candidates[0].horizons:
+        behind = horizon.points.xyz[horizon.points.xyz[:, 0] < 0]
+        assert len(behind) > 20
+        assert float(behind[:, 0].max()) == pytest.approx(-6.0, abs=0.15)
+        assert float(np.abs(behind[:, 1]).max()) == pytest.approx(2.0, abs=0.3)  # 0.3 m a pixel
+    if aware:  # the camera that is behind foresees farther
+        assert sorted({one for asked in world.ahead_s for one in asked}) == pytest.approx(
+            [0.5, 0.9, 1.0, 1.4, 1.5, 1.9]
+        )
+    else:
+        wrong = imagine(world, stop, mounts=mounts, points=True).candidates[0].horizons[0]
+        behind = wrong.points.xyz[wrong.points.xyz[:, 0] < 0]
+        assert float(behind[:, 0].max()) == pytest.approx(-4.0, abs=0.5)
 
 
 def test_maps_and_points_are_given_where_they_are_asked_for():

@@ -38,6 +38,7 @@ class CameraStream:
         self,
         node: LifecycleNode,
         names: CameraTopics,
+        index: int,
         model: ModelInfo,
         parameters: Mapping[str, Any],
         steps: int,
@@ -48,12 +49,13 @@ class CameraStream:
         Args:
             node: the node that all of it belongs to.
             names: the camera's name and its topics.
+            index: its place among the cameras, from 0.
             model: what the model predicts.
             parameters: the node's, by name.
             steps: how many steps of a forecast there are.
             convert: turns raw pixels into RGB.
         """
-        self.names = names
+        self.names, self.index = names, index
         self.decoder = ImageDecoder(lambda text: self._log().info(self.say(text)), convert)
         self.watch: StreamWatch | None = None
         self.period = PeriodWatch()

@@ -27,11 +27,10 @@ from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.recordings.image_decoding import decode_picture
 from dino_foresight_ros.ros.clouds import obstacle_cloud
 from dino_foresight_ros.ros.images import image_to_msg
-from dino_foresight_ros.ros.motion_parameters import base_from_camera, footprint_of
+from dino_foresight_ros.ros.motion_parameters import footprint_of
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.planar import planar_twist, pose_message
 from dino_foresight_ros.ros.time import ns_to_time
-from dino_foresight_ros.ros.transforms import Transforms
 from dino_foresight_ros.srv import Imagine
 from dino_foresight_ros.topic_names import is_rectified
 
@@ -74,7 +73,6 @@ class ImagineService:
         parameters: Parameters,
         active_pipeline: Callable[[], Pipeline | None],
         motion: LiveMotion,
-        transforms: Transforms,
     ) -> None:
         """Offer the service.
 
@@ -83,10 +81,9 @@ class ImagineService:
             parameters: the node's.
             active_pipeline: gives the pipeline that takes frames now, None while there is none.
             motion: where the base is and how it moves.
-            transforms: between frames.
         """
         self._node, self._parameters = node, parameters
-        self._active_pipeline, self._motion, self._transforms = active_pipeline, motion, transforms
+        self._active_pipeline, self._motion = active_pipeline, motion
         self._kept_goal: _KeptGoal | None = None
         # A group of its own: images come in while an answer is waited for.
         self._service = node.create_service(
@@ -154,6 +151,7 @@ class ImagineService:
             options,
             times_s=times_s,
             assumed=self._motion.until(stamp_ns, horizons_s),
+            moved=self._moved,
             maps=request.maps,
             points=request.points,
         )
@@ -224,12 +222,11 @@ class ImagineService:
     ) -> tuple[Mapping[str, Mount], int]:
         """Where the cameras are that take part, and the stamp of the newest frame of any."""
         found, problems = {}, dict(contexts.problems)
-        for index, name in enumerate(pipeline.cameras):
-            if name in contexts.newest_ns:
-                try:
-                    found[name] = self._mount(pipeline.cameras[name], index)
-                except InputError as error:
-                    problems[name] = f"{error}"
+        for name in contexts.newest_ns:
+            try:
+                found[name] = self._mount(pipeline.cameras[name])
+            except InputError as error:
+                problems[name] = f"{error}"
         told = [pipeline.cameras[name].say(problem) for name, problem in problems.items()]
         if not found:
             raise InputError("; ".join(told))
@@ -239,15 +236,26 @@ class ImagineService:
             )
         return found, max(contexts.newest_ns[name] for name in found)
 
-    def _mount(self, camera: CameraStream, index: int) -> Mount:
-        """Where a camera is on the robot; `index` is its place among the cameras."""
+    def _mount(self, camera: CameraStream) -> Mount:
+        """Where a camera is on the robot."""
         from dino_foresight_ros.runtime.imagined import Mount
 
         if camera.camera_info is None:
             raise InputError("no camera_info came, which says where its pixels look")
         view = camera_view(camera.camera_info, is_rectified(camera.topic_name), "camera_info")
-        pose = base_from_camera(self._parameters, index, camera.frame_id, self._transforms)
-        return Mount(view, pose)
+        return Mount(view, self._motion.camera_pose(camera.index, camera.frame_id))
+
+    def _moved(self, from_ns: int, to_ns: int) -> Motion:
+        """How the base moved between two cameras' frames; not at all where nobody knows."""
+        try:
+            return self._motion.moved(from_ns, to_ns)
+        except InputError as error:
+            if self._motion.has_come:  # a robot that stands needs no odometry
+                self._node.get_logger().warning(
+                    f"{SERVICE} goes without odometry between frames of different cameras: {error}",
+                    throttle_duration_sec=LOG_PERIOD_S,
+                )
+            return np.zeros(3)
 
     def _motions(
         self, index: int, candidate: Candidate, stamp_ns: int, times_s: Sequence[float]

@@ -54,11 +54,8 @@ class ForecastNode(LifecycleNode):
         self._counter: FrameCounter | None = None
         self._diagnostics = ForecastDiagnostics(self)
         self._control = ForecastControl(self, self.parameters, self._active_scheduler)
-        transforms = Transforms(self)
-        self._motion = LiveMotion(self, self.parameters, transforms)
-        self._imagine = ImagineService(
-            self, self.parameters, self._active_pipeline, self._motion, transforms
-        )
+        self._motion = LiveMotion(self, self.parameters, Transforms(self))
+        self._imagine = ImagineService(self, self.parameters, self._active_pipeline, self._motion)
         self.parameters.on_change(self._on_parameters)
         tolerate_bad_transitions(self)
         steady_timer(self, self.parameters["diagnostics_period_s"], self._check)

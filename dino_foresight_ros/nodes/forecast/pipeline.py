@@ -21,6 +21,7 @@ from dino_foresight_ros.nodes.forecast.load_engine import load_engine, published
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.synchronizer import build_grouper
 from dino_foresight_ros.outputs import DropReason
+from dino_foresight_ros.planar_motion import seen_by
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.parameters import Parameters
 from dino_foresight_ros.ros.time import stamp_problem, time_to_ns
@@ -138,9 +139,10 @@ class Pipeline:
         convert = choose_converter(log.info, log.warning)
         self.cameras: dict[str, CameraStream] = {}
         try:
-            for names in camera_topics(values["cameras"], values["camera_topic"]):
-                steps = self.loaded.horizons.steps(values["steps"])
-                stream = CameraStream(node, names, self.loaded.model, values, steps, convert)
+            every = camera_topics(values["cameras"], values["camera_topic"])
+            steps = self.loaded.horizons.steps(values["steps"])
+            for index, names in enumerate(every):
+                stream = CameraStream(node, names, index, self.loaded.model, values, steps, convert)
                 self.cameras[names.camera] = stream
         except Exception:
             self.destroy()
@@ -232,12 +234,27 @@ class Pipeline:
         gap_s = engine.rule.max_gap_ns / 1e9
         return FreshContexts.of(newest_ns, ages_s, self._parameters["stream_timeout_s"], gap_s)
 
-    def _motion_until(self, stamp_ns: int, horizons_s: Sequence[float]) -> MotionRows | None:
-        """How the base is taken to move; None where that is not known, or of no use."""
+    def _motion_until(
+        self, camera: CameraStream, stamp_ns: int, horizons_s: Sequence[float]
+    ) -> MotionRows | None:
+        """How the base is taken to move, in axes turned to where a camera looks; None where that is
+        not known, or of no use."""
         if self._motion is None or not self.imagination.is_motion_aware:
             return None
         found = self._motion.until(stamp_ns, horizons_s)
-        return None if found is None else tuple((float(x), float(y), float(a)) for x, y, a in found)
+        if found is None:
+            return None
+        try:
+            pose = self._motion.camera_pose(camera.index, camera.frame_id)
+        except InputError as error:
+            camera.warn_once(
+                "mount",
+                f"where it looks is not known ({error}); it is taken to look ahead. TF or "
+                "camera_mounts may say it",
+            )
+            pose = None
+        rows = seen_by(found, pose)
+        return tuple((float(x), float(y), float(turn)) for x, y, turn in rows)
 
     # In: the executor's thread
 
@@ -266,7 +283,7 @@ class Pipeline:
                 ahead_s=ahead_s,
                 sample_outputs=camera.publishers.subscribed_of_samples(),
             ),
-            motion=lambda: self._motion_until(stamp_ns, self._seconds_of(ahead_s)),
+            motion=lambda: self._motion_until(camera, stamp_ns, self._seconds_of(ahead_s)),
             max_age_ns=round(self._parameters["max_age_ms"] * 1e6) or None,
             held_back=DropReason.RATE_LIMITED if is_held_back else None,
         )
