@@ -70,6 +70,21 @@ def twist_motions(twist: ArrayLike, duration_s: float, horizons_s: Sequence[floa
     return of_twist(values[None], np.minimum(np.asarray(horizons_s, np.float64), duration_s))
 
 
+def check_turn(yaw_rate_rps: float, times_s: Sequence[float]) -> None:
+    """Refuse a turn that instants (T,) cannot tell from a slow one.
+
+    Raises:
+        InputError: half a turn or more from one instant to the next.
+    """
+    longest_s = float(np.diff(times_s, prepend=0.0).max())
+    most_rps = np.pi / longest_s
+    if abs(yaw_rate_rps) >= most_rps:
+        raise InputError(
+            f"its twist turns by {yaw_rate_rps:g} rad/s, half a turn or more within {longest_s:g} "
+            f"s; give less than {most_rps:.1f}"
+        )
+
+
 def path_motions(
     poses: ArrayLike, times_s: Sequence[float], horizons_s: Sequence[float], start: ArrayLike
 ) -> Motion:

@@ -175,7 +175,7 @@ class Imagination:
         Raises:
             InputError: no candidate, too many, numbers that are not finite, horizons that the
                 forecaster cannot answer, no metric depth, maps or points of more than `MAX_SHOWN`,
-                no camera with a whole context, or a goal picture of another camera.
+                no camera with a whole context, or a goal picture of one that takes no part.
         """
         began_s = time.perf_counter()
         check_count(len(candidates), maps or points)
@@ -185,7 +185,7 @@ class Imagination:
         names = [camera.name for camera in cameras]
         if options.goal is not None and options.goal_camera not in names:
             name = options.goal_camera or "that"
-            raise InputError(f"the goal picture is of camera {name}, which has no full context")
+            raise InputError(f"the goal picture is of camera {name}, which takes no part")
         reader = ViewReader(self._engine, cameras, stride, options)
         yield
         if self.is_motion_aware:

@@ -10,11 +10,13 @@ import pytest
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.runtime.candidate import (
     alike,
+    check_turn,
     outside_range,
     path_motions,
     path_times,
     progress,
     twist_motions,
+    way_times,
 )
 
 HORIZONS_S = (0.2, 0.7, 1.5)
@@ -106,6 +108,30 @@ def test_motion_faster_than_the_training_is_marked_where_it_is():
     assert outside_range(motions, (0.5, 1.0), (12.0, 1.0, 0.5)).tolist() == [[False, False]]
     assert outside_range(motions, (0.5, 1.0), (8.0, 1.0, 0.5)).tolist() == [[True, False]]
     assert outside_range(motions, (0.5, 1.0), (12.0, 1.0, 0.2)).tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("rounds", [-2, 1, 3])
+def test_whole_turns_are_not_taken_for_slow_ones(rounds: int):
+    times_s, twist = way_times([1.0]), (0.5, 0.0, 2 * math.pi * rounds)
+    motions = twist_motions(twist, 9.0, times_s)
+    assert motions[-1] == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)  # round and round
+    assert outside_range(motions, times_s, (5.0, 1.0, 0.7))[-1]
+    assert progress(motions) == pytest.approx(0.5)
+
+
+def test_ways_are_told_of_every_tenth_of_a_second_and_at_every_horizon():
+    times_s = way_times([0.25, 1.0, 10.0])
+    assert {0.25, 1.0, 10.0} <= set(times_s)
+    steps = np.diff(times_s, prepend=0.0)
+    assert steps.min() > 0
+    assert steps[:11].max() <= 0.1 + 1e-9
+    assert len(times_s) <= 3 + 8 + 64
+
+
+def test_turn_that_no_instants_can_tell_is_refused():
+    check_turn(31.0, way_times([1.0]))
+    with pytest.raises(InputError, match=r"62.8319 rad/s, half a turn .* within 0.1 s; .* 31.4"):
+        check_turn(20 * math.pi, way_times([1.0]))
 
 
 @pytest.mark.parametrize("within", [(0.5, 0.07), (2.0, 0.5), (0.0, 0.1)])

@@ -260,13 +260,15 @@ class ImagineService:
     def _motions(
         self, index: int, candidate: Candidate, stamp_ns: int, times_s: Sequence[float]
     ) -> Motion:
-        from dino_foresight_ros.runtime.candidate import twist_motions
+        from dino_foresight_ros.runtime.candidate import check_turn, twist_motions
 
         try:
             if candidate.path.poses:
                 return self._motion.along(candidate.path, stamp_ns, times_s)
             twist = planar_twist(candidate.twist)
-            return twist_motions(twist, float(candidate.duration), times_s)
+            motions = twist_motions(twist, float(candidate.duration), times_s)
+            check_turn(float(twist[2]), times_s)
+            return motions
         except InputError as error:
             raise InputError(f"candidate {index}: {error}") from error
 

@@ -252,6 +252,7 @@ def bad_requests(now_ns: int) -> list[tuple[str, dict[str, Any]]]:
             "candidate 0: its twist or duration is not a finite number",
             {"candidates": [Candidate(twist=twist(1.0, 0.0), duration=math.inf)]},
         ),
+        ("candidate 0: its twist turns by 100 rad/s", {"candidates": [arc(1.0, 100.0)]}),
         (
             "maps or points of 65 candidates are asked for",
             {"candidates": [arc(1.0, 0.0)] * 65, "maps": True},
@@ -259,7 +260,7 @@ def bad_requests(now_ns: int) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("number", range(18))
+@pytest.mark.parametrize("number", range(19))
 def test_request_that_cannot_be_answered_gets_one_line_and_the_node_lives_on(
     robot: Robot, number: int
 ):
@@ -283,11 +284,11 @@ def test_picture_that_is_old_is_not_imagined_from(robot: Robot):
 
 
 def test_candidate_faster_than_the_training_is_answered_and_marked(robot: Robot):
-    response = robot.call(arc(2.0, 0.1), arc(20.0, 0.0), arc(1.0, 2.0))
+    response = robot.call(arc(2.0, 0.1), arc(20.0, 0.0), arc(1.0, 2.0), arc(1.0, 4 * math.pi))
     assert response.success, response.message
     assert response.camera == ""  # the only one, which has no name
     marks = [[h.outside_trained_range for h in score.horizons] for score in response.scores]
-    assert marks == [[False, False], [True, True], [True, True]]
+    assert marks == [[False, False], [True, True], [True, True], [True, True]]
 
 
 def test_frames_are_forecast_while_many_candidates_are_judged(robot: Robot):
