@@ -78,6 +78,12 @@ def pose_of(motion: ArrayLike) -> NDArray[np.float64]:
     return pose
 
 
+def motion_of(pose: ArrayLike) -> Motion:
+    """x, y and yaw (3,) of a pose (4, 4): height, roll and pitch are left out."""
+    p = np.asarray(pose, np.float64)
+    return np.array([p[0, 3], p[1, 3], np.arctan2(p[1, 0], p[0, 0])])
+
+
 def camera_yaw(base_from_optical: ArrayLike) -> float:
     """Where a camera looks, rad to the left of the base's forward axis.
 

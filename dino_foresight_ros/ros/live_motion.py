@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.planar_motion import Motion, compose, of_twist
+from dino_foresight_ros.planar_motion import Motion, compose, motion_of, of_twist
 from dino_foresight_ros.recordings.motion import find_jumps, planar_pose
 from dino_foresight_ros.ros import planar
 from dino_foresight_ros.ros.motion_parameters import NONE, PATH, base_from_camera
@@ -245,6 +245,17 @@ class LiveMotion:
         """(4, 4) pose of a camera's optical frame on the base, see `base_from_camera`."""
         return base_from_camera(self._parameters, index, frame_id, self._transforms)
 
+    def fixed_on_base(self, frame: str) -> NDArray[np.float64] | None:
+        """(4, 4) pose on the base of a frame that rides along with it, as a camera's.
+
+        Returns:
+            None of one that does not, such as the odometry's, or that TF does not know.
+        """
+        base = self._parameters["base_frame"]
+        with self._lock:
+            is_odometry = bool(self._samples) and frame == self._frame
+        return None if is_odometry else self._transforms.fixed(base, frame or base)
+
     def along_plan(self, stamp_ns: int, horizons_s: Sequence[float]) -> Motion:
         """The motion (S, 3) along the newest plan from an instant on.
 
@@ -317,7 +328,7 @@ class LiveMotion:
                 f"frame {frame} is unknown ({error}); use {base}, the odometry's frame, or one "
                 "that TF knows"
             ) from error
-        return np.array([pose[0, 3], pose[1, 3], np.arctan2(pose[1, 0], pose[0, 0])])
+        return motion_of(pose)
 
     def _speed(self, stamp_ns: int) -> float:
         least = float(self._parameters["path_speed_mps"])

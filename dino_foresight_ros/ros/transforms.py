@@ -49,6 +49,32 @@ class Transforms:
         """
         if target == source:
             return np.eye(4)
+        found, known_ns = self._look_up(target, source, stamp_ns)
+        # 0 of what never moves
+        if stamp_ns is not None and known_ns and abs(stamp_ns - known_ns) > STALE_S * 1e9:
+            late_s = (stamp_ns - known_ns) / 1e9
+            way = f"TF from {target} to {source}"
+            if late_s > 0:
+                raise InputError(f"{way} is {late_s:.2g} s old")
+            raise InputError(f"{way} begins {-late_s:.2g} s after the stamp")
+        return found
+
+    def fixed(self, target: str, source: str) -> Matrix | None:
+        """As `matrix`, of a frame that never moves in another (/tf_static).
+
+        Returns:
+            None of one that does, or that TF does not know.
+        """
+        if target == source:
+            return np.eye(4)
+        try:
+            found, known_ns = self._look_up(target, source, None)
+        except InputError:
+            return None
+        return found if known_ns == 0 else None
+
+    def _look_up(self, target: str, source: str, stamp_ns: int | None) -> tuple[Matrix, int]:
+        """What tf2 knows nearest to an instant, and of when that is, nanoseconds."""
         if self._buffer is None:
             raise InputError(f"frame {source} is unknown in {target}: tf2_ros is not installed")
         from rclpy.time import Time as Instant
@@ -64,15 +90,9 @@ class Transforms:
                 if place == len(wanted) - 1:
                     text = f"TF knows no way from {source} to {target} ({describe(error)})"
                     raise InputError(text) from error
-        known_ns = time_to_ns(found.header.stamp)  # 0 of what never moves
-        if stamp_ns is not None and known_ns and abs(stamp_ns - known_ns) > STALE_S * 1e9:
-            late_s = (stamp_ns - known_ns) / 1e9
-            way = f"TF from {target} to {source}"
-            if late_s > 0:
-                raise InputError(f"{way} is {late_s:.2g} s old")
-            raise InputError(f"{way} begins {-late_s:.2g} s after the stamp")
         t, q = found.transform.translation, found.transform.rotation
-        return pose_matrix([t.x, t.y, t.z], [q.w, q.x, q.y, q.z])
+        pose = pose_matrix([t.x, t.y, t.z], [q.w, q.x, q.y, q.z])
+        return pose, time_to_ns(found.header.stamp)
 
 
 def transform_message(stamp: Time, parent: str, child: str, pose: Matrix) -> Any:

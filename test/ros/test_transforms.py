@@ -82,6 +82,17 @@ def test_the_newest_transform_stands_for_a_later_instant_for_a_moment_only(
             transforms.matrix("odom", "base_link", stamp_ns)
 
 
+def test_frame_that_rides_along_is_told_from_one_that_moves(bench: Bench) -> None:
+    with mock.patch.dict(sys.modules, {"tf2_ros": None}):
+        transforms = Transforms(bench.make("with_other_tf"))
+    assert transforms.fixed("base_link", "camera") is None  # nobody knows
+    with mock.patch.object(transforms, "_buffer", Buffer()):
+        camera = transforms.fixed("base_link", "camera")
+        assert camera == pytest.approx(transforms.matrix("base_link", "camera"))
+        assert transforms.fixed("odom", "base_link") is None
+    assert transforms.fixed("odom", "odom") == pytest.approx(np.eye(4))
+
+
 def test_transforms_are_those_that_a_peer_publishes(bench: Bench) -> None:
     pytest.importorskip("tf2_ros", reason="needs tf2_ros, which no package index has")
     from tf2_msgs.msg import TFMessage
@@ -114,6 +125,8 @@ def test_transforms_are_those_that_a_peer_publishes(bench: Bench) -> None:
     assert bench.spin_until(lambda: moving.get_subscription_count() > 0)
     moving.publish(TFMessage(transforms=ways))
     assert bench.spin_until(lambda: knows("odom", "base_link"))
+    assert transforms.fixed("base_link", "camera_optical") == pytest.approx(expected)
+    assert transforms.fixed("base_link", "odom") is None
     # Between two instants evenly; after the last one, and without an instant, the newest.
     between = transforms.matrix("odom", "base_link", T0_NS + 3 * S // 2)
     assert between[:3, 3] == pytest.approx((1.5, 0.0, 1.4))

@@ -8,7 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from std_msgs.msg import Header
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.planar_motion import compose, wrapped
+from dino_foresight_ros.planar_motion import compose, motion_of, wrapped
+from dino_foresight_ros.recordings.poses import pose_matrix
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.planar import planar_pose, pose_message
 from dino_foresight_ros.ros.time import time_to_ns
@@ -20,7 +21,7 @@ _MOST_COST = 2.0
 
 
 def standing_goal(message: PoseStamped, motion: LiveMotion, base_frame: str) -> PoseStamped:
-    """A goal as it came, or one that is relative to the robot, in the odometry's frame.
+    """A goal as it came, or one in a frame that rides along with the robot, in the odometry's.
 
     Args:
         message: a goal; without frame_id it is of the base.
@@ -30,17 +31,23 @@ def standing_goal(message: PoseStamped, motion: LiveMotion, base_frame: str) -> 
     Raises:
         InputError: the pose is none, or where the base is then is not known.
     """
-    pose = planar_pose(message.pose)
-    if frame_name(message.header.frame_id) not in ("", base_frame):
+    planar_pose(message.pose)  # refuses what is none
+    frame = frame_name(message.header.frame_id) or base_frame
+    on_base = motion.fixed_on_base(frame)
+    if on_base is None:
         return message
+    place, q = message.pose.position, message.pose.orientation
+    turn = np.array([q.w, q.x, q.y, q.z])
+    local = pose_matrix([place.x, place.y, place.z], turn / np.linalg.norm(turn))
+    pose = motion_of(on_base @ local)
     try:
         state = motion.state(time_to_ns(message.header.stamp) or None)
         if state.frame in ("", base_frame):
             raise InputError("odometry has no frame_id")
     except InputError as error:
         raise InputError(
-            f"it is relative to {base_frame}, and where that is is not known ({error}); give it in "
-            "a frame that stands still"
+            f"it is relative to {frame}, which rides along, and where {base_frame} is is not known "
+            f"({error}); give it in a frame that stands still"
         ) from error
     header = Header(stamp=message.header.stamp, frame_id=state.frame)
     return PoseStamped(header=header, pose=pose_message(compose(state.pose, pose)))

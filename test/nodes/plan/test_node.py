@@ -29,6 +29,7 @@ from dino_foresight_ros.nodes.plan import node as plan_node
 from dino_foresight_ros.nodes.plan.node import PlanNode
 from dino_foresight_ros.planar_motion import compose
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
+from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.planar import planar_pose, planar_twist, pose_message
@@ -240,6 +241,23 @@ def test_goal_that_is_relative_to_the_robot_stays_where_it_was_set(
     assert np.hypot(x - 3.0, y - 1.0) < 0.4
 
 
+def test_goal_in_the_frame_of_a_camera_stays_where_it_was_set(world: World):
+    """3 m ahead of a camera that looks to the left: its z goes ahead, its y down."""
+    start = (1.0, 2.0, math.radians(90))
+    world.drive(0.0, start)
+    on_base = mounting([0.5, 0.2, 1.4, 0.0, 0.0, 90.0])
+    goal = PoseStamped(header=header_at(world.peer.now_ns))
+    goal.header.frame_id = "camera_optical"
+    goal.pose.position.y, goal.pose.position.z, goal.pose.orientation.w = 1.4, 3.0, 2.0
+    with mock.patch.object(world.planner._motion, "fixed_on_base", {"camera_optical": on_base}.get):
+        world.planner._on_goal(goal)
+    found = world.planner.goal
+    assert found is not None
+    assert found.header.frame_id == "odom"
+    # In the base (0.5, 3.2); the base looks along y of odom.
+    assert planar_pose(found.pose)[:2] == pytest.approx((1.0 - 3.2, 2.0 + 0.5), abs=1e-3)
+
+
 def test_goal_relative_to_a_robot_that_is_nowhere_is_refused(
     world: World, capfd: pytest.CaptureFixture[str]
 ):
@@ -248,7 +266,7 @@ def test_goal_relative_to_a_robot_that_is_nowhere_is_refused(
     world.planner._on_goal(goal)
     assert world.planner.goal is None
     said = capfd.readouterr().err
-    assert "goal not taken: it is relative to base_link, and where that is is not known" in said
+    assert "goal not taken: it is relative to base_link, which rides along, and where" in said
     assert said.count("\n") == 1
 
 
