@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.demo.pictures import Setting
 from dino_foresight_ros.outputs import DEPTH
-from dino_foresight_ros.render.colors import Picture
+from dino_foresight_ros.render.colors import ClassPalette, Picture
 from dino_foresight_ros.render.imagined import (
     TILE_WIDTH,
     ImaginedWay,
@@ -21,10 +22,13 @@ from dino_foresight_ros.render.imagined import (
 )
 from dino_foresight_ros.render.text import draw_tag
 from dino_foresight_ros.render.tiles import fit
-from dino_foresight_ros.scene import ComparedForecast
+from dino_foresight_ros.scene import ComparedForecast, Scene
 
 if TYPE_CHECKING:
     from dino_foresight_ros.model import Bundle
+    from dino_foresight_ros.obstacles import Footprint
+    from dino_foresight_ros.obstacles.arc_search import Arcs
+    from dino_foresight_ros.runtime.imagined import Imagined
 
 HORIZONS_S = (0.5, 1.0, 1.5)
 CANDIDATES = 24
@@ -84,10 +88,35 @@ def candidates_picture(
     Returns:
         (H, W, 3); None where too few frames came, or the bundle has no classes.
     """
+    arrived = [step.arrived for step in forecast.steps if step.arrived is not None]
+    frames = [scene for scene in (forecast.newest, *arrived) if scene.image is not None]
+    if setting.palette is None or not frames:
+        return None
+    imagined = _imagined(bundle, frames, camera)
+    if imagined is None:
+        return None
+    return _drawn(imagined, frames[-1], setting, setting.palette, camera)
+
+
+class _Fan(NamedTuple):
+    """Arcs, and what is imagined on them.
+
+    Attributes:
+        arcs: (K, 2) m/s and rad/s.
+        found: of each.
+        footprint: that is swept along them.
+    """
+
+    arcs: Arcs
+    found: Imagined
+    footprint: Footprint
+
+
+def _imagined(bundle: Bundle, frames: Sequence[Scene], camera: DemoCamera) -> _Fan | None:
+    """What a fan of arcs from the last frame on leads to; None where the frames fill no context."""
     from dino_foresight_ros.driving.maneuvers import ego_footprint
     from dino_foresight_ros.obstacles import ObstacleOptions
     from dino_foresight_ros.obstacles.arc_search import ArcLimits, fan
-    from dino_foresight_ros.planar_motion import of_twist
     from dino_foresight_ros.recordings.camera import CameraModel
     from dino_foresight_ros.recordings.camera_view import CameraView
     from dino_foresight_ros.runtime import Foresight
@@ -95,13 +124,11 @@ def candidates_picture(
     from dino_foresight_ros.runtime.imagination import Imagination, answer_of
     from dino_foresight_ros.runtime.imagined import ImagineOptions, Mount
 
-    arrived = [step.arrived for step in forecast.steps if step.arrived is not None]
-    frames = [scene for scene in (forecast.newest, *arrived) if scene.image is not None]
     engine = Foresight(bundle, horizons_s=HORIZONS_S)
     for scene in frames:
         assert scene.image is not None
         engine.update(scene.image, scene.stamp_ns)
-    if engine.context() is None or setting.palette is None or not frames:
+    if engine.context() is None:
         return None
     image = frames[-1].image
     assert image is not None
@@ -111,11 +138,20 @@ def candidates_picture(
     imagination, footprint = Imagination(engine, 1), ego_footprint(0.0)
     options = ImagineOptions(footprint, ObstacleOptions.of_classes(imagination.class_names))
     arcs = fan(CANDIDATES, ArcLimits(MAX_SPEED_MPS, MAX_YAW_RATE))
-    twists = [(speed, 0.0, rate) for speed, rate in arcs]
-    motions = np.stack([twist_motions(twist, 99.0, HORIZONS_S) for twist in twists])
+    motions = np.stack([twist_motions((v, 0.0, w), 99.0, HORIZONS_S) for v, w in arcs])
     found = answer_of(
         imagination.imagine(motions, HORIZONS_S, {"": mount}, options, maps=True, points=True)
     )
+    return _Fan(arcs, found, footprint)
+
+
+def _drawn(
+    fan: _Fan, newest: Scene, setting: Setting, palette: ClassPalette, camera: DemoCamera
+) -> Picture:
+    """The newest picture above the fan by its risk; beside them the best way and a refused one."""
+    from dino_foresight_ros.planar_motion import of_twist
+
+    arcs, found, footprint = fan
     risks = [one.horizons[-1].probability_occupied for one in found.candidates]
     # Refused because of what it meets, if any is.
     refused = max(found.ranking[1:], key=lambda index: (round(risks[index], 2), index))
@@ -130,20 +166,20 @@ def candidates_picture(
         )
         for one in shown
     ]
-    views = imagined_columns(ways, setting.palette, setting.trained)
+    views = imagined_columns(ways, palette, setting.trained)
     times_s = np.linspace(0.0, HORIZONS_S[-1], _POINTS_OF_PATH)
-    points = shown[0].horizons[0].points
+    points, image = shown[0].horizons[0].points, newest.image
     assert points is not None
-    tile_height = round(TILE_WIDTH * height / width)
+    assert image is not None
+    tile_height = round(TILE_WIDTH * image.shape[0] / image.shape[1])
     now = fit(image, (tile_height, TILE_WIDTH)).copy()
-    draw_tag(now, (8, 8), f"now, {(frames[-1].stamp_ns - setting.origin_ns) / 1e9:.1f} s", _TEXT_PX)
-    held = [np.broadcast_to(twist, (_POINTS_OF_PATH, 3)) for twist in twists]
+    draw_tag(now, (8, 8), f"now, {(newest.stamp_ns - setting.origin_ns) / 1e9:.1f} s", _TEXT_PX)
     above = seen_from_above(
-        [of_twist(twist, times_s)[:, :2] for twist in held],
+        [of_twist(np.array([v, 0.0, w]), times_s)[:, :2] for v, w in arcs],
         risks,
         found.ranking,
         points.xyz[:, :2],
-        setting.palette.colorize(points.class_id),
+        palette.colorize(points.class_id),
         footprint.corners,
         (len(views) - tile_height - 8, TILE_WIDTH),
     )
