@@ -150,7 +150,7 @@ IMAGINED_DRAWN = MadeTopic(
     "what is imagined on the best arc and on the worst one, side by side",
 )
 PLAN_TOPICS = (CANDIDATES, BEST_PATH, IMAGINED_DRAWN)
-"""What plan_node publishes."""
+"""What plan_node publishes beside its diagnostics."""
 
 
 def camera_topics(cameras: Sequence[str], template: str) -> list[CameraTopics]:

@@ -110,6 +110,7 @@ class Situation(NamedTuple):
         rate_problems: cameras that are too slow for a forecast -> why, in words.
         shared_topics: those that another node publishes on as well.
         motion: of the base, which forecasts know of, in words; empty for a model that takes none.
+        imagine: what became of the last request to foresight/imagine, in words; empty without any.
     """
 
     watches: Mapping[str, StreamWatch]
@@ -119,6 +120,7 @@ class Situation(NamedTuple):
     rate_problems: Mapping[str, str]
     shared_topics: Sequence[str]
     motion: str = ""
+    imagine: str = ""
 
 
 class ForecastDiagnostics:
@@ -159,6 +161,8 @@ class ForecastDiagnostics:
         values = self.values()
         if situation.motion:
             values["motion"] = situation.motion
+        if situation.imagine:
+            values["imagine"] = situation.imagine
         if why := self._why_none(situation):
             values["cannot_forecast"] = "; ".join(why)
         for camera in filter(None, situation.watches):  # those that have names

@@ -65,7 +65,11 @@ class _KeptGoal(NamedTuple):
 
 
 class ImagineService:
-    """Answers requests while the node is active, and says why it cannot while it is not."""
+    """Answers requests while the node is active, and says why it cannot while it is not.
+
+    Attributes:
+        last_answer: what became of the last request, in words; empty before the first.
+    """
 
     def __init__(
         self,
@@ -85,6 +89,8 @@ class ImagineService:
         self._node, self._parameters = node, parameters
         self._active_pipeline, self._motion = active_pipeline, motion
         self._kept_goal: _KeptGoal | None = None
+        self._left_out: list[str] = []
+        self.last_answer = ""
         # A group of its own: images come in while an answer is waited for.
         self._service = node.create_service(
             Imagine, SERVICE, self._on_request, callback_group=ReentrantCallbackGroup()
@@ -110,6 +116,7 @@ class ImagineService:
             await _in_executor(self._node, answer)
             answer.result()
             response.success = True
+            self.last_answer = "; ".join(["answered", *self._left_out])
         except ForesightError as error:
             response = Imagine.Response(message=describe(error))
         except Exception as error:  # noqa: BLE001 - a bad request must not end the node
@@ -117,6 +124,8 @@ class ImagineService:
             self._node.get_logger().error(
                 f"{SERVICE} failed: {describe(error)}", throttle_duration_sec=LOG_PERIOD_S
             )
+        if not response.success:
+            self.last_answer = f"refused: {response.message}"
         response.latency = time.monotonic() - began_s
         return response
 
@@ -230,6 +239,7 @@ class ImagineService:
         told = [pipeline.cameras[name].say(problem) for name, problem in problems.items()]
         if not found:
             raise InputError("; ".join(told))
+        self._left_out = [f"without a camera: {problem}" for problem in told]
         for problem in told:
             self._node.get_logger().warning(
                 f"{SERVICE} goes without a camera: {problem}", throttle_duration_sec=LOG_PERIOD_S

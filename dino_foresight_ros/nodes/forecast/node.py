@@ -212,6 +212,7 @@ class ForecastNode(LifecycleNode):
                 shared_topics=self._rivals.topics,
                 rate_problems={n: c.rate_problem for n, c in cameras.items() if c.rate_problem},
                 motion=self._describe_motion(),
+                imagine=self._imagine.last_answer,
             )
         )
 

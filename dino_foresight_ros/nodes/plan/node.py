@@ -1,7 +1,7 @@
 """plan_node: ranks arcs to a goal by what the robot would meet on them. It commands nothing.
 
 In: goal_pose, odom, foresight/labels; it asks forecast_node's foresight/imagine.
-Out: foresight/candidates, foresight/best_path, foresight/imagined/image_color.
+Out: foresight/candidates, foresight/best_path, foresight/imagined/image_color, /diagnostics.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, Twist, Vector3
 from nav_msgs.msg import Path
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ from dino_foresight_ros.ros.camera_feed import read_palette
 from dino_foresight_ros.ros.forecast_sources import find_sources
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.ros.live_motion import LiveMotion
+from dino_foresight_ros.ros.messages import build_diagnostics
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
 from dino_foresight_ros.ros.planar import planar_pose
@@ -114,6 +116,7 @@ class PlanNode(Node):
         self._views_asked: Future | None = None
         self._stamps = StampWatch()
         self._problem: str | None = None
+        self._planned_s: float | None = None
         self._client = self.create_client(Imagine, "foresight/imagine")
         subscribe(self, PoseStamped, "goal_pose", self._on_goal, output_qos(1))
         subscribe(self, Labels, "foresight/labels", self._on_labels, latched_qos())
@@ -126,7 +129,9 @@ class PlanNode(Node):
         self._path = publisher(Path, BEST_PATH.name)
         self._imagined = publisher(Image, IMAGINED_DRAWN.name)
         self.parameters.on_change(self._on_parameters)
+        self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", output_qos())
         steady_timer(self, 1 / self.parameters["rate_hz"], self._on_timer)
+        steady_timer(self, self.parameters["diagnostics_period_s"], self._diagnose)
         warn_of_unused_overrides(self)
 
     # In
@@ -293,6 +298,7 @@ class PlanNode(Node):
             self.get_logger().info("the goal is reached; standing until another one comes")
             self._stand()
             return
+        self._planned_s = time.monotonic()
         scores = _with_reasons(found)
         lifetime_s = _LIFETIME_PERIODS / self.parameters["rate_hz"]
         self._markers.publish(
@@ -344,12 +350,36 @@ class PlanNode(Node):
         self._views_asked = self._client.call_async(request)
         self._views_asked.add_done_callback(given)
 
+    def _diagnose(self) -> None:
+        self._diagnostics.publish(self.status())
+
+    def status(self) -> DiagnosticArray:
+        """What the node says of itself on /diagnostics."""
+        level, text = DiagnosticStatus.OK, "planning"
+        if self._problem is not None:
+            level, text = DiagnosticStatus.WARN, self._problem
+        elif self.is_at_goal:
+            text = "standing at the goal that was reached"
+        values: dict[str, object] = {"goal": "none"}
+        if self.goal is not None:
+            x, y, _ = planar_pose(self.goal.pose)
+            values["goal"] = f"{x:.2f}, {y:.2f} m in {self.goal.header.frame_id}"
+        if self._planned_s is not None:
+            values["plan_age_s"] = time.monotonic() - self._planned_s
+        header = Header(stamp=self.get_clock().now().to_msg())
+        name = self.get_fully_qualified_name().lstrip("/")
+        return build_diagnostics(name, "", level, text, values, header)
+
     def _say(self, problem: str) -> None:
         """Warn of what keeps the node from planning, once, whatever the numbers in it are then."""
-        kind = "".join(letter for letter in problem if not letter.isdigit())
-        if kind != self._problem:
-            self._problem = kind
+        before, self._problem = self._problem, problem
+        if before is None or _kind(problem) != _kind(before):
             self.get_logger().warning(problem)
+
+
+def _kind(problem: str) -> str:
+    """A problem without the numbers in it."""
+    return "".join(letter for letter in problem if not letter.isdigit())
 
 
 def _with_reasons(found: _Round) -> list[CandidateScore]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dino_foresight_ros.ros.motion_parameters import MOTION_PARAMETERS
-from dino_foresight_ros.ros.parameters import Change, ParameterSpec
+from dino_foresight_ros.ros.parameters import DIAGNOSTICS_PERIOD, Change, ParameterSpec
 
 PLAN_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
@@ -82,6 +82,7 @@ PLAN_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
         limits=(0.2, 3600.0),
     ),
+    DIAGNOSTICS_PERIOD,
     ParameterSpec(
         "seed", 0, "Of the search's random numbers.", Change.NEVER, limits=(0, 2**31 - 1)
     ),

@@ -279,6 +279,10 @@ def test_picture_that_is_old_is_not_imagined_from(robot: Robot):
     assert "its newest picture is" in said
     assert "stream_timeout_s is 0.2 s" in said
     assert "\n" not in said
+    statuses = robot.client.subscribe(DiagnosticArray, "/diagnostics")
+    statuses.clear()
+    assert robot.client.spin_until(lambda: bool(statuses))
+    assert "refused: its newest picture is" in values_of(statuses[-1])["imagine"]
     robot.set("stream_timeout_s", 600.0)
     assert robot.call(arc(1.0, 0.0)).success
 

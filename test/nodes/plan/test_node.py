@@ -13,6 +13,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
 from forecast_peers import header_at, stamp_of
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
@@ -282,6 +283,7 @@ def test_robot_stands_at_a_goal_that_was_reached_until_another_one_comes(world: 
     assert [len(path.poses) for path in world.paths] == [1, 1, 1]
     assert planar_pose(world.paths[-1].poses[0].pose) == (0.0, 0.0, 0.0)
     assert world.paths[-1].header.frame_id == "base_link"
+    assert world.planner.status().status[0].message.startswith("standing at the goal")
     world.go_to("odom", (5.8, 0.0, 0.0))
     assert end_of(world.plan())[0] == pytest.approx(4.0, abs=0.4)
 
@@ -343,8 +345,16 @@ def test_old_picture_is_no_reason_to_go_on(world: World, capfd: pytest.CaptureFi
     asked = len(world.peer.requests) + 4
     world.spin_until(lambda: len(world.peer.requests) >= asked)
     assert not world.paths
+    status = world.planner.status().status[0]
+    assert status.level == DiagnosticStatus.WARN
+    assert "the newest picture has been the same for" in status.message
     world.peer.is_frozen = False
     world.plan()
+    status = world.planner.status().status[0]
+    assert (status.level, status.message) == (DiagnosticStatus.OK, "planning")
+    values = {value.key: value.value for value in status.values}
+    assert values["goal"] == "none"
+    assert float(values["plan_age_s"]) < 60
     world.planner.set_parameters([Parameter("stream_timeout_s", value=5.0)])
 
 
