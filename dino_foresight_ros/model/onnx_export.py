@@ -155,8 +155,8 @@ def _world_parts(
             Rotation(named[f"{axis}_cos"], named[f"{axis}_sin"]) for axis in ("past", "ahead")
         )
         motion, noise = (named[x][:, None] if x in named else None for x in ("motion", "noise"))
-        space = forecaster._space(height, width, newest.device)
-        *share, predicted = forecaster._predict(
+        space = forecaster.grid_angles(height, width, newest.device)
+        *share, predicted = forecaster.run_blocks(
             seen[:, -1 - hindcasts :] if hindcast else newest,
             noise, motion, *past, *ahead, *space[0], *space[1], (), *kept,
         )  # fmt: skip
