@@ -15,7 +15,6 @@ from dino_foresight_ros.obstacles.mapper import (
 from dino_foresight_ros.obstacles.options import GROUND_CLASSES, ObstacleOptions, ids_of_classes
 from dino_foresight_ros.obstacles.plane import GroundPlane
 from dino_foresight_ros.obstacles.points import (
-    depth_to_sky,
     obstacle_points,
     obstacle_rows,
     split_scene,
@@ -31,7 +30,6 @@ __all__ = [
     "ids_of_classes",
     "GroundPlane",
     "ObstaclePoints",
-    "depth_to_sky",
     "obstacle_points",
     "obstacle_rows",
     "split_scene",

@@ -14,7 +14,7 @@ from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.footprint import Footprint
 from dino_foresight_ros.obstacles.grid import Cells, GridSpec, smeared
 from dino_foresight_ros.obstacles.options import ObstacleOptions
-from dino_foresight_ros.obstacles.points import depth_to_sky, split_scene
+from dino_foresight_ros.obstacles.points import split_scene
 from dino_foresight_ros.obstacles.sweep import MIN_POINTS, Sweep, sweep
 from dino_foresight_ros.obstacles.thinning import cell_of, thinned
 from dino_foresight_ros.obstacles.view import GroundView
@@ -131,7 +131,7 @@ def obstacles_of(
         size = (0, 0) if scene.depth is None else (scene.depth.shape[0], scene.depth.shape[1])
         rays = camera.rays(size)
         split = split_scene(scene, rays, camera.base_from_optical, options)
-        depth = depth_to_sky(scene, options)
+        depth = split.depth
         if not ((depth > 0) & np.isfinite(rays[..., 0])).any():
             raise InputError(
                 f"no pixel of the step {scene.horizon_s:g} s ahead is known: what is there is not "

@@ -46,6 +46,11 @@ class ObstacleOptions:
         ground_z_m: height of the floor in the base frame, for a base frame above the floor.
         max_tilt_deg: a plane that is fitted to the ground leans at most so much in the base frame,
             or the floor of the base frame is taken.
+        contact_range_m: an obstacle stands no farther than where its lowest pixel touches the
+            ground, where that is nearer than this along the floor; 0: where its depth says.
+        max_scale: depths are scaled so that the ground lies as far below the camera as the base
+            frame has it, by at most this factor and at least its inverse; 1: never. The depth of
+            one camera is a guess of its scale, which differs from camera to camera.
         spread_half: spread of several futures at which the probability of a point is halved.
     """
 
@@ -58,6 +63,8 @@ class ObstacleOptions:
     max_range_m: float = 40.0
     ground_z_m: float = 0.0
     max_tilt_deg: float = 10.0
+    contact_range_m: float = 25.0
+    max_scale: float = 1.6
     spread_half: float = 1.0
 
     def __post_init__(self) -> None:
@@ -69,6 +76,8 @@ class ObstacleOptions:
                 raise UsageError(f"{field.name} is {value}; it must be a finite number")
             if field.name != "ground_z_m" and value < 0:
                 raise UsageError(f"{field.name} is {value:g}; it must be >= 0")
+        if self.max_scale < 1:
+            raise UsageError(f"max_scale is {self.max_scale:g}; it must be >= 1, 1 for no scaling")
         if self.max_height_m <= self.min_height_m:
             raise UsageError(
                 f"max_height_m is {self.max_height_m:g}; it must be above min_height_m, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -47,6 +47,33 @@ class GroundPlane:
         """(4,) the unit normal, and the plane's distance from the origin along it."""
         found = np.array([-self.slope_x, -self.slope_y, 1.0, self.height_m], np.float32)
         return found / np.float32(np.linalg.norm(found[:3]))
+
+    def scale_to_floor(self, place: NDArray[np.float32], floor_m: float, most: float) -> float:
+        """The factor of all depths with which the ground lies where the base frame has the floor.
+
+        The scale of a depth that is read from one picture is a guess; the height of the camera
+        tells it (as in visual odometry, Song and Chandraker 2014).
+
+        Args:
+            place: (3,) of the camera.
+            floor_m: height of the floor in the base frame, below its origin.
+            most: greater factors, and those below 1 / `most`, are not believed.
+
+        Returns:
+            The factor; 1 where no ground was fitted or the factor is not believed.
+        """
+        if not self.is_fitted:
+            return 1.0
+        normal = self.normal
+        seen = float(place @ normal[:3] - normal[3])
+        true = float(place @ normal[:3] - normal[2] * np.float32(floor_m))
+        if seen <= 0.0 or not 1.0 / most <= true / seen <= most:
+            return 1.0
+        return true / seen
+
+    def on_floor(self, floor_m: float) -> GroundPlane:
+        """The plane with the same tilt through the floor below the origin."""
+        return replace(self, height_m=floor_m)
 
     def above(self, xyz: Points) -> NDArray[np.float32]:
         """Heights (...) of points (..., 3) above the plane, metres."""

@@ -15,6 +15,7 @@ from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.options import ObstacleOptions
 from dino_foresight_ros.obstacles.plane import GroundPlane, fit_grounds
 from dino_foresight_ros.obstacles.rows import PointRows
+from dino_foresight_ros.obstacles.standing import FLAT_M, standing_depth
 from dino_foresight_ros.outputs import CONFIDENCE, SEGMENTATION, SPREAD
 from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.scene import Scene
@@ -37,12 +38,15 @@ class SplitScene(NamedTuple):
         ground: (M, 3) float32 points of the ground, base frame.
         plane: of the ground.
         pixels: (N,) of each obstacle point, counted along the rows of the depth.
+        depth: (H, W) float32 metres at which everything was placed; infinity in the sky, which
+            hides nothing of the ground.
     """
 
     obstacles: ObstaclePoints
     ground: NDArray[np.float32]
     plane: GroundPlane
     pixels: NDArray[np.intp]
+    depth: NDArray[np.float32]
 
 
 class _Split(NamedTuple):
@@ -52,6 +56,7 @@ class _Split(NamedTuple):
     ground: PointRows
     planes: list[GroundPlane]
     pixels: NDArray[np.intp]
+    depth: NDArray[np.float32]
 
 
 def obstacle_points(
@@ -87,7 +92,11 @@ def split_scene(
     """As `obstacle_points`, with the ground and its plane."""
     found = _split([scene], rays, base_from_optical, options)
     return SplitScene(
-        found.obstacles.points, found.ground.points.xyz, found.planes[0], found.pixels
+        found.obstacles.points,
+        found.ground.points.xyz,
+        found.planes[0],
+        found.pixels,
+        found.depth[0],
     )
 
 
@@ -96,9 +105,14 @@ def obstacle_rows(
     rays: NDArray[np.float32],
     base_from_optical: Pose,
     options: ObstacleOptions,
-) -> PointRows:
-    """As `obstacle_points`, of several views of one camera, which hold the same kinds of maps."""
-    return _split(scenes, rays, base_from_optical, options).obstacles
+) -> tuple[PointRows, NDArray[np.float32]]:
+    """As `obstacle_points`, of several views of one camera, which hold the same kinds of maps.
+
+    Returns:
+        The points, and depth (K, H, W) as `SplitScene` has it.
+    """
+    found = _split(scenes, rays, base_from_optical, options)
+    return found.obstacles, found.depth
 
 
 def _split(
@@ -107,7 +121,8 @@ def _split(
     base_from_optical: Pose,
     options: ObstacleOptions,
 ) -> _Split:
-    depth = np.stack([_metric_depth(scene, rays).ravel() for scene in scenes])
+    maps = np.stack([_metric_depth(scene, rays) for scene in scenes])
+    depth: NDArray[np.float32] = maps.reshape(len(scenes), -1)
     flat = rays.reshape(-1, 3)
     is_known = np.isfinite(depth) & (depth > 0) & np.isfinite(flat[:, 0])
     ids = _stacked(scenes, SEGMENTATION)
@@ -133,11 +148,34 @@ def _split(
     planes = fit_grounds(
         xyz[told], row[told], len(scenes), options.ground_z_m, options.max_tilt_deg
     )
-    reach = np.hypot(xyz[:, 0], xyz[:, 1])
+    floor_m = options.ground_z_m
+    found = [plane.scale_to_floor(place, floor_m, options.max_scale) for plane in planes]
+    scales = np.array(found, np.float32)
+    if (scales != 1).any():
+        xyz = place + (xyz - place) * scales[row][:, None]
+        planes = [
+            plane if scale == 1 else plane.on_floor(floor_m)
+            for plane, scale in zip(planes, found, strict=True)
+        ]
     starts = np.searchsorted(row, np.arange(len(scenes) + 1))
     height = np.empty(len(xyz), np.float32)
     for plane, (begin, end) in zip(planes, pairwise(starts), strict=True):
         height[begin:end] = plane.above(xyz[begin:end])
+    depth = depth * scales[:, None]
+    if ids is not None:
+        stands = np.zeros(depth.shape, bool)
+        stands.reshape(-1)[every] = ~is_ground_class & (np.abs(height) > FLAT_M)
+        at_most = standing_depth(
+            depth.reshape(maps.shape), ids.reshape(maps.shape), stands.reshape(maps.shape), rays,
+            base_from_optical, planes, options.contact_range_m,
+        )  # fmt: skip
+        nearer = at_most.reshape(-1)[every] / depth.reshape(-1)[every]
+        moved = np.flatnonzero(nearer < 1)
+        xyz[moved] = place + (xyz[moved] - place) * nearer[moved, None]
+        normals = np.stack([plane.normal for plane in planes])[row[moved]]
+        height[moved] = (xyz[moved] * normals[:, :3]).sum(axis=1) - normals[:, 3]
+        depth = at_most.reshape(depth.shape)
+    reach = np.hypot(xyz[:, 0], xyz[:, 1])
     low, high = np.float32(options.min_height_m), np.float32(options.ground_height_m)
     limit = np.where(is_ground_class, high, low)
     limit += np.float32(options.height_per_m) * reach
@@ -150,11 +188,14 @@ def _split(
     none = np.zeros(len(ground), np.float32)
     low_points = ObstaclePoints(np.take(xyz, ground, axis=0), classes[ground], none)
     count = len(scenes)
+    if ids is not None and options.sky_ids:
+        depth = np.where(lookup(options.sky_ids)[ids], np.float32(np.inf), depth)
     return _Split(
         PointRows.by_row(obstacles, row[kept], count),
         PointRows.by_row(low_points, row[ground], count),
         planes,
         pixel[kept],
+        depth.reshape(maps.shape),
     )
 
 
@@ -225,11 +266,3 @@ def lookup(ids: Sequence[int]) -> NDArray[np.bool_]:
     table = np.zeros(256, bool)
     table[list(ids)] = True
     return table
-
-
-def depth_to_sky(scene: Scene, options: ObstacleOptions) -> NDArray[np.float32]:
-    """A scene's depth (H, W), infinity in the sky, which hides nothing of the ground."""
-    assert scene.depth is not None
-    if scene.segmentation is None or not options.sky_ids:
-        return scene.depth
-    return np.where(lookup(options.sky_ids)[scene.segmentation], np.float32(np.inf), scene.depth)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.dpt import UPSCALE, strided
-from dino_foresight_ros.obstacles import PointRows, depth_to_sky, obstacle_rows
+from dino_foresight_ros.obstacles import PointRows, obstacle_rows
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.planar_motion import Motion, compose, inverse, seen_by
 from dino_foresight_ros.runtime.decoder import all_finite, download
@@ -289,8 +289,7 @@ class ViewReader:
             for row, horizon_s in enumerate(horizons_s)
         ]
         options, pose = self._options.obstacles, camera.mount.base_from_optical
-        points = obstacle_rows(scenes, camera.rays, pose, options)
-        depth = np.stack([depth_to_sky(scene, options) for scene in scenes])
+        points, depth = obstacle_rows(scenes, camera.rays, pose, options)
         return CameraViews(scenes, points, depth)
 
 
