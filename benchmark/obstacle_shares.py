@@ -102,7 +102,7 @@ def shares_of(
     is_ground = np.isin(truth.segmentation, _GROUND_IDS) & near
     stands = near & ~is_sky & ~is_ground & (height > 0.5) & (height < 2.0)
     found = stands & kept
-    error = np.abs(scene.depth[found] / truth.depth[found] - 1)
+    error = np.abs(split.depth[found] / truth.depth[found] - 1)
     return Shares(
         1, int(kept.sum()), int((kept & is_sky).sum()),
         int(is_ground.sum()), int((is_ground & kept).sum()),
