@@ -66,6 +66,7 @@ class CameraObstacles:
         points, views: of each step.
         tilt_deg: greatest tilt of the fitted ground; NaN where none was fitted.
         ground_share: of the known pixels.
+        floor_scale: of the first step that tells it, see `SplitScene`; NaN where none does.
     """
 
     stamp_ns: int
@@ -74,6 +75,7 @@ class CameraObstacles:
     views: tuple[GroundView, ...]
     tilt_deg: float
     ground_share: float
+    floor_scale: float
 
     def at(self, stamp_ns: int, motion: Sequence[float] | Matrix) -> CameraObstacles:
         """The same, in the base frame of another instant.
@@ -126,7 +128,7 @@ def obstacles_of(
     """
     horizons_s = tuple(float(scene.horizon_s) for scene in scenes)
     _check_horizons(horizons_s)
-    points, views, tilts, ground, known = [], [], [], 0, 0
+    points, views, tilts, scales, ground, known = [], [], [], [], 0, 0
     for scene, pose in zip(scenes, poses, strict=True):
         size = (0, 0) if scene.depth is None else (scene.depth.shape[0], scene.depth.shape[1])
         rays = camera.rays(size)
@@ -143,11 +145,18 @@ def obstacles_of(
         points.append(found.moved(pose))
         views.append(GroundView(camera.view, pose_of(pose) @ camera.base_from_optical, depth))
         tilts.append(split.plane.tilt_deg if split.plane.is_fitted else np.nan)
+        scales.append(split.floor_scale)
         ground += len(split.ground)
         known += len(split.ground) + len(split.obstacles)
     tilt = float(np.nanmax(tilts)) if np.isfinite(tilts).any() else float("nan")
     return CameraObstacles(
-        stamp_ns, horizons_s, tuple(points), tuple(views), tilt, ground / max(known, 1)
+        stamp_ns,
+        horizons_s,
+        tuple(points),
+        tuple(views),
+        tilt,
+        ground / max(known, 1),
+        next((scale for scale in scales if np.isfinite(scale)), float("nan")),
     )
 
 

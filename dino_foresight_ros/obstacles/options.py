@@ -7,6 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dino_foresight_ros.classes import SKY_CLASSES
 from dino_foresight_ros.errors import UsageError
 
@@ -83,6 +86,12 @@ class ObstacleOptions:
                 f"max_height_m is {self.max_height_m:g}; it must be above min_height_m, "
                 f"{self.min_height_m:g}"
             )
+
+    def believes_scale(self, scale: NDArray[np.float32] | float) -> NDArray[np.bool_]:
+        """Whether depths are scaled by this; NaN is not believed."""
+        found = np.asarray(scale)
+        believed: NDArray[np.bool_] = (found <= self.max_scale) & (found >= 1 / self.max_scale)
+        return believed
 
     @classmethod
     def of_classes(

@@ -48,7 +48,7 @@ class GroundPlane:
         found = np.array([-self.slope_x, -self.slope_y, 1.0, self.height_m], np.float32)
         return found / np.float32(np.linalg.norm(found[:3]))
 
-    def scale_to_floor(self, place: NDArray[np.float32], floor_m: float, most: float) -> float:
+    def scale_to_floor(self, place: NDArray[np.float32], floor_m: float) -> float:
         """The factor of all depths with which the ground lies where the base frame has the floor.
 
         The scale of a depth that is read from one picture is a guess; the height of the camera
@@ -57,19 +57,15 @@ class GroundPlane:
         Args:
             place: (3,) of the camera.
             floor_m: height of the floor in the base frame, below its origin.
-            most: greater factors, and those below 1 / `most`, are not believed.
 
         Returns:
-            The factor; 1 where no ground was fitted or the factor is not believed.
+            The factor; NaN where no ground was fitted, or it or the floor lies above the camera.
         """
-        if not self.is_fitted:
-            return 1.0
         normal = self.normal
         seen = float(place @ normal[:3] - normal[3])
         true = float(place @ normal[:3] - normal[2] * np.float32(floor_m))
-        if seen <= 0.0 or not 1.0 / most <= true / seen <= most:
-            return 1.0
-        return true / seen
+        is_above = min(seen, true) > 0.0
+        return true / seen if self.is_fitted and is_above else float("nan")
 
     def on_floor(self, floor_m: float) -> GroundPlane:
         """The plane with the same tilt through the floor below the origin."""

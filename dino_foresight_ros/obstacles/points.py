@@ -40,6 +40,8 @@ class SplitScene(NamedTuple):
         pixels: (N,) of each obstacle point, counted along the rows of the depth.
         depth: (H, W) float32 metres at which everything was placed; infinity in the sky, which
             hides nothing of the ground.
+        floor_scale: the factor that brings the ground to the floor, whether it was believed or not
+            (`GroundPlane.scale_to_floor`).
     """
 
     obstacles: ObstaclePoints
@@ -47,6 +49,7 @@ class SplitScene(NamedTuple):
     plane: GroundPlane
     pixels: NDArray[np.intp]
     depth: NDArray[np.float32]
+    floor_scale: float
 
 
 class _Split(NamedTuple):
@@ -57,6 +60,7 @@ class _Split(NamedTuple):
     planes: list[GroundPlane]
     pixels: NDArray[np.intp]
     depth: NDArray[np.float32]
+    floor_scales: NDArray[np.float32]
 
 
 def obstacle_points(
@@ -97,6 +101,7 @@ def split_scene(
         found.planes[0],
         found.pixels,
         found.depth[0],
+        float(found.floor_scales[0]),
     )
 
 
@@ -149,13 +154,14 @@ def _split(
         xyz[told], row[told], len(scenes), options.ground_z_m, options.max_tilt_deg
     )
     floor_m = options.ground_z_m
-    found = [plane.scale_to_floor(place, floor_m, options.max_scale) for plane in planes]
-    scales = np.array(found, np.float32)
-    if (scales != 1).any():
+    found = np.array([plane.scale_to_floor(place, floor_m) for plane in planes], np.float32)
+    is_scaled = options.believes_scale(found)
+    scales = np.where(is_scaled, found, np.float32(1))
+    if is_scaled.any():
         xyz = place + (xyz - place) * scales[row][:, None]
         planes = [
-            plane if scale == 1 else plane.on_floor(floor_m)
-            for plane, scale in zip(planes, found, strict=True)
+            plane.on_floor(floor_m) if scaled else plane
+            for plane, scaled in zip(planes, is_scaled, strict=True)
         ]
     starts = np.searchsorted(row, np.arange(len(scenes) + 1))
     height = np.empty(len(xyz), np.float32)
@@ -163,10 +169,11 @@ def _split(
         height[begin:end] = plane.above(xyz[begin:end])
     depth = depth * scales[:, None]
     if ids is not None:
-        stands = np.zeros(depth.shape, bool)
-        stands.reshape(-1)[every] = ~is_ground_class & (np.abs(height) > FLAT_M)
+        stands, is_flat = np.zeros(maps.shape, bool), np.zeros(maps.shape, bool)
+        stands.reshape(-1)[every] = ~is_ground_class
+        is_flat.reshape(-1)[every] = np.abs(height) < FLAT_M
         at_most = standing_depth(
-            depth.reshape(maps.shape), ids.reshape(maps.shape), stands.reshape(maps.shape), rays,
+            depth.reshape(maps.shape), ids.reshape(maps.shape), stands, is_flat, rays,
             base_from_optical, planes, options.contact_range_m,
         )  # fmt: skip
         nearer = at_most.reshape(-1)[every] / depth.reshape(-1)[every]
@@ -196,6 +203,7 @@ def _split(
         planes,
         pixel[kept],
         depth.reshape(maps.shape),
+        found,
     )
 
 

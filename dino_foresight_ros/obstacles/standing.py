@@ -26,6 +26,7 @@ def standing_depth(
     depth: Maps,
     ids: NDArray[np.generic],
     is_obstacle: NDArray[np.bool_],
+    is_flat: NDArray[np.bool_],
     rays: Maps,
     base_from_optical: NDArray[np.float64],
     planes: Sequence[GroundPlane],
@@ -41,8 +42,9 @@ def standing_depth(
     Args:
         depth: (K, H, W) metres along the optical axis of K views; NaN unknown.
         ids: (K, H, W) classes.
-        is_obstacle: (K, H, W) whether a pixel is of an obstacle that stands on the ground; pixels
-            that lie below it, since they are taken for too far, are.
+        is_obstacle: (K, H, W) whether a pixel is of a class that stands on the ground.
+        is_flat: (K, H, W) whether it lies on the ground by its depth: it stays there, be it of a
+            kerb, of a wrong class or of an obstacle's foot.
         rays: (H, W, 3) through the pixels, 1 along the optical axis.
         base_from_optical: (4, 4) pose of the camera.
         planes: of the ground in each view, base frame.
@@ -71,7 +73,9 @@ def standing_depth(
     ends = np.where(joined, depth.shape[1] - 1, rows)
     lowest = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
     reach = np.take_along_axis(contact, lowest, axis=1)
-    is_beyond = is_obstacle & (depth * floor_per_m > np.float32(_MARGIN) * reach + _MARGIN_M)
+    is_beyond = (
+        is_obstacle & ~is_flat & (depth * floor_per_m > np.float32(_MARGIN) * reach + _MARGIN_M)
+    )
     limited: Maps = np.where(is_beyond, reach / np.maximum(floor_per_m, 1e-6), depth)
     return limited
 

@@ -124,6 +124,21 @@ ROBOT_PARAMETERS: tuple[ParameterSpec, ...] = (
         limits=(0.01, 50.0),
     ),
     ParameterSpec(
+        "ground_height_m",
+        0.0,
+        "Height of the floor in base_frame, where that is not on it, metres.",
+        Change.ANY_TIME,
+        limits=(-10.0, 10.0),
+    ),
+    ParameterSpec(
+        "max_depth_scale",
+        1.6,
+        "Depths are scaled so that the ground lies as far below a camera as base_frame has it, by "
+        "this factor at most and its inverse at least; 1: never.",
+        Change.ANY_TIME,
+        limits=(1.0, 10.0),
+    ),
+    ParameterSpec(
         "contact_probability",
         0.5,
         "From this probability of an obstacle on it counts as met.",
@@ -131,7 +146,7 @@ ROBOT_PARAMETERS: tuple[ParameterSpec, ...] = (
         limits=(0.01, 1.0),
     ),
 )
-"""Where the cameras are, and how large the robot is."""
+"""Where the cameras and the floor are, and how large the robot is."""
 
 
 def base_from_camera(

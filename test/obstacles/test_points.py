@@ -12,7 +12,9 @@ from box_world import BUILDING, CAR, PEDESTRIAN, ROAD, SIDEWALK, SKY, Box, optic
 from dino_foresight_ros.classes import UNLABELLED, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.obstacles import ObstacleOptions, ObstaclePoints, obstacle_points
+from dino_foresight_ros.obstacles.plane import GroundPlane
 from dino_foresight_ros.obstacles.points import split_scene
+from dino_foresight_ros.obstacles.standing import standing_depth
 from dino_foresight_ros.recordings.camera_view import CameraView
 
 SIZE = (88, 160)
@@ -111,6 +113,92 @@ def test_ground_is_found_where_the_mounting_is_off_by_degrees(
     assert found.plane.tilt_deg == pytest.approx(np.hypot(pitch_deg, roll_deg), abs=0.3)
     assert set(found.obstacles.class_id) == {CAR}
     assert float(found.obstacles.xyz[:, 0].min()) == pytest.approx(8.0, rel=0.06)
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.4])
+@pytest.mark.parametrize(("pitch_deg", "roll_deg"), [(0.0, 0.0), (12.0, -5.0), (5.0, 90.0)])
+def test_the_height_of_the_camera_tells_the_scale_of_depth(
+    factor: float, pitch_deg: float, roll_deg: float
+) -> None:
+    pose = optical_pose(0.5, 0.2, 1.4, 0.0, pitch_deg, roll_deg)
+    scene = see(RAYS, pose, BOXES)
+    wrong = replace(scene, depth=np.float32(factor) * scene.depth)
+    found = split_scene(wrong, RAYS, pose, OPTIONS)
+    expected = split_scene(scene, RAYS, pose, OPTIONS)
+    assert found.floor_scale == pytest.approx(1 / factor, rel=0.01)
+    np.testing.assert_array_equal(found.obstacles.class_id, expected.obstacles.class_id)
+    np.testing.assert_allclose(found.obstacles.xyz, expected.obstacles.xyz, atol=0.15)
+    is_sky = scene.segmentation == SKY
+    assert np.isposinf(found.depth[is_sky]).all()
+    np.testing.assert_allclose(found.depth[~is_sky], scene.depth[~is_sky], rtol=0.02)
+    unscaled = split_scene(wrong, RAYS, pose, replace(OPTIONS, max_scale=1.0))
+    np.testing.assert_allclose(unscaled.depth[~is_sky], wrong.depth[~is_sky])
+
+
+def test_a_scale_that_cannot_be_is_told_and_not_believed() -> None:
+    pose = optical_pose(pitch_deg=5.0)
+    scene = see(RAYS, pose, [CAR_BOX])
+    far = replace(scene, depth=2 * scene.depth)
+    found = split_scene(far, RAYS, pose, OPTIONS)
+    assert found.floor_scale == pytest.approx(0.5, rel=0.02)
+    assert float(found.obstacles.xyz[:, 0].min()) == pytest.approx(16.0, rel=0.02)
+    with pytest.raises(UsageError, match=r"max_scale is 0.5; it must be >= 1, 1 for no scaling"):
+        replace(OPTIONS, max_scale=0.5)
+
+
+@pytest.mark.parametrize("pitch_deg", [-5.0, 0.0, 15.0])
+def test_an_obstacle_that_seems_too_far_stands_where_it_touches_the_ground(
+    pitch_deg: float,
+) -> None:
+    pose = optical_pose(0.5, 0.0, 1.4, 0.0, pitch_deg)
+    scene = see(RAYS, pose, BOXES)
+    is_person = scene.segmentation == PEDESTRIAN
+    depth = np.where(is_person, 1.5 * scene.depth, scene.depth)
+    found = obstacle_points(replace(scene, depth=depth), RAYS, pose, OPTIONS)
+    person = found.xyz[found.class_id == PEDESTRIAN]
+    # A row of pixels is half a metre of the ground there; what lies on it by its depth stays.
+    assert len(person) > 50
+    assert person[:, 0].min() > 5.9
+    assert np.quantile(person[:, 0], 0.75) < 6.7
+    others = found.xyz[found.class_id != PEDESTRIAN].astype(float)
+    assert off_boxes(others, BOXES).max() < 1e-3
+    left = replace(OPTIONS, contact_range_m=0.0)
+    moved = obstacle_points(replace(scene, depth=depth), RAYS, pose, left)
+    assert moved.xyz[moved.class_id == PEDESTRIAN][:, 0].min() > 8.0
+
+
+def test_contacts_are_found_by_walking_down_each_column() -> None:
+    random = np.random.default_rng(3)
+    shape = (3, 20, 12)
+    depth = random.uniform(4.0, 12.0, shape).astype(np.float32)
+    ids = random.integers(0, 2, shape).astype(np.uint8)
+    stands = random.random(shape) < 0.8
+    rays = CameraView.pinhole(
+        np.array([[10.0, 0, 5.5], [0, 10.0, 9.5], [0, 0, 1]]), shape[1:]
+    ).pixel_rays(shape[1:])
+    pose = optical_pose(0.3, 0.1, 1.2, 20.0, 10.0, 5.0)
+    planes = [GroundPlane(0.02 * k, -0.01 * k, 0.1 * k) for k in range(3)]
+    is_flat = random.random(shape) < 0.1
+    found = standing_depth(depth, ids, stands, is_flat, rays, pose, planes, 15.0)
+    directions = rays @ pose[:3, :3].T
+    for view, row, column in np.ndindex(shape):
+        expected = depth[view, row, column]
+        if stands[view, row, column] and not is_flat[view, row, column]:
+            low = row
+            while low + 1 < shape[1] and stands[view, low + 1, column]:
+                near, far = sorted((depth[view, low, column], depth[view, low + 1, column]))
+                if ids[view, low, column] != ids[view, low + 1, column] or far / near >= 1.25:
+                    break
+                low += 1
+            plane, down = planes[view], directions[low, column]
+            slope = down[2] - plane.slope_x * down[0] - plane.slope_y * down[1]
+            above = 1.2 - plane.slope_x * 0.3 - plane.slope_y * 0.1 - plane.height_m
+            reach = above / -slope * np.hypot(down[0], down[1]) if slope < 0 else np.inf
+            floor = np.hypot(*directions[row, column][:2])
+            if reach <= 15.0 and expected * floor > 1.1 * reach + 0.3:
+                expected = reach / floor
+        assert found[view, row, column] == pytest.approx(expected, rel=1e-4)
+    assert (found < depth).mean() > 0.2
 
 
 def test_without_classes_the_plane_alone_takes_the_ground_out() -> None:

@@ -219,7 +219,10 @@ class ImagineService:
         return ImagineOptions(
             footprint_of(self._parameters["footprint"], self._parameters["robot_radius_m"]),
             ObstacleOptions.of_classes(
-                class_names, max_height_m=self._parameters["robot_height_m"]
+                class_names,
+                max_height_m=self._parameters["robot_height_m"],
+                ground_z_m=self._parameters["ground_height_m"],
+                max_scale=self._parameters["max_depth_scale"],
             ),
             Weights(*given),
             self._parameters["safe_distance_m"],

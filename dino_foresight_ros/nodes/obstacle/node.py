@@ -213,7 +213,10 @@ class ObstacleNode(Node):
         source.obstacles = obstacles_of(
             scenes, stamp_ns, source.camera, poses, options, self.parameters["min_probability"]
         )
-        odd = [source.camera.mounting_problem(self.parameters["ground_height_m"])]
+        odd = [
+            source.camera.mounting_problem(self.parameters["ground_height_m"]),
+            _scale_problem(source.obstacles.floor_scale, options),
+        ]
         if any(scene.segmentation is not None for scene in scenes):
             odd.append(self._classes_problem(source, options))
         source.problem = "; ".join(filter(None, odd)) or None
@@ -304,6 +307,7 @@ class ObstacleNode(Node):
             max_height_m=get["max_height_m"],
             max_range_m=get["max_range_m"],
             ground_z_m=get["ground_height_m"],
+            max_scale=get["max_depth_scale"],
         )
 
     # Out
@@ -396,10 +400,21 @@ class ObstacleNode(Node):
                 values[f"{lead}points"] = sum(map(len, one.obstacles.points))
                 values[f"{lead}ground_share"] = one.obstacles.ground_share
                 values[f"{lead}ground_tilt_deg"] = one.obstacles.tilt_deg
+                values[f"{lead}depth_scale"] = one.obstacles.floor_scale
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name().lstrip("/")
         text = "; ".join(problems) or "publishing obstacles"
         return build_diagnostics(name, "", level, text, values, header)
+
+
+def _scale_problem(scale: float, options: ObstacleOptions) -> str | None:
+    """What is odd about the scale that the height of the camera gives depths."""
+    if options.max_scale == 1 or not np.isfinite(scale) or options.believes_scale(scale):
+        return None
+    return (
+        f"the depth would have to be {scale:.2f} times what it is for the ground to lie on the "
+        "floor, and is left as it is: check ground_height_m and the height of the camera"
+    )
 
 
 def _late_s(one: CameraObstacles, stamp_ns: int) -> float:

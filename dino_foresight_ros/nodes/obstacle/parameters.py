@@ -74,13 +74,6 @@ OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
         Change.ANY_TIME,
     ),
     ParameterSpec(
-        "ground_height_m",
-        0.0,
-        "Height of the floor in base_frame, where that is not on it, metres.",
-        Change.ANY_TIME,
-        limits=(-10.0, 10.0),
-    ),
-    ParameterSpec(
         "min_height_m",
         0.15,
         "Lower points are ground whatever their class, metres above the fitted ground.",

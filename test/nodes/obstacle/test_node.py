@@ -437,6 +437,10 @@ def remounted(bench: Bench) -> Iterator[Callable[..., None]]:
         ((0.3, 0.0, 1.4, 0.0, 80.0, 0.0), "the camera looks at the floor"),
         ((0.3, 0.0, 1.4, 180.0, 5.0, 0.0), "the camera hangs upside down"),
         ((0.3, 0.0, -0.4, 0.0, 5.0, 0.0), "0.40 m below the floor: check its extrinsics"),
+        (
+            (0.3, 0.0, 2.8, 0.0, 5.0, 0.0),
+            "2.00 times what it is for the ground to lie",
+        ),
     ],
 )
 def test_odd_mountings_are_told_and_what_is_seen_is_published_all_the_same(
