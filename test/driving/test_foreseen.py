@@ -58,7 +58,8 @@ def test_forecasts_stand_ahead_of_where_the_ego_will_be(
         forecast = update(engine, image, stamp_ns)
         if forecast is None:
             return None
-        depth = np.full((32, 48), 10.0, np.float32)  # a wall, 10 m ahead of each instant
+        depth = np.full((32, 48), 10.0, np.float32)  # a wall, 10 m ahead of each instant,
+        depth[17:] = np.nan  # whose foot is not seen: it would touch the ground before that
         ids, sure = np.full((32, 48), 3, np.uint8), np.ones((32, 48), np.float32)
         maps = {"depth": depth, "segmentation": ids, "confidence": sure, "depth_is_metric": True}
         steps = tuple(replace(scene, **maps) for scene in forecast.steps)
