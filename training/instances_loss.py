@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.functional import adaptive_avg_pool2d
@@ -153,6 +152,8 @@ def _on_all_pixels(
     Costs of all pairs are computed with their gradients, so that the losses of the matched ones are
     picked from them.
     """
+    from scipy.optimize import linear_sum_assignment  # takes half a second, also to who asks help
+
     weights = criterion.weight_dict
     classes = torch.stack([classes for classes, _ in layers]).float()  # (L, B, Q, K + 1)
     logits = torch.stack([masks for _, masks in layers]).float().flatten(3)  # (L, B, Q, P)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from labelled_objects import TASK, check_that_it_learns, label
-from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
 from dino_foresight_ros.model import InstanceHeadConfig, InstancesTask, build_head
@@ -49,6 +48,8 @@ def loss_of(raw: QueryOutput) -> float:
 def test_classes_are_judged_by_the_best_assignment() -> None:
     """Against cross-entropy after a matching over all pixels by the paper's costs. The same pixels
     are drawn each time, so that what the masks add is the same and falls out of the difference."""
+    from scipy.optimize import linear_sum_assignment
+
     torch.manual_seed(1)
     masks, classes = objects_of(TWO, TASK)
     inside = torch.stack([masks[1], ~masks[0], masks[0], torch.zeros_like(masks[0])])
