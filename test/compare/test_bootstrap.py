@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from dino_foresight_ros.compare.bootstrap import (
     LEAST_BLOCKS,
@@ -91,6 +90,8 @@ def test_coverage_of_eight_scenes_in_short() -> None:
 
 
 def test_interval_is_that_of_students_t_for_a_mean_of_normal_values() -> None:
+    from scipy import stats  # takes a second, in each worker that collects this file
+
     rng = np.random.default_rng(3)
     for count in (5, 8, 30):
         values = rng.normal(2.0, 1.0, count)
@@ -103,6 +104,8 @@ def test_interval_is_that_of_students_t_for_a_mean_of_normal_values() -> None:
 
 
 def test_quantiles_of_student_are_scipys() -> None:
+    from scipy import stats
+
     for probability in (0.005, 0.025, 0.05, 0.9):
         for freedom in (4, 7, 20, 100):
             exact = stats.t.ppf(probability, freedom)

@@ -11,7 +11,7 @@ import pytest
 from lidar_bag import transforms
 from numpy.typing import NDArray
 
-from dino_foresight_ros.planar_motion import compose, of_twist
+from dino_foresight_ros.planar_motion import compose, wrapped
 from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.recordings.bag_messages import header, make
 from dino_foresight_ros.recordings.bag_writer import BagWriter, create_bag
@@ -24,15 +24,18 @@ ODOMETRY, TWIST, TF = (
 )  # fmt: skip
 
 
-def twist(t_s: float) -> NDArray[np.float64]:
+def twist(t_s: Any) -> NDArray[np.float64]:
     return np.array([4 + np.sin(t_s), 0.2 * np.cos(t_s), 0.5 * np.cos(0.8 * t_s)])
 
 
-def integrated(from_s: float, to_s: float) -> NDArray[np.float64]:
-    times, found = np.linspace(from_s, to_s, 301), np.zeros(3)
-    for start, end in zip(times[:-1], times[1:], strict=True):  # noqa: RUF007
-        found = compose(found, of_twist(twist((start + end) / 2), end - start))
-    return found
+def integrated(from_s: float, to_s: float, steps: int = 300) -> NDArray[np.float64]:
+    """The motion between two instants, by the midpoint rule."""
+    step_s = (to_s - from_s) / steps
+    ahead, across, turn = twist(from_s + step_s * (np.arange(steps) + 0.5))
+    yaw = np.cumsum(turn) * step_s
+    cos, sin = np.cos(yaw - turn * step_s / 2), np.sin(yaw - turn * step_s / 2)
+    moved = np.sum([cos * ahead - sin * across, sin * ahead + cos * across], axis=1) * step_s
+    return np.array([*moved, wrapped(yaw[-1])])
 
 
 TIMES = np.arange(0, SECONDS, 1 / RATE_HZ)
