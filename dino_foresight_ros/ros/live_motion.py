@@ -24,7 +24,10 @@ from dino_foresight_ros.ros.transforms import Transforms
 from dino_foresight_ros.topic_names import frame_name
 
 ODOMETRY, PLAN = "odom", "plan"
-_KEPT_S = 3.0
+KEPT_S = 3.0
+"""Odometry is kept for so long."""
+_LATE_S = 3.0
+"""A message that is older than the newest by less came late; by more, and time went back."""
 _JUMP_MEMORY_S = 0.5
 """After a jump the odometry is not believed for so long."""
 _QUEUE = 10
@@ -57,7 +60,12 @@ class LiveMotion:
     """Listens to odometry and plan, from `want` on; asked from any thread."""
 
     def __init__(
-        self, node: Node, parameters: Parameters, transforms: Transforms, with_plan: bool = True
+        self,
+        node: Node,
+        parameters: Parameters,
+        transforms: Transforms,
+        with_plan: bool = True,
+        kept_s: float = KEPT_S,
     ) -> None:
         """Prepare; nothing is subscribed to yet.
 
@@ -67,8 +75,9 @@ class LiveMotion:
                 and with `until` motion are read.
             transforms: between frames.
             with_plan: whether the plan is listened to as well.
+            kept_s: for how long odometry is kept, seconds: so far back may be asked.
         """
-        self._with_plan = with_plan
+        self._with_plan, self._kept_ns = with_plan, round(kept_s * 1e9)
         self._node, self._parameters, self._transforms = node, parameters, transforms
         self._lock = threading.Lock()
         self._samples: deque[_Sample] = deque()
@@ -130,12 +139,12 @@ class LiveMotion:
             frame = frame_name(message.header.frame_id)
             if self._samples and (stamp_ns <= self._samples[-1].stamp_ns or frame != self._frame):
                 back_s = (self._samples[-1].stamp_ns - stamp_ns) / 1e9
-                if 0 <= back_s < _KEPT_S and frame == self._frame:
+                if 0 <= back_s < _LATE_S and frame == self._frame:
                     return  # late, or twice
                 self._samples.clear()  # time went back, or another frame
             self._frame = frame
             self._samples.append(_Sample(stamp_ns, pose, twist))
-            while stamp_ns - self._samples[0].stamp_ns > _KEPT_S * 1e9:
+            while stamp_ns - self._samples[0].stamp_ns > self._kept_ns:
                 self._samples.popleft()
 
     def on_plan(self, message: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.poses import mounting
 from dino_foresight_ros.ros.parameters import Change, Parameters, ParameterSpec
 from dino_foresight_ros.topic_names import frame_name
@@ -166,4 +166,7 @@ def base_from_camera(
     numbers = parameters["camera_mounts"][6 * index : 6 * index + 6]
     if len(numbers):
         return mounting(list(numbers))
-    return transforms.matrix(parameters["base_frame"], frame_name(frame_id))
+    try:
+        return transforms.matrix(parameters["base_frame"], frame_name(frame_id))
+    except InputError as error:
+        raise InputError(f"{error}; camera_mounts may say where the camera is") from error

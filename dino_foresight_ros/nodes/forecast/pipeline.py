@@ -249,8 +249,7 @@ class Pipeline:
         except InputError as error:
             camera.warn_once(
                 "mount",
-                f"where it looks is not known ({error}); it is taken to look ahead. TF or "
-                "camera_mounts may say it",
+                f"where it looks is not known, so it is taken to look ahead: {error}",
             )
             pose = None
         rows = seen_by(found, pose)

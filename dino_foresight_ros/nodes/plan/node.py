@@ -34,7 +34,7 @@ from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.camera_feed import read_palette
 from dino_foresight_ros.ros.forecast_sources import find_sources
 from dino_foresight_ros.ros.images import image_to_msg
-from dino_foresight_ros.ros.live_motion import LiveMotion
+from dino_foresight_ros.ros.live_motion import KEPT_S, LiveMotion
 from dino_foresight_ros.ros.messages import build_diagnostics
 from dino_foresight_ros.ros.node_main import run_node
 from dino_foresight_ros.ros.parameters import Parameters, usage
@@ -107,7 +107,14 @@ class PlanNode(Node):
         self.parameters = Parameters(self, PLAN_PARAMETERS, lambda: False)
         self._random = np.random.default_rng(self.parameters["seed"])
         transforms = Transforms(self)
-        self._motion = LiveMotion(self, self.parameters, transforms, with_plan=False)
+        # An answer is of where the base was when it was asked for.
+        self._motion = LiveMotion(
+            self,
+            self.parameters,
+            transforms,
+            with_plan=False,
+            kept_s=ANSWER_TIMEOUT_S + KEPT_S,
+        )
         self._motion.want()
         self.goal: PoseStamped | None = None
         self.is_at_goal = False
