@@ -106,6 +106,7 @@ class NuScenesSet:
     """A data set under `root`; `write()` puts it on disk.
 
     Attributes:
+        one_drive: every scene shows the same drive, where its content does not matter.
         frames: scene name -> the world's frames at 12 Hz, whose depth and speed are the truth.
         tables: table name -> its rows, to be broken by tests before `write`.
     """
@@ -118,8 +119,10 @@ class NuScenesSet:
         size: Any = (80, 48),
         lidar_late_us: int | None = None,
         surround: bool = False,
+        one_drive: bool = False,
     ) -> None:
         self.root = root
+        self.one_drive = one_drive
         self.surround = surround
         self.lidar_late_us = lidar_late_us
         self.size = size
@@ -184,9 +187,12 @@ class NuScenesSet:
             modality = "lidar" if channel == "LIDAR_TOP" else "camera"
             self._add("sensor", f"sensor-{channel}", channel=channel, modality=modality)
 
+    def _seed(self, name: str) -> int:
+        return 40 if self.one_drive else int(name.removeprefix("scene-")) - 21
+
     def _scene(self, name: str, number: int) -> None:
         width, height = self.size
-        frames = self.frames[name] = _drive(40 + number, width, height, self.length)
+        frames = self.frames[name] = _drive(self._seed(name), width, height, self.length)
         start_us = self._start_us(name)
         for channel in CAMERAS:
             self._add(
@@ -297,7 +303,7 @@ class NuScenesSet:
         )
         if lidar and self.lidar_late_us is not None:
             seconds = (stamp_us - self._start_us(name)) / 1e6
-            world = _world(40 + list(self.frames).index(name), *self.size)
+            world = _world(self._seed(name), *self.size)
             self._files[file] = sweep(world, seconds, pose @ matrix(LIDAR_PLACE, LIDAR_TURN))
         elif lidar:
             self._files[file] = lidar_points(frame)
@@ -312,8 +318,7 @@ class NuScenesSet:
     def picture_of(self, name: str, channel: str, index: int) -> np.ndarray:
         if not self.surround:
             return np.roll(self.frames[name][index].image, CAMERAS.index(channel), axis=2)
-        seed = 40 + list(self.frames).index(name)
-        return _seen_by(channel, seed, *self.size, self.length)[index]
+        return _seen_by(channel, self._seed(name), *self.size, self.length)[index]
 
     def _start_us(self, name: str) -> int:
         return START_US + list(self.frames).index(name) * 60_000_000

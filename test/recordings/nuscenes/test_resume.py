@@ -20,7 +20,8 @@ FRONT = ("--cameras", "CAM_FRONT", "--keyframes-only")
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return NuScenesSet(tmp_path_factory.mktemp("set") / "data", scenes=3, size=(32, 18)).write()
+    folder = tmp_path_factory.mktemp("set") / "data"
+    return NuScenesSet(folder, scenes=3, size=(32, 18), one_drive=True).write()
 
 
 @pytest.fixture
