@@ -9,7 +9,8 @@ import numpy as np
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.part import PartOfRecording
-from dino_foresight_ros.recordings.recording import NS_PER_S, Frame
+from dino_foresight_ros.recordings.recording import Frame
+from dino_foresight_ros.stamps import NS_PER_S
 
 from .data import split_recordings
 from .forecaster_data import split_clips

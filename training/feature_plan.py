@@ -16,7 +16,7 @@ from dino_foresight_ros.model.encoder import Encoder
 from dino_foresight_ros.model.pca import PCA, IdentityPCA
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.part import PartOfRecording
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 from .encoder_loading import encoder_origin
 from .feature_store import RECORDING, StoreInfo, is_store, read_info, read_yaml, shard_name

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dino_foresight_ros.recordings import Recording
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 
 class Source(NamedTuple):

@@ -16,7 +16,8 @@ from dino_foresight_ros.compare import nearest_frames
 from dino_foresight_ros.compare.feature_errors import clip_errors
 from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
-from dino_foresight_ros.recordings import NS_PER_S, Recording
+from dino_foresight_ros.recordings import Recording
+from dino_foresight_ros.stamps import NS_PER_S
 
 from .forecaster_objective import ToFeatures
 from .forecaster_validation import Validation

@@ -7,7 +7,6 @@ from dino_foresight_ros.recordings.opening import open_recording, open_recording
 from dino_foresight_ros.recordings.part import PartOfRecording
 from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
-    NS_PER_S,
     Frame,
     LabelSpace,
     Recording,
@@ -17,7 +16,6 @@ from dino_foresight_ros.recordings.recording import (
 
 __all__ = [
     "LABEL_KINDS",
-    "NS_PER_S",
     "BadFiles",
     "CameraModel",
     "EgoMotion",

@@ -31,7 +31,6 @@ from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.recordings.part import PartOfRecording
 from dino_foresight_ros.recordings.recording import (
     MAX_BAD_FRAMES,
-    NS_PER_S,
     Frame,
     Recording,
     UnreadableFrame,
@@ -44,6 +43,7 @@ from dino_foresight_ros.recordings.video_messages import (
     picture_of,
     video_codec,
 )
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.topic_names import frame_name
 
 _MOST_TO_KEY_FRAME = 1000

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.recordings.bag_compression import Unpacked
 from dino_foresight_ros.recordings.bag_storage import open_storage, storage_files
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 STAMP_BYTES = 12
 """Of a serialized message, up to the end of the stamp in its header."""

@@ -12,7 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.poses import Transform
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 
 @lru_cache(maxsize=1)

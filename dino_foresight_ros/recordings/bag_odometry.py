@@ -12,8 +12,8 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_reader import NEW_RUN_NS, BagReader
 from dino_foresight_ros.recordings.motion import MotionTrack
 from dino_foresight_ros.recordings.poses import inverse, pose_matrix
-from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.recordings.transform_tree import TF_TYPE, TransformTree, read_transforms
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.topic_names import frame_name
 
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"

@@ -25,8 +25,9 @@ from dino_foresight_ros.recordings.labelled_pictures import (
     picture_size,
     tell_unmatched,
 )
-from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording
+from dino_foresight_ros.recordings.recording import LabelSpace, Recording
 from dino_foresight_ros.recordings.spec import Spec
+from dino_foresight_ros.stamps import NS_PER_S
 
 FRAME_RATE_HZ = 30.0
 CLASS_NAMES = tuple(CAMVID_TO_WORLD)

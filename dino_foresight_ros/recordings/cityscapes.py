@@ -45,8 +45,9 @@ from dino_foresight_ros.recordings.labelled_pictures import (
     picture_size,
     tell_unmatched,
 )
-from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording
+from dino_foresight_ros.recordings.recording import LabelSpace, Recording
 from dino_foresight_ros.recordings.spec import Spec
+from dino_foresight_ros.stamps import NS_PER_S
 
 FRAME_RATE_HZ = 17.0
 PAPER_INTERVALS_S = (2 / FRAME_RATE_HZ, 3 / FRAME_RATE_HZ, 4 / FRAME_RATE_HZ)

@@ -31,8 +31,9 @@ from dino_foresight_ros.recordings.coco_masks import Outline, mask_of, parse_out
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.folder import PictureRecording
 from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
-from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, Recording, UnreadableFrame
+from dino_foresight_ros.recordings.recording import LabelSpace, Recording, UnreadableFrame
 from dino_foresight_ros.recordings.spec import Spec
+from dino_foresight_ros.stamps import NS_PER_S
 
 COCO, YOUTUBE_VIS = "coco", "youtube-vis"
 YOUTUBE_VIS_RATE_HZ = 6.0

@@ -16,7 +16,6 @@ from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES, natural_key
 from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, ImageDecoder
 from dino_foresight_ros.recordings.recording import (
-    NS_PER_S,
     YEAR_2000_NS,
     YEAR_2100_NS,
     Frame,
@@ -25,6 +24,7 @@ from dino_foresight_ros.recordings.recording import (
     Warn,
     Window,
 )
+from dino_foresight_ros.stamps import NS_PER_S
 
 DEFAULT_FOLDER_RATE_HZ = 10.0
 _LISTED = 5

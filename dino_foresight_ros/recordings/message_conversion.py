@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.recordings import bag_messages
 from dino_foresight_ros.recordings.bag_messages import typestore
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 CDR = "cdr"
 OTHER_PACKAGES = ("foxglove", "ffmpeg_image_transport_msgs/")

@@ -16,6 +16,7 @@ from dino_foresight_ros.planar_motion import (
     twist_of,
     wrapped,
 )
+from dino_foresight_ros.stamps import NS_PER_S
 
 Poses = NDArray[np.float64]
 """(N, 4, 4) world_from_base: x forward, y left, z up; NaN where unknown."""
@@ -24,7 +25,6 @@ MAX_GAP_S = 0.5
 """Between poses further apart nothing is known."""
 _HOLD_S = 0.02
 """So far beside a pose it is held: before the first, after the last, inside a gap."""
-_NS = 1e-9
 # A step is a jump where it leaves what the steps around it foretell by more than a vehicle can
 # change in that time: room for noise, and 10 m/s^2 or 3 rad/s^2.
 _JUMP_M, _JUMP_MPS2 = 0.3, 10.0
@@ -107,7 +107,7 @@ class EgoMotion:
         """
         every = np.arange(len(stamps_ns))
         before, after = (every - 1).clip(0), (every + 1).clip(max=len(every) - 1)
-        seconds = ((stamps_ns[after] - stamps_ns[before]) * _NS)[:, None]
+        seconds = ((stamps_ns[after] - stamps_ns[before]) / NS_PER_S)[:, None]
         twists = np.full((len(every), 3), np.nan)
         np.divide(twist_of(self.between(before, after)), seconds, out=twists, where=seconds > 0)
         return twists
@@ -161,7 +161,7 @@ class MotionTrack:
         stamps, values = stamps[known], values[known]
         stamps, first = np.unique(stamps, return_index=True)
         values = values[first]
-        seconds = np.diff(stamps) * _NS
+        seconds = np.diff(stamps) / NS_PER_S
         place = np.zeros(3)
         poses = np.empty((len(stamps), 4, 4))
         steps = of_twist((values[1:] + values[:-1]) / 2, seconds)
@@ -186,14 +186,16 @@ class MotionTrack:
         after = np.searchsorted(self.stamps_ns, wanted).clip(0, last)
         before = np.where(self.stamps_ns[after] > wanted, after - 1, after).clip(0)
         start, end = self.stamps_ns[before], self.stamps_ns[after]
-        gap_s = (end - start) * _NS
+        gap_s = (end - start) / NS_PER_S
         inside = (start <= wanted) & (wanted <= end) & (gap_s <= MAX_GAP_S)
         inside &= self.segments[before] == self.segments[after]
-        share = np.where(gap_s > 0, (wanted - start) * _NS / np.where(gap_s > 0, gap_s, 1.0), 0.0)
+        share = np.where(
+            gap_s > 0, (wanted - start) / NS_PER_S / np.where(gap_s > 0, gap_s, 1.0), 0.0
+        )
         moved = self._part(before[inside], after[inside], share[inside])
         poses[inside], segments[inside] = moved, self.segments[before[inside]]
         ends = np.stack([before, after])
-        off_s = np.abs(self.stamps_ns[ends] - wanted) * _NS
+        off_s = np.abs(self.stamps_ns[ends] - wanted) / NS_PER_S
         nearest = np.take_along_axis(ends, off_s.argmin(axis=0)[None], axis=0)[0]
         held = ~inside & (off_s.min(axis=0) <= _HOLD_S)
         poses[held], segments[held] = (
@@ -257,7 +259,7 @@ def find_jumps(stamps_ns: NDArray[np.int64], world_from_base: Poses) -> NDArray[
         (N - 1,), also where more than 0.5 s lie between two poses.
     """
     count = max(len(stamps_ns) - 1, 0)
-    seconds = np.diff(stamps_ns) * _NS
+    seconds = np.diff(stamps_ns) / NS_PER_S
     is_gap = seconds > MAX_GAP_S
     if count < 2:
         return is_gap

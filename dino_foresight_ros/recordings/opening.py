@@ -26,7 +26,7 @@ from dino_foresight_ros.recordings.file_kinds import (
 )
 from dino_foresight_ros.recordings.folder import FolderRecording
 from dino_foresight_ros.recordings.part import PartOfRecording
-from dino_foresight_ros.recordings.recording import NS_PER_S, Recording, Warn, Window
+from dino_foresight_ros.recordings.recording import Recording, Warn, Window
 from dino_foresight_ros.recordings.spec import (
     KIND_KEYS,
     Part,
@@ -36,6 +36,7 @@ from dino_foresight_ros.recordings.spec import (
     part_of,
 )
 from dino_foresight_ros.recordings.video import VideoRecording
+from dino_foresight_ros.stamps import NS_PER_S
 
 MAX_BAD = 20
 

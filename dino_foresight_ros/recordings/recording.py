@@ -24,9 +24,9 @@ from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.stamps import NS_PER_S
 
 LABEL_KINDS = (SEGMENTATION, DEPTH, NORMALS, INSTANCES)
-NS_PER_S = 1_000_000_000
 YEAR_2000_NS = 946_684_800 * NS_PER_S
 YEAR_2100_NS = 4_102_444_800 * NS_PER_S
 """Stamps between these are Unix times; a simulator's begin near 0."""

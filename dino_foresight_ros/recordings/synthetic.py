@@ -20,11 +20,11 @@ from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
 from dino_foresight_ros.recordings.motion import EgoMotion, planar_pose
 from dino_foresight_ros.recordings.recording import (
     LABEL_KINDS,
-    NS_PER_S,
     Frame,
     Recording,
 )
 from dino_foresight_ros.recordings.spec import Spec
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.synthetic import World, WorldConfig
 from dino_foresight_ros.synthetic.camera import mounted
 from dino_foresight_ros.synthetic.config import choose_conditions

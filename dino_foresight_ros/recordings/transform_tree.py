@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.poses import Matrix, inverse, pose_matrix, slerp
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.topic_names import frame_name
 
 TF_TYPE = "tf2_msgs/msg/TFMessage"

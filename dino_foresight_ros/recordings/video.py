@@ -25,7 +25,6 @@ from dino_foresight_ros.recordings.av_capture import AvCapture
 from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.recordings.recording import (
-    NS_PER_S,
     Frame,
     Recording,
     UnreadableFrame,
@@ -34,6 +33,7 @@ from dino_foresight_ros.recordings.recording import (
 )
 from dino_foresight_ros.recordings.video_container import describe_cut, is_sound, is_text
 from dino_foresight_ros.recordings.video_messages import MissingPyAV
+from dino_foresight_ros.stamps import NS_PER_S
 
 FALLBACK_RATE_HZ = 25.0
 _PROBE_FRAMES = 12

@@ -6,8 +6,8 @@ from builtin_interfaces.msg import Time
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DropReason
+from dino_foresight_ros.stamps import NS_PER_S
 
-NS_PER_S = 1_000_000_000
 MAX_STAMP_NS = 2**31 * NS_PER_S - 1
 
 

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dino_foresight_ros.model import Forecaster
-
-NS = 1_000_000_000
+from dino_foresight_ros.stamps import NS_PER_S
 
 
 class ContextRule(ABC):
@@ -114,8 +113,8 @@ class ContextRule(ABC):
             return EvenContext.for_interval(frames, forecaster.frame_interval_s)
         return RecentContext(
             frames,
-            spacing_ns=round(forecaster.context_spacing_s * NS),
-            max_age_ns=round(forecaster.max_context_age_s * NS),
+            spacing_ns=round(forecaster.context_spacing_s * NS_PER_S),
+            max_age_ns=round(forecaster.max_context_age_s * NS_PER_S),
         )
 
 
@@ -169,9 +168,9 @@ class EvenContext(ContextRule):
         gap_s = 2 * interval_s if max_gap_s is None else max_gap_s
         return cls(
             frames=frames,
-            interval_ns=round(interval_s * NS),
-            tolerance_ns=int(tolerance * interval_s * NS),
-            max_gap_ns=round(gap_s * NS),
+            interval_ns=round(interval_s * NS_PER_S),
+            tolerance_ns=int(tolerance * interval_s * NS_PER_S),
+            max_gap_ns=round(gap_s * NS_PER_S),
         )
 
     @property
@@ -197,7 +196,7 @@ class EvenContext(ContextRule):
     @property
     def description(self) -> str:
         """Such as "4 frames 0.2 s apart"."""
-        return f"{self.frames} frames {self.interval_ns / NS:g} s apart"
+        return f"{self.frames} frames {self.interval_ns / NS_PER_S:g} s apart"
 
     @property
     def usual_spacing_ns(self) -> int:
@@ -212,7 +211,7 @@ class EvenContext(ContextRule):
     @property
     def capacity(self) -> int:
         """Enough for 60 frames/s."""
-        return max(2 * self.frames, 60 * self.span_ns // NS + 3)
+        return max(2 * self.frames, 60 * self.span_ns // NS_PER_S + 3)
 
     def kept_spacing_ns(self, capacity: int) -> int:
         """So much that the capacity reaches back over a context."""
@@ -329,7 +328,7 @@ class RecentContext(ContextRule):
     @property
     def description(self) -> str:
         """Such as "2 frames within 4 s"."""
-        return f"{self.least} frames within {self.max_age_ns / NS:g} s"
+        return f"{self.least} frames within {self.max_age_ns / NS_PER_S:g} s"
 
     @property
     def usual_spacing_ns(self) -> int:
@@ -392,4 +391,4 @@ class RecentContext(ContextRule):
 
 
 def _rate(period_ns: int) -> str:
-    return f"{NS / period_ns:.3g}"
+    return f"{NS_PER_S / period_ns:.3g}"

@@ -26,7 +26,7 @@ from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.runtime.acceleration import Accelerator
 from dino_foresight_ros.runtime.capabilities import Capabilities
 from dino_foresight_ros.runtime.context import Arrival, ContextBuffer
-from dino_foresight_ros.runtime.context_rules import NS, ContextRule
+from dino_foresight_ros.runtime.context_rules import ContextRule
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.runtime.frame import (
     CameraFrame,
@@ -41,6 +41,7 @@ from dino_foresight_ros.runtime.predicted import Batch, Predicted
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
 from dino_foresight_ros.runtime.rollout import CameraMaps, Chunk, RolloutDecoder
 from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.stamps import NS_PER_S
 
 
 class Context(NamedTuple):
@@ -468,7 +469,7 @@ class Foresight:
         def scene(step: int, future: int = 0) -> Scene:
             horizon_s = ahead_s[step - 1] if step else 0.0
             return Scene(
-                stamps_ns[-1] + round(horizon_s * NS),
+                stamps_ns[-1] + round(horizon_s * NS_PER_S),
                 step=step,
                 horizon_s=horizon_s,
                 depth_is_metric=is_metric,
@@ -511,4 +512,4 @@ def _before_newest(stamps_ns: Sequence[int]) -> Tensor:
 
 def _seconds(stamps_ns: Sequence[int]) -> Tensor:
     """Stamps as float64 seconds."""
-    return torch.tensor(stamps_ns, dtype=torch.float64) / NS
+    return torch.tensor(stamps_ns, dtype=torch.float64) / NS_PER_S

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.scene import Detection, Scene
+from dino_foresight_ros.stamps import NS_PER_S
 
 MAX_ID = 65535
 """Largest id; 0 is no object."""
 
-_NS = 1e9
 # A pair of less is no match. Overlap and nearness both count: masks of small objects that move fast
 # do not overlap, and those of large ones are near each other where they do.
 _LEAST_AFFINITY = 0.15
@@ -99,12 +99,12 @@ class _Track:
             yield self._on(self.current, stamp_ns)
         elif self.path and self.velocity is not None:
             first = self.path[0]
-            yield first, self.velocity * ((stamp_ns - first.stamp_ns) / _NS)
+            yield first, self.velocity * ((stamp_ns - first.stamp_ns) / NS_PER_S)
 
     def _on(self, path: list[_Sight], stamp_ns: int) -> tuple[_Sight, Vector]:
         """Along a path: between two of its sights, or beyond them as its nearest two move."""
         nearest = min(path, key=lambda sight: abs(sight.stamp_ns - stamp_ns))
-        ahead_s = (stamp_ns - nearest.stamp_ns) / _NS
+        ahead_s = (stamp_ns - nearest.stamp_ns) / NS_PER_S
         if ahead_s == 0.0:
             return nearest, np.zeros(2)
         place = path.index(nearest)
@@ -113,7 +113,7 @@ class _Track:
             other = place + 1
         if other >= len(path):
             return nearest, (np.zeros(2) if self.velocity is None else self.velocity * ahead_s)
-        between_s = (path[other].stamp_ns - nearest.stamp_ns) / _NS
+        between_s = (path[other].stamp_ns - nearest.stamp_ns) / NS_PER_S
         velocity = (path[other].centroid - nearest.centroid) / between_s
         return nearest, velocity * ahead_s
 
@@ -123,7 +123,7 @@ class _Track:
             return
         if self.path and self.current[0].stamp_ns > self.path[0].stamp_ns:
             before, now = self.path[0], self.current[0]
-            past_s = (now.stamp_ns - before.stamp_ns) / _NS
+            past_s = (now.stamp_ns - before.stamp_ns) / NS_PER_S
             velocity = (now.centroid - before.centroid) / past_s
             weight = 1.0 if self.velocity is None else 1.0 - float(np.exp(-past_s / _SMOOTHING_S))
             old = np.zeros(2) if self.velocity is None else self.velocity
@@ -146,7 +146,7 @@ class IdentityTracker:
                 id, seconds.
             first_id: of the first object.
         """
-        self._keep_ns = round(keep_s * _NS)
+        self._keep_ns = round(keep_s * NS_PER_S)
         self._next = first_id
         self._tracks: list[_Track] = []
         self._frame_ns: int | None = None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.compare import nearest_frames
 from dino_foresight_ros.errors import UsageError
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 TOLERANCE = 0.45
 _SPACING_FRACTION = 0.75

@@ -8,7 +8,8 @@ import numpy as np
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.part import PartOfRecording
-from dino_foresight_ros.recordings.recording import NS_PER_S, Recording
+from dino_foresight_ros.recordings.recording import Recording
+from dino_foresight_ros.stamps import NS_PER_S
 
 _ENOUGH = 5
 GAP_S = 2.0

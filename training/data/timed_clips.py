@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from dino_foresight_ros.compare import nearest_frames
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.bad_files import BadFiles
-from dino_foresight_ros.recordings.recording import NS_PER_S, Recording
+from dino_foresight_ros.recordings.recording import Recording
+from dino_foresight_ros.stamps import NS_PER_S
 
 from .augmentation import ClipAugmentation, Size
 from .datasets import ClipDataset

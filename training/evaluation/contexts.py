@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.compare import nearest_frames
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 NEAR = 0.3
 """How far off a horizon a frame may lie, as a fraction of it."""

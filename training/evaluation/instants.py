@@ -23,8 +23,8 @@ from dino_foresight_ros.model import Forecaster
 from dino_foresight_ros.model.forecasters import WorldForecaster
 from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.recordings import Recording
-from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.render.markdown import table
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.training.evaluation.contexts import (
     ANOTHER,
     MOTIONS,

@@ -19,9 +19,9 @@ from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.outputs import DEPTH, INSTANCES
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.camera_view import CameraView
-from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.training.data import scene_numbers
 from dino_foresight_ros.training.evaluation.class_spaces import ClassSpace, ObjectSpace
 from dino_foresight_ros.training.evaluation.clip_batches import ClipBatch

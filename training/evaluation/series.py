@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.outputs import MAX_STEPS
-from dino_foresight_ros.runtime.context_rules import NS, EvenContext
+from dino_foresight_ros.runtime.context_rules import EvenContext
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.training.evaluation.contexts import Setting
 
 TOLERANCE = 0.3
@@ -106,8 +107,8 @@ class Series:
         """
         rule = EvenContext.for_interval(frames, self.spacing_s, TOLERANCE)
         if len(stamps_ns) < 2:
-            return rule.tolerance_ns / NS
-        return min(rule.tolerance_ns, _NEAREST * float(np.median(np.diff(stamps_ns)))) / NS
+            return rule.tolerance_ns / NS_PER_S
+        return min(rule.tolerance_ns, _NEAREST * float(np.median(np.diff(stamps_ns)))) / NS_PER_S
 
 
 def steps_for_gap(gap_s: float, interval_s: float) -> int:

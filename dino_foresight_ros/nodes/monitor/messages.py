@@ -16,8 +16,9 @@ from dino_foresight_ros.msg import Forecast, ForecastSkill
 from dino_foresight_ros.nodes.monitor.assembly import Part
 from dino_foresight_ros.outputs import DEPTH, FEATURES, MAX_STEPS, SEGMENTATION, SPREAD
 from dino_foresight_ros.ros.messages import read_step
-from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
+from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
 from dino_foresight_ros.scene import Scene
+from dino_foresight_ros.stamps import NS_PER_S
 
 
 def read_forecast(

@@ -46,9 +46,10 @@ from dino_foresight_ros.ros.qos import (
 )
 from dino_foresight_ros.ros.rivals import warn_of_rivals
 from dino_foresight_ros.ros.stream_watch import PeriodWatch
-from dino_foresight_ros.ros.time import NS_PER_S, time_to_ns
+from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.ros.timers import steady_timer
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.topic_names import (
     CAPTIONS_DRAWN,
     CLASSES_DRAWN,

@@ -48,10 +48,11 @@ from dino_foresight_ros.ros.qos import (
     warn_of_unused_overrides,
 )
 from dino_foresight_ros.ros.stream_watch import StampWatch
-from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time, time_to_ns
+from dino_foresight_ros.ros.time import ns_to_time, time_to_ns
 from dino_foresight_ros.ros.timers import steady_timer
 from dino_foresight_ros.ros.transforms import Transforms
 from dino_foresight_ros.srv import Imagine
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.topic_names import BEST_PATH, CANDIDATES, IMAGINED_DRAWN, frame_name
 
 NODE_NAME = "plan_node"

@@ -38,8 +38,9 @@ from dino_foresight_ros.ros.parameters import Change, Parameters, ParameterSpec,
 from dino_foresight_ros.ros.planar import pose_message
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
 from dino_foresight_ros.ros.rivals import warn_of_rivals
-from dino_foresight_ros.ros.time import NS_PER_S, ns_to_time
+from dino_foresight_ros.ros.time import ns_to_time
 from dino_foresight_ros.ros.transforms import transform_message
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.synthetic import SCENES, WEATHERS, Frame, World, WorldConfig
 
 # Discovery is not symmetric: the subscriber may know of the publisher a little later.

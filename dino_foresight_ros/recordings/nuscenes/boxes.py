@@ -42,7 +42,7 @@ from dino_foresight_ros.recordings.nuscenes.lidar import (
 )
 from dino_foresight_ros.recordings.nuscenes.scenes import Box, Reading
 from dino_foresight_ros.recordings.poses import Matrix, inverse, pose_matrix, slerp
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 POINTS, HULLS = "points", "hulls"
 MAX_GAP_S = 0.75

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.motion import EgoMotion, MotionTrack
 from dino_foresight_ros.recordings.poses import Transform, pose_matrix
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 # Values further away in time than this from a message are unknown (messages come at 2 Hz or more).
 _MAX_GAP_S = 1.0

@@ -41,7 +41,8 @@ from dino_foresight_ros.recordings.lidar_projection import (
 from dino_foresight_ros.recordings.nuscenes.scenes import Reading
 from dino_foresight_ros.recordings.nuscenes.tables import Tables
 from dino_foresight_ros.recordings.poses import Matrix, inverse
-from dino_foresight_ros.recordings.recording import NS_PER_S, LabelSpace, UnreadableFrame
+from dino_foresight_ros.recordings.recording import LabelSpace, UnreadableFrame
+from dino_foresight_ros.stamps import NS_PER_S
 
 LIDAR = "LIDAR_TOP"
 CELL_PX = 4

@@ -25,7 +25,7 @@ from dino_foresight_ros.recordings.nuscenes.scenes import (
 )
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor, Tables
 from dino_foresight_ros.recordings.poses import Transform, rotation_matrix
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 LIDAR = "LIDAR_TOP"
 

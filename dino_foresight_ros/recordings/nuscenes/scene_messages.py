@@ -23,7 +23,7 @@ from dino_foresight_ros.recordings.bag_messages import (
 from dino_foresight_ros.recordings.nuscenes.scenes import Box, Reading, SceneError
 from dino_foresight_ros.recordings.nuscenes.tables import Sensor
 from dino_foresight_ros.recordings.poses import Transform
-from dino_foresight_ros.recordings.recording import NS_PER_S
+from dino_foresight_ros.stamps import NS_PER_S
 
 MAP_FRAME = "map"
 BASE_FRAME = "base_link"

@@ -18,9 +18,9 @@ from dino_foresight_ros.model.dpt import UPSCALE
 from dino_foresight_ros.outputs import DEPTH, SEGMENTATION
 from dino_foresight_ros.recordings import Recording
 from dino_foresight_ros.recordings.bag import bag_of
-from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.runtime.decoder import Decoder, layers_read
 from dino_foresight_ros.spread import spread
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.training.evaluation.clip_batches import ClipBatch
 from dino_foresight_ros.training.evaluation.clip_plan import Clip
 from dino_foresight_ros.training.evaluation.lidar.bag_clouds import LidarOptions, Warn

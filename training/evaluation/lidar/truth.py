@@ -25,8 +25,8 @@ from dino_foresight_ros.recordings.lidar_projection import (
     nearest_in_cells,
     reach_cells,
 )
-from dino_foresight_ros.recordings.recording import NS_PER_S
 from dino_foresight_ros.recordings.transform_tree import TransformTree
+from dino_foresight_ros.stamps import NS_PER_S
 from dino_foresight_ros.topic_names import frame_name
 from dino_foresight_ros.training.evaluation.lidar.bag_clouds import BagLidar, LidarOptions, Warn
 
