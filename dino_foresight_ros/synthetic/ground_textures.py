@@ -52,8 +52,9 @@ def road(rng: np.random.Generator, layout: RoadLayout, conditions: Conditions) -
         color *= (1 - 0.25 * np.exp(-away / 0.25))[:, None, None]
     marking = _markings(layout, height, width, along, across, span)
     worn = fractal(rng, 512, 512, 0.7)
-    worn = np.tile(worn, (max(1, height // 512), width // 512))[:height, :width]
     cover = np.clip(1.15 - rng.uniform(0.0, 0.35) * np.maximum(worn, 0) ** 1.5, 0.0, 1.0)
+    repeat = (max(1, height // 512), width // 512)
+    worn, cover = (np.tile(x, repeat)[:height, :width] for x in (worn, cover))
     paint = np.full((height, 1, 3), rng.uniform(205, 235), dtype=np.float32)
     if layout.yellow_center:
         paint[np.abs(d) < layout.median_m / 2 + 0.5] = (214, 168, 60)

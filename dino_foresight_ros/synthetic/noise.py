@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -18,14 +19,22 @@ def fractal(
 
     `stretch` above 1 draws it out along the columns' axis (u).
     """
+    white = np.fft.rfft2(rng.standard_normal((height, width)))
+    damping = _damping(height, width, roughness, stretch)
+    field = np.fft.irfft2(white / damping, s=(height, width))
+    field /= field.std() + 1e-12
+    return field.astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _damping(height: int, width: int, roughness: float, stretch: float) -> NDArray[np.float64]:
+    """By what each frequency is divided, (H, W // 2 + 1)."""
     fy = np.fft.fftfreq(height)[:, None] * max(height, width)
     fx = np.fft.rfftfreq(width)[None, :] * max(height, width) * stretch
     frequency = np.hypot(fy, fx)
     frequency[0, 0] = np.inf
-    white = np.fft.rfft2(rng.standard_normal((height, width)))
-    field = np.fft.irfft2(white / frequency**roughness, s=(height, width))
-    field /= field.std() + 1e-12
-    return field.astype(np.float32)
+    damping: NDArray[np.float64] = frequency**roughness
+    return damping
 
 
 def grain(rng: np.random.Generator, height: int, width: int) -> Noise:
