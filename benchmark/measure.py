@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dino_foresight_ros.process.cpu import cpu_name
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -80,14 +82,8 @@ def peak_mb(device: torch.device) -> float:
 
 def machine(device: torch.device) -> dict[str, object]:
     """What a figure depends on."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as file:
-            name = next(line.split(":")[1].strip() for line in file if "model name" in line)
-    except (OSError, StopIteration):
-        pass
     return {
-        "cpu": name,
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dino_foresight_ros.process.cpu import cpu_name
 from dino_foresight_ros.version import __version__
 
 _DROPPED = "dropped."
@@ -153,23 +154,12 @@ def machine_description() -> dict[str, Any]:
     affinity = getattr(os, "sched_getaffinity", None)
     usable = len(affinity(0)) if affinity is not None else os.cpu_count()
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cpu_count": os.cpu_count(),
         "usable_cpus": usable,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
     }
-
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.lower().startswith(("model name", "hardware")):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def account(frames_played: int, diagnostics: Mapping[str, str]) -> dict[str, Any]:

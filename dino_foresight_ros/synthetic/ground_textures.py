@@ -54,7 +54,7 @@ def road(rng: np.random.Generator, layout: RoadLayout, conditions: Conditions) -
     worn = fractal(rng, 512, 512, 0.7)
     cover = np.clip(1.15 - rng.uniform(0.0, 0.35) * np.maximum(worn, 0) ** 1.5, 0.0, 1.0)
     repeat = (max(1, height // 512), width // 512)
-    worn, cover = (np.tile(x, repeat)[:height, :width] for x in (worn, cover))
+    worn, cover = np.tile(worn, repeat)[:height, :width], np.tile(cover, repeat)[:height, :width]
     paint = np.full((height, 1, 3), rng.uniform(205, 235), dtype=np.float32)
     if layout.yellow_center:
         paint[np.abs(d) < layout.median_m / 2 + 0.5] = (214, 168, 60)
