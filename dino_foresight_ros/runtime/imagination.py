@@ -125,6 +125,20 @@ class Imagination:
         """Whether the forecaster can be told how the base moves."""
         return self._engine.forecaster.takes_motion
 
+    def check_bundle(self) -> None:
+        """Check that anything can be imagined.
+
+        Raises:
+            InputError: no metric depth.
+        """
+        bundle = self._engine.bundle
+        depth: Any = bundle.tasks.get(DEPTH)
+        if depth is None or not depth.is_metric:
+            raise InputError(
+                f"bundle {bundle.name} has no metric depth head, without which no obstacle has a "
+                "place; use one whose depth head gives metres"
+            )
+
     def check_horizons(self, horizons_s: Sequence[float]) -> None:
         """Check what is asked for.
 
@@ -256,7 +270,7 @@ class Imagination:
         self, candidates: Motion, horizons_s: Sequence[float], times_s: Sequence[float] | None
     ) -> Ways:
         motions = np.asarray(candidates, np.float64)
-        engine, times = self._engine, list(horizons_s if times_s is None else times_s)
+        times = list(horizons_s if times_s is None else times_s)
         self.check_horizons(horizons_s)
         if not set(horizons_s) <= set(times) or times != sorted(times):
             raise InputError(f"times {times} do not rise, or lack one of the horizons {horizons_s}")
@@ -266,12 +280,7 @@ class Imagination:
             )
         if not np.isfinite(motions).all():
             raise InputError("a candidate has a motion that is not a finite number")
-        depth: Any = engine.bundle.tasks.get(DEPTH)
-        if depth is None or not depth.is_metric:
-            raise InputError(
-                f"bundle {engine.bundle.name} has no metric depth head, without which no obstacle "
-                "has a place; use one whose depth head gives metres"
-            )
+        self.check_bundle()
         return Ways(motions, times, list(horizons_s))
 
     def _assumed(self, assumed: Motion | None, horizons: int) -> Motion:

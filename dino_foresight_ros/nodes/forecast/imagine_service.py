@@ -138,6 +138,7 @@ class ImagineService:
         from dino_foresight_ros.runtime.candidate import way_times
 
         horizons_s, imagination = self._horizons(pipeline, request), pipeline.imagination
+        imagination.check_bundle()
         imagination.check_horizons(horizons_s)
         times_s = way_times(horizons_s)
         mounts, stamp_ns = self._mounts(pipeline, pipeline.fresh_contexts())

@@ -12,11 +12,13 @@ pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from forecast_peers import Client, NodeProcess, stream_until, values_of
+from geometry_msgs.msg import Twist, Vector3
 from micro_bundle import make_micro_bundle
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
-from dino_foresight_ros.msg import FeatureMap, Forecast
+from dino_foresight_ros.msg import Candidate, FeatureMap, Forecast
+from dino_foresight_ros.srv import Imagine
 
 pytestmark = pytest.mark.process
 
@@ -31,6 +33,13 @@ def test_it_warns_and_its_features_can_be_had(ros_domain: dict[str, str], tmp_pa
         (warning,) = [line for line in running.text.splitlines() if "has no heads" in line]
         assert "[WARN]" in warning
         assert "set publish_features to true" in warning
+        # Nothing can be imagined with it, whatever comes.
+        candidates = [Candidate(twist=Twist(linear=Vector3(x=1.0)), duration=2.0)]
+        question = Imagine.Request(candidates=candidates)
+        refused = client.call(Imagine, "foresight/imagine", question)
+        assert not refused.success
+        assert "has no metric depth head" in refused.message
+        assert "\n" not in refused.message
         diagnostics = client.subscribe(DiagnosticArray, "/diagnostics")
         forecasts = client.subscribe(Forecast, "foresight/forecast")
         assert client.spin_until(lambda: client.images.get_subscription_count() > 0)
