@@ -148,17 +148,17 @@ class NuScenesSet:
                 content.tofile(path)
         return self.root
 
-    def _add(self, table: str, token: str, **fields: Any) -> None:
+    def add(self, table: str, token: str, **fields: Any) -> None:
         self.tables[table].append({"token": token, **fields})
 
     def _common(self) -> None:
-        self._add("category", "cat-car", name="vehicle.car", description="")
-        self._add("category", "cat-walker", name="human.pedestrian.adult", description="")
-        self._add("attribute", "att-moving", name="vehicle.moving", description="")
-        self._add("visibility", "4", level="v80-100", description="")
+        self.add("category", "cat-car", name="vehicle.car", description="")
+        self.add("category", "cat-walker", name="human.pedestrian.adult", description="")
+        self.add("attribute", "att-moving", name="vehicle.moving", description="")
+        self.add("visibility", "4", level="v80-100", description="")
         places = {"log": "singapore-onenorth", "log-boston": "boston-seaport"}
         for token, place in places.items():
-            self._add(
+            self.add(
                 "log",
                 token,
                 logfile=token,
@@ -170,12 +170,12 @@ class NuScenesSet:
         for name, own in (("map", ["log"]), ("map-boston", ["log-boston"]), ("map-queenstown", [])):
             logs = [f"{name}-elsewhere-{number}" for number in range(26)]
             logs[13:13] = own
-            self._add("map", name, log_tokens=logs, category="semantic_prior", filename="gone.png")
+            self.add("map", name, log_tokens=logs, category="semantic_prior", filename="gone.png")
         # Sensors nobody asks for, and rows of objects and attributes that no sample here has.
-        self._add("sensor", "sensor-RADAR_FRONT", channel="RADAR_FRONT", modality="radar")
-        self._add("attribute", "att-other", name="cycle.with_rider", description="")
-        self._add("category", "cat-animal", name="animal", description="")
-        self._add(
+        self.add("sensor", "sensor-RADAR_FRONT", channel="RADAR_FRONT", modality="radar")
+        self.add("attribute", "att-other", name="cycle.with_rider", description="")
+        self.add("category", "cat-animal", name="animal", description="")
+        self.add(
             "instance",
             "elsewhere",
             category_token="cat-animal",
@@ -185,7 +185,7 @@ class NuScenesSet:
         )
         for channel in (*CAMERAS, "LIDAR_TOP"):
             modality = "lidar" if channel == "LIDAR_TOP" else "camera"
-            self._add("sensor", f"sensor-{channel}", channel=channel, modality=modality)
+            self.add("sensor", f"sensor-{channel}", channel=channel, modality=modality)
 
     def _seed(self, name: str) -> int:
         return 40 if self.one_drive else int(name.removeprefix("scene-")) - 21
@@ -195,7 +195,7 @@ class NuScenesSet:
         frames = self.frames[name] = _drive(self._seed(name), width, height, self.length)
         start_us = self._start_us(name)
         for channel in CAMERAS:
-            self._add(
+            self.add(
                 "calibrated_sensor",
                 f"{name}-{channel}",
                 sensor_token=f"sensor-{channel}",
@@ -203,7 +203,7 @@ class NuScenesSet:
                 rotation=self._rotation(channel),
                 camera_intrinsic=frames[0].k.tolist(),
             )
-        self._add(
+        self.add(
             "calibrated_sensor",
             f"{name}-LIDAR_TOP",
             sensor_token="sensor-LIDAR_TOP",
@@ -211,7 +211,7 @@ class NuScenesSet:
             rotation=list(LIDAR_TURN),
             camera_intrinsic=[],
         )
-        self._add(
+        self.add(
             "calibrated_sensor",
             f"{name}-RADAR_FRONT",
             sensor_token="sensor-RADAR_FRONT",
@@ -220,7 +220,7 @@ class NuScenesSet:
             camera_intrinsic=[],
         )
         keys = range(0, self.length, 6)
-        self._add(
+        self.add(
             "scene",
             f"token-{name}",
             name=name,
@@ -231,7 +231,7 @@ class NuScenesSet:
             description="Parked trucks, rain",
         )
         for key in keys:
-            self._add(
+            self.add(
                 "sample",
                 f"{name}-s{key}",
                 timestamp=start_us + key * STEP_US,
@@ -254,7 +254,7 @@ class NuScenesSet:
     def _radar(self, name: str, index: int, stamp_us: int) -> None:
         """A row of a radar whose file was not downloaded."""
         token = f"{name}-RADAR_FRONT-{index}"
-        self._add(
+        self.add(
             "sample_data",
             token,
             sample_token=f"{name}-s{index - index % 6}",
@@ -278,7 +278,7 @@ class NuScenesSet:
         folder = "samples" if key else "sweeps"
         file = f"{folder}/{channel}/{name}__{channel}__{stamp_us}.{end}"
         token = f"{name}-{channel}-{index}"
-        self._add(
+        self.add(
             "sample_data",
             token,
             sample_token=f"{name}-s{index - index % 6}",
@@ -294,7 +294,7 @@ class NuScenesSet:
             next="",
         )
         pose = self._pose(name, index, (stamp_us - self._start_us(name)) / STEP_US)
-        self._add(
+        self.add(
             "ego_pose",
             token,
             timestamp=stamp_us,
@@ -338,7 +338,7 @@ class NuScenesSet:
         for what, category in (("car", "cat-car"), ("walker", "cat-walker")):
             instance = f"{name}-{what}"
             if key == 0:
-                self._add(
+                self.add(
                     "instance",
                     instance,
                     category_token=category,
@@ -346,7 +346,7 @@ class NuScenesSet:
                     first_annotation_token="",
                     last_annotation_token="",
                 )
-            self._add(
+            self.add(
                 "sample_annotation",
                 f"{instance}-{key}",
                 sample_token=f"{name}-s{key}",

@@ -289,7 +289,8 @@ def test_far_horizons_are_fed_back_where_the_configuration_says():
     assert parts[1].hidden[1].shape == (2, 3, 1, *GRID, 24)
     # Step by step, each sample by itself.
     direct = made(query="noise", noise_std=1.0)
-    noise = torch.stack([direct._draw(3, 1)[0, k] for k in range(3)])
+    drawn = torch.Generator().manual_seed(direct.seed)
+    noise = torch.cat([direct.draw_noise(1, generator=drawn) for _ in range(3)])
     for k in range(3):
         now, stamps, query = memories, stamps_s, noise[k].expand(2, 1, -1)
         for _ in range(2):

@@ -52,14 +52,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> NuScenesSet:
     made = NuScenesSet(tmp_path_factory.mktemp("nuscenes"), length=7, size=(WIDTH, HEIGHT))
     made.tables["sample_annotation"].clear()
     made.tables["instance"].clear()
-    made._add("visibility", "1", level="v0-40", description="")
+    made.add("visibility", "1", level="v0-40", description="")
     for name, (category, places, size, yaw) in OBJECTS.items():
-        made._add("instance", name, category_token=category)
+        made.add("instance", name, category_token=category)
         for key, place in zip((0, 6), places, strict=True):
             pose = map_from_base(made.frames["scene-0061"][key])
             pose = pose @ matrix(CAMERA_PLACE, OPTICAL)
             turn = cv2.Rodrigues(np.array([0.0, 0.0, np.radians(yaw)]))[0]
-            made._add(
+            made.add(
                 "sample_annotation", f"{name}-{key}", sample_token=f"scene-0061-s{key}",
                 instance_token=name, attribute_tokens=[],
                 visibility_token="1" if name == "hidden" else "4",
