@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros import synthetic
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.outputs import DEPTH, NORMALS
+from dino_foresight_ros.picture_size import parse_sides
 from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.label_tables import WORLD_SPACE
 from dino_foresight_ros.recordings.motion import EgoMotion, planar_pose
@@ -144,7 +145,7 @@ def open_synthetic(spec: Spec) -> list[Recording]:
         raise UsageError(f"{spec.text}: the world has no path; write synthetic:?seeds=0-9")
     interval_s = spec.number("interval", DEFAULT_INTERVAL_S)
     assert interval_s is not None
-    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", spec.options.get("size", "180x320"))
+    size = parse_sides(spec.options.get("size", "180x320"))
     if size is None:
         raise spec.error("size", "height x width in pixels, such as 180x320")
     frames = spec.whole("frames", DEFAULT_FRAMES)
@@ -153,8 +154,8 @@ def open_synthetic(spec: Spec) -> list[Recording]:
         SyntheticRecording(
             WorldConfig(
                 seed=seed,
-                width=int(size[2]),
-                height=int(size[1]),
+                width=size[1],
+                height=size[0],
                 frame_rate_hz=1.0 / interval_s,
                 **chosen,  # type: ignore[arg-type]
             ),

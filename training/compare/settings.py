@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.picture_size import parse_sides
 from dino_foresight_ros.training.recipe_base import Recipe, resolve_recipe
 from dino_foresight_ros.training.recipes import (
     FeatureRecipe,
@@ -103,10 +104,10 @@ def _checked(name: str, value: Any, where: str) -> Any:
             raise UsageError(f"{where}: {name} is {value!r}; it takes a list of texts")
         return tuple(texts)
     if plain in _SIZES and value is not None:
-        parts = value.split("x") if isinstance(value, str) else value
-        if not (isinstance(parts, list) and len(parts) == 2 and all(_is_whole(p) for p in parts)):
+        size = parse_sides("x".join(map(str, value)) if isinstance(value, list) else str(value))
+        if size is None:
             raise UsageError(f"{where}: {name} is {value!r}; it takes HxW, such as 154x280")
-        return int(parts[0]), int(parts[1])
+        return size
     if plain == "encoder.layers" and value is not None:
         parts = value if isinstance(value, list) else [value]
         if not parts or not all(_is_whole(part) for part in parts):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from dino_foresight_ros.choices import PRECISIONS
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.files import check_replaceable
+from dino_foresight_ros.picture_size import parse_sides
 from dino_foresight_ros.training.recipe_base import R, Recipe
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ Options: TypeAlias = Mapping[str, Any]
 
 def image_size(text: str) -> tuple[int, int]:
     """Parse "HxW" as (H, W)."""
-    height, _, width = text.partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+    size = parse_sides(text)
+    if size is None:
         raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH, such as 224x448")
-    return int(height), int(width)
+    return size
 
 
 def layer_list(text: str) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from dino_foresight_ros.outputs import (
     SAMPLE_OUTPUTS,
     horizons_problem,
 )
+from dino_foresight_ros.picture_size import parse_sides
 from dino_foresight_ros.ros.motion_parameters import (
     MOTION,
     MOTION_PARAMETERS,
@@ -64,12 +65,10 @@ def parse_output_size(text: str) -> tuple[int, int] | Literal["input"] | None:
         return "input"
     if text == "grid":
         return None
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if match is None:
+    sides = parse_sides(text)
+    if sides is None or max(sides) > MAX_OUTPUT_SIDE:
         raise ValueError(text)
-    width, height = int(match[1]), int(match[2])
-    if not (1 <= width <= MAX_OUTPUT_SIDE and 1 <= height <= MAX_OUTPUT_SIDE):
-        raise ValueError(text)
+    width, height = sides
     return height, width
 
 
