@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,15 @@ from torch.nn import functional
 from dino_foresight_ros.model.forecasters.rotary import Rotation, halves_first, rotate
 from dino_foresight_ros.model.forecasters.transformer import FeedForward, attend
 from dino_foresight_ros.model.forecasters.world_config import WorldConfig
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def with_modules(module: M, **changed: nn.Module) -> M:
+    """A twin of a module on the same weights, with some of its modules replaced."""
+    twin = copy.copy(module)
+    twin._modules = {**module._modules, **changed}
+    return twin
 
 
 class Part(NamedTuple):
@@ -55,6 +65,7 @@ class CrossAttention(nn.Module):
     def __init__(self, config: WorldConfig) -> None:
         super().__init__()
         self.heads, self.rope = config.heads, config.rope
+        self.is_ordered = False  # whether q and the keys of kv are in the order of `rotate`
         self.q = nn.Linear(config.width, config.width)
         self.kv = nn.Linear(config.channels, 2 * config.width)
         self.out = nn.Linear(config.width, config.width)
@@ -70,6 +81,21 @@ class CrossAttention(nn.Module):
         keys, values = functional.linear(z, weight, bias).chunk(2, dim=-1)
         keys = rotate(keys.unflatten(-1, (self.heads, -1)), space)
         return torch.cat([keys.flatten(-2), values], dim=-1)
+
+    def ordered(self) -> CrossAttention:
+        """A twin for forecasts alone: the weights of queries and keys are reordered once."""
+        twin = with_modules(self, q=self._reordered(self.q), kv=self._reordered(self.kv))
+        twin.is_ordered = True
+        return twin
+
+    def _reordered(self, linear: nn.Linear) -> nn.Linear:
+        found = copy.copy(linear)
+        found._parameters = {
+            name: nn.Parameter(self._halves_first(x.detach()), requires_grad=False)
+            for name, x in linear._parameters.items()
+            if x is not None
+        }
+        return found
 
     def forward(
         self, q: Tensor, kept: Tensor, where: Rotation, past: Rotation, parts: Sequence[Part]
@@ -107,6 +133,8 @@ class CrossAttention(nn.Module):
 
         What makes the values is reordered, not they, which are many more.
         """
+        if self.is_ordered:
+            return x
         rotated, rest = x[: self.q.out_features], x[self.q.out_features :]
         of_heads = rotated.unflatten(0, (self.heads, -1)).movedim(1, -1)
         ordered = halves_first(of_heads, self.rope).movedim(-1, 1).flatten(0, 1)

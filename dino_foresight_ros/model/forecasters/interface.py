@@ -242,6 +242,10 @@ class Forecaster(nn.Module, ABC):
         ahead_s = [step * self.frame_interval_s for step in range(1, steps + 1)]
         return self.remember(context, stamps_s), stamps_s, ahead_s
 
+    def for_forecasts(self) -> Forecaster:
+        """A twin for weights that change no more, with what can be computed of them in advance."""
+        return self
+
     @abstractmethod
     def with_wrapped_core(self, wrap: Wrap) -> Forecaster:
         """A twin on the same weights whose most expensive function is wrapped, say compiled.

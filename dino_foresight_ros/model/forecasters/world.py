@@ -18,10 +18,10 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dino_foresight_ros.model.forecasters.autoregressive import append
-from dino_foresight_ros.model.forecasters.cross_attention import WorldBlock
+from dino_foresight_ros.model.forecasters.cross_attention import WorldBlock, with_modules
 from dino_foresight_ros.model.forecasters.feed_back import stages
 from dino_foresight_ros.model.forecasters.hindcast import MAX_HINDCASTS, scaled_change
 from dino_foresight_ros.model.forecasters.interface import (
@@ -111,6 +111,14 @@ class WorldForecaster(WorldNetwork, Forecaster):
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain values."""
         return self.config.to_dict()
+
+    def for_forecasts(self) -> WorldForecaster:
+        """A twin with the weights of queries and keys in the order of `rotate`."""
+        made = [
+            with_modules(block, attend=block.attend.ordered())
+            for block in cast("list[WorldBlock]", list(self.blocks))
+        ]
+        return with_modules(self, blocks=nn.ModuleList(made))
 
     def with_wrapped_core(self, wrap: Wrap) -> WorldForecaster:
         """A twin on the same weights whose pass over all blocks is wrapped."""

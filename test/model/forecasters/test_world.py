@@ -18,7 +18,12 @@ from torch.nn import functional
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import Bundle
-from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster, build_forecaster
+from dino_foresight_ros.model.forecasters import (
+    WorldConfig,
+    WorldForecaster,
+    build_forecaster,
+    cross_attention,
+)
 from dino_foresight_ros.model.forecasters.autoregressive import append
 from dino_foresight_ros.model.reference.world_tensors import world_from_reference
 from dino_foresight_ros.runtime import Foresight
@@ -68,6 +73,20 @@ def made(seed: int = 0, **changes: object) -> WorldForecaster:
     for parameter in forecaster.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return forecaster
+
+
+def test_a_twin_for_forecasts_gives_the_same_and_leaves_the_weights(
+    reference: WorldForecaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: x.clone() for name, x in reference.state_dict().items()}
+    z = torch.randn(2, 3, *GRID, reference.channels, generator=torch.Generator().manual_seed(0))
+    stamps_s = torch.tensor([[0.0, 0.2, 0.5], [0.1, 0.3, 0.35]], dtype=torch.float64)
+    expected = reference.forecast(reference.remember(z, stamps_s), stamps_s, [0.1, 0.7])
+    twin = reference.for_forecasts()
+    monkeypatch.setattr(cross_attention, "halves_first", lambda *_: pytest.fail("at a forecast"))
+    assert torch.equal(twin.forecast(twin.remember(z, stamps_s), stamps_s, [0.1, 0.7]), expected)
+    assert all(torch.equal(x, before[name]) for name, x in reference.state_dict().items())
+    assert not reference.blocks[0].attend.is_ordered
 
 
 def taken(memories: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
