@@ -146,6 +146,11 @@ class Scheduler:
             self._decoding = ThreadPoolExecutor(1, thread_name_prefix=DECODING_THREAD_NAME)
         self._decoded: Future[None] | None = None
 
+    def close(self) -> None:
+        """End the thread that decodes; called once `run` has returned for good."""
+        if self._decoding is not None:
+            self._decoding.shutdown()
+
     # From any thread
 
     @property
@@ -420,6 +425,7 @@ class Worker:
         self._scheduler = scheduler
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._is_closed = False
 
     def start(self) -> None:
         """Start taking frames, with an empty context."""
@@ -442,13 +448,26 @@ class Worker:
             thread.join(timeout_s)
         return thread is None or not thread.is_alive()
 
+    def close(self) -> None:
+        """End all threads for good; to be called after `stop`.
+
+        Where a forward pass has outlasted that, they end after it.
+        """
+        with self._lock:
+            self._is_closed = True
+            is_idle = self._thread is None
+        if is_idle:
+            self._scheduler.close()
+
     def _run(self) -> None:
         while True:
             self._scheduler.run()
             with self._lock:
                 if not self._scheduler.is_running:  # not started again meanwhile
                     self._thread = None
-                    return
+                    break
+        if self._is_closed:
+            self._scheduler.close()
 
 
 def _by_turns(fills: list[list[QueuedFrame]]) -> list[list[QueuedFrame]]:

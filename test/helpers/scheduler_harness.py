@@ -123,6 +123,7 @@ class BesideEngine(FakeEngine):
         self.predicted: defaultdict[int, threading.Event] = defaultdict(threading.Event)
         self.decoded: defaultdict[int, threading.Event] = defaultdict(threading.Event)
         self.threads: set[str] = set()
+        self.decoding: set[threading.Thread] = set()
         self.decoded_at_reset: list[list[int]] = []
 
     def predict(self, frames: Mapping[str, CameraFrame]) -> Predicted:
@@ -134,6 +135,7 @@ class BesideEngine(FakeEngine):
 
     def decode(self, predicted: Predicted) -> dict[str, CameraResult]:
         self.threads.add(threading.current_thread().name)
+        self.decoding.add(threading.current_thread())
         assert self.gate.wait(20)
         for result in predicted.results.values():
             assert result.forecast is not None

@@ -162,6 +162,30 @@ def test_reset_waits_until_all_is_decoded(one: Beside) -> None:
     assert one.engine.decoded_at_reset[-1] == [1, 2]
 
 
+def test_close_ends_the_decoding_thread(one: Beside) -> None:
+    one.predicted(1)
+    assert one.engine.decoded[1].wait(20)
+    (thread,) = one.engine.decoding
+    assert one.worker.stop(20.0)
+    assert thread.is_alive()
+    one.worker.close()
+    assert not thread.is_alive()
+
+
+def test_a_pass_that_outlasts_close_ends_the_threads_itself(one: Beside) -> None:
+    one.engine.gate.clear()
+    one.predicted(1)
+    one.predicted(2)
+    assert not one.worker.stop(timeout_s=0.01)
+    one.worker.close()
+    one.engine.gate.set()
+    assert one.worker.stop(20.0)
+    (thread,) = one.engine.decoding
+    thread.join(20.0)
+    assert not thread.is_alive()
+    assert one.errors == []
+
+
 def test_failures_of_either_half_are_named_and_the_next_frame_works(one: Beside) -> None:
     for payload, stamp_ns in [("broken", 1), ("a", -2), ("unpublishable", 3), ("a", 666), ("a", 5)]:
         one.submit(payload, stamp_ns)

@@ -183,10 +183,11 @@ class Pipeline:
         return self._worker.stop(timeout_s)
 
     def destroy(self) -> None:
-        """Take the publishers down."""
+        """Take the publishers down, and end the threads."""
         for camera in self.cameras.values():
             camera.destroy()
         self.imagination.close()
+        self._worker.close()
 
     @property
     def is_active(self) -> bool:
