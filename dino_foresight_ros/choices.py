@@ -2,8 +2,8 @@
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 """Number formats of a model; auto is for the machine to say."""
-ACCELERATIONS = ("none", "compile", "cudagraphs", "onnxruntime")
-"""What runs a model: torch as it is, torch.compile, CUDA graphs, ONNX Runtime."""
+ACCELERATIONS = ("none", "trace", "compile", "cudagraphs", "onnxruntime")
+"""What runs a model: torch as it is, traced graphs, torch.compile, CUDA graphs, ONNX Runtime."""
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",

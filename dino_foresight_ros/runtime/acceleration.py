@@ -1,4 +1,4 @@
-"""torch.compile, CUDA graphs and ONNX Runtime, warmed up at start, no surprise in mid-stream."""
+"""Traced graphs, torch.compile, CUDA graphs and ONNX Runtime, all of them warmed up at start."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from dino_foresight_ros.choices import ACCELERATIONS
 from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.runtime.onnx_sessions import OnnxFunction, resolve_provider
+from dino_foresight_ros.runtime.traced import TracedFunction
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,16 +21,18 @@ class Accelerator:
     """Compiles functions of tensors for the shapes that they are called with while warming up.
 
     Any other shape (another camera joins the batch) goes through the plain function, so that
-    nothing is compiled while frames wait.
+    nothing is compiled while frames wait. Tracing takes a fraction of a second: it is done in
+    mid-stream too, of a shape that comes again and again.
     """
 
     def __init__(self, mode: str = "none", provider: str = "auto") -> None:
         """Choose how to compile.
 
         Args:
-            mode: "none"; "compile", torch.compile's kernels; "cudagraphs", the same kernels as
-                without, recorded and replayed as one CUDA graph; "onnxruntime", graphs that are
-                exported at the first start and kept in the user's cache.
+            mode: "none"; "trace", the same kernels as without, called by torch.jit's graphs
+                instead of Python; "compile", torch.compile's kernels; "cudagraphs", the same
+                kernels as without, recorded and replayed as one CUDA graph; "onnxruntime", graphs
+                that are exported at the first start and kept in the user's cache.
             provider: of onnxruntime: auto, cpu, cuda, openvino or tensorrt.
 
         Raises:
@@ -48,6 +51,11 @@ class Accelerator:
     def is_on(self) -> bool:
         """Whether functions are compiled at all."""
         return self.mode != "none"
+
+    @property
+    def needs_known_shapes(self) -> bool:
+        """Whether only shapes that were met while warming up are fast."""
+        return self.mode not in ("none", "trace")
 
     @contextmanager
     def warming_up(self) -> Iterator[None]:
@@ -80,6 +88,8 @@ class Accelerator:
             return function
         if self.mode == "onnxruntime":
             return self._wrap_onnx(function)
+        if self.mode == "trace":
+            return self._wrap_traced(function)
         backend = "inductor" if self.mode == "compile" else "cudagraphs"
         compiled = torch.compile(function, backend=backend, dynamic=False)
         warm: set[tuple[Any, ...]] = set()
@@ -93,6 +103,17 @@ class Accelerator:
             result = compiled(*arguments)
             # A graph writes every result into the same memory.
             return _clone(result) if self.mode == "cudagraphs" else result
+
+        return run  # type: ignore[return-value]
+
+    def _wrap_traced(self, function: F) -> F:
+        graphs = TracedFunction(function)
+
+        def run(*arguments: Any) -> Any:
+            shapes = _shapes(arguments)
+            if self._is_warming_up:
+                graphs.prepare(shapes, arguments)
+            return graphs(shapes, arguments)
 
         return run  # type: ignore[return-value]
 

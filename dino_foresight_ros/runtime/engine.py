@@ -90,8 +90,9 @@ class Foresight:
             output_size: of their maps, (H, W), or "input" for that of each frame; patch grid x 8
                 when None.
             rule: how context frames are chosen; as the bundle's forecaster needs them when None.
-            acceleration: "none", "compile", "cudagraphs" or "onnxruntime"; compiled here, for one
-                camera and for all of them at once, and by `warm_up`.
+            acceleration: "none", "trace", "compile", "cudagraphs" or "onnxruntime"; compiled here,
+                for one camera and for all of them at once, and by `warm_up`. Traced by `warm_up`,
+                and whatever comes again and again.
             cameras: how many cameras one batch will hold.
             horizons_s: how far ahead each step lies, rising, seconds up to 10; multiples of the
                 bundle's frame interval when None.
@@ -129,13 +130,15 @@ class Foresight:
         self._newest: dict[str, Tensor] = {}
         self._identities: dict[str, IdentityTracker] = {}
         self._encode = accelerator.wrap(bundle.encoder)
-        self._forecaster = bundle.forecaster
+        self._forecaster = bundle.forecaster.for_forecasts()
         if accelerator.is_on:
-            self._forecaster = bundle.forecaster.with_wrapped_core(accelerator.wrap)
+            self._forecaster = self._forecaster.with_wrapped_core(accelerator.wrap)
         self._decoder = Decoder(bundle, accelerator)
-        self._rollout = RolloutDecoder(self._forecaster, self._decoder, accelerator.is_on)
+        self._rollout = RolloutDecoder(
+            self._forecaster, self._decoder, accelerator.needs_known_shapes
+        )
         self._spoiled: set[str] = set()
-        if accelerator.is_on:
+        if accelerator.needs_known_shapes:
             for count in sorted({1, cameras}):
                 self.warm_up(count)
 
@@ -153,19 +156,22 @@ class Foresight:
             DeviceMemoryError: no memory, also after freeing what was unused.
             ForesightError: compiling failed.
         """
-        if self._accelerator.is_on:
-            with self._accelerator.warming_up():
-                self._run_blank(cameras, request)
-        else:
-            self._run_blank(cameras, request)
-
-    def _run_blank(self, cameras: int, request: OutputRequest | None) -> None:
         image = np.zeros((*self.bundle.image_size, 3), np.uint8)
         request = request or OutputRequest({1: self.available})
         names = [f"blank {i}" for i in range(cameras)]
         for index in range(self.rule.frames + 1):  # a CUDA graph is recorded in the second run
             frame = CameraFrame(image, index * self.rule.usual_spacing_ns, request)
-            for result in self.update_cameras(dict.fromkeys(names, frame)).values():
+            given = dict.fromkeys(names, frame)
+            # Traced is what all frames but the first ones need: a whole context.
+            is_whole_context = index == self.rule.frames
+            if self._accelerator.needs_known_shapes or (
+                self._accelerator.is_on and is_whole_context
+            ):
+                with self._accelerator.warming_up():
+                    results = self.update_cameras(given)
+            else:
+                results = self.update_cameras(given)
+            for result in results.values():
                 if result.error is not None:
                     raise result.error
         for name in names:

@@ -50,7 +50,8 @@ class NodeProcess:
         words = [program.__module__] if callable(program) else program
         if any("forecast" in word for word in words):
             # Quick to load, and quick to tell; what is given goes over it.
-            parameters = ("bundle:=untrained-tiny", "diagnostics_period_s:=0.2", *parameters)
+            quick = "bundle:=untrained-tiny", "acceleration:=none", "diagnostics_period_s:=0.2"
+            parameters = (*quick, *parameters)
         arguments = ["--ros-args", *(w for p in parameters for w in ("-p", p))]
         remaps += (f"__ns:={namespace}",) if namespace else ()
         arguments += [w for r in remaps for w in ("-r", r)]

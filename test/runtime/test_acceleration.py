@@ -81,7 +81,7 @@ def test_a_compiler_that_fails_is_one_line_at_start(
 
 
 def test_unknown_modes_are_refused_with_the_valid_ones():
-    with pytest.raises(UsageError, match="none, compile, cudagraphs"):
+    with pytest.raises(UsageError, match="none, trace, compile, cudagraphs"):
         Accelerator("tensorrt")
 
 

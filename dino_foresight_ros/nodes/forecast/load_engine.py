@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.errors import ForesightError, UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.nodes.forecast.horizons import Horizons
@@ -75,20 +75,33 @@ def load_engine(
     )
     steps = horizons.steps(parameters["steps"])
     cameras = parameters["cameras"] or [""]
-    is_small = _is_small(bundle, len(cameras)) and parameters["acceleration"] == "none"
+    asked = parameters["acceleration"]
+    is_small = _is_small(bundle, len(cameras)) and asked in ("auto", "none", "trace")
     torch.set_num_threads(1 if is_small else _usable_threads())
-    engine = Foresight(
-        bundle,
-        # The topics that exist say how many are wanted, and they may change at any time.
-        steps=MAX_STEPS,
-        acceleration=parameters["acceleration"],
-        cameras=len(cameras),
-        samples=parameters["samples"],
-        execution_provider=parameters["execution_provider"],
-    )
-    outputs = dict.fromkeys(range(1, steps + 1), engine.available)
     size = parse_output_size(parameters["output_size"])
-    engine.warm_up(len(cameras), OutputRequest(outputs, size, horizons.ahead_s(steps)))
+
+    def warm_engine(acceleration: str) -> Foresight:
+        made = Foresight(
+            bundle,
+            # The topics that exist say how many are wanted, and they may change at any time.
+            steps=MAX_STEPS,
+            acceleration=acceleration,
+            cameras=len(cameras),
+            samples=parameters["samples"],
+            execution_provider=parameters["execution_provider"],
+        )
+        outputs = dict.fromkeys(range(1, steps + 1), made.available)
+        made.warm_up(len(cameras), OutputRequest(outputs, size, horizons.ahead_s(steps)))
+        return made
+
+    if asked == "auto" and is_small:
+        try:
+            engine = warm_engine("trace")
+        except ForesightError as error:
+            on_warning(f"acceleration auto takes none: {error}")
+            engine = warm_engine("none")
+    else:
+        engine = warm_engine("none" if asked == "auto" else asked)
     return LoadedEngine(
         engine=engine,
         model=_model_info(engine, parameters["outputs"], parameters["sample_outputs"]),

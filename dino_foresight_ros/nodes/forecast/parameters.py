@@ -105,10 +105,11 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         "acceleration",
-        "none",
-        "none, compile (torch.compile; a minute at start), cudagraphs (GPU only) or onnxruntime "
-        "(graphs are exported at the first start, and kept).",
-        choices=ACCELERATIONS,
+        "auto",
+        "auto (trace for a small model on a CPU, else none), none, trace (the same kernels, called "
+        "from graphs instead of Python), compile (torch.compile; a minute at start), cudagraphs "
+        "(GPU only) or onnxruntime (graphs are exported at the first start, and kept).",
+        choices=("auto", *ACCELERATIONS),
     ),
     ParameterSpec(
         "execution_provider",
