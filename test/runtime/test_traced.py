@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from micro_bundle import make_micro_bundle
 from plain_engine import ALL, MS, START, check_equal, video
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
 from dino_foresight_ros.nodes.forecast import load_engine as forecast_engine
+from dino_foresight_ros.planar_motion import of_twist
 from dino_foresight_ros.runtime import CameraFrame, Foresight, traced
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.traced import TracedFunction
@@ -131,6 +135,37 @@ def test_a_traced_engine_forecasts_what_a_plain_one_does(
             if expected[camera].forecast is not None:
                 check_equal(found[camera].forecast, expected[camera].forecast)
     assert found["left"].forecast is not None
+    assert len(recorded) == first
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_graphs_take_motion_that_comes_and_goes(recorded: list[int], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    config = WorldConfig(
+        channels=30, width=24, layers=2, heads=2, rope=(4, 4, 4), context_frames=3,
+        motion="blocks", hindcast=True,
+    )  # fmt: skip
+    forecaster = WorldForecaster(config).eval().requires_grad_(False)
+    forecaster.initialise(block_scale=0.5)
+    for name, parameter in forecaster.named_parameters():
+        if name.startswith("motion."):
+            torch.nn.init.normal_(parameter, std=0.3)
+    made = replace(make_micro_bundle(), forecaster=forecaster).to("cpu", dtype)
+    ours = Foresight(made, steps=2, acceleration="trace")
+    ours.warm_up(1, OutputRequest({1: ours.available, 2: ours.available}))
+    first = len(recorded)
+    assert first > 0
+    plain, turned, count = Foresight(made, steps=2), of_twist((4.0, 0.0, 0.3), (0.2, 0.4)), 0
+    for i, picture in enumerate(video(7)):
+        motion, stamp_ns = (turned if i % 2 else None), START + 200 * MS * i
+        wanted = {0: {"features"}, 1: {*ours.available, "features"}, 2: {*ours.available}}
+        found = ours.update(picture, stamp_ns, wanted, motion=motion)
+        expected = plain.update(picture, stamp_ns, wanted, motion=motion)
+        if expected is not None:
+            assert found is not None
+            check_equal(found, expected)
+            count += 1
+    assert count >= 5
     assert len(recorded) == first
 
 
