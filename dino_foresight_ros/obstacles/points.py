@@ -15,7 +15,7 @@ from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.options import ObstacleOptions
 from dino_foresight_ros.obstacles.plane import GroundPlane, fit_grounds
 from dino_foresight_ros.obstacles.rows import PointRows
-from dino_foresight_ros.obstacles.standing import FLAT_M, standing_depth
+from dino_foresight_ros.obstacles.standing import FLAT_M, Maps, standing_depth
 from dino_foresight_ros.outputs import CONFIDENCE, SEGMENTATION, SPREAD
 from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.scene import Scene
@@ -126,21 +126,19 @@ def _split(
     base_from_optical: Pose,
     options: ObstacleOptions,
 ) -> _Split:
-    maps = np.stack([_metric_depth(scene, rays) for scene in scenes])
-    depth: NDArray[np.float32] = maps.reshape(len(scenes), -1)
-    flat = rays.reshape(-1, 3)
-    is_known = np.isfinite(depth) & (depth > 0) & np.isfinite(flat[:, 0])
+    depth: Maps = np.stack([_metric_depth(scene, rays) for scene in scenes])
+    is_known = np.isfinite(depth) & (depth > 0) & np.isfinite(rays[..., 0])
     ids = _stacked(scenes, SEGMENTATION)
     if ids is not None and options.sky_ids:
         is_known &= ~lookup(options.sky_ids)[ids]
-    for scene, known in zip(scenes, is_known.reshape(-1, *rays.shape[:2]), strict=True):
-        assert scene.depth is not None
-        known &= ~_flying(scene.depth, known)
+    for of_scene, known in zip(depth, is_known, strict=True):
+        known &= ~_flying(of_scene, known)
     every = np.flatnonzero(is_known)
-    row, pixel = np.divmod(every, len(flat))
+    row, pixel = np.divmod(every, rays[..., 0].size)
     rotation = base_from_optical[:3, :3].astype(np.float32)
     place = base_from_optical[:3, 3].astype(np.float32)
-    xyz = np.take(flat @ rotation.T, pixel, axis=0)
+    directions = rays @ rotation.T
+    xyz = np.take(directions.reshape(-1, 3), pixel, axis=0)
     xyz *= depth.reshape(-1)[every, None]
     xyz += place
     classes = np.full(len(xyz), UNLABELLED, np.uint8)
@@ -163,25 +161,20 @@ def _split(
             plane.on_floor(floor_m) if scaled else plane
             for plane, scaled in zip(planes, is_scaled, strict=True)
         ]
-    starts = np.searchsorted(row, np.arange(len(scenes) + 1))
-    height = np.empty(len(xyz), np.float32)
-    for plane, (begin, end) in zip(planes, pairwise(starts), strict=True):
-        height[begin:end] = plane.above(xyz[begin:end])
-    depth = depth * scales[:, None]
+    height = _heights(xyz, row, planes)
+    depth = depth * scales[:, None, None]
     if ids is not None:
-        stands, is_flat = np.zeros(maps.shape, bool), np.zeros(maps.shape, bool)
-        stands.reshape(-1)[every] = ~is_ground_class
-        is_flat.reshape(-1)[every] = np.abs(height) < FLAT_M
+        stands = _scattered(~is_ground_class, every, depth.shape)
+        is_flat = _scattered(np.abs(height) < FLAT_M, every, depth.shape)
         at_most = standing_depth(
-            depth.reshape(maps.shape), ids.reshape(maps.shape), stands, is_flat, rays,
-            base_from_optical, planes, options.contact_range_m,
+            depth, ids, stands, is_flat, directions, base_from_optical, planes,
+            options.contact_range_m,
         )  # fmt: skip
         nearer = at_most.reshape(-1)[every] / depth.reshape(-1)[every]
         moved = np.flatnonzero(nearer < 1)
         xyz[moved] = place + (xyz[moved] - place) * nearer[moved, None]
-        normals = np.stack([plane.normal for plane in planes])[row[moved]]
-        height[moved] = (xyz[moved] * normals[:, :3]).sum(axis=1) - normals[:, 3]
-        depth = at_most.reshape(depth.shape)
+        height[moved] = _heights(xyz[moved], row[moved], planes)
+        depth = at_most
     reach = np.hypot(xyz[:, 0], xyz[:, 1])
     low, high = np.float32(options.min_height_m), np.float32(options.ground_height_m)
     limit = np.where(is_ground_class, high, low)
@@ -202,9 +195,29 @@ def _split(
         PointRows.by_row(low_points, row[ground], count),
         planes,
         pixel[kept],
-        depth.reshape(maps.shape),
+        depth,
         found,
     )
+
+
+def _heights(
+    xyz: NDArray[np.float32], row: NDArray[np.intp], planes: Sequence[GroundPlane]
+) -> NDArray[np.float32]:
+    """Metres of points (N, 3) above the plane of each one's row, (N,); rows rise."""
+    starts = np.searchsorted(row, np.arange(len(planes) + 1))
+    found = np.empty(len(xyz), np.float32)
+    for plane, (begin, end) in zip(planes, pairwise(starts), strict=True):
+        found[begin:end] = plane.above(xyz[begin:end])
+    return found
+
+
+def _scattered(
+    values: NDArray[np.bool_], every: NDArray[np.intp], shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Maps of values at the pixels `every`, False elsewhere."""
+    found = np.zeros(shape, bool)
+    found.reshape(-1)[every] = values
+    return found
 
 
 def _flying(depth: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -222,11 +235,9 @@ def _flying(depth: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _stacked(scenes: Sequence[Scene], name: str) -> NDArray[np.generic] | None:
-    """(K, H * W) of a map of all scenes; None where they have none."""
+    """(K, H, W) of a map of all scenes; None where they have none."""
     values = [getattr(scene, name) for scene in scenes]
-    if values[0] is None:
-        return None
-    return np.stack([value.ravel() for value in values])
+    return None if values[0] is None else np.stack(values)
 
 
 def _metric_depth(scene: Scene, rays: NDArray[np.float32]) -> NDArray[np.float32]:

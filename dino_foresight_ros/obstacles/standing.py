@@ -27,7 +27,7 @@ def standing_depth(
     ids: NDArray[np.generic],
     is_obstacle: NDArray[np.bool_],
     is_flat: NDArray[np.bool_],
-    rays: Maps,
+    directions: Maps,
     base_from_optical: NDArray[np.float64],
     planes: Sequence[GroundPlane],
     range_m: float,
@@ -45,7 +45,8 @@ def standing_depth(
         is_obstacle: (K, H, W) whether a pixel is of a class that stands on the ground.
         is_flat: (K, H, W) whether it lies on the ground by its depth: it stays there, be it of a
             kerb, of a wrong class or of an obstacle's foot.
-        rays: (H, W, 3) through the pixels, 1 along the optical axis.
+        directions: (H, W, 3) of the rays through the pixels in the base frame, 1 along the optical
+            axis.
         base_from_optical: (4, 4) pose of the camera.
         planes: of the ground in each view, base frame.
         range_m: contacts with the ground farther than this, along the floor, tell nothing: a plane
@@ -54,12 +55,10 @@ def standing_depth(
     Returns:
         (K, H, W), as `depth` or less; `depth` of a camera that is rolled onto its side.
     """
-    rotation = base_from_optical[:3, :3].astype(np.float32)
-    place = base_from_optical[:3, 3].astype(np.float32)
-    is_upright = abs(rotation[2, 0]) < _MOST_ROLL and rotation[2, 1] < 0
+    is_upright = abs(base_from_optical[2, 0]) < _MOST_ROLL and base_from_optical[2, 1] < 0
     if not is_upright or range_m <= 0:
         return depth
-    directions = rays @ rotation.T
+    place = base_from_optical[:3, 3].astype(np.float32)
     floor_per_m = np.hypot(directions[..., 0], directions[..., 1])
     contact = np.stack([_floor_to(plane, directions, floor_per_m, place) for plane in planes])
     contact[~(contact <= np.float32(range_m))] = np.inf

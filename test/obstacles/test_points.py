@@ -179,8 +179,8 @@ def test_contacts_are_found_by_walking_down_each_column() -> None:
     pose = optical_pose(0.3, 0.1, 1.2, 20.0, 10.0, 5.0)
     planes = [GroundPlane(0.02 * k, -0.01 * k, 0.1 * k) for k in range(3)]
     is_flat = random.random(shape) < 0.1
-    found = standing_depth(depth, ids, stands, is_flat, rays, pose, planes, 15.0)
-    directions = rays @ pose[:3, :3].T
+    directions = (rays @ pose[:3, :3].T).astype(np.float32)
+    found = standing_depth(depth, ids, stands, is_flat, directions, pose, planes, 15.0)
     for view, row, column in np.ndindex(shape):
         expected = depth[view, row, column]
         if stands[view, row, column] and not is_flat[view, row, column]:
