@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from integrated_twist import integrated
 from lidar_bag import transforms
 from numpy.typing import NDArray
 
-from dino_foresight_ros.planar_motion import compose, wrapped
+from dino_foresight_ros.planar_motion import compose
 from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.recordings.bag_messages import header, make
 from dino_foresight_ros.recordings.bag_writer import BagWriter, create_bag
@@ -28,18 +29,13 @@ def twist(t_s: Any) -> NDArray[np.float64]:
     return np.array([4 + np.sin(t_s), 0.2 * np.cos(t_s), 0.5 * np.cos(0.8 * t_s)])
 
 
-def integrated(from_s: float, to_s: float, steps: int = 300) -> NDArray[np.float64]:
-    """The motion between two instants, by the midpoint rule."""
-    step_s = (to_s - from_s) / steps
-    ahead, across, turn = twist(from_s + step_s * (np.arange(steps) + 0.5))
-    yaw = np.cumsum(turn) * step_s
-    cos, sin = np.cos(yaw - turn * step_s / 2), np.sin(yaw - turn * step_s / 2)
-    moved = np.sum([cos * ahead - sin * across, sin * ahead + cos * across], axis=1) * step_s
-    return np.array([*moved, wrapped(yaw[-1])])
+def driven_between(from_s: float, to_s: float, steps: int = 300) -> NDArray[np.float64]:
+    """The motion between two instants."""
+    return integrated(twist, from_s, to_s, steps)
 
 
 TIMES = np.arange(0, SECONDS, 1 / RATE_HZ)
-PLACES = [integrated(0, t) for t in TIMES]
+PLACES = [driven_between(0, t) for t in TIMES]
 
 
 def vector(x: float, y: float, z: float = 0.0, kind: str = "Vector3") -> Any:
@@ -106,7 +102,7 @@ def opened(folder: Path, *writers: Callable[[BagWriter], None]) -> tuple[Any, li
 def check(recording: Any, tolerance: float = 5e-3) -> None:
     for i, j in ((0, 1), (0, 7), (8, 3)):
         found = recording.ego.between(i, j)
-        expected = integrated(0.21 + 0.2 * i, 0.21 + 0.2 * j)
+        expected = driven_between(0.21 + 0.2 * i, 0.21 + 0.2 * j)
         np.testing.assert_allclose(found, expected, atol=tolerance)
     speed = [twist(0.21 + 0.2 * number)[0] for number in range(1, 9)]
     np.testing.assert_allclose(recording.ego.speed_mps[1:9], speed, atol=0.08)

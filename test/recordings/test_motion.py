@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from integrated_twist import integrated
 from numpy.typing import NDArray
 
-from dino_foresight_ros.planar_motion import compose, of_twist, wrapped
+from dino_foresight_ros.planar_motion import compose, of_twist
 from dino_foresight_ros.recordings.motion import MotionTrack, planar_pose, relative_motion
 
 NS = 1_000_000_000
@@ -19,14 +20,9 @@ def twist(t_s: Any) -> NDArray[np.float64]:
     return np.array([6 + 2 * np.sin(0.7 * t_s), 0.1 * np.cos(t_s), 0.5 * np.sin(0.9 * t_s + 0.3)])
 
 
-def integrated(from_s: float, to_s: float, steps: int = 1000) -> NDArray[np.float64]:
-    """The motion between two instants, by the midpoint rule."""
-    step_s = (to_s - from_s) / steps
-    ahead, across, turn = twist(from_s + step_s * (np.arange(steps) + 0.5))
-    yaw = np.cumsum(turn) * step_s
-    cos, sin = np.cos(yaw - turn * step_s / 2), np.sin(yaw - turn * step_s / 2)
-    moved = np.sum([cos * ahead - sin * across, sin * ahead + cos * across], axis=1) * step_s
-    return np.array([*moved, wrapped(yaw[-1])])
+def driven_between(from_s: float, to_s: float, steps: int = 1000) -> NDArray[np.float64]:
+    """The motion between two instants."""
+    return integrated(twist, from_s, to_s, steps)
 
 
 def driven(rate_hz: float = 20.0, seconds: float = 4.0) -> tuple[NDArray[np.int64], NDArray]:
@@ -35,7 +31,7 @@ def driven(rate_hz: float = 20.0, seconds: float = 4.0) -> tuple[NDArray[np.int6
     place, poses = np.array([400.0, -90.0, 2.0]), []
     for number, stamp in enumerate(stamps):
         if number:
-            place = compose(place, integrated(stamps[number - 1] / NS, stamp / NS, 50))
+            place = compose(place, driven_between(stamps[number - 1] / NS, stamp / NS, 50))
         poses.append(planar_pose(place))
     return stamps, np.stack(poses)
 
@@ -46,7 +42,7 @@ BETWEEN = [(0.5, 1.5), (0.52, 1.033), (1.0, 0.4), (3.0, 3.01), (0.0, 3.9)]
 
 @pytest.mark.parametrize(("from_s", "to_s"), BETWEEN)
 def test_poses_and_twists_give_the_motion_between_any_two_instants(from_s: float, to_s: float):
-    expected = integrated(from_s, to_s)
+    expected = driven_between(from_s, to_s)
     of_poses = MotionTrack.from_poses(STAMPS, POSES)
     dense = np.arange(0, 4 * NS, NS // 50)
     of_twists = MotionTrack.from_twists(dense, [twist(t / NS) for t in dense])
@@ -68,7 +64,7 @@ def test_order_and_repeated_stamps_do_not_matter():
     stamps, poses = np.append(STAMPS[order], STAMPS[3]), np.append(POSES[order], POSES[3:4], axis=0)
     track = MotionTrack.from_poses(stamps, poses)
     assert (np.diff(track.stamps_ns) > 0).all()
-    np.testing.assert_allclose(track.between(0, 2 * NS), integrated(0, 2), atol=2e-3)
+    np.testing.assert_allclose(track.between(0, 2 * NS), driven_between(0, 2), atol=2e-3)
 
 
 @pytest.mark.parametrize("jump", [(1.5, 0.0, 0.0), (0.0, -0.8, 0.0), (0.0, 0.0, 0.5)])
@@ -82,7 +78,7 @@ def test_across_a_jump_of_the_localisation_nothing_is_known(jump: tuple[float, f
     for from_s, to_s in ((0.5, 1.8), (2.2, 3.0)):
         found = track.between(round(from_s * NS), round(to_s * NS))
         if jump[2] == 0:
-            np.testing.assert_allclose(found, integrated(from_s, to_s), atol=2e-3)
+            np.testing.assert_allclose(found, driven_between(from_s, to_s), atol=2e-3)
         assert np.isfinite(found).all()
     ego = track.ego(STAMPS[::10])
     assert np.isnan(ego.between(0, 6)).all()
@@ -117,5 +113,5 @@ def test_frames_get_poses_and_speed():
     speed = [twist(stamp / NS)[0] for stamp in frames]
     np.testing.assert_allclose(ego.speed_mps[1:-1], speed[1:-1], atol=0.05)
     np.testing.assert_allclose(
-        ego.between(2, 9), integrated(frames[2] / NS, frames[9] / NS), atol=2e-3
+        ego.between(2, 9), driven_between(frames[2] / NS, frames[9] / NS), atol=2e-3
     )
