@@ -66,25 +66,31 @@ def goal_costs(ends: ArrayLike, goal: ArrayLike) -> NDArray[np.float64]:
     """
     ends, place = np.asarray(ends, np.float64), np.asarray(goal, np.float64)[:2]
     to_goal, here_m = place - ends[:, :2], float(np.hypot(*place))
-    progress_m = here_m - np.hypot(*to_goal.T)
-    most_m = float(progress_m.max())
-    if most_m > _LEAST_PROGRESS_M:
-        costs = (most_m - progress_m) / most_m
-    else:
-        off = np.abs(wrapped(np.arctan2(to_goal[:, 1], to_goal[:, 0]) - ends[:, 2])) / np.pi
-        costs = off + (most_m - progress_m) / max(here_m, _LEAST_PROGRESS_M)
-    found: NDArray[np.float64] = np.clip(costs, 0.0, _MOST_COST)
-    return found
+    off_rad = np.arctan2(to_goal[:, 1], to_goal[:, 0]) - ends[:, 2]
+    return _costs(here_m - np.hypot(*to_goal.T), off_rad, max(here_m, _LEAST_PROGRESS_M))
 
 
 def heading_costs(ends: ArrayLike, heading_rad: float) -> NDArray[np.float64]:
     """As `goal_costs`, where the goal is to go far in one direction (REP-103)."""
     ends = np.asarray(ends, np.float64)
     progress_m = ends[:, 0] * np.cos(heading_rad) + ends[:, 1] * np.sin(heading_rad)
+    return _costs(progress_m, heading_rad - ends[:, 2], 1.0)
+
+
+def _costs(
+    progress_m: NDArray[np.float64], off_rad: NDArray[np.float64], distance_m: float
+) -> NDArray[np.float64]:
+    """What ways (K,) cost by how much nearer they lead, and by how far they then look away.
+
+    Args:
+        progress_m: (K,) nearer.
+        off_rad: (K,) between where each looks and where to go.
+        distance_m: of which what a way leads farther is a share, where none leads nearer.
+    """
     most_m = float(progress_m.max())
     if most_m > _LEAST_PROGRESS_M:
         costs = (most_m - progress_m) / most_m
     else:
-        costs = np.abs(wrapped(heading_rad - ends[:, 2])) / np.pi + (most_m - progress_m)
+        costs = np.abs(wrapped(off_rad)) / np.pi + (most_m - progress_m) / distance_m
     found: NDArray[np.float64] = np.clip(costs, 0.0, _MOST_COST)
     return found
