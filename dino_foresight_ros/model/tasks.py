@@ -201,9 +201,7 @@ class DepthTask:
         """The expectation of a metric head everywhere, (B, H, W) float32, min_m to max_m."""
         # The expectation is a smooth map of its own: upsampling it costs 1/bins of upsampling
         # the raw output, and stays within the range after clamping.
-        # Bins last: that is how channels-last output lies in memory, and softmax is fast along it.
-        probabilities = raw[:, : self.bins].permute(0, 2, 3, 1).float().softmax(dim=-1)
-        metres = probabilities @ self.centres(raw.device)
+        metres = self._probabilities(raw) @ self.centres(raw.device)
         metres = upsample(metres[:, None], size)[:, 0]
         return metres.clamp(self.min_m, self.max_m)
 
@@ -219,7 +217,7 @@ class DepthTask:
         """
         assert self.min_m is not None
         assert self.max_m is not None
-        each = raw[:, : self.bins].permute(0, 2, 3, 1).float().softmax(dim=-1)
+        each = self._probabilities(raw)
         # A product with a triangle of ones: several times as fast as a cumulative sum.
         below = torch.ones(self.bins, self.bins, device=raw.device).triu_(1)
         # Of each bin, the fraction that is passed on the way to the probability.
@@ -229,6 +227,11 @@ class DepthTask:
         logs = (passed - 0.5) * spacing + math.log(self.min_m)
         metres = upsample(logs[:, None], size)[:, 0].exp()
         return metres.clamp(self.min_m, self.max_m)
+
+    def _probabilities(self, raw: Tensor) -> Tensor:
+        """Of the bins, (B, h, w, bins) float32."""
+        # Bins last: that is how channels-last output lies in memory, and softmax is fast along it.
+        return raw[:, : self.bins].permute(0, 2, 3, 1).float().softmax(dim=-1)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -161,16 +162,12 @@ class Foresight:
         names = [f"blank {i}" for i in range(cameras)]
         for index in range(self.rule.frames + 1):  # a CUDA graph is recorded in the second run
             frame = CameraFrame(image, index * self.rule.usual_spacing_ns, request)
-            given = dict.fromkeys(names, frame)
             # Traced is what all frames but the first ones need: a whole context.
             is_whole_context = index == self.rule.frames
-            if self._accelerator.needs_known_shapes or (
-                self._accelerator.is_on and is_whole_context
-            ):
-                with self._accelerator.warming_up():
-                    results = self.update_cameras(given)
-            else:
-                results = self.update_cameras(given)
+            accelerator = self._accelerator
+            compiles = accelerator.needs_known_shapes or (accelerator.is_on and is_whole_context)
+            with accelerator.warming_up() if compiles else nullcontext():
+                results = self.update_cameras(dict.fromkeys(names, frame))
             for result in results.values():
                 if result.error is not None:
                     raise result.error
