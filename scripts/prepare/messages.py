@@ -52,15 +52,24 @@ def build_environment(layout: Layout) -> dict[str, str]:
     return env
 
 
-def is_installed(layout: Layout) -> bool:
-    """Tell whether the messages, the Python files and the executables can be reached."""
-    package = layout.install / "lib" / layout.python_folder / "site-packages" / PACKAGE
-    expected = [package / "msg" / "__init__.py", layout.install / "lib" / PACKAGE / "foresight"]
-    expected += [package.parent / name for name in linked_files(layout.root, PACKAGE)]
+def installed_package(layout: Layout) -> Path:
+    """Return where the package's Python files and the messages lie."""
+    return layout.install / "lib" / layout.python_folder / "site-packages" / PACKAGE
+
+
+def expected_files(layout: Layout) -> set[Path]:
+    """Return what a build installs: the messages, the Python files and the executables."""
+    package = installed_package(layout)
+    expected = {package / "msg" / "__init__.py", layout.install / "lib" / PACKAGE / "foresight"}
+    expected |= {package.parent / name for name in linked_files(layout.root, PACKAGE)}
     share = layout.install / "share" / PACKAGE
-    expected += [share / path.parent.name / f"{path.stem}.idl" for path in interfaces(layout)]
-    libraries = [path for path in package.glob("*typesupport_c*.so") if path.exists()]
-    return bool(libraries) and all(path.exists() for path in expected)
+    return expected | {share / p.parent.name / f"{p.stem}.idl" for p in interfaces(layout)}
+
+
+def is_installed(layout: Layout, files: set[Path]) -> bool:
+    """Tell whether the messages' libraries and these files can be reached."""
+    libraries = installed_package(layout).glob("*typesupport_c*.so")
+    return any(path.exists() for path in libraries) and all(path.exists() for path in files)
 
 
 def link_sources(layout: Layout) -> None:
@@ -100,12 +109,20 @@ def run_colcon(layout: Layout) -> None:
 
 def is_ready(layout: Layout) -> bool:
     """Tell whether nothing that the build depends on has changed since it was done."""
-    return layout.is_stamped("messages", key(layout)) and is_installed(layout)
+    is_done = layout.is_stamped("messages", key(layout))
+    return is_done and is_installed(layout, expected_files(layout))
 
 
 def run(layout: Layout) -> None:
+    """Build; and once more if files came or went meanwhile, which takes seconds."""
+    build(layout)
+    if not is_ready(layout):
+        build(layout)
+
+
+def build(layout: Layout) -> None:
     """Build on top of what is there; if that fails, from nothing."""
-    wanted = key(layout)
+    wanted, files = key(layout), expected_files(layout)
     layout.unstamp("messages")
     link_sources(layout)
     incremental = layout.build.exists()
@@ -121,7 +138,8 @@ def run(layout: Layout) -> None:
             run_colcon(layout)
         except ToolError as second:
             raise build_error(second) from second
-    if not is_installed(layout):
+    # What came or went while colcon ran may be missing: the stamp's key does not know it either.
+    if not is_installed(layout, files & expected_files(layout)):
         shutil.rmtree(layout.build, ignore_errors=True)
         raise PreparationError(f"the build left nothing in {layout.install} (log: {layout.logs})")
     layout.stamp("messages", wanted)

@@ -23,7 +23,10 @@ def link(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    """Lay out the folder; where $FAKE_HANG says so, only half of it."""
+    """Lay out the folder; where $FAKE_HANG says so, only half of it.
+
+    $FAKE_MOVE, such as from:to, moves a file once the Python files are linked.
+    """
     source, build, install = option("--paths"), option("--build-base"), option("--install-base")
     with open(os.environ["FAKE_LOG"], "a") as log:
         log.write('{"call": ["colcon"]}\n')
@@ -34,6 +37,8 @@ def main() -> None:
     library.write_text("")
     for path in (source / PACKAGE).rglob("*.py"):
         link(path, site_packages / path.relative_to(source))
+    if (move := os.environ.get("FAKE_MOVE")) and os.path.exists(move.split(":")[0]):
+        os.rename(*move.split(":"))
     if os.environ.get("FAKE_HANG") == "messages":
         Path(f"{os.environ['FAKE_LOG']}.hangs").touch()
     while os.environ.get("FAKE_HANG") == "messages":

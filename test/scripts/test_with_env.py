@@ -62,6 +62,27 @@ def test_edited_python_does_nothing_and_a_new_file_is_linked(
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_file_that_comes_or_goes_while_messages_are_built_costs_no_build(
+    prepared: Any, comes: bool
+) -> None:
+    inside, outside = prepared.root / "dino_foresight_ros" / "late.py", prepared.home / "late.py"
+    move = (outside, inside) if comes else (inside, outside)
+    move[0].touch()
+    kept = prepared.env_dir / "build" / "kept"
+    kept.touch()
+    with (prepared.root / "msg" / "Forecast.msg").open("a") as file:
+        file.write("\n")
+    prepared.calls()
+    code = "import importlib.util as u; print(u.find_spec('dino_foresight_ros.late') is not None)"
+    run = prepared.run("python", "-c", code, FAKE_MOVE=":".join(map(str, move)))
+    assert (run.returncode, run.stdout) == (0, f"{comes}\n"), run.stderr
+    assert kept.exists()
+    assert [call["call"] for call in prepared.calls()] == [["colcon"], ["colcon"]]
+    assert prepared.run("true").stderr == ""
+
+
+@pytest.mark.process
 def test_bytecode_that_may_not_lie_beside_sources_is_kept_in_the_environment(prepared: Any) -> None:
     show = "import dino_foresight_ros; print(dino_foresight_ros.__cached__)"
     run = prepared.run("python", "-c", show, PYTHONDONTWRITEBYTECODE="1")
