@@ -99,8 +99,7 @@ class Stages:
         self.buffer = ContextBuffer(engine.rule)
         self.context: FrameMemory = ()
         self.pixels = self.features = self.z = torch.empty(0)
-        self.predicted = self.reconstructed = torch.empty(0)
-        self.raw: dict[str, torch.Tensor] = {}
+        self.predicted = torch.empty(0)
         self.maps: dict[str, torch.Tensor] = {}
         self.arrays: dict[str, np.ndarray] = {}
         self.stamp = 10**18
@@ -114,7 +113,6 @@ class Stages:
             "pca": self._pca,
             "buffer": self._buffer,
             "forecast": self._forecast,
-            "inverse pca": self._inverse,
             **heads,
             "download": self._download,
             **({"message": self._message} if image_to_msg is not None else {}),
@@ -147,13 +145,10 @@ class Stages:
         forecaster = self.bundle.forecaster
         self.predicted = forecaster.forecast(self.context, stamps_s, ahead_s)[:, 0]
 
-    def _inverse(self) -> None:
-        self.reconstructed = self.bundle.pca.inverse(self.predicted[0])
-
     def _head(self, name: str) -> None:
-        for features in self.reconstructed.split(1):
-            raw = self.engine.heads[name](features)
-            self.maps |= self.bundle.tasks[name].decode(raw)
+        for z in self.predicted[0].split(1):
+            for output in self.engine.decoder.decode(z, [{name: None}]):
+                self.maps[output.name] = output.values
 
     def _download(self) -> None:
         self.arrays = {name: tensor.cpu().numpy()[0] for name, tensor in self.maps.items()}

@@ -135,7 +135,7 @@ def _imagined(bundle: Bundle, frames: Sequence[Scene], camera: DemoCamera) -> _F
     height, width = image.shape[:2]
     k = np.array(CameraModel.from_fov(width, height, camera.fov_deg).k).reshape(3, 3)
     mount = Mount(CameraView.pinhole(k, (height, width)), camera.base_from_optical)
-    imagination, footprint = Imagination(engine, 1), ego_footprint(0.0)
+    imagination, footprint = Imagination(engine), ego_footprint(0.0)
     options = ImagineOptions(footprint, ObstacleOptions.of_classes(imagination.class_names))
     arcs = fan(CANDIDATES, ArcLimits(MAX_SPEED_MPS, MAX_YAW_RATE))
     motions = np.stack([twist_motions((v, 0.0, w), 99.0, HORIZONS_S) for v, w in arcs])

@@ -143,7 +143,7 @@ class Imagined(Foreseen):
 
     def __init__(self, bundle: Bundle, horizons_s: Sequence[float] = HORIZONS_S) -> None:
         super().__init__(bundle, horizons_s)
-        self._imagination = Imagination(self._engine, workers=1)  # drives run beside each other
+        self._imagination = Imagination(self._engine)
         self._judged = ImagineOptions(ego_footprint(), self._options)
         self._by_way: dict[Way | None, list[ObstaclePoints]] = {}
 

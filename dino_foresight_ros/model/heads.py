@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -20,6 +20,8 @@ from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.centre_head import CentreHead, CentreHeadConfig
 from dino_foresight_ros.model.dpt import UPSCALE, DPTHead, HeadConfig, ResidualUnit, strided
 from dino_foresight_ros.model.instance_head import InstanceHead, InstanceHeadConfig
+from dino_foresight_ros.model.pca import PCA
+from dino_foresight_ros.model.pyramid import Pyramid
 
 INPUT_KINDS = ("pca_inverse", "forecaster_layers")
 
@@ -131,3 +133,32 @@ def fuse_batch_norm(head: Head) -> Head:
         for last in (head.classify, head.centres):
             last[0], last[1] = _fused(last[0], last[1])
     return head
+
+
+@torch.no_grad()
+def fold_pca(head: Head, pca: PCA) -> None:
+    """Let a head read PCA features, not those reconstructed from them; in place.
+
+    Both the reconstruction and what DPT and the heads for instances do first are linear, so the
+    result equals the head on reconstructed features up to rounding.
+
+    Raises:
+        TypeError: such a head does not begin so.
+    """
+    if not isinstance(head, Pyramid):
+        raise TypeError(f"{type(head).__name__} cannot read PCA features")
+    basis = pca.components.double() * pca.std.double()  # (C, F)
+    shift = pca.centre.double() * pca.std.double() + pca.mean.double()
+    width = head.stacked * head.embed_dim
+    for level, project in enumerate(cast("list[nn.Conv2d]", list(head.projects))):
+        first = 0 if head.layers == 1 else level * width
+        read = slice(first, first + width)
+        weight = project.weight[:, :, 0, 0].double()  # (K, F of the layers that it reads)
+        folded = nn.Conv2d(pca.channels, len(weight), 1).to(project.weight)
+        folded.weight.copy_((weight @ basis[:, read].T)[:, :, None, None])
+        assert folded.bias is not None
+        folded.bias.copy_(weight @ shift[read])
+        if project.bias is not None:
+            folded.bias += project.bias
+        head.projects[level] = folded.requires_grad_(False)
+    head.embed_dim, head.layers, head.stacked = pca.channels, 1, 1

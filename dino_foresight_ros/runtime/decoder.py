@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -13,11 +14,14 @@ from torch.nn import functional
 
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.dpt import DPTHead
-from dino_foresight_ros.model.heads import LinearHead, fuse_batch_norm
+from dino_foresight_ros.model.heads import LinearHead, fold_pca, fuse_batch_norm
 from dino_foresight_ros.model.instance_head import QueryOutput
+from dino_foresight_ros.model.pca import PCA
+from dino_foresight_ros.model.pyramid import Pyramid
 from dino_foresight_ros.model.tasks import DepthTask, SegmentationTask, best_class, upsample
 from dino_foresight_ros.outputs import BESIDE, DEPTH, FEATURES, HEAD_OF, SEGMENTATION, SPREAD
 from dino_foresight_ros.runtime.acceleration import Accelerator
+from dino_foresight_ros.runtime.threads import Threads
 
 TOKENS_PER_PASS = 4096
 """Patches that go through a head at once: 18 frames of 11 x 20, 2 of the paper's 32 x 64."""
@@ -84,19 +88,51 @@ class _Raw(NamedTuple):
         return all_finite(self.values)
 
 
+class _Piece(NamedTuple):
+    """What came of one head: its output, and the maps that were read from it."""
+
+    raw: _Raw
+    outputs: list[DecodedOutput]
+
+    def classes(self, frames: list[int], size: Size) -> Tensor:
+        """(M, H, W) uint8 of a segmentation head: as they were read, or read now."""
+        for output in self.outputs:
+            is_size = tuple(output.values.shape[1:]) == size
+            if output.name == SEGMENTATION and output.frames == frames and is_size:
+                return output.values
+        assert isinstance(self.raw.values, Tensor)
+        rows = [self.raw.frames.index(frame) for frame in frames]
+        return best_class(upsample(_pick(self.raw.values, rows), size))[1]
+
+
 class Decoder:
     """A bundle's heads, ready for speed: copies with their batch norm folded, channels last.
 
     Metric depth is NaN where the segmentation head, if there is one, sees sky.
     """
 
-    def __init__(self, bundle: Bundle, accelerator: Accelerator | None = None) -> None:
-        """Copy the heads; the accelerator, where there is one, compiles them."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        accelerator: Accelerator | None = None,
+        threads: Threads | None = None,
+    ) -> None:
+        """Copy the heads; the accelerator compiles them, the threads share them out."""
+        self._threads = threads or Threads()
         self.heads = {
             name: fuse_batch_norm(copy.deepcopy(head)).to(memory_format=torch.channels_last)
             for name, head in bundle.heads.items()
         }
         self._bundle = bundle
+        self._reads_z = frozenset(
+            name
+            for name, head in self.heads.items()
+            if isinstance(head, Pyramid)
+            and isinstance(bundle.pca, PCA)
+            and not layers_read(bundle, name)
+        )
+        for name in self._reads_z:
+            fold_pca(self.heads[name], cast(PCA, bundle.pca))
         wrap = (accelerator or Accelerator()).wrap
         self._run = {name: wrap(head) for name, head in self.heads.items()}
         classes, depth = bundle.tasks.get(SEGMENTATION), bundle.tasks.get(DEPTH)
@@ -127,6 +163,7 @@ class Decoder:
         hidden: Mapping[int, Tensor] | None = None,
         spread: Tensor | None = None,
         stride: int = 1,
+        beside: Callable[[], None] | None = None,
     ) -> list[DecodedOutput]:
         """Run the heads that are needed.
 
@@ -140,6 +177,7 @@ class Decoder:
             stride: compute only every so many-th pixel of each row and column of patch grid x 8,
                 one of `model.dpt.STRIDES`: half and more of a head's work is in its last layers.
                 Heads for instances are run as ever.
+            beside: where there are several threads and heads to run, one of them calls it.
 
         Returns:
             What was asked for, in as many pieces as were computed at once.
@@ -161,26 +199,42 @@ class Decoder:
             # What the sky is, whoever asks for its classes: it has no depth.
             also = {*frames_of[SEGMENTATION], *frames_of[DEPTH]}
             frames_of[SEGMENTATION] = sorted(also)
-        plain = [frames for head, frames in frames_of.items() if not layers_read(bundle, head)]
+        plain = [
+            frames
+            for head, frames in frames_of.items()
+            if head not in self._reads_z and not layers_read(bundle, head)
+        ]
         reconstructed = sorted(set().union(*plain))
         features = None
         if reconstructed:
             assert z is not None
             features = bundle.pca.inverse(_pick(z, reconstructed))
-        raw: dict[str, _Raw] = {}
+        pieces: dict[str, Callable[[], _Piece]] = {}
         for head, frames in frames_of.items():
             if not frames:
                 continue
             if layers_read(bundle, head):
                 picked = {layer: _pick(tokens, frames) for layer, tokens in (hidden or {}).items()}
                 x = head_input(bundle, head, None, picked)
+            elif head in self._reads_z:
+                assert z is not None
+                x = _pick(z, frames)
             else:
                 assert features is not None
                 x = _pick(features, [reconstructed.index(i) for i in frames])
             assert x is not None
-            raw[head] = _Raw(frames, self._run_head(head, x, stride))
-        for head in raw:
-            found += self._decode_head(head, raw, requests)
+            pieces[head] = partial(self._piece, head, frames, x, stride, requests)
+        # The head for depth takes longest, so it begins.
+        heads = sorted(pieces, key=lambda head: head != DEPTH)
+        work: list[Callable[[], Any]] = [pieces[head] for head in heads]
+        if beside is not None and heads and self._threads.count > 1:
+            work.append(beside)
+        done: dict[str, _Piece] = dict(zip(heads, self._threads.run(work), strict=False))
+        for head in pieces:
+            outputs = done[head].outputs
+            if head == DEPTH and self._sky and SEGMENTATION in done:
+                outputs = [self._without_sky(output, done[SEGMENTATION]) for output in outputs]
+            found += outputs
         return found
 
     @torch.inference_mode()
@@ -222,37 +276,36 @@ class Decoder:
             return module(x, stride)  # compiled is the usual stride alone
         return self._run[head](x)
 
-    def _decode_head(
-        self, head: str, outputs: Mapping[str, _Raw], requests: Sequence[FrameRequest]
+    def _piece(
+        self, head: str, frames: list[int], x: Tensor, stride: int, requests: Sequence[FrameRequest]
+    ) -> _Piece:
+        """Run one head on some frames and read its output."""
+        raw = _Raw(frames, self._run_head(head, x, stride))
+        return _Piece(raw, list(self._read(head, raw, requests)))
+
+    def _read(
+        self, head: str, raw: _Raw, requests: Sequence[FrameRequest]
     ) -> Iterator[DecodedOutput]:
-        frames, raw = outputs[head]
-        raw = cast(Any, raw)  # each task decodes what its own head gives
-        finite = outputs[head].finite
-        task = self._bundle.tasks[head]
-        wants = [_wanted(head, requests[i]) for i in frames]
+        values = cast(Any, raw.values)  # each task decodes what its own head gives
+        task, finite = self._bundle.tasks[head], raw.finite
+        wants = [_wanted(head, requests[i]) for i in raw.frames]
         for size in dict.fromkeys(size for want in wants for size in want.values()):
             rows = [row for row, want in enumerate(wants) if size in want.values()]
-            for some in _split(rows, raw.shape[1], size or (raw.shape[2], raw.shape[3])):
-                for name, values in task.decode(_pick(raw, some), size).items():
-                    if name == DEPTH and self._sky and SEGMENTATION in outputs:
-                        sky = self._is_sky(outputs[SEGMENTATION], [frames[row] for row in some],
-                                           (values.shape[1], values.shape[2]))  # fmt: skip
-                        values = values.masked_fill(sky, torch.nan)
+            for some in _split(rows, values.shape[1], size or (values.shape[2], values.shape[3])):
+                for name, maps in task.decode(_pick(values, some), size).items():
                     asked = [k for k, row in enumerate(some) if wants[row].get(name, ()) == size]
                     if asked:
-                        members = [frames[some[k]] for k in asked]
+                        members = [raw.frames[some[k]] for k in asked]
                         is_finite = finite[[some[k] for k in asked]]
-                        yield DecodedOutput(name, members, _pick(values, asked), is_finite)
+                        yield DecodedOutput(name, members, _pick(maps, asked), is_finite)
 
-    def _is_sky(self, segmentation: _Raw, frames: Sequence[int], size: Size) -> Tensor:
-        """(M, H, W) bool."""
-        rows = [segmentation.frames.index(frame) for frame in frames]
-        assert isinstance(segmentation.values, Tensor)
-        _, best = best_class(upsample(_pick(segmentation.values, rows), size))
-        found = best == self._sky[0]
+    def _without_sky(self, depth: DecodedOutput, segmentation: _Piece) -> DecodedOutput:
+        """Depth that is NaN where the segmentation head sees sky."""
+        classes = segmentation.classes(depth.frames, (depth.values.shape[1], depth.values.shape[2]))
+        sky = classes == self._sky[0]
         for other in self._sky[1:]:
-            found |= best == other
-        return found
+            sky |= classes == other
+        return depth._replace(values=depth.values.masked_fill(sky, torch.nan))
 
 
 def _decode_spread(spread: Tensor, requests: Sequence[FrameRequest]) -> Iterator[DecodedOutput]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from dino_foresight_ros.detections import scene_fields
 from dino_foresight_ros.errors import InputError, UsageError
-from dino_foresight_ros.model import Bundle, Forecaster, FrameMemory
+from dino_foresight_ros.model import Bundle, Forecaster
 from dino_foresight_ros.model.heads import Head
 from dino_foresight_ros.model.tasks import DepthTask
 from dino_foresight_ros.outputs import (
@@ -25,10 +23,12 @@ from dino_foresight_ros.outputs import (
 )
 from dino_foresight_ros.planar_motion import Motion
 from dino_foresight_ros.runtime.acceleration import Accelerator
+from dino_foresight_ros.runtime.batch import Batch, Context, batches, seconds
 from dino_foresight_ros.runtime.capabilities import Capabilities
 from dino_foresight_ros.runtime.context import Arrival, ContextBuffer
 from dino_foresight_ros.runtime.context_rules import ContextRule
 from dino_foresight_ros.runtime.decoder import Decoder
+from dino_foresight_ros.runtime.encoded import Encoded
 from dino_foresight_ros.runtime.frame import (
     CameraFrame,
     CameraResult,
@@ -38,27 +38,11 @@ from dino_foresight_ros.runtime.frame import (
 )
 from dino_foresight_ros.runtime.identity import IdentityTracker
 from dino_foresight_ros.runtime.out_of_memory import retry_out_of_memory
-from dino_foresight_ros.runtime.predicted import Batch, Predicted
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs, OutputSize, is_whole
-from dino_foresight_ros.runtime.rollout import CameraMaps, Chunk, RolloutDecoder
+from dino_foresight_ros.runtime.rollout import CameraMaps, RolloutDecoder
+from dino_foresight_ros.runtime.threads import Threads
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.stamps import NS_PER_S
-
-
-class Context(NamedTuple):
-    """What one camera's forecasts are made from, as it is now; later frames do not change it.
-
-    Attributes:
-        stamps_ns: of the context frames, oldest first.
-        memories: (1, N_c, ...) of them.
-        stamps_s: (1, N_c) float64, seconds from the newest.
-        newest: (1, h, w, C) features of the newest.
-    """
-
-    stamps_ns: tuple[int, ...]
-    memories: FrameMemory
-    stamps_s: Tensor
-    newest: Tensor
 
 
 class Foresight:
@@ -80,6 +64,7 @@ class Foresight:
         horizons_s: Sequence[float] | None = None,
         samples: int = 1,
         execution_provider: str = "auto",
+        threads: int = 1,
     ) -> None:
         """Prepare.
 
@@ -100,6 +85,8 @@ class Foresight:
             samples: how many futures to draw of a frame without a request of its own; their mean is
                 decoded.
             execution_provider: of onnxruntime: auto, cpu, cuda, openvino or tensorrt.
+            threads: how many share horizons and heads; more than one pays on a CPU with a model
+                that is too small for `torch.set_num_threads` above 1.
 
         Raises:
             UsageError: steps, horizons or output size out of range, horizons that the forecaster
@@ -134,11 +121,13 @@ class Foresight:
         self._forecaster = bundle.forecaster.for_forecasts()
         if accelerator.is_on:
             self._forecaster = self._forecaster.with_wrapped_core(accelerator.wrap)
-        self._decoder = Decoder(bundle, accelerator)
+        self.threads = Threads(threads)
+        if threads > 1:
+            self._forecaster = self._forecaster.with_threads(self.threads)
+        self._decoder = Decoder(bundle, accelerator, self.threads)
         self._rollout = RolloutDecoder(
             self._forecaster, self._decoder, accelerator.needs_known_shapes
         )
-        self._spoiled: set[str] = set()
         if accelerator.needs_known_shapes:
             for count in sorted({1, cameras}):
                 self.warm_up(count)
@@ -233,13 +222,7 @@ class Foresight:
     def context(self, camera: str = "") -> Context | None:
         """A copy of a camera's context; None while it fills."""
         buffer = self._buffers.get(camera)
-        memories = None if buffer is None else buffer.context()
-        if buffer is None or memories is None:
-            return None
-        stamps_ns = buffer.context_stamps() or ()
-        stamps_s = _before_newest(stamps_ns)[None]
-        newest = self._newest[camera][None]
-        return Context(stamps_ns, tuple(m[None] for m in memories), stamps_s, newest)
+        return None if buffer is None else Context.of(buffer, self._newest[camera])
 
     @property
     def memory_bytes(self) -> int:
@@ -308,48 +291,14 @@ class Foresight:
             UsageError: outputs or horizons are requested that cannot be had.
             DeviceMemoryError: no memory, also after freeing what was unused.
         """
-        results = self.decode(self._take(frames))
-        self._forget_spoiled()
-        return results
+        return self.forecast(self.encode(frames))
 
     @torch.inference_mode()
-    def predict(self, frames: Mapping[str, CameraFrame]) -> Predicted:
-        """The first half of `update_cameras`, which differs from it in that features are predicted
-        and not decoded.
+    def encode(self, frames: Mapping[str, CameraFrame]) -> Encoded:
+        """The first half of `update_cameras`: take frames into their contexts.
 
-        `decode` does the rest, in any one thread; meanwhile later frames may be predicted here. A
-        context that `decode` finds to give NaN is dropped at the next call. Raises as
-        `update_cameras`.
+        Raises as that.
         """
-        self._forget_spoiled()
-        began = time.perf_counter()
-        taken = self._take(frames)
-        batches = [batch.predicted() for batch in taken.batches]
-        return taken._replace(batches=batches, spent_s=time.perf_counter() - began)
-
-    @torch.inference_mode()
-    def decode(self, predicted: Predicted) -> dict[str, CameraResult]:
-        """The second half of `update_cameras`; returns and raises as that.
-
-        Two calls must not overlap, nor one and `reset`.
-        """
-        began = time.perf_counter() - predicted.spent_s
-        results = dict(predicted.results)
-        for batch in predicted.batches:
-            for name, outcome in self._decode(batch, began).items():
-                if isinstance(outcome, Forecast):
-                    results[name] = results[name]._replace(forecast=outcome)
-                else:
-                    results[name] = results[name]._replace(error=outcome)
-        return results
-
-    def _forget_spoiled(self) -> None:
-        """Drop contexts of which `decode`, maybe in another thread, found that they give NaN."""
-        while self._spoiled:
-            self._buffers[self._spoiled.pop()].clear()
-
-    def _take(self, frames: Mapping[str, CameraFrame]) -> Predicted:
-        """Encode frames into their contexts and put together what is to be forecast."""
         began = time.perf_counter()
         requests = {
             name: self._request
@@ -359,28 +308,53 @@ class Foresight:
         }
         results = {name: self._examine(name, frame) for name, frame in frames.items()}
         fresh = [n for n, r in results.items() if r.error is None and r.drop is None]
-        if not fresh:
-            return Predicted(results, [], 0.0)
-        # May run twice: a buffer takes no frame twice.
-        newest = retry_out_of_memory(lambda: self._encode_frames(fresh, frames))
-        groups: dict[tuple[int, tuple[float, ...], int], dict[str, OutputRequest]] = {}
+        if fresh:
+            # May run twice: a buffer takes no frame twice.
+            retry_out_of_memory(lambda: self._encode_frames(fresh, frames))
+        wanted: dict[str, OutputRequest] = {}
         for name in fresh:
             request = requests[name].sized_for(frames[name].image.shape[:2])
-            context_ns = self._buffers[name].context_stamps()
-            if context_ns is None:
+            if self._buffers[name].context_stamps() is None:
                 results[name] = results[name]._replace(drop=DropReason.CONTEXT_FILLING)
             elif request.is_empty:
                 results[name] = results[name]._replace(drop=DropReason.UNWANTED)
             else:
-                horizons_s = self.horizons_s if request.ahead_s is None else request.ahead_s
-                ahead_s = horizons_s[: request.last_step(len(horizons_s))]
-                samples = request.samples or self.samples
-                groups.setdefault((len(context_ns), ahead_s, samples), {})[name] = request
-        batches = [
-            self._batch(group, torch.stack([newest[name] for name in group]), ahead_s, samples)
-            for (_, ahead_s, samples), group in groups.items()
-        ]
-        return Predicted(results, batches, time.perf_counter() - began)
+                wanted[name] = request
+        return Encoded(results, wanted, time.perf_counter() - began)
+
+    @torch.inference_mode()
+    def forecast(
+        self, encoded: Encoded, beside: Callable[[], None] | None = None
+    ) -> dict[str, CameraResult]:
+        """The second half of `update_cameras`: forecast the frames that were encoded last.
+
+        Args:
+            encoded: by `encode`, since which no other frame of its cameras was encoded.
+            beside: with several threads, is called in one of them once features are predicted and
+                heads are at work. It may encode the next frames.
+
+        Returns:
+            As `update_cameras`, and raises as that.
+        """
+        began = time.perf_counter() - encoded.spent_s
+        results = dict(encoded.results)
+        contexts: dict[str, Context] = {}
+        for name in encoded.requests:
+            context = self.context(name)
+            if context is None:  # it gave NaN meanwhile, and was dropped
+                results[name] = results[name]._replace(drop=DropReason.CONTEXT_FILLING)
+            else:
+                contexts[name] = context
+        wanted = {name: encoded.requests[name] for name in contexts}
+        made = batches(wanted, contexts, self.horizons_s, self.samples)
+        for batch in made:
+            last = beside if batch is made[-1] else None
+            for name, outcome in self._forecast(batch, began, last).items():
+                if isinstance(outcome, Forecast):
+                    results[name] = results[name]._replace(forecast=outcome)
+                else:
+                    results[name] = results[name]._replace(error=outcome)
+        return results
 
     def _examine(self, camera: str, frame: CameraFrame) -> CameraResult:
         """Whether a frame is of use, before anything is done with it."""
@@ -393,19 +367,16 @@ class Foresight:
         drop = None if arrival.accepted else DropReason(arrival.value)
         return CameraResult(drop=drop, arrival=arrival)
 
-    def _encode_frames(
-        self, cameras: list[str], frames: Mapping[str, CameraFrame]
-    ) -> dict[str, Tensor]:
-        """Encode new frames in one pass and remember them; camera -> (h, w, C) PCA features."""
+    def _encode_frames(self, cameras: list[str], frames: Mapping[str, CameraFrame]) -> None:
+        """Encode new frames in one pass and remember them."""
         pixels = torch.cat([self.preprocess(frames[name].image) for name in cameras])
         z = self.bundle.pca.transform(self._encode(pixels))
         stamps_ns = [int(frames[name].stamp_ns) for name in cameras]
-        memory = self._forecaster.remember(z, _seconds(stamps_ns))
+        memory = self._forecaster.remember(z, seconds(stamps_ns))
         for i, (name, stamp_ns) in enumerate(zip(cameras, stamps_ns, strict=True)):
             buffer = self._buffers.setdefault(name, ContextBuffer(self.rule))
             buffer.push(stamp_ns, tuple(x[i] for x in memory))
             self._newest[name] = z[i]
-        return dict(zip(cameras, z, strict=True))
 
     @torch.inference_mode()
     def features(self, image: np.ndarray) -> Tensor:
@@ -416,48 +387,17 @@ class Foresight:
         """(H, W, 3) uint8 -> (1, 3, H', W') normalised on the device, by one upload of uint8."""
         return self.bundle.encoder.preprocess(np.ascontiguousarray(image)[None])
 
-    def _batch(
-        self,
-        requests: Mapping[str, OutputRequest],
-        newest: Tensor,
-        ahead_s: tuple[float, ...],
-        samples: int,
-    ) -> Batch:
-        """Cameras of which the same horizons and samples are wanted.
-
-        Args:
-            requests: camera -> what is wanted of it.
-            newest: (B, h, w, C) features of their newest frames.
-            ahead_s: horizons of step 1, 2, ..., seconds.
-            samples: how many futures to draw.
-        """
-        buffers = [self._buffers[name] for name in requests]
-        stamps_ns = [buffer.context_stamps() or () for buffer in buffers]
-        wanted = list(requests.values())
-
-        def predict() -> Iterator[Chunk]:
-            contexts = [context for b in buffers if (context := b.context()) is not None]
-            memories = tuple(torch.stack(parts) for parts in zip(*contexts, strict=True))
-            stamps_s = torch.stack([_before_newest(stamps) for stamps in stamps_ns])
-            motion = _motion(wanted, len(ahead_s))
-            return self._rollout.predict(
-                memories, stamps_s, newest, wanted, ahead_s, samples, motion
-            )
-
-        return Batch(dict(requests), dict(zip(requests, stamps_ns, strict=True)), ahead_s, predict)
-
-    def _decode(self, batch: Batch, began: float) -> dict[str, Forecast | ModelOutputError]:
+    def _forecast(
+        self, batch: Batch, began: float, beside: Callable[[], None] | None
+    ) -> dict[str, Forecast | ModelOutputError]:
         """A batch's forecasts; `began` is when work began, seconds of `time.perf_counter`."""
-        wanted = list(batch.requests.values())
-        found = retry_out_of_memory(lambda: self._rollout.decode(batch.chunks(), wanted))
+        found = retry_out_of_memory(lambda: self._rollout.maps(batch, beside))
         outcomes: dict[str, Forecast | ModelOutputError] = {}
         for name, maps, finite in zip(batch.requests, *found, strict=True):
             if finite:
                 outcomes[name] = self._assemble(name, maps, batch, began)
                 continue
-            self._spoiled.add(name)
-            if name in self._identities:
-                self._identities[name].reset()
+            self.reset(name)
             outcomes[name] = ModelOutputError(
                 f"bundle {self.bundle.name} predicted NaN or infinity; the context was dropped. "
                 "Half precision may be too narrow for these weights: try dtype float32"
@@ -465,7 +405,7 @@ class Foresight:
         return outcomes
 
     def _assemble(self, camera: str, maps: CameraMaps, batch: Batch, began: float) -> Forecast:
-        stamps_ns, ahead_s = batch.stamps_ns[camera], batch.ahead_s
+        stamps_ns, ahead_s = batch.contexts[camera].stamps_ns, batch.ahead_s
         depth = self.bundle.tasks.get(DEPTH)
         is_metric = isinstance(depth, DepthTask) and depth.is_metric
 
@@ -495,24 +435,3 @@ class Foresight:
             duration_s=time.perf_counter() - began,
             step_0=None if first else scenes[0],
         )
-
-
-def _motion(requests: Sequence[OutputRequest], steps: int) -> Tensor | None:
-    """(B, S, 3) with NaN where it is not known; None where no request knows it."""
-    if all(request.motion is None for request in requests):
-        return None
-    motion = torch.full((len(requests), steps, 3), math.nan, dtype=torch.float64)
-    for row, request in zip(motion, requests, strict=True):
-        known = (request.motion or ())[:steps]  # of another camera more steps may be wanted
-        row[: len(known)] = torch.tensor(known, dtype=torch.float64).reshape(-1, 3)
-    return motion
-
-
-def _before_newest(stamps_ns: Sequence[int]) -> Tensor:
-    """Stamps as float64 seconds from the last one, exact however large they are."""
-    return _seconds([stamp_ns - stamps_ns[-1] for stamp_ns in stamps_ns])
-
-
-def _seconds(stamps_ns: Sequence[int]) -> Tensor:
-    """Stamps as float64 seconds."""
-    return torch.tensor(stamps_ns, dtype=torch.float64) / NS_PER_S

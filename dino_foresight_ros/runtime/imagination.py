@@ -8,14 +8,12 @@ predicted features, and the robot's footprint is swept through them.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
@@ -41,6 +39,7 @@ MAX_SHOWN = 64
 """Most candidates of which maps or points are given: each has up to 150 kB of them a horizon."""
 SCORE_STRIDE = 4
 """For scores alone, every fourth pixel of each row and column of patch grid x 8 is decoded."""
+_MOST_WORKERS = 8
 _VIEWS_AT_ONCE, _VIEWS_ON_GPU, _WAYS_AT_ONCE = 24, 192, 64
 _ALIKE_M, _ALIKE_OF_RADIUS, _ALIKE_RAD = 0.5, 0.5, math.radians(4.0)
 """Ways share a view where they lead to places that are nearer than this, metres or a share of the
@@ -96,29 +95,13 @@ def answer_of(parts: Generator[None, None, T]) -> T:
 class Imagination:
     """Judges candidates with an engine; belongs to the engine's thread."""
 
-    def __init__(self, engine: Foresight, workers: int | None = None) -> None:
-        """Prepare.
-
-        Args:
-            engine: whose contexts, forecaster and heads are used.
-            workers: how many threads imagine beside each other; as many as there are cores where
-                torch splits no operation over them.
-        """
+    def __init__(self, engine: Foresight) -> None:
+        """Prepare; the engine's contexts, forecaster, heads and threads are used."""
         self._engine, bundle = engine, engine.bundle
         self._is_on_gpu = bundle.device.type != "cpu"
-        if workers is None:
-            cores = len(os.sched_getaffinity(0))
-            workers = 1 if self._is_on_gpu else max(1, cores // torch.get_num_threads())
-        self.workers = min(workers, 8)
-        self._pool: ThreadPoolExecutor | None = None
+        self.workers = min(engine.threads.count, _MOST_WORKERS)
         task: Any = bundle.tasks.get(SEGMENTATION)
         self.class_names: tuple[str, ...] = () if task is None else task.class_names
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-            self._pool = None
 
     @property
     def is_motion_aware(self) -> bool:
@@ -316,12 +299,6 @@ class Imagination:
         return [parts[k : k + self.workers] for k in range(0, len(parts), self.workers)]
 
     def _map(self, work: Callable[[slice], T], parts: list[slice]) -> list[T]:
-        def in_mode(part: slice) -> T:
-            with torch.inference_mode():
-                return retry_out_of_memory(lambda: work(part))
-
-        if len(parts) == 1:
-            return [in_mode(parts[0])]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="imagination")
-        return list(self._pool.map(in_mode, parts))
+        return self._engine.threads.run(
+            [partial(retry_out_of_memory, partial(work, part)) for part in parts]
+        )

@@ -16,8 +16,9 @@ from dino_foresight_ros.model.dpt import UPSCALE, strided
 from dino_foresight_ros.obstacles import PointRows, obstacle_rows
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.planar_motion import Motion, compose, inverse, seen_by
+from dino_foresight_ros.runtime.batch import Context
 from dino_foresight_ros.runtime.decoder import all_finite, download
-from dino_foresight_ros.runtime.engine import Context, Foresight
+from dino_foresight_ros.runtime.engine import Foresight
 from dino_foresight_ros.runtime.frame import ModelOutputError
 from dino_foresight_ros.runtime.imagined import ImagineOptions, Mount
 from dino_foresight_ros.scene import Scene

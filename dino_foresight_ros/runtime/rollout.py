@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dino_foresight_ros.model import Forecaster, FrameMemory, Prediction
+from dino_foresight_ros.model import Forecaster, Prediction
 from dino_foresight_ros.outputs import CONFIDENCE, SEGMENTATION, SPREAD
+from dino_foresight_ros.runtime.batch import Batch
 from dino_foresight_ros.runtime.decoder import (
     DecodedOutput,
     Decoder,
@@ -95,52 +96,49 @@ class RolloutDecoder:
         self._forecaster, self._decoder = forecaster, decoder
         self._single_steps = single_steps
 
-    def predict(
-        self,
-        memories: FrameMemory,
-        stamps_s: Tensor,
-        newest: Tensor,
-        requests: Sequence[OutputRequest],
-        ahead_s: Sequence[float],
-        samples: int = 1,
-        motion: Tensor | None = None,
-    ) -> Iterator[Chunk]:
-        """Forecast B cameras, each chunk as it is asked for.
-
-        Args:
-            memories: (B, N_c, ...) of their context frames.
-            stamps_s: (B, N_c) float64 on the CPU, when those were taken.
-            newest: (B, h, w, C) features of the newest ones.
-            requests: what is wanted of each camera, with a size in pixels or None.
-            ahead_s: horizons of step 1, 2, ..., seconds.
-            samples: how many futures to draw.
-            motion: (B, S, 3) as `Forecaster.stream` takes it.
-        """
-        if any(request.of_step(0) for request in requests):
-            yield Chunk(0, newest[:, None, None])
-        if not ahead_s:
+    def predict(self, batch: Batch) -> Iterator[Chunk]:
+        """Forecast a batch's cameras, each chunk as it is asked for."""
+        if any(request.of_step(0) for request in batch.requests.values()):
+            yield Chunk(0, batch.newest[:, None, None])
+        if not batch.ahead_s:
             return
         parts = self._forecaster.stream(
-            memories, stamps_s, ahead_s, motion, samples, self._decoder.layers
+            batch.memories,
+            batch.stamps_s,
+            batch.ahead_s,
+            batch.motion,
+            batch.samples,
+            self._decoder.layers,
         )
-        most = 1 if self._single_steps else self._decoder.frames_per_pass // len(requests)
+        most = 1 if self._single_steps else self._decoder.frames_per_pass // len(batch.requests)
         step = 1
         for part in _regrouped(parts, most):
             yield Chunk.of(step, part)
             step += part.z.shape[2]
 
-    def decode(
-        self, chunks: Iterable[Chunk], requests: Sequence[OutputRequest]
+    def maps(
+        self, batch: Batch, beside: Callable[[], None] | None = None
     ) -> tuple[list[CameraMaps], list[bool]]:
-        """Decode what `predict` gave.
+        """Forecast a batch's cameras and decode what is wanted of each.
+
+        Args:
+            batch: what is wanted, and from what.
+            beside: as `Decoder.decode` takes it; called once all is predicted.
 
         Returns:
             For each camera its maps by future, of which 0 is their mean, and whether all that was
             predicted and decoded is finite.
         """
-        return _collect([self._decode(chunk, requests) for chunk in chunks], requests)
+        requests, chunks = list(batch.requests.values()), self.predict(batch)
+        decoded = [
+            self._decode(chunk, requests, beside if chunk.last >= len(batch.ahead_s) else None)
+            for chunk in chunks
+        ]
+        return _collect(decoded, requests)
 
-    def _decode(self, chunk: Chunk, requests: Sequence[OutputRequest]) -> _Decoded:
+    def _decode(
+        self, chunk: Chunk, requests: Sequence[OutputRequest], beside: Callable[[], None] | None
+    ) -> _Decoded:
         places: list[tuple[int, int, int]] = []
         wanted: list[FrameRequest] = []
         for step in range(chunk.step, chunk.last + 1):
@@ -158,7 +156,8 @@ class RolloutDecoder:
             hidden = {layer: tokens[index] for layer, tokens in chunk.hidden.items()}
             is_asked = any(SPREAD in names for names in wanted)
             spread = chunk.spread()[rows, index[2]] if chunk.futures and is_asked else None
-            outputs = self._decoder.decode(chunk.z[index], wanted, hidden, spread)
+            z = chunk.z[index]
+            outputs = self._decoder.decode(z, wanted, hidden, spread, beside=beside)
         finite: list[tuple[Sequence[int], Tensor]] = [(range(len(requests)), all_finite(chunk.z))]
         for output in outputs:
             # A head may overflow in half precision.

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -14,10 +14,10 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DropReason
 from dino_foresight_ros.runtime.context import Arrival
 from dino_foresight_ros.runtime.context_rules import ContextRule
+from dino_foresight_ros.runtime.encoded import Encoded
 from dino_foresight_ros.runtime.frame import CameraFrame, CameraResult, Forecast, QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper
 from dino_foresight_ros.runtime.inbox import Inbox
-from dino_foresight_ros.runtime.predicted import Predicted
 from dino_foresight_ros.runtime.questions import Questions
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.statistics import Statistics
@@ -25,7 +25,6 @@ from dino_foresight_ros.runtime.statistics import Statistics
 T = TypeVar("T")
 
 THREAD_NAME = "foresight-worker"
-DECODING_THREAD_NAME = "foresight-decoding"
 _STOPPED = "the node is not active: it takes no frames now"
 
 CONTEXT_ONLY = OutputRequest(frozenset())
@@ -37,11 +36,11 @@ ASKED_S = 30.0
 class Engine(Protocol):
     """What is needed of `Foresight`."""
 
-    def update_cameras(self, frames: Mapping[str, CameraFrame]) -> Mapping[str, CameraResult]: ...
+    def encode(self, frames: Mapping[str, CameraFrame]) -> Encoded: ...
 
-    def predict(self, frames: Mapping[str, CameraFrame]) -> Predicted: ...
-
-    def decode(self, predicted: Predicted) -> Mapping[str, CameraResult]: ...
+    def forecast(
+        self, encoded: Encoded, beside: Callable[[], None] | None = None
+    ) -> Mapping[str, CameraResult]: ...
 
     def needed(self, camera: str, newest_ns: int, waiting_ns: Sequence[int]) -> list[int]: ...
 
@@ -62,8 +61,7 @@ class Engine(Protocol):
 class Sink(Protocol):
     """Takes each frame's result.
 
-    `forecast` in the engine's thread, or always in the one that decodes beside it; `failed` in
-    both; `dropped` in these and the sender's.
+    `forecast` in the engine's thread; `failed` in that and in those that help it; `dropped` in any.
     """
 
     def forecast(self, frame: QueuedFrame, forecast: Forecast, image_size: tuple[int, int]) -> None:
@@ -88,6 +86,15 @@ class _Task(NamedTuple):
         return self.request is not None and self.request.is_empty
 
 
+class _Batch(NamedTuple):
+    """A frame of each of some cameras, encoded and to be forecast, and the images' (H, W)."""
+
+    session: int
+    tasks: list[_Task]
+    sizes: dict[str, tuple[int, int]]
+    encoded: Encoded
+
+
 class Scheduler:
     """Hands frames to the engine and each result to the sink.
 
@@ -98,10 +105,8 @@ class Scheduler:
 
     `run` or `work` is called in one thread, which the engine belongs to; all else from any thread.
 
-    A small model gains nothing from splitting each operation over CPU cores: handing its pieces out
-    takes longer than computing them. Two whole jobs beside each other do use two cores. So a frame
-    may be decoded in a second thread while the next one is encoded and predicted. A predicted frame
-    waits until the one before it is decoded, so they do not pile up.
+    An engine with several threads leaves some of them idle while a frame is encoded and at the end
+    of a frame's decoding. So the next frame, if one waits by then, is encoded beside the decoding.
     """
 
     def __init__(
@@ -112,7 +117,6 @@ class Scheduler:
         grouper: Grouper | None = None,
         now_ns: Callable[[], int] = time.time_ns,
         now_s: Callable[[], float] = time.monotonic,
-        decodes_beside: bool = False,
     ) -> None:
         """Prepare.
 
@@ -123,8 +127,6 @@ class Scheduler:
             grouper: brings the frames of several cameras together; without one, none waits.
             now_ns: the clock of the frames' stamps, which tells their age; nanoseconds.
             now_s: a clock that runs whatever stamps do, seconds.
-            decodes_beside: decode in a second thread; pays on a CPU with a model too small for
-                `torch.set_num_threads` above 1.
         """
         self.statistics = statistics or Statistics()
         self.fill_context = True
@@ -141,15 +143,7 @@ class Scheduler:
         self._reset_asked = False
         self._questions = Questions()
         self._asked_s = -math.inf
-        self._decoding: ThreadPoolExecutor | None = None
-        if decodes_beside:
-            self._decoding = ThreadPoolExecutor(1, thread_name_prefix=DECODING_THREAD_NAME)
-        self._decoded: Future[None] | None = None
-
-    def close(self) -> None:
-        """End the thread that decodes; called once `run` has returned for good."""
-        if self._decoding is not None:
-            self._decoding.shutdown()
+        self._ahead: _Batch | None = None
 
     # From any thread
 
@@ -255,13 +249,7 @@ class Scheduler:
         """Work until `stop`."""
         while self._wait():
             self.work()
-        self.finish()
-
-    def finish(self) -> None:
-        """Wait for the frame that is decoded beside, if there is one."""
-        decoded, self._decoded = self._decoded, None
-        if decoded is not None:
-            decoded.result()
+        self._give_up_ahead(DropReason.INACTIVE)
 
     def _wait(self) -> bool:
         """Wait for something to do; False once stopped."""
@@ -270,31 +258,51 @@ class Scheduler:
                 due_s = self._inbox.next_due_s
                 left_s = None if due_s is None else due_s - self._now_s()
                 is_due = left_s is not None and left_s <= 0.0
-                if self._reset_asked or self._questions or self._inbox.has_work or is_due:
+                has_work = self._ahead is not None or self._inbox.has_work
+                if self._reset_asked or self._questions or has_work or is_due:
                     return True
                 self._condition.wait(left_s)
             return False
 
     def work(self) -> None:
         """Work once at all that waits now: the newest frame of each camera, in one batch."""
+        if self._reset_asked:
+            self._give_up_ahead(DropReason.RESET)
+        batch, self._ahead = self._ahead, None
+        batch = batch or self._encode_waiting()
+        if batch is not None:
+            self._forecast(batch)
+        self._questions.work()
+
+    def _encode_waiting(self) -> _Batch | None:
+        """Encode what waits now; None where nothing of it is to be forecast."""
         with self._condition:
             session = self._session
             if session is None:
-                return
+                return None
             useless = self._inbox.due(self._now_s())
             is_reset, self._reset_asked = self._reset_asked, False
             waiting = self._inbox.take()
         self._drop(useless)
         if is_reset:
-            self.finish()
             self._engine.reset()
         tasks = {newest.camera: self._task(newest) for newest, _ in waiting}
         for group in _by_turns([self._choose(tasks[w.newest.camera], w.older) for w in waiting]):
             fill = [_Task(frame, CONTEXT_ONLY, DropReason.CONTEXT_ONLY) for frame in group]
-            self._process(session, fill)
-        self._process(session, list(tasks.values()))
+            self._encode(session, fill)
+        batch = self._encode(session, list(tasks.values()))
         self._note_contexts(set(tasks), is_reset)
-        self._questions.work()
+        return batch
+
+    def _encode_ahead(self) -> None:
+        """Encode what waits now while heads are at work, in a thread that helps the engine."""
+        if not self._reset_asked and self._ahead is None:
+            self._ahead = self._encode_waiting()
+
+    def _give_up_ahead(self, reason: DropReason) -> None:
+        batch, self._ahead = self._ahead, None
+        if batch is not None:
+            self._drop([task.frame for task in batch.tasks], reason)
 
     def _task(self, frame: QueuedFrame) -> _Task:
         limit_ns = frame.max_age_ns
@@ -313,47 +321,38 @@ class Scheduler:
         self._drop([frame for frame in older if frame not in needed])
         return needed
 
-    def _process(self, session: int, tasks: list[_Task]) -> None:
-        """Give a frame of each camera to the engine in one batch, and its results to the sink."""
+    def _encode(self, session: int, tasks: list[_Task]) -> _Batch | None:
+        """Have a frame of each camera encoded in one batch; None where none is to be forecast."""
         decoded = {t.frame.camera: image for t in tasks if (image := self._decode(t, session))}
-        if not decoded:
-            return
         going = [task for task in tasks if task.frame.camera in decoded]
-        sizes = {name: frame.image.shape[:2] for name, frame in decoded.items()}
-        if self._decoding is None:
-            self._finish_all(lambda: self._engine.update_cameras(decoded), going, sizes, session)
-            return
+        if not going:
+            return None
         try:
-            predicted = self._engine.predict(decoded)
+            encoded = self._engine.encode(decoded)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
             for task in going:
                 self._fail(task.frame, error)
-            return
-        if not predicted.batches:
-            self._finish_all(lambda: predicted.results, going, sizes, session)
-            return
-        self.finish()
-        self._decoded = self._decoding.submit(
-            self._finish_all, lambda: self._engine.decode(predicted), going, sizes, session
-        )
+            return None
+        sizes = {name: frame.image.shape[:2] for name, frame in decoded.items()}
+        left = [task for task in going if task.frame.camera in encoded.requests]
+        batch = _Batch(session, going, sizes, encoded)
+        self._finish_all(batch._replace(tasks=[t for t in going if t not in left]), encoded.results)
+        return batch._replace(tasks=left) if left else None
 
-    def _finish_all(
-        self,
-        work: Callable[[], Mapping[str, CameraResult]],
-        tasks: list[_Task],
-        sizes: Mapping[str, tuple[int, ...]],
-        session: int,
-    ) -> None:
-        """Do the work and give its results to the sink."""
+    def _forecast(self, batch: _Batch) -> None:
+        """Have frames forecast that are encoded, and give the results to the sink."""
         try:
-            results = work()
+            results = self._engine.forecast(batch.encoded, self._encode_ahead)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
-            for task in tasks:
+            for task in batch.tasks:
                 self._fail(task.frame, error)
             return
-        for task in tasks:
-            height, width = sizes[task.frame.camera]
-            self._finish(task, results[task.frame.camera], (height, width), session)
+        self._finish_all(batch, results)
+
+    def _finish_all(self, batch: _Batch, results: Mapping[str, CameraResult]) -> None:
+        for task in batch.tasks:
+            camera = task.frame.camera
+            self._finish(task, results[camera], batch.sizes[camera], batch.session)
 
     def _decode(self, task: _Task, session: int) -> CameraFrame | None:
         """The engine's input, or None for a frame that is not to be worked at."""
@@ -425,7 +424,6 @@ class Worker:
         self._scheduler = scheduler
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._is_closed = False
 
     def start(self) -> None:
         """Start taking frames, with an empty context."""
@@ -448,17 +446,6 @@ class Worker:
             thread.join(timeout_s)
         return thread is None or not thread.is_alive()
 
-    def close(self) -> None:
-        """End all threads for good; to be called after `stop`.
-
-        Where a forward pass has outlasted that, they end after it.
-        """
-        with self._lock:
-            self._is_closed = True
-            is_idle = self._thread is None
-        if is_idle:
-            self._scheduler.close()
-
     def _run(self) -> None:
         while True:
             self._scheduler.run()
@@ -466,8 +453,6 @@ class Worker:
                 if not self._scheduler.is_running:  # not started again meanwhile
                     self._thread = None
                     break
-        if self._is_closed:
-            self._scheduler.close()
 
 
 def _by_turns(fills: list[list[QueuedFrame]]) -> list[list[QueuedFrame]]:

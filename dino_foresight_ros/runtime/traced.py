@@ -25,6 +25,9 @@ _COARSE_TOLERANCE = 0.02
 _RUNS = 3
 """Runs after which torch has specialised and optimised a graph."""
 
+_RECORDING = threading.Lock()
+"""One graph is recorded at a time: what Python warns of meanwhile is held back for all threads."""
+
 Shapes = tuple[Any, ...]
 Graph = Callable[..., Any]
 
@@ -51,7 +54,6 @@ class TracedFunction:
         self._graphs: OrderedDict[Shapes, Graph | None] = OrderedDict()  # None: stays as it is
         self._calls: OrderedDict[Shapes, int] = OrderedDict()
         self._lock = threading.Lock()
-        self._is_recording = threading.Lock()
 
     @property
     def shapes(self) -> list[Shapes]:
@@ -68,7 +70,8 @@ class TracedFunction:
         with self._lock:
             if self._graphs.get(shapes) is not None:
                 return
-        graph = self._recorded(arguments)
+        with _RECORDING:
+            graph = self._recorded(arguments)
         self._keep(shapes, graph)
 
     def __call__(self, shapes: Shapes, arguments: Sequence[Any]) -> Any:
@@ -78,13 +81,13 @@ class TracedFunction:
             if graph is not None:
                 self._graphs.move_to_end(shapes)
             is_due = shapes not in self._graphs and self._is_steady(shapes)
-        if is_due and self._is_recording.acquire(blocking=False):
+        if is_due and _RECORDING.acquire(blocking=False):
             try:
                 graph = self._recorded(arguments)
             except ForesightError as error:
                 self._on_warning(f"{error}; it goes on without")
             finally:
-                self._is_recording.release()
+                _RECORDING.release()
             self._keep(shapes, graph)
         if graph is None:
             return self._function(*arguments)

@@ -52,7 +52,7 @@ def test_the_command_writes_every_stage_and_the_ratio_as_a_table_and_json(
     assert table.split("\n\n")[1] in capsys.readouterr().out
     (found,) = json.loads((tmp_path / "bench.json").read_text())
     assert found["case"]["size"] == "tiny"
-    before = ["preprocess", "encode", "pca", "buffer", "forecast", "inverse pca"]
+    before = ["preprocess", "encode", "pca", "buffer", "forecast"]
     after = ["head depth", "download", *(["message"] if image_to_msg else [])]
     assert list(found["stages"]) == before + after
     ratio = found["plain"]["p50_ms"] / found["update"]["p50_ms"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +13,9 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DropReason
 from dino_foresight_ros.runtime.context import Arrival, ContextBuffer
 from dino_foresight_ros.runtime.context_rules import EvenContext
+from dino_foresight_ros.runtime.encoded import Encoded
 from dino_foresight_ros.runtime.frame import CameraFrame, CameraResult, Forecast, QueuedFrame
 from dino_foresight_ros.runtime.grouping import Grouper
-from dino_foresight_ros.runtime.predicted import Predicted
 from dino_foresight_ros.runtime.request import OutputRequest, Outputs
 from dino_foresight_ros.runtime.scheduler import Scheduler
 
@@ -66,11 +65,18 @@ class FakeEngine:
         self.encoded: dict[str, list[int]] = {}
         self.meanwhile: Callable[[], None] = lambda: None
 
-    def update_cameras(self, frames: Mapping[str, CameraFrame]) -> dict[str, CameraResult]:
+    def encode(self, frames: Mapping[str, CameraFrame]) -> Encoded:
         self.batches.append(sorted(frames))
         meanwhile, self.meanwhile = self.meanwhile, lambda: None
         meanwhile()
-        return {name: self.update(name, frame) for name, frame in frames.items()}
+        results = {name: self.update(name, frame) for name, frame in frames.items()}
+        wanted: Any = {name: None for name, result in results.items() if result.forecast}
+        return Encoded(results, wanted, 0.0)
+
+    def forecast(
+        self, encoded: Encoded, beside: Callable[[], None] | None = None
+    ) -> dict[str, CameraResult]:
+        return encoded.results
 
     def update(self, camera: str, frame: CameraFrame) -> CameraResult:
         self.seen.append(frame.stamp_ns)
@@ -107,46 +113,41 @@ class GatedEngine(FakeEngine):
         self.gate = threading.Event()
         self.gate.set()
 
-    def update_cameras(self, frames: Mapping[str, CameraFrame]) -> dict[str, CameraResult]:
+    def encode(self, frames: Mapping[str, CameraFrame]) -> Encoded:
         self.entered.set()
         assert self.gate.wait(10)
-        return super().update_cameras(frames)
+        return super().encode(frames)
 
 
-class BesideEngine(FakeEngine):
-    """Forecasts by halves, and holds the second until the test opens the gate."""
+class ThreadedEngine(FakeEngine):
+    """Has the next frames encoded while it decodes; `while_decoding` happens before that."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = threading.Event()
-        self.gate.set()
-        self.predicted: defaultdict[int, threading.Event] = defaultdict(threading.Event)
-        self.decoded: defaultdict[int, threading.Event] = defaultdict(threading.Event)
-        self.threads: set[str] = set()
-        self.decoding: set[threading.Thread] = set()
-        self.decoded_at_reset: list[list[int]] = []
+        self.while_decoding: Callable[[], None] = lambda: None
+        self.order: list[tuple[str, int]] = []
 
-    def predict(self, frames: Mapping[str, CameraFrame]) -> Predicted:
-        results = self.update_cameras(frames)
-        batches: Any = [name for name, result in results.items() if result.forecast]
-        for frame in frames.values():
-            self.predicted[frame.stamp_ns].set()
-        return Predicted(results, batches, 0.0)
+    def encode(self, frames: Mapping[str, CameraFrame]) -> Encoded:
+        self.order += [("encode", frame.stamp_ns) for frame in frames.values()]
+        return super().encode(frames)
 
-    def decode(self, predicted: Predicted) -> dict[str, CameraResult]:
-        self.threads.add(threading.current_thread().name)
-        self.decoding.add(threading.current_thread())
-        assert self.gate.wait(20)
-        for result in predicted.results.values():
-            assert result.forecast is not None
-            if result.forecast.stamp_ns == 666:
-                raise ValueError("cannot be decoded")
-            self.decoded[result.forecast.stamp_ns].set()
-        return predicted.results
+    def forecast(
+        self, encoded: Encoded, beside: Callable[[], None] | None = None
+    ) -> dict[str, CameraResult]:
+        happens, self.while_decoding = self.while_decoding, lambda: None
+        happens()
+        if beside is not None:
+            beside()
+        for result in encoded.results.values():
+            if result.forecast is not None:
+                self.order.append(("forecast", result.forecast.stamp_ns))
+                if result.forecast.stamp_ns == 666:
+                    raise ValueError("cannot be decoded")
+        return encoded.results
 
     def reset(self) -> None:
         super().reset()
-        self.decoded_at_reset.append([s for s, event in self.decoded.items() if event.is_set()])
+        self.order.append(("reset", 0))
 
 
 class SlowEngine(FakeEngine):
@@ -188,7 +189,6 @@ class Harness:
         outputs: Outputs | None = None,
         clock: Clock | None = None,
         grouper: Grouper | None = None,
-        decodes_beside: bool = False,
     ) -> None:
         """Prepare; frames request `outputs`, unless `outputs_of` has their camera."""
         self.engine: Any = engine or FakeEngine()
@@ -206,7 +206,6 @@ class Harness:
             grouper=grouper,
             now_ns=lambda: round(self.clock.now_s * 1e9),
             now_s=lambda: self.clock.now_s,
-            decodes_beside=decodes_beside,
         )
 
     # The sink

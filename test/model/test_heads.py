@@ -7,7 +7,8 @@ import torch
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.dpt import STRIDES, HeadConfig
-from dino_foresight_ros.model.heads import build_head, fuse_batch_norm
+from dino_foresight_ros.model.heads import build_head, fold_pca, fuse_batch_norm
+from dino_foresight_ros.model.pca import PCA
 
 CONFIG = HeadConfig(outputs=3, channels=(8, 8, 8, 8), width=8)
 
@@ -59,3 +60,27 @@ def test_head_gives_with_a_stride_the_middle_pixels_of_its_whole_output(
     for i, j in [(0, 0), (1, 3), (picked.shape[2] - 1, picked.shape[3] - 1)]:
         expected = whole[..., stride * i + middle, stride * j + middle]
         torch.testing.assert_close(picked[..., i, j], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 4, 8])
+@torch.inference_mode()
+def test_head_with_the_pca_folded_in_is_the_head_of_reconstructed_features(layers: int):
+    torch.manual_seed(3)
+    head = build_head(HeadConfig(outputs=5, channels=(8, 8, 8, 8), width=8), 6, layers).eval()
+    features = 6 * layers
+    pca = PCA.from_arrays(
+        torch.randn(features),
+        torch.rand(features) + 0.5,
+        torch.randn(features),
+        torch.linalg.qr(torch.randn(features, 5))[0].T,
+    )
+    z = torch.randn(2, 3, 4, 5)
+    expected = head(pca.inverse(z))
+    fold_pca(head, pca)
+    torch.testing.assert_close(head(z), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pca_is_not_folded_into_a_head_that_does_not_begin_linearly_on_the_grid():
+    head = build_head(HeadConfig(outputs=5, kind="linear"), 6, 4)
+    with pytest.raises(TypeError, match="LinearHead cannot read PCA features"):
+        fold_pca(head, PCA(24, 5))

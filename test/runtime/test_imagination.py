@@ -26,12 +26,13 @@ from dino_foresight_ros.obstacles.arc_search import ArcLimits, fan
 from dino_foresight_ros.planar_motion import compose, inverse, pose_of
 from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.runtime import Foresight, imagination
+from dino_foresight_ros.runtime.batch import Context
 from dino_foresight_ros.runtime.candidate import twist_motions
 from dino_foresight_ros.runtime.decoder import DecodedOutput
-from dino_foresight_ros.runtime.engine import Context
 from dino_foresight_ros.runtime.frame import ModelOutputError
 from dino_foresight_ros.runtime.imagination import Imagination, answer_of
 from dino_foresight_ros.runtime.imagined import Imagined, ImagineOptions, Mount, Weights
+from dino_foresight_ros.runtime.threads import Threads
 
 GRID, SIZE = (11, 20), (88, 160)
 VIEW = CameraView.pinhole(np.array([[80.0, 0, 79.5], [0, 80.0, 43.5], [0, 0, 1]]), SIZE)
@@ -84,6 +85,7 @@ class BoxWorld:
         self.ahead_s: list[list[float]] = []
         self.asked = 0
         self.heads_are_finite = True
+        self.threads = Threads()
 
     def context(self, camera: str) -> Context | None:
         if camera not in self.cameras:
@@ -149,7 +151,8 @@ def imagine(world: Any, motions: np.ndarray, workers: int = 1, **more: Any) -> I
     options = more.pop("options", OPTIONS)
     mounts = more.pop("mounts", MOUNTS)
     horizons_s = more.pop("horizons_s", HORIZONS_S)
-    judge = Imagination(world, workers)
+    world.threads = Threads(workers)
+    judge = Imagination(world)
     return answer_of(judge.imagine(motions, horizons_s, mounts, options, **more))
 
 
@@ -255,7 +258,7 @@ def test_same_ways_are_imagined_once_whatever_is_asked_for():
 
 def test_other_work_may_be_done_between_the_parts_of_many_candidates():
     motions = candidates({str(k): (5.0, 0.0, 0.002 * k) for k in range(40)})
-    parts = Imagination(BoxWorld(CAR_AHEAD), 1).imagine(
+    parts = Imagination(BoxWorld(CAR_AHEAD)).imagine(
         motions, HORIZONS_S, MOUNTS, OPTIONS, maps=True
     )
     assert sum(1 for _ in parts) >= 5

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,17 @@ Memories of several frames are stacked along dimension 1: (B, ...) each -> (B, N
 
 
 Wrap = Callable[[Callable[..., tuple[Tensor, ...]]], Callable[..., tuple[Tensor, ...]]]
+
+
+class PieceThreads(Protocol):
+    """Threads that compute independent pieces side by side."""
+
+    @property
+    def available(self) -> int:
+        """How many the caller may use, its own among them."""
+
+    def run(self, pieces: Sequence[Callable[[], Any]]) -> list[Any]:
+        """What each piece gives, in their order."""
 
 
 class Prediction(NamedTuple):
@@ -253,6 +264,10 @@ class Forecaster(nn.Module, ABC):
         Args:
             wrap: function of tensors and plain values -> one that gives the same.
         """
+
+    def with_threads(self, threads: PieceThreads) -> Forecaster:
+        """A twin on the same weights whose threads share horizons that are independent."""
+        return self
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -27,6 +28,7 @@ from dino_foresight_ros.model.forecasters.hindcast import MAX_HINDCASTS, scaled_
 from dino_foresight_ros.model.forecasters.interface import (
     Forecaster,
     FrameMemory,
+    PieceThreads,
     Prediction,
     Wrap,
 )
@@ -50,6 +52,7 @@ class WorldForecaster(WorldNetwork, Forecaster):
     seed: int = 0
     """Of the noise queries: the same futures are drawn at every forecast."""
     _wrapped: Callable[..., tuple[Tensor, ...]] | None = None
+    _threads: PieceThreads | None = None
 
     @property
     def context_frames(self) -> int:
@@ -124,6 +127,12 @@ class WorldForecaster(WorldNetwork, Forecaster):
         """A twin on the same weights whose pass over all blocks is wrapped."""
         twin = copy.copy(self)
         twin._wrapped = wrap(self.run_blocks)
+        return twin
+
+    def with_threads(self, threads: PieceThreads) -> WorldForecaster:
+        """As `Forecaster.with_threads`: queries never attend to each other."""
+        twin = copy.copy(self)
+        twin._threads = threads
         return twin
 
     def with_options(self, **changes: Any) -> WorldForecaster:
@@ -271,20 +280,39 @@ class WorldForecaster(WorldNetwork, Forecaster):
         else:
             motion = self._unknown_motion(len(z), ahead_s.shape[1], device)
         column, row = self.grid_angles(*grid, device)
-        found = (self._wrapped or self.run_blocks)(
-            z[:, -1 - hindcasts :],
-            noise,
-            motion,
-            *past,
-            *ahead,
-            *column,
-            *row,
-            tuple(layers),
-            *keys_and_values,
-        )
+
+        def run(horizons: slice, hindcasts: int) -> tuple[Tensor, ...]:
+            asked = Rotation(ahead.cos[:, horizons], ahead.sin[:, horizons])
+            return (self._wrapped or self.run_blocks)(
+                z[:, -1 - hindcasts :],
+                noise,
+                None if motion is None else motion[:, :, horizons],
+                *past,
+                *asked,
+                *column,
+                *row,
+                tuple(layers),
+                *keys_and_values,
+            )
+
+        found = self._run(run, ahead_s.shape[1], hindcasts)
         share, found = (found[0], found[1:]) if hindcasts else (None, found)
         out, *hidden = (x.unflatten(3, grid) for x in found)
         return Prediction(out, dict(zip(layers, hidden, strict=True))), share
+
+    def _run(
+        self, run: Callable[[slice, int], tuple[Tensor, ...]], horizons: int, hindcasts: int
+    ) -> tuple[Tensor, ...]:
+        """All horizons, shared out where there are threads; hindcasts go with the fewest."""
+        count = 1 if self._threads is None else min(self._threads.available, horizons)
+        if self._threads is None or count < 2:
+            return run(slice(None), hindcasts)
+        ends = [k * horizons // count for k in range(count + 1)]
+        spans = [slice(*ends[k : k + 2]) for k in range(count)]
+        pieces = [partial(run, span, hindcasts if span is spans[0] else 0) for span in spans]
+        first, *others = self._threads.run(pieces[::-1])[::-1]  # the most horizons begin
+        share, first = (first[:1], first[1:]) if hindcasts else ((), first)
+        return *share, *(torch.cat(same, dim=2) for same in zip(first, *others, strict=True))
 
     def _angles(self, stamps_s: Tensor, ahead_s: Tensor) -> tuple[Rotation, Rotation]:
         """By the context frames' times (B, N, .), and by instants ahead of the newest (B, S, .).

@@ -23,17 +23,12 @@ from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.shipped import names_bundle
 
 SMALL_PASS = 10**10
-"""Multiplications of a forecaster's pass up to which two threads with an operation each do more
-than two threads on one operation (benchmark/README.md)."""
+"""Multiplications of a forecaster's pass up to which threads do more with whole horizons and heads
+than with a part of each operation (benchmark/README.md)."""
 
 
 class LoadedEngine(NamedTuple):
-    """An engine, how it is run, and what the node tells about it.
-
-    Attributes:
-        decodes_beside: whether a second thread is best used for decoding a frame while the next one
-            is predicted.
-    """
+    """An engine, and what the node tells about it."""
 
     engine: Foresight
     model: ModelInfo
@@ -41,7 +36,6 @@ class LoadedEngine(NamedTuple):
     device: str
     dtype: str
     horizons: Horizons
-    decodes_beside: bool
 
     @property
     def has_heads(self) -> bool:
@@ -89,6 +83,7 @@ def load_engine(
             cameras=len(cameras),
             samples=parameters["samples"],
             execution_provider=parameters["execution_provider"],
+            threads=_usable_threads() if is_small else 1,
         )
         outputs = dict.fromkeys(range(1, steps + 1), made.available)
         made.warm_up(len(cameras), OutputRequest(outputs, size, horizons.ahead_s(steps)))
@@ -109,7 +104,6 @@ def load_engine(
         trained=bundle.trained,
         device=str(bundle.device),
         dtype=str(dtype).removeprefix("torch."),
-        decodes_beside=is_small,
     )
 
 
@@ -126,7 +120,7 @@ def _with_options(bundle: Bundle, parameters: Mapping[str, Any]) -> Bundle:
 
 
 def _is_small(bundle: Bundle, cameras: int) -> bool:
-    """Whether a second thread is best used for work of its own."""
+    """Whether several threads are best used for work of their own."""
     if bundle.device.type != "cpu" or _usable_threads() < 2:
         return False
     weights = sum(weight.numel() for weight in bundle.forecaster.parameters())

@@ -130,7 +130,6 @@ class Pipeline:
             Statistics(counter),
             build_grouper(values, log.warning),
             now_ns=self._now_ns,
-            decodes_beside=self.loaded.decodes_beside,
         )
         self.scheduler.fill_context = values["fill_context"]
         self.imagination = Imagination(self.loaded.engine)
@@ -183,11 +182,9 @@ class Pipeline:
         return self._worker.stop(timeout_s)
 
     def destroy(self) -> None:
-        """Take the publishers down, and end the threads."""
+        """Take the publishers down."""
         for camera in self.cameras.values():
             camera.destroy()
-        self.imagination.close()
-        self._worker.close()
 
     @property
     def is_active(self) -> bool:

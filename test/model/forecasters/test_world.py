@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dino_foresight_ros.errors import BundleError
-from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model import Bundle, Forecaster, Prediction
 from dino_foresight_ros.model.forecasters import (
     WorldConfig,
     WorldForecaster,
@@ -27,6 +27,7 @@ from dino_foresight_ros.model.forecasters import (
 from dino_foresight_ros.model.forecasters.autoregressive import append
 from dino_foresight_ros.model.reference.world_tensors import world_from_reference
 from dino_foresight_ros.runtime import Foresight
+from dino_foresight_ros.runtime.threads import Threads
 
 GRID = (3, 5)
 TODAY_S = 1_790_000_000.0
@@ -87,6 +88,31 @@ def test_a_twin_for_forecasts_gives_the_same_and_leaves_the_weights(
     assert torch.equal(twin.forecast(twin.remember(z, stamps_s), stamps_s, [0.1, 0.7]), expected)
     assert all(torch.equal(x, before[name]) for name, x in reference.state_dict().items())
     assert not reference.blocks[0].attend.is_ordered
+
+
+@pytest.mark.parametrize("changes", [{}, {"hindcast": True}, {"feed_back_beyond_s": 0.6}])
+@pytest.mark.parametrize("layers", [(), (1,)])
+def test_threads_that_share_horizons_change_nothing(
+    changes: dict[str, object], layers: tuple[int, ...]
+) -> None:
+    forecaster = made(motion="blocks", **changes)
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(2, 3, *GRID, forecaster.channels, generator=generator)
+    stamps_s = torch.tensor([[0.0, 0.2, 0.5], [0.1, 0.3, 0.35]], dtype=torch.float64)
+    ahead_s = [0.1, 0.3, 0.7, 0.8, 1.3]
+    motion = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    asked = forecaster.remember(z, stamps_s), stamps_s, ahead_s, motion, 1, layers
+
+    def forecast(one: Forecaster) -> Prediction:
+        return Prediction.join(one.stream(*asked))
+
+    expected = forecast(forecaster)
+    for count in (2, 3, 8):
+        found = forecast(forecaster.with_threads(Threads(count)))
+        torch.testing.assert_close(found.z, expected.z, rtol=1e-4, atol=1e-4)
+        for layer in layers:
+            read, known = found.hidden[layer], expected.hidden[layer]
+            torch.testing.assert_close(read, known, rtol=1e-4, atol=1e-4)
 
 
 def taken(memories: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:

@@ -1,0 +1,80 @@
+"""Threads that share the pieces of one piece of work, such as the heads of one forecast."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+_THREAD_NAME = "foresight-piece"
+
+
+class Threads:
+    """Computes independent pieces side by side, in the caller's thread and in others.
+
+    The operations of a small model are too short to be split over CPU cores one by one: handing
+    their parts out takes longer than computing them. Whole heads and whole horizons are not.
+    """
+
+    def __init__(self, count: int = 1) -> None:
+        """Prepare.
+
+        Args:
+            count: of threads, the caller's among them; with 1, all is done in that.
+        """
+        self.count = max(1, count)
+        self._pool: ThreadPoolExecutor | None = None
+        if self.count > 1:
+            self._pool = ThreadPoolExecutor(self.count - 1, thread_name_prefix=_THREAD_NAME)
+        self._is_inside = threading.local()
+
+    @property
+    def available(self) -> int:
+        """How many the caller may use, its own among them: inside a piece only that."""
+        return 1 if getattr(self._is_inside, "value", False) else self.count
+
+    def run(self, pieces: Sequence[Callable[[], T]]) -> list[T]:
+        """What each piece gives, in their order, in inference mode.
+
+        A piece may itself ask for pieces; those are done in its own thread.
+
+        Raises:
+            Exception: of the first piece that failed, once none is at work any more.
+        """
+        if self._pool is None or len(pieces) < 2 or self.available < 2:
+            with torch.inference_mode():
+                return [piece() for piece in pieces]
+        left = deque(enumerate(pieces))
+        found: list[Any] = [None] * len(pieces)
+
+        def take() -> None:
+            self._is_inside.value = True
+            try:
+                with torch.inference_mode():
+                    while left:
+                        try:
+                            index, piece = left.popleft()
+                        except IndexError:  # another thread was faster
+                            return
+                        found[index] = piece()
+            except BaseException:
+                left.clear()
+                raise
+            finally:
+                self._is_inside.value = False
+
+        helpers = min(self.count, len(pieces)) - 1
+        others = [self._pool.submit(take) for _ in range(helpers)]
+        try:
+            take()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+        return found
