@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -59,6 +59,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if PROCESS_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.process)
+    items[:] = spread_waiting(items)
+
+
+def spread_waiting(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Order the files so that those that start processes are spread evenly among the others.
+
+    They wait most of their time, which others then use: workers of `make test` take file by file.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting, working = [], []
+    for of_file in files.values():
+        waits = any(item.get_closest_marker("process") for item in of_file)
+        (waiting if waits else working).append(of_file)
+    each = [
+        ((i + 0.5) / len(kind), of_file)
+        for kind in (waiting, working)
+        for i, of_file in enumerate(kind)
+    ]
+    return [item for _, of_file in sorted(each, key=lambda e: e[0]) for item in of_file]
 
 
 def pytest_collection_finish() -> None:
