@@ -2,72 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import pytest
+from distributions import manifest, required_distributions
 
 import dino_foresight_ros
 
 PACKAGE = "dino_foresight_ros"
-SOURCES = (PACKAGE, "training", "benchmark", "launch")
-# Distributions whose modules have another name.
-DISTRIBUTIONS = {
-    "google": "protobuf",
-    "cv2": "opencv-python-headless",
-    "yaml": "pyyaml",
-    "PIL": "pillow",
-    "rerun": "rerun-sdk",
-    "sklearn": "scikit-learn",
-}
-
-
-def imported_modules(root: Path) -> dict[str, Path]:
-    """Return every top-level module that the Python installed imports, and a file that does."""
-    found: dict[str, Path] = {}
-    for folder in SOURCES:
-        for path in sorted((root / folder).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                names = []
-                if isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                    names = [node.module]
-                found.update({name.split(".")[0]: path for name in names})
-    known = {PACKAGE, *sys.stdlib_module_names}
-    return {name: path for name, path in found.items() if name not in known}
-
-
-def manifest(root: Path) -> Any:
-    """Return the parsed package.xml, checked as catkin_pkg checks it."""
-    catkin_pkg = pytest.importorskip("catkin_pkg.package")
-    warnings: list[str] = []
-    package = catkin_pkg.parse_package(str(root / "package.xml"), warnings=warnings)
-    assert warnings == []
-    return package
-
-
-def required_distributions(root: Path, without: Collection[str] = ()) -> set[str]:
-    """Return the names that setup.py requires, with all extras but some."""
-    text = (root / "setup.py").read_text(encoding="utf-8")
-    keywords = {
-        keyword.arg: keyword.value
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Call)
-        for keyword in node.keywords
-    }
-    lines = ast.literal_eval(keywords["install_requires"])
-    for name, extra in ast.literal_eval(keywords["extras_require"]).items():
-        lines += [] if name in without else extra
-    return {re.split(r"[<>=]", line)[0].replace("_", "-") for line in lines}
 
 
 @pytest.mark.process
@@ -108,17 +56,6 @@ def test_installed_copy_knows_its_version(
         check=True,
     )
     assert said.stdout.strip() == "7.8.9"
-
-
-def test_every_import_is_a_named_dependency(project_root: Path) -> None:
-    ros = {dependency.name for dependency in manifest(project_root).exec_depends}
-    pip = required_distributions(project_root)
-    missing = {
-        name: str(path.relative_to(project_root))
-        for name, path in imported_modules(project_root).items()
-        if name not in ros and DISTRIBUTIONS.get(name, name).replace("_", "-") not in pip
-    }
-    assert missing == {}
 
 
 def test_pip_requirements_are_in_the_locked_environment(project_root: Path) -> None:
