@@ -70,7 +70,15 @@ def quaternion(rotation: np.ndarray) -> list[float]:
 
 @lru_cache(maxsize=4)
 def _world(seed: int, width: int, height: int) -> World:
-    return World(WorldConfig(seed=seed, width=width, height=height, frame_rate_hz=1e6 / STEP_US))
+    return World(_config(seed, width, height))
+
+
+def _config(seed: int, width: int, height: int) -> WorldConfig:
+    """Of a world that is not drawn farther than lidars see, which takes half the time."""
+    rate_hz = 1e6 / STEP_US
+    return WorldConfig(
+        seed=seed, width=width, height=height, frame_rate_hz=rate_hz, view_distance_m=70.0
+    )
 
 
 @lru_cache(maxsize=4)
@@ -98,8 +106,8 @@ def _about_up(degrees: float) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _seen_by(channel: str, seed: int, width: int, height: int, length: int) -> list[np.ndarray]:
     """Pictures of a camera of the drive that `_drive` sees ahead."""
-    config = WorldConfig(seed=seed, width=width, height=height, frame_rate_hz=1e6 / STEP_US)
-    return [frame.image for frame in _TurnedWorld(config, YAWS[channel]).frames(length)]
+    world = _TurnedWorld(_config(seed, width, height), YAWS[channel])
+    return [frame.image for frame in world.frames(length)]
 
 
 class NuScenesSet:

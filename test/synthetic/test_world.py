@@ -194,7 +194,8 @@ def test_seeds_differ_and_together_show_every_class() -> None:
     found: dict[int, int] = {}
     pictures = set()
     for seed, scene in enumerate([*SCENES, "urban"]):
-        world = World(WorldConfig(seed=seed, scene=scene, traffic=1.0, pedestrians=1.0, **SMALL))
+        chosen = {"scene": scene, "traffic": 1.0, "pedestrians": 1.0, "view_distance_m": 60.0}
+        world = World(WorldConfig(seed=seed, width=160, height=90, **chosen))
         for t_s in (0.0, 6.0):
             frame = world.render(t_s)
             pictures.add(frame.image.tobytes())
