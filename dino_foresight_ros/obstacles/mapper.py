@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.footprint import Footprint
 from dino_foresight_ros.obstacles.grid import Cells, GridSpec, smeared
 from dino_foresight_ros.obstacles.options import ObstacleOptions
-from dino_foresight_ros.obstacles.points import split_scene
+from dino_foresight_ros.obstacles.points import SplitScene, kinds_of_maps, split_scenes
 from dino_foresight_ros.obstacles.sweep import MIN_POINTS, Sweep, sweep
 from dino_foresight_ros.obstacles.thinning import cell_of, thinned
 from dino_foresight_ros.obstacles.view import GroundView
@@ -128,15 +128,16 @@ def obstacles_of(
     """
     horizons_s = tuple(float(scene.horizon_s) for scene in scenes)
     _check_horizons(horizons_s)
+    splits: list[SplitScene] = []
+    for (size, *_), alike in groupby(scenes, kinds_of_maps):
+        rays = camera.rays(size or (0, 0))
+        splits += split_scenes(list(alike), rays, camera.base_from_optical, options)
     points, views, tilts, scales, ground, known = [], [], [], [], 0, 0
-    for scene, pose in zip(scenes, poses, strict=True):
-        size = (0, 0) if scene.depth is None else (scene.depth.shape[0], scene.depth.shape[1])
-        rays = camera.rays(size)
-        split = split_scene(scene, rays, camera.base_from_optical, options)
+    for split, pose, horizon_s in zip(splits, poses, horizons_s, strict=True):
         depth = split.depth
-        if not ((depth > 0) & np.isfinite(rays[..., 0])).any():
+        if not ((depth > 0) & np.isfinite(camera.rays(depth.shape)[..., 0])).any():
             raise InputError(
-                f"no pixel of the step {scene.horizon_s:g} s ahead is known: what is there is not "
+                f"no pixel of the step {horizon_s:g} s ahead is known: what is there is not "
                 "free because nothing is seen"
             )
         found = split.obstacles
@@ -146,8 +147,9 @@ def obstacles_of(
         views.append(GroundView(camera.view, pose_of(pose) @ camera.base_from_optical, depth))
         tilts.append(split.plane.tilt_deg if split.plane.is_fitted else np.nan)
         scales.append(split.floor_scale)
-        ground += len(split.ground)
-        known += len(split.ground) + len(split.obstacles)
+        of_ground = int(np.count_nonzero(split.is_ground))
+        ground += of_ground
+        known += of_ground + len(split.obstacles)
     tilt = float(np.nanmax(tilts)) if np.isfinite(tilts).any() else float("nan")
     return CameraObstacles(
         stamp_ns,

@@ -12,6 +12,8 @@ FIT_RANGE_M = 25.0
 """Points nearer than this, along the floor, tell the plane."""
 MIN_POINTS = 40
 _MAX_POINTS = 1000
+MAX_TELLING = 4 * _MAX_POINTS
+"""More points than so many of a view tell no more of its plane."""
 _GATE_M, _GATE_PER_M = 0.4, 0.12
 """Points so far above or below the floor of the base frame, and so much more per metre of distance,
 can be ground: a slope of 7 degrees."""
@@ -94,12 +96,10 @@ def fit_grounds(
         The plane of each row, or the floor where too few points are near it or they lean too much.
     """
     floor = GroundPlane(height_m=floor_m)
-    told = _at_most(4 * _MAX_POINTS, row, count)
-    xyz, row = np.take(xyz, told, axis=0), row[told]
     reach = np.hypot(xyz[:, 0], xyz[:, 1])
     off = np.abs(xyz[:, 2] - np.float32(floor_m))
     near = np.flatnonzero((reach < FIT_RANGE_M) & (off < _GATE_M + _GATE_PER_M * reach))
-    told = near[_at_most(_MAX_POINTS, row[near], count)]
+    told = near[at_most(_MAX_POINTS, row[near], count)]
     xyz, row = np.take(xyz, told, axis=0), row[told]
     counts = np.bincount(row, minlength=count)
     fitted = np.flatnonzero(counts >= MIN_POINTS)
@@ -137,7 +137,7 @@ def fit_grounds(
     return planes
 
 
-def _at_most(most: int, row: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+def at_most(most: int, row: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     """Indices of every so many-th point of each row (N,), so that about `most` are left."""
     ends = np.searchsorted(row, np.arange(count + 1)).tolist()
     return np.concatenate([np.arange(a, b, max(1, (b - a) // most)) for a, b in pairwise(ends)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from dino_foresight_ros.classes import UNLABELLED
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.obstacles.cloud import ObstaclePoints
 from dino_foresight_ros.obstacles.options import ObstacleOptions
-from dino_foresight_ros.obstacles.plane import GroundPlane, fit_grounds
+from dino_foresight_ros.obstacles.plane import MAX_TELLING, GroundPlane, at_most, fit_grounds
 from dino_foresight_ros.obstacles.rows import PointRows
 from dino_foresight_ros.obstacles.standing import FLAT_M, Maps, standing_depth
 from dino_foresight_ros.outputs import CONFIDENCE, SEGMENTATION, SPREAD
@@ -26,6 +25,9 @@ _SKYLINE = 1 / 80
 """Share of the picture's width beside the sky, in which depths that blend into it are found."""
 _BLENDED = 1.1
 """Such a depth is so many times the least around it."""
+_OUTLINE, _SURE = 1 / 160, 0.9
+"""Share of the picture's width by which outlines against the sky may be too wide, where their class
+has less than this confidence."""
 
 Pose = NDArray[np.float64]
 
@@ -35,7 +37,7 @@ class SplitScene(NamedTuple):
 
     Attributes:
         obstacles: points of obstacles.
-        ground: (M, 3) float32 points of the ground, base frame.
+        is_ground: (H, W) what lies on the ground.
         plane: of the ground.
         pixels: (N,) of each obstacle point, counted along the rows of the depth.
         depth: (H, W) float32 metres at which everything was placed; infinity in the sky, which
@@ -45,22 +47,11 @@ class SplitScene(NamedTuple):
     """
 
     obstacles: ObstaclePoints
-    ground: NDArray[np.float32]
+    is_ground: NDArray[np.bool_]
     plane: GroundPlane
     pixels: NDArray[np.intp]
     depth: NDArray[np.float32]
     floor_scale: float
-
-
-class _Split(NamedTuple):
-    """As `SplitScene`, of several views."""
-
-    obstacles: PointRows
-    ground: PointRows
-    planes: list[GroundPlane]
-    pixels: NDArray[np.intp]
-    depth: NDArray[np.float32]
-    floor_scales: NDArray[np.float32]
 
 
 def obstacle_points(
@@ -94,15 +85,29 @@ def split_scene(
     options: ObstacleOptions,
 ) -> SplitScene:
     """As `obstacle_points`, with the ground and its plane."""
-    found = _split([scene], rays, base_from_optical, options)
-    return SplitScene(
-        found.obstacles.points,
-        found.ground.points.xyz,
-        found.planes[0],
-        found.pixels,
-        found.depth[0],
-        float(found.floor_scales[0]),
-    )
+    return split_scenes([scene], rays, base_from_optical, options)[0]
+
+
+def split_scenes(
+    scenes: Sequence[Scene],
+    rays: NDArray[np.float32],
+    base_from_optical: Pose,
+    options: ObstacleOptions,
+) -> list[SplitScene]:
+    """As `split_scene`, of several views of one camera, which hold the same kinds of maps."""
+    views = _split(scenes, rays, base_from_optical, options)
+    ends = views.obstacles.starts.tolist()
+    return [
+        SplitScene(
+            views.obstacles[k],
+            views.is_ground[k],
+            views.planes[k],
+            views.pixels[ends[k] : ends[k + 1]],
+            views.depth[k],
+            float(views.floor_scales[k]),
+        )
+        for k in range(len(scenes))
+    ]
 
 
 def obstacle_rows(
@@ -120,6 +125,57 @@ def obstacle_rows(
     return found.obstacles, found.depth
 
 
+def kinds_of_maps(scene: Scene) -> tuple[tuple[int, int] | None, ...]:
+    """The sizes of depth, segmentation, confidence and spread; None of what is missing."""
+    maps = (scene.depth, scene.segmentation, scene.confidence, scene.spread)
+    return tuple(None if values is None else (values.shape[0], values.shape[1]) for values in maps)
+
+
+class _Split(NamedTuple):
+    """As `SplitScene`, of K views: the points of all, and maps (K, H, W)."""
+
+    obstacles: PointRows
+    is_ground: NDArray[np.bool_]
+    planes: list[GroundPlane]
+    pixels: NDArray[np.intp]
+    depth: Maps
+    floor_scales: NDArray[np.float32]
+
+
+class _Lens(NamedTuple):
+    """The rays of a camera in the base frame: directions (H, W, 3), 1 along its optical axis."""
+
+    directions: Maps
+    base_from_optical: Pose
+
+    @property
+    def place(self) -> NDArray[np.float32]:
+        """(3,) of the camera."""
+        return self.base_from_optical[:3, 3].astype(np.float32)
+
+    def heights(self, depth: Maps, planes: Sequence[GroundPlane]) -> Maps:
+        """Metres (K, H, W) above each view's plane at these depths."""
+        normals = np.stack([plane.normal for plane in planes])
+        per_m = np.stack([self.directions @ normal[:3] for normal in normals])
+        of_camera = normals[:, :3] @ self.place - normals[:, 3]
+        found: Maps = depth * per_m + of_camera[:, None, None]
+        return found
+
+    def reaches(self, depth: Maps) -> Maps:
+        """Metres (K, H, W) along the floor from the origin of the base frame."""
+        x = depth * self.directions[..., 0] + self.place[0]
+        y = depth * self.directions[..., 1] + self.place[1]
+        return np.sqrt(x * x + y * y)
+
+    def points(self, depth: Maps, every: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Points (N, 3) at pixels (N,) that are counted through all views."""
+        pixel = every % self.directions[..., 0].size
+        found = np.take(self.directions.reshape(-1, 3), pixel, axis=0)
+        found *= depth.reshape(-1)[every, None]
+        found += self.place
+        return found
+
+
 def _split(
     scenes: Sequence[Scene],
     rays: NDArray[np.float32],
@@ -127,97 +183,83 @@ def _split(
     options: ObstacleOptions,
 ) -> _Split:
     depth: Maps = np.stack([_metric_depth(scene, rays) for scene in scenes])
-    is_known = np.isfinite(depth) & (depth > 0) & np.isfinite(rays[..., 0])
     ids = _stacked(scenes, SEGMENTATION)
-    if ids is not None and options.sky_ids:
-        is_known &= ~lookup(options.sky_ids)[ids]
-    for of_scene, known in zip(depth, is_known, strict=True):
-        known &= ~_flying(of_scene, known)
-    every = np.flatnonzero(is_known)
-    row, pixel = np.divmod(every, rays[..., 0].size)
-    rotation = base_from_optical[:3, :3].astype(np.float32)
-    place = base_from_optical[:3, 3].astype(np.float32)
-    directions = rays @ rotation.T
-    xyz = np.take(directions.reshape(-1, 3), pixel, axis=0)
-    xyz *= depth.reshape(-1)[every, None]
-    xyz += place
-    classes = np.full(len(xyz), UNLABELLED, np.uint8)
-    if ids is not None:
-        classes[:] = ids.reshape(-1)[every]
-    is_ground_class = lookup(options.ground_ids)[classes]
-    told: slice | NDArray[np.intp] = slice(None)
+    is_sky = _is_of(ids, options.sky_ids, depth.shape)
+    is_ground_class = _is_of(ids, options.ground_ids, depth.shape)
+    is_known = np.isfinite(depth) & (depth > 0) & np.isfinite(rays[..., 0]) & ~is_sky
+    for view, scene in enumerate(scenes):
+        is_known[view] &= ~_flying(depth[view], is_known[view])
+        is_known[view] &= ~_outline(is_sky[view], scene.confidence)
+    lens = _Lens(rays @ base_from_optical[:3, :3].T.astype(np.float32), base_from_optical)
+    can_tell = is_known
     if ids is not None and options.ground_ids:
-        told = np.flatnonzero(is_ground_class)
-    planes = fit_grounds(
-        xyz[told], row[told], len(scenes), options.ground_z_m, options.max_tilt_deg
-    )
-    floor_m = options.ground_z_m
-    found = np.array([plane.scale_to_floor(place, floor_m) for plane in planes], np.float32)
-    is_scaled = options.believes_scale(found)
-    scales = np.where(is_scaled, found, np.float32(1))
-    if is_scaled.any():
-        xyz = place + (xyz - place) * scales[row][:, None]
-        planes = [
-            plane.on_floor(floor_m) if scaled else plane
-            for plane, scaled in zip(planes, is_scaled, strict=True)
-        ]
-    height = _heights(xyz, row, planes)
-    depth = depth * scales[:, None, None]
-    if ids is not None:
-        stands = _scattered(~is_ground_class, every, depth.shape)
-        is_flat = _scattered(np.abs(height) < FLAT_M, every, depth.shape)
-        at_most = standing_depth(
-            depth, ids, stands, is_flat, directions, base_from_optical, planes,
-            options.contact_range_m,
-        )  # fmt: skip
-        nearer = at_most.reshape(-1)[every] / depth.reshape(-1)[every]
-        moved = np.flatnonzero(nearer < 1)
-        xyz[moved] = place + (xyz[moved] - place) * nearer[moved, None]
-        height[moved] = _heights(xyz[moved], row[moved], planes)
-        depth = at_most
-    reach = np.hypot(xyz[:, 0], xyz[:, 1])
+        can_tell = is_known & is_ground_class
+    # Depths that are not known stay what they are, infinite ones too.
+    with np.errstate(invalid="ignore"):
+        planes, found_scales, scales = _grounds(depth, can_tell, lens, options)
+        depth = depth * scales[:, None, None]
+        height = lens.heights(depth, planes)
+        if ids is not None:
+            stands = is_known & ~is_ground_class
+            is_flat = is_known & (np.abs(height) < FLAT_M)
+            depth = standing_depth(
+                depth, ids, stands, is_flat, lens.directions, base_from_optical, planes,
+                options.contact_range_m,
+            )  # fmt: skip
+            height = lens.heights(depth, planes)
+        reach = lens.reaches(depth)
     low, high = np.float32(options.min_height_m), np.float32(options.ground_height_m)
     limit = np.where(is_ground_class, high, low)
     limit += np.float32(options.height_per_m) * reach
-    is_low = height < limit
-    is_kept = ~is_low & (height <= options.max_height_m) & (reach <= options.max_range_m)
-    kept, ground = np.flatnonzero(is_kept), np.flatnonzero(is_low)
-    probability = _probability(scenes, every[kept], options)
-    probability[is_ground_class[kept]] = GROUND_CLASS_PROBABILITY
-    obstacles = ObstaclePoints(np.take(xyz, kept, axis=0), classes[kept], probability)
-    none = np.zeros(len(ground), np.float32)
-    low_points = ObstaclePoints(np.take(xyz, ground, axis=0), classes[ground], none)
-    count = len(scenes)
-    if ids is not None and options.sky_ids:
-        depth = np.where(lookup(options.sky_ids)[ids], np.float32(np.inf), depth)
+    is_ground = is_known & (height < limit)
+    is_kept = is_known & (height >= limit)
+    is_kept &= (height <= options.max_height_m) & (reach <= options.max_range_m)
+    kept = np.flatnonzero(is_kept)
+    row, pixels = np.divmod(kept, rays[..., 0].size)
+    classes = np.full(len(kept), UNLABELLED, np.uint8)
+    if ids is not None:
+        classes[:] = ids.reshape(-1)[kept]
+    probability = _probability(scenes, kept, options)
+    probability[is_ground_class.reshape(-1)[kept]] = GROUND_CLASS_PROBABILITY
+    obstacles = ObstaclePoints(lens.points(depth, kept), classes, probability)
     return _Split(
-        PointRows.by_row(obstacles, row[kept], count),
-        PointRows.by_row(low_points, row[ground], count),
+        PointRows.by_row(obstacles, row, len(scenes)),
+        is_ground,
         planes,
-        pixel[kept],
-        depth,
-        found,
+        pixels,
+        np.where(is_sky, np.float32(np.inf), depth),
+        found_scales,
     )
 
 
-def _heights(
-    xyz: NDArray[np.float32], row: NDArray[np.intp], planes: Sequence[GroundPlane]
-) -> NDArray[np.float32]:
-    """Metres of points (N, 3) above the plane of each one's row, (N,); rows rise."""
-    starts = np.searchsorted(row, np.arange(len(planes) + 1))
-    found = np.empty(len(xyz), np.float32)
-    for plane, (begin, end) in zip(planes, pairwise(starts), strict=True):
-        found[begin:end] = plane.above(xyz[begin:end])
-    return found
+def _grounds(
+    depth: Maps, can_tell: NDArray[np.bool_], lens: _Lens, options: ObstacleOptions
+) -> tuple[list[GroundPlane], NDArray[np.float32], NDArray[np.float32]]:
+    """The ground of each view, and the scale of its depth.
 
+    Args:
+        depth: (K, H, W) as predicted.
+        can_tell: (K, H, W) the pixels that may be ground.
+        lens: that sees it.
+        options: where the floor is.
 
-def _scattered(
-    values: NDArray[np.bool_], every: NDArray[np.intp], shape: tuple[int, ...]
-) -> NDArray[np.bool_]:
-    """Maps of values at the pixels `every`, False elsewhere."""
-    found = np.zeros(shape, bool)
-    found.reshape(-1)[every] = values
-    return found
+    Returns:
+        The planes at the right scale; the factors (K,) that bring them to the floor, NaN unknown;
+        and those by which depths are scaled, 1 where they are not believed.
+    """
+    count, floor_m = len(depth), options.ground_z_m
+    told = np.flatnonzero(can_tell)
+    row = told // depth[0].size
+    some = at_most(MAX_TELLING, row, count)
+    told, row = told[some], row[some]
+    planes = fit_grounds(lens.points(depth, told), row, count, floor_m, options.max_tilt_deg)
+    found = np.array([plane.scale_to_floor(lens.place, floor_m) for plane in planes], np.float32)
+    is_scaled = options.believes_scale(found)
+    planes = [
+        plane.on_floor(floor_m) if scaled else plane
+        for plane, scaled in zip(planes, is_scaled, strict=True)
+    ]
+    return planes, found, np.where(is_scaled, found, np.float32(1))
 
 
 def _flying(depth: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -227,11 +269,44 @@ def _flying(depth: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.
     sky behind it.
     """
     reach = max(1, round(depth.shape[1] * _SKYLINE))
-    around = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    nearest = cv2.erode(np.where(known, depth, np.float32(np.inf)), around)
-    beside = cv2.dilate((~known).view(np.uint8), around).view(bool)
+    nearest = cv2.erode(np.where(known, depth, np.float32(np.inf)), _square(reach))
+    beside = _grown(~known, reach)
     found: NDArray[np.bool_] = beside & (depth / np.float32(_BLENDED) > nearest)
     return found
+
+
+def _outline(
+    is_sky: NDArray[np.bool_], confidence: NDArray[np.float32] | None
+) -> NDArray[np.bool_]:
+    """Where (H, W) the outline of something before the sky may itself be sky: classes blur it.
+
+    What is so thin that it is nothing but outline, such as a pole, is none of it.
+    """
+    reach = round(is_sky.shape[1] * _OUTLINE)
+    if reach == 0 or confidence is None:
+        return np.zeros(is_sky.shape, bool)
+    beside = _grown(is_sky, reach)
+    found: NDArray[np.bool_] = beside & ~is_sky & (confidence < np.float32(_SURE))
+    found &= _grown(~beside, reach)
+    return found
+
+
+def _grown(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """The mask (H, W), and what is so many pixels beside it."""
+    return cv2.dilate(mask.view(np.uint8), _square(reach)).view(bool)
+
+
+def _square(reach: int) -> NDArray[np.uint8]:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def _is_of(
+    ids: NDArray[np.generic] | None, wanted: Sequence[int], shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Where classes are among these; nowhere without classes."""
+    if ids is None or not wanted:
+        return np.zeros(shape, bool)
+    return lookup(wanted)[ids]
 
 
 def _stacked(scenes: Sequence[Scene], name: str) -> NDArray[np.generic] | None:
