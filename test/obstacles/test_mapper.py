@@ -116,6 +116,27 @@ def test_a_step_of_which_nothing_is_known_is_not_free() -> None:
     obstacles_of([scenes[0], sky], 1, Camera(VIEW, pose), np.zeros((2, 3)), OPTIONS)
 
 
+def test_steps_of_other_maps_and_sizes_give_what_each_gives_alone() -> None:
+    pose = optical_pose(pitch_deg=5.0)
+    whole = see(VIEW.pixel_rays(SIZE), pose, [Box((8.0, -1.0, 0.0), (12.0, 1.0, 1.5), CAR)])
+    half = replace(
+        whole,
+        depth=whole.depth[::2, ::2].copy(),
+        segmentation=whole.segmentation[::2, ::2].copy(),
+        confidence=whole.confidence[::2, ::2].copy(),
+    )
+    scenes = [whole, replace(whole, confidence=None), half, replace(whole, depth=1.1 * whole.depth)]
+    scenes += [scenes[-1], replace(whole, segmentation=None, confidence=None)]
+    scenes = [replace(scene, horizon_s=0.2 * k) for k, scene in enumerate(scenes)]
+    together = obstacles_of(scenes, 1, Camera(VIEW, pose), np.zeros((len(scenes), 3)), OPTIONS)
+    for k, scene in enumerate(scenes):
+        alone = obstacles_of([scene], 1, Camera(VIEW, pose), np.zeros((1, 3)), OPTIONS)
+        assert len(alone.points[0]) > 50
+        np.testing.assert_array_equal(together.points[k].xyz, alone.points[0].xyz)
+        np.testing.assert_array_equal(together.points[k].class_id, alone.points[0].class_id)
+        np.testing.assert_array_equal(together.views[k].depth, alone.views[0].depth)
+
+
 def test_improbable_points_are_left_out() -> None:
     pose = optical_pose()
     scene = see(VIEW.pixel_rays(SIZE), pose, [FRONT_BOX])

@@ -284,3 +284,34 @@ def test_depths_that_blend_into_the_sky_give_no_points() -> None:
     depths = np.flatnonzero(is_car)
     upper = depths[depths < np.median(depths)]
     assert set(upper) <= set(split_scene(scene, RAYS, pose, options).pixels)
+
+
+def test_an_unsure_outline_before_the_sky_is_left_out_but_thin_things_stay() -> None:
+    """A box whose class and depth reach a pixel too far, as a head's map does, beside a pole."""
+    pole = Box((8.0, 3.0, 0.0), (8.1, 3.1, 2.0), CAR)
+    pose = optical_pose(z=0.4)
+    scene = see(RAYS, pose, [Box((8.0, -1.0, 0.0), (12.0, 1.0, 2.0), CAR), pole])
+    is_pole = (scene.segmentation == CAR) & (np.arange(SIZE[1]) < 60)
+    is_box = (scene.segmentation == CAR) & ~is_pole
+    wide = cv2.dilate(is_box.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
+    is_edge = wide & (scene.segmentation == SKY)
+    assert is_pole.any(axis=0).sum() in (1, 2)
+    assert is_edge.sum() > 30
+
+    def kept(confidence: float) -> np.ndarray:
+        some = replace(
+            scene,
+            depth=np.where(is_edge, np.float32(8.0), scene.depth),
+            segmentation=np.where(is_edge, CAR, scene.segmentation).astype(np.uint8),
+            confidence=np.where(is_edge | is_pole, np.float32(confidence), np.float32(1)),
+        )
+        found = np.zeros(SIZE, bool)
+        found.reshape(-1)[split_scene(some, RAYS, pose, OPTIONS).pixels] = True
+        return found
+
+    unsure, certain = kept(0.7), kept(0.95)
+    assert certain[is_edge].mean() > 0.9
+    assert not unsure[is_edge].any()
+    assert certain[is_pole].mean() > 0.8
+    # The foot of the pole lies beside the ground.
+    assert (unsure != certain)[~is_edge].sum() <= 1
