@@ -13,7 +13,7 @@ import yaml
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
-from forecast_peers import Client, NodeProcess
+from forecast_peers import START_TIMEOUT_S, Client, NodeProcess
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
@@ -166,11 +166,10 @@ def graph(ros_domain: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
         start("synthetic_camera_node", "rate_hz:=1.0", "width:=64", "height:=36"),
     ]
     client = Client("views_client")
-    nodes[0].wait_until_active()
     wanted = {"/image", "/foresight/markers", "/foresight/step_3/camera_info", SURPRISE}
     wanted |= {"/obstacles/swept", "/obstacles/step_3/points"}
     assert client.spin_until(
-        lambda: all(client.node.count_publishers(topic) for topic in wanted), 60
+        lambda: all(client.node.count_publishers(topic) for topic in wanted), START_TIMEOUT_S
     )
     yield client
     client.close()

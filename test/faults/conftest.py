@@ -44,7 +44,6 @@ def run_scene(
         environment: dict[str, str],
         namespace: str,
         program: Sequence[str] | Main = forecast_node.main,
-        is_silent: bool = False,
     ) -> Iterator[Scene]:
         node = NodeProcess(
             environment,
@@ -59,8 +58,6 @@ def run_scene(
         )
         scene = Scene(node, reference, namespace, int(environment["ROS_DOMAIN_ID"]))
         try:
-            if not is_silent:
-                node.wait_until_active()
             scene.ready()
             yield scene
         finally:

@@ -278,7 +278,6 @@ def soak(args: argparse.Namespace, bundle: Path, log: Path) -> Result:
     scene = Scene(node, Reference(Bundle.load(bundle), STEPS), "/soak")
     run = Soak(scene, environment, args.seed)
     try:
-        node.wait_until_active()
         scene.ready()
         return run.run(60 * args.minutes, args.frames, args.long_pause)
     except AssertionError as error:

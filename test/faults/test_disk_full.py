@@ -17,7 +17,7 @@ def test_disk_full_for_the_log(
     The limit on file sizes fails every write to the log file, as a full disk does.
     """
     environment = ros_domain | {"ROS_LOG_DIR": str(tmp_path)}
-    with run_scene(environment, "/disk_full", full_screen_node.main, is_silent=True) as scene:
+    with run_scene(environment, "/disk_full", full_screen_node.main) as scene:
         scene.recovers()
         (log,) = tmp_path.glob("*.log")
         # rcl's log file is written every few seconds, and at once after an error.

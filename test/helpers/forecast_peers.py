@@ -80,10 +80,6 @@ class NodeProcess:
 
         assert wait_until(seen, timeout_s), f"no {text!r} in:\n{self.text}"
 
-    def wait_until_active(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Until a forecast node takes images."""
-        self.wait_for_text("active: listening", timeout_s)
-
     def print_stacks(self) -> None:
         """Let it print where each of its threads is now, if it was forked."""
         if isinstance(self.process, ForkedProcess) and self.process.poll() is None:
@@ -134,6 +130,15 @@ class Client(Bench):
         self.newest_ns = 0
         self._subscriptions: list[Any] = []
         self._callers: dict[str, Any] = {}
+
+    def wait_until_heard(self, node: NodeProcess) -> None:
+        """Until a forecast node takes images: it is active from then on."""
+
+        def is_heard() -> bool:
+            assert node.process.poll() is None, f"the node ended:\n{node.text}"
+            return self.images.get_subscription_count() > 0
+
+        assert self.spin_until(is_heard, START_TIMEOUT_S), node.text
 
     def subscribe(self, kind: type, topic: str, latched: bool = False) -> list[Any]:
         kept = self.received.setdefault(topic, [])

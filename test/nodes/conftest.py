@@ -34,7 +34,6 @@ def node(
         program=getattr(request.module, "PROGRAM", forecast_node.main),
     )
     try:
-        running.wait_until_active()
         yield running
         assert running.end() == 0, running.text
     finally:
@@ -51,6 +50,6 @@ def _client(ros_domain: dict[str, str]) -> Iterator[Client]:
 @pytest.fixture
 def client(_client: Client, node: NodeProcess) -> Iterator[Client]:
     """A peer that the node listens to; what it subscribed to ends with the test."""
-    assert _client.spin_until(lambda: _client.images.get_subscription_count() > 0)
+    _client.wait_until_heard(node)
     yield _client
     _client.unsubscribe()

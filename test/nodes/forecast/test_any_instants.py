@@ -60,7 +60,6 @@ def node(
         "sample_outputs:=[segmentation]",
         "context_frames:=3",
     )
-    running.wait_until_active()
     yield running
     running.kill()
 

@@ -144,7 +144,7 @@ def path(frame: str, *poses: tuple[int, tuple[float, float, float]]) -> Path:
 @pytest.fixture(scope="module")
 def robot(_client: Client, node: NodeProcess) -> Iterator[Robot]:
     """One whose camera has filled the node's context."""
-    assert _client.spin_until(lambda: _client.images.get_subscription_count() > 0)
+    _client.wait_until_heard(node)
     robot = Robot(_client)
     assert _client.spin_until(lambda: robot.odometry.get_subscription_count() > 0)
     assert _client.spin_until(lambda: robot.info.get_subscription_count() > 0)

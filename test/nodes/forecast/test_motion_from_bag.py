@@ -76,7 +76,7 @@ def test_its_odometry_moves_the_forecasts_of_the_node(
     )  # fmt: skip
     client = Client("bag_player")
     try:
-        node.wait_until_active()
+        client.wait_until_heard(node)
         names = {"/camera/image_raw": "image", "/camera/camera_info": "camera_info"}
         publishers = {
             topic: client.node.create_publisher(kind, names.get(topic, "odom"), 10)
