@@ -210,7 +210,11 @@ class Parameters:
     """The declared parameters of a node, checked whenever they are set."""
 
     def __init__(
-        self, node: Node, specs: Sequence[ParameterSpec], may_reconfigure: Callable[[], bool]
+        self,
+        node: Node,
+        specs: Sequence[ParameterSpec],
+        may_reconfigure: Callable[[], bool],
+        problem_together: Callable[[Mapping[str, Any]], str | None] = lambda values: None,
     ) -> None:
         """Declare all of them.
 
@@ -218,6 +222,7 @@ class Parameters:
             node: the node that has them.
             specs: what to declare.
             may_reconfigure: whether `Change.UNCONFIGURED` parameters may change now.
+            problem_together: why values, each valid by itself, are not so together; None: they are.
 
         Raises:
             UsageError: a value from the command line or a file is not valid.
@@ -225,8 +230,12 @@ class Parameters:
         self._node = node
         self._specs = {spec.name: spec for spec in specs}
         self._may_reconfigure = may_reconfigure
+        self._problem_together = problem_together
         for spec in specs:
             self._declare(spec)
+        problem = problem_together(self.as_dict())
+        if problem is not None:
+            raise UsageError(problem)
         self._warn_of_unknown_names()
         for sentence in unused_files(arguments_of_run(), node.get_fully_qualified_name()):
             node.get_logger().warning(sentence)
@@ -313,7 +322,8 @@ class Parameters:
                 reason = self._too_late(spec)
             if reason is not None:
                 return reason
-        return None
+        new = {one.name: one.value for one in parameters if one.name in self._specs}
+        return self._problem_together({**self.as_dict(), **new})
 
     def _too_late(self, spec: ParameterSpec) -> str | None:
         if spec.change is Change.NEVER:

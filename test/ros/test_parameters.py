@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from ros_bench import Bench
 
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.nodes.forecast.parameters import FORECAST_PARAMETERS, parse_output_size
-from dino_foresight_ros.ros.parameters import Parameters, ParameterSpec, usage
+from dino_foresight_ros.ros.parameters import Change, Parameters, ParameterSpec, usage
 
 
 class Maker(Bench):
@@ -226,3 +226,23 @@ def test_values_set_together_are_all_taken_or_none(make: Maker) -> None:
     assert changes == [{"steps", "max_rate_hz"}]
     assert set_by_client(node, use_sim_time=False).successful
     assert len(changes) == 1
+
+
+def test_values_that_do_not_go_together_are_refused_at_start_and_later(make: Maker) -> None:
+    specs = [
+        ParameterSpec(n, v, "A number.", Change.ANY_TIME) for n, v in (("low", 1), ("high", 2))
+    ]
+
+    def problem(values: Mapping[str, Any]) -> str | None:
+        return None if values["high"] > values["low"] else "parameter high: must be above low"
+
+    node = make.make("other", parameter_overrides=[Parameter("low", value=3)])
+    with pytest.raises(UsageError, match="high: must be above low"):
+        Parameters(node, specs, lambda: False, problem)
+    node = make.make("another")
+    parameters = Parameters(node, specs, lambda: False, problem)
+    result = node.set_parameters_atomically([Parameter("low", value=2)])
+    assert (result.successful, result.reason) == (False, "parameter high: must be above low")
+    both = [Parameter("low", value=4), Parameter("high", value=5)]
+    assert node.set_parameters_atomically(both).successful
+    assert (parameters["low"], parameters["high"]) == (4, 5)

@@ -255,7 +255,8 @@ class ImagineService:
         from dino_foresight_ros.runtime.imagined import Mount
 
         if camera.camera_info is None:
-            raise InputError("no camera_info came, which says where its pixels look")
+            topic = self._node.resolve_topic_name(camera.names.camera_info)
+            raise InputError(f"no camera_info came on {topic}, which says where its pixels look")
         view = camera_view(camera.camera_info, is_rectified(camera.topic_name), "camera_info")
         return Mount(view, self._motion.camera_pose(camera.index, camera.frame_id))
 

@@ -31,6 +31,7 @@ from dino_foresight_ros.nodes.obstacle.messages import (
 from dino_foresight_ros.nodes.obstacle.parameters import (
     OBSTACLE_PARAMETERS,
     grid_of,
+    heights_problem,
 )
 from dino_foresight_ros.obstacles import (
     GROUND_CLASSES,
@@ -88,10 +89,11 @@ class _Source:
     Attributes:
         index: which of the cameras it is.
         image_topic: full name of the pictures' topic, which tells rectified ones.
+        info_topic: full name of the calibration's.
     """
 
-    def __init__(self, index: int, image_topic: str) -> None:
-        self.index, self.image_topic = index, image_topic
+    def __init__(self, index: int, image_topic: str, info_topic: str) -> None:
+        self.index, self.image_topic, self.info_topic = index, image_topic, info_topic
         self.info: CameraInfo | None = None
         self.names: tuple[str, ...] = ()
         self.camera: Camera | None = None
@@ -120,7 +122,7 @@ class ObstacleNode(Node):
     def __init__(self) -> None:
         super().__init__(NODE_NAME)
         check_overrides(self)
-        self.parameters = Parameters(self, OBSTACLE_PARAMETERS, lambda: False)
+        self.parameters = Parameters(self, OBSTACLE_PARAMETERS, lambda: False, heights_problem)
         get = self.parameters
         self.grid = grid_of({spec.name: get[spec.name] for spec in OBSTACLE_PARAMETERS})
         self.transforms = Transforms(self)
@@ -162,7 +164,8 @@ class ObstacleNode(Node):
     # In
 
     def listen(self, topics: CameraTopics) -> _Source:
-        source = _Source(len(self.sources), self.resolve_topic_name(topics.image))
+        full = self.resolve_topic_name
+        source = _Source(len(self.sources), full(topics.image), full(topics.camera_info))
 
         def on_info(message: CameraInfo) -> None:
             if source.info is None or not _same_lens(source.info, message):
@@ -230,7 +233,7 @@ class ObstacleNode(Node):
             InputError: no calibration, or no transform, and which one.
         """
         if source.info is None:
-            raise InputError("no camera_info came")
+            raise InputError(f"no camera_info came on {source.info_topic}")
         pose = base_from_camera(
             self.parameters, source.index, message.header.frame_id, self.transforms
         )

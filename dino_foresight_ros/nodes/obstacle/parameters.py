@@ -41,6 +41,14 @@ def grid_of(values: Mapping[str, Any]) -> GridSpec:
     )
 
 
+def heights_problem(values: Mapping[str, Any]) -> str | None:
+    """Why the heights between which obstacles lie leave none; None where they do."""
+    low, high = values["min_height_m"], values["max_height_m"]
+    if high > low:
+        return None
+    return f"parameter max_height_m: {high:g} is not above min_height_m, which is {low:g}"
+
+
 OBSTACLE_PARAMETERS: tuple[ParameterSpec, ...] = (
     replace(
         CAMERAS,

@@ -19,6 +19,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import OccupancyGrid, Odometry, Path
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_bench import close_node, wait_until
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField, Range
@@ -307,7 +308,7 @@ def test_ground_that_no_class_names_is_told(
 def test_another_cameras_older_forecast_is_moved_to_where_the_base_is_now(bench: Bench) -> None:
     """A car that stands 10 m ahead, and a base at 5 m/s: each camera sees it from where it was."""
     late_ns = 200_000_000
-    other = type(bench.source)(0, "image_raw")
+    other = type(bench.source)(0, "image_raw", "camera_info")
     other.info, other.names = bench.info, bench.source.names
     bench.drive(5.0)
     for k in range(1, 6):
@@ -377,13 +378,19 @@ def test_stamps_that_go_back_begin_anew(bench: Bench) -> None:
     assert bench.source.obstacles.stamp_ns == STAMP_NS - 10_000_000_000
 
 
+def test_heights_between_which_nothing_can_lie_are_refused(bench: Bench) -> None:
+    result = bench.node.set_parameters_atomically([Parameter("max_height_m", value=0.1)])
+    assert "0.1 is not above min_height_m, which is 0.15" in result.reason
+    assert bench.node.parameters["max_height_m"] == 2.2
+
+
 def test_a_camera_without_calibration_is_told(bench: Bench) -> None:
     bench.source.info = CameraInfo()
     bench.give(forecast([6.0], STAMP_NS + 1))
     assert "no focal length" in (bench.source.problem or "")
     bench.source.info = None
     bench.give(forecast([6.0], STAMP_NS + 2))
-    assert bench.source.problem == "no camera_info came"
+    assert bench.source.problem == "no camera_info came on /camera_info"
 
 
 def test_a_lens_model_that_is_unknown_is_refused_by_name(bench: Bench) -> None:
