@@ -138,7 +138,7 @@ def test_two_publishers_on_one_topic(scene: Scene, peers: Peers) -> None:
     scene.wait_for(lambda: newest_stamp(scene) > scene.clock_ns)
     count = len(scene.forecasts)
     scene.clock_ns = newest_stamp(scene) - INTERVAL_NS // 2
-    for _ in range(60):
+    for _ in range(40):
         scene.send_good(timeout_s=peer_process.PERIOD_S)
     scene.wait_for(lambda: len(scene.forecasts) > count)
     scene.check_forecasts()
@@ -150,9 +150,9 @@ def test_two_publishers_on_one_topic(scene: Scene, peers: Peers) -> None:
 def test_subscriber_that_never_reads(scene: Scene, peers: Peers, tmp_path: Path) -> None:
     """Reliable outputs wait for nobody: the model goes on, and others get every forecast."""
     deaf = start_reader(scene, peers, tmp_path)
-    stamps = [scene.send_good(timeout_s=5.0) for _ in range(60)]
+    stamps = [scene.send_good(timeout_s=5.0) for _ in range(45)]
     got = [stamp for stamp in stamps if scene.forecast_of(stamp) is not None]
-    assert len(got) >= 57
+    assert len(got) >= 42
     # The time that a frame takes grows with nothing: to wait for a reader takes 0.1 s a topic.
     latencies = [scene.forecast_of(stamp).latency for stamp in got]
     assert sorted(latencies[-20:])[10] < 3 * sorted(latencies[:20])[10] + 0.4
@@ -197,12 +197,12 @@ def test_parameter_storm(scene: Scene) -> None:
     ]
     answers = []
     # A service keeps ten requests; more at once would be lost on the way.
-    for _ in range(100):
+    for _ in range(50):
         for wish in wishes:
             request = SetParameters.Request(parameters=[wish.to_parameter_msg()])
             answers.append(client.call_async(request))
         scene.send_good(timeout_s=0.05)
         scene.wait_for(lambda: all(answer.done() for answer in answers))
     successful = [bool(a.result().results[0].successful) for a in answers]
-    assert [i % 6 for i, good in enumerate(successful) if good] == [0] * 100
+    assert [i % 6 for i, good in enumerate(successful) if good] == [0] * 50
     scene.recovers()
