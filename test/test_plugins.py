@@ -165,7 +165,7 @@ def test_a_plugin_that_cannot_be_used_is_left_out_in_one_line(
     ]
     monkeypatch.setattr(plugins, "entry_points", lambda group: entries)
     with caplog.at_level(logging.WARNING):
-        found = plugins._installed(plugins.HEADS_GROUP, HeadPlugin, plugins._check_head)
+        found = plugins.installed_heads.__wrapped__()
     assert set(found) == {"warm"}
     (told,) = (record.getMessage() for record in caplog.records)
     assert told.startswith("entry point heat of dino_foresight_ros.heads left out: ")

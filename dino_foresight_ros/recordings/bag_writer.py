@@ -51,10 +51,14 @@ _RELIABLE = Qos(
 
 
 class BagWriter:
-    """Topics and messages of one bag that is being written; made by `create_bag`."""
+    """Topics and messages of one bag that is being written; made by `create_bag`.
+
+    Attributes:
+        writer: the library's, which takes types of other packages, too.
+    """
 
     def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+        self.writer = writer
         self._connections: dict[str, Any] = {}
 
     def write_image(
@@ -104,14 +108,14 @@ class BagWriter:
         connection = self._connections.get(topic)
         if connection is None:
             qos = _RELIABLE._replace(durability=QosDurability.TRANSIENT_LOCAL)
-            connection = self._writer.add_connection(
+            connection = self.writer.add_connection(
                 topic,
                 msgtype,
                 typestore=typestore(),
                 offered_qos_profiles=[qos if latched else _RELIABLE],
             )
             self._connections[topic] = connection
-        self._writer.write(connection, log_time_ns, data)
+        self.writer.write(connection, log_time_ns, data)
 
 
 @contextmanager

@@ -22,8 +22,8 @@ def test_kept_forecasts_are_few_and_spread_over_the_run(count: int, wanted: int)
     sampler = EvenSampler(is_whole, capacity=12)
     for index in range(count):
         sampler.add(forecast(index))
-    assert len(sampler._kept) <= 12
     kept = sampler.kept()
+    assert len(kept) <= 12
     chosen = [kept[place].newest.stamp_ns for place in sampler.choose(wanted)]
     assert chosen == sorted(set(chosen))
     assert len(chosen) == min(count, wanted)

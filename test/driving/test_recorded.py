@@ -90,7 +90,8 @@ class Eyes:
 
     def look(self, image: np.ndarray, stamp_ns: int, mount: Mount, poses: np.ndarray) -> None:
         index = int(np.searchsorted(self.recording.stamps_ns, stamp_ns))
-        pose = np.linalg.inv(self.recording._motion.world_from_ego[index])
+        assert self.recording.ego is not None
+        pose = np.linalg.inv(self.recording.ego.world_from_ego[index])
         xyz = np.column_stack([self.stands, np.full((len(self.stands), 2), (0.5, 1.0))])
         found = (xyz @ pose.T)[:, :3].astype(np.float32)
         count = len(found)

@@ -23,6 +23,7 @@ from dino_foresight_ros.recordings.pixels import write_pixels
 from dino_foresight_ros.training import feature_writer
 
 DATA = "synthetic:?seeds={seeds}&frames={frames}&size=56x84"
+LABELS = ("segmentation", "depth", "normals")
 
 
 def synthetic(seeds: str = "0", frames: int = 6) -> str:
@@ -35,16 +36,23 @@ class PaintedDrive(Recording):
 
     kind = "painted"
 
-    def __init__(self, seed: int, frames: int, size: tuple[int, int], interval_s: float) -> None:
+    def __init__(
+        self,
+        seed: int,
+        frames: int,
+        size: tuple[int, int],
+        interval_s: float = 0.1,
+        without_depth: Collection[int] = (),
+    ) -> None:
         every = np.arange(frames, dtype=np.int64)
         stamps_ns = np.round(every * interval_s * 1e9).astype(np.int64)
-        kinds = ("segmentation", "depth", "normals")
+        with_depth = np.setdiff1d(every, np.array(list(without_depth), np.int64))
         super().__init__(
             f"painted-{seed}",
             stamps_ns,
             size,
             label_space=WORLD_SPACE,
-            labelled=dict.fromkeys(kinds, every),
+            labelled={**dict.fromkeys(LABELS, every), "depth": with_depth},
             scene=f"painted {seed}",
         )
         (height, width), random = size, np.random.default_rng(seed)
@@ -88,7 +96,7 @@ def keep_painted(
     """Write painted drives as a store of pixels; return what names it."""
     for seed in seeds:
         drive = PaintedDrive(seed, frames, size, interval_s)
-        write_pixels(drive, size, list(drive._labelled), folder)
+        write_pixels(drive, size, LABELS, folder)
     return f"pixels:{folder}"
 
 

@@ -209,7 +209,7 @@ def test_other_packages_messages_in_a_bag(
     store = get_typestore(Stores.ROS2_JAZZY)
     store.register(get_types_from_msg(foxglove if "foxglove" in package else ffmpeg, package))
     with create_bag(tmp_path / "bag") as writer:
-        raw: Any = writer._writer
+        raw: Any = writer.writer
         connection = raw.add_connection("/cam", package, typestore=store)
         for index in range(COUNT):
             data = np.frombuffer(png(index), np.uint8)

@@ -81,7 +81,7 @@ def write_bag(
     if kind:
         store.register(get_types_from_msg(definitions[kind], kind))
     with create_bag(path) as writer:
-        raw: Any = writer._writer
+        raw: Any = writer.writer
         connection = raw.add_connection("/cam", kind, typestore=store) if kind else None
         for index in range(first, COUNT):
             stamp_ns, data = START_NS + index * STEP_NS, np.frombuffer(coded[index], np.uint8)

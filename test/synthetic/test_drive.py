@@ -44,7 +44,6 @@ def test_what_a_seed_shows_stays_as_it_always_was(seed: int, t_s: float, digest:
 def test_driven_to_where_the_plan_has_it_the_ego_sees_the_plans_picture() -> None:
     # A seed without a vehicle ahead, which would go by the plan.
     world = World(WorldConfig(seed=0, traffic=0.0, noise=0.0, **SMALL))
-    assert world.traffic._lead is None
     planned = world.render(4.0)
     driven = world.render(4.0, world.ego_state(4.0))
     assert np.array_equal(planned.image, driven.image)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from micro_bundle import make_micro_bundle
+from training_data import PaintedDrive
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model import Bundle
@@ -82,9 +83,9 @@ def test_same_moments_are_found_under_other_names_sizes_and_cameras() -> None:
     (whole,) = open_recordings(["synthetic:?seeds=3&frames=20&interval=0.2&size=40x60"])
     (found,) = overlaps(trained, [whole])
     assert found == ("forecaster", "synthetic-3@0-0.5", "synthetic-3", pytest.approx(1.9))
-    rig = {"pca": [Source("front", "a", "nuscenes scene-0061", 0, 10)]}
-    whole._scene = "nuscenes scene-0061"
-    assert [one.part for one in overlaps(rig, [whole])] == ["pca"]
+    of_other_camera = {"pca": [Source("front", "a", "painted 0", 0, 10)]}
+    found = overlaps(of_other_camera, [PaintedDrive(0, 20, (40, 60))])
+    assert [one.part for one in found] == ["pca"]
 
 
 def test_notes_name_what_is_too_good_and_what_is_silent() -> None:

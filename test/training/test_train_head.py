@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from micro_bundle import make_micro_bundle
-from training_data import synthetic
+from training_data import PaintedDrive, synthetic
 
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model import Bundle, HeadInput
@@ -182,8 +182,7 @@ def test_a_class_id_outside_the_list_is_named(bundle: Bundle, recordings):
 
 
 def test_frames_without_labels_are_counted_and_left_out(bundle: Bundle):
-    recording = open_recordings([synthetic("0", 7)])[0]
-    recording._labelled["depth"] = np.array([1, 4, 6])
+    recording = PaintedDrive(0, 7, (56, 84), without_depth=(0, 2, 3, 5))
     said: list[str] = []
     recipe = resolve_recipe(HeadRecipe, "linear", None, {"steps": 2, "workers": 0, "bins": 16})
     task = make_task("depth", [recording], recipe)
@@ -192,7 +191,7 @@ def test_frames_without_labels_are_counted_and_left_out(bundle: Bundle):
         inputs, HeadData([recording], [recording]), task, recipe, CPU, said.append
     )
     assert said[0].startswith("depth: 3 pictures to train on (3 of 7 frames have labels; 4 without")
-    assert training.samples[1]["source"] == "synthetic-0 frame 4"
+    assert training.samples[1]["source"] == "painted-0 frame 4"
 
 
 def test_segmentation_takes_its_classes_from_the_recordings(recordings):

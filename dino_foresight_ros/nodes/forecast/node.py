@@ -44,6 +44,7 @@ class ForecastNode(LifecycleNode):
     Attributes:
         parameters: the node's.
         pipeline: None while the node is unconfigured.
+        motion: how the robot moves, from what the node hears.
     """
 
     def __init__(self) -> None:
@@ -54,8 +55,8 @@ class ForecastNode(LifecycleNode):
         self._counter: FrameCounter | None = None
         self._diagnostics = ForecastDiagnostics(self)
         self._control = ForecastControl(self, self.parameters, self._active_scheduler)
-        self._motion = LiveMotion(self, self.parameters, Transforms(self))
-        self._imagine = ImagineService(self, self.parameters, self._active_pipeline, self._motion)
+        self.motion = LiveMotion(self, self.parameters, Transforms(self))
+        self._imagine = ImagineService(self, self.parameters, self._active_pipeline, self.motion)
         self.parameters.on_change(self._on_parameters)
         tolerate_bad_transitions(self)
         steady_timer(self, self.parameters["diagnostics_period_s"], self._check)
@@ -83,7 +84,7 @@ class ForecastNode(LifecycleNode):
 
             report = self._diagnostics.failed
             pipeline = Pipeline(
-                self, self.parameters, self._control.gate, report, self._counter, self._motion
+                self, self.parameters, self._control.gate, report, self._counter, self.motion
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, the node stays manageable
             reason = describe(error)
@@ -221,7 +222,7 @@ class ForecastNode(LifecycleNode):
         pipeline = self._active_pipeline()
         if pipeline is None or not pipeline.imagination.is_motion_aware:
             return ""
-        problem = self._motion.problem
+        problem = self.motion.problem
         return f"none: {problem}" if problem else str(self.parameters["motion"])
 
 

@@ -43,6 +43,11 @@ class Assembly(Generic[Head]):
         self._records: dict[int, _Record[Head]] = {}
         self._newest_head_ns: int | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many frames lack something."""
+        return len(self._records)
+
     def put_head(
         self, stamp_ns: int, head: Head, expected: frozenset[Part]
     ) -> list[tuple[Head, Mapping[Part, Any]]]:

@@ -80,7 +80,7 @@ def told(node: ForecastNode, camera: str, stamp_ns: int) -> np.ndarray:
     message.header.frame_id = "odom"
     message.pose.pose.orientation.w = 1.0
     message.twist.twist = Twist(linear=Vector3(x=TWIST[0]), angular=Vector3(z=TWIST[2]))
-    node._motion.on_odometry(message)
+    node.motion.on_odometry(message)
     pipeline, frames = node.pipeline, list[QueuedFrame]()
     assert pipeline is not None
     picture = image_to_msg(np.zeros((56, 84, 3), np.uint8), "rgb8", header_at(stamp_ns))

@@ -60,7 +60,7 @@ def test_parts_without_a_head_are_forgotten():
     assembly: Assembly[str] = Assembly()
     for stamp in range(1000):
         assert assembly.put_part(stamp, Part("depth"), "d") == []
-    assert len(assembly._records) <= MAX_WAITING
+    assert assembly.waiting <= MAX_WAITING
     assert assembly.incomplete == 0
 
 

@@ -18,7 +18,6 @@ rclpy = pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 from forecast_peers import NodeProcess  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from ros_bench import Bench, wait_until  # noqa: E402
-from rosbags.interfaces import QosDurability  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
@@ -232,7 +231,7 @@ def test_unknown_message_types_are_skipped_and_named_once(
 ) -> None:
     with bags.create_bag(tmp_path / "bag") as writer:
         writer.write_image("/cam/image_raw", picture(0), START_NS, "lens")
-        raw: Any = writer._writer
+        raw: Any = writer.writer
         for name in ("left", "right"):
             connection = raw.add_connection(
                 f"/gripper/{name}",
@@ -250,14 +249,12 @@ def test_unknown_message_types_are_skipped_and_named_once(
 
 
 def test_latched_topics_reach_those_who_come_late(
-    listener: Listener, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    listener: Listener, start: Start, tmp_path: Path
 ) -> None:
-    latched = bags._RELIABLE._replace(durability=QosDurability.TRANSIENT_LOCAL)
     camera = CameraModel.from_fov(32, 24, 80.0)
     with bags.create_bag(tmp_path / "bag") as writer:
-        with monkeypatch.context() as patch:
-            patch.setattr(bags, "_RELIABLE", latched)
-            writer.write_camera_info("/cam/camera_info", camera, START_NS, "lens")
+        info = bag_messages.camera_info(camera, START_NS, "lens")
+        writer.write("/cam/camera_info", bags.CAMERA_INFO_TYPE, START_NS, info, latched=True)
         for index in range(10):
             writer.write_image("/cam/image_raw", picture(0), START_NS + index * STEP_NS, "lens")
     late = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -53,6 +53,7 @@ class ToyRecording(Recording):
         name: str = "toy",
         first: int = 0,
         labelled: Sequence[int] | None = None,
+        kind: str = "segmentation",
         bad: Collection[int] = (),
         space: LabelSpace | None = None,
         stamps_ns: np.ndarray | None = None,
@@ -64,7 +65,7 @@ class ToyRecording(Recording):
             even_ns if stamps_ns is None else stamps_ns,
             SIZE,
             label_space=space or LabelSpace(NAMES, PALETTE, (1,)),
-            labelled={"segmentation": np.array(list(indices), np.int64)},
+            labelled={kind: np.array(list(indices), np.int64)},
         )
         self.first, self.bad, self.reads = first, set(bad), []
 

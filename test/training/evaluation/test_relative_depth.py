@@ -47,6 +47,10 @@ class Levels(torch.nn.Module):
 @pytest.fixture
 def scored(toy_bundle: Callable[..., Any], toy_recording: type[Any]) -> Callable[..., Report]:
     class WithDepth(toy_recording):  # type: ignore[misc]
+        def __init__(self, labelled: Collection[int], depth_is_metric: bool) -> None:
+            super().__init__(40, 0.1, kind="depth", labelled=sorted(labelled))
+            self.depth_is_metric = depth_is_metric
+
         def _read(self, index: int, labels: Collection[str]) -> Frame:
             frame: Frame = super()._read(index, ())
             known = "depth" in labels and index in self.labelled("depth")
@@ -58,9 +62,7 @@ def scored(toy_bundle: Callable[..., Any], toy_recording: type[Any]) -> Callable
     ) -> Report:
         bundle = toy_bundle(1.0, heads={"depth": Levels(swapped)})
         bundle.tasks = {"depth": DepthTask("relative", BINS)}
-        recording = WithDepth(40, 0.1)
-        recording.depth_is_metric = metric
-        recording._labelled = {"depth": np.array(sorted(labelled), np.int64)}
+        recording = WithDepth(labelled, metric)
         config = EvaluationConfig(horizons=(1,), gaps_s=(), fitted=False)
         return evaluate(bundle, [recording], config)
 
