@@ -177,7 +177,7 @@ class Decoder:
             stride: compute only every so many-th pixel of each row and column of patch grid x 8,
                 one of `model.dpt.STRIDES`: half and more of a head's work is in its last layers.
                 Heads for instances are run as ever.
-            beside: where there are several threads and heads to run, one of them calls it.
+            beside: as `Threads.run` takes it; left out where no head is to run.
 
         Returns:
             What was asked for, in as many pieces as were computed at once.
@@ -226,10 +226,8 @@ class Decoder:
             pieces[head] = partial(self._piece, head, frames, x, stride, requests)
         # The head for depth takes longest, so it begins.
         heads = sorted(pieces, key=lambda head: head != DEPTH)
-        work: list[Callable[[], Any]] = [pieces[head] for head in heads]
-        if beside is not None and heads and self._threads.count > 1:
-            work.append(beside)
-        done: dict[str, _Piece] = dict(zip(heads, self._threads.run(work), strict=False))
+        made = self._threads.run([pieces[head] for head in heads], beside if heads else None)
+        done = dict(zip(heads, made, strict=True))
         for head in pieces:
             outputs = done[head].outputs
             if head == DEPTH and self._sky and SEGMENTATION in done:

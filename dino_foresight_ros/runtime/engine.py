@@ -330,8 +330,9 @@ class Foresight:
 
         Args:
             encoded: by `encode`, since which no other frame of its cameras was encoded.
-            beside: with several threads, is called in one of them once features are predicted and
-                heads are at work. It may encode the next frames.
+            beside: with several threads, is begun in one of them once features are predicted and
+                heads are at work. It may encode the next frames. Before anything else is asked of
+                the engine, `wait` for it.
 
         Returns:
             As `update_cameras`, and raises as that.
@@ -355,6 +356,10 @@ class Foresight:
                 else:
                     results[name] = results[name]._replace(error=outcome)
         return results
+
+    def wait(self) -> None:
+        """Wait for what `forecast` was given to do beside; raises what that raises."""
+        self.threads.wait()
 
     def _examine(self, camera: str, frame: CameraFrame) -> CameraResult:
         """Whether a frame is of use, before anything is done with it."""
@@ -397,6 +402,7 @@ class Foresight:
             if finite:
                 outcomes[name] = self._assemble(name, maps, batch, began)
                 continue
+            self.wait()  # what was encoded beside goes with the context
             self.reset(name)
             outcomes[name] = ModelOutputError(
                 f"bundle {self.bundle.name} predicted NaN or infinity; the context was dropped. "

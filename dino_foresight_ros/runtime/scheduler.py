@@ -42,6 +42,8 @@ class Engine(Protocol):
         self, encoded: Encoded, beside: Callable[[], None] | None = None
     ) -> Mapping[str, CameraResult]: ...
 
+    def wait(self) -> None: ...
+
     def needed(self, camera: str, newest_ns: int, waiting_ns: Sequence[int]) -> list[int]: ...
 
     def reset(self) -> None: ...
@@ -272,6 +274,7 @@ class Scheduler:
         batch = batch or self._encode_waiting()
         if batch is not None:
             self._forecast(batch)
+            self._engine.wait()
         self._questions.work()
 
     def _encode_waiting(self) -> _Batch | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import torch
@@ -33,21 +33,29 @@ class Threads:
         if self.count > 1:
             self._pool = ThreadPoolExecutor(self.count - 1, thread_name_prefix=_THREAD_NAME)
         self._is_inside = threading.local()
+        self._beside: Future[None] | None = None
 
     @property
     def available(self) -> int:
         """How many the caller may use, its own among them: inside a piece only that."""
         return 1 if getattr(self._is_inside, "value", False) else self.count
 
-    def run(self, pieces: Sequence[Callable[[], T]]) -> list[T]:
+    def run(
+        self, pieces: Sequence[Callable[[], T]], beside: Callable[[], None] | None = None
+    ) -> list[T]:
         """What each piece gives, in their order, in inference mode.
 
         A piece may itself ask for pieces; those are done in its own thread.
 
+        Args:
+            pieces: do not depend on each other.
+            beside: begun by the first thread that has no piece to do, and not waited for here but
+                by `wait`, before which no pieces may be run. Left out where there is one thread.
+
         Raises:
             Exception: of the first piece that failed, once none is at work any more.
         """
-        if self._pool is None or len(pieces) < 2 or self.available < 2:
+        if self._pool is None or self.available < 2 or (len(pieces) < 2 and beside is None):
             with torch.inference_mode():
                 return [piece() for piece in pieces]
         left = deque(enumerate(pieces))
@@ -71,6 +79,8 @@ class Threads:
 
         helpers = min(self.count, len(pieces)) - 1
         others = [self._pool.submit(take) for _ in range(helpers)]
+        if beside is not None:
+            self._beside = self._pool.submit(beside)
         try:
             take()
         finally:
@@ -78,3 +88,13 @@ class Threads:
         for other in others:
             other.result()
         return found
+
+    def wait(self) -> None:
+        """Wait for what was begun beside pieces, if anything was.
+
+        Raises:
+            Exception: what that raised.
+        """
+        begun, self._beside = self._beside, None
+        if begun is not None:
+            begun.result()

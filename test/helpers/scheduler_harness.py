@@ -78,6 +78,9 @@ class FakeEngine:
     ) -> dict[str, CameraResult]:
         return encoded.results
 
+    def wait(self) -> None:
+        pass
+
     def update(self, camera: str, frame: CameraFrame) -> CameraResult:
         self.seen.append(frame.stamp_ns)
         self.requests.append(frame.request)

@@ -50,6 +50,7 @@ class Ahead:
 
     def next(self) -> dict[str, CameraResult]:
         found = self.engine.forecast(self.encoded, self._encode_next)
+        self.engine.wait()
         if self.ahead is None:
             self.ahead = self.engine.encode(frames(self.index + 1, self.wanted))
         self.encoded, self.ahead = self.ahead, None

@@ -60,3 +60,35 @@ def test_an_error_comes_once_no_piece_is_at_work_any_more():
         threads.run([failing, slow, lambda: never.append("begun")])
     assert ended == ["slow"]
     assert threads.run([lambda: 1, lambda: 2]) == [1, 2]  # goes on
+
+
+def test_what_is_begun_beside_pieces_is_waited_for_apart():
+    threads, may_end, ended = Threads(2), threading.Event(), []
+
+    def beside() -> None:
+        assert may_end.wait(30)
+        ended.append(threading.get_ident())
+
+    assert threads.run([lambda: 1, lambda: 2], beside) == [1, 2]
+    assert ended == []
+    may_end.set()
+    threads.wait()
+    assert len(ended) == 1
+    assert threading.get_ident() not in ended
+    threads.wait()  # there is nothing to wait for
+
+
+def test_one_thread_begins_nothing_beside():
+    assert Threads().run([lambda: 1], lambda: pytest.fail("begun")) == [1]
+
+
+def test_what_fails_beside_pieces_is_told_when_it_is_waited_for():
+    threads = Threads(2)
+
+    def failing() -> None:
+        raise ValueError("beside")
+
+    assert threads.run([lambda: 1], failing) == [1]
+    with pytest.raises(ValueError, match="beside"):
+        threads.wait()
+    threads.wait()
