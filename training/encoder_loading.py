@@ -55,7 +55,7 @@ def load_encoder(
     path, trained = Path(text), True
     sources: tuple[Source, ...] = ()
     if names_bundle(text) or (path / MANIFEST).is_file():
-        bundle = Bundle.load(text)
+        bundle = Bundle.load(text, has_heads=False)
         encoder, name = bundle.encoder, f"{bundle.encoder.config.model} of {bundle.name}"
         sources = bundle_sources(bundle.info).get("encoder", ())
         trained = bundle.trained  # when in doubt, its encoder is as random as the rest

@@ -60,7 +60,7 @@ def load_pca(path: str | Path) -> tuple[PCA | IdentityPCA, Part]:
     Raises:
         BundleError: no PCA is there, or it is damaged.
     """
-    bundle = _bundle(path)
+    bundle = _bundle(path, has_heads=False)
     if bundle is None:
         part, tensors = read_part(Path(path), "pca")
         pca = PCA(int(part.config["features"]), int(part.config["channels"]))
@@ -84,7 +84,7 @@ def load_forecaster(path: str | Path) -> tuple[TrainableForecaster, Part]:
         BundleError: no forecaster is there, it is damaged, it slides windows, or it is of a kind
             that training does not know.
     """
-    bundle = _bundle(path)
+    bundle = _bundle(path, has_heads=False)
     if bundle is None:
         part, tensors = read_part(Path(path), "forecaster")
         forecaster = _trainable(build_forecaster(part.config), path)
@@ -216,10 +216,10 @@ def write_head(
     return write_part(folder, "head", name, config, weights, **details)  # type: ignore[arg-type]
 
 
-def _bundle(path: str | Path) -> Bundle | None:
+def _bundle(path: str | Path, has_heads: bool = True) -> Bundle | None:
     text = str(path)
     if names_bundle(text) or (not is_part(Path(path)) and (Path(path) / MANIFEST).is_file()):
-        return Bundle.load(text)
+        return Bundle.load(text, has_heads=has_heads)
     return None
 
 

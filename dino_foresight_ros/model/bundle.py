@@ -98,6 +98,7 @@ class Bundle:
         path: str | Path,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        has_heads: bool = True,
     ) -> Bundle:
         """Load a bundle.
 
@@ -108,6 +109,7 @@ class Bundle:
                 like a name is "./tiny".
             device: where the weights go; "auto", "cpu", "cuda" or "cuda:N".
             dtype: number format of weights and activations.
+            has_heads: False leaves the heads out: of who needs the other parts alone.
 
         Raises:
             UsageError: an unknown device, or one that this machine does not have.
@@ -118,7 +120,10 @@ class Bundle:
         if isinstance(device, str):
             device = resolve_device(device)
         folder = find_bundle(path)
-        bundle = cls.untrained() if folder is None else cls(**read_parts(folder))
+        parts = untrained_parts(0) if folder is None else read_parts(folder, has_heads)
+        bundle = cls(**parts)
+        if not has_heads:
+            bundle.heads, bundle.tasks, bundle.inputs = {}, {}, {}
         return bundle.to(device, dtype)
 
     @classmethod

@@ -52,15 +52,15 @@ class BundleParts(TypedDict, total=False):
     inputs: dict[str, HeadInput]
 
 
-def read_parts(folder: Path) -> BundleParts:
-    """Read a bundle's folder; weights lie on the CPU.
+def read_parts(folder: Path, has_heads: bool = True) -> BundleParts:
+    """Read a bundle's folder, with its heads or without; weights lie on the CPU.
 
     Raises:
         BundleError: no such folder, a damaged file, or a value that does not fit.
     """
     manifest = read_manifest(folder)
     with _checked(folder):
-        sections = dict(manifest.get("heads") or {})
+        sections = dict(manifest.get("heads") or {}) if has_heads else {}
         inputs = {n: HeadInput(**s["input"]) for n, s in sections.items() if "input" in s}
         encoder_section = dict(manifest["encoder"])
         pca_section, forecaster_section = dict(manifest["pca"]), dict(manifest["forecaster"])

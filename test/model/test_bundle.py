@@ -89,6 +89,18 @@ def test_the_word_untrained_tiny_loads_the_same_bundle(written: Path):
     assert torch.equal(a.forecaster.embed.weight, b.forecaster.embed.weight)
 
 
+@pytest.mark.parametrize("name", ["written", "untrained-tiny"])
+def test_without_heads_the_other_parts_are_the_same(written: Path, name: str):
+    path = written if name == "written" else name
+    whole, bare = Bundle.load(path), Bundle.load(path, has_heads=False)
+    assert whole.heads
+    assert (bare.heads, bare.tasks, bare.inputs) == ({}, {}, {})
+    for part in ("encoder", "forecaster"):
+        found, expected = (getattr(b, part).state_dict() for b in (bare, whole))
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
 def test_seeds_differ_and_the_caller_s_random_state_is_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)
