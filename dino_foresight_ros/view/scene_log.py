@@ -24,6 +24,8 @@ TIMELINE = "stamp"
 
 OBJECTS = "objects"
 """Name of the entities of single objects."""
+UNKNOWN = "unknown"
+"""Name of the entities of what has no depth."""
 
 _JPEG_QUALITY = 80
 _LEGEND_SIZE = (270, 480)
@@ -43,8 +45,9 @@ class SceneLog:
 
     Entities, below `root`: world/camera (picture and pinhole), world/points and world/objects
     (optical frame, metres), step_k/segmentation, step_k/depth, objects below either of these two,
-    imagined, latency_ms, rate/forecasts, rate/frames, dropped, skill/step_k, about, legend. Only
-    what has a place in space is below world: rerun shows no plain picture there.
+    step_k/depth/unknown, imagined, latency_ms, rate/forecasts, rate/frames, dropped, skill/step_k,
+    about, legend. Only what has a place in space is below world: rerun shows no plain picture
+    there.
     """
 
     def __init__(self, stream: Any, root: str = "", max_width: int = 640) -> None:
@@ -62,6 +65,7 @@ class SceneLog:
         self._about = ""
         self._classes: Any = None
         self._with_classes: set[str] = set()
+        self._with_unknown: set[str] = set()
         # x right, y down, z forward: REP 103's optical frame.
         self._log_static("world", self._rr.ViewCoordinates.RDF)
 
@@ -141,6 +145,7 @@ class SceneLog:
         if scene.depth is not None:
             image = self._depth_image(self._thinned(scene.depth), scene.depth_is_metric)
             self._log(f"{name}/{DEPTH}", image)
+            self._log_unknown(f"{name}/{DEPTH}/{UNKNOWN}", self._thinned(scene.depth))
 
     def add_objects(
         self, stamp_ns: int, scene: Scene, before: Mapping[int, Place], names: Sequence[str]
@@ -229,6 +234,15 @@ class SceneLog:
             colormap=colors.Spectral if is_metric else colors.Turbo,
             depth_range=(0.0, high) if is_metric else (low, high),
         )
+
+    def _log_unknown(self, name: str, depth: NDArray[np.float32]) -> None:
+        """Black over what is unknown, such as the sky: the page draws NaN as the least depth."""
+        if name not in self._with_unknown:
+            self._with_unknown.add(name)
+            colors = [(0, "", (0, 0, 0, 0)), (1, UNKNOWN, (0, 0, 0, 255))]
+            self._log_static(name, self._rr.AnnotationContext(colors))
+        is_unknown = (~np.isfinite(depth)).astype(np.uint8)
+        self._log(name, self._rr.SegmentationImage(is_unknown, opacity=1.0))
 
     def _thinned(self, values: NDArray[Any]) -> NDArray[Any]:
         stride = -(-values.shape[1] // self._max_width)

@@ -27,6 +27,7 @@ K = np.array([[50.0, 0, 31.5], [0, 51.0, 17.5], [0, 0, 1]])
 RNG = np.random.default_rng(3)
 IDS = RNG.integers(0, 3, (9, 16)).astype(np.uint8)
 DEPTH = RNG.uniform(1, 90, (9, 16)).astype(np.float32)
+DEPTH[0, 3:7] = np.nan  # as of the sky
 POINTS = RNG.normal(size=(20, 3)).astype(np.float32)
 POINT_IDS = RNG.integers(0, 3, 20).astype(np.uint8)
 PALETTE = ClassPalette(("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
@@ -120,6 +121,18 @@ def test_depth_is_exact_and_says_whether_it_is_metres(entities: Entities) -> Non
         values = np.frombuffer(bytes(row.values["buffer"][0]), np.float32)
         np.testing.assert_array_equal(values.reshape(DEPTH.shape), DEPTH + index)
         assert row.values.get("meter") == ([1.0] if index < 2 else None)
+
+
+def test_what_has_no_depth_is_black(entities: Entities) -> None:
+    """The page draws NaN as the least depth: in the colour of what is near."""
+    rows = entities["/step_2/depth/unknown"]
+    masks = [row.values["buffer"][0] for row in at_stamps(rows)]
+    assert len(masks) == 3
+    for mask in masks:
+        np.testing.assert_array_equal(np.reshape(mask, DEPTH.shape), np.isnan(DEPTH))
+    (colors,) = [row.values["context"] for row in rows if "context" in row.values]
+    infos = [entry["class_description"]["info"] for entry in colors[0]]
+    assert [(info["id"], info["color"]) for info in infos] == [(0, 0x00000000), (1, 0x000000FF)]
 
 
 def test_points_are_exact_and_have_classes(entities: Entities) -> None:
