@@ -141,10 +141,12 @@ def test_the_camera_has_the_height_and_the_field_of_view_that_are_asked_for() ->
 def test_speed_and_yaw_rate_are_those_of_the_poses(street: World) -> None:
     step, yaw_rates = 0.02, []
     for t_s in (2.0, 15.5, 40.0, 55.5):
-        before, now, after = (street.render(t_s + d) for d in (-step, 0.0, step))
-        moved = after.world_from_camera[:3, 3] - before.world_from_camera[:3, 3]
+        now = street.render(t_s)
+        before, after = (street.ego(t_s + d)[0] for d in (-step, step))
+        assert np.array_equal(street.ego(t_s)[0], now.world_from_camera)
+        moved = after[:3, 3] - before[:3, 3]
         assert now.speed_mps == pytest.approx(np.linalg.norm(moved) / (2 * step), abs=0.05)
-        forward = [f.world_from_camera[:2, 2] for f in (before, after)]
+        forward = [pose[:2, 2] for pose in (before, after)]
         yaw_rates.append(now.yaw_rate_rps)
         yaws = [np.arctan2(y, x) for x, y in forward]
         assert now.yaw_rate_rps == pytest.approx((yaws[1] - yaws[0]) / (2 * step), abs=0.01)

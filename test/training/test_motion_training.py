@@ -124,7 +124,7 @@ def test_clips_of_recordings_without_motion_say_that_it_is_unknown():
 
 @pytest.mark.parametrize("motion", ["blocks", "film"])
 def test_a_training_learns_what_only_the_motion_tells(tmp_path: Path, motion: str):
-    wanted = recipe(motion=motion, steps=120)
+    wanted = recipe(motion=motion, steps=50)
     model = make_forecaster(wanted, data())
     assert isinstance(model, WorldForecaster)
     assert model.config.motion_scale[0] == pytest.approx(1.2, abs=0.3)
