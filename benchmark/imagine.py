@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -57,7 +58,10 @@ def measure(bundle: Any, repeats: int = 7) -> dict[str, Any]:
     from dino_foresight_ros.runtime.imagination import Imagination, answer_of
     from dino_foresight_ros.runtime.imagined import ImagineOptions, Mount
 
-    engine = Foresight(bundle, steps=3, horizons_s=HORIZONS_S)
+    threads = 1
+    if bundle.device.type == "cpu":
+        threads = max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads())
+    engine = Foresight(bundle, horizons_s=HORIZONS_S, threads=threads)
     recording = open_recordings(["synthetic:?seeds=77&frames=8&interval=0.2"])[0]
     frames = list(recording.frames())
     for frame in frames:
