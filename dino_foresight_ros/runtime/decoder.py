@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -25,6 +26,8 @@ from dino_foresight_ros.runtime.threads import Threads
 
 TOKENS_PER_PASS = 4096
 """Patches that go through a head at once: 18 frames of 11 x 20, 2 of the paper's 32 x 64."""
+_FRAMES_PER_THREAD = 6
+"""Convolutions of fewer frames at once are slower per frame on a CPU."""
 MAX_VALUES = 2**26
 """Values of a head's output that are brought to a map's size at once: 256 MB of float32."""
 
@@ -182,6 +185,11 @@ class Decoder:
         Returns:
             What was asked for, in as many pieces as were computed at once.
         """
+        spans = self._spans(len(requests))
+        if len(spans) > 1:
+            some = [partial(self._decode_span, *(z, requests, hidden, spread, stride), span)
+                    for span in spans]  # fmt: skip
+            return list(chain(*self._threads.run(some, beside)))
         found: list[DecodedOutput] = []
         frames = [i for i, request in enumerate(requests) if FEATURES in request]
         if frames and z is not None:
@@ -234,6 +242,31 @@ class Decoder:
                 outputs = [self._without_sky(output, done[SEGMENTATION]) for output in outputs]
             found += outputs
         return found
+
+    def _spans(self, frames: int) -> list[slice]:
+        """The frames that each thread takes through all heads; of few, threads take a head each."""
+        count = max(1, min(self._threads.available, frames // _FRAMES_PER_THREAD))
+        ends = [k * frames // count for k in range(count + 1)]
+        return [slice(*ends[k : k + 2]) for k in range(count)]
+
+    def _decode_span(
+        self,
+        z: Tensor | None,
+        requests: Sequence[FrameRequest],
+        hidden: Mapping[int, Tensor] | None,
+        spread: Tensor | None,
+        stride: int,
+        span: slice,
+    ) -> list[DecodedOutput]:
+        """As `decode`, of some of the frames."""
+        found = self.decode(
+            None if z is None else z[span],
+            requests[span],
+            None if hidden is None else {layer: tokens[span] for layer, tokens in hidden.items()},
+            None if spread is None else spread[span],
+            stride,
+        )
+        return [one._replace(frames=[span.start + i for i in one.frames]) for one in found]
 
     @torch.inference_mode()
     def maps(

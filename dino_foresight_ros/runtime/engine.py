@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -373,9 +374,12 @@ class Foresight:
         return CameraResult(drop=drop, arrival=arrival)
 
     def _encode_frames(self, cameras: list[str], frames: Mapping[str, CameraFrame]) -> None:
-        """Encode new frames in one pass and remember them."""
-        pixels = torch.cat([self.preprocess(frames[name].image) for name in cameras])
-        z = self.bundle.pca.transform(self._encode(pixels))
+        """Encode new frames, in one pass or a pass in each thread, and remember them."""
+        images = [frames[name].image for name in cameras]
+        count = min(self.threads.available, len(images))
+        ends = [k * len(images) // count for k in range(count + 1)]
+        some = [partial(self._features, images[slice(*ends[k : k + 2])]) for k in range(count)]
+        z = torch.cat(self.threads.run(some))
         stamps_ns = [int(frames[name].stamp_ns) for name in cameras]
         memory = self._forecaster.remember(z, seconds(stamps_ns))
         for i, (name, stamp_ns) in enumerate(zip(cameras, stamps_ns, strict=True)):
@@ -386,7 +390,12 @@ class Foresight:
     @torch.inference_mode()
     def features(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 RGB -> (h, w, C) PCA features on the device; no context knows of it."""
-        return self.bundle.pca.transform(self._encode(self.preprocess(image)))[0]
+        return self._features([image])[0]
+
+    def _features(self, images: Sequence[np.ndarray]) -> Tensor:
+        """(B, h, w, C) of images of any sizes."""
+        pixels = torch.cat([self.preprocess(image) for image in images])
+        return self.bundle.pca.transform(self._encode(pixels))
 
     def preprocess(self, image: np.ndarray) -> Tensor:
         """(H, W, 3) uint8 -> (1, 3, H', W') normalised on the device, by one upload of uint8."""

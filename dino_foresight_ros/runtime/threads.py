@@ -37,7 +37,7 @@ class Threads:
 
     @property
     def available(self) -> int:
-        """How many the caller may use, its own among them: inside a piece only that."""
+        """How many the caller may use, its own among them; only that within `run` and beside it."""
         return 1 if getattr(self._is_inside, "value", False) else self.count
 
     def run(
@@ -62,32 +62,36 @@ class Threads:
         found: list[Any] = [None] * len(pieces)
 
         def take() -> None:
-            self._is_inside.value = True
             try:
-                with torch.inference_mode():
-                    while left:
-                        try:
-                            index, piece = left.popleft()
-                        except IndexError:  # another thread was faster
-                            return
-                        found[index] = piece()
+                while left:
+                    try:
+                        index, piece = left.popleft()
+                    except IndexError:  # another thread was faster
+                        return
+                    found[index] = piece()
             except BaseException:
                 left.clear()
                 raise
-            finally:
-                self._is_inside.value = False
 
         helpers = min(self.count, len(pieces)) - 1
-        others = [self._pool.submit(take) for _ in range(helpers)]
+        others = [self._pool.submit(self._inside, take) for _ in range(helpers)]
         if beside is not None:
-            self._beside = self._pool.submit(beside)
+            self._beside = self._pool.submit(self._inside, beside)
         try:
-            take()
+            self._inside(take)
         finally:
             wait(others)
         for other in others:
             other.result()
         return found
+
+    def _inside(self, work: Callable[[], None]) -> None:
+        self._is_inside.value = True
+        try:
+            with torch.inference_mode():
+                work()
+        finally:
+            self._is_inside.value = False
 
     def wait(self) -> None:
         """Wait for what was begun beside pieces, if anything was.

@@ -5,6 +5,7 @@ import torch
 
 from dino_foresight_ros.model import Bundle, HeadConfig, HeadInput, Prediction, build_head
 from dino_foresight_ros.runtime.decoder import Decoder, layers_read
+from dino_foresight_ros.runtime.threads import Threads
 from dino_foresight_ros.training.evaluation.predictors import roll_out
 
 SIZE = (30, 50)
@@ -59,3 +60,29 @@ def test_layer_heads_read_the_step_that_they_are_of(bundle: Bundle, context: tor
         read = torch.cat([tokens[layer][:, step - 1] for layer in range(4)], dim=-1)
         want = bundle.tasks["depth"].decode(bundle.heads["depth"](read), SIZE)["depth"]
         torch.testing.assert_close(depth, want)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("count", [2, 3])
+def test_threads_that_share_frames_or_heads_change_nothing(bundle: Bundle, count: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    wanted = {"segmentation": SIZE, "confidence": SIZE, "normals": None, "features": None}
+    for frames in (2, 19):
+        z = torch.randn(frames, *bundle.grid, bundle.pca.channels, generator=generator)
+        spread = torch.rand(frames, *bundle.grid, generator=generator)
+        requests = [wanted if i % 3 else {"normals": SIZE, "spread": SIZE} for i in range(frames)]
+
+        def decode(decoder: Decoder) -> dict[tuple[str, int], torch.Tensor]:
+            return {
+                (piece.name, frame): values
+                for piece in decoder.decode(z, requests, None, spread)  # noqa: B023
+                for frame, values in zip(piece.frames, piece.values, strict=True)
+            }
+
+        expected = decode(Decoder(bundle))
+        found = decode(Decoder(bundle, threads=Threads(count)))
+        assert found.keys() == expected.keys()
+        assert len(found) == sum(map(len, requests))
+        for key, values in found.items():
+            # The order of sums in a convolution depends on how many frames it has.
+            torch.testing.assert_close(values, expected[key], rtol=1e-3, atol=1e-3)

@@ -66,6 +66,7 @@ def test_what_is_begun_beside_pieces_is_waited_for_apart():
     threads, may_end, ended = Threads(2), threading.Event(), []
 
     def beside() -> None:
+        assert threads.available == 1
         assert may_end.wait(30)
         ended.append(threading.get_ident())
 

@@ -22,7 +22,7 @@ from dino_foresight_ros.runtime import Foresight
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.shipped import names_bundle
 
-SMALL_PASS = 10**10
+SMALL_PASS = 2 * 10**10
 """Multiplications of a forecaster's pass up to which threads do more with whole horizons and heads
 than with a part of each operation (benchmark/README.md)."""
 
