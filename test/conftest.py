@@ -169,9 +169,9 @@ def kept_untrained_parts() -> Iterator[None]:
     from dino_foresight_ros.model import untrained
 
     with pytest.MonkeyPatch.context() as patch:
-        made = untrained._parts
+        made = untrained.draw_parts
         kept = lru_cache(maxsize=2)(lambda seed: Copies(made(seed)))
-        patch.setattr(untrained, "_parts", lambda seed: kept(seed).copy())
+        patch.setattr(untrained, "draw_parts", lambda seed: kept(seed).copy())
         yield
 
 

@@ -26,10 +26,11 @@ def untrained_parts(seed: int = 0) -> BundleParts:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _parts(seed)
+        return draw_parts(seed)
 
 
-def _parts(seed: int) -> BundleParts:
+def draw_parts(seed: int) -> BundleParts:
+    """Parts drawn from torch's random state as it is; `seed` is only noted."""
     channels = 192
     encoder = Encoder(tiny_encoder_config())
     components, _ = torch.linalg.qr(torch.randn(encoder.feature_size, channels))

@@ -69,6 +69,8 @@ class ViewerServer(Closeable):
         data_url: where to log to.
         files_port: where it serves the viewer's files, on the loopback interface's address or on
             the one given.
+        pid: of the process that serves.
+        settings: folder of its settings and its log, which `close` removes.
     """
 
     def __init__(
@@ -96,7 +98,8 @@ class ViewerServer(Closeable):
         self.data_url = f"rerun+http://{_reachable(address)}:{port}/proxy"
         self.files_port = free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="foresight-view-")
-        self._log = Path(self._folder.name, "log")
+        self.settings = Path(self._folder.name)
+        self._log = self.settings / "log"
         allowed = [word for origin in origins for word in ("--cors-allow-origin", origin)]
         self._process = self._start(
             [
@@ -105,6 +108,7 @@ class ViewerServer(Closeable):
                 *("--server-memory-limit", memory_limit, *allowed),
             ]
         )
+        self.pid = self._process.pid
         try:
             self._wait_until_ready()
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dino_foresight_ros.model import untrained
 from dino_foresight_ros.model.bundle_files import BundleParts
 
-_draw = untrained._parts
+_draw = untrained.draw_parts
 _drawn = [untrained.untrained_parts()]
 
 
@@ -14,4 +14,4 @@ def _parts(seed: int) -> BundleParts:
     return _drawn.pop() if _drawn and seed == 0 else _draw(seed)
 
 
-untrained._parts = _parts
+untrained.draw_parts = _parts

@@ -109,7 +109,7 @@ def test_the_server_dies_with_the_process_that_started_it() -> None:
     code = (
         "import sys, time; from dino_foresight_ros.view.server import ViewerServer, free_port\n"
         "server = ViewerServer('127.0.0.1', free_port(), '50MB')\n"
-        "print(server._process.pid, flush=True); time.sleep(60)"
+        "print(server.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
@@ -135,6 +135,5 @@ def _runs(pid: int) -> bool:
 
 
 def test_usage_statistics_are_off(server: ViewerServer) -> None:
-    folder = Path(server._folder.name)
-    (settings,) = folder.rglob("analytics.json")
+    (settings,) = server.settings.rglob("analytics.json")
     assert '"analytics_enabled": false' in settings.read_text().replace('":false', '": false')

@@ -157,8 +157,8 @@ def test_topics_of_objects_go_with_the_output(world: World) -> None:
 def test_several_futures_are_asked_for_where_their_spread_is(world: World) -> None:
     of_several = replace(MODEL, samples=4)
     topics = ForecastPublishers(world.node, of_several, 1, False, folder="several")
-    for publisher in topics._objects.values():
-        publisher.on_activate(None)
+    world.node.trigger_deactivate()
+    world.node.trigger_activate()
     assert topics.subscribed_of_samples() == frozenset()
     world.listener.create_subscription(messages.Objects, "several/objects", print, 10)
     assert world.spin_until(lambda: topics.subscribed_of_samples() == BOTH)
