@@ -54,11 +54,13 @@ def folder(tmp_path: Path) -> Path:
         ("obstacle", ["footprint:=[0.0, 0.0, 1.0, 0.0, 2.0, 0.0]"], 2, "footprint has no area"),
         ("obstacle", ["footprint:=[0.0, 0.0, 1.0]"], 2, "an odd count of numbers"),
         ("obstacle", ["grid_resolution_m:=0.001"], 2, "20000x20000 cells; at most 4000 a side"),
+        ("obstacle", ["max_height_m:=0.1"], 2, "0.1 is not above min_height_m, which is 0.15"),
         ("obstacle", ["camera_mounts:=[0.0, 1.0]"], 2, "camera_mounts: 2 numbers; valid: six"),
         ("obstacle", ["camera_pose:=[0.0]"], 2, "parameter camera_pose is now camera_mounts"),
         ("obstacle", ["camera_topic:=image"], 2, "'image' lacks {camera}"),
         ("plan", ["candidates:=3"], 2, "candidates: 3 is out of range; valid: 4 to 256"),
         ("plan", ["max_speed_mps:=0.0"], 2, "max_speed_mps: 0.0 is out of range; valid: 0.05 to"),
+        ("plan", ["horizons_s:=[1.0, 0.5]"], 2, "horizons 1, 0.5 s must rise"),
         ("synthetic_camera", ["scene:=moon"], 2, "'moon' is unknown; valid: any, urban, suburban"),
     ],
 )

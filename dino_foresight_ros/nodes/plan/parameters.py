@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dino_foresight_ros.outputs import horizons_problem
 from dino_foresight_ros.ros.motion_parameters import MOTION_PARAMETERS
 from dino_foresight_ros.ros.parameters import DIAGNOSTICS_PERIOD, Change, ParameterSpec
 
@@ -32,6 +33,7 @@ PLAN_PARAMETERS: tuple[ParameterSpec, ...] = (
         [],
         "Horizons to judge at, rising, seconds; empty: those of forecast_node.",
         Change.ANY_TIME,
+        check=lambda horizons_s: horizons_problem(horizons_s) if horizons_s else None,
         element=float,
     ),
     ParameterSpec("max_speed_mps", 3.0, "Fastest arc, m/s.", Change.ANY_TIME, limits=(0.05, 60.0)),
