@@ -114,8 +114,8 @@ def _measure(node: Any, case: Case, frames: int) -> Overhead:
         _subscribe(reader, camera, case)
         callback = next(s.callback for s in node.subscriptions if s.topic_name == camera.topic_name)
         clocks = [
-            # One frame at a time: none is predicted while another is decoded.
-            _Clocked(engine, "update_cameras", "predict", "decode"),
+            # One frame at a time: none is encoded while another is decoded.
+            _Clocked(engine, "encode", "forecast"),
             _Clocked(next(iter(pipeline.cameras.values())).decoder, "_decode"),
             _Clocked(camera.publishers, "publish"),
         ]
