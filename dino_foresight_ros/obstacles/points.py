@@ -186,16 +186,13 @@ def _split(
     ids = _stacked(scenes, SEGMENTATION)
     is_sky = _is_of(ids, options.sky_ids, depth.shape)
     is_ground_class = _is_of(ids, options.ground_ids, depth.shape)
-    is_known = np.isfinite(depth) & (depth > 0) & np.isfinite(rays[..., 0]) & ~is_sky
-    for view, scene in enumerate(scenes):
-        is_known[view] &= ~_flying(depth[view], is_known[view])
-        is_known[view] &= ~_outline(is_sky[view], scene.confidence)
+    is_known = _known(scenes, depth, is_sky, np.isfinite(rays[..., 0]))
     lens = _Lens(rays @ base_from_optical[:3, :3].T.astype(np.float32), base_from_optical)
     can_tell = is_known
     if ids is not None and options.ground_ids:
         can_tell = is_known & is_ground_class
     # Depths that are not known stay what they are, infinite ones too.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         planes, found_scales, scales = _grounds(depth, can_tell, lens, options)
         depth = depth * scales[:, None, None]
         height = lens.heights(depth, planes)
@@ -260,6 +257,20 @@ def _grounds(
         for plane, scaled in zip(planes, is_scaled, strict=True)
     ]
     return planes, found, np.where(is_scaled, found, np.float32(1))
+
+
+def _known(
+    scenes: Sequence[Scene], depth: Maps, is_sky: NDArray[np.bool_], has_ray: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Where (K, H, W) a depth is one of something, not of the sky or of an edge before it.
+
+    Pixels (H, W) that have no ray are none.
+    """
+    found: NDArray[np.bool_] = np.isfinite(depth) & (depth > 0) & ~is_sky & has_ray
+    for view, scene in enumerate(scenes):
+        found[view] &= ~_flying(depth[view], found[view])
+        found[view] &= ~_outline(is_sky[view], scene.confidence)
+    return found
 
 
 def _flying(depth: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -315,3 +315,18 @@ def test_an_unsure_outline_before_the_sky_is_left_out_but_thin_things_stay() -> 
     assert certain[is_pole].mean() > 0.8
     # The foot of the pole lies beside the ground.
     assert (unsure != certain)[~is_edge].sum() <= 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 0.0, -3.0, 1e38])
+def test_depths_that_nothing_can_have_are_left_out_without_a_warning(value: float) -> None:
+    pose = optical_pose(pitch_deg=5.0)
+    scene = see(RAYS, pose, [CAR_BOX])
+    is_car = scene.segmentation == CAR
+    is_bad = is_car & (np.arange(SIZE[1]) % 2 == 0)
+    found = split_scene(
+        replace(scene, depth=np.where(is_bad, np.float32(value), scene.depth), segmentation=None),
+        RAYS, pose, OPTIONS,
+    )  # fmt: skip
+    assert 100 < len(found.obstacles) <= is_car.sum() - is_bad.sum()
+    assert not set(found.pixels) & set(np.flatnonzero(is_bad))
