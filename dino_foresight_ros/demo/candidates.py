@@ -13,7 +13,7 @@ from dino_foresight_ros.outputs import DEPTH
 from dino_foresight_ros.render.colors import ClassPalette, Picture
 from dino_foresight_ros.render.imagined import (
     TILE_WIDTH,
-    ImaginedWay,
+    ImaginedTrajectory,
     arc_name,
     beneath,
     beside,
@@ -69,7 +69,7 @@ class DemoCamera(NamedTuple):
 
 
 def can_imagine(bundle: Bundle) -> bool:
-    """Whether a bundle can tell what is on a way that a vehicle does not go."""
+    """Whether a bundle can tell what is on a trajectory that a vehicle does not go."""
     depth = bundle.tasks.get(DEPTH)
     return (
         bundle.forecaster.takes_motion
@@ -148,7 +148,7 @@ def _imagined(bundle: Bundle, frames: Sequence[Scene], camera: DemoCamera) -> _F
 def _drawn(
     fan: _Fan, newest: Scene, setting: Setting, palette: ClassPalette, camera: DemoCamera
 ) -> Picture:
-    """The newest picture above the fan by its risk; beside them the best way and a refused one."""
+    """The newest picture above the fan by its risk; beside them the best and a refused one."""
     from dino_foresight_ros.planar_motion import of_twist
 
     arcs, found, footprint = fan
@@ -156,8 +156,8 @@ def _drawn(
     # Refused because of what it meets, if any is.
     refused = max(found.ranking[1:], key=lambda index: (round(risks[index], 2), index))
     shown = [found.candidates[index] for index in (found.ranking[0], refused)]
-    ways = [
-        ImaginedWay(
+    trajectories = [
+        ImaginedTrajectory(
             arc_name(arcs[one.index]),
             one.reason,
             HORIZONS_S,
@@ -166,7 +166,7 @@ def _drawn(
         )
         for one in shown
     ]
-    views = imagined_columns(ways, palette, setting.trained)
+    views = imagined_columns(trajectories, palette, setting.trained)
     times_s = np.linspace(0.0, HORIZONS_S[-1], _POINTS_OF_PATH)
     points, image = shown[0].horizons[0].points, newest.image
     assert points is not None
@@ -183,7 +183,7 @@ def _drawn(
         footprint.corners,
         (len(views) - tile_height - 8, TILE_WIDTH),
     )
-    said = f"{CANDIDATES} ways of {HORIZONS_S[-1]:.1f} s: green free, red meets something"
+    said = f"{CANDIDATES} trajectories of {HORIZONS_S[-1]:.1f} s: green free, red meets something"
     draw_tag(above, (8, 8), said, _TEXT_PX)
     if camera.is_assumed:
         assumed = f"assumed: camera 1.4 m up, level, {camera.fov_deg:.0f} deg"

@@ -1,7 +1,7 @@
 """Closed loop in the synthetic world: policies that drive by what they see or foresee, scored."""
 
 from dino_foresight_ros.driving.episode import RATE_HZ, Episode, Moment, drive_episode
-from dino_foresight_ros.driving.maneuvers import TIMES_S, Way, ego_footprint
+from dino_foresight_ros.driving.maneuvers import TIMES_S, Trajectory, ego_footprint
 from dino_foresight_ros.driving.monitor import CollisionMonitor
 from dino_foresight_ros.driving.perception import CopyLast, Perception, Sensor, Truth
 from dino_foresight_ros.driving.policies import POLICIES, Choice, Policy
@@ -20,7 +20,7 @@ __all__ = [
     "Policy",
     "Sensor",
     "Truth",
-    "Way",
+    "Trajectory",
     "drive_episode",
     "ego_footprint",
     "table",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dino_foresight_ros.driving.maneuvers import KEEP, ego_footprint, way_of
+from dino_foresight_ros.driving.maneuvers import KEEP, ego_footprint, trajectory_of
 from dino_foresight_ros.driving.perception import Truth
 from dino_foresight_ros.driving.policies import Choice, met_on
 from dino_foresight_ros.obstacles import Sweep
@@ -53,7 +53,7 @@ class Episode:
         hard_brakes: times that it began to brake by more than 4 m/s^2.
         contact_margins_s: at each stop with a reason, the time that was left until contact.
         stopping_s: from beginning to brake until it stood, of stops that ended so.
-        resuming_s: from the way being free again until it went, of a standing ego.
+        resuming_s: from the trajectory being free again until it went, of a standing ego.
         contacts: what was run into: class id, seconds, m/s.
     """
 
@@ -127,7 +127,7 @@ class _Watch:
 
     def _going_on(self, drive: Drive) -> Sweep:
         self._truth.see(drive, None)
-        return met_on(self._truth, way_of(drive, KEEP), self._footprint)
+        return met_on(self._truth, trajectory_of(drive, KEEP), self._footprint)
 
 
 def drive_episode(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.driving.maneuvers import KEEP, Way, ego_footprint, way_of
+from dino_foresight_ros.driving.maneuvers import KEEP, Trajectory, ego_footprint, trajectory_of
 from dino_foresight_ros.driving.perception import (
     Perception,
     at_times,
@@ -88,7 +88,9 @@ class Foreseen(Perception):
             round(frame.stamp_s * 1e9),
             Mount(_view(frame), drive.world.base_from_optical),
         )
-        poses = motion_on(way_of(drive, KEEP), self.horizons_s) if self.uses_forecasts else ()
+        poses = (
+            motion_on(trajectory_of(drive, KEEP), self.horizons_s) if self.uses_forecasts else ()
+        )
         self.look(frame.image, stamp_ns, mount, poses)
 
     def look(
@@ -119,7 +121,7 @@ class Foreseen(Perception):
                 for scene, pose in zip(forecast.steps, poses, strict=True)
             ]
 
-    def around(self, way: Way) -> list[ObstaclePoints]:
+    def around(self, trajectory: Trajectory) -> list[ObstaclePoints]:
         """What is foreseen at the horizon that is nearest to each time."""
         return at_times(self.points, self.steps, self.horizons_s[: len(self.steps)])
 
@@ -137,7 +139,7 @@ class Present(Foreseen):
 
 
 class Imagined(Foreseen):
-    """What a bundle imagines on each way; one without motion imagines the same on all."""
+    """What a bundle imagines on each trajectory; one without motion imagines the same on all."""
 
     uses_forecasts = False
 
@@ -145,30 +147,30 @@ class Imagined(Foreseen):
         super().__init__(bundle, horizons_s)
         self._imagination = Imagination(self._engine)
         self._judged = ImagineOptions(ego_footprint(), self._options)
-        self._by_way: dict[Way | None, list[ObstaclePoints]] = {}
+        self._by_trajectory: dict[Trajectory | None, list[ObstaclePoints]] = {}
 
     def see(self, drive: Drive, frame: Frame | None) -> None:
         """Hand the picture to the engine."""
         assert frame is not None
         super().see(drive, frame)
         self._mount = Mount(_view(frame), drive.world.base_from_optical)
-        self._hold = motion_on(way_of(drive, KEEP), self.horizons_s)
-        self._by_way = {}
+        self._hold = motion_on(trajectory_of(drive, KEEP), self.horizons_s)
+        self._by_trajectory = {}
 
-    def around(self, way: Way) -> list[ObstaclePoints]:
-        """What is imagined on this way, which is done when it is asked for."""
-        key = way if self._imagination.is_motion_aware else None
-        if key not in self._by_way:
-            self._by_way[key] = self._imagined(way)
-        steps = self._by_way[key]
+    def around(self, trajectory: Trajectory) -> list[ObstaclePoints]:
+        """What is imagined on this trajectory, which is done when it is asked for."""
+        key = trajectory if self._imagination.is_motion_aware else None
+        if key not in self._by_trajectory:
+            self._by_trajectory[key] = self._imagined(trajectory)
+        steps = self._by_trajectory[key]
         return at_times(self.points, steps, self.horizons_s[: len(steps)])
 
-    def _imagined(self, way: Way) -> list[ObstaclePoints]:
+    def _imagined(self, trajectory: Trajectory) -> list[ObstaclePoints]:
         if self._engine.context() is None:
             return []
         imagined = answer_of(
             self._imagination.imagine(
-                motion_on(way, self.horizons_s)[None],
+                motion_on(trajectory, self.horizons_s)[None],
                 self.horizons_s,
                 {"": self._mount},
                 self._judged,

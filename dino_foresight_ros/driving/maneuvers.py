@@ -1,4 +1,4 @@
-"""What a driver may do next, and the ways that lead from it."""
+"""What a driver may do next, and the trajectories that lead from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dino_foresight_ros.synthetic.drive import EGO_CENTER_M, EGO_SIZE_M
 from dino_foresight_ros.synthetic.road_users import box_outline
 
 TIMES_S = (0.2, 0.4, 0.6, 0.8, 1.0, 1.4, 1.8, 2.2, 2.6)
-"""Seconds from now at which ways are looked at."""
+"""Seconds from now at which trajectories are looked at."""
 PADDING_M = 0.25
 """Obstacles so near to the footprint count as met."""
 _GAIN_PER_S = 2.0
@@ -47,7 +47,7 @@ BRAKE_HARD = Maneuver("brake hard", -6.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Way:
+class Trajectory:
     """Where a maneuver leads.
 
     Attributes:
@@ -71,7 +71,7 @@ def control_of(drive: Drive, maneuver: Maneuver, most_mps: float | None = None) 
     return Control(acceleration, drive.lane_curvature(maneuver.offset_m))
 
 
-def way_of(drive: Drive, maneuver: Maneuver) -> Way:
+def trajectory_of(drive: Drive, maneuver: Maneuver) -> Trajectory:
     """Where a maneuver leads, by the ego's own kinematics and the road that it knows."""
     ego = drive.alone()
     start, now_s = drive.world_from_base, 0.0
@@ -81,7 +81,7 @@ def way_of(drive: Drive, maneuver: Maneuver) -> Way:
         now_s = time_s
         poses.append(motion_between(start, ego.world_from_base))
         on_road = on_road and not ego.is_off_road
-    return Way(maneuver, np.array(poses).reshape(-1, 3), on_road)
+    return Trajectory(maneuver, np.array(poses).reshape(-1, 3), on_road)
 
 
 def ego_footprint(padding_m: float = PADDING_M) -> Footprint:

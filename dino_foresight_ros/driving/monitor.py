@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dino_foresight_ros.driving.maneuvers import KEEP, control_of, ego_footprint, way_of
+from dino_foresight_ros.driving.maneuvers import KEEP, control_of, ego_footprint, trajectory_of
 from dino_foresight_ros.driving.perception import Perception
 from dino_foresight_ros.driving.policies import Choice
 from dino_foresight_ros.obstacles import Footprint, ObstaclePoints
@@ -66,7 +66,7 @@ class CollisionMonitor:
     def choose(self, drive: Drive, frame: Frame | None) -> Choice:
         """The driver's control, limited."""
         self.perception.see(drive, frame)
-        keep = way_of(drive, KEEP)
+        keep = trajectory_of(drive, KEEP)
         seen = self.perception.around(keep)
         # Clouds that are the same at all times are one.
         cloud = ObstaclePoints.joined(list({id(points): points for points in seen}.values()))

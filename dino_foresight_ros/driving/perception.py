@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import WORLD_CLASSES
-from dino_foresight_ros.driving.maneuvers import KEEP, TIMES_S, Way, control_of, way_of
+from dino_foresight_ros.driving.maneuvers import (
+    KEEP,
+    TIMES_S,
+    Trajectory,
+    control_of,
+    trajectory_of,
+)
 from dino_foresight_ros.obstacles import ObstacleOptions, ObstaclePoints, obstacle_points, thinned
 from dino_foresight_ros.obstacles.thinning import CELL_M
 from dino_foresight_ros.planar_motion import motion_at
@@ -26,7 +32,7 @@ OPTIONS = ObstacleOptions.of_classes([info.name for info in WORLD_CLASSES])
 
 
 class Perception(ABC):
-    """Looks at each frame, then tells what is around on a way."""
+    """Looks at each frame, then tells what is around on a trajectory."""
 
     needs_picture = True
 
@@ -35,8 +41,8 @@ class Perception(ABC):
         """Take in the present; `frame` is None where `needs_picture` is False."""
 
     @abstractmethod
-    def around(self, way: Way) -> list[ObstaclePoints]:
-        """Obstacles at each of `TIMES_S` on a way, in the base of now."""
+    def around(self, trajectory: Trajectory) -> list[ObstaclePoints]:
+        """Obstacles at each of `TIMES_S` on a trajectory, in the base of now."""
 
 
 class Sensor(Perception):
@@ -62,7 +68,7 @@ class Sensor(Perception):
         pose = drive.world.base_from_optical
         self.points = without_noise(obstacle_points(scene, self._rays, pose, OPTIONS))
 
-    def around(self, way: Way) -> list[ObstaclePoints]:
+    def around(self, trajectory: Trajectory) -> list[ObstaclePoints]:
         """The same at all times."""
         return [self.points] * len(TIMES_S)
 
@@ -81,21 +87,21 @@ class CopyLast(Perception):
 
     def __init__(self, present: HasPoints) -> None:
         self._present = present
-        self._hold: Way | None = None
+        self._hold: Trajectory | None = None
 
     def see(self, drive: Drive, frame: Frame | None) -> None:
         """Look, and note how the ego will move when nothing changes."""
         self._present.see(drive, frame)
-        self._hold = way_of(drive, KEEP)
+        self._hold = trajectory_of(drive, KEEP)
 
-    def around(self, way: Way) -> list[ObstaclePoints]:
+    def around(self, trajectory: Trajectory) -> list[ObstaclePoints]:
         """The present's points ahead of where the ego will be."""
         assert self._hold is not None
         return [self._present.points.moved(pose) for pose in self._hold.poses]
 
 
 class Truth(Perception):
-    """The world's own objects on each way: what happens if, exactly. It sees through everything."""
+    """The world's own objects on each trajectory: what happens if, exactly. It sees through all."""
 
     needs_picture = False
 
@@ -103,11 +109,11 @@ class Truth(Perception):
         """Take the drive, whose copies are driven ahead."""
         self._drive = drive.fork()
 
-    def around(self, way: Way) -> list[ObstaclePoints]:
-        """Outlines of the objects as they are at each time if the ego goes that way."""
+    def around(self, trajectory: Trajectory) -> list[ObstaclePoints]:
+        """Outlines of the objects as they are at each time if the ego goes that trajectory."""
         ahead, now_s, found = self._drive.fork(), 0.0, []
         for time_s in TIMES_S:
-            ahead.step(control_of(ahead, way.maneuver), time_s - now_s)
+            ahead.step(control_of(ahead, trajectory.maneuver), time_s - now_s)
             now_s = time_s
             found.append(outline_points(ahead, self._drive))
         return found
@@ -151,6 +157,6 @@ def steps_taken(horizons_s: Sequence[float]) -> list[int]:
     return [min(range(len(known)), key=lambda k: abs(known[k] - time_s)) for time_s in TIMES_S]
 
 
-def motion_on(way: Way, horizons_s: Sequence[float]) -> NDArray[np.float64]:
-    """Motion (S, 3) of the base on a way until each of other horizons."""
-    return np.stack([motion_at(way.poses, np.asarray(TIMES_S), h) for h in horizons_s])
+def motion_on(trajectory: Trajectory, horizons_s: Sequence[float]) -> NDArray[np.float64]:
+    """Motion (S, 3) of the base on a trajectory until each of other horizons."""
+    return np.stack([motion_at(trajectory.poses, np.asarray(TIMES_S), h) for h in horizons_s])

@@ -1,7 +1,7 @@
-"""Policies: which maneuver is chosen by what a perception tells of the ways ahead.
+"""Policies: which maneuver is chosen by what a perception tells of the trajectories ahead.
 
-All of them choose by one rule, the first maneuver in order of preference on whose way nothing is
-met, so that they differ only in what they know.
+All of them choose by one rule, the first maneuver in order of preference on whose trajectory
+nothing is met, so that they differ only in what they know.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dino_foresight_ros.driving.maneuvers import (
     RIGHT,
     TIMES_S,
     Maneuver,
-    Way,
+    Trajectory,
     control_of,
     ego_footprint,
-    way_of,
+    trajectory_of,
 )
 from dino_foresight_ros.driving.perception import Perception
 from dino_foresight_ros.obstacles import Footprint, ObstaclePoints, Sweep, sweep
@@ -76,32 +76,32 @@ class Policy:
         if self.perception is None:
             return Choice(control_of(drive, KEEP), KEEP.name, False)
         self.perception.see(drive, frame)
-        ways = [way_of(drive, maneuver) for maneuver in self._maneuvers]
-        usable = [w for w in ways if w.stays_on_road or w.maneuver.offset_m == 0.0]
-        # The last one is left when all others meet something, whatever is on its own way.
+        trajectories = [trajectory_of(drive, maneuver) for maneuver in self._maneuvers]
+        usable = [w for w in trajectories if w.stays_on_road or w.maneuver.offset_m == 0.0]
+        # The last one is left when all others meet something, whatever is on its own trajectory.
         chosen, reason = usable[-1].maneuver, ""
-        for way in usable[:-1]:
-            swept = met_on(self.perception, way, self._footprint)
+        for trajectory in usable[:-1]:
+            swept = met_on(self.perception, trajectory, self._footprint)
             if not swept.contact:
-                chosen = way.maneuver
+                chosen = trajectory.maneuver
                 break
             reason = reason or f"class {swept.class_id} in {swept.time_to_contact_s:.1f} s"
         return Choice(control_of(drive, chosen), chosen.name, chosen.brakes, reason)
 
 
-def met_on(perception: Perception, way: Way, footprint: Footprint) -> Sweep:
-    """What the footprint meets on a way, by a perception."""
-    points = [_along(way, some, footprint) for some in perception.around(way)]
-    return sweep(points, way.poses, footprint, TIMES_S, min_points=1)
+def met_on(perception: Perception, trajectory: Trajectory, footprint: Footprint) -> Sweep:
+    """What the footprint meets on a trajectory, by a perception."""
+    points = [_along(trajectory, some, footprint) for some in perception.around(trajectory)]
+    return sweep(points, trajectory.poses, footprint, TIMES_S, min_points=1)
 
 
-def _along(way: Way, points: ObstaclePoints, footprint: Footprint) -> ObstaclePoints:
-    """Those that the footprint can come near to on a way: sweeping them takes less time."""
-    places = np.vstack([np.zeros((1, 2)), way.poses[:, :2]]).astype(np.float32)
+def _along(trajectory: Trajectory, points: ObstaclePoints, footprint: Footprint) -> ObstaclePoints:
+    """Those that the footprint can come near to on a trajectory: sweeping them takes less time."""
+    places = np.vstack([np.zeros((1, 2)), trajectory.poses[:, :2]]).astype(np.float32)
     reach = np.float32(footprint.radius_m + 1.0)
     low, high = places.min(axis=0) - reach, places.max(axis=0) + reach
     near = ((points.xyz[:, :2] > low) & (points.xyz[:, :2] < high)).all(axis=1)
     off = points.xyz[near, None, :2] - places
-    # Between two poses of a way lie 6 m at most at the speeds of these worlds.
+    # Between two poses of a trajectory lie 6 m at most at the speeds of these worlds.
     near[near] = (off**2).sum(-1).min(axis=1) < (reach + 3.0) ** 2
     return ObstaclePoints(points.xyz[near], points.class_id[near], points.probability[near])

@@ -97,11 +97,11 @@ def monitor_recording(recording: Recording, eyes: Foreseen, mount: Mount) -> Rec
     for row in range(len(chosen)):
         hold = of_twist(twists[row], TIMES_S)
         later = np.flatnonzero((seconds >= seconds[row]) & (seconds <= seconds[row] + BEFORE_S))
-        ways = ego.between(np.full(len(later), chosen[row]), chosen[later])
+        trajectories = ego.between(np.full(len(later), chosen[row]), chosen[later])
         came = [
-            now[k].moved(way)
-            for k, way in zip(later.tolist(), ways, strict=True)
-            if np.isfinite(way).all()
+            now[k].moved(trajectory)
+            for k, trajectory in zip(later.tolist(), trajectories, strict=True)
+            if np.isfinite(trajectory).all()
         ]
         found[PRESENT][row] = stops(row, [now[row]])
         found[COPY_LAST][row] = stops(row, [now[row].moved(pose) for pose in hold])

@@ -1,4 +1,4 @@
-"""Obstacles of a forecast in the robot's base frame, and what its footprint meets on a way.
+"""Obstacles of a forecast in the robot's base frame, and what its footprint meets on a trajectory.
 
 Arrays in, arrays out: no torch, no ROS.
 """

@@ -97,7 +97,7 @@ def refine(
     """As many arcs around the best ones; the best so far and standing stay.
 
     Args:
-        arcs: (K, 2) that were judged.
+        arcs: (K, 2) that were assessed.
         totals: (K,) lower is better.
         limits: that they keep.
         random: draws.

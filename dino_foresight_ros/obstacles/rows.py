@@ -1,4 +1,4 @@
-"""Obstacle points of several views or ways, so that all of them are worked on at once."""
+"""Obstacle points of several views or trajectories, so that all of them are worked on at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A robot's footprint swept along ways through the obstacles of a forecast."""
+"""A robot's footprint swept along trajectories through the obstacles of a forecast."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from dino_foresight_ros.planar_motion import compose, inverse, of_twist, twist_o
 MIN_POINTS = 3
 """So many points make an obstacle: a single pixel is none."""
 STEP_M = 0.2
-"""The footprint is set down so often along the way."""
+"""The footprint is set down so often along the trajectory."""
 MAX_SETTINGS = 64
 """Most times that it is set down between two horizons."""
-_WAYS_AT_ONCE = 64
+_TRAJECTORIES_AT_ONCE = 64
 _PAIRS_AT_ONCE = 2**21
 """Distances from settings to points that are held at once: 8 MB each array of float32."""
 
@@ -37,8 +37,8 @@ class SweptStep:
     """What the footprint meets until one horizon.
 
     Attributes:
-        probability_occupied: that it meets something until then, 0 to 1; NaN where the way is
-            unknown.
+        probability_occupied: that it meets something until then, 0 to 1; NaN where the trajectory
+            is unknown.
         least_distance_m: from it to the nearest obstacle until then; infinity without any.
         class_id: of what is met, or else nearest; 255 without any.
         unknown: share of the swept area that no camera sees until then, 0 to 1; NaN where no views
@@ -53,12 +53,12 @@ class SweptStep:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the footprint meets on a way.
+    """What the footprint meets on a trajectory.
 
     Attributes:
         steps: one per horizon, each of all that is before it too.
         time_to_contact_s: from now to the first contact; infinity without one.
-        distance_m: along the way to it; infinity without one.
+        distance_m: along the trajectory to it; infinity without one.
         class_id: of what is met, 255 without contact.
         probability: of what is met, 0 without contact.
     """
@@ -76,18 +76,18 @@ class Sweep:
 
 
 class _Settings(NamedTuple):
-    """Where and when the footprint is set down on some ways, way by way and in order.
+    """Where and when the footprint is set down on some trajectories, one after the other.
 
     Attributes:
-        way, leg: (T,) which way; the horizon that the way leads to there.
+        trajectory, leg: (T,) which trajectory; the horizon that the trajectory leads to there.
         pose: (T, 3) of the base.
         around: (T,) the horizon whose points are around it.
         time_s: (T,) from now.
-        walked_m: (T,) along the way.
+        walked_m: (T,) along the trajectory.
         legs: (K, S) how many there are on each leg.
     """
 
-    way: Indices
+    trajectory: Indices
     leg: Indices
     pose: Array
     around: Indices
@@ -123,7 +123,7 @@ def sweep(
     views: Sequence[Sequence[GroundView]] = (),
     step_m: float = STEP_M,
 ) -> Sweep:
-    """Set the footprint down along a way, each time among the obstacles of the nearest horizon.
+    """Set the footprint down along a trajectory, each time amid obstacles of the nearest horizon.
 
     The base starts at time 0 at (0, 0, 0), or at the pose of a horizon of 0, and moves from pose to
     pose on arcs, evenly. The probability of a contact is that of the `min_points`-th most probable
@@ -141,7 +141,7 @@ def sweep(
         min_points: so many points make an obstacle.
         views: per horizon what cameras see of the ground then, same frame; without them the unknown
             share is NaN. What was seen at an earlier horizon stays known.
-        step_m: the footprint is set down so often along the way.
+        step_m: the footprint is set down so often along the trajectory.
 
     Raises:
         UsageError: numbers of points, poses, horizons and views differ, or horizons do not rise.
@@ -171,17 +171,17 @@ def sweep_ways(
     rows: Indices | None = None,
     times_s: Sequence[float] | None = None,
 ) -> list[Sweep]:
-    """As `sweep`, of K ways at once.
+    """As `sweep`, of K trajectories at once.
 
     Args:
-        points: of each horizon, a row for every way.
+        points: of each horizon, a row for every trajectory.
         poses: (K, T, 3) at `times_s`.
         footprint, horizons_s, contact_probability, min_points, step_m: as for `sweep`.
         views: per horizon and camera.
-        rows: (K,) which row of points and views is each way's, where ways share them.
+        rows: (K,) which row of points and views is each trajectory's, where some share them.
         times_s: (T,) rising seconds, the last horizon the last and all others among them, where the
-            ways are known at more instants than what is around; the horizons when None. The base
-            turns by less than half a turn from one to the next.
+            trajectories are known at more instants than what is around; the horizons when None. The
+            base turns by less than half a turn from one to the next.
     """
     poses = np.asarray(poses, np.float64)
     horizons = np.array([float(h) for h in horizons_s])
@@ -201,10 +201,10 @@ def sweep_ways(
         raise UsageError(f"times {times.tolist()} do not hold all horizons {horizons.tolist()}")
     every = np.arange(len(poses)) if rows is None else np.asarray(rows, np.intp)
     found: list[Sweep] = []
-    for start in range(0, len(poses), _WAYS_AT_ONCE):
-        some = slice(start, start + _WAYS_AT_ONCE)
+    for start in range(0, len(poses), _TRAJECTORIES_AT_ONCE):
+        some = slice(start, start + _TRAJECTORIES_AT_ONCE)
         settings = _settings(poses[some], times, horizons, footprint.radius_m, step_m)
-        row = every[some][settings.way]
+        row = every[some][settings.trajectory]
         met = _set_down(points, row, settings, footprint, min_points)
         unseen = _look(views, row, settings, footprint) if views else None
         found += _swept(settings, met, unseen, contact_probability)
@@ -214,12 +214,12 @@ def sweep_ways(
 def _settings(
     poses: Array, times: Array, horizons: Array, reach_m: float, step_m: float
 ) -> _Settings:
-    """Where the footprint is set down, as far as a way is known: evenly from horizon to horizon."""
-    ways, instants = poses.shape[:2]
+    """Where the footprint is set down: evenly from horizon to horizon, as far as they are known."""
+    trajectories, instants = poses.shape[:2]
     starts_now = instants > 0 and times[0] == 0
     is_known = np.cumprod(np.isfinite(poses).all(axis=2), axis=1).astype(bool)
     poses = np.where(is_known[..., None], poses, 0.0)
-    first = poses[:, :1] if starts_now else np.zeros((ways, min(instants, 1), 3))
+    first = poses[:, :1] if starts_now else np.zeros((trajectories, min(instants, 1), 3))
     before = np.concatenate([first, poses[:, :-1]], axis=1)
     pieces = np.where(is_known[..., None], twist_of(compose(inverse(before), poses)), 0.0)
     length_m = np.hypot(pieces[..., 0], pieces[..., 1])
@@ -232,10 +232,10 @@ def _settings(
     from_start[:, :1] = not starts_now
     legs = np.where(is_known[:, ends], steps + from_start, 0)
     leg_of = np.repeat(np.arange(legs.size), legs.ravel())
-    way, leg = np.divmod(leg_of, max(len(ends), 1))
+    trajectory, leg = np.divmod(leg_of, max(len(ends), 1))
     rank = np.arange(len(leg_of)) - (np.cumsum(legs) - legs.ravel())[leg_of]
-    share = (rank + 1 - from_start[way, leg]) / steps[way, leg]
-    piece, part = _pieces(swung_m, leg_m, starts, ends, way, leg, share)
+    share = (rank + 1 - from_start[trajectory, leg]) / steps[trajectory, leg]
+    piece, part = _pieces(swung_m, leg_m, starts, ends, trajectory, leg, share)
     before_s = np.append(0.0, times)[:-1]
     time_s = before_s[piece] + part * (times - before_s)[piece]
     leg_s = before_s[starts]
@@ -244,13 +244,13 @@ def _settings(
         in_time = (time_s - leg_s[leg]) / np.maximum(horizons - leg_s, 1e-9)[leg]
     walked_m = np.cumsum(length_m, axis=1) - length_m
     return _Settings(
-        way,
+        trajectory,
         leg,
-        compose(before[way, piece], of_twist(pieces[way, piece], part)),
+        compose(before[trajectory, piece], of_twist(pieces[trajectory, piece], part)),
         # Before the first horizon nothing else is known than what is known of it.
         np.where((in_time >= 0.5 - 1e-9) | (leg == 0), leg, leg - 1),
         time_s,
-        walked_m[way, piece] + part * length_m[way, piece],
+        walked_m[trajectory, piece] + part * length_m[trajectory, piece],
         legs,
     )
 
@@ -260,17 +260,17 @@ def _pieces(
     leg_m: Array,
     starts: Indices,
     ends: Indices,
-    way: Indices,
+    trajectory: Indices,
     leg: Indices,
     share: Array,
 ) -> tuple[Indices, Array]:
-    """In which piece of its way each setting (N,) lies, and at which share of the piece.
+    """In which piece of its trajectory each setting (N,) lies, and at which share of the piece.
 
     Args:
         swung_m: (K, T) of the pieces.
         leg_m: (K, S) of the legs from horizon to horizon.
         starts, ends: (S,) first and last piece of each leg.
-        way, leg, share: (N,) of the settings; at share 1 it is the horizon's own.
+        trajectory, leg, share: (N,) of the settings; at share 1 it is the horizon's own.
     """
     if swung_m.shape[1] == len(ends):
         return leg, share
@@ -280,12 +280,12 @@ def _pieces(
     until = np.divide(swung, leg_m[:, leg_of], out=np.ones_like(swung), where=swung > 0)
     until = np.where(leg_m[:, leg_of] > 0, np.where(swung > 0, until, 0.0), 1.0).clip(0.0, 1.0)
     until[:, ends] = 1.0
-    # Way by way and leg by leg these rise, so that all are looked up at once.
+    # Trajectory by trajectory and leg by leg these rise, so that all are looked up at once.
     base = 2.0 * (np.arange(len(swung_m))[:, None] * len(ends) + leg_of)
-    piece = np.searchsorted((base + until).ravel(), 2.0 * (way * len(ends) + leg) + share)
-    piece = np.where(share == 1.0, ends[leg], piece - way * swung_m.shape[1])
-    so_far = np.where(piece > starts[leg], until[way, piece - 1], 0.0)
-    size = until[way, piece] - so_far
+    piece = np.searchsorted((base + until).ravel(), 2.0 * (trajectory * len(ends) + leg) + share)
+    piece = np.where(share == 1.0, ends[leg], piece - trajectory * swung_m.shape[1])
+    so_far = np.where(piece > starts[leg], until[trajectory, piece - 1], 0.0)
+    size = until[trajectory, piece] - so_far
     part = np.divide(share - so_far, size, out=np.ones_like(share), where=size > 0)
     return piece, np.where(share == 1.0, 1.0, part.clip(0.0, 1.0))
 
@@ -395,7 +395,7 @@ def _look(
 def _swept(
     settings: _Settings, met: _Met, unseen: Array | None, contact_probability: float
 ) -> list[Sweep]:
-    """The settings of each way, put together horizon by horizon."""
+    """The settings of each trajectory, put together horizon by horizon."""
     found = []
     ends = np.cumsum(settings.legs).reshape(settings.legs.shape)
     for legs, end in zip(settings.legs, ends, strict=True):

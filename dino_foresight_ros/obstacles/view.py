@@ -43,7 +43,7 @@ class GroundView:
 
 @dataclass(frozen=True, eq=False)
 class GroundViews:
-    """A camera's depth on each of K ways.
+    """A camera's depth on each of K trajectories.
 
     Attributes:
         camera: as of `GroundView`.

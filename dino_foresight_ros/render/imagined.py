@@ -21,7 +21,7 @@ _BEHIND_M, _RING_M, _LEAST_M = 3.0, 5.0, 18.0
 _RING = (70, 70, 70)
 
 
-class ImaginedWay(NamedTuple):
+class ImaginedTrajectory(NamedTuple):
     """What is imagined on a candidate.
 
     Attributes:
@@ -50,9 +50,11 @@ def risk_rgb(risk: float) -> tuple[int, int, int]:
     return round(255 * min(1.0, 2 * risk)), round(255 * min(1.0, 2 * (1 - risk))), 25
 
 
-def imagined_columns(ways: Sequence[ImaginedWay], palette: ClassPalette, trained: bool) -> Picture:
+def imagined_columns(
+    trajectories: Sequence[ImaginedTrajectory], palette: ClassPalette, trained: bool
+) -> Picture:
     """A column per candidate, a row per horizon, of which there are three at most."""
-    picture = beside([_column(way, palette) for way in ways])
+    picture = beside([_column(trajectory, palette) for trajectory in trajectories])
     return picture if trained else with_untrained_banner(picture)
 
 
@@ -77,17 +79,21 @@ def beneath(tiles: Sequence[Picture]) -> Picture:
     return column
 
 
-def _column(way: ImaginedWay, palette: ClassPalette) -> Picture:
+def _column(trajectory: ImaginedTrajectory, palette: ClassPalette) -> Picture:
     tiles = []
-    rows = len(way.views)
+    rows = len(trajectory.views)
     for k in sorted({round(k) for k in np.linspace(0, rows - 1, min(rows, _MOST_ROWS))}):
-        ids = way.views[k]
+        ids = trajectory.views[k]
         size = (round(TILE_WIDTH * ids.shape[0] / ids.shape[1]), TILE_WIDTH)
         tile = enlarge(palette.colorize(ids), size).copy()
-        risk = f"t+{way.horizons_s[k]:.2f} s   risk {way.risks[k]:.2f}"
+        risk = f"t+{trajectory.horizons_s[k]:.2f} s   risk {trajectory.risks[k]:.2f}"
         draw_tag(tile, (_SIZE // 2, size[0] - 2 * _SIZE), risk, _SIZE)
         tiles.append(tile)
-    lines = [f"{way.name}  refused", way.reason] if way.reason else [f"{way.name}  chosen"]
+    lines = (
+        [f"{trajectory.name}  refused", trajectory.reason]
+        if trajectory.reason
+        else [f"{trajectory.name}  chosen"]
+    )
     for row, text in enumerate(lines):
         place = _SIZE // 2, _SIZE // 2 + row * round(1.6 * _SIZE)
         draw_tag(tiles[0], place, shortened(text, TILE_WIDTH - 2 * _SIZE, _SIZE), _SIZE)

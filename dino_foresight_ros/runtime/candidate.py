@@ -1,4 +1,4 @@
-"""Candidates: ways that a robot might go, as the motion of its base until each horizon."""
+"""Candidates: trajectories that a robot might go, as the motion of its base until each horizon."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ DEFAULT_SPEEDS = (25.0, 1.0, 0.7)
 m/s along, m/s across, rad/s."""
 _SAME_PLACE_M = 1e-6
 _PIECE_S, _MOST_PIECES = 0.1, 64
-"""A way is told so often, and at most so often between two horizons: no robot turns by half a turn
-in a piece, nor leaves its arc by much."""
+"""A trajectory is told so often, and at most so often between two horizons: no robot turns by
+half a turn in a piece, nor leaves its arc by much."""
 
 
-def way_times(horizons_s: Sequence[float]) -> list[float]:
-    """Rising instants (T,) at which a way is told so that its turns are known, horizons included.
+def trajectory_times(horizons_s: Sequence[float]) -> list[float]:
+    """Rising instants (T,), horizons included, at which a trajectory is told, for its turns.
 
     Args:
         horizons_s: rising seconds, above 0; others are given back as they are.
@@ -130,7 +130,7 @@ def path_times(poses: ArrayLike, speed_mps: float, start: ArrayLike) -> list[flo
 
 
 def progress(motions: Motion) -> float:
-    """Metres forward along a way (T, 3): of an arc its length, a twist held over each piece."""
+    """Metres forward along a trajectory (T, 3): of an arc its length."""
     return float(twists_along(motions)[:, 0].sum())
 
 

@@ -1,4 +1,4 @@
-"""What the robot meets on its ways through imagined views, and what each way costs."""
+"""What the robot meets on trajectories through imagined views, and what each of them costs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _STEP_OF_RADIUS = 0.15
 """The footprint is set down every so much of its radius, far less than its length."""
 
 
-class Ways(NamedTuple):
-    """Ways that the base might go.
+class Trajectories(NamedTuple):
+    """Trajectories that the base might go.
 
     Attributes:
         poses: (K, T, 3) motion of the base until each instant.
@@ -51,16 +51,16 @@ class Ways(NamedTuple):
         """(K, S, 3) motion until each horizon."""
         return self.poses[:, np.searchsorted(self.times_s, self.horizons_s)]
 
-    def taken(self, rows: slice) -> Ways:
+    def taken(self, rows: slice) -> Trajectories:
         """Some of them."""
         return self._replace(poses=self.poses[rows])
 
 
-class MetOnWays(NamedTuple):
-    """What is around some ways, and what the footprint meets on them.
+class Encounters(NamedTuple):
+    """What is around some trajectories, and what the footprint meets on them.
 
     Attributes:
-        swept: of each way.
+        swept: of each trajectory.
         points: of each horizon, thinned, in the base frame of now.
         seen: what was imagined, of as many rows as the points have.
     """
@@ -71,32 +71,32 @@ class MetOnWays(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """A way before it is compared with the others.
+class Assessed:
+    """A trajectory before it is compared with the others.
 
     Attributes:
-        way: (S, 3) motion of the base.
+        trajectory: (S, 3) motion of the base.
         horizons_s: S seconds.
-        progress_m: forward along the way.
+        progress_m: forward along the trajectory.
         met: of it and of others.
         swept: of it.
         row: its row among the views and points.
     """
 
-    way: Motion
+    trajectory: Motion
     horizons_s: Sequence[float]
     progress_m: float
-    met: MetOnWays
+    met: Encounters
     swept: Sweep
     row: int
 
     @classmethod
-    def each(cls, ways: Ways, met: MetOnWays) -> list[Judged]:
-        """The ways that were swept together."""
+    def each(cls, trajectories: Trajectories, met: Encounters) -> list[Assessed]:
+        """The trajectories that were swept together."""
         shares = len(met.points[0]) == 1
-        at_horizons = zip(ways.poses, ways.until_horizons, met.swept, strict=True)
+        at_horizons = zip(trajectories.poses, trajectories.until_horizons, met.swept, strict=True)
         return [
-            cls(until, ways.horizons_s, progress(poses), met, swept, 0 if shares else row)
+            cls(until, trajectories.horizons_s, progress(poses), met, swept, 0 if shares else row)
             for row, (poses, until, swept) in enumerate(at_horizons)
         ]
 
@@ -112,26 +112,26 @@ class Judged:
 
 def sweep_seen(
     cameras: Sequence[Camera],
-    ways: Ways,
+    trajectories: Trajectories,
     seen_from: Sequence[Motion],
     present: Sequence[CameraViews],
     ahead: SeenAhead,
     options: ImagineOptions,
-) -> MetOnWays:
-    """Sweep the footprint along ways through what is seen on them.
+) -> Encounters:
+    """Sweep the footprint along trajectories through what is seen on them.
 
     What goes out of view, such as a car beside the robot, stays where it was seen last.
 
     Args:
         cameras: that saw it.
-        ways: K of them.
-        seen_from: (V, S, 3) places of the base that the views ahead are of, by camera: the ways'
-            own, or those of a single one.
+        trajectories: K of them.
+        seen_from: (V, S, 3) places of the base that the views ahead are of, by camera: the
+            trajectories' own, or those of a single one.
         present: of each camera, one row; may be empty.
         ahead: V rows.
         options: footprint, obstacles and thresholds.
     """
-    rows, footprint, horizons_s = len(seen_from[0]), options.footprint, ways.horizons_s
+    rows, footprint, horizons_s = len(seen_from[0]), options.footprint, trajectories.horizons_s
     cell_m = cell_of(footprint.radius_m)
     instants: list[tuple[float, list[Motion], Sequence[CameraViews]]] = []
     if present:
@@ -153,24 +153,24 @@ def sweep_seen(
         points.append(found.thinned(cell_m))
         ground.append(here)
     first = len(instants) - len(horizons_s)
-    count = len(ways.poses)
+    count = len(trajectories.poses)
     now = np.zeros((count, first, 3))
     swept = sweep_ways(
         points,
-        np.concatenate([now, ways.poses], axis=1),
+        np.concatenate([now, trajectories.poses], axis=1),
         footprint,
         [horizon_s for horizon_s, _, _ in instants],
         contact_probability=options.contact_probability,
         views=ground,
         step_m=max(STEP_M, _STEP_OF_RADIUS * footprint.radius_m),
         rows=np.zeros(count, np.intp) if rows == 1 else None,
-        times_s=[0.0] * first + list(ways.times_s),
+        times_s=[0.0] * first + list(trajectories.times_s),
     )
-    return MetOnWays(swept, points[first:], ahead)
+    return Encounters(swept, points[first:], ahead)
 
 
 def _repeated(views: Sequence[CameraViews], rows: int) -> list[CameraViews]:
-    """Views of a single way, as those of several that begin alike."""
+    """Views of a single trajectory, as those of several that begin alike."""
     return [
         CameraViews(
             list(one.scenes) * rows,
@@ -196,7 +196,7 @@ class ScoredWay:
     """A candidate that was compared with the others."""
 
     index: int
-    judged: Judged
+    assessed: Assessed
     total: float
     costs: Weights
     progress_m: float
@@ -205,26 +205,26 @@ class ScoredWay:
 
     def given(self, cameras: Sequence[str], maps: bool, points: bool) -> ImaginedCandidate:
         """As it is handed out."""
-        judged = self.judged
-        steps = judged.swept.steps[-len(judged.way) :]
+        assessed = self.assessed
+        steps = assessed.swept.steps[-len(assessed.trajectory) :]
         return ImaginedCandidate(
             self.index,
             self.total,
             self.costs,
             self.progress_m,
-            judged.swept.time_to_contact_s,
+            assessed.swept.time_to_contact_s,
             self.reason,
             tuple(
                 ImaginedHorizon(
-                    horizon_s=float(judged.horizons_s[k]),
-                    motion=judged.way[k],
+                    horizon_s=float(assessed.horizons_s[k]),
+                    motion=assessed.trajectory[k],
                     probability_occupied=step.probability_occupied,
                     least_distance_m=step.least_distance_m,
                     class_id=step.class_id,
                     unknown=step.unknown,
                     is_outside_range=bool(self.outside[k]),
-                    scenes=dict(zip(cameras, judged.scenes(k), strict=True)) if maps else {},
-                    points=judged.met.points[k][judged.row] if points else None,
+                    scenes=dict(zip(cameras, assessed.scenes(k), strict=True)) if maps else {},
+                    points=assessed.met.points[k][assessed.row] if points else None,
                 )
                 for k, step in enumerate(steps)
             ),
@@ -232,27 +232,27 @@ class ScoredWay:
 
 
 def scored(
-    found: Sequence[Judged],
+    found: Sequence[Assessed],
     outside: NDArray[np.bool_],
     options: ImagineOptions,
     class_names: Sequence[str],
 ) -> list[ScoredWay]:
     """Costs, totals and what speaks against each but the best."""
-    progresses = [judged.progress_m for judged in found]
+    progresses = [assessed.progress_m for assessed in found]
     farthest = max(*progresses, 0.0)
     costs = [
-        _costs(judged, one, farthest, options)
-        for judged, one in zip(found, progresses, strict=True)
+        _costs(assessed, one, farthest, options)
+        for assessed, one in zip(found, progresses, strict=True)
     ]
     totals = [float(np.dot(options.weights, cost)) for cost in costs]
     best = int(np.argmin(totals))
     scored = []
-    for index, judged in enumerate(found):
+    for index, assessed in enumerate(found):
         gaps = np.array(options.weights) * (np.array(costs[index]) - np.array(costs[best]))
         reason = ""
         if index != best:
             reason = _reason(
-                judged,
+                assessed,
                 gaps,
                 progresses[best] - progresses[index],
                 class_names,
@@ -261,7 +261,7 @@ def scored(
         scored.append(
             ScoredWay(
                 index,
-                judged,
+                assessed,
                 totals[index],
                 costs[index],
                 progresses[index],
@@ -273,16 +273,16 @@ def scored(
 
 
 def _costs(
-    judged: Judged, progress_m: float, farthest_m: float, options: ImagineOptions
+    assessed: Assessed, progress_m: float, farthest_m: float, options: ImagineOptions
 ) -> Weights:
-    steps = judged.swept.steps[-len(judged.way) :]
+    steps = assessed.swept.steps[-len(assessed.trajectory) :]
     last = steps[-1]
     nearness = 0.0
     if options.safe_distance_m > 0:
         nearness = 1 - min(last.least_distance_m / options.safe_distance_m, 1.0)
     behind = (farthest_m - progress_m) / farthest_m if farthest_m > 0 else 0.0
-    if judged.goal_distance is not None:
-        behind = judged.goal_distance
+    if assessed.goal_distance is not None:
+        behind = assessed.goal_distance
     return Weights(
         occupied=float(np.mean([step.probability_occupied for step in steps])),
         distance=nearness,
@@ -292,29 +292,29 @@ def _costs(
 
 
 def _reason(
-    judged: Judged,
+    assessed: Assessed,
     gaps: NDArray[np.float64],
     less_m: float,
     class_names: Sequence[str],
     is_outside: bool,
 ) -> str:
     """In words, the cost by which a candidate loses most against the best one."""
-    last = judged.swept.steps[-1]
+    last = assessed.swept.steps[-1]
     worst = Weights._fields[int(np.argmax(gaps))]
     name = class_name(last.class_id, class_names) or "something"
     if gaps.max() <= 0:
         text = "as good as the best"
     elif worst == "occupied":
-        swept, probability = judged.swept, last.probability_occupied
+        swept, probability = assessed.swept, last.probability_occupied
         when = f" in {swept.time_to_contact_s:.1f} s" if swept.contact else ""
         text = f"meets {name}{when} (probability {probability:.2f})"
     elif worst == "distance":
         text = f"passes {name} at {last.least_distance_m:.2f} m"
     elif worst == "unknown":
-        text = f"{100 * last.unknown:.0f} % of its way is not seen"
-    elif judged.goal_distance is not None:
+        text = f"{100 * last.unknown:.0f} % of its trajectory is not seen"
+    elif assessed.goal_distance is not None:
         text = (
-            f"its view is less like the goal's ({100 * judged.goal_distance:.0f} % as far as now)"
+            f"its view is less like the goal's ({100 * assessed.goal_distance:.0f} % as far as now)"
         )
     else:
         text = f"{less_m:.1f} m less progress"

@@ -1,4 +1,4 @@
-"""Imagination: what cameras would see, and what the robot would meet, on each of several ways.
+"""Imagination: what cameras would see, and what the robot would meet, on several trajectories.
 
 As DINO-world plans (Baldassarre et al., arXiv 2507.19468): candidates are simulated in feature
 space, all of them over the same remembered past. Depth and classes are then read out of the
@@ -21,9 +21,9 @@ from dino_foresight_ros.outputs import DEPTH, MAX_STEPS, SEGMENTATION
 from dino_foresight_ros.planar_motion import Motion, compose
 from dino_foresight_ros.runtime.candidate import alike, outside_range
 from dino_foresight_ros.runtime.candidate_scores import (
-    Judged,
-    MetOnWays,
-    Ways,
+    Assessed,
+    Encounters,
+    Trajectories,
     scored,
     sweep_seen,
 )
@@ -40,24 +40,24 @@ MAX_SHOWN = 64
 SCORE_STRIDE = 4
 """For scores alone, every fourth pixel of each row and column of patch grid x 8 is decoded."""
 _MOST_WORKERS = 8
-_VIEWS_AT_ONCE, _VIEWS_ON_GPU, _WAYS_AT_ONCE = 24, 192, 64
+_VIEWS_AT_ONCE, _VIEWS_ON_GPU, _TRAJECTORIES_AT_ONCE = 24, 192, 64
 _ALIKE_M, _ALIKE_OF_RADIUS, _ALIKE_RAD = 0.5, 0.5, math.radians(4.0)
-"""Ways share a view where they lead to places that are nearer than this, metres or a share of the
-footprint's radius, and to headings that are."""
+"""Trajectories share a view where they lead to places that are nearer than this, metres or a share
+of the footprint's radius, and to headings that are."""
 
 
 def shared_views(motions: Motion, radius_m: float) -> NDArray[np.intp]:
-    """Whose view each way takes for its own at each horizon, so that fewer are imagined.
+    """Whose view each trajectory takes for its own at each horizon, so that fewer are imagined.
 
-    The view is placed where it was imagined, and the footprint swept along each way's own; so what
+    The view is placed where it was imagined, and the footprint swept along each trajectory; so what
     stands still is where it is, and only what hides what is seen from nearly the same place.
 
     Args:
-        motions: (K, S, 3) ways.
+        motions: (K, S, 3) trajectories.
         radius_m: of the footprint; 0: only those share that are the same.
 
     Returns:
-        (K, S) indices of ways.
+        (K, S) indices of trajectories.
     """
     within_m = min(_ALIKE_M, _ALIKE_OF_RADIUS * radius_m)
     return np.stack([alike(some, within_m, _ALIKE_RAD) for some in motions.swapaxes(0, 1)], axis=1)
@@ -93,7 +93,7 @@ def answer_of(parts: Generator[None, None, T]) -> T:
 
 
 class Imagination:
-    """Judges candidates with an engine; belongs to the engine's thread."""
+    """Assesses candidates with an engine; belongs to the engine's thread."""
 
     def __init__(self, engine: Foresight) -> None:
         """Prepare; the engine's contexts, forecaster, heads and threads are used."""
@@ -148,16 +148,16 @@ class Imagination:
         maps: bool = False,
         points: bool = False,
     ) -> Generator[None, None, Imagined]:
-        """Judge candidates, in parts between which other work may be done.
+        """Assess candidates, in parts between which other work may be done.
 
         Args:
             candidates: (K, T, 3) motion of the base from the newest frame until each instant,
                 metres forward and to the left, radians to the left (REP-103).
             horizons_s: S rising seconds from the newest frame.
             mounts: camera -> where it is on the robot; those of them that have a context are used.
-            options: how candidates are judged.
+            options: how candidates are assessed.
             times_s: T rising seconds, the horizons among them, between which the base goes on arcs
-                of less than half a turn (`candidate.way_times`); the horizons when None.
+                of less than half a turn (`candidate.trajectory_times`); the horizons when None.
             assumed: (S, 3) motion that a forecaster which takes none is taken to foresee; standing
                 when None.
             moved: motion of the base between the newest frames of cameras, which are brought to the
@@ -176,7 +176,7 @@ class Imagination:
         """
         began_s = time.perf_counter()
         check_count(len(candidates), maps or points)
-        ways = self._checked(candidates, horizons_s, times_s)
+        trajectories = self._checked(candidates, horizons_s, times_s)
         stride = 1 if maps else SCORE_STRIDE
         cameras = cameras_of(self._engine, mounts, stride, moved)
         names = [camera.name for camera in cameras]
@@ -187,15 +187,21 @@ class Imagination:
         yield
         if self.is_motion_aware:
             shares_within_m = 0.0 if maps or points else options.footprint.radius_m
-            judged = yield from self._judged_by_own_views(reader, ways, options, shares_within_m)
+            assessed = yield from self._assessed_by_own_views(
+                reader, trajectories, options, shares_within_m
+            )
         else:
             seen_from = self._assumed(assumed, len(horizons_s))
-            judged = yield from self._judged_by_one_view(reader, ways, options, seen_from)
-        ways_scored = scored(judged, self._outside(ways), options, self.class_names)
-        ranked = sorted(ways_scored, key=lambda one: (one.total, one.index))
+            assessed = yield from self._assessed_by_one_view(
+                reader, trajectories, options, seen_from
+            )
+        trajectories_scored = scored(
+            assessed, self._outside(trajectories), options, self.class_names
+        )
+        ranked = sorted(trajectories_scored, key=lambda one: (one.total, one.index))
         return Imagined(
             stamp_ns=max(camera.context.stamps_ns[-1] for camera in cameras),
-            candidates=tuple(one.given(names, maps, points) for one in ways_scored),
+            candidates=tuple(one.given(names, maps, points) for one in trajectories_scored),
             ranking=tuple(one.index for one in ranked),
             is_motion_aware=self.is_motion_aware,
             cameras=tuple(names),
@@ -203,55 +209,70 @@ class Imagination:
             duration_s=time.perf_counter() - began_s,
         )
 
-    def _judged_by_own_views(
-        self, reader: ViewReader, ways: Ways, options: ImagineOptions, shares_within_m: float
-    ) -> Generator[None, None, list[Judged]]:
-        """Each way by what is seen on it: the forecaster is told the motion."""
-        motions, cameras = ways.until_horizons, reader.cameras
+    def _assessed_by_own_views(
+        self,
+        reader: ViewReader,
+        trajectories: Trajectories,
+        options: ImagineOptions,
+        shares_within_m: float,
+    ) -> Generator[None, None, list[Assessed]]:
+        """Each trajectory by what is seen on it: the forecaster is told the motion."""
+        motions, cameras = trajectories.until_horizons, reader.cameras
         present = reader.present()
         shared = shared_views(motions, shares_within_m)
-        seen, row_of = yield from self._seen(reader, motions, shared, ways.horizons_s)
-        seen_from = motions[shared, np.arange(len(ways.horizons_s))]
+        seen, row_of = yield from self._seen(reader, motions, shared, trajectories.horizons_s)
+        seen_from = motions[shared, np.arange(len(trajectories.horizons_s))]
 
-        def swept(rows: slice) -> MetOnWays:
-            ahead = seen.on_ways(row_of[rows])
+        def swept(rows: slice) -> Encounters:
+            ahead = seen.on_trajectories(row_of[rows])
             return sweep_seen(
-                cameras, ways.taken(rows), [seen_from[rows]] * len(cameras), present, ahead, options
+                cameras,
+                trajectories.taken(rows),
+                [seen_from[rows]] * len(cameras),
+                present,
+                ahead,
+                options,
             )
 
-        judged: list[Judged] = []
-        for wave in self._waves(len(motions), _WAYS_AT_ONCE):
+        assessed: list[Assessed] = []
+        for wave in self._waves(len(motions), _TRAJECTORIES_AT_ONCE):
             yield
             for met, rows in zip(self._map(swept, wave), wave, strict=True):
-                judged += Judged.each(ways.taken(rows), met)
-        return judged
+                assessed += Assessed.each(trajectories.taken(rows), met)
+        return assessed
 
-    def _judged_by_one_view(
-        self, reader: ViewReader, ways: Ways, options: ImagineOptions, seen_from: Motion
-    ) -> Generator[None, None, list[Judged]]:
-        """All ways by what is foreseen on the one (S, 3) that the forecaster takes for granted."""
+    def _assessed_by_one_view(
+        self,
+        reader: ViewReader,
+        trajectories: Trajectories,
+        options: ImagineOptions,
+        seen_from: Motion,
+    ) -> Generator[None, None, list[Assessed]]:
+        """All trajectories by what is foreseen on the one (S, 3) that the forecaster assumes."""
         present = reader.present()
         yield
-        ahead = self._map(lambda _: reader.foreseen(ways.horizons_s), [slice(None)])[0]
+        ahead = self._map(lambda _: reader.foreseen(trajectories.horizons_s), [slice(None)])[0]
         bases = [compose(camera.base, seen_from)[None] for camera in reader.cameras]
-        judged: list[Judged] = []
-        for start in range(0, len(ways.poses), _WAYS_AT_ONCE):
+        assessed: list[Assessed] = []
+        for start in range(0, len(trajectories.poses), _TRAJECTORIES_AT_ONCE):
             yield
-            some = ways.taken(slice(start, start + _WAYS_AT_ONCE))
+            some = trajectories.taken(slice(start, start + _TRAJECTORIES_AT_ONCE))
             met = sweep_seen(reader.cameras, some, bases, present, ahead, options)
-            judged += Judged.each(some, met)
-        return judged
+            assessed += Assessed.each(some, met)
+        return assessed
 
-    def _outside(self, ways: Ways) -> NDArray[np.bool_]:
+    def _outside(self, trajectories: Trajectories) -> NDArray[np.bool_]:
         """(K, S) which motions until horizons are faster than the forecaster was trained on."""
         if not self.is_motion_aware:
-            return np.zeros(ways.until_horizons.shape[:2], bool)
-        outside = outside_range(ways.poses, ways.times_s, self._engine.forecaster.motion_speeds)
-        return outside[:, np.searchsorted(ways.times_s, ways.horizons_s)]
+            return np.zeros(trajectories.until_horizons.shape[:2], bool)
+        outside = outside_range(
+            trajectories.poses, trajectories.times_s, self._engine.forecaster.motion_speeds
+        )
+        return outside[:, np.searchsorted(trajectories.times_s, trajectories.horizons_s)]
 
     def _checked(
         self, candidates: Motion, horizons_s: Sequence[float], times_s: Sequence[float] | None
-    ) -> Ways:
+    ) -> Trajectories:
         motions = np.asarray(candidates, np.float64)
         times = list(horizons_s if times_s is None else times_s)
         self.check_horizons(horizons_s)
@@ -264,7 +285,7 @@ class Imagination:
         if not np.isfinite(motions).all():
             raise InputError("a candidate has a motion that is not a finite number")
         self.check_bundle()
-        return Ways(motions, times, list(horizons_s))
+        return Trajectories(motions, times, list(horizons_s))
 
     def _assumed(self, assumed: Motion | None, horizons: int) -> Motion:
         known = None if assumed is None else np.asarray(assumed, np.float64)
@@ -279,11 +300,11 @@ class Imagination:
         shared: NDArray[np.intp],
         horizons_s: Sequence[float],
     ) -> Generator[None, None, tuple[MotionViews, NDArray[np.intp]]]:
-        """The views on ways, each once, and the rows (K, S) in which each way's are."""
+        """The views on trajectories, each once, and the rows (K, S) in which those of each are."""
         keys = shared + len(motions) * np.arange(len(horizons_s))  # those of a horizon together
         distinct, row_of = np.unique(keys, return_inverse=True)
-        horizon, way = np.divmod(distinct, len(motions))
-        asked, ahead_s = motions[way, horizon], [float(horizons_s[k]) for k in horizon]
+        horizon, trajectory = np.divmod(distinct, len(motions))
+        asked, ahead_s = motions[trajectory, horizon], [float(horizons_s[k]) for k in horizon]
         parts: list[MotionViews] = []
         for wave in self._waves(len(asked), _VIEWS_ON_GPU if self._is_on_gpu else _VIEWS_AT_ONCE):
             yield

@@ -51,7 +51,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class ImagineOptions:
-    """How candidates are judged.
+    """How candidates are assessed.
 
     Attributes:
         footprint: of the robot.
@@ -125,14 +125,14 @@ class ImaginedCandidate:
 
 @dataclass(frozen=True, eq=False)
 class Imagined:
-    """Every candidate, judged.
+    """Every candidate, assessed.
 
     Attributes:
         stamp_ns: of the newest context frame.
         candidates: in the order in which they were given.
         ranking: their indices, best first.
-        is_motion_aware: False where the forecaster takes no motion: every candidate is then judged
-            by the same views.
+        is_motion_aware: False where the forecaster takes no motion: every candidate is then
+            assessed by the same views.
         cameras: that took part, in the order of their mounts.
         weights: that were used.
         duration_s: wall time that it took.

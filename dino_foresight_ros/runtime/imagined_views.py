@@ -1,4 +1,4 @@
-"""What cameras see now and on ways ahead: predicted features, read by the bundle's heads."""
+"""What cameras see now and on trajectories: predicted features, read by the bundle's heads."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Camera(NamedTuple):
 
 
 class CameraViews(NamedTuple):
-    """A camera's view at one instant, on each of K ways.
+    """A camera's view at one instant, on each of K trajectories.
 
     Attributes:
         scenes: K of depth and classes.
@@ -75,12 +75,12 @@ class CameraViews(NamedTuple):
 
 
 class SeenAhead(NamedTuple):
-    """What is imagined on K ways.
+    """What is imagined on K trajectories.
 
     Attributes:
         views: by horizon and camera.
-        goal_distances: of each way to the goal picture at the last horizon, 1 as far as now; None
-            without one.
+        goal_distances: of each trajectory to the goal picture at the last horizon, 1 as far as now;
+            None without one.
     """
 
     views: list[list[CameraViews]]
@@ -106,8 +106,8 @@ class MotionViews(NamedTuple):
         given = [part.goal_distances for part in parts if part.goal_distances is not None]
         return cls(views, np.concatenate(given) if given else None)
 
-    def on_ways(self, rows: NDArray[np.intp]) -> SeenAhead:
-        """As seen on K ways whose views at S horizons are in rows (K, S)."""
+    def on_trajectories(self, rows: NDArray[np.intp]) -> SeenAhead:
+        """As seen on K trajectories whose views at S horizons are in rows (K, S)."""
         views = [[view.taken(of_horizon) for view in self.views] for of_horizon in rows.T]
         distances: list[float | None] = [None] * len(rows)
         if self.goal_distances is not None:
@@ -164,7 +164,7 @@ class ViewReader:
 
     @torch.inference_mode()
     def present(self) -> list[CameraViews]:
-        """What each camera sees now, a single way; nothing where heads cannot tell."""
+        """What each camera sees now, a single trajectory; nothing where heads cannot tell."""
         if DEPTH not in self._engine.available_of_step_0:
             return []
         return [
@@ -174,7 +174,7 @@ class ViewReader:
 
     @torch.inference_mode()
     def foreseen(self, horizons_s: Sequence[float]) -> SeenAhead:
-        """What cameras see on the one way that a forecaster foresees which takes no motion."""
+        """What cameras see on the one trajectory of a forecaster that takes no motion."""
         views: list[list[CameraViews]] = [[] for _ in horizons_s]
         distances: list[float | None] = [None]
         for camera in self.cameras:
@@ -188,19 +188,19 @@ class ViewReader:
 
     @torch.inference_mode()
     def on_motions(
-        self, motions: Motion, ahead_s: Sequence[float], is_one_way: bool = False
+        self, motions: Motion, ahead_s: Sequence[float], is_one_trajectory: bool = False
     ) -> MotionViews:
         """What cameras see where single motions lead.
 
         Args:
             motions: (N, 3) from the newest frame of all; those until one instant stand together.
             ahead_s: (N,) until when each is. Cameras whose newest frame is older foresee farther.
-            is_one_way: whether they are of one way, whose horizons are predicted at once.
+            is_one_trajectory: whether they are of one, whose horizons are predicted at once.
         """
         views, distances = [], None
-        if is_one_way:
+        if is_one_trajectory:
             asked = [(list(ahead_s), list(range(len(motions))))]
-        else:  # motions until different horizons are of different ways
+        else:  # motions until different horizons are of different trajectories
             every = groupby(range(len(motions)), key=ahead_s.__getitem__)
             asked = [([horizon_s], list(some)) for horizon_s, some in every]
         for camera in self.cameras:
@@ -270,7 +270,7 @@ class ViewReader:
         return maps
 
     def _check(self, is_finite: Tensor) -> None:
-        """Refuse what is not finite: depth that is not known would pass for a free way."""
+        """Refuse what is not finite: depth that is not known would pass for a free trajectory."""
         if not bool(is_finite.all()):
             name = self._engine.bundle.name
             raise ModelOutputError(f"bundle {name} predicted NaN or infinity; try dtype float32")
@@ -295,7 +295,7 @@ class ViewReader:
 
 
 def _by_horizon(x: Tensor) -> Tensor:
-    """(1, K, S, ...) -> (S * K, ...), the ways of the first horizon first."""
+    """(1, K, S, ...) -> (S * K, ...), the trajectories of the first horizon first."""
     return x[0].transpose(0, 1).flatten(0, 1)
 
 

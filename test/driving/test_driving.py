@@ -25,7 +25,7 @@ from dino_foresight_ros.driving import (
     table,
     totals,
 )
-from dino_foresight_ros.driving.maneuvers import BRAKE_HARD, KEEP, LEFT, control_of, way_of
+from dino_foresight_ros.driving.maneuvers import BRAKE_HARD, KEEP, LEFT, control_of, trajectory_of
 from dino_foresight_ros.driving.perception import at_times, without_noise
 from dino_foresight_ros.driving.policies import met_on
 from dino_foresight_ros.driving.runs import read_seeds
@@ -69,7 +69,7 @@ def test_the_truth_foresees_on_a_way_what_driving_it_meets(street: World) -> Non
     """Against the world itself: the instant of the first contact."""
     drive, truth = before_the_walker(street), Truth()
     truth.see(drive, None)
-    foreseen = met_on(truth, way_of(drive, KEEP), ego_footprint(0.0))
+    foreseen = met_on(truth, trajectory_of(drive, KEEP), ego_footprint(0.0))
     ahead = drive.fork()
     while ahead.contact() is None:
         ahead.step(control_of(ahead, KEEP), 0.05)
@@ -78,22 +78,22 @@ def test_the_truth_foresees_on_a_way_what_driving_it_meets(street: World) -> Non
     # The present alone does not know of it: whoever will be struck still walks beside the lane.
     sensor = Sensor()
     sensor.see(drive, drive.render())
-    assert met_on(sensor, way_of(drive, KEEP), ego_footprint(0.0)).class_id != 10
+    assert met_on(sensor, trajectory_of(drive, KEEP), ego_footprint(0.0)).class_id != 10
 
 
 def test_a_way_is_where_the_maneuver_leads(street: World) -> None:
     drive = street.drive()
     for maneuver in (KEEP, LEFT, BRAKE_HARD):
-        way, ahead = way_of(drive, maneuver), drive.fork()
-        assert len(way.poses) == len(TIMES_S)
+        trajectory, ahead = trajectory_of(drive, maneuver), drive.fork()
+        assert len(trajectory.poses) == len(TIMES_S)
         for _ in range(5):
             curvature = ahead.lane_curvature(maneuver.offset_m)
             wanted = 2.0 * (ahead.comfortable_speed() - ahead.ego.speed_mps)
             hard = maneuver.acceleration_mps2
             ahead.step(Control(np.clip(wanted, -2, 1.5) if hard is None else hard, curvature), 0.2)
         place = drive.to_base(ahead.ego_xy[None])[0]
-        assert way.poses[TIMES_S.index(1.0), :2] == pytest.approx(place, abs=0.1)
-    assert way_of(drive, LEFT).poses[-1, 1] > way_of(drive, KEEP).poses[-1, 1] + 0.5
+        assert trajectory.poses[TIMES_S.index(1.0), :2] == pytest.approx(place, abs=0.1)
+    assert trajectory_of(drive, LEFT).poses[-1, 1] > trajectory_of(drive, KEEP).poses[-1, 1] + 0.5
     assert drive.t_s == 0.0
 
 
@@ -102,10 +102,10 @@ def test_the_present_stays_and_copy_last_goes_along(street: World) -> None:
     sensor, copied = Sensor(), CopyLast(Sensor())
     sensor.see(drive, frame)
     copied.see(drive, frame)
-    way = way_of(drive, KEEP)
-    still, moved = sensor.around(way)[-1].xyz, copied.around(way)[-1].xyz
+    trajectory = trajectory_of(drive, KEEP)
+    still, moved = sensor.around(trajectory)[-1].xyz, copied.around(trajectory)[-1].xyz
     assert len(still) == len(moved) > 20
-    gone = np.hypot(*way.poses[-1, :2])
+    gone = np.hypot(*trajectory.poses[-1, :2])
     assert np.median(moved[:, 0] - still[:, 0]) == pytest.approx(gone, rel=0.15)
 
 
@@ -127,7 +127,7 @@ def test_single_pixels_are_no_obstacle() -> None:
     [
         ((3.0, 0.0), "stop", 0.0),  # 1.2 m before the bumper
         ((6.0, 0.5), "slowdown", 4.0),  # 4.2 m before it, at a crawl
-        ((6.0, 1.6), "", 10.0),  # beside the way
+        ((6.0, 1.6), "", 10.0),  # beside the trajectory
         ((60.0, 0.0), "", 10.0),
     ],
 )

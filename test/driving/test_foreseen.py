@@ -10,7 +10,7 @@ from micro_bundle import make_micro_bundle
 
 from dino_foresight_ros.driving import TIMES_S, CopyLast, Perception, Policy, foreseen
 from dino_foresight_ros.driving.foreseen import Foreseen, Imagined, Present
-from dino_foresight_ros.driving.maneuvers import KEEP, LEFT, Way, control_of, way_of
+from dino_foresight_ros.driving.maneuvers import KEEP, LEFT, Trajectory, control_of, trajectory_of
 from dino_foresight_ros.driving.perception import motion_on
 from dino_foresight_ros.driving.policies import STEERING
 from dino_foresight_ros.driving.runs import DriveSettings, make_driver
@@ -69,18 +69,18 @@ def test_forecasts_stand_ahead_of_where_the_ego_will_be(
 
     update = Foresight.update
     monkeypatch.setattr(Foresight, "update", told)
-    way = way_of(drive, KEEP)
+    trajectory = trajectory_of(drive, KEEP)
     ahead, present = Foreseen(bundle, HORIZONS_S), Present(bundle, HORIZONS_S)
     copied = CopyLast(Present(bundle, HORIZONS_S))
     for perception in (ahead, present, copied):
         looked(perception, seen)
-    places = [np.median(spread_of(points)) for points in ahead.around(way)]
-    moved = way.poses[:, 0]
+    places = [np.median(spread_of(points)) for points in ahead.around(trajectory)]
+    moved = trajectory.poses[:, 0]
     assert places[0] == pytest.approx(10.0 + moved[0], abs=0.4)
     # After the last horizon, 0.4 s, nothing is expected to move any more.
     assert places[1:] == pytest.approx([10.0 + moved[1]] * (len(TIMES_S) - 1), abs=0.4)
-    assert np.median(spread_of(present.around(way)[-1])) == pytest.approx(10.0, abs=0.4)
-    last = np.median(spread_of(copied.around(way)[-1]))
+    assert np.median(spread_of(present.around(trajectory)[-1])) == pytest.approx(10.0, abs=0.4)
+    last = np.median(spread_of(copied.around(trajectory)[-1]))
     assert last == pytest.approx(10.0 + moved[-1], abs=0.6)
 
 
@@ -89,13 +89,13 @@ def test_every_way_is_imagined_once_the_context_is_whole(
 ) -> None:
     monkeypatch.setattr(foreseen, "_sure", lambda points: points)
     drive, frame = seen[-1]
-    ways = [way_of(drive, KEEP), way_of(drive, LEFT)]
+    trajectories = [trajectory_of(drive, KEEP), trajectory_of(drive, LEFT)]
     imagined = Imagined(bundle, HORIZONS_S)
     looked(imagined, seen[:1])
-    assert all(len(points) == 0 for points in imagined.around(ways[0])[1:])
+    assert all(len(points) == 0 for points in imagined.around(trajectories[0])[1:])
     looked(imagined, seen[1:])
-    assert all(len(imagined.around(way)) == len(TIMES_S) for way in ways)
-    assert sum(len(points) for points in imagined.around(ways[1])) > 0
+    assert all(len(imagined.around(trajectory)) == len(TIMES_S) for trajectory in trajectories)
+    assert sum(len(points) for points in imagined.around(trajectories[1])) > 0
     assert Policy(imagined).choose(drive, frame).name
 
 
@@ -106,10 +106,10 @@ def test_a_way_that_is_imagined_alone_is_as_among_others(
     drive, _ = seen[-1]
     imagined = Imagined(bundle, HORIZONS_S)
     looked(imagined, seen)
-    ways = [way_of(drive, maneuver) for maneuver in STEERING]
+    trajectories = [trajectory_of(drive, maneuver) for maneuver in STEERING]
     together = answer_of(
         imagined._imagination.imagine(
-            np.stack([motion_on(way, HORIZONS_S) for way in ways]),
+            np.stack([motion_on(trajectory, HORIZONS_S) for trajectory in trajectories]),
             HORIZONS_S,
             {"": imagined._mount},
             imagined._judged,
@@ -118,14 +118,14 @@ def test_a_way_that_is_imagined_alone_is_as_among_others(
             points=True,
         )
     )
-    for way, candidate in zip(ways, together.candidates, strict=True):
+    for trajectory, candidate in zip(trajectories, together.candidates, strict=True):
         points = candidate.horizons[0].points
         assert points is not None
-        np.testing.assert_allclose(imagined.around(way)[0].xyz, points.xyz, atol=1e-3)
+        np.testing.assert_allclose(imagined.around(trajectory)[0].xyz, points.xyz, atol=1e-3)
 
 
 class Blocked(Perception):
-    """Meets something on all ways but some, and notes which ones are asked for."""
+    """Meets something on all trajectories but some, and notes which ones are asked for."""
 
     def __init__(self, *free: str) -> None:
         self.free, self.asked = free, []
@@ -133,11 +133,11 @@ class Blocked(Perception):
     def see(self, drive: Drive, frame: Frame | None) -> None:
         self.asked = []
 
-    def around(self, way: Way) -> list[ObstaclePoints]:
-        self.asked.append(way.maneuver.name)
+    def around(self, trajectory: Trajectory) -> list[ObstaclePoints]:
+        self.asked.append(trajectory.maneuver.name)
         at = np.array([[0.0, 0.0, 1.0]], np.float32)
         points = ObstaclePoints(at, np.array([10], np.uint8), np.ones(1, np.float32))
-        one = ObstaclePoints.none() if way.maneuver.name in self.free else points
+        one = ObstaclePoints.none() if trajectory.maneuver.name in self.free else points
         return [one] * len(TIMES_S)
 
 

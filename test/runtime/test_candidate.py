@@ -15,8 +15,8 @@ from dino_foresight_ros.runtime.candidate import (
     path_motions,
     path_times,
     progress,
+    trajectory_times,
     twist_motions,
-    way_times,
 )
 
 HORIZONS_S = (0.2, 0.7, 1.5)
@@ -112,7 +112,7 @@ def test_motion_faster_than_the_training_is_marked_where_it_is():
 
 @pytest.mark.parametrize("rounds", [-2, 1, 3])
 def test_whole_turns_are_not_taken_for_slow_ones(rounds: int):
-    times_s, twist = way_times([1.0]), (0.5, 0.0, 2 * math.pi * rounds)
+    times_s, twist = trajectory_times([1.0]), (0.5, 0.0, 2 * math.pi * rounds)
     motions = twist_motions(twist, 9.0, times_s)
     assert motions[-1] == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)  # round and round
     assert outside_range(motions, times_s, (5.0, 1.0, 0.7))[-1]
@@ -120,7 +120,7 @@ def test_whole_turns_are_not_taken_for_slow_ones(rounds: int):
 
 
 def test_ways_are_told_of_every_tenth_of_a_second_and_at_every_horizon():
-    times_s = way_times([0.25, 1.0, 10.0])
+    times_s = trajectory_times([0.25, 1.0, 10.0])
     assert {0.25, 1.0, 10.0} <= set(times_s)
     steps = np.diff(times_s, prepend=0.0)
     assert steps.min() > 0
@@ -129,9 +129,9 @@ def test_ways_are_told_of_every_tenth_of_a_second_and_at_every_horizon():
 
 
 def test_turn_that_no_instants_can_tell_is_refused():
-    check_turn(31.0, way_times([1.0]))
+    check_turn(31.0, trajectory_times([1.0]))
     with pytest.raises(InputError, match=r"62.8319 rad/s, half a turn .* within 0.1 s; .* 31.4"):
-        check_turn(20 * math.pi, way_times([1.0]))
+        check_turn(20 * math.pi, trajectory_times([1.0]))
 
 
 @pytest.mark.parametrize("within", [(0.5, 0.07), (2.0, 0.5), (0.0, 0.1)])

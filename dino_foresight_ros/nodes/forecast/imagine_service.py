@@ -1,4 +1,4 @@
-"""foresight/imagine: what the cameras would see on each of several ways. It ranks, only.
+"""foresight/imagine: what the cameras would see on each of several trajectories. It ranks, only.
 
 A request is answered in the engine's thread, in parts between which frames are forecast.
 """
@@ -135,12 +135,12 @@ class ImagineService:
         self, pipeline: Pipeline, request: Imagine.Request, response: Imagine.Response
     ) -> Generator[None, None, None]:
         """Fill the response."""
-        from dino_foresight_ros.runtime.candidate import way_times
+        from dino_foresight_ros.runtime.candidate import trajectory_times
 
         horizons_s, imagination = self._horizons(pipeline, request), pipeline.imagination
         imagination.check_bundle()
         imagination.check_horizons(horizons_s)
-        times_s = way_times(horizons_s)
+        times_s = trajectory_times(horizons_s)
         mounts, stamp_ns = self._mounts(pipeline, pipeline.fresh_contexts())
         motions = np.stack(
             [

@@ -1,1 +1,1 @@
-"""plan_node: ranks ways that the robot might go by what it would see on them."""
+"""plan_node: ranks trajectories that the robot might go by what it would see on them."""

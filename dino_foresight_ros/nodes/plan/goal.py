@@ -1,4 +1,4 @@
-"""Where to go: a goal in a frame that stands still, and what ways cost that lead towards it."""
+"""Where to go: a goal in a frame that stands still, and what trajectories towards it cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.topic_names import frame_name
 
 _LEAST_PROGRESS_M = 0.005
-"""Ways that lead no more than this nearer lead nowhere."""
+"""Trajectories that lead no more than this nearer lead nowhere."""
 _MOST_COST = 2.0
 
 
@@ -54,14 +54,14 @@ def standing_goal(message: PoseStamped, motion: LiveMotion, base_frame: str) -> 
 
 
 def goal_costs(ends: ArrayLike, goal: ArrayLike) -> NDArray[np.float64]:
-    """What ways (K,) cost by where they end: 0 for the one that leads nearest to the goal.
+    """What trajectories (K,) cost by where they end: 0 for the one that leads nearest to the goal.
 
-    The cost is the share of the greatest progress that a way lacks, so that standing costs 1.
-    Where no way leads nearer, it is how far each looks away from the goal, as a share of half a
+    The cost is the share of the greatest progress that a trajectory lacks, so that standing costs
+    1. Where none leads nearer, it is how far each looks away from the goal, as a share of half a
     turn, and how much farther it leads, as a share of the distance.
 
     Args:
-        ends: (K, 3) of ways, x and y in metres and yaw in rad, in the base frame.
+        ends: (K, 3) of trajectories, x and y in metres and yaw in rad, in the base frame.
         goal: (3,) in the base frame; its yaw counts for nothing.
     """
     ends, place = np.asarray(ends, np.float64), np.asarray(goal, np.float64)[:2]
@@ -80,12 +80,12 @@ def heading_costs(ends: ArrayLike, heading_rad: float) -> NDArray[np.float64]:
 def _costs(
     progress_m: NDArray[np.float64], off_rad: NDArray[np.float64], distance_m: float
 ) -> NDArray[np.float64]:
-    """What ways (K,) cost by how much nearer they lead, and by how far they then look away.
+    """What trajectories (K,) cost by how much nearer they lead, and by how far they then look away.
 
     Args:
         progress_m: (K,) nearer.
         off_rad: (K,) between where each looks and where to go.
-        distance_m: of which what a way leads farther is a share, where none leads nearer.
+        distance_m: of which what a trajectory leads farther is a share, where none leads nearer.
     """
     most_m = float(progress_m.max())
     if most_m > _LEAST_PROGRESS_M:

@@ -11,7 +11,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import CandidateScore
 from dino_foresight_ros.outputs import BY_NAME, SEGMENTATION
 from dino_foresight_ros.render.colors import ClassPalette, Picture
-from dino_foresight_ros.render.imagined import ImaginedWay, arc_name, imagined_columns
+from dino_foresight_ros.render.imagined import ImaginedTrajectory, arc_name, imagined_columns
 from dino_foresight_ros.ros.messages import read_image
 from dino_foresight_ros.srv import Imagine
 
@@ -33,8 +33,8 @@ def draw_imagined(
     Raises:
         InputError: no maps.
     """
-    ways = [
-        ImaginedWay(
+    trajectories = [
+        ImaginedTrajectory(
             arc_name(arc),
             reason,
             [horizon.horizon for horizon in score.horizons],
@@ -43,7 +43,7 @@ def draw_imagined(
         )
         for score, arc, reason in zip(response.scores, arcs, reasons, strict=True)
     ]
-    return imagined_columns(ways, palette, response.trained)
+    return imagined_columns(trajectories, palette, response.trained)
 
 
 def _views(score: CandidateScore) -> list[NDArray[np.uint8]]:

@@ -269,7 +269,7 @@ class PlanNode(Node):
         )
 
     def _totals(self, response: Imagine.Response) -> NDArray[np.float64]:
-        """What forecast_node says, with the way to the goal in place of that along the arc."""
+        """What forecast_node says, with the distance to the goal in place of that along the arc."""
         weight = float(response.weights[3])
         own = np.array([score.total - weight * score.cost_progress for score in response.scores])
         found: NDArray[np.float64] = own + self.parameters["progress_weight"] * self._goal_costs(
