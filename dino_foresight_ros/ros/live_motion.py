@@ -158,6 +158,12 @@ class LiveMotion:
         with self._lock:
             return bool(self._samples) or self._broken is not None
 
+    @property
+    def newest_ns(self) -> int | None:
+        """Stamp of the newest odometry that is kept, nanoseconds; None without any."""
+        with self._lock:
+            return self._samples[-1].stamp_ns if self._samples else None
+
     def twist(self, stamp_ns: int) -> Motion:
         """(3,) m/s forward, m/s left, rad/s left: of the odometry nearest to an instant.
 

@@ -62,8 +62,8 @@ _LIFETIME_PERIODS = 4.0
 _STANDS_M, _STANDS_RAD = 0.02, 0.02
 
 
-class _Question(NamedTuple):
-    """A round that forecast_node judges.
+class Question(NamedTuple):
+    """A round that forecast_node assesses.
 
     Attributes:
         answer: to come.
@@ -100,6 +100,8 @@ class PlanNode(Node):
         goal: in a frame that stands still; None without one.
         is_at_goal: whether a goal was reached and none came since: the robot is to stand.
         palette: of the classes; None before it came.
+        motion: what odometry says.
+        asked: the round that forecast_node is asked to assess; None between plans.
     """
 
     def __init__(self) -> None:
@@ -109,24 +111,24 @@ class PlanNode(Node):
         self._random = np.random.default_rng(self.parameters["seed"])
         transforms = Transforms(self)
         # An answer is of where the base was when it was asked for.
-        self._motion = LiveMotion(
+        self.motion = LiveMotion(
             self,
             self.parameters,
             transforms,
             with_plan=False,
             kept_s=ANSWER_TIMEOUT_S + KEPT_S,
         )
-        self._motion.want()
+        self.motion.want()
         self.goal: PoseStamped | None = None
         self.is_at_goal = False
         self.palette: ClassPalette | None = None
-        self._asked: _Question | None = None
+        self.asked: Question | None = None
         self._views_asked: Future | None = None
         self._stamps = StampWatch()
         self._problem: str | None = None
         self._planned_s: float | None = None
         self._client = self.create_client(Imagine, "foresight/imagine")
-        subscribe(self, PoseStamped, "goal_pose", self._on_goal, output_qos(1))
+        subscribe(self, PoseStamped, "goal_pose", self.take_goal, output_qos(1))
         subscribe(self, Labels, "foresight/labels", self._on_labels, latched_qos())
         self._labels_of: str | None = None
 
@@ -138,15 +140,16 @@ class PlanNode(Node):
         self._imagined = publisher(Image, IMAGINED_DRAWN.name)
         self.parameters.on_change(self._on_parameters)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", output_qos())
-        steady_timer(self, 1 / self.parameters["rate_hz"], self._on_timer)
+        steady_timer(self, 1 / self.parameters["rate_hz"], self.plan)
         steady_timer(self, self.parameters["diagnostics_period_s"], self._diagnose)
         warn_of_unused_overrides(self)
 
     # In
 
-    def _on_goal(self, message: PoseStamped) -> None:
+    def take_goal(self, message: PoseStamped) -> None:
+        """Plan towards a goal from now on; say why where it cannot be taken."""
         try:
-            self.goal = standing_goal(message, self._motion, self.parameters["base_frame"])
+            self.goal = standing_goal(message, self.motion, self.parameters["base_frame"])
         except InputError as error:
             self.get_logger().warning(f"goal not taken: {error}")
             return
@@ -176,15 +179,15 @@ class PlanNode(Node):
 
     # Planning
 
-    def _on_timer(self) -> None:
+    def plan(self) -> None:
         """Begin a plan, unless one is under way."""
         if self.is_at_goal:
             self._give_up()
             self._stand()
             return
         is_offered = self._client.service_is_ready()
-        if self._asked is not None:
-            if is_offered and time.monotonic() - self._asked.began_s < ANSWER_TIMEOUT_S:
+        if self.asked is not None:
+            if is_offered and time.monotonic() - self.asked.began_s < ANSWER_TIMEOUT_S:
                 return
             self._give_up()
             if is_offered:
@@ -201,7 +204,7 @@ class PlanNode(Node):
 
     def _give_up(self) -> None:
         """Wait for the plan that is under way no longer; an answer that comes late is not heard."""
-        asked, self._asked = self._asked, None
+        asked, self.asked = self.asked, None
         if asked is not None:
             self._client.remove_pending_request(asked.answer)
 
@@ -215,14 +218,14 @@ class PlanNode(Node):
         return fan(self.parameters["candidates"], limits, can_turn_on_spot)
 
     def _ask(self, arcs: Arcs, limits: ArcLimits, number: int) -> None:
-        """Have a round judged."""
+        """Have a round assessed."""
 
-        def judged(future: Future) -> None:
-            if self._asked is None or self._asked.answer is not future:
+        def assessed(future: Future) -> None:
+            if self.asked is None or self.asked.answer is not future:
                 return  # given up
-            self._asked = None
+            self.asked = None
             try:
-                found = self._judged(arcs, future.result())
+                found = self._assessed(arcs, future.result())
                 if number < self.parameters["rounds"]:
                     after = refine(arcs, found.totals, limits, self._random)
                     self._ask(after, limits, number + 1)
@@ -232,10 +235,10 @@ class PlanNode(Node):
                 self._say(describe(error))
 
         answer = self._client.call_async(self._request(arcs))
-        self._asked = _Question(answer, time.monotonic())
-        answer.add_done_callback(judged)
+        self.asked = Question(answer, time.monotonic())
+        answer.add_done_callback(assessed)
 
-    def _judged(self, arcs: Arcs, response: Imagine.Response | None) -> _Round:
+    def _assessed(self, arcs: Arcs, response: Imagine.Response | None) -> _Round:
         """A round by the answer to it.
 
         Raises:
@@ -292,7 +295,7 @@ class PlanNode(Node):
         if self.goal is None:
             return None
         frame = frame_name(self.goal.header.frame_id)
-        start = self._motion.start_in(frame, time_to_ns(response.header.stamp))
+        start = self.motion.start_in(frame, time_to_ns(response.header.stamp))
         return np.asarray(compose(inverse(start), planar_pose(self.goal.pose)))
 
     # Out

@@ -146,11 +146,10 @@ class World:
             self.spin_until(lambda wanted=pose, at_ns=now_ns: self.is_at(wanted, at_ns))
 
     def is_at(self, pose: np.ndarray, stamp_ns: int) -> bool:
-        samples = self.planner._motion._samples
-        if not samples or samples[-1].stamp_ns != stamp_ns:
+        if self.planner.motion.newest_ns != stamp_ns:
             return False  # none may come late
         try:
-            state = self.planner._motion.state(stamp_ns)
+            state = self.planner.motion.state(stamp_ns)
         except InputError:
             return False
         return bool(np.allclose(state.pose, pose, atol=1e-3))
@@ -242,7 +241,7 @@ def test_answer_that_took_long_is_of_where_the_base_was_then(world: World):
         message.header.frame_id, message.child_frame_id = "odom", "base_link"
         message.pose.pose = pose_message((0.5 + 0.2 * late_s, 0.0, 0.0))
         message.twist.twist.linear.x = 0.2
-        world.planner._motion.on_odometry(message)
+        world.planner.motion.on_odometry(message)
     x, y, _ = end_of(world.plan())
     assert np.hypot(x - 4.0, y - 2.0) < 0.6
     world.peer.now_ns += 10**10  # on from the odometry
@@ -268,8 +267,8 @@ def test_goal_in_the_frame_of_a_camera_stays_where_it_was_set(world: World):
     goal = PoseStamped(header=header_at(world.peer.now_ns))
     goal.header.frame_id = "camera_optical"
     goal.pose.position.y, goal.pose.position.z, goal.pose.orientation.w = 1.4, 3.0, 2.0
-    with mock.patch.object(world.planner._motion, "fixed_on_base", {"camera_optical": on_base}.get):
-        world.planner._on_goal(goal)
+    with mock.patch.object(world.planner.motion, "fixed_on_base", {"camera_optical": on_base}.get):
+        world.planner.take_goal(goal)
     found = world.planner.goal
     assert found is not None
     assert found.header.frame_id == "odom"
@@ -282,7 +281,7 @@ def test_goal_relative_to_a_robot_that_is_nowhere_is_refused(
 ):
     goal = PoseStamped(header=header_at(world.peer.now_ns), pose=pose_message((3.0, 0.0, 0.0)))
     goal.header.frame_id = "base_link"
-    world.planner._on_goal(goal)
+    world.planner.take_goal(goal)
     assert world.planner.goal is None
     said = capfd.readouterr().err
     assert "goal not taken: it is relative to base_link, which rides along, and where" in said
@@ -378,13 +377,13 @@ def test_old_picture_is_no_reason_to_go_on(world: World, capfd: pytest.CaptureFi
 
 def test_answer_to_a_plan_that_was_given_up_is_not_heard(world: World):
     planner = world.planner
-    world.spin_until(lambda: planner._asked is None)
-    planner._on_timer()
-    late = planner._asked
+    world.spin_until(lambda: planner.asked is None)
+    planner.plan()
+    late = planner.asked
     with mock.patch.object(plan_node, "ANSWER_TIMEOUT_S", 0.0):
-        planner._on_timer()
+        planner.plan()
     assert late is not None
-    heard = planner._asked
+    heard = planner.asked
     assert heard is not None
     assert heard is not late
     world.spin_until(heard.answer.done)
