@@ -1,4 +1,4 @@
-"""The engine: a frame goes in, a forecast comes out. Arrays and stamps, no ROS, no threads."""
+"""The engine: a frame goes in, a forecast comes out. Arrays and stamps, no ROS."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class Foresight:
 
     @property
     def heads(self) -> Mapping[str, Head]:
-        """The heads as they run: the bundle's, with their batch norm folded."""
+        """The heads as they run: batch norm folded, and the PCA where a head can read its channels."""
         return self._decoder.heads
 
     @property

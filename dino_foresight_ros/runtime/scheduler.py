@@ -277,11 +277,11 @@ class Scheduler:
             self._engine.wait()
         self._questions.work()
 
-    def _encode_waiting(self) -> _Batch | None:
+    def _encode_waiting(self, is_ahead: bool = False) -> _Batch | None:
         """Encode what waits now; None where nothing of it is to be forecast."""
         with self._condition:
             session = self._session
-            if session is None:
+            if session is None or (is_ahead and self._reset_asked):
                 return None
             useless = self._inbox.due(self._now_s())
             is_reset, self._reset_asked = self._reset_asked, False
@@ -299,8 +299,8 @@ class Scheduler:
 
     def _encode_ahead(self) -> None:
         """Encode what waits now while heads are at work, in a thread that helps the engine."""
-        if not self._reset_asked and self._ahead is None:
-            self._ahead = self._encode_waiting()
+        if self._ahead is None:
+            self._ahead = self._encode_waiting(is_ahead=True)
 
     def _give_up_ahead(self, reason: DropReason) -> None:
         batch, self._ahead = self._ahead, None

@@ -53,7 +53,7 @@ class Threads:
                 by `wait`, before which no pieces may be run. Left out where there is one thread.
 
         Raises:
-            Exception: of the first piece that failed, once none is at work any more.
+            Exception: of a piece that failed, the caller's own first, once none is at work any more.
         """
         if self._pool is None or self.available < 2 or (len(pieces) < 2 and beside is None):
             with torch.inference_mode():
@@ -75,7 +75,7 @@ class Threads:
 
         helpers = min(self.count, len(pieces)) - 1
         others = [self._pool.submit(self._inside, take) for _ in range(helpers)]
-        if beside is not None:
+        if beside is not None and self._beside is None:  # not again where pieces are tried again
             self._beside = self._pool.submit(self._inside, beside)
         try:
             self._inside(take)

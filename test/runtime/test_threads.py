@@ -93,3 +93,17 @@ def test_what_fails_beside_pieces_is_told_when_it_is_waited_for():
     with pytest.raises(ValueError, match="beside"):
         threads.wait()
     threads.wait()
+
+
+def test_pieces_that_are_tried_again_begin_nothing_a_second_time_beside():
+    threads, begun, may_end = Threads(3), [], threading.Event()
+
+    def beside() -> None:
+        begun.append(1)
+        assert may_end.wait(30)
+
+    assert threads.run([lambda: 1, lambda: 2], beside) == [1, 2]
+    assert threads.run([lambda: 1, lambda: 2], beside) == [1, 2]
+    may_end.set()
+    threads.wait()
+    assert begun == [1]
