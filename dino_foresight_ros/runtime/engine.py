@@ -167,7 +167,7 @@ class Foresight:
 
     @property
     def heads(self) -> Mapping[str, Head]:
-        """The heads as they run: batch norm folded, and the PCA where a head can read its channels."""
+        """The heads as they run: batch norm folded in, and the PCA where a head begins linearly."""
         return self._decoder.heads
 
     @property

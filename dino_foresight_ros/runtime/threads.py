@@ -53,7 +53,7 @@ class Threads:
                 by `wait`, before which no pieces may be run. Left out where there is one thread.
 
         Raises:
-            Exception: of a piece that failed, the caller's own first, once none is at work any more.
+            Exception: of a piece that failed, the caller's own first, once none is at work.
         """
         if self._pool is None or self.available < 2 or (len(pieces) < 2 and beside is None):
             with torch.inference_mode():
