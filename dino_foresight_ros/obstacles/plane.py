@@ -73,12 +73,6 @@ class GroundPlane:
         """The plane with the same tilt through the floor below the origin."""
         return replace(self, height_m=floor_m)
 
-    def above(self, xyz: Points) -> NDArray[np.float32]:
-        """Heights (...) of points (..., 3) above the plane, metres."""
-        normal = self.normal
-        found: NDArray[np.float32] = xyz @ normal[:3] - normal[3]
-        return found
-
 
 def fit_grounds(
     xyz: Points, row: NDArray[np.intp], count: int, floor_m: float, max_tilt_deg: float
