@@ -110,7 +110,7 @@ class Truth(Perception):
         self._drive = drive.fork()
 
     def around(self, trajectory: Trajectory) -> list[ObstaclePoints]:
-        """Outlines of the objects as they are at each time if the ego goes that trajectory."""
+        """Outlines of the objects as they are at each time if the ego drives that trajectory."""
         ahead, now_s, found = self._drive.fork(), 0.0, []
         for time_s in TIMES_S:
             ahead.step(control_of(ahead, trajectory.maneuver), time_s - now_s)

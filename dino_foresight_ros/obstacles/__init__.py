@@ -20,7 +20,7 @@ from dino_foresight_ros.obstacles.points import (
     split_scene,
 )
 from dino_foresight_ros.obstacles.rows import PointRows
-from dino_foresight_ros.obstacles.sweep import Sweep, SweptStep, sweep, sweep_ways
+from dino_foresight_ros.obstacles.sweep import Sweep, SweptStep, sweep, sweep_trajectories
 from dino_foresight_ros.obstacles.thinning import cell_of, thinned
 from dino_foresight_ros.obstacles.view import GroundView, GroundViews
 
@@ -48,5 +48,5 @@ __all__ = [
     "Sweep",
     "SweptStep",
     "sweep",
-    "sweep_ways",
+    "sweep_trajectories",
 ]

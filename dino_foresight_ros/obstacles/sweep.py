@@ -146,7 +146,7 @@ def sweep(
     Raises:
         UsageError: numbers of points, poses, horizons and views differ, or horizons do not rise.
     """
-    return sweep_ways(
+    return sweep_trajectories(
         [PointRows.of([some]) for some in points],
         np.asarray(poses, np.float64).reshape(1, -1, 3),
         footprint,
@@ -158,7 +158,7 @@ def sweep(
     )[0]
 
 
-def sweep_ways(
+def sweep_trajectories(
     points: Sequence[PointRows],
     poses: Array,
     footprint: Footprint,

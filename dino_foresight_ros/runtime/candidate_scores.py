@@ -15,7 +15,7 @@ from dino_foresight_ros.obstacles import (
     PointRows,
     Sweep,
     cell_of,
-    sweep_ways,
+    sweep_trajectories,
 )
 from dino_foresight_ros.obstacles.sweep import STEP_M
 from dino_foresight_ros.planar_motion import Motion, pose_of
@@ -155,7 +155,7 @@ def sweep_seen(
     first = len(instants) - len(horizons_s)
     count = len(trajectories.poses)
     now = np.zeros((count, first, 3))
-    swept = sweep_ways(
+    swept = sweep_trajectories(
         points,
         np.concatenate([now, trajectories.poses], axis=1),
         footprint,

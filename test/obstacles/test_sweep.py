@@ -16,7 +16,7 @@ from dino_foresight_ros.obstacles import (
     ObstaclePoints,
     PointRows,
     sweep,
-    sweep_ways,
+    sweep_trajectories,
     thinned,
 )
 from dino_foresight_ros.planar_motion import of_twist
@@ -186,7 +186,7 @@ def test_what_does_not_fit_together_is_refused() -> None:
     rows = [PointRows.of([wall(1.0)])]
     for times_s, said in (([0.4, 0.9], "do not hold all horizons"), ([0.4, 0.3], "must rise")):
         with pytest.raises(UsageError, match=said):
-            sweep_ways(rows, np.zeros((1, 2, 3)), ROBOT, [1.0], times_s=times_s)
+            sweep_trajectories(rows, np.zeros((1, 2, 3)), ROBOT, [1.0], times_s=times_s)
     with pytest.raises(UsageError, match="must rise"):
         sweep([wall(1.0)] * 2, straight(1.0, [1.0, 1.0]), ROBOT, [1.0, 1.0])
 
@@ -280,11 +280,11 @@ def test_way_that_is_known_between_horizons_is_swept_as_it_is() -> None:
     far_side = wall(0.0, 2 * 2.0 / (math.pi / 2))
     points = [PointRows.of([far_side, far_side])]
     ways = np.stack([circle, stands])
-    goes, stays = sweep_ways(points, ways, small, [4.0], times_s=times_s)
+    goes, stays = sweep_trajectories(points, ways, small, [4.0], times_s=times_s)
     assert goes.time_to_contact_s == pytest.approx(2.0, abs=0.2)
     assert goes.distance_m == pytest.approx(2 * goes.time_to_contact_s)
     assert not stays.contact
-    only = sweep_ways(points, ways[:, -1:], small, [4.0])
+    only = sweep_trajectories(points, ways[:, -1:], small, [4.0])
     assert not only[0].contact
 
 
@@ -302,8 +302,8 @@ def test_instants_between_horizons_change_nothing_of_an_even_way() -> None:
     def poses(instants: list[float]) -> np.ndarray:
         return np.stack([of_twist(twists, np.full(20, t)) for t in instants], axis=1)
 
-    few = sweep_ways(rows, poses(horizons_s), ROBOT, horizons_s)
-    many = sweep_ways(rows, poses(times_s), ROBOT, horizons_s, times_s=times_s)
+    few = sweep_trajectories(rows, poses(horizons_s), ROBOT, horizons_s)
+    many = sweep_trajectories(rows, poses(times_s), ROBOT, horizons_s, times_s=times_s)
     for one, other in zip(few, many, strict=True):
         assert other.time_to_contact_s == pytest.approx(one.time_to_contact_s)
         for step, its in zip(one.steps, other.steps, strict=True):
@@ -311,7 +311,7 @@ def test_instants_between_horizons_change_nothing_of_an_even_way() -> None:
             assert its.probability_occupied == pytest.approx(step.probability_occupied)
     unknown = poses(times_s)
     unknown[:, 4] = np.nan
-    found = sweep_ways(rows, unknown, ROBOT, horizons_s, times_s=times_s)
+    found = sweep_trajectories(rows, unknown, ROBOT, horizons_s, times_s=times_s)
     assert [math.isnan(step.least_distance_m) for step in found[0].steps] == [False, False, True]
 
 
@@ -335,7 +335,7 @@ def test_all_ways_at_once_are_as_each_one_setting_by_setting(starts_now: bool) -
     for _ in range(steps):
         at = np.stack([optical_pose(*random.uniform(-1, 1, 2), 1.5, 5.0) for _ in range(ways)])
         views.append(GroundViews(CAMERA, at, random.uniform(1, 9, (ways, 20, 40))))
-    found = sweep_ways(
+    found = sweep_trajectories(
         [PointRows.of(some) for some in parts], poses, ROBOT, horizons_s,
         views=[[view] for view in views], step_m=0.3,
     )  # fmt: skip
@@ -350,7 +350,7 @@ def test_all_ways_at_once_are_as_each_one_setting_by_setting(starts_now: bool) -
         assert one.time_to_contact_s == pytest.approx(expected[-1][4])
     assert len({one.contact for one in found}) == 2  # the test's own sense
     first = [GroundView(CAMERA, v.fixed_from_optical[0], v.depth[0]) for v in views]
-    shared = sweep_ways(
+    shared = sweep_trajectories(
         [PointRows.of(some[:1]) for some in parts], poses, ROBOT, horizons_s,
         views=[[view.alone()] for view in first], step_m=0.3, rows=np.zeros(ways, np.intp),
     )  # fmt: skip

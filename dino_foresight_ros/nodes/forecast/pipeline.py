@@ -93,9 +93,9 @@ class FreshContexts(NamedTuple):
 class Pipeline:
     """A loaded engine, the cameras that it serves, and what happens between them.
 
-    Built at configure and destroyed at cleanup. It is the scheduler's `Sink`: `forecast`, `failed`
-    and `dropped` are called in the worker's thread or the one that decodes (`dropped` in the
-    executor's as well), all else in the executor's.
+    Built at configure and destroyed at cleanup. It is the scheduler's `Sink`: `forecast` is
+    called in the worker's thread, `failed` in that and in those that help the engine, `dropped` in
+    the executor's as well, and all else in the executor's.
     """
 
     def __init__(
@@ -286,7 +286,7 @@ class Pipeline:
         )
         self.scheduler.submit(frame)
 
-    # Out: the worker's thread, or the one that decodes
+    # Out: as the scheduler's sink
 
     def forecast(self, frame: QueuedFrame, forecast: Forecast, image_size: tuple[int, int]) -> None:
         """Publish a frame's forecast."""
