@@ -337,10 +337,10 @@ class Scheduler:
                 self._fail(task.frame, error)
             return None
         sizes = {name: frame.image.shape[:2] for name, frame in decoded.items()}
+        settled = [task for task in going if task.frame.camera not in encoded.requests]
+        self._finish_all(_Batch(session, settled, sizes, encoded), encoded.results)
         left = [task for task in going if task.frame.camera in encoded.requests]
-        batch = _Batch(session, going, sizes, encoded)
-        self._finish_all(batch._replace(tasks=[t for t in going if t not in left]), encoded.results)
-        return batch._replace(tasks=left) if left else None
+        return _Batch(session, left, sizes, encoded) if left else None
 
     def _forecast(self, batch: _Batch) -> None:
         """Have frames forecast that are encoded, and give the results to the sink."""
