@@ -47,16 +47,6 @@ def layers_read(bundle: Bundle, head: str) -> tuple[int, ...]:
     return () if read is None else tuple(read.layers)
 
 
-def head_input(
-    bundle: Bundle, head: str, features: Tensor | None, hidden: Mapping[int, Tensor]
-) -> Tensor | None:
-    """What a head reads, (B, h, w, ...): features, or the forecaster's layers; None without it."""
-    layers = layers_read(bundle, head)
-    if not layers:
-        return features
-    return torch.cat([hidden[i] for i in layers], dim=-1) if hidden else None
-
-
 class DecodedOutput(NamedTuple):
     """One output of some frames.
 
@@ -180,12 +170,13 @@ class Decoder:
             stride: compute only every so many-th pixel of each row and column of patch grid x 8,
                 one of `model.dpt.STRIDES`: half and more of a head's work is in its last layers.
                 Heads for instances are run as ever.
-            beside: as `Threads.run` takes it; left out where no head is to run.
+            beside: as `Threads.run` takes it; may be left out where no head is to run.
 
         Returns:
             What was asked for, in as many pieces as were computed at once.
         """
-        spans = self._spans(len(requests))
+        # Of few frames, threads take a head each.
+        spans = self._threads.spans(len(requests), _FRAMES_PER_THREAD)
         if len(spans) > 1:
             some = [partial(self._decode_span, *(z, requests, hidden, spread, stride), span)
                     for span in spans]  # fmt: skip
@@ -197,41 +188,11 @@ class Decoder:
             found.append(DecodedOutput(FEATURES, frames, values, all_finite(values)))
         if spread is not None:
             found += _decode_spread(spread, requests)
-        frames_of = {
-            head: [i for i, request in enumerate(requests) if head in _heads(request)]
-            for head in self.heads
+        frames_of = self._frames_of(requests, z, hidden)
+        pieces = {
+            head: partial(self._piece, head, frames_of[head], x, stride, requests)
+            for head, x in self._inputs(frames_of, z, hidden).items()
         }
-        bundle = self._bundle
-        is_readable = bool(hidden) if layers_read(bundle, SEGMENTATION) else z is not None
-        if self._sky and is_readable:
-            # What the sky is, whoever asks for its classes: it has no depth.
-            also = {*frames_of[SEGMENTATION], *frames_of[DEPTH]}
-            frames_of[SEGMENTATION] = sorted(also)
-        plain = [
-            frames
-            for head, frames in frames_of.items()
-            if head not in self._reads_z and not layers_read(bundle, head)
-        ]
-        reconstructed = sorted(set().union(*plain))
-        features = None
-        if reconstructed:
-            assert z is not None
-            features = bundle.pca.inverse(_pick(z, reconstructed))
-        pieces: dict[str, Callable[[], _Piece]] = {}
-        for head, frames in frames_of.items():
-            if not frames:
-                continue
-            if layers_read(bundle, head):
-                picked = {layer: _pick(tokens, frames) for layer, tokens in (hidden or {}).items()}
-                x = head_input(bundle, head, None, picked)
-            elif head in self._reads_z:
-                assert z is not None
-                x = _pick(z, frames)
-            else:
-                assert features is not None
-                x = _pick(features, [reconstructed.index(i) for i in frames])
-            assert x is not None
-            pieces[head] = partial(self._piece, head, frames, x, stride, requests)
         # The head for depth takes longest, so it begins.
         heads = sorted(pieces, key=lambda head: head != DEPTH)
         made = self._threads.run([pieces[head] for head in heads], beside if heads else None)
@@ -243,11 +204,51 @@ class Decoder:
             found += outputs
         return found
 
-    def _spans(self, frames: int) -> list[slice]:
-        """The frames that each thread takes through all heads; of few, threads take a head each."""
-        count = max(1, min(self._threads.available, frames // _FRAMES_PER_THREAD))
-        ends = [k * frames // count for k in range(count + 1)]
-        return [slice(*ends[k : k + 2]) for k in range(count)]
+    def _frames_of(
+        self,
+        requests: Sequence[FrameRequest],
+        z: Tensor | None,
+        hidden: Mapping[int, Tensor] | None,
+    ) -> dict[str, list[int]]:
+        """Which frames each head is run on; heads of none are left out."""
+        frames_of = {
+            head: [i for i, request in enumerate(requests) if head in _heads(request)]
+            for head in self.heads
+        }
+        is_readable = bool(hidden) if layers_read(self._bundle, SEGMENTATION) else z is not None
+        if self._sky and is_readable:
+            # What the sky is, whoever asks for its classes: it has no depth.
+            also = {*frames_of[SEGMENTATION], *frames_of[DEPTH]}
+            frames_of[SEGMENTATION] = sorted(also)
+        return {head: frames for head, frames in frames_of.items() if frames}
+
+    def _inputs(
+        self,
+        frames_of: Mapping[str, list[int]],
+        z: Tensor | None,
+        hidden: Mapping[int, Tensor] | None,
+    ) -> dict[str, Tensor]:
+        """What each head reads of its frames."""
+        found: dict[str, Tensor] = {}
+        plain = [head for head in frames_of if head not in self._reads_z]
+        plain = [head for head in plain if not layers_read(self._bundle, head)]
+        reconstructed = sorted({i for head in plain for i in frames_of[head]})
+        features = None
+        if reconstructed:
+            assert z is not None
+            features = self._bundle.pca.inverse(_pick(z, reconstructed))
+        for head, frames in frames_of.items():
+            layers = layers_read(self._bundle, head)
+            if layers:
+                assert hidden
+                found[head] = torch.cat([_pick(hidden[i], frames) for i in layers], dim=-1)
+            elif head in self._reads_z:
+                assert z is not None
+                found[head] = _pick(z, frames)
+            else:
+                assert features is not None
+                found[head] = _pick(features, [reconstructed.index(i) for i in frames])
+        return found
 
     def _decode_span(
         self,

@@ -376,10 +376,8 @@ class Foresight:
     def _encode_frames(self, cameras: list[str], frames: Mapping[str, CameraFrame]) -> None:
         """Encode new frames, in one pass or a pass in each thread, and remember them."""
         images = [frames[name].image for name in cameras]
-        count = min(self.threads.available, len(images))
-        ends = [k * len(images) // count for k in range(count + 1)]
-        some = [partial(self._features, images[slice(*ends[k : k + 2])]) for k in range(count)]
-        z = torch.cat(self.threads.run(some))
+        spans = self.threads.spans(len(images))
+        z = torch.cat(self.threads.run([partial(self._features, images[span]) for span in spans]))
         stamps_ns = [int(frames[name].stamp_ns) for name in cameras]
         memory = self._forecaster.remember(z, seconds(stamps_ns))
         for i, (name, stamp_ns) in enumerate(zip(cameras, stamps_ns, strict=True)):

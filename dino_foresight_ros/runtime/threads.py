@@ -40,6 +40,17 @@ class Threads:
         """How many the caller may use, its own among them; only that within `run` and beside it."""
         return 1 if getattr(self._is_inside, "value", False) else self.count
 
+    def spans(self, count: int, least: int = 1) -> list[slice]:
+        """The parts of so many things that threads take, one each: of the first the fewest.
+
+        Args:
+            count: how many things there are.
+            least: a thread takes no fewer, unless one takes all.
+        """
+        parts = max(1, min(self.available, count // least))
+        ends = [k * count // parts for k in range(parts + 1)]
+        return [slice(*ends[k : k + 2]) for k in range(parts)]
+
     def run(
         self, pieces: Sequence[Callable[[], T]], beside: Callable[[], None] | None = None
     ) -> list[T]:

@@ -18,6 +18,17 @@ def test_pieces_give_their_results_in_their_order_in_inference_mode(count: int):
     assert threads.run([]) == []
 
 
+@pytest.mark.parametrize("count", range(12))
+@pytest.mark.parametrize("least", [1, 3])
+def test_spans_are_the_whole_in_even_parts(count: int, least: int):
+    for available in (1, 2, 3, 5):
+        spans = Threads(available).spans(count, least)
+        assert [i for span in spans for i in range(count)[span]] == list(range(count))
+        sizes = [span.stop - span.start for span in spans]
+        assert len(spans) == max(1, min(available, count // least))
+        assert sizes[-1] - sizes[0] == max(sizes) - min(sizes) <= 1
+
+
 def test_pieces_run_beside_each_other_one_of_them_in_the_callers_thread():
     threads, meeting = Threads(2), threading.Barrier(2, timeout=30)
 

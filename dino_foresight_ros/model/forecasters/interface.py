@@ -28,9 +28,8 @@ Wrap = Callable[[Callable[..., tuple[Tensor, ...]]], Callable[..., tuple[Tensor,
 class PieceThreads(Protocol):
     """Threads that compute independent pieces side by side."""
 
-    @property
-    def available(self) -> int:
-        """How many the caller may use, its own among them."""
+    def spans(self, count: int) -> list[slice]:
+        """The parts of so many things that threads take, one each."""
 
     def run(self, pieces: Sequence[Callable[[], Any]]) -> list[Any]:
         """What each piece gives, in their order."""

@@ -304,11 +304,9 @@ class WorldForecaster(WorldNetwork, Forecaster):
         self, run: Callable[[slice, int], tuple[Tensor, ...]], horizons: int, hindcasts: int
     ) -> tuple[Tensor, ...]:
         """All horizons, shared out where there are threads; hindcasts go with the fewest."""
-        count = 1 if self._threads is None else min(self._threads.available, horizons)
-        if self._threads is None or count < 2:
+        spans = [] if self._threads is None else self._threads.spans(horizons)
+        if self._threads is None or len(spans) < 2:
             return run(slice(None), hindcasts)
-        ends = [k * horizons // count for k in range(count + 1)]
-        spans = [slice(*ends[k : k + 2]) for k in range(count)]
         pieces = [partial(run, span, hindcasts if span is spans[0] else 0) for span in spans]
         first, *others = self._threads.run(pieces[::-1])[::-1]  # the most horizons begin
         share, first = (first[:1], first[1:]) if hindcasts else ((), first)
