@@ -374,10 +374,11 @@ class Foresight:
         return CameraResult(drop=drop, arrival=arrival)
 
     def _encode_frames(self, cameras: list[str], frames: Mapping[str, CameraFrame]) -> None:
-        """Encode new frames, in one pass or a pass in each thread, and remember them."""
+        """Encode new frames, in one pass or a pass each for threads to take, and remember them."""
         images = [frames[name].image for name in cameras]
-        spans = self.threads.spans(len(images))
-        z = torch.cat(self.threads.run([partial(self._features, images[span]) for span in spans]))
+        # Passes of one shape: another would be traced anew.
+        pieces = [images] if self.threads.count == 1 else [[image] for image in images]
+        z = torch.cat(self.threads.run([partial(self._features, piece) for piece in pieces]))
         stamps_ns = [int(frames[name].stamp_ns) for name in cameras]
         memory = self._forecaster.remember(z, seconds(stamps_ns))
         for i, (name, stamp_ns) in enumerate(zip(cameras, stamps_ns, strict=True)):
