@@ -146,6 +146,7 @@ class Scheduler:
         self._questions = Questions()
         self._asked_s = -math.inf
         self._ahead: _Batch | None = None
+        self._ahead_useless: DropReason | None = None  # why it is not to be forecast
 
     # From any thread
 
@@ -171,7 +172,7 @@ class Scheduler:
 
     @property
     def contexts(self) -> Mapping[str, str]:
-        """Filling of each camera's context, as it was after its last frame."""
+        """Filling of each camera's context, as after the last frame."""
         with self._condition:
             return dict(self._contexts)
 
@@ -180,7 +181,7 @@ class Scheduler:
         with self._condition:
             self._sessions += 1
             self._session = self._sessions
-            self._reset_asked = True
+            self._reset_asked, self._ahead_useless = True, DropReason.RESET
             self._condition.notify_all()
 
     def stop(self) -> None:
@@ -239,9 +240,14 @@ class Scheduler:
         return self.discard(DropReason.RESET)
 
     def discard(self, reason: DropReason) -> int:
-        """Drop the waiting frames for a reason and return how many; the context stays."""
+        """Drop the frames that are not in work for a reason; the context stays.
+
+        Returns:
+            How many waited. One that was encoded ahead is dropped once no pass runs.
+        """
         with self._condition:
             left = self._inbox.clear()
+            self._ahead_useless = reason
         self._drop(left, reason)
         return len(left)
 
@@ -268,20 +274,23 @@ class Scheduler:
 
     def work(self) -> None:
         """Work once at all that waits now: the newest frame of each camera, in one batch."""
-        if self._reset_asked:
-            self._give_up_ahead(DropReason.RESET)
+        with self._condition:
+            useless, self._ahead_useless = self._ahead_useless, None
+        if useless is not None:
+            self._give_up_ahead(useless)
         batch, self._ahead = self._ahead, None
         batch = batch or self._encode_waiting()
         if batch is not None:
             self._forecast(batch)
             self._engine.wait()
+            self._note_contexts()  # one that gave NaN was dropped
         self._questions.work()
 
     def _encode_waiting(self, is_ahead: bool = False) -> _Batch | None:
         """Encode what waits now; None where nothing of it is to be forecast."""
         with self._condition:
             session = self._session
-            if session is None or (is_ahead and self._reset_asked):
+            if session is None or (is_ahead and self._ahead_useless is not None):
                 return None
             useless = self._inbox.due(self._now_s())
             is_reset, self._reset_asked = self._reset_asked, False
@@ -294,7 +303,7 @@ class Scheduler:
             fill = [_Task(frame, CONTEXT_ONLY, DropReason.CONTEXT_ONLY) for frame in group]
             self._encode(session, fill)
         batch = self._encode(session, list(tasks.values()))
-        self._note_contexts(set(tasks), is_reset)
+        self._note_contexts(*tasks)
         return batch
 
     def _encode_ahead(self) -> None:
@@ -397,12 +406,12 @@ class Scheduler:
                 return
             self.statistics.forecast(frame.camera, frame.received_s, self._now_s())
 
-    def _note_contexts(self, cameras: set[str], is_reset: bool) -> None:
+    def _note_contexts(self, *new_cameras: str) -> None:
         # Copied here, since the engine belongs to this thread.
         with self._condition:
             self._context_state = self._engine.context_state
             self._context_bytes = self._engine.memory_bytes
-            for camera in cameras | (self._contexts.keys() if is_reset else set()):
+            for camera in {*self._contexts, *new_cameras}:
                 self._contexts[camera] = self._engine.context_of(camera)
 
     def _fail(self, frame: QueuedFrame, error: Exception) -> None:

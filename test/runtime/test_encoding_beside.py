@@ -123,6 +123,19 @@ def test_a_context_that_gives_nan_is_dropped_with_what_was_encoded_meanwhile(
     assert ahead.next()["left"].forecast is not None
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_images_of_several_cameras_are_encoded_in_one_shape(bundle: Bundle, threads: int) -> None:
+    ahead, shapes = Ahead(bundle, threads=threads), set()
+    hook = bundle.encoder.register_forward_pre_hook(
+        lambda _, inputs: shapes.add(tuple(inputs[0].shape))
+    )
+    for _ in range(6):
+        ahead.next()
+    hook.remove()
+    assert ahead.times_ahead == 3
+    assert shapes == {(1, 3, *bundle.image_size)}
+
+
 @pytest.fixture
 def one() -> Harness:
     made = Harness(ThreadedEngine())
@@ -153,6 +166,30 @@ def test_the_newest_frame_that_waits_while_another_is_decoded_is_encoded_then(on
     assert one.engine.order[3:] == [("encode", 50), ("forecast", 49)]
     one.settle()
     assert one.published == [1, 49, 50]
+    one.check_accounts()
+
+
+def test_frames_that_are_discarded_are_also_the_one_encoded_ahead(one: Harness):
+    meanwhile(one, 2)
+    assert one.scheduler.discard(DropReason.DISABLED) == 0  # none waits
+    one.submit("a", 3)
+    one.settle()
+    assert one.drops == [(2, "disabled")]
+    assert one.published == [1, 3]
+    assert ("reset", 0) not in one.engine.order
+    one.check_accounts()
+
+
+def test_a_frame_that_is_discarded_while_it_is_encoded_ahead_is_not_forecast(one: Harness):
+    def submit() -> None:
+        one.submit("a", 2)
+        one.engine.meanwhile = lambda: one.scheduler.discard(DropReason.DISABLED)
+
+    one.engine.while_decoding = submit
+    one.submit("a", 1)
+    one.settle()
+    assert one.engine.order == [("encode", 1), ("encode", 2), ("forecast", 1)]
+    assert one.drops == [(2, "disabled")]
     one.check_accounts()
 
 

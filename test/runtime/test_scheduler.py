@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scheduler_harness import IMAGE, MS, Clock, FakeEngine, Harness, SlowEngine
 
+from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.outputs import DropReason
+from dino_foresight_ros.runtime import Foresight
 from dino_foresight_ros.runtime.context import Arrival
 from dino_foresight_ros.runtime.frame import QueuedFrame
 from dino_foresight_ros.runtime.request import OutputRequest
@@ -209,6 +211,23 @@ def test_stopped_scheduler_counts_every_frame_as_inactive() -> None:
     one.scheduler.work()
     assert one.drops == [(0, "inactive"), (1, "inactive"), (2, "inactive")]
     assert one.engine.seen == []
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_context_that_gave_nan_is_told_as_empty_at_once(bundle: Bundle, threads: int) -> None:
+    engine: Any = Foresight(bundle, steps=1, threads=threads)
+    one = started(engine)
+    for k in range(4):
+        one.submit("a", k * 200 * MS)
+        one.scheduler.work()
+    assert one.scheduler.contexts == {"": "4/4 frames"}
+    hook = engine.heads["depth"].register_forward_hook(lambda _, __, out: out * float("nan"))
+    one.submit("a", 800 * MS)
+    one.scheduler.work()
+    hook.remove()
+    assert [reason for reason, _ in one.errors] == ["bad_output"]
+    assert one.scheduler.contexts == {"": "0/4 frames"}
+    assert one.scheduler.context_state == "0/4 frames"
 
 
 def test_contexts_are_a_copy_that_nobody_changes_while_it_is_read() -> None:
