@@ -170,8 +170,8 @@ def kept_untrained_parts() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         made = untrained.draw_parts
-        kept = lru_cache(maxsize=2)(lambda seed: Copies(made(seed)))
-        patch.setattr(untrained, "draw_parts", lambda seed: kept(seed).copy())
+        kept = lru_cache(maxsize=2)(lambda *arguments: Copies(made(*arguments)))
+        patch.setattr(untrained, "draw_parts", lambda *arguments: kept(*arguments).copy())
         yield
 
 

@@ -120,11 +120,12 @@ class Bundle:
         if isinstance(device, str):
             device = resolve_device(device)
         folder = find_bundle(path)
-        parts = untrained_parts(0) if folder is None else read_parts(folder, has_heads)
-        bundle = cls(**parts)
-        if not has_heads:
-            bundle.heads, bundle.tasks, bundle.inputs = {}, {}, {}
-        return bundle.to(device, dtype)
+        parts = (
+            untrained_parts(has_heads=has_heads)
+            if folder is None
+            else read_parts(folder, has_heads)
+        )
+        return cls(**parts).to(device, dtype)
 
     @classmethod
     def untrained(cls, seed: int = 0) -> Bundle:

@@ -19,17 +19,17 @@ from dino_foresight_ros.outputs import METRIC
 from dino_foresight_ros.shipped import UNTRAINED_TINY
 
 
-def untrained_parts(seed: int = 0) -> BundleParts:
-    """Parts with random weights: predictions mean nothing.
+def untrained_parts(seed: int = 0, has_heads: bool = True) -> BundleParts:
+    """Parts with random weights, with heads or without: predictions mean nothing.
 
     The same seed gives the same weights. The caller's random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return draw_parts(seed)
+        return draw_parts(seed, has_heads)
 
 
-def draw_parts(seed: int) -> BundleParts:
+def draw_parts(seed: int, has_heads: bool = True) -> BundleParts:
     """Parts drawn from torch's random state as it is; `seed` is only noted."""
     channels = 192
     encoder = Encoder(tiny_encoder_config())
@@ -45,7 +45,7 @@ def draw_parts(seed: int) -> BundleParts:
     # The output layer starts at zero, which would make every forecast the same constant.
     torch.nn.init.xavier_uniform_(forecaster.out.weight)
     depth = DepthTask(kind=METRIC, bins=64, min_m=1.0, max_m=80.0)
-    every: tuple[Task, ...] = (world_segmentation(), depth, NormalsTask())
+    every: tuple[Task, ...] = (world_segmentation(), depth, NormalsTask()) if has_heads else ()
     tasks = {task.name: task for task in every}
     heads = {
         name: build_head(

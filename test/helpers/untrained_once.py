@@ -9,9 +9,10 @@ _draw = untrained.draw_parts
 _drawn = [untrained.untrained_parts()]
 
 
-def _parts(seed: int) -> BundleParts:
-    """Those that were drawn, once; who asks again, or with another seed, gets others."""
-    return _drawn.pop() if _drawn and seed == 0 else _draw(seed)
+def _parts(seed: int, has_heads: bool) -> BundleParts:
+    """Those that were drawn, once; who asks again, or for others, gets others."""
+    is_drawn = _drawn and seed == 0 and has_heads
+    return _drawn.pop() if is_drawn else _draw(seed, has_heads)
 
 
 untrained.draw_parts = _parts

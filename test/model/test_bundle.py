@@ -24,6 +24,7 @@ from dino_foresight_ros.model import (
     MaskedForecaster,
     NormalsTask,
     build_head,
+    untrained,
 )
 
 
@@ -99,6 +100,13 @@ def test_without_heads_the_other_parts_are_the_same(written: Path, name: str):
         found, expected = (getattr(b, part).state_dict() for b in (bare, whole))
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_heads_that_are_left_out_of_the_untrained_bundle_are_not_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(untrained, "build_head", lambda *_: pytest.fail("a head was drawn"))
+    assert Bundle.load("untrained-tiny", has_heads=False).heads == {}
 
 
 def test_seeds_differ_and_the_caller_s_random_state_is_left_alone():
