@@ -12,21 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from dino_foresight_ros.model.forecasters import (
-    Forecaster,
-    MaskedConfig,
-    MaskedForecaster,
-    WorldConfig,
-    WorldForecaster,
-)
+from dino_foresight_ros.model.forecasters import Forecaster
 from dino_foresight_ros.render import markdown
+
+from .measure import clock
+from .sizes import untrained_forecaster
 
 
 class Shape(NamedTuple):
@@ -72,18 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build(shape: Shape, device: str = "cpu") -> tuple[Forecaster, Forecaster]:
     """Masked and world forecasters with random weights."""
-    masked = MaskedConfig(
-        shape.channels, shape.grid, shape.width, shape.layers, shape.masked_heads, dropout=0.0
+    channels, grid = shape.channels, shape.grid
+    masked, world = (
+        untrained_forecaster(kind, channels, grid, shape.width, shape.layers, shape.masked_heads)
+        for kind in ("masked", "world")
     )
-    world = WorldConfig(
-        shape.channels, shape.width, shape.layers, heads=shape.width // 64, query_newest=True,
-        predict="residual",
-    )  # fmt: skip
-    both = MaskedForecaster(masked), WorldForecaster(world)
-    for forecaster in both:
+    for forecaster in (masked, world):
         forecaster.frame_interval_s = INTERVAL_S
         forecaster.eval().requires_grad_(False).to(device)
-    return both
+    return masked, world
 
 
 @torch.inference_mode()
@@ -108,7 +101,7 @@ def measure(size: str, horizons: int, rounds: int, device: str = "cpu") -> dict[
     times: list[list[float]] = [[] for _ in calls]
     for number in range(rounds + 1):  # the first warms up
         for one, call in zip(times, calls, strict=True):
-            taken_s = _seconds(call, device)
+            taken_s = clock(call, torch.device(device))
             if number:
                 one.append(1000 * taken_s)
     ratios = [masked / world for masked, world in zip(times[0], times[1], strict=True)]
@@ -117,16 +110,6 @@ def measure(size: str, horizons: int, rounds: int, device: str = "cpu") -> dict[
         "size": size, "horizons": horizons, "masked_ms": masked_ms, "world_ms": world_ms,
         "ratio": statistics.median(ratios), "remember_ms": remember_ms, "rounds": rounds,
     }  # fmt: skip
-
-
-def _seconds(call: Callable[[], object], device: str) -> float:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    call()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:

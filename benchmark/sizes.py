@@ -13,14 +13,19 @@ from dino_foresight_ros.model import (
     DepthTask,
     Encoder,
     EncoderConfig,
+    Forecaster,
     HeadConfig,
     MaskedConfig,
     MaskedForecaster,
     NormalsTask,
+    WorldConfig,
+    WorldForecaster,
     build_head,
 )
 from dino_foresight_ros.model.class_lists import cityscapes_segmentation
+from dino_foresight_ros.model.forecasters import KINDS
 from dino_foresight_ros.model.tasks import Task
+from dino_foresight_ros.model.untrained import untrained_parts
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Size:
         encoder: timm model name.
         image_size: (H, W) pixels.
         channels: C, PCA channels.
-        width, layers, heads: of the forecaster.
+        width, layers, heads: of the forecaster; one of kind world has heads of 64 values.
         head_channels, head_width: of the DPT heads.
     """
 
@@ -58,21 +63,52 @@ SIZES: dict[str, Size | None] = {
 """tiny: the untrained-tiny bundle. small: ViT-S, width 384, 6 layers. base: the paper's model."""
 
 
-def build(name: str, seed: int = 0) -> Bundle:
+def build(name: str, seed: int = 0, kind: str = "masked") -> Bundle:
     """A bundle of a size, float32 on the CPU.
 
+    Args:
+        name: one of `SIZES`.
+        seed: of the random weights.
+        kind: of the forecaster, one of `KINDS`.
+
     Raises:
-        UsageError: an unknown size.
+        UsageError: an unknown size or kind.
     """
     if name not in SIZES:
         raise UsageError(f"size '{name}' is unknown; valid: {', '.join(SIZES)}")
     size = SIZES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Bundle.untrained(seed) if size is None else _build(name, size)
+        if size is not None:
+            return _build(name, size, kind)
+        parts = untrained_parts(seed)
+        if kind != "masked":
+            grid, channels = parts["encoder"].config.grid, parts["pca"].channels
+            parts["forecaster"] = untrained_forecaster(kind, channels, grid, 192, 4, 4)
+        return Bundle(**parts)
 
 
-def _build(name: str, size: Size) -> Bundle:
+def untrained_forecaster(
+    kind: str, channels: int, grid: tuple[int, int], width: int, layers: int, heads: int
+) -> Forecaster:
+    """A forecaster of random weights that forecasts a change.
+
+    Raises:
+        UsageError: an unknown kind.
+    """
+    if kind == "world":
+        return WorldForecaster(
+            WorldConfig(channels, width, layers, width // 64, query_newest=True, predict="residual")
+        )
+    if kind != "masked":
+        raise UsageError(f"kind '{kind}' is unknown; valid: {', '.join(KINDS)}")
+    forecaster = MaskedForecaster(MaskedConfig(channels, grid, width, layers, heads, dropout=0.0))
+    # The output layer starts at zero, which would make every forecast the same constant.
+    torch.nn.init.xavier_uniform_(forecaster.out.weight)
+    return forecaster
+
+
+def _build(name: str, size: Size, kind: str) -> Bundle:
     encoder = Encoder(EncoderConfig(size.encoder, size.image_size, layers=(2, 5, 8, 11)))
     features = encoder.feature_size
     pca = PCA.from_arrays(
@@ -81,16 +117,10 @@ def _build(name: str, size: Size) -> Bundle:
         torch.zeros(features),
         torch.randn(size.channels, features) / features**0.5,
     )
-    forecaster = MaskedForecaster(
-        MaskedConfig(
-            channels=size.channels,
-            grid=encoder.config.grid,
-            width=size.width,
-            layers=size.layers,
-            heads=size.heads,
-        )
+    grid = encoder.config.grid
+    forecaster = untrained_forecaster(
+        kind, size.channels, grid, size.width, size.layers, size.heads
     )
-    torch.nn.init.xavier_uniform_(forecaster.out.weight)
     every: tuple[Task, ...] = (cityscapes_segmentation(), DepthTask(), NormalsTask())
     tasks = {task.name: task for task in every}
     heads = {
