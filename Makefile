@@ -23,7 +23,7 @@ ARGS ?=
 WORKERS ?= 3
 PYTEST := $(WITH_ENV) python -m pytest
 # The tests of a file share its nodes, so a worker takes a whole file.
-PARALLEL := -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+PARALLEL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 # A name that is mistyped on the command line would be ignored, and the default run instead.
 KNOWN := INPUT OUT TOPIC CAMERAS BUNDLE DEVICE VIEW DATA TINY ARGS WORKERS FORESIGHT_LAUNCH_PATH \
@@ -48,8 +48,10 @@ demo:  ## forecast a video, a folder of images or a rosbag2: INPUT= OUT= BUNDLE=
 test:  ## run the tests (minutes): WORKERS= ARGS=
 	@$(PYTEST) $(PARALLEL) $(ARGS)
 
-test-unit:  ## run the tests that start no process and no ROS node (minutes)
-	@$(PYTEST) $(PARALLEL) -m "not process and not bootstrap and not long" $(ARGS)
+test-unit: WORKERS = 2
+test-unit:  ## run the quick tests: no process, no ROS node, nothing slow; says which took a second
+	@$(PYTEST) $(PARALLEL) -m "not process and not slow and not bootstrap and not long" \
+	    --durations=10 --durations-min=1 $(ARGS)
 
 test-long:  ## run the tests that take longest, each a longer edition of one in `make test`
 	@$(PYTEST) -m long $(ARGS)

@@ -75,6 +75,7 @@ def test_an_installation_without_the_bundle_says_so_in_one_line(site: Path) -> N
         shipped_bundle("other")
 
 
+@pytest.mark.slow
 def test_a_folder_of_that_name_in_the_working_directory_is_named_by_its_path(
     site: Path, tmp_path: Path, written: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

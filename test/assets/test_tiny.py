@@ -51,6 +51,7 @@ def test_it_says_where_it_comes_from(folder: Path, bundle: Bundle) -> None:
     assert not re.search(r"[:'\"\s]/\w+/", text)  # a path of the machine it was trained on
 
 
+@pytest.mark.slow
 def test_it_forecasts_better_than_copying_on_worlds_it_never_saw(bundle: Bundle) -> None:
     count = bundle.context_frames + STEPS
     errors = np.zeros((2, STEPS))

@@ -20,6 +20,7 @@ from dino_foresight_ros.process.memory import resident_mb
 from dino_foresight_ros.runtime import Foresight
 
 
+@pytest.mark.slow
 def test_the_plain_way_forecasts_what_the_engine_does():
     bundle = Bundle.untrained()
     engine = Foresight(bundle, steps=2)
@@ -39,6 +40,7 @@ def test_flops_of_a_matrix_product_are_counted():
     assert count_flops(lambda: a @ b) == 2 * 8 * 16 * 32
 
 
+@pytest.mark.slow
 def test_the_command_writes_every_stage_and_the_ratio_as_a_table_and_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -72,6 +74,7 @@ def test_bad_arguments_exit_with_2(arguments: str):
     assert code == 2
 
 
+@pytest.mark.slow
 def test_growth_is_read_from_the_process(monkeypatch: pytest.MonkeyPatch):
     readings = iter([100.0, 107.5])
     monkeypatch.setattr(memory, "resident_mb", lambda: next(readings))

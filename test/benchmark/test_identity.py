@@ -28,6 +28,7 @@ def test_a_mask_stands_for_the_object_that_it_overlaps_by_half(width: int, known
     assert not partners[found.instances == 0].any()
 
 
+@pytest.mark.slow
 def test_a_jump_is_a_switch_where_masks_of_the_instant_before_are_matched() -> None:
     """An object that moves by its width every instant, beside one that stays."""
     drive = []

@@ -28,6 +28,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_forecast_that_nothing_changes_gains_nothing(pictures: Path):
     torch.manual_seed(0)
     config = WorldConfig(

@@ -8,6 +8,7 @@ from micro_bundle import make_micro_bundle
 from dino_foresight_ros.benchmark import training_step
 
 
+@pytest.mark.slow
 def test_features_from_disk_and_the_encoder_in_the_loop_give_the_same_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -171,6 +171,7 @@ def test_info_lists_topics_and_damage(
     assert "  incomplete: metadata.yaml is missing" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_bag_of_a_world_has_the_true_motion_and_the_mounting(tmp_path: Path) -> None:
     spec = "synthetic:?seeds=3&frames=12&interval=0.1&size=36x64&driver=wander"
     out = tmp_path / "bag"

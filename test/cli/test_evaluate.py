@@ -12,6 +12,7 @@ DATA = "synthetic:?seeds=0&frames=12&interval=0.1&size=45x80"
 QUICK = ["--horizons", "1-2", "--gaps", "0.2", "--max-clips", "2", "--max-label-clips", "1"]
 
 
+@pytest.mark.slow
 def test_evaluates_an_untrained_bundle_end_to_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,6 +30,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_nuscenes_scene_is_scored_at_every_horizon(
     bundle: str, scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

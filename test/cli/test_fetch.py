@@ -98,6 +98,7 @@ def test_a_new_process_fetches_and_converts_what_the_environment_names(
         )
 
 
+@pytest.mark.slow
 def test_one_variant_fetches_only_its_files_and_goes_to_the_default_folder(
     hub: HubServer,
     tmp_path: Path,
@@ -126,6 +127,7 @@ def test_one_variant_fetches_only_its_files_and_goes_to_the_default_folder(
     )
 
 
+@pytest.mark.slow
 def test_offline_mode_converts_what_the_cache_holds(
     hub: HubServer,
     tmp_path: Path,
@@ -157,6 +159,7 @@ def test_offline_mode_with_a_part_missing_says_which(
     assert not (tmp_path / "second").exists()
 
 
+@pytest.mark.slow
 def test_existing_bundle_is_replaced_only_by_force(
     hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -175,6 +178,7 @@ def test_existing_bundle_is_replaced_only_by_force(
     assert Bundle.load(existing).name == "dino-foresight-lowres"
 
 
+@pytest.mark.slow
 def test_unreachable_hub_prints_commands_that_work_on_files_fetched_by_hand(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -243,6 +247,7 @@ def test_disk_full_while_writing_leaves_nothing_that_looks_whole(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_bundle_repository_is_copied_without_its_pickles(hub: HubServer, tmp_path: Path):
     local = Bundle.untrained().save(tmp_path / "local")
     (local / "README.md").write_text("a model card")
@@ -254,6 +259,7 @@ def test_bundle_repository_is_copied_without_its_pickles(hub: HubServer, tmp_pat
     assert not any(path.is_symlink() for path in (tmp_path / "bundles" / "tiny").iterdir())
 
 
+@pytest.mark.slow
 def test_copy_replaces_a_folder_only_by_force(
     hub: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -38,6 +38,7 @@ def forecast(arrived: int) -> ComparedForecast:
     return ComparedForecast(scene(0), steps, 5.0)
 
 
+@pytest.mark.slow
 def test_a_moment_with_a_whole_context_is_imagined_and_another_not(bundle: Bundle) -> None:
     task = bundle.tasks["segmentation"]
     setting = Setting(ClassPalette(task.class_names, task.palette), True, 0, True)  # type: ignore[union-attr]

@@ -16,6 +16,8 @@ from dino_foresight_ros.demo.results import ResultFolder, write_pictures
 from dino_foresight_ros.render import ClassPalette
 from dino_foresight_ros.scene import ComparedForecast, ComparedStep, Scene
 
+pytestmark = pytest.mark.slow
+
 SETTING = Setting(ClassPalette(("road", "car"), ((128, 64, 128), (0, 0, 142))), True, 0, True)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ def forecast(stamp_ns: int, arrived: bool = True) -> ComparedForecast:
     return ComparedForecast(Scene(stamp_ns, image=PICTURE), (step,))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(count=st.integers(0, 3000), wanted=st.integers(1, 5))
 def test_kept_forecasts_are_few_and_spread_over_the_run(count: int, wanted: int) -> None:

@@ -133,6 +133,7 @@ def drawn(path: Path, skill: dict, trained: bool = True) -> np.ndarray:
     return picture[..., ::-1]
 
 
+@pytest.mark.slow
 def test_the_picture_has_a_chart_per_measure_and_the_warning(tmp_path: Path) -> None:
     whole = forecast(scene(1.0, 2, 11.0), scene(3.0, 1, 5.0), scene(2.0, 2, 10.0))
     found, path = numbers(whole), tmp_path / "skill.png"
@@ -146,6 +147,7 @@ def test_the_picture_has_a_chart_per_measure_and_the_warning(tmp_path: Path) -> 
     assert len(drawn(path, numbers())) > 400
 
 
+@pytest.mark.slow
 def test_steps_without_a_value_and_many_steps_are_drawn(tmp_path: Path) -> None:
     values = {"forecast": [0.1 * k for k in range(16)], "copy_last": [0.2 * k for k in range(16)]}
     values["forecast"][3] = None
@@ -153,6 +155,7 @@ def test_steps_without_a_value_and_many_steps_are_drawn(tmp_path: Path) -> None:
     assert len(drawn(tmp_path / "skill.png", skill)) > 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["rising", "falling", "crossing", "flat", "high"])
 def test_no_number_of_a_chart_touches_a_line_or_leaves_the_chart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str

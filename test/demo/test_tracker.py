@@ -118,6 +118,7 @@ def test_a_forecast_from_a_frame_that_is_not_known_is_not_wanted() -> None:
     assert tracker.wants(ns(1.0))
 
 
+@pytest.mark.slow
 def test_frames_are_kept_small_and_forecasts_few() -> None:
     done: list[ComparedForecast] = []
     tracker = ForecastTracker(done.append, 0.0)

@@ -54,6 +54,7 @@ def points(*places: tuple[float, float]) -> ObstaclePoints:
     return ObstaclePoints(xyz, np.full(len(xyz), 10, np.uint8), np.ones(len(xyz), np.float32))
 
 
+@pytest.mark.slow
 def test_keeping_speed_strikes_whom_the_truth_brakes_for(street: World) -> None:
     blind = drive_episode(street, Policy(None), 5.0, HAZARDS)
     assert (blind.collisions, blind.stops) == (1, 0)
@@ -65,6 +66,7 @@ def test_keeping_speed_strikes_whom_the_truth_brakes_for(street: World) -> None:
     assert 0.5 * blind.travelled_m < knowing.travelled_m < blind.travelled_m
 
 
+@pytest.mark.slow
 def test_the_truth_foresees_on_a_way_what_driving_it_meets(street: World) -> None:
     """Against the world itself: the instant of the first contact."""
     drive, truth = before_the_walker(street), Truth()
@@ -199,6 +201,7 @@ def test_contacts_avoided_are_told_against_nobody_holding_back() -> None:
     assert "| true depth now | 2.50 | 69 % | 4.0 m/s | 2.50 |" in stopping_table([blind, sensor])
 
 
+@pytest.mark.slow
 def test_the_command_drives_resumes_and_films(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,6 +48,7 @@ def spread_of(points: ObstaclePoints) -> np.ndarray:
     return np.sort(points.xyz[:, 0])
 
 
+@pytest.mark.slow
 def test_forecasts_stand_ahead_of_where_the_ego_will_be(
     bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_no_way_is_asked_for_that_cannot_change_the_choice(
     assert bool(choice.reason) == ("keep" not in free)
 
 
+@pytest.mark.slow
 def test_the_present_is_read_where_it_is_used(
     bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

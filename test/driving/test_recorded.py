@@ -99,6 +99,7 @@ class Eyes:
         self.steps = [self.points] * 2
 
 
+@pytest.mark.slow
 def test_what_stands_is_at_one_place_in_what_comes_and_goes_along_with_copy_last() -> None:
     recording = Bend()
     drive = monitor_recording(recording, Eyes(recording), None)  # type: ignore[arg-type]
@@ -123,6 +124,7 @@ def test_a_recording_without_motion_is_refused() -> None:
 SPEC = "synthetic:?seeds=3&frames=8&interval=0.2&size=56x84"
 
 
+@pytest.mark.slow
 def test_the_command_looks_at_recordings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +148,7 @@ def test_the_command_looks_at_recordings(
     assert "| forecast |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_bag_tells_its_camera_its_place_and_its_motion(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

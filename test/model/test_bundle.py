@@ -64,6 +64,7 @@ def test_loading_draws_no_weights(written: Path):
         assert not any(t.is_meta for t in (*part.parameters(), *part.buffers()))
 
 
+@pytest.mark.slow
 def test_half_precision_on_disk_rounds_each_weight_once(written: Path, tmp_path: Path):
     original = Bundle.untrained()
     half = original.save(tmp_path / "half", dtype=torch.float16)
@@ -109,6 +110,7 @@ def test_heads_that_are_left_out_of_the_untrained_bundle_are_not_drawn(
     assert Bundle.load("untrained-tiny", has_heads=False).heads == {}
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_the_caller_s_random_state_is_left_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -225,6 +227,7 @@ def test_a_manifest_that_is_no_yaml_is_refused(folder: Path):
         Bundle.load(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_forecast_stays_near_full_precision(written: Path, dtype: torch.dtype):
     images = torch.randint(0, 256, (4, 90, 160, 3), dtype=torch.uint8)
@@ -237,6 +240,7 @@ def test_half_precision_forecast_stays_near_full_precision(written: Path, dtype:
     assert float((half - full).norm() / full.norm()) < 2e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_near_full_precision_on_real_frames(
     written: Path, shared_dir: Path, dtype: torch.dtype

@@ -52,6 +52,7 @@ def cache_files(home: Path) -> list[Path]:
     return [p for p in home.glob("hub/models--*/*/**/*") if p.is_file() and p.parent.name != "refs"]
 
 
+@pytest.mark.slow
 def test_bundle_of_a_hub_equals_the_local_one(hub: HubServer, tmp_path: Path):
     local = Bundle.untrained(seed=3)
     hub.repos[REPO] = read_folder(local.save(tmp_path / "local"))

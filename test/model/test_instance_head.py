@@ -29,6 +29,7 @@ def micro_head(seed: int = 0, embed_dim: int = 24, layers: int = 4) -> InstanceH
     return head.eval()
 
 
+@pytest.mark.slow
 def test_it_gives_what_the_library_gives_on_the_same_maps_and_weights() -> None:
     """The library's whole model, whose backbone's maps the head reads instead of its own."""
     from transformers import Mask2FormerForUniversalSegmentation, SwinConfig

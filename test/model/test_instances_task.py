@@ -122,6 +122,7 @@ def instances_bundle() -> Bundle:
     return replace(bundle, heads=heads, tasks={**bundle.tasks, "instances": task})
 
 
+@pytest.mark.slow
 def test_a_forecast_has_the_objects_and_a_bundle_keeps_the_head(tmp_path: Path) -> None:
     bundle = instances_bundle()
     bundle.save(tmp_path / "b")
@@ -166,6 +167,7 @@ def test_a_head_of_other_classes_is_refused() -> None:
         replace(bundle, tasks={**bundle.tasks, "instances": task})
 
 
+@pytest.mark.slow
 def test_weights_of_another_bundles_head_are_refused(tmp_path: Path) -> None:
     bundle = instances_bundle()
     bundle.save(tmp_path / "b")

@@ -46,6 +46,7 @@ def test_the_forecaster_gives_torchs_numbers_for_any_batch(tmp_path: Path) -> No
         np.testing.assert_allclose(ours, bundle.forecaster(context).numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_part_that_differs_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

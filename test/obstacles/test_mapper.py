@@ -161,6 +161,7 @@ def test_odd_mountings_are_told(pose: np.ndarray, said: str | None) -> None:
     assert problem is None if said is None else said in (problem or "")
 
 
+@pytest.mark.slow
 def test_forecast_after_forecast_takes_no_more_memory() -> None:
     pose = optical_pose(pitch_deg=8.0)
     camera, robot = Camera(VIEW, pose), Footprint.circle(0.4)

@@ -315,6 +315,7 @@ def test_instants_between_horizons_change_nothing_of_an_even_way() -> None:
     assert [math.isnan(step.least_distance_m) for step in found[0].steps] == [False, False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("starts_now", [True, False])
 def test_all_ways_at_once_are_as_each_one_setting_by_setting(starts_now: bool) -> None:
     random = np.random.default_rng(5)

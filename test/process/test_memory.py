@@ -23,6 +23,7 @@ def test_resident_memory_is_the_kernels_own_number() -> None:
     assert abs(resident_mb() - int(line.split()[1]) * 1.024 * 1e-3) < 5.0
 
 
+@pytest.mark.slow
 def test_many_small_freed_pieces_go_back_to_the_system() -> None:
     # Small ones, which glibc keeps for the process, with one left at the end of the heap.
     pieces = [np.ones(8000, np.uint8) for _ in range(20_000)]

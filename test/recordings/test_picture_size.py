@@ -33,6 +33,7 @@ def test_the_declared_size_is_the_decoded_one(
         assert implausible_size(data) is None
 
 
+@pytest.mark.slow
 def test_a_blank_picture_packs_as_tightly_as_any_and_is_taken() -> None:
     blank = np.zeros((6000, 8000), np.uint8)
     bilevel = encode(".png", blank, [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9])

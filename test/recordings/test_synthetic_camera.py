@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.recordings.camera import CameraModel
@@ -8,6 +9,7 @@ from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.synthetic import World, WorldConfig
 
 
+@pytest.mark.slow
 def test_synthetic_recordings_have_the_worlds_camera() -> None:
     (recording,) = open_recordings(["synthetic:?seeds=4&frames=2&size=45x80"])
     assert recording.camera is not None
@@ -26,6 +28,7 @@ def test_a_bent_lens_is_kept() -> None:
     assert far[0, 0, 0] < near[0, 0, 0] - 0.01
 
 
+@pytest.mark.slow
 def test_a_driver_who_stands_sees_others_move() -> None:
     (recording,) = open_recordings(
         ["synthetic:?seeds=3&frames=2&interval=1.5&size=45x80&driver=stand"]

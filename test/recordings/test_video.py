@@ -242,6 +242,7 @@ def test_avi_that_lacks_only_its_last_bytes_is_truncated(make_video: MakeVideo) 
     assert source.truncated
 
 
+@pytest.mark.slow
 def test_real_video_has_the_stamps_of_its_container(shared_dir: Path) -> None:
     path = shared_dir / "data" / "highway_traffic.mp4"
     with open_recording(path) as source:

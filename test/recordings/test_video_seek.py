@@ -16,6 +16,7 @@ from dino_foresight_ros.recordings import video as video_module
 from dino_foresight_ros.recordings.video import VideoRecording
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["highway.mp4", "street_camera.mp4", "highway_traffic.mp4"])
 def test_real_videos_seek_to_the_very_frame(name: str, shared_dir: Path) -> None:
     path = shared_dir / "data" / name

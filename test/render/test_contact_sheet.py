@@ -154,6 +154,7 @@ def test_sheet_is_as_wide_as_asked(
     assert sheet.shape[1:] == (width, 3)
 
 
+@pytest.mark.slow
 def test_each_forecast_adds_the_same_height(
     make_forecast: MakeForecast, make_style: MakeStyle
 ) -> None:

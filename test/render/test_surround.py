@@ -55,6 +55,7 @@ def test_every_camera_has_one_place(count: int) -> None:
     assert placed == names
 
 
+@pytest.mark.slow
 def test_each_camera_is_drawn_in_its_own_cell(
     make_style: Callable[..., Style], make_forecast: Callable[..., ComparedForecast]
 ) -> None:
@@ -78,6 +79,7 @@ def test_each_camera_is_drawn_in_its_own_cell(
             assert (y // half, middle // third) == (row, column)
 
 
+@pytest.mark.slow
 def test_a_camera_without_a_forecast_leaves_its_cell_empty(
     make_style: Callable[..., Style], make_forecast: Callable[..., ComparedForecast]
 ) -> None:

@@ -326,6 +326,7 @@ def test_any_message_is_decoded_or_refused(
     assert decoded.dtype == np.uint8
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(name=st.text(max_size=30), data=st.binary(max_size=200))
 def test_any_compressed_message_is_decoded_or_refused(name: str, data: bytes) -> None:

@@ -43,6 +43,7 @@ def memory(stamp: int) -> tuple[torch.Tensor]:
     return (torch.full((1, 1, 1), float(stamp), dtype=torch.float64),)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     gaps_ms=st.lists(st.integers(1, 900), min_size=1, max_size=30),
@@ -69,6 +70,7 @@ def test_without_a_spacing_the_context_is_the_last_frames(
             assert values.flatten().tolist() == expected
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     gaps_ms=st.lists(st.integers(1, 400), min_size=4, max_size=60),

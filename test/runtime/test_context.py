@@ -40,6 +40,7 @@ def small_buffer(rule: EvenContext = RULE, capacity: int | None = None) -> Conte
     return ContextBuffer(rule, capacity)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     gaps=st.lists(st.integers(min_value=17, max_value=260), min_size=1, max_size=22),
@@ -65,6 +66,7 @@ def test_the_choice_is_the_one_a_brute_force_search_makes(
             assert buffer.context()[0].flatten().tolist() == values
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     stamps=st.lists(st.integers(min_value=0, max_value=3000), min_size=1, max_size=80),

@@ -8,6 +8,8 @@ from dino_foresight_ros.runtime.decoder import Decoder, layers_read
 from dino_foresight_ros.runtime.threads import Threads
 from dino_foresight_ros.training.evaluation.predictors import roll_out
 
+pytestmark = pytest.mark.slow
+
 SIZE = (30, 50)
 
 

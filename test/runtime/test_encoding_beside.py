@@ -58,6 +58,7 @@ class Ahead:
         return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", WANTED)
 def test_forecasts_are_those_of_one_frame_after_the_other(bundle: Bundle, wanted: Any) -> None:
     ahead, plain = Ahead(bundle, wanted), Foresight(bundle, steps=3)
@@ -81,6 +82,7 @@ def test_one_thread_encodes_nothing_ahead(bundle: Bundle) -> None:
     assert ahead.times_ahead == 0
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_while_decoding_costs_a_frame_and_no_context(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.runtime import Foresight, ModelOutputError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["steady", "jittered", "dropped"])
 def test_the_engine_equals_a_plain_loop(bundle: Bundle, name: str):
     stream = streams()[name]
@@ -61,6 +62,7 @@ def test_only_wanted_heads_and_steps_run(bundle: Bundle):
     assert forecast.steps[1].segmentation is None
 
 
+@pytest.mark.slow
 def test_metric_depth_alone_has_no_sky_either(bundle: Bundle):
     image = video(1, seed=9)[0]
     task = bundle.tasks["segmentation"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from plain_engine import ALL, MS, START, check, check_equal, plain, video
 
@@ -11,6 +12,7 @@ from dino_foresight_ros.runtime import CameraFrame, Foresight, ModelOutputError
 from dino_foresight_ros.runtime.request import OutputRequest
 
 
+@pytest.mark.slow
 def test_two_interleaved_cameras_do_not_mix(bundle: Bundle):
     stamps = [START + i * 100 * MS for i in range(9)]
     left = list(zip(video(9, seed=1), stamps, strict=True))
@@ -22,6 +24,7 @@ def test_two_interleaved_cameras_do_not_mix(bundle: Bundle):
             check(engine.update(*stream[i], camera=name), expected[name][i])
 
 
+@pytest.mark.slow
 def test_cameras_in_one_batch_equal_cameras_one_by_one(bundle: Bundle):
     together, alone = (Foresight(bundle, steps=1, outputs=ALL) for _ in range(2))
     frames = {name: video(5, seed) for seed, name in enumerate(("a", "b", "c"))}
@@ -40,6 +43,7 @@ def test_cameras_in_one_batch_equal_cameras_one_by_one(bundle: Bundle):
     assert results["a"].forecast is not None
 
 
+@pytest.mark.slow
 def test_each_camera_of_a_batch_gets_what_its_listeners_want(bundle: Bundle):
     """Other outputs, other numbers of steps, other sizes: as if each were forecast alone."""
     wanted = {
@@ -88,6 +92,7 @@ def test_cameras_that_nobody_wants_steps_of_cost_no_rollout(bundle: Bundle):
     assert [shape[0] for shape in sizes] == [1] * 4
 
 
+@pytest.mark.slow
 def test_one_camera_s_bad_frame_does_not_hurt_the_others(bundle: Bundle):
     engine, alone = (Foresight(bundle, steps=1, outputs=ALL) for _ in range(2))
     clips = {n: video(6, seed) for seed, n in enumerate("ab")}

@@ -73,6 +73,7 @@ def ids_of(forecasts: list[Forecast]) -> set[tuple[int, int]]:
     return found
 
 
+@pytest.mark.slow
 def test_ids_last_through_steps_and_forecasts_and_each_camera_has_its_own() -> None:
     engine = Foresight(shuffling_bundle(), steps=3)
     forecasts = run(engine, 0, 6)

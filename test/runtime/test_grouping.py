@@ -169,6 +169,7 @@ events = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(events)
 def test_every_frame_comes_out_once_in_time_and_in_order(sequence: Any) -> None:
     grouper = Grouper(TOLERANCE, SILENT_S)
@@ -195,6 +196,7 @@ def test_every_frame_comes_out_once_in_time_and_in_order(sequence: Any) -> None:
         assert len({f.camera for f in group}) == len(group)
 
 
+@pytest.mark.slow
 @given(
     jitters=st.lists(st.tuples(*[st.integers(0, 25)] * 3), min_size=1, max_size=20),
     delays=st.lists(st.tuples(*[st.integers(0, 30)] * 3), min_size=20, max_size=20),
@@ -219,6 +221,7 @@ def test_cameras_in_step_always_form_whole_groups(jitters: Any, delays: Any) -> 
     assert names(out) == expected
 
 
+@pytest.mark.slow
 @given(
     stamp=st.integers(0, 300),
     others=st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=5), max_size=4),

@@ -284,6 +284,7 @@ def test_shared_pixels_are_those_of_masks_laid_over_each_other(
     np.testing.assert_array_equal(shared, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
 def test_names_are_one_to_one_whatever_comes(seed: int, count: int) -> None:

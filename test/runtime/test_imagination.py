@@ -172,6 +172,7 @@ def hits(twist: Sequence[float], box: Box, until_s: float) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_footprint_meets_what_stands_on_its_way_and_when_it_does():
     found = imagine(BoxWorld(CAR_AHEAD), candidates())
     occupied = {
@@ -224,6 +225,7 @@ def test_results_do_not_depend_on_how_many_threads_imagine():
     assert one.ranking == two.ranking
 
 
+@pytest.mark.slow
 def test_ways_that_lead_to_nearly_the_same_place_share_a_view_and_are_ranked_alike():
     """64 of a fan, beside what each way's own views say: rank correlation, and the best."""
     arcs = fan(64, ArcLimits(6.0, 0.7))
@@ -256,6 +258,7 @@ def test_same_ways_are_imagined_once_whatever_is_asked_for():
     assert not np.array_equal(depths[0], depths[1], equal_nan=True)
 
 
+@pytest.mark.slow
 def test_other_work_may_be_done_between_the_parts_of_many_candidates():
     motions = candidates({str(k): (5.0, 0.0, 0.002 * k) for k in range(40)})
     parts = Imagination(BoxWorld(CAR_AHEAD)).imagine(

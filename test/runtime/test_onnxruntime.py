@@ -19,7 +19,7 @@ from dino_foresight_ros.model.instance_head import QueryOutput
 from dino_foresight_ros.runtime import Foresight, onnx_sessions
 from dino_foresight_ros.runtime.onnx_sessions import OnnxFunction, cache_folder, resolve_provider
 
-pytestmark = NEEDS_ONNX
+pytestmark = [NEEDS_ONNX, pytest.mark.slow]
 
 
 SHAPES = ((2, 3, 4, 4), 2.0)

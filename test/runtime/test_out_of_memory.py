@@ -82,6 +82,7 @@ def test_other_errors_are_not_retried() -> None:
     assert len(runs) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["encoder", "forecaster"])
 def test_one_failure_changes_no_forecast_and_two_are_an_error(
     part: str, fresh_bundle: Bundle, bundle: Bundle

@@ -119,6 +119,7 @@ def frames(index: int) -> Mapping[str, CameraFrame]:
     }
 
 
+@pytest.mark.slow
 def test_a_traced_engine_forecasts_what_a_plain_one_does(
     bundle: Bundle, recorded: list[int]
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_traced_engine_forecasts_what_a_plain_one_does(
     assert len(recorded) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_graphs_take_motion_that_comes_and_goes(recorded: list[int], dtype: torch.dtype) -> None:
     torch.manual_seed(0)
@@ -169,6 +171,7 @@ def test_graphs_take_motion_that_comes_and_goes(recorded: list[int], dtype: torc
     assert len(recorded) == first
 
 
+@pytest.mark.slow
 def test_auto_falls_back_where_torch_does_not_trace(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ from dino_foresight_ros.synthetic.hazards import Car
 from dino_foresight_ros.synthetic.identity import is_reacting
 from dino_foresight_ros.synthetic.road_users import RoadUser, box_outline, gap_m
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"width": 160, "height": 90, "view_distance_m": 90.0}
 
 

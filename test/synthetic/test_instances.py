@@ -6,6 +6,8 @@ import pytest
 from dino_foresight_ros.classes import MOVING_CLASS_IDS
 from dino_foresight_ros.synthetic import World, WorldConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("seed", [3, 5])
 def test_each_object_of_a_moving_class_has_an_id_of_its_own(seed: int) -> None:

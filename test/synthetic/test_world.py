@@ -50,6 +50,7 @@ def seen_again(before: Frame, after: Frame) -> tuple[np.ndarray, np.ndarray, np.
     return camera[..., 2], after.depth[row, column], good
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t_s", [1.0, 12.0])
 def test_static_pixels_reproject_onto_the_next_frames_depth(street: World, t_s: float) -> None:
     before, after = street.render(t_s), street.render(t_s + 0.1)
@@ -123,6 +124,7 @@ def test_sky_and_only_sky_has_no_depth(street: World) -> None:
     assert np.all(frame.depth[~sky] > 0)
 
 
+@pytest.mark.slow
 def test_the_camera_has_the_height_and_the_field_of_view_that_are_asked_for() -> None:
     chosen = {"camera_height_m": 1.7, "camera_roll_deg": 0.0, "horizontal_fov_deg": 90.0}
     world = World(WorldConfig(seed=2, **chosen, **SMALL))
@@ -138,6 +140,7 @@ def test_the_camera_has_the_height_and_the_field_of_view_that_are_asked_for() ->
     assert frame.world_from_camera[2, 3] == pytest.approx(1.7)
 
 
+@pytest.mark.slow
 def test_speed_and_yaw_rate_are_those_of_the_poses(street: World) -> None:
     step, yaw_rates = 0.02, []
     for t_s in (2.0, 15.5, 40.0, 55.5):
@@ -165,6 +168,7 @@ def test_ego_brakes_turns_and_goes_on(street: World) -> None:
     assert np.ptp(np.unwrap(yaws)) > 0.5
 
 
+@pytest.mark.slow
 def test_any_instant_equals_the_frame_of_the_sequence() -> None:
     config = WorldConfig(seed=3, **SMALL)
     in_order = list(World(config).frames(8))
@@ -192,6 +196,7 @@ def test_another_process_makes_the_same_bytes() -> None:
     assert there.stdout.strip() == here
 
 
+@pytest.mark.slow
 def test_seeds_differ_and_together_show_every_class() -> None:
     found: dict[int, int] = {}
     pictures = set()
@@ -209,6 +214,7 @@ def test_seeds_differ_and_together_show_every_class() -> None:
     assert not missing
 
 
+@pytest.mark.slow
 def test_a_larger_picture_shows_the_same_view() -> None:
     small = World(WorldConfig(seed=3, width=160, height=90)).render(2.0)
     large = World(WorldConfig(seed=3, width=480, height=270)).render(2.0)
@@ -220,6 +226,7 @@ def test_a_larger_picture_shows_the_same_view() -> None:
     assert abs(float(np.nanmedian(ratio)) - 1) < 1e-3
 
 
+@pytest.mark.slow
 def test_supersampling_changes_the_picture_and_not_the_truth() -> None:
     plain = World(WorldConfig(seed=3, noise=0.0, **SMALL)).render(1.0)
     fine = World(WorldConfig(seed=3, noise=0.0, supersample=2, **SMALL)).render(1.0)
@@ -229,6 +236,7 @@ def test_supersampling_changes_the_picture_and_not_the_truth() -> None:
     assert 0.2 < difference.mean() < 6.0
 
 
+@pytest.mark.slow
 def test_motion_blur_smooths_along_the_motion() -> None:
     still = {"seed": 2, "noise": 0.0, "cruise_speed_mps": 25.0, **SMALL}
     sharp = World(WorldConfig(**still)).render(2.0).image.astype(int)
@@ -241,6 +249,7 @@ def test_motion_blur_smooths_along_the_motion() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_camera_that_stands_still_sees_the_traffic_move() -> None:
     world = World(WorldConfig(seed=0, cruise_speed_mps=0.0, noise=0.0, traffic=1.0, **SMALL))
     one, two = world.render(1.0), world.render(1.5)
@@ -293,6 +302,7 @@ def test_fixing_one_choice_leaves_the_others() -> None:
             assert getattr(fixed, name) == value
 
 
+@pytest.mark.slow
 def test_a_world_that_nobody_has_is_freed() -> None:
     world = World(WorldConfig(seed=3, width=64, height=36))
     world.render(0.5)

@@ -83,6 +83,7 @@ def test_forecaster_that_training_cannot_read_is_refused_for_what_it_is(
         load_forecaster("tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["resize_grid", "slide_windows"])
 def test_forecaster_of_a_small_grid_runs_at_a_larger_image(parts: Path, way: str):
     before, _ = load_forecaster(parts / "run")
@@ -126,6 +127,7 @@ def test_ways_to_a_larger_grid_that_make_no_sense_are_refused(
         assemble(str(parts / "True"), None, str(parts / "run"), {}, name="x", **options)
 
 
+@pytest.mark.slow
 def test_parts_of_a_bundle_are_taken_with_their_provenance(parts: Path):
     bundle = make_micro_bundle()
     bundle.trained = True
@@ -153,6 +155,7 @@ def test_parts_of_a_bundle_are_taken_with_their_provenance(parts: Path):
     assert not assemble(*arguments, {"depth": random}, name="made").trained
 
 
+@pytest.mark.slow
 def test_head_of_a_bundle_that_does_not_fit_is_refused(parts: Path):
     bundle = make_micro_bundle()
     del bundle.heads["normals"], bundle.tasks["normals"]

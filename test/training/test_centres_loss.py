@@ -101,6 +101,7 @@ def test_pictures_without_objects_have_a_loss() -> None:
     assert not raw.centres.grad[:, 2:].any()
 
 
+@pytest.mark.slow
 def test_a_head_learns_two_objects() -> None:
     torch.manual_seed(0)
     config = CentreHeadConfig(3, TASK.things, channels=(16, 16, 16, 16), width=32, queries=5)

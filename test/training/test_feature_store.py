@@ -167,6 +167,7 @@ def test_parts_that_share_seconds_of_a_recording_are_named(
     assert "\n" not in warning
 
 
+@pytest.mark.slow
 def test_a_part_that_overlaps_what_the_store_holds_is_named(bundle: Bundle, tmp_path: Path):
     out = tmp_path / "store"
     first, second = parts_of("part=0-0.7", "part=0.5-1")[:2]
@@ -209,6 +210,7 @@ def test_stores_of_parts_that_overlap_are_not_trained_and_validated_on(
     assert all(recording.name in str(caught.value) for recording in drive)
 
 
+@pytest.mark.slow
 def test_a_further_recording_is_added_and_nothing_is_encoded_again(
     bundle: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

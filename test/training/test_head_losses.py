@@ -79,6 +79,7 @@ def test_unknown_pixels_have_no_part(task):
     assert float(loss(raw, label).value) == pytest.approx(float(loss(other, label).value), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_metric_depth_is_lowest_at_the_truth_and_decodes_to_it():
     true = torch.tensor([[[1.0, 3.7, 12.0], [25.0, 80.0, 79.0]]])
     raw = torch.zeros(1, 16, 2, 3, requires_grad=True)
@@ -104,6 +105,7 @@ def test_metric_depth_forgives_a_common_scale_in_part():
     assert float(loss) - two_bins == pytest.approx(math.sqrt(0.15 * log_error**2 + 1e-6), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_validity_is_learned_from_the_sky_of_complete_labels_and_from_what_is_beyond_the_range():
     task = DepthTask("metric", 16, 1.0, 80.0, validity=True)
     true = torch.tensor([[[5.0, 9.0], [torch.nan, 200.0]]])

@@ -153,6 +153,7 @@ def test_pictures_without_objects_and_with_more_than_queries_have_a_loss() -> No
     assert torch.isfinite(raw.masks.grad).all()
 
 
+@pytest.mark.slow
 def test_a_head_learns_two_objects() -> None:
     torch.manual_seed(0)
     config = InstanceHeadConfig(

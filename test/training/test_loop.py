@@ -71,6 +71,7 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_a_resumed_run_has_the_losses_of_one_that_was_never_interrupted(
     tmp_path: Path, precision: str
@@ -121,6 +122,7 @@ def test_a_resumed_run_has_the_losses_of_one_that_was_never_interrupted(
         assert set(a) == set(b)
 
 
+@pytest.mark.slow
 def test_validations_of_a_resumed_run_are_listed_once(tmp_path: Path) -> None:
     config = toy_recipe(8, checkpoint_every_s=0)
     run_training(ToyObjective(), ToySamples(), config, tmp_path, ALONE, evaluate=toy_evaluation)
@@ -184,6 +186,7 @@ def test_average_of_constant_weights_is_constant_and_integers_are_copied() -> No
     assert int(averaged.module.num_batches_tracked) == 5
 
 
+@pytest.mark.slow
 def test_a_budget_of_minutes_ends_in_time_with_the_learning_rate_near_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +213,7 @@ def test_a_budget_of_minutes_ends_in_time_with_the_learning_rate_near_zero(
     assert all(a >= b for a, b in itertools.pairwise(rates))
 
 
+@pytest.mark.slow
 def test_nan_stops_after_three_steps_names_rows_and_keeps_good_weights(tmp_path: Path) -> None:
     broken = tuple(range(5 * 16 + 3, 8 * 16, 16))
     with pytest.raises(ForesightError, match="steps 6 to 8") as caught:

@@ -53,6 +53,7 @@ def recipe(**changes: object) -> ForecasterRecipe:
     return ForecasterRecipe(**(values | changes))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_motion_goes_through_pixel_stores_and_parts(tmp_path: Path):
     world = open_recordings([WORLD])[0]
     write_pixels(world, (24, 40), (), tmp_path)
@@ -122,6 +123,7 @@ def test_clips_of_recordings_without_motion_say_that_it_is_unknown():
     assert clips[len(clips) - 1]["motion"].isnan().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", ["blocks", "film"])
 def test_a_training_learns_what_only_the_motion_tells(tmp_path: Path, motion: str):
     wanted = recipe(motion=motion, steps=50)
@@ -145,6 +147,7 @@ def test_a_training_learns_what_only_the_motion_tells(tmp_path: Path, motion: st
     assert errors["unknown"] < errors["wrong"]
 
 
+@pytest.mark.slow
 def test_the_parts_for_the_motion_alone_are_trained_from_a_run_without(tmp_path: Path):
     before = recipe(motion="none")
     train_forecaster(make_forecaster(before, data()), data(), before, tmp_path / "a", ALONE)

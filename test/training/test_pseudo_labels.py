@@ -28,6 +28,7 @@ def bundle() -> Bundle:
     return replace(make_micro_bundle(), trained=True)
 
 
+@pytest.mark.slow
 def test_labels_are_what_the_node_sees_in_the_same_picture(bundle: Bundle) -> None:
     (drive,) = open_recordings([DRIVE])
     labelled = PseudoLabelled(drive, Teacher(bundle), (56, 84))
@@ -64,6 +65,7 @@ def test_a_head_that_cannot_label_a_picture_is_left_out(bundle: Bundle) -> None:
         Teacher(replace(bundle, trained=False))
 
 
+@pytest.mark.slow
 def test_a_bundle_taught_by_pseudo_labels_names_their_maker(
     bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

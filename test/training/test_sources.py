@@ -56,6 +56,7 @@ def test_parts_of_before_and_damaged_lines(tmp_path: Path) -> None:
         read_part(tmp_path, "pca")
 
 
+@pytest.mark.slow
 def test_bundles_carry_it_and_parts_taken_from_them_have_it(tmp_path: Path) -> None:
     micro = make_micro_bundle()
     micro.trained = True
@@ -111,6 +112,7 @@ def test_thousands_of_recordings_stay_small(tmp_path: Path) -> None:
     assert (tmp_path / MANIFEST).stat().st_size < 110 * len(many)
 
 
+@pytest.mark.slow
 def test_evaluation_says_so() -> None:
     bundle, recordings = make_micro_bundle(), worlds("0")
     bundle.info = {"trained_on": {"forecaster": sources_of(recordings)[0].to_line()}}

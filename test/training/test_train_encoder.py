@@ -81,6 +81,7 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_leaves_an_encoder_that_other_stages_read(
     data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -101,6 +102,7 @@ def test_the_command_leaves_an_encoder_that_other_stages_read(
         assert torch.equal(tensor, load_encoder(str(twin)).vit.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(data: str, tmp_path: Path):
     run = tmp_path / "encoder"
     arguments = [*ARGUMENTS, "--data", data, "--batch-size", "6", "--steps", "40", "--lr", "3e-3"]

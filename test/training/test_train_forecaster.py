@@ -144,6 +144,7 @@ def test_a_window_is_cut_at_random_alike_from_all_frames() -> None:
         random_windows(frames, (7, 4))
 
 
+@pytest.mark.slow
 def test_windows_of_larger_features_are_trained_on_and_slide_when_validated(
     tmp_path: Path,
 ) -> None:
@@ -210,6 +211,7 @@ def test_forecast_of_codes_is_the_likeliest_centre_and_is_fed_back() -> None:
     assert torch.equal(first, model.codebook[likeliest])
 
 
+@pytest.mark.slow
 def test_codes_are_learnt_and_kept_in_the_part(tmp_path: Path) -> None:
     one = recipe(steps=60, lr=1e-2, predict="codes", codes=24, ema=0.0)
     result = train(tmp_path / "run", one, data(train=12))
@@ -271,6 +273,7 @@ def train(folder: Path, one: ForecasterRecipe, given: ForecasterData, **more: ob
     return train_forecaster(model, given, one, folder, ALONE, **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_run_learns_what_copying_cannot_know_and_leaves_a_part(tmp_path: Path) -> None:
     many = recipe(steps=40, lr=1e-2, predict="residual", ema=0.8)
     result = train(tmp_path / "run", many, data(train=12))
@@ -289,6 +292,7 @@ def test_a_run_learns_what_copying_cannot_know_and_leaves_a_part(tmp_path: Path)
     assert again.score == pytest.approx(result.best.score, rel=1e-5)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_second_stage_starts_from_the_first_at_another_grid(tmp_path: Path) -> None:
     small = data()
     train(tmp_path / "one", recipe(), small)

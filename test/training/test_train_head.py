@@ -100,6 +100,7 @@ def test_the_pictures_of_a_batch_take_turns_in_how_far_they_are_forecast(
     torch.testing.assert_close(mixed.compact(clips[:1]), found[:1])  # fewer pictures than turns
 
 
+@pytest.mark.slow
 def test_a_forecaster_that_takes_motion_is_told_that_of_the_clip(recordings):
     bundle = Bundle.load("tiny", dtype=torch.float32)
     inputs = HeadInputs(bundle.encoder, bundle.pca, bundle.forecaster, steps=[0, 2])
@@ -217,6 +218,7 @@ def test_parts_that_do_not_fit_are_refused(bundle: Bundle):
         )
 
 
+@pytest.mark.slow
 def test_a_head_learns(bundle: Bundle, recordings, tmp_path: Path):
     training = prepare(
         bundle, recordings, "normals", steps=60, batch_size=7, lr=3e-2, evaluations=2
@@ -228,6 +230,7 @@ def test_a_head_learns(bundle: Bundle, recordings, tmp_path: Path):
     assert result.best.score > before.score + 5
 
 
+@pytest.mark.slow
 def test_a_head_for_instances_starts_from_one_for_segmentation_and_learns(
     bundle: Bundle, recordings, tmp_path: Path
 ):
@@ -267,6 +270,7 @@ def test_a_head_for_instances_starts_from_one_for_segmentation_and_learns(
     )
 
 
+@pytest.mark.slow
 def test_a_start_that_does_not_fit_is_refused(bundle: Bundle, recordings, tmp_path: Path):
     bundle.save(tmp_path / "micro")
     start, reads = str(tmp_path / "micro"), HeadInput()

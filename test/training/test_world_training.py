@@ -142,6 +142,7 @@ def crossing(count: int, height: int = 4, width: int = 5) -> tuple[Tensor, Tenso
     return frames, straight, turned
 
 
+@pytest.mark.slow
 def test_a_car_that_turns_or_goes_straight_is_seen_doing_both():
     torch.manual_seed(0)
     config = WorldConfig(
@@ -169,6 +170,7 @@ def test_a_car_that_turns_or_goes_straight_is_seen_doing_both():
     assert torch.stack(seen).all(dim=0).float().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_a_run_is_gone_on_with_exactly_and_loads(tmp_path: Path):
     changes = {"ema": 0.9, "evaluations": 3, "schedule": "constant"}
     whole = tmp_path / "whole"

@@ -80,6 +80,7 @@ def train_all(tmp_path: Path) -> Callable[..., int]:
     return run
 
 
+@pytest.mark.slow
 def test_runs_every_stage_and_then_none(calls: Calls, train_all: Callable[..., int]) -> None:
     assert train_all() == 0
     assert calls.take() == STAGES
@@ -130,6 +131,7 @@ def test_test_data_of_its_own_leaves_all_for_training(
     assert calls.take() == ["pca", "features", "forecaster", "bundle", "evaluation"]
 
 
+@pytest.mark.slow
 def test_changes_redo_what_follows_from_them_alone(
     calls: Calls, train_all: Callable[..., int]
 ) -> None:
@@ -160,6 +162,7 @@ def test_other_data_redo_everything(calls: Calls, train_all: Callable[..., int])
     assert calls.take() == STAGES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["pca", "features", "forecaster", "head_depth", "evaluation"])
 def test_kill_at_any_stage_is_gone_on_from(
     calls: Calls, train_all: Callable[..., int], stage: str
@@ -209,6 +212,7 @@ def test_bad_input_is_one_line_before_anything_is_trained(
     assert calls.take() == []
 
 
+@pytest.mark.slow
 def test_too_short_recordings_are_refused_before_anything_is_computed(
     calls: Calls, train_all: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +274,7 @@ def test_data_without_labels_are_said_to_give_no_heads(
     assert "no labels are given: the bundle has no heads" in capsys.readouterr().err.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_pseudo_labels_come_before_the_heads_that_learn_from_them(
     calls: Calls, train_all: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,6 +294,7 @@ def test_pseudo_labels_come_before_the_heads_that_learn_from_them(
     assert calls.take() == []
 
 
+@pytest.mark.slow
 def test_another_teacher_redoes_labels_and_heads_alone(
     calls: Calls, train_all: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -328,6 +334,7 @@ def test_record_names_no_time_and_no_place_of_data(
     assert all(one["done"] for one in record.values())
 
 
+@pytest.mark.slow
 def test_trains_a_bundle_end_to_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_more_channels_than_values_are_refused_before_anything_is_encoded(
     assert "%|" not in error  # the progress bar: nothing was encoded
 
 
+@pytest.mark.slow
 def test_pca_takes_at_most_the_tokens_asked_for_and_chooses_channels_by_share(
     micro: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -85,6 +86,7 @@ def test_pca_takes_at_most_the_tokens_asked_for_and_chooses_channels_by_share(
     assert f"96 -> {fitted.channels} channels keep 9" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_existing_pca_is_refused_and_force_replaces_it(
     micro: Path, pca: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -209,6 +211,7 @@ def test_heads_say_what_they_mean_were_made_with_and_score(heads: dict[str, Path
         assert part.recipe["steps"] == 4
 
 
+@pytest.mark.slow
 def test_parts_become_a_bundle_that_runs(
     micro: Path, heads: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -272,6 +275,7 @@ def test_other_layers_of_the_same_encoder_are_refused_by_name(
     assert ", layers" not in line.split("not with")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [None, "0"])
 def test_heads_can_be_trained_on_forecasts(
     micro: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], layers: str | None
@@ -323,6 +327,7 @@ def head(*words: object) -> int:
     return main(["train", "head", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_a_head_is_gone_on_with_by_naming_its_folder_alone(
     micro: Path, pca: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -38,6 +38,7 @@ def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1]
 
 
+@pytest.mark.slow
 def test_a_run_can_be_finished_later_by_naming_its_folder_alone(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_run_can_be_finished_later_by_naming_its_folder_alone(
     assert "8 steps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_neither_overwritten_nor_gone_on_with_unasked(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +129,7 @@ def test_a_store_that_shows_what_is_trained_on_is_refused_as_validation(
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_stores_of_different_pcas_are_refused_with_both_names(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +185,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_variants_of_the_paper_s_tables_are_trained_by_their_flags(
     store: Path, tmp_path: Path
 ) -> None:

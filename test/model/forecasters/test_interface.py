@@ -140,6 +140,7 @@ def test_a_kind_that_is_unknown_is_refused_with_the_valid_ones():
         build_forecaster({"kind": "dream"})
 
 
+@pytest.mark.slow
 def test_another_kind_is_a_row_away_from_disk_and_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -243,6 +243,7 @@ def plain(forecaster: WorldForecaster, z: Tensor, stamps_s: Tensor, instant_s: f
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"query_newest": False, "predict": "features"}])
 def test_a_forecast_is_that_of_a_plain_computation(changes: dict):
     forecaster = made(**changes, layers=2)
@@ -257,6 +258,7 @@ def test_a_forecast_is_that_of_a_plain_computation(changes: dict):
 FORECASTER = made()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_stored_memories_give_what_computing_anew_gives(data: st.DataObject):
@@ -387,6 +389,7 @@ def test_the_core_may_be_wrapped():
     assert len(calls) == 1  # three horizons in one batch
 
 
+@pytest.mark.slow
 def test_a_bundle_with_it_is_saved_loaded_and_run_by_the_engine(tmp_path: Path):
     micro = make_micro_bundle()
     bundle = replace(micro, forecaster=made(channels=30))

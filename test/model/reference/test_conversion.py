@@ -205,6 +205,7 @@ def test_the_pca_in_the_forecaster_s_file_suffices(convert_golden: Convert, gold
     assert float((bundle.pca.transform(features)[None] - golden["pca_features"]).abs().max()) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_low_resolution_forecaster_with_large_images_slides(
     golden_dir: Path, tmp_path: Path, convert_golden: Convert, golden: dict
 ):

@@ -34,6 +34,7 @@ def test_what_is_no_table_is_refused(text: str, tmp_path: Path) -> None:
         list(table_rows(path))
 
 
+@pytest.mark.slow
 def test_a_large_table_takes_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     row = json.dumps({"token": "0" * 32, "filename": "x" * 300})

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from nuscenes_set import CAMERAS, OPTICAL, YAWS, NuScenesSet, matrix
 
 
+@pytest.mark.slow
 def test_cameras_look_where_their_calibration_says(tmp_path: Path) -> None:
     made = NuScenesSet(tmp_path, length=2, size=(80, 48), surround=True)
     rotations = {row["token"]: row["rotation"] for row in made.tables["calibrated_sensor"]}

@@ -17,6 +17,8 @@ from dino_foresight_ros.training.compare import read_comparison, run_comparison
 from dino_foresight_ros.training.evaluation import EvaluationConfig, evaluate
 from dino_foresight_ros.training.model_parts import load_pca
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> None:

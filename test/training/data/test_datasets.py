@@ -97,6 +97,7 @@ def test_a_recording_with_times_occurs_so_often_in_an_epoch() -> None:
     assert [numbers(clips[i]) for i in range(len(clips))] == [[0, 2, 4]] * 2
 
 
+@pytest.mark.slow
 def test_strides_are_drawn_alike_and_then_the_start() -> None:
     # A Cityscapes snippet: 30 frames at 17 Hz, strides 2, 3, 4 as in the paper.
     stamps = [round(i * 1000 / 17) for i in range(30)]
@@ -217,6 +218,7 @@ def clips_of(world: list[Recording], seed: int = 3) -> ClipDataset:
     return ClipDataset(world, [0.1, 0.2], 2, 1, (28, 42), EVERYTHING, seed, labels=labels)
 
 
+@pytest.mark.slow
 def test_items_depend_on_seed_epoch_and_index_alone(world: list[Recording]) -> None:
     dataset = clips_of(world)
     first = [dataset[i] for i in (0, 5, 2)]
@@ -243,6 +245,7 @@ def test_workers_change_nothing(world: list[Recording], start: Any) -> None:
     assert all(same(a, b) for a, b in zip(loader, alone, strict=True))
 
 
+@pytest.mark.slow
 def test_single_images_with_each_label(world: list[Recording]) -> None:
     dataset = ImageDataset(world, ["segmentation", "normals"], (28, 42), EVERYTHING, seed=1)
     assert len(dataset) == 18

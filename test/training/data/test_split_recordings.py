@@ -30,6 +30,7 @@ def test_whole_recordings_are_held_out_where_there_are_enough() -> None:
     assert len(drawn) > 1
 
 
+@pytest.mark.slow
 def test_of_few_recordings_the_last_part_with_a_gap() -> None:
     train, validation = split_recordings(worlds(2), 0.25, seed=0, gap_s=0.5)
     assert len(train) == len(validation) == 2

@@ -70,6 +70,7 @@ def gains(report: Any) -> dict[tuple[str, float], float]:
     return found
 
 
+@pytest.mark.slow
 def test_the_true_times_are_told_in_every_series(knowing: Any, toy_recording: Maker) -> None:
     rng = np.random.default_rng(0)
     # A camera that drops a third of its frames and has lost none of the stamps.

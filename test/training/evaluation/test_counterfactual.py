@@ -18,6 +18,8 @@ from dino_foresight_ros.training.evaluation.counterfactual import (
     make_cases,
 )
 
+pytestmark = pytest.mark.slow
+
 SIZE = (24, 40)
 AT_S = 4.0
 

@@ -136,6 +136,7 @@ def test_linear_predictor_learns_a_linear_world(toy_bundle: Maker, toy_recording
     assert [facts.name for facts in report.fit_data] == ["fit"]
 
 
+@pytest.mark.slow
 def test_same_call_gives_the_same_report(toy_bundle: Maker, toy_recording: Maker) -> None:
     config = EvaluationConfig(horizons=(1, 2), gaps_s=(0.3,), max_clips=5, mlp_steps=10)
     fit = [toy_recording(30, name="fit", first=50)]
@@ -162,6 +163,7 @@ def test_random_state_of_the_caller_is_left_alone(toy_bundle: Maker, toy_recordi
     assert torch.equal(torch.rand(2), want)
 
 
+@pytest.mark.slow
 def test_every_frame_is_encoded_once(toy_bundle: Maker, toy_recording: Maker) -> None:
     bundle, recording = toy_bundle(), toy_recording(60)
     config = EvaluationConfig(
@@ -334,6 +336,7 @@ def test_horizons_beyond_the_longest_recording_are_left_out(
     assert report.notes == ("steps above 2 of 0.2 s: left out, no recording is long enough",)
 
 
+@pytest.mark.slow
 def test_fitting_data_without_clips_is_noted(toy_bundle: Maker, toy_recording: Maker) -> None:
     config = EvaluationConfig(horizons=(1,), gaps_s=(1.0,), mlp_steps=1)
     fit = toy_recording(12, name="fit", first=90)

@@ -101,6 +101,7 @@ def test_copy_last_gives_the_newest_frame_at_every_step() -> None:
     assert all(torch.equal(copied[:, step], context[:, -1]) for step in range(3))
 
 
+@pytest.mark.slow
 def test_mlp_learns_what_no_linear_map_can() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(600, 3, generator=generator) * torch.tensor([1.0, 10.0, 0.1]) + 4

@@ -78,6 +78,7 @@ def gains(report: Report) -> list[float]:
     return [round(r.rows["forecast"].improvements["mse"].percent, 6) for r in report.features]
 
 
+@pytest.mark.slow
 def test_the_true_motion_is_told_where_a_recording_knows_it(
     toy_bundle: Maker, toy_recording: Maker, driven: Maker
 ) -> None:
@@ -98,6 +99,7 @@ def test_the_true_motion_is_told_where_a_recording_knows_it(
     assert nobody.notes[0].endswith("is told no motion, which no recording knows")
 
 
+@pytest.mark.slow
 def test_gaps_whose_context_is_older_than_the_forecaster_takes_are_left_out(
     toy_bundle: Maker, toy_recording: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -223,6 +223,7 @@ def test_measuring_takes_val_and_says_so(root: Path) -> None:
     assert {r.split for r in named} == {"train"}
 
 
+@pytest.mark.slow
 def test_seed_study_sees_eight_frames_a_second_and_single_frames(
     toy_bundle: Callable[..., Any], toy_recording: type[Any]
 ) -> None:

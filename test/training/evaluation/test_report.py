@@ -131,6 +131,7 @@ def test_improvement_is_told_plainly() -> None:
     assert improvement_text(None) == "undefined: nothing moved"
 
 
+@pytest.mark.slow
 def test_untrained_bundle_is_marked_on_page_and_pictures(
     report: Report, written: list[Path], tmp_path: Path
 ) -> None:
@@ -160,6 +161,7 @@ def test_page_says_what_is_measured_where_the_encoder_alone_is_untrained(
     assert (facts["trained"], facts["forecaster_trained"]) == (False, True)
 
 
+@pytest.mark.slow
 def test_bundle_without_heads_gets_a_sheet_of_features(
     toy_bundle: Maker, toy_recording: Maker, tmp_path: Path
 ) -> None:
@@ -205,6 +207,7 @@ def test_nothing_is_left_where_writing_fails(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_single_objects_have_a_picture_and_a_table(report: Report, tmp_path: Path) -> None:
     ap50 = {"copy_last": 0.2, "linear": 0.25, "mlp": 0.22, "forecast": 0.3, "oracle": 0.5}
     motion = ObjectMotion(10, 8, 2.0, 3.0, 6.25, 7, 0.5, None, 1.25, 9, 1, 4)

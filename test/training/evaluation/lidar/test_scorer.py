@@ -23,6 +23,8 @@ from dino_foresight_ros.training.evaluation.lidar.scaling import ScaleChoice
 from dino_foresight_ros.training.evaluation.lidar.scorer import LidarDepth
 from dino_foresight_ros.training.evaluation.report import markdown
 
+pytestmark = pytest.mark.slow
+
 Maker = Callable[..., Any]
 LENGTH = 14
 GRID = (6, 10)

@@ -182,6 +182,7 @@ def test_what_is_missing_is_named(changes: dict[str, Any], words: str, tmp_path:
     assert "bag" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_frames_of_two_trees_are_named(tmp_path: Path) -> None:
     bag = LidarBag(static=(("cam", CAMERA_PLACE),))
     bag.lidar_frame = "base_link"
