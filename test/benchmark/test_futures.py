@@ -42,6 +42,7 @@ def drawing() -> Bundle:
     return replace(make_micro_bundle(), forecaster=forecaster)
 
 
+@pytest.mark.slow
 def test_the_futures_of_a_moment_stand_beside_what_came(drawing: Bundle, drive: Recording):
     forecast = futures_of(drawing, drive, at_s=0.45, ahead_s=[0.2, 0.5], samples=3)
     newest, steps = forecast.newest, forecast.steps
@@ -67,6 +68,7 @@ def test_the_futures_of_a_moment_stand_beside_what_came(drawing: Bundle, drive: 
     assert (alike != one).any()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_refused(drawing: Bundle, drive: Recording):
     with pytest.raises(InputError, match=r"ends before 1\.3 s"):
         futures_of(drawing, drive, at_s=0.8, ahead_s=[0.5], samples=2)

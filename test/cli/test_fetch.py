@@ -144,6 +144,7 @@ def test_offline_mode_converts_what_the_cache_holds(
     assert first == second
 
 
+@pytest.mark.slow
 def test_offline_mode_with_a_part_missing_says_which(
     hub: HubServer,
     tmp_path: Path,
@@ -232,6 +233,7 @@ def test_what_the_hub_refuses_is_one_line_with_the_way_by_hand(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_disk_full_while_writing_leaves_nothing_that_looks_whole(
     hub: HubServer,
     tmp_path: Path,

@@ -21,6 +21,8 @@ from dino_foresight_ros.runtime import Foresight
 from dino_foresight_ros.runtime.imagination import answer_of
 from dino_foresight_ros.synthetic import Drive, Frame, World, WorldConfig
 
+pytestmark = pytest.mark.slow
+
 HORIZONS_S = (0.2, 0.4)
 
 
@@ -48,7 +50,6 @@ def spread_of(points: ObstaclePoints) -> np.ndarray:
     return np.sort(points.xyz[:, 0])
 
 
-@pytest.mark.slow
 def test_forecasts_stand_ahead_of_where_the_ego_will_be(
     bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +160,6 @@ def test_no_way_is_asked_for_that_cannot_change_the_choice(
     assert bool(choice.reason) == ("keep" not in free)
 
 
-@pytest.mark.slow
 def test_the_present_is_read_where_it_is_used(
     bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

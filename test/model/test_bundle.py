@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from micro_bundle import make_micro_bundle
 from safetensors.torch import load_file, save_file
 
 from dino_foresight_ros.errors import BundleError, ForesightError, UsageError
@@ -33,9 +34,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Bundle.untrained().save(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
+@pytest.fixture(scope="module")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_micro_bundle().save(tmp_path_factory.mktemp("bundles") / "micro")
+
+
 @pytest.fixture
-def folder(written: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(written, tmp_path / "tiny"))
+def folder(micro: Path, tmp_path: Path) -> Path:
+    """One that a test may damage."""
+    return Path(shutil.copytree(micro, tmp_path / "micro"))
 
 
 def edit_manifest(folder: Path, change) -> None:
@@ -79,7 +86,7 @@ def test_half_precision_on_disk_rounds_each_weight_once(written: Path, tmp_path:
 
 
 def test_a_weight_that_half_precision_cannot_hold_is_named(tmp_path: Path):
-    bundle = Bundle.untrained()
+    bundle = make_micro_bundle()
     next(bundle.forecaster.parameters()).view(-1)[0] = 1e6
     with pytest.raises(BundleError, match=r"forecaster tensor \S+ does not fit into torch.float16"):
         bundle.save(tmp_path / "half", dtype=torch.float16)
@@ -126,8 +133,8 @@ def test_no_pickle_is_in_a_bundle(written: Path):
 
 def test_an_existing_folder_is_not_overwritten_unasked(folder: Path):
     with pytest.raises(BundleError, match="exists"):
-        Bundle.untrained().save(folder)
-    Bundle.untrained().save(folder, overwrite=True)
+        make_micro_bundle().save(folder)
+    make_micro_bundle().save(folder, overwrite=True)
 
 
 def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -136,7 +143,7 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("dino_foresight_ros.model.bundle_files.write_tensors", fail)
     with pytest.raises(ForesightError, match="cannot be written: disk full"):
-        Bundle.untrained().save(tmp_path / "tiny")
+        make_micro_bundle().save(tmp_path / "micro")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -166,10 +173,11 @@ def test_a_missing_tensor_is_named(folder: Path, part: str):
 def test_a_tensor_of_another_shape_is_named_with_both_shapes(folder: Path):
     path = folder / "head_normals.safetensors"
     tensors = load_file(str(path))
-    tensors["output.4.weight"] = torch.zeros(5, 48, 1, 1)
+    assert tensors["output.4.weight"].shape == (3, 8, 1, 1)
+    tensors["output.4.weight"] = torch.zeros(5, 8, 1, 1)
     save_file(tensors, str(path))
     with pytest.raises(
-        BundleError, match=r"output\.4\.weight has shape \(5, 48, 1, 1\).*\(3, 48, 1, 1\)"
+        BundleError, match=r"output\.4\.weight has shape \(5, 8, 1, 1\).*\(3, 8, 1, 1\)"
     ):
         Bundle.load(folder)
 
@@ -198,20 +206,20 @@ def test_nan_weights_are_refused(folder: Path):
         (lambda m: m.update(frame_interval_s=0), "frame_interval_s"),
         (lambda m: m["encoder"].update(image_size=[127, 224]), "multiple of the patch size"),
         (lambda m: m["encoder"].update(image_size=[140, 224]), "patch grid"),
-        (lambda m: m["encoder"].update(layers=[2, 5, 8, 12]), "layer 12 does not exist"),
+        (lambda m: m["encoder"].update(layers=[0, 1, 2, 4]), "layer 4 does not exist"),
         (lambda m: m["encoder"].update(model="vit_none"), "no model 'vit_none'"),
         (lambda m: m.update(frame_interval_s=float("inf")), "frame_interval_s"),
         (lambda m: m.update(heads=[1]), "does not fit"),
         (lambda m: m["encoder"].update(model=3), "does not fit"),
         (lambda m: m["encoder"].update(patch_size=0), "does not fit"),
         (lambda m: m["encoder"].update(native_image_size=[1]), "does not fit"),
-        (lambda m: m["encoder"].update(layers=[-1, 2, 5, 8]), "counted from 0"),
+        (lambda m: m["encoder"].update(layers=[-1, 1, 2, 3]), "counted from 0"),
         (lambda m: m["encoder"].update(std=[1, 1]), "three numbers"),
         (lambda m: m["encoder"].update(std=[1, 1, 0]), "std positive"),
         (lambda m: m["forecaster"].update(mlp_ratio=-1), "does not fit"),
         (lambda m: m["forecaster"].update(weights="../x.safetensors"), "file in the bundle"),
         (lambda m: m["forecaster"].update(colour=1), "unknown keys"),
-        (lambda m: m["heads"]["depth"]["task"].update(bins=32), "gives 64 channels"),
+        (lambda m: m["heads"]["depth"]["task"].update(bins=32), "gives 16 channels"),
         (lambda m: m["pca"].update(kind="ica"), "pca, identity"),
     ],
 )

@@ -180,6 +180,7 @@ def test_a_flipped_view_is_preprocessed():
     assert torch.equal(encoder.preprocess(flipped), encoder.preprocess(flipped.copy()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["resnet50", "convnext-base"])
 def test_convolutional_families_give_their_maps_on_one_grid(family: str):
     row = FAMILIES[family]
@@ -206,6 +207,7 @@ def test_stages_that_a_network_lacks_are_refused():
         Encoder(encoder_config("resnet18", (64, 96), layers=(2, 9)))
 
 
+@pytest.mark.slow
 def test_a_network_without_patches_goes_through_a_bundle(tmp_path):
     bundle = make_micro_bundle()
     size = tuple(16 * side for side in bundle.grid)

@@ -147,6 +147,7 @@ def test_without_network_and_cache_the_error_says_what_to_do_by_hand(
     assert "\n" not in text
 
 
+@pytest.mark.slow
 def test_cut_connection_goes_on_with_a_range(hub: HubServer):
     hub.repos[REPO] = {"large.safetensors": LARGE}
     cuts = [15_000_000]

@@ -16,6 +16,8 @@ from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.recordings.pixels import bytes_needed, open_pixels, write_pixels
 from dino_foresight_ros.recordings.recording import Frame, Recording
 
+pytestmark = pytest.mark.slow
+
 SPEC = "synthetic:?seeds=3-4&frames=7&interval=0.1&size=45x80"
 SIZE = (45, 80)
 
@@ -46,7 +48,6 @@ def short_shards(monkeypatch):
     monkeypatch.setattr(pixels_module, "SHARD_FRAMES", 3)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("short_shards")
 def test_frames_and_labels_are_those_of_the_recording(tmp_path: Path):
     (recording, _) = open_recordings([SPEC])
@@ -115,7 +116,6 @@ def test_an_interrupted_store_goes_on(tmp_path: Path):
     assert len(open_pixels(tmp_path)[0]) == 7
 
 
-@pytest.mark.slow
 def test_the_announced_size_is_what_the_files_hold(tmp_path: Path):
     recordings = open_recordings([SPEC])
     for recording in recordings:

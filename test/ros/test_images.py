@@ -304,6 +304,7 @@ def test_cut_compressed_images_are_refused(suffix: str) -> None:
             decode_message(message)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     height=st.integers(0, 2**32 - 1) | st.integers(0, 9),

@@ -125,6 +125,7 @@ def test_a_context_that_gives_nan_is_dropped_with_what_was_encoded_meanwhile(
     assert ahead.next()["left"].forecast is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [2, 3])
 def test_images_of_several_cameras_are_encoded_in_one_shape(bundle: Bundle, threads: int) -> None:
     ahead, shapes = Ahead(bundle, threads=threads), set()

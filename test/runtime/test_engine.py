@@ -146,6 +146,7 @@ def test_nan_from_a_head_is_an_error(fresh_bundle: Bundle, task: str):
         fill(engine)
 
 
+@pytest.mark.slow
 def test_the_bundle_stays_as_it_was(bundle: Bundle, tmp_path: Path):
     fill(Foresight(bundle, steps=1))
     bundle.save(tmp_path / "b")

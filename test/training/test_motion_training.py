@@ -182,6 +182,7 @@ def test_no_motion_can_be_asked_for_by_name():
     assert given == {"motion": "none", "intervals_s": None}
 
 
+@pytest.mark.slow
 def test_a_start_that_takes_motion_in_another_way_is_refused(tmp_path: Path):
     film = recipe(motion="film")
     train_forecaster(make_forecaster(film, data()), data(), film, tmp_path / "a", ALONE)

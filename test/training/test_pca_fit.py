@@ -32,6 +32,7 @@ def fitted(pieces: list[torch.Tensor], **wanted: object) -> tuple:
     return pca.fit(**wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [1, 77, 100_000])
 def test_it_matches_scikit_learn_on_the_standardised_data(
     piece: int, monkeypatch: pytest.MonkeyPatch

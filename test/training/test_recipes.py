@@ -105,6 +105,7 @@ def test_a_run_of_an_older_version_is_read_unless_it_used_what_is_gone() -> None
         saved_recipe(ForecasterRecipe, {**values, "grid_flip": 0.5})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ForecasterRecipe, HeadRecipe])
 def test_every_preset_resolves_and_reads_back_as_it_was(kind: type[Recipe]) -> None:
     assert kind.DEFAULT_PRESET in kind.preset_names()

@@ -237,6 +237,7 @@ def test_labels_that_leave_nothing_to_validate_on_are_refused(
     assert calls.take() == []
 
 
+@pytest.mark.slow
 def test_labels_that_are_missing_are_named(
     calls: Calls, train_all: Callable[..., int], shared_dir: Path,
     capsys: pytest.CaptureFixture[str],

@@ -45,6 +45,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_pca_writes_a_part_with_a_scree_plot(micro: Path, pca: Path):
     fitted, part = load_pca(pca)
     assert (fitted.features, fitted.channels) == (96, 20)
@@ -300,6 +301,7 @@ def test_heads_can_be_trained_on_forecasts(
     assert Bundle.load(tmp_path / "bundle").inputs["depth"].layers == (0,)
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_refused_and_gone_on_with(
     micro: Path, heads: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -63,6 +63,7 @@ def test_exported_files_have_the_reference_s_tensor_names_and_values(
     assert torch.equal(*[s["dino_v2.pos_embed"][:, 1:] for s in (ours, theirs)])
 
 
+@pytest.mark.slow
 def test_a_bundle_goes_to_the_authors_format_and_back_unchanged(
     reference_bundle: Bundle, tmp_path: Path
 ):
@@ -147,6 +148,7 @@ def test_an_argument_of_another_kind_is_refused(
         convert_golden(forecaster=edited(golden_dir, tmp_path, change))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [4, [3, 1, 0, 2]])
 def test_layers_are_counted_and_ordered_as_the_reference_does(
     golden_dir: Path, tmp_path: Path, convert_golden: Convert, layers: object
@@ -239,6 +241,7 @@ def test_what_is_needed_is_asked_for(
             convert_golden(encoder_heads=None)
 
 
+@pytest.mark.slow
 def test_the_command_line_converts_and_refuses_to_overwrite(
     golden_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -15,6 +15,8 @@ from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.bag_writer import BagWriter
 from dino_foresight_ros.recordings.nuscenes import rows
 
+pytestmark = pytest.mark.slow
+
 FRONT = ("--cameras", "CAM_FRONT", "--keyframes-only")
 
 
@@ -41,7 +43,6 @@ def counts(bag: Path) -> dict[str, int]:
     return dict(found)
 
 
-@pytest.mark.slow
 def test_all_scenes_go_on_where_they_were(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -99,7 +100,6 @@ def test_a_bag_of_something_else_is_no_finished_one(
     assert convert(data, out, *options, "--force", scene=scene) == 0
 
 
-@pytest.mark.slow
 def test_folders_that_are_no_bags_or_cut_off_ones_are_not_finished(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -133,7 +133,6 @@ def test_scenes_whose_files_are_bad_are_listed_and_the_others_written(
     assert sorted(path.name for path in out.iterdir()) == ["scene-0061", "scene-0063"]
 
 
-@pytest.mark.slow
 def test_each_table_is_read_once_however_many_scenes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -16,6 +16,8 @@ from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.recordings.bag_reader import BagReader
 from dino_foresight_ros.recordings.opening import open_recording
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 13
 
 

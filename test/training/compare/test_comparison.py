@@ -124,6 +124,7 @@ def test_command_ends_with_two_for_an_unknown_axis_and_writes_nothing(
     assert "these are" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_comparison_of_the_package_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--list"]) == 0
     listed = capsys.readouterr().out

@@ -46,6 +46,7 @@ class Extrapolating(WorldForecaster):
         return frames[:, None].expand(-1, samples, *[-1] * 4)
 
 
+@pytest.mark.slow
 def test_copying_has_no_skill_and_a_steady_drift_is_foreseen_whatever_the_context():
     drives = recordings(3, frames=60, interval_s=0.05)
     right = Extrapolating(fresh().config)

@@ -56,6 +56,7 @@ def warning_pixels(path: Path) -> int:
     return int((image == np.array(style.WARNING)).all(-1).sum())
 
 
+@pytest.mark.slow
 def test_folder_holds_page_numbers_and_pictures(written: list[Path]) -> None:
     assert {path.name for path in written} == {
         "report.md", "report.json", "skill.png", "iou_per_class.png", "patch_similarity.png",
@@ -70,6 +71,7 @@ def test_folder_holds_page_numbers_and_pictures(written: list[Path]) -> None:
             assert f"({path.name})" in written[0].read_text()
 
 
+@pytest.mark.slow
 def test_json_holds_every_number_strictly(report: Report, written: list[Path]) -> None:
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
@@ -145,6 +147,7 @@ def test_untrained_bundle_is_marked_on_page_and_pictures(
             assert (warning_pixels(path) > 3000) is is_marked, path.name
 
 
+@pytest.mark.slow
 def test_page_says_what_is_measured_where_the_encoder_alone_is_untrained(
     toy_bundle: Maker, toy_recording: Maker, tmp_path: Path
 ) -> None:

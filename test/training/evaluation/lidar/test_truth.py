@@ -87,6 +87,7 @@ def test_facts_tell_what_was_done(drive: Path) -> None:
     assert facts.without == {}
 
 
+@pytest.mark.slow
 def test_any_frame_that_stands_still_will_do(tmp_path: Path, drive: Path) -> None:
     """A root above the map, turned and far away, changes nothing."""
     bag = LidarBag(static=(*LidarBag().static, ("far", ((9.0, 9.0, 0.0), (0.6, 0.0, 0.8, 0.0)))))
