@@ -13,62 +13,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import UsageError
+from dino_foresight_ros.runtime.mask_matching import Sight, Vector, assignment, overlaps, sights
 from dino_foresight_ros.scene import Detection, Scene
 from dino_foresight_ros.stamps import NS_PER_S
 
 MAX_ID = 65535
 """Largest id; 0 is no object."""
 
-# A pair of less is no match. Overlap and nearness both count: masks of small objects that move fast
-# do not overlap, and those of large ones are near each other where they do.
-_LEAST_AFFINITY = 0.15
+# Overlap and nearness both count: masks of small objects that move fast do not overlap, and those
+# of large ones are near each other where they do.
 _NEARNESS_WEIGHT = 0.5
 _OTHER_CLASS_WEIGHT = 0.5
 _REACH = 1.5  # sizes of the object at which a centroid is no longer near
 _SMOOTHING_S = 0.3  # over which motion is averaged
-
-Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class _Sight:
-    """An object at an instant.
-
-    Attributes:
-        stamp_ns: the instant.
-        corner: (y, x) of the mask's bounding box.
-        mask: (h, w) bool, within the box.
-        area: its pixels.
-        centroid: (x, y) pixels.
-    """
-
-    stamp_ns: int
-    corner: tuple[int, int]
-    mask: NDArray[np.bool_]
-    area: int
-    centroid: Vector
-
-    @property
-    def size(self) -> float:
-        """The longer side of the box, pixels; 4 at least."""
-        return float(max(*self.mask.shape, 4))
-
-    def resized(self, scale: tuple[float, float]) -> _Sight:
-        """The same in a picture whose (height, width) is as many times as large."""
-        if scale == (1.0, 1.0):
-            return self
-        (top, left), (high, wide) = self.corner, self.mask.shape
-        corner = round(top * scale[0]), round(left * scale[1])
-        size = max(1, round(wide * scale[1])), max(1, round(high * scale[0]))
-        mask = cv2.resize(self.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        centroid = (self.centroid + 0.5) * (scale[1], scale[0]) - 0.5
-        area = max(1, int(np.count_nonzero(mask)))
-        return replace(self, corner=corner, mask=mask.astype(bool), area=area, centroid=centroid)
 
 
 @dataclass(eq=False)
@@ -87,11 +48,11 @@ class _Track:
     id: int
     class_id: int
     seen_ns: int
-    path: list[_Sight] = field(default_factory=list)
-    current: list[_Sight] = field(default_factory=list)
+    path: list[Sight] = field(default_factory=list)
+    current: list[Sight] = field(default_factory=list)
     velocity: Vector | None = None
 
-    def expected(self, stamp_ns: int) -> Iterator[tuple[_Sight, Vector]]:
+    def expected(self, stamp_ns: int) -> Iterator[tuple[Sight, Vector]]:
         """Where it may be: a sight, and by how many pixels (x, y) it will have moved by then."""
         if self.path:
             yield self._on(self.path, stamp_ns)
@@ -101,7 +62,7 @@ class _Track:
             first = self.path[0]
             yield first, self.velocity * ((stamp_ns - first.stamp_ns) / NS_PER_S)
 
-    def _on(self, path: list[_Sight], stamp_ns: int) -> tuple[_Sight, Vector]:
+    def _on(self, path: list[Sight], stamp_ns: int) -> tuple[Sight, Vector]:
         """Along a path: between two of its sights, or beyond them as its nearest two move."""
         nearest = min(path, key=lambda sight: abs(sight.stamp_ns - stamp_ns))
         ahead_s = (stamp_ns - nearest.stamp_ns) / NS_PER_S
@@ -189,14 +150,14 @@ class IdentityTracker:
         ids = scene.instances
         assert ids is not None
         self._follow_size((ids.shape[0], ids.shape[1]))
-        found = list(_sights(scene))
+        found = list(sights(scene))
         tracks = [
             t for t in self._tracks if not t.current or t.current[-1].stamp_ns < scene.stamp_ns
         ]
         affinities = _affinities(tracks, found, ids, scene.stamp_ns)
         table = np.zeros(MAX_ID + 1, np.uint16)
         named: list[Detection] = []
-        partners = dict(_assignment(affinities))
+        partners = dict(assignment(affinities))
         for place, (detection, sight) in enumerate(found):
             if place in partners:
                 track = tracks[partners[place]]
@@ -253,10 +214,10 @@ def named_alike(scene: Scene, reference: Scene, others_from: int | None = None) 
     scale = size[0] / shape[0], size[1] / shape[1]
     tracks = [
         _Track(one.id, one.class_id, reference.stamp_ns, path=[sight.resized(scale)])
-        for one, sight in _sights(reference)
+        for one, sight in sights(reference)
     ]
-    found = list(_sights(scene))
-    pairs = dict(_assignment(_affinities(tracks, found, ids, scene.stamp_ns)))
+    found = list(sights(scene))
+    pairs = dict(assignment(_affinities(tracks, found, ids, scene.stamp_ns)))
     table = np.zeros(MAX_ID + 1, np.uint16)
     named = []
     for place, (detection, _) in enumerate(found):
@@ -270,27 +231,9 @@ def named_alike(scene: Scene, reference: Scene, others_from: int | None = None) 
     return replace(scene, instances=table[ids], detections=tuple(named))
 
 
-def _sights(scene: Scene) -> Iterator[tuple[Detection, _Sight]]:
-    """The detections that have pixels, each with what its mask is."""
-    ids = scene.instances
-    assert ids is not None
-    for detection in scene.detections:
-        left, top, width, height = (round(value) for value in detection.box)
-        left, top = max(left, 0), max(top, 0)
-        mask = ids[top : top + height, left : left + width] == detection.id
-        area = int(np.count_nonzero(mask))
-        if area:
-            centroid = np.array(detection.centroid, np.float64)
-            corner = (top, left)
-            yield (
-                detection,
-                _Sight(scene.stamp_ns, corner, mask, area, centroid),
-            )
-
-
 def _affinities(
     tracks: Sequence[_Track],
-    found: Sequence[tuple[Detection, _Sight]],
+    found: Sequence[tuple[Detection, Sight]],
     ids: NDArray[np.uint16],
     stamp_ns: int,
 ) -> Vector:
@@ -311,7 +254,7 @@ def _affinities(
             away = np.hypot(offset[:, 0], offset[:, 1])
             if (away > sizes + sight.size).all():  # too far to overlap or be near
                 continue
-            shared = _overlaps(sight, moved, ids, places, len(found))
+            shared = overlaps(sight, moved, ids, places, len(found))
             overlap = shared / (areas + sight.area - shared)
             reach = _REACH * np.minimum(sizes, sight.size)
             nearness = np.maximum(1.0 - away / reach, 0.0)
@@ -320,38 +263,3 @@ def _affinities(
             result[:, column] = np.maximum(result[:, column], affinity)
         result[:, column] *= np.where(classes == track.class_id, 1.0, _OTHER_CLASS_WEIGHT)
     return result
-
-
-def _overlaps(
-    sight: _Sight,
-    moved: Vector,
-    ids: NDArray[np.uint16],
-    places: NDArray[np.intp],
-    count: int,
-) -> Vector:
-    """(count,): how many pixels the moved mask shares with each detection."""
-    top, left = sight.corner[0] + round(float(moved[1])), sight.corner[1] + round(float(moved[0]))
-    height, width = sight.mask.shape
-    above, before = max(0, -top), max(0, -left)
-    below, after = min(height, ids.shape[0] - top), min(width, ids.shape[1] - left)
-    if below <= above or after <= before:
-        return np.zeros(count)
-    region = ids[top + above : top + below, left + before : left + after]
-    met = places[region[sight.mask[above:below, before:after]]]
-    return np.bincount(met, minlength=count + 1)[1 : count + 1].astype(np.float64)
-
-
-def _assignment(affinities: Vector) -> Iterator[tuple[int, int]]:
-    """Pairs (row, column) whose sum of affinities is largest, each large enough."""
-    if not affinities.size:
-        return
-    try:
-        from scipy.optimize import linear_sum_assignment
-    except ImportError as error:
-        raise UsageError(
-            'ids of objects need SciPy: pip install "dino_foresight_ros[instances]"'
-        ) from error
-    useful = np.where(affinities >= _LEAST_AFFINITY, affinities, 0.0)
-    for row, column in zip(*linear_sum_assignment(useful, maximize=True), strict=True):
-        if useful[row, column] > 0.0:
-            yield int(row), int(column)

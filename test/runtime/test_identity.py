@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 pytest.importorskip("scipy", reason="needs SciPy (extra instances)")
 
 from dino_foresight_ros.runtime import identity
-from dino_foresight_ros.runtime.identity import MAX_ID, IdentityTracker
+from dino_foresight_ros.runtime.identity import IdentityTracker
+from dino_foresight_ros.runtime.mask_matching import (
+    LEAST_AFFINITY,
+    Sight,
+    assignment,
+    overlaps,
+)
 from dino_foresight_ros.scene import Detection, Scene
 
 S = 1_000_000_000
@@ -181,17 +187,19 @@ def test_time_that_goes_back_starts_with_new_ids() -> None:
     assert tracker.live_ids == {2}
 
 
-def test_ids_wrap_and_leave_out_those_in_use() -> None:
-    tracker = IdentityTracker(first_id=MAX_ID - 1)
+def test_ids_wrap_and_leave_out_those_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "MAX_ID", 4)
+    tracker = IdentityTracker(first_id=3, keep_s=0.15)
     still = [Thing(10, 10), Thing(30, 10)]
+    others = [Thing(50, 10), Thing(70, 10)]
     follow(tracker, still, [0.0], steps=0)
-    assert tracker.live_ids == {MAX_ID - 1, MAX_ID}
-    more = [*still, Thing(50, 10), Thing(70, 10)]
-    follow(tracker, more, [0.1], steps=0)
-    assert tracker.live_ids == {MAX_ID - 1, MAX_ID, 1, 2}
-    tracker._next = MAX_ID  # one that lives: the next free one is taken
-    follow(tracker, [*more, Thing(10, 34)], [0.2], steps=0)
-    assert tracker.live_ids == {MAX_ID - 1, MAX_ID, 1, 2, 3}
+    assert tracker.live_ids == {3, 4}
+    follow(tracker, [*still, others[0]], [0.1], steps=0)
+    assert tracker.live_ids == {3, 4, 1}
+    follow(tracker, still, [0.2, 0.3], steps=0)
+    assert tracker.live_ids == {3, 4}
+    follow(tracker, [*still, *others], [0.4], steps=0)
+    assert tracker.live_ids == {3, 4, 2, 1}  # after 2 come 3 and 4, which are in use
 
 
 def test_maps_of_another_size_keep_the_ids() -> None:
@@ -258,11 +266,11 @@ def best_by_brute_force(affinities: NDArray[np.float64], least: float) -> float:
 @given(st.integers(0, 4), st.integers(0, 4), st.integers(0, 2**32 - 1))
 def test_the_assignment_is_the_best_of_all(rows: int, columns: int, seed: int) -> None:
     affinities = np.random.default_rng(seed).uniform(0.0, 1.0, (rows, columns))
-    pairs = list(identity._assignment(affinities))
+    pairs = list(assignment(affinities))
     assert len({r for r, _ in pairs}) == len({c for _, c in pairs}) == len(pairs)
-    assert all(affinities[r, c] >= identity._LEAST_AFFINITY for r, c in pairs)
+    assert all(affinities[r, c] >= LEAST_AFFINITY for r, c in pairs)
     total = sum(affinities[r, c] for r, c in pairs)
-    assert total == pytest.approx(best_by_brute_force(affinities, identity._LEAST_AFFINITY))
+    assert total == pytest.approx(best_by_brute_force(affinities, LEAST_AFFINITY))
 
 
 @settings(max_examples=40, deadline=None)
@@ -274,8 +282,8 @@ def test_shared_pixels_are_those_of_masks_laid_over_each_other(
     ids = rng.integers(0, 4, SIZE).astype(np.uint16)
     top, left, high, wide = (int(rng.integers(1, n)) for n in (30, 60, 14, 20))
     mask = rng.random((high, wide)) < 0.6
-    sight = identity._Sight(0, (top, left), mask, int(mask.sum()), np.zeros(2))
-    shared = identity._overlaps(sight, np.array([across, down], float), ids, np.arange(5), 3)
+    sight = Sight(0, (top, left), mask, int(mask.sum()), np.zeros(2))
+    shared = overlaps(sight, np.array([across, down], float), ids, np.arange(5), 3)
     expected = np.zeros(3)
     for y, x in zip(*np.nonzero(mask), strict=True):
         at = top + y + down, left + x + across
