@@ -46,13 +46,13 @@ class Overhead:
 class _Clocked:
     """Sums up the time that methods take; of one that calls another, the outer call counts."""
 
-    def __init__(self, owner: Any, *names: str) -> None:
+    def __init__(self, owner: Any = None, *names: str) -> None:
         self.seconds = 0.0
         self._is_timing = False
         for name in names:
-            setattr(owner, name, self._timed(getattr(owner, name)))
+            setattr(owner, name, self.timed(getattr(owner, name)))
 
-    def _timed(self, work: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(self, work: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
             if self._is_timing:
                 return work(*args, **kwargs)
@@ -113,10 +113,13 @@ def _measure(node: Any, case: Case, frames: int) -> Overhead:
     try:
         _subscribe(reader, camera, case)
         callback = next(s.callback for s in node.subscriptions if s.topic_name == camera.topic_name)
+        decoder, decoding = camera.decoder, _Clocked()
+        take = decoder.take
+        decoder.take = lambda message: decoding.timed(take(message))
         clocks = [
             # One frame at a time: none is encoded while another is decoded.
             _Clocked(engine, "encode", "forecast"),
-            _Clocked(next(iter(pipeline.cameras.values())).decoder, "_decode"),
+            decoding,
             _Clocked(camera.publishers, "publish"),
         ]
         rows = [_one_frame(callback, statistics, clocks, i) for i in range(frames + WARM_UP)]

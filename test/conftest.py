@@ -214,7 +214,7 @@ def node_in_this_process(ros_domain: dict[str, str], monkeypatch: pytest.MonkeyP
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
     from dino_foresight_ros.ros import node_main as run
 
-    monkeypatch.setattr(run, "_leave_if_work_is_stuck", lambda exit_code: None)
+    monkeypatch.setattr(run, "leave_if_work_is_stuck", lambda exit_code: None)
 
 
 @pytest.fixture

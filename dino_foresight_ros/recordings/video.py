@@ -37,7 +37,7 @@ from dino_foresight_ros.stamps import NS_PER_S
 
 FALLBACK_RATE_HZ = 25.0
 _PROBE_FRAMES = 12
-_CACHE_BYTES = 64 << 20
+CACHE_BYTES = 64 << 20
 _NS_PER_MS = 1_000_000
 # A seek is tried when the wanted frame is further ahead than this; decoding on is as quick.
 _SEEK_BEYOND = 24
@@ -245,7 +245,7 @@ class _VideoReader:
             image = self._decode_on(index)
         if image is not None:
             self._kept[index] = image
-            while len(self._kept) > 1 and len(self._kept) * image.nbytes > _CACHE_BYTES:
+            while len(self._kept) > 1 and len(self._kept) * image.nbytes > CACHE_BYTES:
                 self._kept.popitem(last=False)
         return image
 

@@ -42,6 +42,10 @@ class ForecastSource(NamedTuple):
         above, _, last = self.folder.rpartition("/")
         return f"{above.removesuffix(self.name)}{last}"
 
+    def is_first_beside(self, others: Iterable[ForecastSource]) -> bool:
+        """Whether none of these cameras is of the same node: what is shared is shown once."""
+        return all(other.shared_folder != self.shared_folder for other in others)
+
 
 def find_sources(node: Node) -> list[ForecastSource]:
     """Every forecast that is published now by a node that listens to its camera, by topic."""

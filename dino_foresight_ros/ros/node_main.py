@@ -132,7 +132,7 @@ def _run_until_ended(run: _Run, factory: Callable[[], Node], arguments: list[str
     finally:
         run.starting = False
         run.exit_code = _take_down(node) or run.exit_code
-    _leave_if_work_is_stuck(run.exit_code)
+    leave_if_work_is_stuck(run.exit_code)
     return run.exit_code
 
 
@@ -220,7 +220,7 @@ def leave(exit_code: int) -> NoReturn:
     os._exit(exit_code)
 
 
-def _leave_if_work_is_stuck(exit_code: int) -> None:
+def leave_if_work_is_stuck(exit_code: int) -> None:
     """Leave at once while a thread is still deep in native code, whoever called."""
     stuck = [t for t in threading.enumerate() if t.name.startswith("foresight-") and t.is_alive()]
     if stuck:

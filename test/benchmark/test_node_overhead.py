@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,13 +25,18 @@ def test_a_slow_decoder_is_the_nodes_and_not_the_engines(
     ros_domain: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = Case("tiny", steps=1, outputs=("depth",))
-    decode = ImageDecoder._decode
+    take = ImageDecoder.take
 
-    def slow(decoder: ImageDecoder, message: Any) -> Any:
-        time.sleep(SLEEP_MS / 1e3)
-        return decode(decoder, message)
+    def slow(decoder: ImageDecoder, message: Any) -> Callable[[], Any]:
+        decode = take(decoder, message)
 
-    monkeypatch.setattr(ImageDecoder, "_decode", slow)
+        def decode_slowly() -> Any:
+            time.sleep(SLEEP_MS / 1e3)
+            return decode()
+
+        return decode_slowly
+
+    monkeypatch.setattr(ImageDecoder, "take", slow)
     monkeypatch.setattr(node_overhead, "build", lambda size: make_micro_bundle())
     result = measure_overhead(case, frames=5)
     assert result.overhead.count == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pytest
+from parser_options import options_of
 
 from dino_foresight_ros.cli.main import build_parser, main
 from dino_foresight_ros.cli.replay import add_parser, ros_arguments
@@ -55,7 +56,7 @@ def test_every_option_is_a_parameter_of_the_node() -> None:
     from dino_foresight_ros.nodes.replay.parameters import REPLAY_PARAMETERS
 
     parser = add_parser(argparse.ArgumentParser().add_subparsers())
-    options = {action.dest for action in parser._actions} - {"help"}
+    options = options_of(parser, "drive.mp4")
     parameters = {spec.name for spec in REPLAY_PARAMETERS}
     assert options == parameters | {"image_topic", "camera_info_topic"}
 

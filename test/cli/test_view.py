@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from parser_options import options_of
 
 from dino_foresight_ros.cli import view
 from dino_foresight_ros.errors import ForesightError
@@ -52,9 +53,9 @@ def test_every_option_is_a_parameter_of_the_node() -> None:
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
     from dino_foresight_ros.nodes.view.parameters import VIEW_PARAMETERS
 
-    parser = argparse.ArgumentParser()
-    options = view.add_parser(parser.add_subparsers())._actions
-    names = {option.dest for option in options} - {"help"}
+    parser = view.add_parser(argparse.ArgumentParser().add_subparsers())
+    names = options_of(parser)
+    assert {"port", "serve", "outputs"} < names
     every_nodes = {"use_sim_time"}
     assert names <= {spec.name for spec in VIEW_PARAMETERS} | every_nodes
 

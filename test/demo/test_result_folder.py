@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,14 @@ def test_a_move_that_fails_moves_everything_back(
     assert {name: text for name, text in after.items() if name not in logs} == before
 
 
+@pytest.mark.process
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
-    killed = ResultFolder(tmp_path).__enter__()
-    write(killed, "half")
-    killed._closing.close()  # the system takes its lock away
+    child = os.fork()
+    if child == 0:
+        write(ResultFolder(tmp_path).__enter__(), "half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert "half" in "".join(path.read_text() for path in tmp_path.rglob(f"*{METRICS}"))
     with ResultFolder(tmp_path) as folder:
         write(folder, "new", (SHEET,))
         folder.publish()

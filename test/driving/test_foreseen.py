@@ -11,14 +11,12 @@ from micro_bundle import make_micro_bundle
 from dino_foresight_ros.driving import TIMES_S, CopyLast, Perception, Policy, foreseen
 from dino_foresight_ros.driving.foreseen import Foreseen, Imagined, Present
 from dino_foresight_ros.driving.maneuvers import KEEP, LEFT, Trajectory, control_of, trajectory_of
-from dino_foresight_ros.driving.perception import motion_on
 from dino_foresight_ros.driving.policies import STEERING
 from dino_foresight_ros.driving.runs import DriveSettings, make_driver
 from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.obstacles import ObstaclePoints
 from dino_foresight_ros.runtime import Foresight
-from dino_foresight_ros.runtime.imagination import answer_of
 from dino_foresight_ros.synthetic import Drive, Frame, World, WorldConfig
 
 pytestmark = pytest.mark.slow
@@ -101,29 +99,20 @@ def test_every_way_is_imagined_once_the_context_is_whole(
     assert Policy(imagined).choose(drive, frame).name
 
 
-def test_a_way_that_is_imagined_alone_is_as_among_others(
+def test_a_trajectory_is_imagined_alike_whichever_was_asked_for_before(
     bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(foreseen, "_sure", lambda points: points)
     drive, _ = seen[-1]
-    imagined = Imagined(bundle, HORIZONS_S)
-    looked(imagined, seen)
+    among = Imagined(bundle, HORIZONS_S)
+    looked(among, seen)
     trajectories = [trajectory_of(drive, maneuver) for maneuver in STEERING]
-    together = answer_of(
-        imagined._imagination.imagine(
-            np.stack([motion_on(trajectory, HORIZONS_S) for trajectory in trajectories]),
-            HORIZONS_S,
-            {"": imagined._mount},
-            imagined._judged,
-            assumed=imagined._hold,
-            maps=True,
-            points=True,
-        )
-    )
-    for trajectory, candidate in zip(trajectories, together.candidates, strict=True):
-        points = candidate.horizons[0].points
-        assert points is not None
-        np.testing.assert_allclose(imagined.around(trajectory)[0].xyz, points.xyz, atol=1e-3)
+    together = [among.around(trajectory) for trajectory in trajectories]
+    alone = Imagined(bundle, HORIZONS_S)
+    looked(alone, seen)
+    for trajectory, others in reversed(list(zip(trajectories, together, strict=True))):
+        for one, other in zip(alone.around(trajectory), others, strict=True):
+            np.testing.assert_allclose(one.xyz, other.xyz, atol=1e-3)
 
 
 class Blocked(Perception):

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from rclpy.node import Node
+from std_msgs.msg import Bool
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.ros import node_main
@@ -38,6 +39,10 @@ class Probe(Node):
             threading.Thread(target=finish, args=(5,)).start()
         if mode == "stuck":
             threading.Thread(target=time.sleep, args=(600,), name="foresight-stuck").start()
+        if mode in ("late", "destroyed"):
+            self.late = self.create_publisher(Bool, "late", 1)
+            self.is_down = threading.Event()
+            self.create_timer(0.01, self.outlast if mode == "late" else self.publish_destroyed)
         if mode == "signal at once":
             signal_in_wait()
         print("up", flush=True)
@@ -45,9 +50,20 @@ class Probe(Node):
     def bug(self) -> None:
         raise ValueError("first line\nsecond line")
 
+    def outlast(self) -> None:
+        finish()
+        self.is_down.wait(60)
+        self.late.publish(Bool())
+
+    def publish_destroyed(self) -> None:
+        self.destroy_publisher(self.late)
+        self.late.publish(Bool())
+
     def destroy_node(self) -> None:
         print("down", flush=True)
         super().destroy_node()
+        if hasattr(self, "is_down"):
+            self.is_down.set()
 
 
 def signal_in_wait() -> None:

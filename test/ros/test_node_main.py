@@ -5,11 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
@@ -17,10 +15,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from forked import ForkedProcess
 from probe_node import main
-from ros_bench import Bench, wait_until
-from std_msgs.msg import Bool
-
-from dino_foresight_ros.ros import node_main
+from ros_bench import wait_until
 
 
 @pytest.fixture
@@ -129,27 +124,12 @@ def test_leaving_flushes_keeps_the_exit_code_and_waits_for_nothing(
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "said", "")
 
 
-class _LateExecutor:
-    """In the midst of a callback while the run ends and the node goes."""
-
-    def __init__(self, publisher: Any, before: Callable[[], None]) -> None:
-        self._publisher, self._before = publisher, before
-
-    def spin(self) -> None:
-        self._before()
-        self._publisher.publish(Bool())
-
-
-@pytest.mark.parametrize("has_ended", [True, False])
+@pytest.mark.parametrize(("mode", "exit_code"), [("late", 0), ("destroyed", 1)])
+@pytest.mark.usefixtures("node_in_this_process", "_program")
 def test_callback_that_outlasts_the_shutdown_is_no_failure(
-    ros_domain: dict[str, str], capfd: pytest.CaptureFixture[str], has_ended: bool
+    mode: str, exit_code: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with closing(Bench()) as bench:
-        node = bench.make("late")
-        publisher = node.create_publisher(Bool, "late", 1)
-        node.destroy_publisher(publisher)
-        run = node_main._Run(())
-        before = (lambda: run.end(0)) if has_ended else (lambda: None)
-        node_main._spin_here(run, cast(Any, _LateExecutor(publisher, before)))
-    told = capfd.readouterr().err
-    assert (run.exit_code, "InvalidHandle" in told) == ((0, False) if has_ended else (1, True))
+    before = threading.active_count()
+    assert main(["--ros-args", "-p", f"mode:={mode}"]) == exit_code
+    assert wait_until(lambda: threading.active_count() == before)  # the callback has ended
+    assert ("InvalidHandle" in capfd.readouterr().err) == (exit_code != 0)

@@ -139,8 +139,7 @@ class ViewNode(Node):
         name = source.name or ("" if not self._cameras else source.folder)
         root = f"/{name.strip('/').replace('/', '_')}" if name else ""
         scene = SceneLog(recording.stream, root, self.parameters["max_width"])
-        folders = {camera.source.shared_folder for camera in self._cameras.values()}
-        is_first = source.shared_folder not in folders
+        is_first = source.is_first_beside(c.source for c in self._cameras.values())
         camera = CameraDisplay(self, source, scene, self.parameters, self._lay_out, is_first)
         self._cameras[source.folder] = camera
         self.get_logger().info(f"showing {source.image} and {source.folder}/forecast")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from dino_foresight_ros.model import Bundle, Encoder
@@ -42,8 +43,18 @@ def test_swapped_temporal_and_spatial_attention_is_noticed(forecaster: Any, gold
 def test_post_norm_is_noticed(forecaster: Any, golden: dict, monkeypatch: pytest.MonkeyPatch):
     def post_norm(block: Block, x: Tensor, keep: int | None = None) -> Tensor:
         keep = x.shape[1] if keep is None else keep
-        x = block.norm_time(x[:, -keep:] + block._over_time(x, keep))
-        x = block.norm_space(x + block._over_space(x))
+        (batch, _, height, width, _), rows = x.shape, "(b h w) t d"
+        over_time = block.attend_time(
+            x,
+            lambda t: rearrange(t, f"b t h w d -> {rows}"),
+            lambda t: rearrange(t, f"{rows} -> b t h w d", b=batch, h=height, w=width),
+            keep,
+        )
+        x = block.norm_time(x[:, -keep:] + over_time)
+        over_space = block.attend_space(
+            x, lambda t: t.flatten(2, 3).flatten(0, 1), lambda t: t.view(x.shape)
+        )
+        x = block.norm_space(x + over_space)
         out: Tensor = block.norm_mlp(x + block.mlp(x))
         return out
 

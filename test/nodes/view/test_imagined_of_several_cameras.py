@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -18,7 +17,7 @@ from forecast_peers import header_at
 from ros_bench import Bench
 from sensor_msgs.msg import Image
 
-from dino_foresight_ros.nodes.view.node import ViewNode
+from dino_foresight_ros.nodes.view.camera_display import CameraDisplay
 from dino_foresight_ros.ros.forecast_sources import ForecastSource
 from dino_foresight_ros.ros.images import image_to_msg
 from dino_foresight_ros.view.blueprint import ShownCamera
@@ -53,16 +52,14 @@ def test_imagined_views_are_shown_once_beside_the_first_camera(bench: Bench) -> 
     imagined = planner.create_publisher(Image, "/robot1/foresight/imagined/image_color", 1)
     shown: dict[str, list[Any]] = {}
 
-    def scene(_: object, root: str, __: object) -> Any:
-        pictures = shown.setdefault(root, [])
-        return mock.Mock(root=root, add_imagined=lambda _, picture: pictures.append(picture))
+    def display(name: str, *others: str) -> CameraDisplay:
+        pictures = shown.setdefault(name, [])
+        scene = mock.Mock(root=name, add_imagined=lambda _, picture: pictures.append(picture))
+        parameters: Any = {"max_rate_hz": 0.0}
+        is_first = source(name).is_first_beside(source(other) for other in others)
+        return CameraDisplay(viewer, source(name), scene, parameters, lambda: None, is_first)
 
-    viewer.parameters = {"max_width": 640, "max_rate_hz": 0.0}
-    viewer._cameras, viewer._lay_out = {}, lambda: None
-    with mock.patch("dino_foresight_ros.nodes.view.node.SceneLog", scene):
-        for camera in ("front", "rear"):
-            ViewNode._add(viewer, source(camera), SimpleNamespace(stream=None))
-    cameras = viewer._cameras.values()
+    cameras = [display("front"), display("rear", "front")]
 
     def follow() -> bool:
         for camera in cameras:
@@ -71,9 +68,9 @@ def test_imagined_views_are_shown_once_beside_the_first_camera(bench: Bench) -> 
 
     assert bench.spin_until(follow)
     imagined.publish(image_to_msg(PICTURE, "rgb8", header_at(1)))
-    assert bench.spin_until(lambda: bool(shown["/front"]))
-    np.testing.assert_array_equal(shown["/front"][0], PICTURE)
-    assert not shown["/rear"]
+    assert bench.spin_until(lambda: bool(shown["front"]))
+    np.testing.assert_array_equal(shown["front"][0], PICTURE)
+    assert not shown["rear"]
     assert imagined.get_subscription_count() == 1
     found: list[ShownCamera] = [camera.shown for camera in cameras]
     assert [one.has_imagined for one in found] == [True, False]

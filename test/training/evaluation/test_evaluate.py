@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import HeadInput
-from dino_foresight_ros.recordings import LabelSpace, PartOfRecording
+from dino_foresight_ros.recordings import Frame, LabelSpace, PartOfRecording
 from dino_foresight_ros.training.evaluation import EvaluationConfig, Report, evaluate
 from dino_foresight_ros.training.evaluation.results import PCA_SPACE, FeatureResult
 
@@ -243,22 +243,20 @@ def test_labels_of_one_target_frame_are_scored(toy_bundle: Maker, toy_recording:
 
 
 def test_still_scene_has_no_improvement_and_no_share(
-    toy_bundle: Maker, toy_recording: Maker, monkeypatch: pytest.MonkeyPatch
+    toy_bundle: Maker, toy_recording: type[Any]
 ) -> None:
-    recording = toy_recording()
-    monkeypatch.setattr(type(recording), "_read", _always_frame_10(type(recording)))
-    report = evaluate(toy_bundle(), [recording], SHORT)
+    class StandingStill(toy_recording):  # type: ignore[misc]
+        def _read(self, index: int, labels: Collection[str]) -> Frame:
+            frame: Frame = super()._read(10, labels)
+            return frame
+
+    report = evaluate(toy_bundle(), [StandingStill()], SHORT)
     for result in report.features:
         assert result.rows["forecast"].improvements["mse"] is None
     for labelled in report.labels:
         for closed in labelled.closed:
             assert closed.share is None
             assert closed.reason == "undefined: the oracle is no better than copy-last"
-
-
-def _always_frame_10(recording: type) -> Callable[..., Any]:
-    read = recording._read  # type: ignore[attr-defined]
-    return lambda self, index, labels: read(self, 10, labels)
 
 
 def test_unreadable_frames_are_left_out_and_named(toy_bundle: Maker, toy_recording: Maker) -> None:
