@@ -151,12 +151,12 @@ def found_by(bundle: Any, recording: Recording, truths: Sequence[Scene]) -> Driv
         scenes = [forecast.step_0, *forecast.steps]
         true = [truth_at.get(scene.stamp_ns) for scene in scenes]
         if all(ids is not None for ids in true):
-            partners = [_partners(*pair) for pair in zip(scenes, true, strict=True)]
+            partners = [true_objects(*pair) for pair in zip(scenes, true, strict=True)]
             drive.append((frame.stamp_ns, scenes, partners))
     return drive
 
 
-def _partners(found: Scene, truth: Any) -> NDArray[np.uint16]:
+def true_objects(found: Scene, truth: Any) -> NDArray[np.uint16]:
     """(H, W) the true id of each mask that overlaps it by half, 0 elsewhere."""
     true = np.zeros_like(truth)
     assert found.instances is not None

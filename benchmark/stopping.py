@@ -243,12 +243,12 @@ def recorded_rows(
     model = Bundle.load(bundle, device=device, dtype=torch.float32)
     drives = []
     for recording in open_recordings(specs):
-        mount = _mount(recording, camera_pose)
+        mount = mount_of(recording, camera_pose)
         drives.append(monitor_recording(recording, Foreseen(model, reads_present=True), mount))
     return stop_rows(drives)
 
 
-def _mount(recording: Recording, camera_pose: Sequence[float] | None) -> Mount:
+def mount_of(recording: Recording, camera_pose: Sequence[float] | None) -> Mount:
     """How a recording's camera looks, and where it is on the robot.
 
     Raises:

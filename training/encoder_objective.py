@@ -102,8 +102,8 @@ class EncoderObjective(Objective):
         raw = self.model(batch["image"])
         losses = {
             SEGMENTATION: self._segmentation(raw[SEGMENTATION], batch[SEGMENTATION]),
-            DEPTH: _log_depth(raw[DEPTH], batch[DEPTH]),
-            NORMALS: _angle(raw[NORMALS], batch[NORMALS]),
+            DEPTH: log_depth_loss(raw[DEPTH], batch[DEPTH]),
+            NORMALS: angle_loss(raw[NORMALS], batch[NORMALS]),
         }
         total = sum(self.weights[name] * loss for name, loss in losses.items())
         assert isinstance(total, Tensor)
@@ -117,7 +117,8 @@ class EncoderObjective(Objective):
         return functional.cross_entropy(logits, target, weights, ignore_index=UNLABELLED)
 
 
-def _log_depth(raw: Tensor, metres: Tensor) -> Tensor:
+def log_depth_loss(raw: Tensor, metres: Tensor) -> Tensor:
+    """Smooth L1 of the log of depth where it is known: (B, 1, h, w) against (B, H, W) metres."""
     target = _nearest(metres, raw.shape[-2:])
     known = torch.isfinite(target) & (target > 0)
     error = raw[:, 0] - torch.where(known, target, torch.ones_like(target)).log()
@@ -125,7 +126,8 @@ def _log_depth(raw: Tensor, metres: Tensor) -> Tensor:
     return (loss * known).sum() / known.sum().clamp(min=1)
 
 
-def _angle(raw: Tensor, normals: Tensor) -> Tensor:
+def angle_loss(raw: Tensor, normals: Tensor) -> Tensor:
+    """1 - cosine where normals are known: (B, 3, h, w) against (B, H, W, 3)."""
     target = _nearest(normals, raw.shape[-2:]).permute(0, 3, 1, 2)
     known = torch.isfinite(target).all(dim=1)
     cosine = functional.cosine_similarity(raw, target.nan_to_num(0.0), dim=1)

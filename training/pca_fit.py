@@ -19,7 +19,7 @@ from .parts import Origin, fingerprint
 
 CHUNK = 4096
 """Tokens per matrix product: long enough for a fast one, 50 MB in float64 at 1,536 values."""
-_BLOCK = 384
+BLOCK = 384
 """Side of the blocks in which only the upper half of a product of a matrix with itself is made."""
 _CONSTANT = 1e-12
 """A standard deviation below this share of the largest value seen is rounding, not variation."""
@@ -109,8 +109,8 @@ class StreamingPCA:
         delta = mean - self._mean
         total = self.tokens + count
         weight = self.tokens * count / total
-        for start in range(0, self.features, _BLOCK):
-            rows = slice(start, min(start + _BLOCK, self.features))
+        for start in range(0, self.features, BLOCK):
+            rows = slice(start, min(start + BLOCK, self.features))
             block = self._scatter[rows, start:]
             block.addmm_(chunk[:, rows].T, chunk[:, start:])
             block.addr_(delta[rows], delta[start:], alpha=weight)

@@ -60,7 +60,7 @@ def train_encoder(
         InputError: data without labels, or whose classes are not the world's.
         ForesightError: see `run_training`.
     """
-    train, validation = _groups(recipe)
+    train, validation = training_groups(recipe)
     augmentation = ClipAugmentation(crop_scale=(recipe.crop, 1.0), horizontal_flip=0.5)
     samples = MixedSamples(train, recipe.image_size, augmentation, True, recipe.seed)
     torch.manual_seed(recipe.seed)
@@ -119,7 +119,12 @@ def run_encoder(plan: RunPlan[EncoderRecipe], device: str = "auto") -> None:
             print(f"{plan.folder}: {done.steps} steps in {done.elapsed_s / 60:.1f} minutes{best}")
 
 
-def _groups(recipe: EncoderRecipe) -> tuple[list[Group], list[Group]]:
+def training_groups(recipe: EncoderRecipe) -> tuple[list[Group], list[Group]]:
+    """The recordings of each data spec with how often they are drawn: for training, validation.
+
+    Raises:
+        InputError: other classes, relative depth, no labels, or a recording in both.
+    """
     train: list[Group] = []
     validation: list[Group] = []
     names = tuple(info.name for info in WORLD_CLASSES)

@@ -14,7 +14,7 @@ from dino_foresight_ros.ros.environment import check_middleware
 
 # Of the 233 domains, those whose ports lie beyond what Linux hands out to everybody (32768 to
 # 60999), and which people rarely choose for their robots.
-_DOMAINS = range(215, 232)
+DOMAINS = range(215, 232)
 # DDSI-RTPS port mapping: base, gain per domain, offset of unicast discovery.
 _PORT_BASE, _DOMAIN_GAIN, _UNICAST_OFFSET = 7400, 250, 10
 
@@ -44,12 +44,12 @@ def choose_domain() -> int:
     Raises:
         ForesightError: all of them are in use.
     """
-    start = os.getpid() % len(_DOMAINS)
-    for offset in range(len(_DOMAINS)):
-        domain_id = _DOMAINS[(start + offset) % len(_DOMAINS)]
+    start = os.getpid() % len(DOMAINS)
+    for offset in range(len(DOMAINS)):
+        domain_id = DOMAINS[(start + offset) % len(DOMAINS)]
         if is_free(domain_id):
             return domain_id
-    first, last = _DOMAINS[0], _DOMAINS[-1]
+    first, last = DOMAINS[0], DOMAINS[-1]
     raise ForesightError(
         f"ROS domains {first} to {last} are all in use here; choose another with --domain-id"
     )

@@ -100,7 +100,7 @@ def describe_forecasts(
         return known[id(frame.image)]
 
     rest = [place for place in range(len(forecasts)) if place not in set(first)]
-    for place in [*first, *_far_apart(rest)]:
+    for place in [*first, *far_apart(rest)]:
         if place not in first and time.monotonic() > deadline_s:
             break
         one = forecasts[place]
@@ -133,12 +133,12 @@ def _with_shared_ids(forecast: ComparedForecast) -> ComparedForecast:
     return replace(forecast, newest=newest, steps=tuple(named))
 
 
-def _far_apart(places: list[int]) -> list[int]:
+def far_apart(places: list[int]) -> list[int]:
     """The same in an order whose every beginning is spread: halves, quarters, ..."""
     if not places:
         return []
     middle = len(places) // 2
-    left, right = _far_apart(places[:middle]), _far_apart(places[middle + 1 :])
+    left, right = far_apart(places[:middle]), far_apart(places[middle + 1 :])
     mixed = [place for pair in zip(left, right, strict=False) for place in pair]
     mixed += left[len(right) :] + right[len(left) :]
     return [places[middle], *mixed]

@@ -51,7 +51,7 @@ def write_pictures(
     # Matplotlib takes a second to import, and the nodes are to start at once.
     from dino_foresight_ros.demo.skill_chart import write_skill_chart
 
-    oracle = _load_oracle(bundle, str(numbers["device"]), str(numbers["dtype"]))
+    oracle = load_oracle(bundle, str(numbers["device"]), str(numbers["dtype"]))
     every, by_camera = SkillScorer(setting.model), {}
     cameras = numbers.get("cameras") or {"": {}}
     for name, own in cameras.items():
@@ -100,7 +100,7 @@ def _write_imagined(
         warn(f"nothing is imagined: {' '.join(str(error).split())}")
 
 
-def _load_oracle(bundle: str, device: str, dtype: str) -> Oracle | None:
+def load_oracle(bundle: str, device: str, dtype: str) -> Oracle | None:
     """The model once more; None where it cannot be had, which the user is told."""
     try:
         return Oracle.load(bundle, device, dtype)

@@ -126,7 +126,7 @@ class Foreseen(Perception):
         return at_times(self.points, self.steps, self.horizons_s[: len(self.steps)])
 
     def _placed(self, scene: Scene, mount: Mount, rays: NDArray[np.float32]) -> ObstaclePoints:
-        return _sure(obstacle_points(scene, rays, mount.base_from_optical, self._options))
+        return likely_points(obstacle_points(scene, rays, mount.base_from_optical, self._options))
 
 
 class Present(Foreseen):
@@ -180,13 +180,13 @@ class Imagined(Foreseen):
             )
         )
         steps = [horizon.points for horizon in imagined.candidates[0].horizons]
-        return [_sure(some) for some in steps if some is not None]
+        return [likely_points(some) for some in steps if some is not None]
 
 
 def _view(frame: Frame) -> CameraView:
     return CameraView.pinhole(frame.k, (frame.image.shape[0], frame.image.shape[1]))
 
 
-def _sure(points: ObstaclePoints) -> ObstaclePoints:
+def likely_points(points: ObstaclePoints) -> ObstaclePoints:
     """Points that are likelier than not, without single ones."""
     return without_noise(points.where(points.probability >= _PROBABILITY))

@@ -48,7 +48,7 @@ TO_WORLD: dict[str, str] = {
 """Category, in lower case -> class of the synthetic world; other categories have none."""
 BACKGROUND = "background"
 """Class of the pixels without an object."""
-_MAX_ID = int(np.iinfo(np.uint16).max)
+MAX_ID = int(np.iinfo(np.uint16).max)
 
 
 @dataclass(frozen=True)
@@ -330,8 +330,8 @@ class _File:
         if category not in self._classes:
             known = ", ".join(str(key) for key in list(self._classes)[:8])
             raise self.error(annotation, f"category_id {category} is unknown; known are {known}")
-        if number > _MAX_ID:
-            raise self.error(annotation, f"more than {_MAX_ID} objects in one picture")
+        if number > MAX_ID:
+            raise self.error(annotation, f"more than {MAX_ID} objects in one picture")
         try:
             outline = parse_outline(stored)
         except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dino_foresight_ros.benchmark.identity import Counts, InstantBefore, _partners, count
+from dino_foresight_ros.benchmark.identity import Counts, InstantBefore, count, true_objects
 from dino_foresight_ros.scene import Detection, Scene
 
 
@@ -22,7 +22,7 @@ def scene(*boxes: tuple[int, int, int], stamp_ns: int = 0) -> Scene:
 def test_a_mask_stands_for_the_object_that_it_overlaps_by_half(width: int, known: int) -> None:
     truth = scene((7, 2, 10), (8, 30, 4)).instances
     found = scene((1, 2, width))
-    partners = _partners(found, truth)
+    partners = true_objects(found, truth)
     assert found.instances is not None
     assert set(np.unique(partners[found.instances == 1])) == {known}
     assert not partners[found.instances == 0].any()

@@ -32,7 +32,7 @@ def test_a_domain_in_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_when_every_domain_is_in_use_the_option_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dds, "_DOMAINS", range(218, 220))
+    monkeypatch.setattr(dds, "DOMAINS", range(218, 220))
     with ExitStack() as stack:
         for domain_id in (218, 219):
             occupy(stack, domain_id)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.demo.oracle import Oracle, _far_apart, describe_forecasts
+from dino_foresight_ros.demo.oracle import Oracle, describe_forecasts, far_apart
 from dino_foresight_ros.model import Bundle
 from dino_foresight_ros.model.heads import HeadInput
 from dino_foresight_ros.runtime.decoder import Decoder
@@ -102,7 +102,7 @@ def test_without_time_only_the_forecasts_on_the_sheet_are_described() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 20])
 def test_any_beginning_of_the_order_is_spread(count: int) -> None:
-    order = _far_apart(list(range(count)))
+    order = far_apart(list(range(count)))
     assert sorted(order) == list(range(count))
     if count == 20:
         assert max(np.diff(sorted([-1, *order[:7], 20]))) <= 6

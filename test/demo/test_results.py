@@ -75,7 +75,7 @@ class Knowing:
 def test_each_camera_has_a_sheet_and_its_own_skill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cameras: list[str]
 ) -> None:
-    monkeypatch.setattr(results, "_load_oracle", lambda *words: Knowing())
+    monkeypatch.setattr(results, "load_oracle", lambda *words: Knowing())
     with ResultFolder(tmp_path) as folder:
         pictures = play(folder, cameras)
         skill = write_pictures(folder, pictures, SETTING, numbers(cameras), "bundle")
@@ -124,7 +124,7 @@ def test_a_single_set_that_lacks_a_camera_is_shown_all_the_same(tmp_path: Path) 
 def test_a_camera_without_a_forecast_has_no_sheet_and_the_others_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "_load_oracle", lambda *words: Knowing())
+    monkeypatch.setattr(results, "load_oracle", lambda *words: Knowing())
     with ResultFolder(tmp_path) as folder:
         pictures = Pictures(folder.partial("forecast.mp4"), ["left", "right", "dead"])
         for index in range(5):

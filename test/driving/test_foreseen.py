@@ -87,7 +87,7 @@ def test_forecasts_stand_ahead_of_where_the_ego_will_be(
 def test_every_way_is_imagined_once_the_context_is_whole(
     bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreseen, "_sure", lambda points: points)
+    monkeypatch.setattr(foreseen, "likely_points", lambda points: points)
     drive, frame = seen[-1]
     trajectories = [trajectory_of(drive, KEEP), trajectory_of(drive, LEFT)]
     imagined = Imagined(bundle, HORIZONS_S)
@@ -102,7 +102,7 @@ def test_every_way_is_imagined_once_the_context_is_whole(
 def test_a_trajectory_is_imagined_alike_whichever_was_asked_for_before(
     bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreseen, "_sure", lambda points: points)
+    monkeypatch.setattr(foreseen, "likely_points", lambda points: points)
     drive, _ = seen[-1]
     among = Imagined(bundle, HORIZONS_S)
     looked(among, seen)
@@ -152,7 +152,7 @@ def test_no_way_is_asked_for_that_cannot_change_the_choice(
 def test_the_present_is_read_where_it_is_used(
     bundle: Bundle, seen: list[tuple[Drive, Frame]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreseen, "_sure", lambda points: points)
+    monkeypatch.setattr(foreseen, "likely_points", lambda points: points)
     read = []
     for perception in (
         Foreseen(bundle, HORIZONS_S),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from micro_bundle import make_micro_bundle
 
-from dino_foresight_ros.benchmark.stopping import _mount, main, recorded_markdown
+from dino_foresight_ros.benchmark.stopping import main, mount_of, recorded_markdown
 from dino_foresight_ros.cli.main import main as foresight
 from dino_foresight_ros.driving.recorded import RecordedDrive, monitor_recording, stop_rows
 from dino_foresight_ros.errors import InputError
@@ -155,12 +155,12 @@ def test_a_bag_tells_its_camera_its_place_and_its_motion(
     bag = tmp_path / "drive"
     assert foresight(["bag", "from-video", SPEC, "--out", str(bag)]) == 0
     (world,), (recording,) = open_recordings([SPEC]), open_recordings([f"bag:{bag}"])
-    mount = _mount(recording, None)
+    mount = mount_of(recording, None)
     np.testing.assert_allclose(mount.base_from_optical, world.base_from_optical, atol=1e-6)
     assert world.camera is not None
     expected = view_of_model(world.camera, "world").pixel_rays((56, 84))
     np.testing.assert_allclose(mount.view.pixel_rays((56, 84)), expected, atol=1e-6)
-    placed = _mount(recording, [0.3, 0.0, 1.2, 0.0, 0.0, 0.0])
+    placed = mount_of(recording, [0.3, 0.0, 1.2, 0.0, 0.0, 0.0])
     assert placed.base_from_optical[:3, 3].tolist() == [0.3, 0.0, 1.2]
     make_micro_bundle().save(tmp_path / "bundle")
     words = ["--data", f"bag:{bag}", "--bundle", str(tmp_path / "bundle")]

@@ -185,7 +185,7 @@ def test_missing_pictures_are_told(coco: Path, tmp_path: Path) -> None:
 
 def test_more_objects_than_ids_are_refused(coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An id has 16 bits; a picture of 65536 objects would be slow to make."""
-    monkeypatch.setattr(coco_module, "_MAX_ID", 1)
+    monkeypatch.setattr(coco_module, "MAX_ID", 1)
     with pytest.raises(InputError, match=r"annotation \d+: more than 1 objects in one picture"):
         open_recordings([f"coco:{coco}"])
 

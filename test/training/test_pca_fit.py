@@ -38,7 +38,7 @@ def test_it_matches_scikit_learn_on_the_standardised_data(
     piece: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(pca_fit, "CHUNK", 500)
-    monkeypatch.setattr(pca_fit, "_BLOCK", 16)
+    monkeypatch.setattr(pca_fit, "BLOCK", 16)
     data = tokens()
     pca, spectrum = fitted(list(data.split(piece)), channels=12)
     from sklearn import decomposition, preprocessing

@@ -14,7 +14,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings import open_recordings
 from dino_foresight_ros.training.data.augmentation import ClipAugmentation
 from dino_foresight_ros.training.encoder_loading import is_trained, load_encoder
-from dino_foresight_ros.training.encoder_objective import _angle, _log_depth
+from dino_foresight_ros.training.encoder_objective import angle_loss, log_depth_loss
 from dino_foresight_ros.training.encoder_samples import Group, MixedSamples, vary_light
 
 SIZE = (28, 56)
@@ -64,15 +64,15 @@ def test_losses_ignore_unknown_pixels_and_vanish_at_the_truth():
     depth[0, 1, 1] = 5.0  # the pixel that half the resolution reads
     raw = torch.full((1, 1, 2, 2), 77.0)
     raw[0, 0, 0, 0] = np.log(5.0)
-    assert float(_log_depth(raw, depth)) == pytest.approx(0.0, abs=1e-6)
-    assert float(_log_depth(raw, torch.full((1, 4, 4), torch.nan))) == 0.0
+    assert float(log_depth_loss(raw, depth)) == pytest.approx(0.0, abs=1e-6)
+    assert float(log_depth_loss(raw, torch.full((1, 4, 4), torch.nan))) == 0.0
     normals = torch.full((1, 4, 4, 3), torch.nan)
     normals[0, 3, 3] = torch.tensor([0.0, -1.0, 0.0])
     turned = torch.zeros(1, 3, 2, 2)
     turned[0, 2] = 1.0
-    assert float(_angle(turned, normals)) == pytest.approx(1.0)
+    assert float(angle_loss(turned, normals)) == pytest.approx(1.0)
     turned[0, :, 1, 1] = torch.tensor([0.0, -3.0, 0.0])
-    assert float(_angle(turned, normals)) == pytest.approx(0.0, abs=1e-6)
+    assert float(angle_loss(turned, normals)) == pytest.approx(0.0, abs=1e-6)
 
 
 ARGUMENTS = [
@@ -120,7 +120,7 @@ def test_other_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_data_without_labels_is_refused(tmp_path: Path):
     from dino_foresight_ros.training.recipes import EncoderRecipe
-    from dino_foresight_ros.training.train_encoder import _groups
+    from dino_foresight_ros.training.train_encoder import training_groups
 
     video = tmp_path / "folder"
     video.mkdir()
@@ -129,4 +129,4 @@ def test_data_without_labels_is_refused(tmp_path: Path):
     for i in range(3):
         cv2.imwrite(str(video / f"{i}.png"), np.full((20, 40, 3), 40 * i, np.uint8))
     with pytest.raises(InputError, match="no labels"):
-        _groups(EncoderRecipe(data=(str(video),), steps=1))
+        training_groups(EncoderRecipe(data=(str(video),), steps=1))

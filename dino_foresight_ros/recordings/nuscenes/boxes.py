@@ -49,7 +49,7 @@ MAX_GAP_S = 0.75
 """Between two annotations of an object: keyframes are 0.5 s apart; of more it was lost between."""
 HARDLY_VISIBLE = "v0-40"
 _NEAREST_M = 0.1
-_MAX_ID = int(np.iinfo(np.uint16).max)
+MAX_ID = int(np.iinfo(np.uint16).max)
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def box_tracks(
         class_id = _class_of(some[0].category, in_world_classes)
         if class_id is None:
             continue
-        if number >= _MAX_ID:
-            raise InputError(f"{table}: more than {_MAX_ID} objects in one scene")
+        if number >= MAX_ID:
+            raise InputError(f"{table}: more than {MAX_ID} objects in one scene")
         some = sorted(some, key=lambda box: box.stamp_ns)
         stamps_ns, first = np.unique([box.stamp_ns for box in some], return_index=True)
         kept = [some[i] for i in first]

@@ -11,7 +11,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.poses import Transform
 
 NS_PER_US = 1000
-_CHUNK = 1 << 22
+CHUNK = 1 << 22
 _decoder = json.JSONDecoder()
 Row = Mapping[str, Any]
 TableProgress = Callable[[str, Iterable[Row]], Iterable[Row]]
@@ -103,11 +103,11 @@ def table_rows(path: Path) -> Iterator[dict[str, Any]]:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            buffer, position, started = file.read(_CHUNK), 0, False
+            buffer, position, started = file.read(CHUNK), 0, False
             while True:
                 position = _skip(buffer, position, " \t\r\n" + ("," if started else ""))
                 if position >= len(buffer):
-                    buffer, position = file.read(_CHUNK), 0
+                    buffer, position = file.read(CHUNK), 0
                     if not buffer:
                         raise InputError(f"{path} is cut off: it does not end with ]")
                     continue
@@ -121,7 +121,7 @@ def table_rows(path: Path) -> Iterator[dict[str, Any]]:
                 try:
                     row, position = _decoder.raw_decode(buffer, position)
                 except ValueError as error:
-                    more = file.read(_CHUNK)
+                    more = file.read(CHUNK)
                     if not more:
                         raise InputError(f"{path} is cut off or damaged: {error}") from error
                     buffer, position = buffer[position:] + more, 0

@@ -187,7 +187,7 @@ def test_what_boxes_cannot_do_is_told(world: NuScenesSet, monkeypatch: pytest.Mo
     with pytest.raises(UsageError, match=r"boxes=points is wrong; give hulls.* no LIDAR_TOP"):
         opened(world, "boxes=points&lidar=no")
     with monkeypatch.context() as few:
-        few.setattr(boxes_module, "_MAX_ID", 2)
+        few.setattr(boxes_module, "MAX_ID", 2)
         with pytest.raises(InputError, match=r"annotation.json: more than 2 objects in one scene"):
             opened(world, "boxes=hulls")
     path = world.root / "v1.0-mini" / "sample_annotation.json"

@@ -20,7 +20,7 @@ def test_rows_are_read_one_by_one_across_any_break(
     path = tmp_path / "t.json"
     path.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
     for chunk in (1, 2, 3, 7, 50, 10_000):
-        monkeypatch.setattr(rows_module, "_CHUNK", chunk)
+        monkeypatch.setattr(rows_module, "CHUNK", chunk)
         assert list(table_rows(path)) == rows
     path.write_text("[]")
     assert list(table_rows(path)) == []
