@@ -1,6 +1,6 @@
 """Closed loop in the synthetic world: policies that drive by what they see or foresee, scored."""
 
-from dino_foresight_ros.driving.episode import RATE_HZ, Episode, Moment, drive_episode
+from dino_foresight_ros.driving.episode import RATE_HZ, Episode, Instant, drive_episode
 from dino_foresight_ros.driving.maneuvers import TIMES_S, Trajectory, ego_footprint
 from dino_foresight_ros.driving.monitor import CollisionMonitor
 from dino_foresight_ros.driving.perception import CopyLast, Perception, Sensor, Truth
@@ -15,7 +15,7 @@ __all__ = [
     "CollisionMonitor",
     "CopyLast",
     "Episode",
-    "Moment",
+    "Instant",
     "Perception",
     "Policy",
     "Sensor",

@@ -30,7 +30,7 @@ class Driver(Protocol):
     def choose(self, drive: Drive, frame: Frame | None) -> Choice: ...
 
 
-class Moment(NamedTuple):
+class Instant(NamedTuple):
     """One step of a drive, for pictures."""
 
     drive: Drive
@@ -135,24 +135,24 @@ def drive_episode(
     driver: Driver,
     duration_s: float,
     hazards: tuple[str, ...],
-    on_moment: Callable[[Moment], None] | None = None,
+    on_instant: Callable[[Instant], None] | None = None,
 ) -> Episode:
     """Drive for so long from the world's beginning.
 
     Args:
-        world: rendered at its own size, where the driver or `on_moment` needs pictures.
+        world: rendered at its own size, where the driver or `on_instant` needs pictures.
         driver: asked 5 times a second.
         duration_s: of the world.
         hazards: kinds of road users that react, of `HAZARDS`.
-        on_moment: is shown every step.
+        on_instant: is shown every step.
     """
     drive, episode = world.drive(hazards=hazards), Episode()
     watch = _Watch(episode)
     for _ in range(round(duration_s * RATE_HZ)):
-        frame = drive.render() if driver.needs_picture or on_moment is not None else None
+        frame = drive.render() if driver.needs_picture or on_instant is not None else None
         choice = driver.choose(drive, frame)
-        if on_moment is not None and frame is not None:
-            on_moment(Moment(drive.fork(), frame, choice, episode.collisions))
+        if on_instant is not None and frame is not None:
+            on_instant(Instant(drive.fork(), frame, choice, episode.collisions))
         watch.before(drive, choice)
         # Contacts are looked for twice a step, so that nothing narrow is driven through.
         for _ in range(2):

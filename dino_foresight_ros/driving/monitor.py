@@ -2,7 +2,7 @@
 
 Like nav2_collision_monitor it takes points of all its sources as one cloud, forecasts among them,
 and limits the speed that the driver asks for: a stop polygon sets it to 0, a slowdown polygon to a
-share of it, and approach keeps the time to the first contact of the simulated footprint above a
+fraction of it, and approach keeps the time to the first contact of the simulated footprint above a
 limit.
 """
 
@@ -28,7 +28,7 @@ class MonitorOptions:
     Attributes:
         stop_length_m: of the stop polygon ahead of the bumper.
         slowdown_length_m: of the slowdown polygon ahead of the bumper.
-        slowdown_ratio: share of the speed that is left in it.
+        slowdown_ratio: fraction of the speed that is left in it.
         time_before_collision_s: approach keeps the contact so far away in time.
         simulation_time_step_s: of approach.
         min_points: that make an obstacle; of clouds that were thinned to what is no noise, 1.

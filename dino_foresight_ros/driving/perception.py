@@ -135,8 +135,8 @@ def outline_points(drive: Drive, seen_from: Drive) -> ObstaclePoints:
         return ObstaclePoints.none()
     starts = np.stack([one.outline for one in near])[:, :, None]  # (N, 4, 1, 2)
     ends = np.roll(starts, -1, axis=1)
-    shares = (np.arange(_PER_SIDE) / _PER_SIDE)[:, None]
-    flat = seen_from.to_base((starts + shares * (ends - starts)).reshape(-1, 2))
+    fractions = (np.arange(_PER_SIDE) / _PER_SIDE)[:, None]
+    flat = seen_from.to_base((starts + fractions * (ends - starts)).reshape(-1, 2))
     xyz = np.column_stack([flat, np.full(len(flat), 0.5)]).astype(np.float32)
     classes = np.repeat(np.array([one.class_id for one in near], np.uint8), 4 * _PER_SIDE)
     return ObstaclePoints(xyz, classes, np.ones(len(xyz), np.float32))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.classes import WORLD_CLASSES
-from dino_foresight_ros.driving.episode import RATE_HZ, Moment
+from dino_foresight_ros.driving.episode import RATE_HZ, Instant
 from dino_foresight_ros.render.text import draw_tag
 from dino_foresight_ros.render.video_writer import TimedVideo
 
@@ -22,36 +22,36 @@ _METRES, _BEHIND_M = 40.0, 6.0
 _STRUCK, _STOPS = (220, 40, 40), (255, 180, 60)
 
 
-def panel(name: str, moment: Moment, struck: bool) -> Picture:
-    """One policy at one moment (H, W, 3)."""
+def panel(name: str, instant: Instant, struck: bool) -> Picture:
+    """One policy at one instant (H, W, 3)."""
     height, width = PANEL
-    image = cv2.resize(moment.frame.image, (width, height), interpolation=cv2.INTER_LINEAR)
-    above = seen_from_above(moment)
+    image = cv2.resize(instant.frame.image, (width, height), interpolation=cv2.INTER_LINEAR)
+    above = seen_from_above(instant)
     image[height - _ABOVE[0] - 6 : height - 6, width - _ABOVE[1] - 6 : width - 6] = above
-    ego, choice = moment.drive.ego, moment.choice
+    ego, choice = instant.drive.ego, instant.choice
     draw_tag(image, (6, 6), f"{name}: {choice.name}", 17, _STOPS if choice.stops else (255,) * 3)
-    facts = f"{ego.speed_mps * 3.6:.0f} km/h   {moment.drive.travelled_m:.0f} m"
-    draw_tag(image, (6, height - 30), f"{facts}   collisions {moment.collisions}", 15)
+    facts = f"{ego.speed_mps * 3.6:.0f} km/h   {instant.drive.travelled_m:.0f} m"
+    draw_tag(image, (6, height - 30), f"{facts}   collisions {instant.collisions}", 15)
     if struck:
         cv2.rectangle(image, (0, 0), (width - 1, height - 1), _STRUCK, 8)
     return np.asarray(image, np.uint8)
 
 
-def seen_from_above(moment: Moment) -> Picture:
+def seen_from_above(instant: Instant) -> Picture:
     """The true outlines around the ego (H, W, 3), which drives upwards."""
     height, width = _ABOVE
     image = np.full((height, width, 3), 40, np.uint8)
     scale = height / _METRES
 
     def pixels(places: NDArray[np.float64]) -> NDArray[np.int32]:
-        x, y = moment.drive.to_base(places).T
+        x, y = instant.drive.to_base(places).T
         column, row = width / 2 - y * scale, height - (x + _BEHIND_M) * scale
         return np.rint(np.stack([column, row], axis=1)).astype(np.int32)
 
-    for one in moment.drive.obstacles():
+    for one in instant.drive.obstacles():
         color = WORLD_CLASSES[one.class_id].color
         cv2.fillConvexPoly(image, pixels(one.outline), tuple(min(c + 60, 255) for c in color))
-    cv2.fillConvexPoly(image, pixels(moment.drive.outline()), (240, 240, 240))
+    cv2.fillConvexPoly(image, pixels(instant.drive.outline()), (240, 240, 240))
     return image
 
 

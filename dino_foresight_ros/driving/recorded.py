@@ -115,9 +115,9 @@ def stop_rows(drives: Sequence[RecordedDrive]) -> list[dict[str, Any]]:
     """How the stops of each source compare with those of the truth, all drives together.
 
     Returns:
-        A row per source: stops per km; `answered`, the share of the truth's stops that it has too,
-        between `BEFORE_S` before them and `AFTER_S` after; the median of the seconds by which it
-        has them earlier; and stops per km that belong to none of the truth. NaN where there is
+        A row per source: stops per km; `answered`, the fraction of the truth's stops that it has
+        too, between `BEFORE_S` before them and `AFTER_S` after; the median of the seconds by which
+        it has them earlier; and stops per km that belong to none of the truth. NaN where there is
         nothing to divide by.
     """
     km = sum(drive.travelled_m for drive in drives) / 1000.0

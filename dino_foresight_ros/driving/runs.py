@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dino_foresight_ros.driving.episode import RATE_HZ, Driver, Moment, drive_episode
+from dino_foresight_ros.driving.episode import RATE_HZ, Driver, Instant, drive_episode
 from dino_foresight_ros.driving.monitor import CollisionMonitor
 from dino_foresight_ros.driving.perception import CopyLast, Perception, Sensor, Truth
 from dino_foresight_ros.driving.pictures import panel, write_video
@@ -198,11 +198,11 @@ def film_seed(seed: int, names: Sequence[str], settings: DriveSettings, path: Pa
         counts: list[int] = [0]
 
         def show(
-            moment: Moment, name: str = name, shown: list[Any] = shown, counts: list[int] = counts
+            instant: Instant, name: str = name, shown: list[Any] = shown, counts: list[int] = counts
         ) -> None:
-            struck = moment.collisions > counts[max(len(counts) - 3, 0)]
-            counts.append(moment.collisions)
-            shown.append(panel(name, moment, struck))
+            struck = instant.collisions > counts[max(len(counts) - 3, 0)]
+            counts.append(instant.collisions)
+            shown.append(panel(name, instant, struck))
 
         driver = make_driver(name, settings)
         drive_episode(world, driver, settings.duration_s, settings.hazards, show)

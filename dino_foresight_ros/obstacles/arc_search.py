@@ -1,6 +1,6 @@
 """Cross-entropy search over arcs: a fan first, then samples around the best of it.
 
-As DINO-WM and DINO-world plan (arXiv 2411.04983, 2507.19468): the best share of the candidates
+As DINO-WM and DINO-world plan (arXiv 2411.04983, 2507.19468): the best fraction of the candidates
 tells mean and spread of those of the next round.
 """
 
@@ -76,8 +76,8 @@ def fan(count: int, limits: ArcLimits, on_spot: bool = False) -> Arcs:
     speeds = limits.max_speed_mps * np.array([1.0, 0.6, 0.3])
     found = [[0.0, 0.0]]
     if on_spot:
-        shares = [1.0, -1.0, 0.5, -0.5][: 0 if count < 8 else 2 if count < 16 else 4]
-        found += [[0.0, share * limits.max_yaw_rate_rps] for share in shares]
+        fractions = [1.0, -1.0, 0.5, -0.5][: 0 if count < 8 else 2 if count < 16 else 4]
+        found += [[0.0, fraction * limits.max_yaw_rate_rps] for fraction in fractions]
     moving = count - len(found)
     for k, speed in enumerate(speeds):
         of_speed = (moving + 2 - k) // 3  # the fastest get what is left over

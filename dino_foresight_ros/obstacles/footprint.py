@@ -60,8 +60,8 @@ class Footprint:
         outside."""
         origin = np.zeros((1, 2))
         start, along = self.corners, np.roll(self.corners, -1, axis=0) - self.corners
-        share = np.clip(-(start * along).sum(1) / (along**2).sum(1).clip(1e-12), 0, 1)
-        to_outline = float(np.linalg.norm(start + share[:, None] * along, axis=1).min())
+        fraction = np.clip(-(start * along).sum(1) / (along**2).sum(1).clip(1e-12), 0, 1)
+        to_outline = float(np.linalg.norm(start + fraction[:, None] * along, axis=1).min())
         is_inside = bool(Footprint(self.corners).contains(origin)[0])
         return (to_outline if is_inside else -to_outline) + self.padding_m
 
@@ -75,8 +75,8 @@ class Footprint:
         start, end = self.corners, np.roll(self.corners, -1, axis=0)
         along = end - start
         offset = places[:, None] - start
-        share = (offset * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12)
-        nearest = offset - np.clip(share, 0, 1)[..., None] * along
+        fraction = (offset * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12)
+        nearest = offset - np.clip(fraction, 0, 1)[..., None] * along
         off = np.sqrt((nearest**2).sum(-1)).min(1)
         # A ray to the right crosses the outline an odd number of times from within.
         y = places[:, 1, None]
@@ -89,7 +89,7 @@ class Footprint:
 
     @cached_property
     def cells(self) -> Array:
-        """(N, 2) places that are spread evenly over it, for shares of its area."""
+        """(N, 2) places that are spread evenly over it, for fractions of its area."""
         low, high = self.corners.min(0), self.corners.max(0)
         spacing = float((high - low).max()) / _CELLS
         axes = [np.arange(a + spacing / 2, b, spacing) for a, b in zip(low, high, strict=True)]

@@ -41,8 +41,8 @@ class SweptStep:
             is unknown.
         least_distance_m: from it to the nearest obstacle until then; infinity without any.
         class_id: of what is met, or else nearest; 255 without any.
-        unknown: share of the swept area that no camera sees until then, 0 to 1; NaN where no views
-            were given.
+        unknown: fraction of the swept area that no camera sees until then, 0 to 1; NaN where no
+            views were given.
     """
 
     probability_occupied: float
@@ -140,7 +140,7 @@ def sweep(
         contact_probability: from this on something counts as met.
         min_points: so many points make an obstacle.
         views: per horizon what cameras see of the ground then, same frame; without them the unknown
-            share is NaN. What was seen at an earlier horizon stays known.
+            fraction is NaN. What was seen at an earlier horizon stays known.
         step_m: the footprint is set down so often along the trajectory.
 
     Raises:
@@ -234,12 +234,12 @@ def _settings(
     leg_of = np.repeat(np.arange(legs.size), legs.ravel())
     trajectory, leg = np.divmod(leg_of, max(len(ends), 1))
     rank = np.arange(len(leg_of)) - (np.cumsum(legs) - legs.ravel())[leg_of]
-    share = (rank + 1 - from_start[trajectory, leg]) / steps[trajectory, leg]
-    piece, part = _pieces(swung_m, leg_m, starts, ends, trajectory, leg, share)
+    fraction = (rank + 1 - from_start[trajectory, leg]) / steps[trajectory, leg]
+    piece, part = _pieces(swung_m, leg_m, starts, ends, trajectory, leg, fraction)
     before_s = np.append(0.0, times)[:-1]
     time_s = before_s[piece] + part * (times - before_s)[piece]
     leg_s = before_s[starts]
-    in_time = share
+    in_time = fraction
     if len(times) > len(ends):
         in_time = (time_s - leg_s[leg]) / np.maximum(horizons - leg_s, 1e-9)[leg]
     walked_m = np.cumsum(length_m, axis=1) - length_m
@@ -262,18 +262,18 @@ def _pieces(
     ends: Indices,
     trajectory: Indices,
     leg: Indices,
-    share: Array,
+    fraction: Array,
 ) -> tuple[Indices, Array]:
-    """In which piece of its trajectory each setting (N,) lies, and at which share of the piece.
+    """In which piece of its trajectory each setting (N,) lies, and at which fraction of the piece.
 
     Args:
         swung_m: (K, T) of the pieces.
         leg_m: (K, S) of the legs from horizon to horizon.
         starts, ends: (S,) first and last piece of each leg.
-        trajectory, leg, share: (N,) of the settings; at share 1 it is the horizon's own.
+        trajectory, leg, fraction: (N,) of the settings; at fraction 1 it is the horizon's own.
     """
     if swung_m.shape[1] == len(ends):
-        return leg, share
+        return leg, fraction
     leg_of = np.repeat(np.arange(len(ends)), ends + 1 - starts)
     swung = np.cumsum(swung_m, axis=1)
     swung -= (swung[:, starts] - swung_m[:, starts])[:, leg_of]
@@ -282,12 +282,12 @@ def _pieces(
     until[:, ends] = 1.0
     # Trajectory by trajectory and leg by leg these rise, so that all are looked up at once.
     base = 2.0 * (np.arange(len(swung_m))[:, None] * len(ends) + leg_of)
-    piece = np.searchsorted((base + until).ravel(), 2.0 * (trajectory * len(ends) + leg) + share)
-    piece = np.where(share == 1.0, ends[leg], piece - trajectory * swung_m.shape[1])
+    piece = np.searchsorted((base + until).ravel(), 2.0 * (trajectory * len(ends) + leg) + fraction)
+    piece = np.where(fraction == 1.0, ends[leg], piece - trajectory * swung_m.shape[1])
     so_far = np.where(piece > starts[leg], until[trajectory, piece - 1], 0.0)
     size = until[trajectory, piece] - so_far
-    part = np.divide(share - so_far, size, out=np.ones_like(share), where=size > 0)
-    return piece, np.where(share == 1.0, 1.0, part.clip(0.0, 1.0))
+    part = np.divide(fraction - so_far, size, out=np.ones_like(fraction), where=size > 0)
+    return piece, np.where(fraction == 1.0, 1.0, part.clip(0.0, 1.0))
 
 
 def _set_down(
@@ -410,8 +410,10 @@ def _swept(
             nearest = start + int(met.least_m[so_far].argmin())
             probability = max(float(met.probability[likely]), 0.0)
             class_id = met.met[likely] if probability > 0 else met.nearest[nearest]
-            share = float("nan") if unseen is None else float(unseen[so_far].mean())
-            steps.append(SweptStep(probability, float(met.least_m[nearest]), int(class_id), share))
+            fraction = float("nan") if unseen is None else float(unseen[so_far].mean())
+            steps.append(
+                SweptStep(probability, float(met.least_m[nearest]), int(class_id), fraction)
+            )
         stop = int(end[-1]) if len(end) else 0
         contacts = np.flatnonzero(
             (met.probability[start:stop] >= contact_probability)

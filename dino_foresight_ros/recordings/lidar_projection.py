@@ -11,7 +11,7 @@ from dino_foresight_ros.recordings.opencv import cv2
 
 Size = tuple[int, int]
 NEARER = 0.8
-"""A point hides another where its depth is below this share of the other's: an error that is
+"""A point hides another where its depth is below this fraction of the other's: an error that is
 smaller leaves delta1 alone (1 / 0.8 = 1.25)."""
 _THICKNESS = 6
 """Strips are one cell thicker to either side for so many cells of length; those above and below
@@ -26,7 +26,8 @@ def nearest_in_cells(
     """Keep the nearest point of each cell.
 
     Args:
-        places: (N, 2) shares of the picture's width and height; outside 0 to 1, or NaN, not seen.
+        places: (N, 2) fractions of the picture's width and height; outside 0 to 1, or NaN, not
+            seen.
         depth_m: (N,) along the optical axis.
         cells: (H, W) of the map.
         low_m, high_m: points outside of these depths are left out, and hide nothing.

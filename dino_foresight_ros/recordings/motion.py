@@ -189,10 +189,10 @@ class MotionTrack:
         gap_s = (end - start) / NS_PER_S
         inside = (start <= wanted) & (wanted <= end) & (gap_s <= MAX_GAP_S)
         inside &= self.segments[before] == self.segments[after]
-        share = np.where(
+        fraction = np.where(
             gap_s > 0, (wanted - start) / NS_PER_S / np.where(gap_s > 0, gap_s, 1.0), 0.0
         )
-        moved = self._part(before[inside], after[inside], share[inside])
+        moved = self._part(before[inside], after[inside], fraction[inside])
         poses[inside], segments[inside] = moved, self.segments[before[inside]]
         ends = np.stack([before, after])
         off_s = np.abs(self.stamps_ns[ends] - wanted) / NS_PER_S
@@ -220,14 +220,14 @@ class MotionTrack:
         return found
 
     def _part(
-        self, before: NDArray[np.intp], after: NDArray[np.intp], share: NDArray[np.float64]
+        self, before: NDArray[np.intp], after: NDArray[np.intp], fraction: NDArray[np.float64]
     ) -> Poses:
-        """Poses some share of the way between poses of two indices."""
+        """Poses some fraction of the way between poses of two indices."""
         first, then = self.world_from_base[before], self.world_from_base[after]
-        moved = of_twist(twist_of(motion_between(first, then)), share)
+        moved = of_twist(twist_of(motion_between(first, then)), fraction)
         poses = first @ planar_pose(moved)
         heights = (first[:, 2, 3], then[:, 2, 3])
-        poses[:, 2, 3] = (1 - share) * heights[0] + share * heights[1]
+        poses[:, 2, 3] = (1 - fraction) * heights[0] + fraction * heights[1]
         return poses
 
 

@@ -173,8 +173,8 @@ class Road:
         index = where.astype(np.intp)
         step = (s - index * _GRID_M)[:, None]
         base, following = self._state[index], self._state[index + 1]
-        share = step / _GRID_M
-        out = base + (following - base) * share
+        fraction = step / _GRID_M
+        out = base + (following - base) * fraction
         heading = base[:, 2:3] + base[:, 3:4] * step / 2
         out[:, :1] = base[:, :1] + np.cos(heading) * step
         out[:, 1:2] = base[:, 1:2] + np.sin(heading) * step

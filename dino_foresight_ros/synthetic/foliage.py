@@ -59,10 +59,10 @@ def tree(rng: np.random.Generator, materials: Materials, at: Array) -> list[Face
     count = int(60 + 6 * height)
     direction = rng.normal(0, 1, (count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    share = rng.uniform(0.45, 1.0, (count, 1))
+    fraction = rng.uniform(0.45, 1.0, (count, 1))
     mid = (height + crown_low) / 2
     spread = np.array([crown_r, crown_r, (height - crown_low) / 2])
-    offset = direction * share * spread
+    offset = direction * fraction * spread
     if conifer:
         offset[:, :2] *= np.clip(0.62 - offset[:, 2:] / (height - crown_low), 0.05, 1.2)
     centers = np.asarray(at) + offset + (0.0, 0.0, mid)
@@ -100,8 +100,8 @@ def bushes(
     direction[:, 2] = np.abs(direction[:, 2]) * 0.7
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     size = np.repeat(rng.uniform(0.6, 1.2, (n, 1)) * height, per_bush, axis=0)
-    share = rng.uniform(0.35, 0.75, (n * per_bush, 1))
-    centers = np.repeat(foot, per_bush, axis=0) + direction * share * size
+    fraction = rng.uniform(0.35, 0.75, (n * per_bush, 1))
+    centers = np.repeat(foot, per_bush, axis=0) + direction * fraction * size
     tint = tuple(rng.uniform(0.7, 1.05) * np.ones(3))
     faces = clumps(
         rng,
@@ -111,7 +111,7 @@ def bushes(
         tint,
         materials[f"leaves{rng.integers(LEAVES)}"],
     )
-    shade = np.clip(0.72 + 0.5 * direction[:, 2:] * share, 0, 1.15).astype(np.float32)
+    shade = np.clip(0.72 + 0.5 * direction[:, 2:] * fraction, 0, 1.15).astype(np.float32)
     return faces.tinted(shade * np.ones((1, 3), np.float32))
 
 
@@ -120,8 +120,8 @@ def tree_line(
 ) -> Faces:
     """A distant ragged row of trees between two ground points (2,), as one silhouette."""
     steps = 22
-    share = np.linspace(1.0, 0.0, steps)[:, None]
-    top = left + (right - left) * share
+    fraction = np.linspace(1.0, 0.0, steps)[:, None]
+    top = left + (right - left) * fraction
     # Crowns of about equal height, each round on top and set off from the next.
     z = height * rng.uniform(0.7, 1.0, (steps, 1))
     z[::3] *= rng.uniform(0.6, 0.85, (len(z[::3]), 1))

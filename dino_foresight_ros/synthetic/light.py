@@ -82,8 +82,8 @@ def choose_light(seed: int, conditions: Conditions) -> Light:
 def sky(light: Light, rays: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sky colours (H, W, 3) in grey levels for unit world directions (H, W, 3)."""
     up = np.maximum(rays[..., 2], 0.0)
-    share = np.minimum(np.sqrt(up) * np.float32(1.25), 1.0)[..., None]
-    color = light.horizon + (light.zenith - light.horizon) * share
+    fraction = np.minimum(np.sqrt(up) * np.float32(1.25), 1.0)[..., None]
+    color = light.horizon + (light.zenith - light.horizon) * fraction
     # Clouds lie on a plane far above, so that they crowd together towards the horizon.
     far = np.float32(42.0) / (up + np.float32(0.09))
     noise = cv2.remap(

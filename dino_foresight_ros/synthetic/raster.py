@@ -217,8 +217,8 @@ def _clip_near(points: Array) -> Array:
         if here[2] >= NEAR_M:
             kept.append(here)
         if (here[2] >= NEAR_M) != (following[2] >= NEAR_M):
-            share = (NEAR_M - here[2]) / (following[2] - here[2])
-            kept.append([a + share * (b - a) for a, b in zip(here, following, strict=True)])
+            fraction = (NEAR_M - here[2]) / (following[2] - here[2])
+            kept.append([a + fraction * (b - a) for a, b in zip(here, following, strict=True)])
     return np.array(kept).reshape(-1, 3)
 
 

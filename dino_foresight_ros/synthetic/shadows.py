@@ -12,8 +12,8 @@ SHADOW_CORNERS = 12
 
 _CASTER = np.vstack(
     [
-        np.hstack([np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * share, np.full((4, 1), z)])
-        for share, z in ((0.5, 0.0), (0.5, 0.55), (0.35, 1.0))
+        np.hstack([np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * fraction, np.full((4, 1), z)])
+        for fraction, z in ((0.5, 0.0), (0.5, 0.55), (0.35, 1.0))
     ]
 )
 

@@ -32,7 +32,7 @@ class Stream:
     d_m: float
     speed_mps: float  # along the road, negative towards the ego
     spacing_m: float
-    share: float  # how many of the numbered actors exist
+    fraction: float  # how many of the numbered actors exist
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Streams:
     def _make_actor(self, stream: Stream, k: int) -> Actor | None:
         # Numbers may be negative; the generator wants them not to be.
         rng = np.random.default_rng([self._seed, 13, stream.number, k % (1 << 32)])
-        if rng.random() > stream.share:
+        if rng.random() > stream.fraction:
             return None
         s0 = (k + rng.uniform(-0.3, 0.3)) * stream.spacing_m
         d = stream.d_m + rng.uniform(-0.25, 0.25)
@@ -125,8 +125,8 @@ def _choose_streams(
 ) -> tuple[Stream, ...]:
     streams: list[Stream] = []
 
-    def add(kind: str, d: float, speed: float, spacing: float, share: float) -> None:
-        streams.append(Stream(kind, len(streams), d, float(speed), spacing, share))
+    def add(kind: str, d: float, speed: float, spacing: float, fraction: float) -> None:
+        streams.append(Stream(kind, len(streams), d, float(speed), spacing, fraction))
 
     cruise = max(c.cruise_speed_mps, 7.0)
     spacing = 18.0 + 1.3 * cruise
@@ -139,12 +139,12 @@ def _choose_streams(
         faster = rng.uniform(1.02, 1.3) if index < layout.ego_lane else rng.uniform(0.6, 0.85)
         add("vehicle", layout.lane_center(True, index), cruise * faster, spacing, 0.8 * c.traffic)
     if c.scene in ("urban", "suburban"):
-        share = 0.75 * c.pedestrians * (1.0 if c.scene == "urban" else 0.5)
+        fraction = 0.75 * c.pedestrians * (1.0 if c.scene == "urban" else 0.5)
         for side in (1, -1):
             edge = layout.half_width(side) + layout.verge_m
             for speed in (rng.uniform(1.0, 1.6), -rng.uniform(1.0, 1.6)):
                 d = side * (edge + layout.sidewalk_m * rng.uniform(0.4, 0.8))
-                add("pedestrian", d, speed, 11.0, share)
+                add("pedestrian", d, speed, 11.0, fraction)
     if c.scene != "highway":
         for forward in (True, False):
             side = layout.side if forward else -layout.side

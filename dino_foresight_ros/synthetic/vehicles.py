@@ -26,7 +26,7 @@ PAINTS = (
 
 @dataclass(frozen=True)
 class CarShape:
-    """A car's side view: lengths in metres, the rest as shares of length or height."""
+    """A car's side view: lengths in metres, the rest as fractions of length or height."""
 
     length_m: float
     width_m: float

@@ -211,8 +211,8 @@ class World:
         total = np.zeros((config.height, config.width, 3), dtype=np.float32)
         open_s = 0.5 / config.frame_rate_hz
         for k in range(config.motion_blur_samples):
-            share = k / config.motion_blur_samples
-            sub = view if k == 0 else self.view(max(t_s - share * open_s, 0.0))
+            fraction = k / config.motion_blur_samples
+            sub = view if k == 0 else self.view(max(t_s - fraction * open_s, 0.0))
             total += self._light_of(sub, wet)
         return total / np.float32(config.motion_blur_samples)
 
