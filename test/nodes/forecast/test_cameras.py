@@ -193,29 +193,29 @@ def test_forecasts_of_a_batch_equal_those_of_each_camera_alone(rig: Rig) -> None
                 assert np.mean(ids != want.segmentation.ravel()) < 1e-3
 
 
-def test_a_camera_that_dies_and_returns_does_not_stop_the_others(
-    rig: Rig, node: NodeProcess
-) -> None:
+def test_a_camera_that_dies_and_returns_does_not_stop_the_others(rig: Rig) -> None:
     rig.listen(*SIZES)
     rig.run(*SIZES, until=rig.grows(*SIZES))
-    silent = "no image came on /rig/front/image"
-    before = node.text.count(silent)
-    rig.run("left", "right", until=lambda: node.text.count(silent) > before)
+
+    def silent() -> set[str]:
+        told = rig.diagnostics[-1].status[0].message.partition("no image from ")[2]
+        return set(SIZES) & set(told.partition(";")[0].split(", "))
+
+    rig.run("left", "right", until=lambda: silent() == {"front"})
     dead = rig.forecasts["front"]
     rig.settle()
     count = len(dead)
     rig.run("left", "right", until=rig.grows("left", "right", by=3))
     assert len(dead) == count
-    assert "no image came yet on /rig/gone/image" in node.text
     assert rig.diagnostics[-1].status[0].level != b"\x03"  # STALE is for when nothing comes
     returned_ns = rig.next_ns
     rig.run(*SIZES, until=rig.grows(*SIZES))
-    assert "front: the image stream resumed" in node.text
+    rig.run(*SIZES, until=lambda: not silent())
     after = [f for f in dead if stamp_of(f.header.stamp) >= returned_ns]
     assert stamp_of(after[0].context_stamps[0]) >= returned_ns
 
 
-def test_one_camera_s_time_jump_and_bad_images_are_its_own(rig: Rig, node: NodeProcess) -> None:
+def test_one_camera_s_time_jump_and_bad_images_are_its_own(rig: Rig) -> None:
     rig.listen(*SIZES)
     hour_ns = 3600 * 10**9
     start_ns = rig.next_ns
@@ -228,8 +228,6 @@ def test_one_camera_s_time_jump_and_bad_images_are_its_own(rig: Rig, node: NodeP
 
     others = rig.grows("front", "right")
     rig.run(*SIZES, until=lambda: jumped() and others(), jumps_ns={"left": -hour_ns})
-    assert "left: time jumped back" in node.text
-    assert "front: time jumped back" not in node.text
     bad_before = rig.count("right", "dropped.bad_image")
     more = rig.grows("left", "front")
 
@@ -239,7 +237,6 @@ def test_one_camera_s_time_jump_and_bad_images_are_its_own(rig: Rig, node: NodeP
 
     rig.run("left", "front", until=break_right)
     assert rig.count("left", "dropped.bad_image") == rig.count("front", "dropped.bad_image") == 0
-    assert "right: " in next(line for line in node.text.splitlines() if "bad_image" in line)
     rig.run(*SIZES, until=rig.grows(*SIZES))
 
 
