@@ -33,7 +33,7 @@ class CentreTargets(NamedTuple):
     Attributes:
         heat: (T, H, W), 1 at a centre, falling around it.
         is_centre: (T, H, W) bool.
-        judged: (H, W) bool; False on objects that are too small to ask for, and where nobody
+        valid: (H, W) bool; False on objects that are too small to ask for, and where nobody
             labelled anything.
         offsets: (2, H, W) rows and columns to the object's centre, in patches.
         weight: (H, W) of the offsets, 0 outside of objects; an object's sum grows as the root of
@@ -42,7 +42,7 @@ class CentreTargets(NamedTuple):
 
     heat: Tensor
     is_centre: Tensor
-    judged: Tensor
+    valid: Tensor
     offsets: Tensor
     weight: Tensor
 
@@ -64,12 +64,12 @@ def centre_targets(
     ids, _ = unpack_instances(label)
     small = ((ids > 0) & ~masks.any(dim=0)).float()
     known = adaptive_avg_pool2d(known_pixels(label).float()[None], size)[0]
-    judged = (adaptive_avg_pool2d(small[None], size)[0] == 0) & (known > 0)
+    valid = (adaptive_avg_pool2d(small[None], size)[0] == 0) & (known > 0)
     heat = torch.zeros(len(things), height, width, device=device)
     is_centre = torch.zeros_like(heat, dtype=torch.bool)
     if not len(masks):
         nothing = torch.zeros(3, height, width, device=device)
-        return CentreTargets(heat, is_centre, judged, nothing[:2], nothing[2])
+        return CentreTargets(heat, is_centre, valid, nothing[:2], nothing[2])
     shares = adaptive_avg_pool2d(masks.float(), size) / known.clamp(min=1e-6)
     area = shares.sum(dim=(1, 2))
     rows = torch.arange(height, device=device).float()
@@ -88,7 +88,7 @@ def centre_targets(
     covered = shares.sum(dim=0).clamp(min=1e-6)
     offsets = torch.stack([down.sum(dim=0), right.sum(dim=0)]) / covered / OFFSET_SCALE
     weight = (shares / area.clamp(min=1).sqrt()[:, None, None]).sum(dim=0)
-    return CentreTargets(heat, is_centre, judged, offsets, weight)
+    return CentreTargets(heat, is_centre, valid, offsets, weight)
 
 
 def centres_loss(
@@ -105,7 +105,7 @@ def centres_loss(
     size = maps.centres.shape[-2], maps.centres.shape[-1]
     made = [centre_targets(one, task, size, least_pixels) for one in label]
     parts = (torch.stack(part) for part in zip(*made, strict=True))
-    heat, is_centre, judged, offsets, weight = parts
+    heat, is_centre, valid, offsets, weight = parts
     _, classes = unpack_instances(label)
     segmentation = segmentation_loss(maps.classes, classes)
     things = len(task.things)
@@ -113,7 +113,7 @@ def centres_loss(
     p = found.sigmoid()
     at_centre = functional.logsigmoid(found) * (1 - p).square()
     around = functional.logsigmoid(-found) * p.square() * (1 - heat).pow(4)
-    focal = torch.where(is_centre, at_centre, around * judged[:, None])
+    focal = torch.where(is_centre, at_centre, around * valid[:, None])
     centre = -focal.sum() / is_centre.sum().clamp(min=1)
     wrong = (maps.centres[:, things:].float() - offsets).abs().sum(dim=1)
     offset = (wrong * weight).sum() / weight.sum().clamp(min=1)

@@ -146,7 +146,7 @@ class Imagined(Foreseen):
     def __init__(self, bundle: Bundle, horizons_s: Sequence[float] = HORIZONS_S) -> None:
         super().__init__(bundle, horizons_s)
         self._imagination = Imagination(self._engine)
-        self._judged = ImagineOptions(ego_footprint(), self._options)
+        self._imagine_options = ImagineOptions(ego_footprint(), self._options)
         self._by_trajectory: dict[Trajectory | None, list[ObstaclePoints]] = {}
 
     def see(self, drive: Drive, frame: Frame | None) -> None:
@@ -173,7 +173,7 @@ class Imagined(Foreseen):
                 motion_on(trajectory, self.horizons_s)[None],
                 self.horizons_s,
                 {"": self._mount},
-                self._judged,
+                self._imagine_options,
                 assumed=self._hold,
                 maps=True,  # at full size: a pedestrian is narrow
                 points=True,

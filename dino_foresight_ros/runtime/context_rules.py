@@ -161,7 +161,7 @@ class EvenContext(ContextRule):
         Args:
             frames: N_c.
             interval_s: nominal seconds between context frames.
-            tolerance: as a share of the interval, under 0.5.
+            tolerance: as a fraction of the interval, under 0.5.
             max_gap_s: seconds; twice the interval when None, beyond which no old frame can be
                 part of a context any more.
         """

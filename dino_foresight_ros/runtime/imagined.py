@@ -22,7 +22,7 @@ class Weights(NamedTuple):
     Attributes:
         occupied: probability of a contact; sooner ones count at more horizons.
         distance: nearness to obstacles, below `ImagineOptions.safe_distance_m`.
-        unknown: share of the swept area that no camera sees.
+        unknown: fraction of the swept area that no camera sees.
         progress: how much less far than the best; with a goal picture, how unlike it the view is
             at the last horizon.
     """
@@ -83,7 +83,7 @@ class ImaginedHorizon:
         probability_occupied: that the footprint meets something until then.
         least_distance_m: from it to the nearest obstacle until then; infinity without any.
         class_id: of what is met or nearest, 255 none.
-        unknown: share of the swept area that no camera sees.
+        unknown: fraction of the swept area that no camera sees.
         is_outside_range: the motion is faster than the forecaster was trained on.
         scenes: camera -> the imagined view, where maps were asked for.
         points: obstacles in the base frame of the newest frame, where they were asked for.

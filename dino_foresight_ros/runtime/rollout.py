@@ -216,7 +216,7 @@ def _collect(
 
 
 def _compare_futures(maps: CameraMaps, request: OutputRequest) -> None:
-    """Several futures' confidence: the share of them that agree with the mean's class.
+    """Several futures' confidence: the fraction of them that agree with the mean's class.
 
     What was computed for that alone is dropped.
     """

@@ -152,8 +152,8 @@ def imagine(world: Any, motions: np.ndarray, workers: int = 1, **more: Any) -> I
     mounts = more.pop("mounts", MOUNTS)
     horizons_s = more.pop("horizons_s", HORIZONS_S)
     world.threads = Threads(workers)
-    judge = Imagination(world)
-    return answer_of(judge.imagine(motions, horizons_s, mounts, options, **more))
+    imagined = Imagination(world)
+    return answer_of(imagined.imagine(motions, horizons_s, mounts, options, **more))
 
 
 def hits(twist: Sequence[float], box: Box, until_s: float) -> bool:

@@ -40,17 +40,17 @@ def test_targets_against_a_loop_over_objects_and_pixels() -> None:
                     area = mask.sum() / 4
                     assert float(made.weight[r, c]) == pytest.approx(area**-0.5, rel=1e-5)
     assert not made.weight[0].any()
-    assert made.judged.all()
+    assert made.valid.all()
 
 
 def test_nothing_is_asked_of_small_objects() -> None:
     with_sliver = label([(7, 1, np.s_[2:10, 2:12]), (9, 2, np.s_[12:14, 20:22])])
     made = centre_targets(with_sliver, TASK, (16, 24), least_pixels=5)
     assert made.is_centre.sum() == 1
-    assert (~made.judged).sum() == 4
+    assert (~made.valid).sum() == 4
     assert not made.weight[12:14, 20:22].any()
     empty = centre_targets(label([]), TASK, (16, 24), least_pixels=5)
-    assert empty.judged.all()
+    assert empty.valid.all()
     assert not empty.is_centre.any()
 
 
@@ -67,8 +67,8 @@ def test_nothing_is_asked_where_nobody_labelled_anything() -> None:
     assert other == pytest.approx(loss)
     # The centre is that of the labelled pixels, and its targets are where they were.
     made = centre_targets(sparse, TASK, (16, 24))
-    assert not made.judged[:, ::3].any()
-    assert made.judged[:, 1::3].all()
+    assert not made.valid[:, ::3].any()
+    assert made.valid[:, 1::3].all()
 
 
 def test_the_truth_costs_least_and_each_fault_costs_more() -> None:

@@ -3,8 +3,9 @@
 A forecaster that meets a camera unlike those of its training predicts changes that do not come, and
 is then worse than to say that nothing changes. Of the context's own newest frame it is known what
 came. So that frame is forecast from those before it (a hindcast), and what is predicted to change
-ahead is scaled, patch by patch, by the share that came true then: the least-squares weight between
-forecast and persistence, as short-term forecasts of the weather are blended with what is observed.
+ahead is scaled, patch by patch, by the fraction that came true then: the least-squares weight
+between forecast and persistence, as short-term forecasts of the weather are blended with what is
+observed.
 """
 
 from __future__ import annotations
@@ -59,28 +60,28 @@ def believed_share(changes: Sequence[Change], grid: tuple[int, int]) -> Tensor:
     """
     agreed = torch.stack([(c.predicted.float() * c.true.float()).sum(-1) for c in changes]).sum(0)
     size = torch.stack([c.predicted.float().square().sum(-1) for c in changes]).sum(0)
-    whole = _share(agreed.sum((1, 2)), size.sum((1, 2)))[:, None, None]
+    whole = _fraction(agreed.sum((1, 2)), size.sum((1, 2)))[:, None, None]
     counted = torch.ones_like(size)
     near_agreed, near_size, count = (_near(x, grid) for x in (agreed, size, counted))
     prior = _PRIOR * count * size.mean((1, 2), keepdim=True)
-    return _share(near_agreed + prior * whole, near_size + prior)
+    return _fraction(near_agreed + prior * whole, near_size + prior)
 
 
-def scaled_change(newest: Tensor, predicted: Tensor, share: Tensor) -> Tensor:
-    """Predict a share of the change.
+def scaled_change(newest: Tensor, predicted: Tensor, fraction: Tensor) -> Tensor:
+    """Predict a fraction of the change.
 
     Args:
         newest: (..., h, w, C) features now.
         predicted: likewise of another instant, broadcast against it.
-        share: (..., h, w) float32.
+        fraction: (..., h, w) float32.
 
     Returns:
         As `predicted`, in the number format of `newest`.
     """
-    return (newest + share[..., None] * (predicted - newest)).to(newest)
+    return (newest + fraction[..., None] * (predicted - newest)).to(newest)
 
 
-def _share(agreed: Tensor, size: Tensor) -> Tensor:
+def _fraction(agreed: Tensor, size: Tensor) -> Tensor:
     tiny = torch.finfo(torch.float32).tiny
     return torch.where(size > tiny, agreed / size.clamp(min=tiny), 1.0).clamp(0.0, 1.0)
 

@@ -172,7 +172,7 @@ class WorldForecaster(WorldNetwork, Forecaster):
 
         With `feed_back_beyond_s`, a part follows for each prediction that is fed back, in which
         every sample or candidate goes on from its own past. With `hindcast`, predicted changes are
-        scaled by the share that came true in the past, but not those of candidates: of motions
+        scaled by the fraction that came true in the past, but not those of candidates: of motions
         that were not driven the past says nothing.
 
         Raises:
@@ -197,7 +197,7 @@ class WorldForecaster(WorldNetwork, Forecaster):
             moved = None
             if motion is not None:
                 moved, motion = split_motion(motion, stage.until_s, stage.asked_s, stage.wanted)
-            part, share = self._ask(
+            part, fraction = self._ask(
                 memories,
                 stamps_s,
                 from_newest_s.expand(len(stamps_s), -1),
@@ -206,8 +206,8 @@ class WorldForecaster(WorldNetwork, Forecaster):
                 moved,
                 hindcasts,
             )
-            if share is not None:  # by the past that came, not by what is fed back
-                believed, hindcasts = share, 0
+            if fraction is not None:  # by the past that came, not by what is fed back
+                believed, hindcasts = fraction, 0
             if believed is not None:
                 newest = memories[0][:, -1][:, None, None]
                 z = scaled_change(newest, part.z, believed[:, None, None])
@@ -266,7 +266,7 @@ class WorldForecaster(WorldNetwork, Forecaster):
         motion: Tensor | None,
         hindcasts: int = 0,
     ) -> tuple[Prediction, Tensor | None]:
-        """As `predict`; with hindcasts also the share of predicted changes that came true.
+        """As `predict`; with hindcasts also the fraction of predicted changes that came true.
 
         That is (B, h, w) float32, 0 to 1, as `believed_share` gives it.
         """
@@ -296,9 +296,9 @@ class WorldForecaster(WorldNetwork, Forecaster):
             )
 
         found = self._run(run, ahead_s.shape[1], hindcasts)
-        share, found = (found[0], found[1:]) if hindcasts else (None, found)
+        fraction, found = (found[0], found[1:]) if hindcasts else (None, found)
         out, *hidden = (x.unflatten(3, grid) for x in found)
-        return Prediction(out, dict(zip(layers, hidden, strict=True))), share
+        return Prediction(out, dict(zip(layers, hidden, strict=True))), fraction
 
     def _run(
         self, run: Callable[[slice, int], tuple[Tensor, ...]], horizons: int, hindcasts: int
@@ -309,8 +309,8 @@ class WorldForecaster(WorldNetwork, Forecaster):
             return run(slice(None), hindcasts)
         pieces = [partial(run, span, hindcasts if span is spans[0] else 0) for span in spans]
         first, *others = self._threads.run(pieces[::-1])[::-1]  # the most horizons begin
-        share, first = (first[:1], first[1:]) if hindcasts else ((), first)
-        return *share, *(torch.cat(same, dim=2) for same in zip(first, *others, strict=True))
+        fraction, first = (first[:1], first[1:]) if hindcasts else ((), first)
+        return *fraction, *(torch.cat(same, dim=2) for same in zip(first, *others, strict=True))
 
     def _angles(self, stamps_s: Tensor, ahead_s: Tensor) -> tuple[Rotation, Rotation]:
         """By the context frames' times (B, N, .), and by instants ahead of the newest (B, S, .).

@@ -109,7 +109,7 @@ class WorldNetwork(nn.Module):
             keys_and_values: of each block, (B, N, h, w, 2 D).
 
         Returns:
-            The share of hindcast changes that came true, (B, h, w) float32, where H is not 0;
+            The fraction of hindcast changes that came true, (B, h, w) float32, where H is not 0;
             (B, K, S, P, C); and tokens after each of the layers, (B, K, S, P, D).
         """
         horizons, patches = ahead_cos.shape[1], column_cos.shape[0]
