@@ -36,6 +36,7 @@ class LabelledImages(Dataset[dict[str, Any]]):
         classes: int | None = None,
         label_size: tuple[int, int] | None = None,
         together: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
+        focal: float | None = None,
     ) -> None:
         """Wrap a data set.
 
@@ -45,10 +46,22 @@ class LabelledImages(Dataset[dict[str, Any]]):
             together: makes one label of all kinds of a picture's; the one kind when None.
             classes: number of classes.
             label_size: (H, W) that labels are thinned to; their own size when None.
+            focal: of the canonical camera whose depth labels become, as `DepthTask.focal`; that of
+                each picture's own camera when None.
+
+        Raises:
+            InputError: a canonical camera, and a recording whose camera is not known.
         """
         self.dataset, self.kind, self.classes = dataset, kind, classes
         self.label_size = label_size
-        self._together = together
+        self._together, self._focal = together, focal
+        unknown = [recording.name for recording in dataset.recordings if recording.focal is None]
+        if focal is not None and unknown:
+            more = f" and {len(unknown) - 1} more" if unknown[1:] else ""
+            raise InputError(
+                f"--focal needs the cameras' intrinsics, not known of {unknown[0]}{more}; "
+                "leave these out of the data, or train with --focal none"
+            )
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -64,6 +77,8 @@ class LabelledImages(Dataset[dict[str, Any]]):
         labels = {kind: torch.as_tensor(item[kind]) for kind in self.dataset.labels}
         if is_clip:
             labels = {kind: label[-1] for kind, label in labels.items()}
+        if self._focal is not None:
+            labels[DEPTH] = labels[DEPTH] * (self._focal / float(item["focal"]))
         if self.classes is not None:
             self._check_ids(labels[SEGMENTATION], str(item["source"]))
         label = labels[self.kind] if self._together is None else self._together(labels)

@@ -193,8 +193,16 @@ class DepthTraining(TaskTraining[DepthTask]):
             )
         if recipe.depth == METRIC:
             return DepthTask(
-                METRIC, recipe.bins, recipe.min_m, recipe.max_m, recipe.validity, recipe.quantile
+                METRIC,
+                recipe.bins,
+                recipe.min_m,
+                recipe.max_m,
+                recipe.validity,
+                recipe.quantile,
+                recipe.focal,
             )
+        if recipe.focal is not None:
+            raise UsageError("focal is for --depth metric")
         if recipe.class_weights != "none":
             raise UsageError("class_weights of depth are for --depth metric")
         return DepthTask(recipe.depth, recipe.bins)

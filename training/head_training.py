@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dino_foresight_ros.model.heads import Head
-from dino_foresight_ros.model.tasks import InstancesTask, SegmentationTask, Task
+from dino_foresight_ros.model.tasks import DepthTask, InstancesTask, SegmentationTask, Task
 from dino_foresight_ros.progress import Progress
 from dino_foresight_ros.recordings import BadFiles, Recording
 from dino_foresight_ros.spread import spread
@@ -165,7 +165,8 @@ class HeadTraining:
         classes = None
         if isinstance(self.task, SegmentationTask | InstancesTask):
             classes = len(self.task.class_names)
-        return LabelledImages(dataset, of_task.label, classes, label_size, of_task.together)
+        focal = self.task.focal if isinstance(self.task, DepthTask) else None
+        return LabelledImages(dataset, of_task.label, classes, label_size, of_task.together, focal)
 
     def _counts(self) -> str:
         frames = sum(map(len, self.data.train))

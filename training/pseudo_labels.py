@@ -76,14 +76,23 @@ class Teacher:
         config = {"tasks": list(self.tasks), "image_size": list(bundle.image_size)}
         self.origin = Origin(bundle.name, fingerprint(config, tensors))
 
-    @property
-    def labels(self) -> frozenset[str]:
-        """The kinds of label that it gives."""
-        return frozenset(TRAINING[name].label for name in self.tasks)
+    def labels(self, focal: float | None) -> frozenset[str]:
+        """The kinds of label that it gives of a camera with this focal length, as
+        `CameraView.focal` has it; depth may need to know it."""
+        tasks = {name: self._bundle.tasks[name] for name in self.tasks}
+        return frozenset(
+            TRAINING[name].label
+            for name, task in tasks.items()
+            if not isinstance(task, DepthTask) or task.focal is None or focal is not None
+        )
 
     @torch.inference_mode()
     def label(
-        self, image: np.ndarray, kinds: Collection[str], size: tuple[int, int]
+        self,
+        image: np.ndarray,
+        kinds: Collection[str],
+        size: tuple[int, int],
+        focal: float | None = None,
     ) -> dict[str, np.ndarray]:
         """Label a picture.
 
@@ -91,6 +100,7 @@ class Teacher:
             image: (H, W, 3) uint8 RGB.
             kinds: of label that are wanted.
             size: (height, width) of the labels.
+            focal: of the camera, as `CameraView.focal` has it; None where it is not known.
 
         Returns:
             kind -> (height, width) uint8 class ids, float32 metres, or (height, width, 3) float32
@@ -103,8 +113,11 @@ class Teacher:
         for name in self.tasks:
             kind = TRAINING[name].label
             if kind in kinds:
-                decoded = bundle.tasks[name].decode(bundle.heads[name](features), size)
-                found[kind] = decoded[kind][0].cpu().numpy()
+                task = bundle.tasks[name]
+                labels = task.decode(bundle.heads[name](features), size)[kind][0]
+                if isinstance(task, DepthTask):
+                    labels = labels * task.scale(focal)
+                found[kind] = labels.cpu().numpy()
         return found
 
 
@@ -138,15 +151,17 @@ class PseudoLabelled(Recording):
             whole.stamps_ns,
             whole.size,
             label_space=teacher.label_space,
-            labelled=dict.fromkeys(teacher.labels, every),
+            labelled=dict.fromkeys(teacher.labels(whole.focal), every),
         )
-        self.times = whole.times
+        self.times, self.camera = whole.times, whole.camera
         self.labelled_by = str(teacher.origin)
         self._whole, self._teacher, self._size = whole, teacher, size
 
     def _read(self, index: int, labels: Collection[str]) -> Frame:
         frame = self._whole.read([index])[0]
-        found: dict[str, Any] = self._teacher.label(frame.image, labels, self._size)
+        found: dict[str, Any] = self._teacher.label(
+            frame.image, labels, self._size, self._whole.focal
+        )
         return replace(frame, index=index, **found)
 
     def _fingerprint_parts(self) -> Iterable[str]:

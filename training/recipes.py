@@ -291,6 +291,11 @@ class HeadRecipe(TrainingRecipe):
         None, "a metric depth is the distance within which the surface lies with this probability; "
         "none: the expectation", above=0, below=1,
     )  # fmt: skip
+    focal: float | None = option(
+        None, "focal length of the canonical camera of a metric depth head, over the square root "
+        "of the picture's area (0.88: 75 degrees at 154x280); depth then follows each camera's own, "
+        "which the data must know; none: the head guesses it from the picture", above=0,
+    )  # fmt: skip
     class_weights: str = option(
         "none", "of the pixels of a class, tasks segmentation and metric depth: none, "
         "median-frequency (Eigen and Fergus 2015) or inverse-sqrt (of the class's fraction of the "

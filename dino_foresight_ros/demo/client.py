@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,21 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from dino_foresight_ros.classes import WORLD_CLASSES
 from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.demo.run_statistics import CameraStatistics, RunStatistics
 from dino_foresight_ros.demo.tracker import KEPT_WIDTH, ForecastTracker
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.outputs import BY_NAME, DEPTH, SEGMENTATION
+from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.camera_feed import read_palette
+from dino_foresight_ros.ros.camera_info import CameraInfoInput
 from dino_foresight_ros.ros.messages import (
     read_features,
     read_image,
@@ -33,7 +37,7 @@ from dino_foresight_ros.ros.messages import (
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.scene import ComparedForecast, Scene
-from dino_foresight_ros.topic_names import CameraTopics
+from dino_foresight_ros.topic_names import CameraTopics, is_rectified
 
 _QUEUE_DEPTH = 20
 _STATUS_NAME = "forecast_node: forecast"
@@ -81,6 +85,12 @@ class CameraWatch:
             subscribe(Image, f"ground_truth/{name}", self._taking_truth(name), qos)
         kind_of_image = CompressedImage if self._compressed else Image
         subscribe(kind_of_image, self._topics.image, self._on_image, qos)
+        CameraInfoInput(self._node, self._topics.camera_info, self._on_camera_info)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        with suppress(InputError):  # as if none had come, which forecast_node tells of
+            view = camera_view(message, is_rectified(self._topics.image), "camera_info")
+            self._statistics.focal = view.focal
 
     def _truths(self) -> list[str]:
         """Names of the true maps that mean what the model's do."""

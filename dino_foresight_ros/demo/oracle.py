@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,6 +35,7 @@ class Oracle:
         depth = bundle.tasks.get(DEPTH)
         self._depth_is_metric = isinstance(depth, DepthTask) and depth.is_metric
         self.bundle, self._decoder = bundle, decoder
+        self._focal: float | None = None
         self._outputs = frozenset(
             n for n in _MAPS if n in bundle.heads and not layers_read(bundle, n)
         )
@@ -57,6 +59,12 @@ class Oracle:
         loaded = Bundle.load(bundle, device=where, dtype=resolve_dtype(dtype, where))
         return cls(loaded, Decoder(loaded))
 
+    def of_camera(self, focal: float | None) -> Oracle:
+        """The same for pictures of a camera with this focal length, as `CameraView.focal`."""
+        one = copy.copy(self)
+        one._focal = focal
+        return one
+
     def describe(self, frame: Scene) -> Scene:
         """A frame, whose `image` is known, with what the model says of it."""
         import torch
@@ -65,7 +73,7 @@ class Oracle:
         with torch.inference_mode():
             pixels = bundle.encoder.preprocess(np.ascontiguousarray(frame.image)[None])
             z = bundle.pca.transform(bundle.encoder(pixels))
-            outputs = self._decoder.decode(z, [dict.fromkeys(self._outputs)])
+            outputs = self._decoder.decode(z, [dict.fromkeys(self._outputs)], focals=[self._focal])
             features = z[0].float().cpu().numpy()
         maps: dict[str, Any] = {o.name: o.values[0].cpu().numpy() for o in outputs}
         is_metric = self._depth_is_metric

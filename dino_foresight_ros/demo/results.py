@@ -31,6 +31,7 @@ def write_pictures(
     numbers: Mapping[str, Any],
     bundle: str,
     camera: DemoCamera | None = None,
+    focals: Mapping[str, float | None] | None = None,
 ) -> dict[str, Any]:
     """Describe what was kept, write every picture but the video, and return the skill.
 
@@ -41,6 +42,7 @@ def write_pictures(
         numbers: of the run, as metrics.json will have them.
         bundle: the model, as the forecast node was given it.
         camera: the only one, or what is assumed of it; without it nothing is imagined.
+        focals: camera -> its focal length, as `CameraView.focal` has it, where that is known.
 
     Returns:
         The numbers of `SkillScorer`, and of each of several cameras those of its own.
@@ -58,7 +60,8 @@ def write_pictures(
         forecasts, chosen = pictures.kept(name)
         if not forecasts:
             continue
-        described = _described(oracle, forecasts, chosen, _ORACLE_LIMIT_S / len(cameras))
+        own_oracle = oracle and oracle.of_camera(None if focals is None else focals.get(name))
+        described = _described(own_oracle, forecasts, chosen, _ORACLE_LIMIT_S / len(cameras))
         scorer = SkillScorer(setting.model)
         for forecast in described:
             scorer.add(forecast)

@@ -31,6 +31,7 @@ class CameraStatistics:
             newest of each came, seconds of `time.monotonic`.
         first_stamp_ns, last_stamp_ns: stamps of the first and the newest frame.
         image_size: (height, width) of the newest frame; None until one was decoded.
+        focal: of the camera, as `CameraView.focal` has it; None where no camera_info came.
         forecast_size: (height, width) of the predicted images.
     """
 
@@ -44,6 +45,7 @@ class CameraStatistics:
     first_stamp_ns: int | None = None
     last_stamp_ns: int | None = None
     image_size: tuple[int, int] | None = None
+    focal: float | None = None
     forecast_size: tuple[int, int] | None = None
 
     def add_frame(self, now_s: float, stamp_ns: int) -> None:

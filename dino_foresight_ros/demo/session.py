@@ -342,6 +342,7 @@ class _Run:
                 DemoCamera.of_world(self._options.seed)
                 if is_synthetic
                 else DemoCamera.assumed(self._options.fov_deg),
+                {name: one.focal for name, one in client.statistics.cameras.items()},
             )
         numbers["files"] = self._folder.names()
         write_metrics(self._folder.partial(METRICS), numbers)

@@ -108,7 +108,7 @@ class Foreseen(Perception):
             mount: the camera's.
             poses: (S, 3) of the base at each horizon, in the base of now; none without forecasts.
         """
-        forecast = self._engine.update(image, stamp_ns)
+        forecast = self._engine.update(image, stamp_ns, focal=mount.view.focal)
         self.points, self.steps = ObstaclePoints.none(), []
         if forecast is None:
             return

@@ -134,6 +134,10 @@ class DepthTask:
             within the range.
         quantile: a metric depth is the distance within which the surface lies with this
             probability; the expectation when None.
+        focal: of the canonical camera, as `CameraView.focal` has it. A metric head then gives depth
+            as that camera would see it, in which a size in pixels is a size in metres, and what it
+            gives is multiplied by the focal length at hand over this one (Metric3D, Yin et al.
+            2023, sec. 3.1). None: the head guesses the focal length from the picture.
     """
 
     name: ClassVar[str] = DEPTH
@@ -143,6 +147,7 @@ class DepthTask:
     max_m: float | None = None
     validity: bool = False
     quantile: float | None = None
+    focal: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in DEPTH_KINDS:
@@ -163,6 +168,8 @@ class DepthTask:
             raise BundleError(
                 f"depth quantile is {self.quantile}; a metric head takes one above 0 and below 1"
             )
+        if self.focal is not None and not (self.is_metric and 0.0 < self.focal < math.inf):
+            raise BundleError(f"depth focal is {self.focal}; a metric head takes one above 0")
 
     @property
     def is_metric(self) -> bool:
@@ -181,6 +188,11 @@ class DepthTask:
         assert self.max_m is not None
         return float(self.max_m * (self.min_m / self.max_m) ** (0.5 / (self.bins - 1)))
 
+    def scale(self, focal: float | None) -> float:
+        """What depth by `decode` is multiplied by, of a camera with this focal length, as
+        `CameraView.focal` has it; 1 where it is not known, as if it were the canonical camera."""
+        return 1.0 if self.focal is None or focal is None else focal / self.focal
+
     def centres(self, device: torch.device | None = None) -> Tensor:
         """(bins,) float32 metres of each metric bin, log-spaced, first min_m and last max_m."""
         assert self.min_m is not None
@@ -189,7 +201,10 @@ class DepthTask:
         return torch.linspace(float(ends[0]), float(ends[1]), self.bins, device=device).exp()
 
     def decode(self, raw: Tensor, size: Size | None = None) -> dict[str, Tensor]:
-        """Depth (B, H, W) float32, metres, NaN unknown, or relative inverse depth."""
+        """Depth (B, H, W) float32, metres, NaN unknown, or relative inverse depth.
+
+        Metres of the canonical camera, where there is one: `scale` leads to the camera at hand.
+        """
         if not self.is_metric:
             return {DEPTH: upsample(raw, size).argmax(dim=1).float()}
         if self.quantile is None:

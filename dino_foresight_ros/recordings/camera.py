@@ -8,6 +8,25 @@ from dataclasses import dataclass, replace
 from dino_foresight_ros.errors import UsageError
 
 
+def relative_focal(of_width: float, of_height: float) -> float:
+    """Focal length over the square root of the picture's area, of its fractions of either side.
+
+    It stays where a picture is resized, and nearly so where it is stretched.
+    """
+    return math.sqrt(of_width * of_height)
+
+
+def horizontal_fov_deg(focal: float, size: tuple[int, int]) -> float:
+    """Horizontal field of view of a pinhole camera, degrees.
+
+    Args:
+        focal: as `relative_focal` gives it.
+        size: (height, width) of its pictures, of square pixels.
+    """
+    height, width = size
+    return 2.0 * math.degrees(math.atan(0.5 * math.sqrt(width / height) / focal))
+
+
 @dataclass(frozen=True)
 class CameraModel:
     """Intrinsics of one camera.
@@ -33,6 +52,12 @@ class CameraModel:
         # Pixel centres have whole coordinates, so the image spans -0.5 to width - 0.5.
         k = (focal_px, 0.0, (width - 1) / 2, 0.0, focal_px, (height - 1) / 2, 0.0, 0.0, 1.0)
         return cls(width, height, k, (0.0,) * 5)
+
+    @property
+    def focal(self) -> float:
+        """Focal length, as `CameraView.focal` has it."""
+        fx, _, _, _, fy, *_ = self.k
+        return relative_focal(fx / self.width, fy / self.height)
 
     def resized(self, height: int, width: int) -> CameraModel:
         """Intrinsics of the same pictures at another size."""

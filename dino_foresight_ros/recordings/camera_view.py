@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.camera import CameraModel, relative_focal
 from dino_foresight_ros.recordings.opencv import cv2
 
 _POLYNOMIAL = ("plumb_bob", "rational_polynomial")
@@ -70,6 +70,11 @@ class CameraView:
     def focal_fractions(self) -> tuple[float, float]:
         """Focal length as a fraction of the picture's width, and of its height."""
         return float(self.matrix[0, 0]) / self.window[2], float(self.matrix[1, 1]) / self.window[3]
+
+    @property
+    def focal(self) -> float:
+        """Focal length over the square root of the picture's area, both of pixels."""
+        return relative_focal(*self.focal_fractions)
 
     def project(self, points: Array) -> tuple[Array, Array]:
         """Find where points appear.

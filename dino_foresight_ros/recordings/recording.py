@@ -151,6 +151,11 @@ class Recording(Closeable, ABC):
 
     kind = "data"
 
+    @property
+    def focal(self) -> float | None:
+        """Of the camera, as `CameraView.focal` has it; None where it is not known."""
+        return None if self.camera is None else self.camera.focal
+
     def __init__(
         self,
         name: str,

@@ -157,6 +157,7 @@ class Decoder:
         spread: Tensor | None = None,
         stride: int = 1,
         beside: Callable[[], None] | None = None,
+        focals: Sequence[float | None] | None = None,
     ) -> list[DecodedOutput]:
         """Run the heads that are needed.
 
@@ -171,6 +172,8 @@ class Decoder:
                 one of `model.dpt.STRIDES`: half and more of a head's work is in its last layers.
                 Heads for instances are run as ever.
             beside: as `Threads.run` takes it; may be left out where no head is to run.
+            focals: focal length of each frame's camera, as `CameraView.focal` has it, which metric
+                depth may need; None where it is not known.
 
         Returns:
             What was asked for, in as many pieces as were computed at once.
@@ -178,7 +181,7 @@ class Decoder:
         # Of few frames, threads take a head each.
         spans = self._threads.spans(len(requests), _FRAMES_PER_THREAD)
         if len(spans) > 1:
-            some = [partial(self._decode_span, *(z, requests, hidden, spread, stride), span)
+            some = [partial(self._decode_span, *(z, requests, hidden, spread, stride, focals), span)
                     for span in spans]  # fmt: skip
             return list(chain(*self._threads.run(some, beside)))
         found: list[DecodedOutput] = []
@@ -199,6 +202,8 @@ class Decoder:
         done = dict(zip(heads, made, strict=True))
         for head in pieces:
             outputs = done[head].outputs
+            if head == DEPTH and focals is not None:
+                outputs = [self._at_focal(output, focals) for output in outputs]
             if head == DEPTH and self._sky and SEGMENTATION in done:
                 outputs = [self._without_sky(output, done[SEGMENTATION]) for output in outputs]
             found += outputs
@@ -257,6 +262,7 @@ class Decoder:
         hidden: Mapping[int, Tensor] | None,
         spread: Tensor | None,
         stride: int,
+        focals: Sequence[float | None] | None,
         span: slice,
     ) -> list[DecodedOutput]:
         """As `decode`, of some of the frames."""
@@ -266,6 +272,7 @@ class Decoder:
             None if hidden is None else {layer: tokens[span] for layer, tokens in hidden.items()},
             None if spread is None else spread[span],
             stride,
+            focals=None if focals is None else focals[span],
         )
         return [one._replace(frames=[span.start + i for i in one.frames]) for one in found]
 
@@ -275,6 +282,7 @@ class Decoder:
         sizes: Mapping[str, Size],
         z: Tensor | None = None,
         hidden: Mapping[int, Tensor] | None = None,
+        focal: float | None = None,
     ) -> dict[str, Tensor]:
         """What heads say of every frame, each at a size of its own, on the device.
 
@@ -282,6 +290,7 @@ class Decoder:
             sizes: head -> (H, W) of its maps.
             z: (M, h, w, C) PCA features; without them, heads that read features are left out.
             hidden: layer -> (M, h, w, D); without it, heads that read layers are left out.
+            focal: of the camera of all frames; as `decode` takes them.
 
         Returns:
             Head -> maps: ids (M, H, W), depth (M, H, W) or normals (M, H, W, 3); and what comes
@@ -295,7 +304,7 @@ class Decoder:
         if not request:
             return {}
         count = len(next(iter((hidden or {}).values())) if z is None else z)
-        pieces = self.decode(z, [request] * count, hidden)
+        pieces = self.decode(z, [request] * count, hidden, focals=[focal] * count)
         names = [*request, *(BESIDE[head] for head in request if head in BESIDE)]
         return {
             name: torch.cat([piece.values for piece in pieces if piece.name == name])
@@ -330,6 +339,15 @@ class Decoder:
                         members = [raw.frames[some[k]] for k in asked]
                         is_finite = finite[[some[k] for k in asked]]
                         yield DecodedOutput(name, members, _pick(maps, asked), is_finite)
+
+    def _at_focal(self, depth: DecodedOutput, focals: Sequence[float | None]) -> DecodedOutput:
+        """Depth of the canonical camera as depth of the frames' own cameras."""
+        task = self._bundle.tasks[DEPTH]
+        if not isinstance(task, DepthTask) or task.focal is None:
+            return depth
+        scales = torch.tensor([task.scale(focals[frame]) for frame in depth.frames])
+        scales = scales.to(depth.values.device)[:, None, None]
+        return depth._replace(values=depth.values * scales)
 
     def _without_sky(self, depth: DecodedOutput, segmentation: _Piece) -> DecodedOutput:
         """Depth that is NaN where the segmentation head sees sky."""

@@ -243,6 +243,7 @@ class Foresight:
         camera: str = "",
         ahead_s: Sequence[float] | None = None,
         motion: Motion | None = None,
+        focal: float | None = None,
     ) -> Forecast | None:
         """Take a frame and forecast from it.
 
@@ -255,6 +256,8 @@ class Foresight:
                 None.
             motion: (S, 3) of the base until each step, metres forward and to the left, radians to
                 the left (REP-103), for a forecaster that takes it; None where it is not known.
+            focal: focal length of the camera, as `CameraModel.focal` and `CameraView.focal` have
+                it, for a metric depth head that needs it; None where it is not known.
 
         Returns:
             The forecast, or None; then `last_drop` says why: context_filling, duplicate_stamp,
@@ -272,6 +275,8 @@ class Foresight:
         if motion is not None:
             rows = tuple((float(x), float(y), float(turn)) for x, y, turn in motion)
             request = replace(request, motion=rows)
+        if focal is not None:
+            request = replace(request, focal=focal)
         result = self.update_cameras({camera: CameraFrame(image, stamp_ns, request)})[camera]
         self.last_drop = result.drop
         if result.error is not None:

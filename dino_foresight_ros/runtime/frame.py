@@ -31,6 +31,8 @@ class QueuedFrame:
             for a frame to forecast.
         motion: how the base moves from it on, as `OutputRequest.motion`; asked in its turn, since
             odometry of its instant may come after it. None where that is of no use.
+        focal: (height, width) of the picture -> as `OutputRequest.focal`; asked in its turn too.
+            None where that is of no use.
     """
 
     payload: Any
@@ -42,6 +44,7 @@ class QueuedFrame:
     max_age_ns: int | None = None
     held_back: DropReason | None = None
     motion: Callable[[], MotionRows | None] | None = None
+    focal: Callable[[tuple[int, int]], float | None] | None = None
 
     @property
     def reason_unused(self) -> DropReason:

@@ -168,7 +168,7 @@ class ViewReader:
         if DEPTH not in self._engine.available_of_step_0:
             return []
         return [
-            self._views(camera, self._decode(camera.context.newest, {}), [0.0])
+            self._views(camera, self._decode(camera, camera.context.newest, {}), [0.0])
             for camera in self.cameras
         ]
 
@@ -179,7 +179,7 @@ class ViewReader:
         distances: list[float | None] = [None]
         for camera in self.cameras:
             z, hidden = self._predict(camera, horizons_s, None)
-            every = self._views(camera, self._decode(z, hidden), horizons_s)
+            every = self._views(camera, self._decode(camera, z, hidden), horizons_s)
             for step, seen in enumerate(views):
                 seen.append(every.taken(np.array([step])))
             if self._is_of_goal(camera):
@@ -212,7 +212,7 @@ class ViewReader:
             z = torch.cat([part for part, _ in parts])
             hidden = {layer: torch.cat([tokens[layer] for _, tokens in parts])
                       for layer in parts[0][1]}  # fmt: skip
-            views.append(self._views(camera, self._decode(z, hidden), ahead_s))
+            views.append(self._views(camera, self._decode(camera, z, hidden), ahead_s))
             if self._is_of_goal(camera):
                 distances = self._goal_distances(camera, z)
         return MotionViews(views, distances)
@@ -250,9 +250,11 @@ class ViewReader:
         assert goal is not None
         return _error(z, goal) / _error(camera.context.newest, goal)
 
-    def _decode(self, z: Tensor, hidden: Mapping[int, Tensor]) -> dict[str, NDArray[Any]]:
-        """Maps (N, H, W) of frames (N, h, w, C), by their names."""
-        decoder = self._engine.decoder
+    def _decode(
+        self, camera: Camera, z: Tensor, hidden: Mapping[int, Tensor]
+    ) -> dict[str, NDArray[Any]]:
+        """Maps (N, H, W) of a camera's frames (N, h, w, C), by their names."""
+        decoder, focal = self._engine.decoder, camera.mount.view.focal
         request = dict.fromkeys(_READ)
         maps: dict[str, NDArray[Any]] = {}
         for start in range(0, len(z), decoder.frames_per_pass):
@@ -260,7 +262,13 @@ class ViewReader:
             frames = z[rows]
             of_rows = {layer: tokens[rows] for layer, tokens in hidden.items()}
             self._check(all_finite(frames))
-            outputs = decoder.decode(frames, [request] * len(frames), of_rows, stride=self._stride)
+            outputs = decoder.decode(
+                frames,
+                [request] * len(frames),
+                of_rows,
+                stride=self._stride,
+                focals=[focal] * len(frames),
+            )
             for output in outputs:
                 self._check(output.finite)
             for output, values in zip(outputs, download(outputs), strict=True):

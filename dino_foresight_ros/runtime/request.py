@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ class OutputRequest:
             segmentation, depth, instances.
         motion: (dx, dy, dyaw) of the base from the frame until each of the horizons, metres
             forward and to the left, radians to the left; None where it is not known.
+        focal: focal length of the camera, as `CameraView.focal` has it, which metric depth may
+            need; None where it is not known.
 
     Raises:
         UsageError: an impossible step or size.
@@ -45,6 +48,7 @@ class OutputRequest:
     samples: int | None = None
     sample_outputs: frozenset[str] = frozenset()
     motion: MotionRows | None = None
+    focal: float | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.outputs, str):
@@ -64,6 +68,8 @@ class OutputRequest:
                 f"output_size is {self.size!r}; it must be (height, width) of 1 to "
                 f'{MAX_OUTPUT_SIDE} pixels, "input", or None for patch grid x 8'
             )
+        if self.focal is not None and not 0.0 < self.focal < math.inf:
+            raise UsageError(f"focal is {self.focal}; it must be positive and finite, or None")
         if unknown := sorted(self.sample_outputs - frozenset(SAMPLE_OUTPUTS)):
             raise UsageError(
                 f"sample_outputs {unknown} are unknown; valid: {', '.join(SAMPLE_OUTPUTS)}"

@@ -157,7 +157,8 @@ class RolloutDecoder:
             is_asked = any(SPREAD in names for names in wanted)
             spread = chunk.spread()[rows, index[2]] if chunk.futures and is_asked else None
             z = chunk.z[index]
-            outputs = self._decoder.decode(z, wanted, hidden, spread, beside=beside)
+            focals = [requests[row].focal for row in rows]
+            outputs = self._decoder.decode(z, wanted, hidden, spread, beside=beside, focals=focals)
         finite: list[tuple[Sequence[int], Tensor]] = [(range(len(requests)), all_finite(chunk.z))]
         for output in outputs:
             # A head may overflow in half precision.

@@ -382,6 +382,9 @@ class Scheduler:
             picture, request = frame.decode(frame.payload), task.request
             if frame.motion is not None and request is not None and not request.is_empty:
                 request = replace(request, motion=frame.motion())
+            if frame.focal is not None and request is not None and not request.is_empty:
+                size = (picture.shape[0], picture.shape[1])
+                request = replace(request, focal=frame.focal(size))
             return CameraFrame(picture, frame.stamp_ns, request)
         except Exception as error:  # noqa: BLE001 - a bad frame must not end the thread
             self._fail(frame, error)

@@ -87,13 +87,26 @@ def view_images(images: list[np.ndarray], view: View, size: Size) -> Tensor:
     return (pixels.flip(2) if view.mirrored else pixels).contiguous()
 
 
+def view_focal(focal: float | None, view: View) -> float:
+    """Focal length of the camera that would take a view as its whole picture.
+
+    Args:
+        focal: of the camera, as `CameraView.focal` has it; None where it is not known.
+        view: of which the fraction `scale` of height and width is left.
+
+    Returns:
+        The same measure; NaN where it is not known.
+    """
+    return math.nan if focal is None else focal / view.scale
+
+
 def view_label(kind: str, label: np.ndarray, view: View, size: Size) -> Tensor:
     """Cut out, resize (nearest) and mirror one label.
 
     Normals change the sign of x when mirrored. Depth stays in metres: a crop that is enlarged looks
-    like a camera with a longer focal length (focal x size / crop size) and the distances do not
-    change, so a depth head that shall be metric across crops has to see that focal length or be
-    trained without crops.
+    like a camera with a longer focal length (`view_focal`) and the distances do not change, so a
+    depth head that shall be metric across crops has to have a canonical camera (`DepthTask.focal`)
+    or be trained without crops.
 
     Returns:
         segmentation: (*size) uint8; depth: (*size) float32; normals: (*size, 3) float32;

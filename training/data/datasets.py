@@ -21,6 +21,7 @@ from .augmentation import (
     Size,
     draw_view,
     stack_labels,
+    view_focal,
     view_images,
 )
 from .clips import TOLERANCE, clip_rows, clip_tolerance_s
@@ -41,6 +42,8 @@ class ClipDataset(SeededDataset):
         stamps_ns: (T,) int64, rising (mirrored about the last frame when played backwards).
         interval_s: float, the interval that was drawn.
         source: name of the recording and the indices of the frames.
+        focal: float, focal length of the camera as `CameraView.focal` has it, longer by what is cut
+            off; NaN where it is not known.
         motion: (T - 1, 3) float32 that the vehicle moved from each frame to the next: m forward,
             m to the left, rad to the left; a NaN where it is not known. Only with `gives_motion`.
         segmentation (T, H, W) uint8, depth (T, H, W) float32, normals (T, H, W, 3) float32: those
@@ -180,6 +183,7 @@ class ClipDataset(SeededDataset):
             "stamps_ns": torch.from_numpy(stamps[-1] - np.abs(stamps[-1] - stamps)),
             "interval_s": interval_s,
             "source": f"{recording.name} frames {', '.join(str(i) for i in row)}",
+            "focal": view_focal(recording.focal, view),
             **stack_labels(frames, self.labels, view, self.size),
             **self._motion(recording, row, view.mirrored),
         }
@@ -230,8 +234,8 @@ class ClipDataset(SeededDataset):
 class ImageDataset(SeededDataset):
     """Single labelled images, for training heads.
 
-    An item is a dict: `image` (H, W, 3) uint8 RGB, `stamp_ns`, `source`, and each kind of `labels`
-    as in ClipDataset without the time. Only frames that have all the kinds are used.
+    An item is a dict: `image` (H, W, 3) uint8 RGB, `stamp_ns`, `source`, `focal`, and each kind of
+    `labels` as in ClipDataset without the time. Only frames that have all the kinds are used.
     """
 
     def __init__(
@@ -276,5 +280,6 @@ class ImageDataset(SeededDataset):
             "image": view_images([frame.image], view, self.size)[0],
             "stamp_ns": frame.stamp_ns,
             "source": f"{recording.name} frame {frame_index}",
+            "focal": view_focal(recording.focal, view),
             **{kind: label[0] for kind, label in labels.items()},
         }

@@ -182,9 +182,10 @@ class SeriesScorer:
         number = len(self._label_clips.setdefault(step, []))
         self._label_clips[step].append(clip)
         z = torch.stack([values[row, step] for values in predicted.values()])
-        maps = self._decoder.maps(sizes, z)
+        focal = self._recordings[clip.recording].focal
+        maps = self._decoder.maps(sizes, z, focal=focal)
         of_layers = {layer: tokens[row, step][None] for layer, tokens in hidden.items()}
-        layered = self._decoder.maps(sizes, hidden=of_layers)
+        layered = self._decoder.maps(sizes, hidden=of_layers, focal=focal)
         for place, name in enumerate(predicted):
             scorer = self._label_scorers.get((step, name))
             if scorer is None:
@@ -217,7 +218,9 @@ class SeriesScorer:
         z = torch.cat([batch.context[row, -2:], forecast[row, : len(steps)]])
         depth = self._bundle.tasks.get(DEPTH)
         is_metric = isinstance(depth, DepthTask) and depth.is_metric
-        maps = self._decoder.maps({INSTANCES: size, **({DEPTH: size} if is_metric else {})}, z)
+        camera = self._recordings[clip.recording].camera
+        sizes = {INSTANCES: size, **({DEPTH: size} if is_metric else {})}
+        maps = self._decoder.maps(sizes, z, focal=None if camera is None else camera.focal)
         if INSTANCES not in maps:  # its head reads layers, which a frame that came has not
             return
         stamps = self._recordings[clip.recording].stamps_ns
@@ -233,7 +236,6 @@ class SeriesScorer:
             )
             for place, stamp in enumerate(instants)
         )
-        camera = self._recordings[clip.recording].camera
         rays = None if camera is None else CameraView.of(camera).pixel_rays(size)
         self._motion.update(before, now, ahead, truth, rays)
 

@@ -89,7 +89,9 @@ class SheetCollector:
             self._samples[clip] = SheetSample(
                 recording.name,
                 ComparedForecast(
-                    self._described(newest, predicted[COPY_LAST][row, columns[0]]),
+                    self._described(
+                        newest, predicted[COPY_LAST][row, columns[0]], focal=recording.focal
+                    ),
                     tuple(
                         self._step(
                             batch,
@@ -116,9 +118,10 @@ class SheetCollector:
         target = clip.targets[position]
         came = self._scene(batch, clip, target, self._series[clip.series].steps[position])
         labels = batch.window.labels.get(target)
+        focal = self._recordings[clip.recording].focal
         return ComparedStep(
-            self._described(replace(came, image=None), forecast, hidden),
-            self._described(came, oracle),
+            self._described(replace(came, image=None), forecast, hidden, focal),
+            self._described(came, oracle, focal=focal),
             None if labels is None else self._in_head_classes(labels),
         )
 
@@ -133,12 +136,16 @@ class SheetCollector:
         )
 
     def _described(
-        self, scene: Scene, z: Tensor, hidden: Mapping[int, Tensor] | None = None
+        self,
+        scene: Scene,
+        z: Tensor,
+        hidden: Mapping[int, Tensor] | None = None,
+        focal: float | None = None,
     ) -> Scene:
         """What the heads say of features (h, w, C), and of the forecaster's layers (1, h, w, D)."""
         height, width = self._bundle.grid
         sizes = dict.fromkeys(self._bundle.heads, (_MAP_SIDE * height, _MAP_SIDE * width))
-        maps = self._decoder.maps(sizes, z[None], hidden)
+        maps = self._decoder.maps(sizes, z[None], hidden, focal)
         arrays: dict[str, Any] = {head: one[0].cpu().numpy() for head, one in maps.items()}
         return replace(scene, features=z[..., :3].float().cpu().numpy(), **scene_fields(arrays))
 

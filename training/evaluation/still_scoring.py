@@ -50,7 +50,8 @@ class StillScorer:
         for row, clip in enumerate(batch.clips):
             labels = batch.window.labels[clip.targets[0]]
             sizes = sizes_of(labels, self._bundle.heads)
-            maps = self._decoder.maps(sizes, batch.targets[row])
+            focal = self._recordings[clip.recording].focal
+            maps = self._decoder.maps(sizes, batch.targets[row], focal=focal)
             if self._scorer is None:
                 self._scorer = LabelScorer(self._bundle, self._classes, self._objects)
             number = len(self._clips)

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
 from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers
+from dino_foresight_ros.recordings.camera import horizontal_fov_deg
+from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.recordings.image_decoding import (
     Converter,
     ImageDecoder,
     convert_with_rosbags,
 )
 from dino_foresight_ros.ros.camera_info import CameraInfoInput, fits
+from dino_foresight_ros.ros.clouds import ASSUME_A_VIEW
 from dino_foresight_ros.ros.image_subscription import ImageInput, image_topic_text
 from dino_foresight_ros.ros.stream_watch import PeriodWatch, StreamChange, StreamWatch
 from dino_foresight_ros.ros.time import time_to_ns
-from dino_foresight_ros.topic_names import CameraTopics, frame_name
+from dino_foresight_ros.topic_names import CameraTopics, frame_name, is_rectified
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.context_rules import ContextRule
@@ -65,7 +69,8 @@ class CameraStream:
             node, model, steps, parameters["publish_features"], names.outputs
         )
         self._node = node
-        self._model_size = model.image_size
+        self._model_size, self._canonical_focal = model.image_size, model.depth_focal
+        self.focal_problem: str | None = None
         self._came: tuple[int, int] | None = None
         self._images: ImageInput | None = None
         self._calibration: CameraInfoInput | None = None
@@ -97,7 +102,7 @@ class CameraStream:
     ) -> None:
         """Subscribe to images, which go to `on_image`, and to their calibration."""
         self.publishers.publish_labels("")
-        self._camera_info = None
+        self._camera_info = self.focal_problem = None
         self.watch = StreamWatch(parameters["stream_timeout_s"], time.monotonic())
         self.period.restart()
         kind = Image if parameters["image_transport"] == "raw" else CompressedImage
@@ -211,6 +216,38 @@ class CameraStream:
     def camera_info(self) -> CameraInfo | None:
         """The newest that came; None before the first."""
         return self._camera_info
+
+    def focal(self, image_size: tuple[int, int]) -> float | None:
+        """Focal length by camera_info, as `CameraView.focal` has it; from the worker's thread.
+
+        Args:
+            image_size: (height, width) of the pictures.
+
+        Returns:
+            None where it is not known; then `focal_problem` says why and what is assumed, and so
+            does the log, once.
+        """
+        info = self._camera_info
+        try:
+            if info is None:
+                topic = self._node.resolve_topic_name(self.names.camera_info)
+                raise InputError(f"no camera_info came on {topic}")
+            if not fits(info, image_size):
+                raise InputError(
+                    f"camera_info is for images of {info.width}x{info.height}, but they are "
+                    f"{image_size[1]}x{image_size[0]}"
+                )
+            found = camera_view(info, is_rectified(self.topic_name), "camera_info").focal
+        except InputError as error:
+            assert self._canonical_focal is not None
+            fov_deg = horizontal_fov_deg(self._canonical_focal, image_size)
+            self.focal_problem = (
+                f"metric depth is that of a camera {fov_deg:.0f} degrees wide: {error}"
+            )
+            self.warn_once("focal", f"{self.focal_problem}; {ASSUME_A_VIEW}")
+            return None
+        self.focal_problem = None
+        return found
 
     def _fitting_camera_info(self, size: tuple[int, int]) -> CameraInfo | None:
         info = self._camera_info

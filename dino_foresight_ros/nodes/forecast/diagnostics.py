@@ -110,6 +110,7 @@ class Situation(NamedTuple):
         rate_problems: cameras that are too slow for a forecast -> why, in words.
         shared_topics: those that another node publishes on as well.
         motion: of the base, which forecasts know of, in words; empty for a model that takes none.
+        depth: why metric depth is of an assumed focal length, in words; empty where it is not.
         imagine: what became of the last request to foresight/imagine, in words; empty without any.
     """
 
@@ -120,6 +121,7 @@ class Situation(NamedTuple):
     rate_problems: Mapping[str, str]
     shared_topics: Sequence[str]
     motion: str = ""
+    depth: str = ""
     imagine: str = ""
 
 
@@ -161,6 +163,8 @@ class ForecastDiagnostics:
         values = self.values()
         if situation.motion:
             values["motion"] = situation.motion
+        if situation.depth:
+            values["depth"] = situation.depth
         if situation.imagine:
             values["imagine"] = situation.imagine
         if why := self._why_none(situation):

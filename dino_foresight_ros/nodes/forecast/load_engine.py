@@ -153,6 +153,7 @@ def _model_info(engine: Foresight, allowed: list[str], of_samples: list[str]) ->
         class_names=() if segmentation is None else segmentation.class_names,
         palette=() if segmentation is None else segmentation.palette,
         depth_is_metric=depth is not None and depth.is_metric,
+        depth_focal=None if depth is None else depth.focal,
         image_size=bundle.image_size,
         only_predicted=engine.available - engine.available_of_step_0,
     )

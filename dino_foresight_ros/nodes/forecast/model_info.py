@@ -16,6 +16,7 @@ class ModelInfo:
         outputs: what it can predict and the node may publish (names of `Scene` fields).
         class_names, palette: of the segmentation head; empty without one.
         depth_is_metric: whether depth is metres.
+        depth_focal: as `DepthTask.focal`; None where depth needs no focal length.
         image_size: (height, width) that the encoder works at.
         only_predicted: outputs that the seen frame, step 0, does not have.
         samples: how many futures it draws.
@@ -27,6 +28,7 @@ class ModelInfo:
     class_names: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
     depth_is_metric: bool = False
+    depth_focal: float | None = None
     image_size: tuple[int, int] = (0, 0)
     only_predicted: frozenset[str] = frozenset()
     samples: int = 1

@@ -281,6 +281,7 @@ class Pipeline:
                 sample_outputs=camera.publishers.subscribed_of_samples(),
             ),
             motion=lambda: self._motion_until(camera, stamp_ns, self._seconds_of(ahead_s)),
+            focal=camera.focal if self.loaded.model.depth_focal is not None else None,
             max_age_ns=round(self._parameters["max_age_ms"] * 1e6) or None,
             held_back=DropReason.RATE_LIMITED if is_held_back else None,
         )

@@ -201,9 +201,10 @@ class LidarScorer:
         """Score a clip: context (N_c, h, w, C), predictions (S, h, w, C), layers (S, h, w, D)."""
         truth = self._lidar.truth_of(self._recordings[clip.recording])
         assert truth is not None
+        focal = self._recordings[clip.recording].focal
         newest, scales = dict[str, Map](), dict[str, Scale | None]()
         if not self._lidar.has_layers:
-            newest = self._maps(context[-1:])[0]
+            newest = self._maps(context[-1:], focal)[0]
             scales = self._find_scales(clip, truth, newest)
         for position, target in enumerate(clip.targets):
             true_m = self._true(truth, self._stamp(clip, target)) if target >= 0 else None
@@ -211,19 +212,21 @@ class LidarScorer:
                 continue
             if self._lidar.has_layers:
                 tokens = {layer: values[position][None] for layer, values in hidden.items()}
-                maps = self._decoder.maps({DEPTH: self._lidar.cells}, hidden=tokens)
+                maps = self._decoder.maps({DEPTH: self._lidar.cells}, hidden=tokens, focal=focal)
                 depths = {FORECAST: _plain(maps[DEPTH][0])}
             else:
                 stacked = torch.stack([one[position] for one in z.values()])
-                decoded = self._maps(stacked, (DEPTH,))
+                decoded = self._maps(stacked, focal, (DEPTH,))
                 depths = {name: one[DEPTH] for name, one in zip(z, decoded, strict=True)}
                 depths[COPY_LAST] = newest[DEPTH]
             self._score(clip, position, depths, scales, true_m)
 
-    def _maps(self, z: Tensor, heads: tuple[str, ...] | None = None) -> list[dict[str, Map]]:
+    def _maps(
+        self, z: Tensor, focal: float | None, heads: tuple[str, ...] | None = None
+    ) -> list[dict[str, Map]]:
         """(B, h, w, C) -> per row the maps that are needed, of the cells' size."""
         wanted = heads or (DEPTH, *((SEGMENTATION,) if self._lidar.road else ()))
-        maps = self._decoder.maps(dict.fromkeys(wanted, self._lidar.cells), z)
+        maps = self._decoder.maps(dict.fromkeys(wanted, self._lidar.cells), z, focal=focal)
         return [{name: _plain(one[i]) for name, one in maps.items()} for i in range(len(z))]
 
     def _true(self, truth: CameraTruth, stamp_ns: int) -> Map | None:
