@@ -119,9 +119,15 @@ class BoxWorld:
             yield Prediction(z)
 
     def decode(
-        self, z: Tensor, requests: Sequence[Any], hidden: Mapping[int, Tensor], stride: int
+        self,
+        z: Tensor,
+        requests: Sequence[Any],
+        hidden: Mapping[int, Tensor],
+        stride: int,
+        focals: Sequence[float | None],
     ) -> list[DecodedOutput]:
         assert len(z) <= self.frames_per_pass
+        assert focals == [VIEW.focal] * len(z)
         poses = list(self.cameras.values())
         bases = [self.frames.get(name, (0, (0.0, 0.0, 0.0)))[1] for name in self.cameras]
         seen = []
