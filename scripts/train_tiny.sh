@@ -94,7 +94,7 @@ train_head() {
         --preset tiny --steps "$(full "$steps" 2)" --batch-size "$(full 16 2)" --lr 1.5e-3 --ema 0.995 --seed 0 --device "$device" --out "$out/$task" $(resumed "$task")
 }
 train_head segmentation 4000 "$camvid" --class-weights inverse-sqrt
-train_head depth 3800 --quantile 0.4
+train_head depth 3800 --quantile 0.4 --focal 0.8765  # metres need the focal length: 75 degrees
 train_head normals 4400
 stage instances $foresight train head --task instances --preset centres --channels 32,64,96,96 --width 48 \
     --from "$out/segmentation" --data "pixels:$out/pixels-wander-more?part=0.3-0.6" --validation "pixels:$out/pixels-validation" \
