@@ -140,8 +140,8 @@ def alike(motions: Motion, within_m: float, within_rad: float) -> NDArray[np.int
     Args:
         motions: (K, 3) until one instant.
         within_m, within_rad: two are alike while what they are apart in place, as a fraction of the
-            one, and in heading, as a fraction of the other, adds up to less than 1. With 0 those are
-            that are the same.
+            one, and in heading, as a fraction of the other, adds up to less than 1. With 0 those
+            are that are the same.
 
     Returns:
         (K,) indices; those of a group are alike to the one that they name, which names itself.
