@@ -1,12 +1,17 @@
-"""What the demo's node makes of the messages of a camera, without a ROS graph."""
+"""What the demo's node makes of the messages of a camera."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dino_foresight_ros.msg", reason="needs the built messages")
+
 from builtin_interfaces.msg import Time
+from ros_bench import Bench
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -15,18 +20,6 @@ from dino_foresight_ros.demo.run_statistics import RunStatistics
 from dino_foresight_ros.demo.tracker import ForecastTracker
 from dino_foresight_ros.scene import ComparedForecast, Scene
 from dino_foresight_ros.topic_names import CameraTopics
-
-
-class Topics:
-    """In the place of a node: keeps the callbacks."""
-
-    def __init__(self) -> None:
-        self.callbacks: dict[str, Callable[[Any], None]] = {}
-
-    def create_subscription(
-        self, _kind: type, topic: str, callback: Callable[[Any], None], _qos: object
-    ) -> None:
-        self.callbacks[topic] = callback
 
 
 def raw(second: int, value: int, lost_bytes: int = 0) -> Image:
@@ -41,14 +34,21 @@ def raw(second: int, value: int, lost_bytes: int = 0) -> Image:
     )
 
 
-def test_a_cut_raw_frame_counts_as_one_that_shows_nothing() -> None:
-    topics, statistics = Topics(), RunStatistics(["left"])
+@pytest.fixture
+def bench(ros_domain: dict[str, str]) -> Iterator[Bench]:
+    bench = Bench(int(ros_domain["ROS_DOMAIN_ID"]))
+    yield bench
+    bench.close()
+
+
+def test_a_cut_raw_frame_counts_as_one_that_shows_nothing(bench: Bench) -> None:
+    node, statistics = bench.make("demo"), RunStatistics(["left"])
     compared: list[ComparedForecast] = []
     tracker = ForecastTracker(compared.append, 0.0)
     names = CameraTopics.of("left", "{camera}/image")
-    watch = CameraWatch(topics, names, statistics, tracker, False, False)  # type: ignore[arg-type]
+    watch = CameraWatch(node, names, statistics, tracker, False, False)
     watch.listen()
-    show = topics.callbacks[names.image]
+    (show,) = [s.callback for s in node.subscriptions if s.topic_name == f"/{names.image}"]
     show(raw(1, 10))
     tracker.add_forecast(10**9, [Scene(s * 10**9, step=s - 1) for s in (2, 3)], 1.0, None)
     show(raw(2, 20, lost_bytes=5))
