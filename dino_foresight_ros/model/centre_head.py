@@ -149,13 +149,15 @@ class CentreHead(Pyramid):
         """Turn peaks into queries: (B, Q, K + 1) and (B, Q, H, W), as logits."""
         config, things = self.config, len(self.config.things)
         batch, _, height, width = maps.centres.shape
-        peaks = maps.centres[:, :things].float().sigmoid()
-        best = peaks.amax(dim=1, keepdim=True)
+        logits = maps.centres[:, :things].float()
+        best = logits.amax(dim=1, keepdim=True)
+        # By logits, which are compared exactly; probabilities near 1 are rounded to the same.
         is_peak = best == functional.max_pool2d(best, _PEAK, stride=1, padding=_PEAK // 2)
         count = min(config.queries, height * width)
-        places = (best * is_peak).flatten(1).topk(count).indices  # (B, Q)
-        at_peak = peaks.flatten(2).gather(2, places[:, None].expand(-1, things, -1))
-        highest = at_peak.amax(dim=1, keepdim=True)
+        heights, places = best.masked_fill(~is_peak, -math.inf).flatten(1).topk(count)  # (B, Q)
+        at_peak = logits.flatten(2).gather(2, places[:, None].expand(-1, things, -1)).sigmoid()
+        # Where there are fewer peaks, what is left over is no object.
+        highest = at_peak.amax(dim=1, keepdim=True) * heights.isfinite()[:, None]
         shares = highest * at_peak / at_peak.sum(dim=1, keepdim=True)
         classes = maps.classes.new_zeros(batch, count, config.outputs + 1, dtype=torch.float32)
         index = torch.tensor(config.things, device=places.device)

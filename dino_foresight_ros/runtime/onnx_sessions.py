@@ -21,7 +21,7 @@ from dino_foresight_ros.model.onnx_export import (
     OPSET,
     TOLERANCE,
     check_packages,
-    largest_difference,
+    difference,
     tensors_of,
     write_graph,
 )
@@ -139,7 +139,7 @@ class OnnxFunction:
             return session  # the engine tells of a model that gives NaN
         is_exact = self._provider == "cpu" and expected[0].dtype == np.float32
         most = TOLERANCE if is_exact else _COARSE_TOLERANCE
-        worst = largest_difference(found, expected)
+        worst = difference(self._owner, found, expected)
         if worst <= most:
             return session
         return f"differs from torch by {worst:.1e} of its largest value, more than {most:g}"

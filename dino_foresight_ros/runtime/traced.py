@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dino_foresight_ros.errors import ForesightError
 from dino_foresight_ros.model.instance_head import QueryOutput
-from dino_foresight_ros.model.onnx_export import TOLERANCE, largest_difference, tensors_of
+from dino_foresight_ros.model.onnx_export import TOLERANCE, difference, tensors_of
 from dino_foresight_ros.progress import warn
 
 MOST_GRAPHS = 16
@@ -125,7 +125,7 @@ class TracedFunction:
             for _ in range(_RUNS - 1):
                 graph(*given)
             others = _other_values(given)
-            problem = _difference(graph(*others), of_tensors(*others))
+            problem = _problem(self._function, graph(*others), of_tensors(*others))
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise ForesightError(f"{self._name} cannot be traced ({reason})") from error
@@ -141,8 +141,8 @@ class TracedFunction:
         return run
 
 
-def _difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
-    """What is wrong with a graph's outputs; empty where they are right."""
+def _problem(of: Any, found: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
+    """What is wrong with the outputs of a function's graph; empty where they are right."""
     if not all(bool(x.isfinite().all()) for x in expected):
         return ""  # the engine tells of a model that gives NaN
     is_coarse = any(x.dtype.itemsize < 4 for x in expected)
@@ -150,7 +150,7 @@ def _difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> str:
     ours, wanted = ([x.float().cpu().numpy() for x in some] for some in (found, expected))
     if [x.shape for x in ours] != [x.shape for x in wanted]:
         return "gives other shapes"
-    worst = largest_difference(ours, wanted)
+    worst = difference(of, ours, wanted)
     if worst <= most:
         return ""
     return f"differs by {worst:.1e} of its largest value, more than {most:g}"

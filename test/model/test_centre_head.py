@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -108,6 +109,17 @@ def test_of_more_objects_than_queries_the_surest_are_found() -> None:
     is_found = found["instances"][0] > 0
     assert [bool(is_found[ids == number].all()) for number in (1, 2)] == [True, True]
     assert found["instances"][0].unique().tolist() == [0, 1, 2]
+
+
+def test_what_is_left_of_the_queries_is_no_object() -> None:
+    """All around the one centre it slopes away, so no other pixel is a peak."""
+    maps, _ = maps_of(OBJECTS[:1])
+    rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")
+    maps.centres[0, 0] = 3.0 - 0.01 * ((rows - 6) ** 2 + (columns - 8) ** 2)
+    classes, _ = head().group(maps)
+    assert classes[0, 0, 1].exp().item() == pytest.approx(1 / (1 + math.exp(-3.0)), abs=1e-3)
+    assert torch.equal(classes[0, 1:].argmax(dim=-1), torch.full((5,), 3))
+    assert classes[0, 1:, :3].exp().max().item() == pytest.approx(1e-6)
 
 
 def test_semantic_and_panoptic_maps_come_of_the_classes() -> None:

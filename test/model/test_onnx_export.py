@@ -15,10 +15,12 @@ from optional import NEEDS_ONNX
 
 from dino_foresight_ros.cli.main import main
 from dino_foresight_ros.errors import ForesightError, UsageError
-from dino_foresight_ros.model import onnx_export
+from dino_foresight_ros.model import HeadConfig, InstancesTask, build_head, onnx_export
+from dino_foresight_ros.model.centre_head import CentreHead, CentreHeadConfig
 from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
 from dino_foresight_ros.model.forecasters.rotary import rotation
-from dino_foresight_ros.model.onnx_export import export_bundle
+from dino_foresight_ros.model.instance_head import InstanceHeadConfig, PixelMaps
+from dino_foresight_ros.model.onnx_export import difference, export_bundle
 
 pytestmark = NEEDS_ONNX
 
@@ -74,6 +76,79 @@ def test_a_folder_with_files_is_left_alone(
     assert "has files; use --force" in capsys.readouterr().err
     assert main(["export", "untrained-tiny", "--out", str(tmp_path / "kept")]) == 2
     assert main(["export", "untrained-tiny", "--out", str(tmp_path / "o"), "--steps", "0"]) == 2
+
+
+def centre_head() -> CentreHead:
+    torch.manual_seed(0)
+    config = CentreHeadConfig(3, (1, 2), channels=(8, 8, 8, 8), width=8, queries=3)
+    head = build_head(config, 24, layers=4)
+    assert isinstance(head, CentreHead)
+    return head.eval()
+
+
+def queries_of(head: CentreHead, maps: PixelMaps) -> list[np.ndarray]:
+    return [x.numpy() for x in (*head.group(maps), *maps)]
+
+
+def four_peaks() -> PixelMaps:
+    """Two as high as each other but for rounding, of which one is the last query."""
+    centres = torch.zeros(1, 4, 16, 24)
+    centres[:, :2] = -8.0
+    for height, row, column in ((3.0, 3, 3), (2.5, 12, 5), (2.0, 4, 20), (2.0 + 1e-6, 12, 18)):
+        centres[0, 0, row, column] = height
+    return PixelMaps(torch.randn(1, 3, 16, 24), centres)
+
+
+@torch.no_grad()
+def test_queries_whose_order_is_a_matter_of_rounding_do_not_differ() -> None:
+    head, maps = centre_head(), four_peaks()
+    expected = queries_of(head, maps)
+    maps.centres[0, 0, 4, 20] += 2e-6
+    found = queries_of(head, maps)
+    assert np.abs(found[1] - expected[1]).max() > 1.0  # another object's mask
+    assert difference(head, found, expected) < 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("which", range(4))
+def test_queries_and_maps_that_really_differ_are_told(which: int) -> None:
+    head = centre_head()
+    expected = queries_of(head, four_peaks())
+    found = [x.copy() for x in expected]
+    found[which].flat[np.abs(found[which]).argmin()] += 0.1
+    assert difference(head, found, expected) > 1e-3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["dpt", "linear", "centres", "mask2former"])
+def test_heads_of_every_kind_give_torchs_numbers(tmp_path: Path, kind: str) -> None:
+    """The file of a head of each kind is written, so its comparison found no difference."""
+    bundle = make_micro_bundle()
+    shape: dict[str, Any] = {"channels": (8, 8, 8, 8), "width": 8}
+    name, task = "segmentation", bundle.tasks["segmentation"]
+    if kind in ("dpt", "linear"):
+        config: Any = HeadConfig(task.outputs, kind=kind, **shape)
+    else:
+        names = ("road", "car", "person")
+        name, task = "instances", InstancesTask(names, ((0, 0, 0),) * 3, things=(1, 2))
+        config = CentreHeadConfig(3, task.things, queries=5, **shape)
+    if kind == "mask2former":
+        pytest.importorskip("transformers")
+        config = InstanceHeadConfig(
+            3, channels=(8, 8, 8, 8), width=32, queries=5, encoder_layers=1, decoder_layers=3,
+            attention_heads=2, feedforward=32,
+        )  # fmt: skip
+    torch.manual_seed(0)
+    head = build_head(config, 24, layers=4).eval().requires_grad_(False)
+    bundle = replace(bundle, heads={name: head}, tasks={name: task})
+    found = export_bundle(bundle, tmp_path / "out", only=[f"head_{name}"])
+    assert 0.0 < found[f"head_{name}"] <= 1e-4
+    outputs = session_of(str(tmp_path / "out" / f"head_{name}.onnx")).get_outputs()
+    expected = {
+        "centres": ["classes", "masks", "pixel_classes", "pixel_centres"],
+        "mask2former": ["classes", "masks"],
+    }
+    assert [x.name for x in outputs] == expected.get(kind, [name])
 
 
 @pytest.mark.long

@@ -14,7 +14,8 @@ from optional import NEEDS_ONNX
 from torch import Tensor, nn
 
 from dino_foresight_ros.errors import ForesightError, UsageError
-from dino_foresight_ros.model import Bundle
+from dino_foresight_ros.model import Bundle, build_head
+from dino_foresight_ros.model.centre_head import CentreHeadConfig
 from dino_foresight_ros.model.instance_head import QueryOutput
 from dino_foresight_ros.runtime import Foresight, onnx_sessions
 from dino_foresight_ros.runtime.onnx_sessions import OnnxFunction, cache_folder, resolve_provider
@@ -133,6 +134,22 @@ def test_a_graph_that_differs_from_torch_is_refused_and_not_kept(
     with pytest.raises(ForesightError, match="Scaled in ONNX Runtime differs from torch by"):
         check(Scaled())
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.long
+def test_a_head_that_finds_objects_by_their_centres_gives_torchs_maps() -> None:
+    torch.manual_seed(0)
+    config = CentreHeadConfig(3, (1, 2), channels=(8, 8, 8, 8), width=8, queries=5)
+    head = build_head(config, 6, layers=4).eval().to(memory_format=torch.channels_last)
+    graphs = OnnxFunction(head, "cpu")
+    with torch.inference_mode():
+        for count in (1, 3):
+            shapes = ((count, 6, 8, 24),)
+            graphs.prepare(shapes, (torch.zeros(shapes[0]),))
+            x = torch.randn(shapes[0])
+            found, expected = graphs(shapes, (x,)), head(x)
+            torch.testing.assert_close(found.masks, expected.masks, atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(found.classes, expected.classes, atol=1e-3, rtol=1e-3)
 
 
 def test_without_a_folder_to_write_to_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
