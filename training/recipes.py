@@ -293,8 +293,8 @@ class HeadRecipe(TrainingRecipe):
     )  # fmt: skip
     focal: float | None = option(
         None, "focal length of the canonical camera of a metric depth head, over the square root "
-        "of the picture's area (0.88: 75 degrees at 154x280); depth then follows each camera's own, "
-        "which the data must know; none: the head guesses it from the picture", above=0,
+        "of the picture's area (0.88: 75 degrees at 154x280); depth then follows each camera's "
+        "own, which the data must know; none: the head guesses it from the picture", above=0,
     )  # fmt: skip
     class_weights: str = option(
         "none", "of the pixels of a class, tasks segmentation and metric depth: none, "

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 import json
-import math
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,7 +113,7 @@ def parts_of(bundle: Bundle, steps: int = 3) -> list[Part]:
     for name, head in bundle.heads.items():
         if (read := bundle.inputs.get(name)) is not None and read.layers:
             continue  # it needs tokens of the forecaster's layers
-        outputs = ("classes", "masks") if name == INSTANCES else (name,)
+        outputs: tuple[str, ...] = ("classes", "masks") if name == INSTANCES else (name,)
         if isinstance(head, CentreHead):
             outputs += ("pixel_classes", "pixel_centres")
         function = _head_function(bundle, head)

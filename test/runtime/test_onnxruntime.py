@@ -120,6 +120,11 @@ def test_graphs_are_kept_by_weights_and_damaged_or_other_ones_are_exported_anew(
     check(other)
     assert len(exports) == 4
     assert set(cache.iterdir()) == {kept, another}
+    check(Queries())
+    (queries,) = set(cache.iterdir()) - {kept, another}
+    kept.write_bytes(queries.read_bytes())  # of another number of outputs
+    check(module)
+    assert len(exports) == 6
 
 
 def test_a_graph_that_differs_from_torch_is_refused_and_not_kept(
