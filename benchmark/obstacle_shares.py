@@ -27,6 +27,7 @@ from dino_foresight_ros.obstacles.points import split_scene
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.planar_motion import of_twist
 from dino_foresight_ros.process.cpu import set_up_cpu
+from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.synthetic import World, WorldConfig
 
@@ -140,7 +141,13 @@ def foreseen(
             if has_odometry and engine.forecaster.takes_motion:
                 twist = (frame.speed_mps, 0.0, frame.yaw_rate_rps)
                 motion = of_twist(twist, HORIZONS_S)
-            forecast = engine.update(frame.image, round(1e9 * frame.stamp_s), motion=motion)
+            size = frame.image.shape[0], frame.image.shape[1]
+            forecast = engine.update(
+                frame.image,
+                round(1e9 * frame.stamp_s),
+                motion=motion,
+                focal=CameraView.pinhole(frame.k, size).focal,
+            )
         assert forecast is not None
         yield "present", forecast.step_0, scene_of(frame)
         for scene, ahead_s in zip(forecast.steps, HORIZONS_S, strict=True):

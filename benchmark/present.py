@@ -64,7 +64,7 @@ def measure(bundle: Any, recording: Any, latency_s: float, most: int = 200) -> G
     for index, frame in enumerate(recording.frames()):
         if index == most:
             break
-        forecast = engine.update(frame.image, frame.stamp_ns, wanted)
+        forecast = engine.update(frame.image, frame.stamp_ns, wanted, focal=recording.focal)
         if forecast is not None:
             seen[frame.stamp_ns] = forecast.step_0
             foreseen[frame.stamp_ns] = forecast.steps[0]
