@@ -48,7 +48,7 @@ def futures_of(
     names = (engine.available | {FEATURES, SPREAD}) & {SEGMENTATION, DEPTH, FEATURES, SPREAD}
     drawn = frozenset(names) & {SEGMENTATION, DEPTH}
     wanted = {0: names - {SPREAD}, **dict.fromkeys(range(1, len(ahead_s) + 1), names)}
-    request = OutputRequest(wanted, samples=samples, sample_outputs=drawn)
+    request = OutputRequest(wanted, samples=samples, sample_outputs=drawn, focal=recording.focal)
     stamps = recording.stamps_ns
     newest = int(np.searchsorted(stamps, stamps[0] + round(at_s * 1e9), side="right")) - 1
     wanted_ns = [int(stamps[newest]) + round(ahead * 1e9) for ahead in ahead_s]

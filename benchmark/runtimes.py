@@ -4,8 +4,8 @@
 
 An update of the live engine is timed: an image goes in, three steps of segmentation and depth come
 out. A size in a runtime is measured in a process of its own, so that one that fails, hangs or runs
-out of memory costs no other, and the peak of memory is its own. What has come is written at once;
-what is not done when the minutes are over is said to be so.
+out of memory costs no other; on a CPU the peak of memory is that of both kinds until then. What has
+come is written at once; what is not done when the minutes are over is said to be so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from dino_foresight_ros.errors import ForesightError, UsageError
+from dino_foresight_ros.errors import UsageError
 from dino_foresight_ros.files import write_whole
 from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.model.forecasters import KINDS
@@ -72,7 +72,8 @@ def measure(row: Row, device: torch.device, dtype: str, steps: int, seconds: flo
     """Time updates of one case in this process.
 
     Raises:
-        ForesightError: the runtime is not there, or fails.
+        UsageError: the runtime is not there.
+        ForesightError: it fails.
     """
     acceleration, _, provider = row.runtime.partition(":")
     number = resolve_dtype(dtype, device)
@@ -88,6 +89,7 @@ def measure(row: Row, device: torch.device, dtype: str, steps: int, seconds: flo
         acceleration=acceleration,
         execution_provider=provider or "auto",
     )
+    engine.warm_up()
     image = images(1)[0]
     interval_ns = round(engine.bundle.frame_interval_s * 1e9)
     stamps_ns = iter(range(10**18, 2 * 10**18, interval_ns))
@@ -254,7 +256,7 @@ def _measure_here(args: argparse.Namespace, device: torch.device) -> int:
         row = Row(args.sizes[0], kind, args.runtimes[0])
         try:
             row = measure(row, device, args.dtype, args.steps, args.seconds)
-        except ForesightError as error:
+        except Exception as error:  # noqa: BLE001 - a runtime has kinds of its own
             row = replace(row, problem=" ".join(str(error).split())[:160])
         print(json.dumps(asdict(row)), flush=True)
     return 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,13 +17,14 @@ from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.recordings import CameraModel, open_recordings
 from dino_foresight_ros.recordings.camera import horizontal_fov_deg
-from dino_foresight_ros.recordings.camera_view import CameraView
+from dino_foresight_ros.recordings.camera_view import CameraView, focal_of
 from dino_foresight_ros.runtime import CameraFrame, Foresight
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.threads import Threads
 from dino_foresight_ros.training.data import ClipDataset, ImageDataset
 from dino_foresight_ros.training.data.augmentation import ClipAugmentation, View, view_focal
+from dino_foresight_ros.training.evaluation import EvaluationConfig, evaluate
 from dino_foresight_ros.training.head_samples import LabelledImages
 
 CANONICAL = 0.8
@@ -157,3 +160,84 @@ def test_data_of_an_unknown_camera_is_refused():
     LabelledImages(images, "depth")
     with pytest.raises(InputError, match=r"intrinsics, not known of synthetic-3.*--focal none"):
         LabelledImages(images, "depth", focal=CANONICAL)
+
+
+def test_an_uncalibrated_camera_is_an_unknown_one():
+    """As a bag's camera_info of zeros: its pictures can be read and trained on all the same."""
+    recording = open_recordings([synthetic("3", 3)])[0]
+    height, width = recording.size
+    good = CameraModel.from_fov(width, height, 70.0)
+    recording.camera = good.resized(2 * height, 2 * width)
+    assert recording.focal == pytest.approx(good.focal)
+    broken = [
+        CameraModel(0, 0, (0.0,) * 9),
+        CameraModel(width, height, (0.0,) * 9),
+        CameraModel(width, height, (-50.0, *good.k[1:])),
+        CameraModel(width, height, (float("nan"), *good.k[1:])),
+        good.resized(height, 2 * width),  # of pictures of another shape
+    ]
+    for camera in broken:
+        recording.camera = camera
+        assert recording.focal is None
+        assert np.isnan(ImageDataset([recording], "depth", recording.size)[0]["focal"])
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+def test_camera_info_gives_it_whatever_the_lens_bends(rectified: bool):
+    """A window and K or P; lens models that cannot be undone have a focal length too."""
+    roi = SimpleNamespace(x_offset=40, y_offset=10, width=120, height=60)
+    info = SimpleNamespace(
+        k=[150.0, 0, 99.5, 0, 150.0, 49.5, 0, 0, 1],
+        p=[120.0, 0, 99.5, 0, 0, 130.0, 49.5, 0, 0, 0, 1, 0],
+        r=[1.0, 0, 0, 0, 1, 0, 0, 0, 1],
+        d=[0.1] * 7,
+        distortion_model="a lens of its own",
+        width=200,
+        height=100,
+        roi=roi,
+    )
+    fx, fy = (120.0, 130.0) if rectified else (150.0, 150.0)
+    wanted = np.sqrt(fx * fy / (120 * 60))
+    assert focal_of(info, rectified, "camera_info") == pytest.approx(wanted)
+    info.p = [0.0] * 12
+    assert focal_of(info, True, "camera_info") == pytest.approx(150 / np.sqrt(120 * 60))
+    info.k = [0.0] * 9
+    with pytest.raises(InputError, match="no focal length"):
+        focal_of(info, False, "camera_info")
+
+
+def test_evaluation_reads_depth_at_the_focal_length_of_the_recording():
+    """What counts is the camera's focal length over the canonical one, in every table."""
+    config = EvaluationConfig(
+        horizons=(1,), gaps_s=(), label_horizons=(1,), max_clips=2, max_label_clips=2,
+        fitted=False, resamples=10,
+    )  # fmt: skip
+
+    def depth_errors(canonical: float, focal: float) -> list[float]:
+        (recording,) = open_recordings([f"{synthetic('3', 12)}&interval=0.1"])
+        height, width = recording.size
+        k = focal * np.sqrt(width * height)
+        recording.camera = CameraModel(
+            width, height, (k, 0.0, width / 2, 0.0, k, height / 2, 0.0, 0.0, 1.0)
+        )
+        report = evaluate(with_canonical_camera(canonical), [recording], config).to_dict()
+        return [v for key, v in numbers_of(report) if key == "abs_rel"]
+
+    plain = depth_errors(0.8, 0.8)
+    assert len(plain) >= 4  # stills, and copy-last, forecast and oracle
+    assert depth_errors(0.5, 0.5) == pytest.approx(plain)
+    for other, one in zip(depth_errors(0.8, 1.6), plain, strict=True):
+        assert other != pytest.approx(one, rel=1e-2)
+    assert depth_errors(0.4, 0.8) == pytest.approx(depth_errors(0.8, 1.6))
+
+
+def numbers_of(value: object, key: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers of nested values, each with the nearest key."""
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from numbers_of(one, str(name))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from numbers_of(one, key)
+    elif isinstance(value, int | float):
+        yield key, float(value)

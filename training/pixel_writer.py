@@ -124,4 +124,10 @@ def _pseudo_labelled(
     print(f"pseudo-labels by the heads of bundle {teacher.origin}: {', '.join(teacher.tasks)}")
     for task, why in teacher.left_out.items():
         warn(f"no pseudo-labels for {task}: {why}")
+    for recording in recordings:
+        if left := teacher.labels(1.0) - teacher.labels(recording.focal):
+            warn(
+                f"no pseudo-labels of {', '.join(sorted(left))} for {recording.name}: the bundle's "
+                "head needs the camera's focal length, which is not known"
+            )
     return [PseudoLabelled(recording, teacher, size) for recording in recordings]

@@ -24,11 +24,11 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.outputs import BY_NAME, DEPTH, SEGMENTATION
-from dino_foresight_ros.recordings.camera_view import camera_view
+from dino_foresight_ros.recordings.camera_view import focal_of
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.camera_feed import read_palette
-from dino_foresight_ros.ros.camera_info import CameraInfoInput
+from dino_foresight_ros.ros.camera_info import CameraInfoInput, fits
 from dino_foresight_ros.ros.messages import (
     read_features,
     read_image,
@@ -89,8 +89,10 @@ class CameraWatch:
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         with suppress(InputError):  # as if none had come, which forecast_node tells of
-            view = camera_view(message, is_rectified(self._topics.image), "camera_info")
-            self._statistics.focal = view.focal
+            size = self._statistics.image_size
+            rectified = is_rectified(self._node.resolve_topic_name(self._topics.image))
+            if size is None or fits(message, size):  # as forecast_node goes by it
+                self._statistics.focal = focal_of(message, rectified, "camera_info")
 
     def _truths(self) -> list[str]:
         """Names of the true maps that mean what the model's do."""

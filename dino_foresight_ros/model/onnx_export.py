@@ -307,18 +307,22 @@ def difference(of: Any, found: Sequence[np.ndarray], expected: Sequence[np.ndarr
     queries, maps = found[:2], found[2:]
     with torch.no_grad():
         wanted = of.group(PixelMaps(*map(torch.from_numpy, maps)))
+    # In no order: of peaks that are as high as each other any may come first.
     of_queries = largest_difference(
-        (1 / (1 + np.exp(-x)) for x in queries), (x.sigmoid().numpy() for x in wanted)
+        (np.sort(1 / (1 + np.exp(-x)), axis=1) for x in queries),
+        (np.sort(x.sigmoid().numpy(), axis=1) for x in wanted),
     )
     return max(of_queries, largest_difference(maps, expected[2:]))
 
 
 def largest_difference(found: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> float:
-    """Of outputs from what they should be, as a share of each output's largest value."""
+    """Of outputs from what they should be, as a share of each output's largest value; infinite
+    where one is not finite."""
     worst = 0.0
     for ours, wanted in zip(found, expected, strict=True):
         scale = max(float(np.abs(wanted).max()), 1e-6)
-        worst = max(worst, float(np.abs(ours - wanted).max()) / scale)
+        off = float(np.abs(ours - wanted).max()) / scale
+        worst = max(worst, off) if math.isfinite(off) else math.inf
     return worst
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from dino_foresight_ros.errors import UsageError
 
+MAX_ASPECT_ERROR = 0.02
+"""By how much the aspect ratio of pictures may be another than their camera's."""
+
 
 def relative_focal(of_width: float, of_height: float) -> float:
     """Focal length over the square root of the picture's area, of its fractions of either side.
@@ -54,10 +57,18 @@ class CameraModel:
         return cls(width, height, k, (0.0,) * 5)
 
     @property
-    def focal(self) -> float:
-        """Focal length, as `CameraView.focal` has it."""
+    def focal(self) -> float | None:
+        """Focal length, as `CameraView.focal` has it; None where the camera is not calibrated."""
         fx, _, _, _, fy, *_ = self.k
-        return relative_focal(fx / self.width, fy / self.height)
+        known = 0.0 < fx < math.inf and 0.0 < fy < math.inf and min(self.width, self.height) > 0
+        return relative_focal(fx / self.width, fy / self.height) if known else None
+
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether pictures of (height, width) can be this camera's, up to an even resize."""
+        height, width = size
+        if min(height, width, self.height, self.width) <= 0:
+            return False
+        return abs(self.width * height / (self.height * width) - 1.0) <= MAX_ASPECT_ERROR
 
     def resized(self, height: int, width: int) -> CameraModel:
         """Intrinsics of the same pictures at another size."""

@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.camera import CameraModel, relative_focal
+from dino_foresight_ros.recordings.camera import (
+    MAX_ASPECT_ERROR,
+    CameraModel,
+    relative_focal,
+)
 from dino_foresight_ros.recordings.opencv import cv2
 
 _POLYNOMIAL = ("plumb_bob", "rational_polynomial")
 _FISHEYE = ("equidistant", "fisheye")
 _COUNTS = {**dict.fromkeys(_POLYNOMIAL, (4, 5, 8, 12, 14)), **dict.fromkeys(_FISHEYE, (4,))}
-_MAX_ASPECT_ERROR = 0.02
 _ROUND_TRIP = 1e-3
 """Of a ray's length: further off comes back what the lens model folds into the picture."""
 _ROUNDS = 100
@@ -203,24 +206,47 @@ def camera_view(info: Any, rectified: bool, name: str) -> CameraView:
         InputError: the camera is not calibrated, a number is not finite, K or P leads different
             pixels to one ray, or the lens model is unknown.
     """
+    matrix, rotation = _matrices_of(info, rectified, name)
+    d = np.zeros(0) if rectified else np.array(info.d, np.float64)
+    d, model = _lens(d, str(info.distortion_model), name)
+    window = _window_of(info, name)
+    return CameraView(matrix, rotation, d, model, window)
+
+
+def focal_of(info: Any, rectified: bool, name: str) -> float:
+    """The focal length by a camera_info, as `CameraView.focal` has it, whatever its lens bends; of
+    a fisheye that in the middle of the picture.
+
+    Args:
+        info, rectified, name: as of `camera_view`.
+
+    Raises:
+        InputError: the camera is not calibrated, or as `camera_view` for a K or P.
+    """
+    matrix, rotation = _matrices_of(info, rectified, name)
+    return CameraView(matrix, rotation, np.zeros(0), "", _window_of(info, name)).focal
+
+
+def _matrices_of(info: Any, rectified: bool, name: str) -> tuple[Array, Array]:
+    """(3, 4) projection, and (3, 3) from the optical frame to the view's axes."""
     k = np.array(info.k, np.float64).reshape(3, 3)
     p = np.array(info.p, np.float64).reshape(3, 4)
-    d = np.array(info.d, np.float64)
     matrix, rotation = np.column_stack([k, np.zeros(3)]), np.eye(3)
-    if rectified:
-        d = np.zeros(0)
-        if p[0, 0] > 0 or not np.isfinite(p).all():
-            matrix, rotation = p, np.array(info.r, np.float64).reshape(3, 3)
-            if not rotation.any():
-                rotation = np.eye(3)
+    if rectified and (p[0, 0] > 0 or not np.isfinite(p).all()):
+        matrix, rotation = p, np.array(info.r, np.float64).reshape(3, 3)
+        if not rotation.any():
+            rotation = np.eye(3)
     _check_matrices(matrix, rotation, "P" if matrix is p else "K", name)
-    d, model = _lens(d, str(info.distortion_model), name)
+    return matrix, rotation
+
+
+def _window_of(info: Any, name: str) -> tuple[int, int, int, int]:
+    """(left, top, width, height) of the pictures in pixels of the full sensor."""
     roi = info.roi
     width, height = int(roi.width or info.width), int(roi.height or info.height)
     if min(width, height) <= 0:
         raise InputError(f"{name} has no width and height; the camera is not calibrated")
-    window = (int(roi.x_offset), int(roi.y_offset), width, height)
-    return CameraView(matrix, rotation, d, model, window)
+    return int(roi.x_offset), int(roi.y_offset), width, height
 
 
 def _check_matrices(matrix: Array, rotation: Array, which: str, name: str) -> None:
@@ -274,7 +300,7 @@ def check_size(view: CameraView, size: tuple[int, int], name: str) -> None:
         InputError: their shapes differ.
     """
     _, _, width, height = view.window
-    if abs(width * size[0] / (height * size[1]) - 1) > _MAX_ASPECT_ERROR:
+    if abs(width * size[0] / (height * size[1]) - 1) > MAX_ASPECT_ERROR:
         raise InputError(
             f"{name} is for pictures of {width}x{height}, the bag's are {size[1]}x{size[0]}: "
             "cropped or turned pictures need a camera_info of their own"

@@ -153,8 +153,10 @@ class Recording(Closeable, ABC):
 
     @property
     def focal(self) -> float | None:
-        """Of the camera, as `CameraView.focal` has it; None where it is not known."""
-        return None if self.camera is None else self.camera.focal
+        """Of the camera, as `CameraView.focal` has it; None where it is not known, and where the
+        camera's pictures have another shape than these."""
+        camera = self.camera
+        return camera.focal if camera is not None and camera.fits(self.size) else None
 
     def __init__(
         self,

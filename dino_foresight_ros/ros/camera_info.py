@@ -11,12 +11,11 @@ from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.camera import MAX_ASPECT_ERROR, CameraModel
 from dino_foresight_ros.ros.qos import camera_info_input_qos, is_overridden, latched_qos, subscribe
 from dino_foresight_ros.ros.timers import steady_timer
 
 CHECK_PERIOD_S = 0.2
-MAX_ASPECT_ERROR = 0.02
 
 
 class CameraInfoInput:

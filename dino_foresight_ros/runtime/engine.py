@@ -140,7 +140,7 @@ class Foresight:
 
         Args:
             cameras: how many.
-            request: what to compute; all outputs of the first step when None.
+            request: what to compute; the engine's own when None.
 
         Raises:
             ModelOutputError: the model gives NaN.
@@ -148,7 +148,7 @@ class Foresight:
             ForesightError: compiling failed.
         """
         image = np.zeros((*self.bundle.image_size, 3), np.uint8)
-        request = request or OutputRequest({1: self.available})
+        request = request or self._request
         names = [f"blank {i}" for i in range(cameras)]
         for index in range(self.rule.frames + 1):  # a CUDA graph is recorded in the second run
             frame = CameraFrame(image, index * self.rule.usual_spacing_ns, request)

@@ -236,8 +236,10 @@ class Scheduler:
         """
         with self._condition:
             self._reset_asked = True
+            left = self._give_up_waiting(DropReason.RESET)
             self._condition.notify_all()
-        return self.discard(DropReason.RESET)
+        self._drop(left, DropReason.RESET)
+        return len(left)
 
     def discard(self, reason: DropReason) -> int:
         """Drop the frames that are not in work for a reason; the context stays.
@@ -246,10 +248,14 @@ class Scheduler:
             How many waited. One that was encoded ahead is dropped once no pass runs.
         """
         with self._condition:
-            left = self._inbox.clear()
-            self._ahead_useless = reason
+            left = self._give_up_waiting(reason)
         self._drop(left, reason)
         return len(left)
+
+    def _give_up_waiting(self, reason: DropReason) -> list[QueuedFrame]:
+        """Take out what waits, to be dropped; the lock is held."""
+        self._ahead_useless = reason
+        return self._inbox.clear()
 
     # In the engine's thread
 

@@ -12,6 +12,7 @@ from micro_bundle import make_micro_bundle
 from dino_foresight_ros.benchmark import runtimes
 from dino_foresight_ros.benchmark.runtimes import Row, in_process, main, measure_all, table
 from dino_foresight_ros.benchmark.sizes import build
+from dino_foresight_ros.runtime.traced import TracedFunction
 
 
 def test_runtimes_are_measured_one_after_the_other_until_the_minutes_are_over():
@@ -67,6 +68,11 @@ def test_a_case_tells_its_figures_or_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(runtimes, "build", lambda size, kind: make_micro_bundle())
+    traced: list[Any] = []
+    record = TracedFunction.prepare
+    monkeypatch.setattr(
+        TracedFunction, "prepare", lambda self, *given: traced.append(given) or record(self, *given)
+    )
     words = ["--device", "cpu", "--sizes", "tiny", "--kinds", "masked", "--seconds", "0.01"]
     assert main([*words, "--runtimes", "trace", "--here"]) == 0
     assert main([*words, "--runtimes", "cudagraphs", "--here"]) == 0
@@ -74,6 +80,7 @@ def test_a_case_tells_its_figures_or_what_is_missing(
     assert first["p99_ms"] >= first["p50_ms"] > 0
     assert (first["dtype"], first["problem"]) == ("float32", "")
     assert "needs a CUDA device" in second["problem"]
+    assert traced
 
 
 def test_the_table_compares_with_torch_alone_of_the_same_size_and_kind():

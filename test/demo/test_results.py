@@ -67,6 +67,10 @@ def play(folder: ResultFolder, cameras: list[str]) -> Pictures:
 class Knowing:
     """Says of every frame the same."""
 
+    def of_camera(self, focal: float | None) -> Knowing:
+        assert focal is None
+        return self
+
     def describe(self, frame: Scene) -> Scene:
         return replace(frame, **maps(2))
 

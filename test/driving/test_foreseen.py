@@ -54,8 +54,10 @@ def test_forecasts_stand_ahead_of_where_the_ego_will_be(
     """The engine's own depth, which the truth replaces, is placed by the ego's way."""
     drive, _ = seen[-1]
 
-    def told(engine: Foresight, image: np.ndarray, stamp_ns: int) -> object:
-        forecast = update(engine, image, stamp_ns)
+    def told(engine: Foresight, image: np.ndarray, stamp_ns: int, focal: float) -> object:
+        fx, fy = seen[-1][1].k[[0, 1], [0, 1]]
+        assert focal == pytest.approx(np.sqrt(fx / image.shape[1] * fy / image.shape[0]))
+        forecast = update(engine, image, stamp_ns, focal=focal)
         if forecast is None:
             return None
         depth = np.full((32, 48), 10.0, np.float32)  # a wall, 10 m ahead of each instant,

@@ -110,6 +110,23 @@ def test_queries_whose_order_is_a_matter_of_rounding_do_not_differ() -> None:
 
 
 @torch.no_grad()
+def test_queries_of_equal_peaks_may_come_in_any_order() -> None:
+    head = centre_head()
+    expected = queries_of(head, four_peaks())
+    found = [np.ascontiguousarray(x[:, ::-1]) for x in expected[:2]] + expected[2:]
+    assert difference(head, found, expected) < 1e-5
+
+
+def test_a_graph_that_gives_nan_or_infinity_differs_as_much_as_can_be() -> None:
+    good = np.ones((2, 3), np.float32)
+    for bad in (np.nan, np.inf):
+        wrong = good.copy()
+        wrong[1, 2] = bad
+        assert difference(None, [wrong, good], [good, good]) == np.inf
+        assert difference(None, [good, wrong], [good, good]) == np.inf
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("which", range(4))
 def test_queries_and_maps_that_really_differ_are_told(which: int) -> None:
     head = centre_head()

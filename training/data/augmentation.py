@@ -97,7 +97,7 @@ def view_focal(focal: float | None, view: View) -> float:
     Returns:
         The same measure; NaN where it is not known.
     """
-    return math.nan if focal is None else focal / view.scale
+    return math.nan if focal is None else float(focal / view.scale)
 
 
 def view_label(kind: str, label: np.ndarray, view: View, size: Size) -> Tensor:

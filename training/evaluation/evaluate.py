@@ -128,6 +128,7 @@ class _Evaluation:
             self._refuse_instants()
         self._leave_out_long_contexts()
         self._note_motion()
+        self._note_cameras()
         self._kinds = self._label_kinds()
         self._classes = self._class_space()
         self._objects = self._object_space()
@@ -174,6 +175,15 @@ class _Evaluation:
             text = "is told the true motion until each target"
             text += "" if known == of else f"; {known} of {of} recordings know it"
         self._notes.append(f"the forecaster takes the vehicle's motion, and {text}")
+
+    def _note_cameras(self) -> None:
+        depth = self._bundle.tasks.get(DEPTH)
+        unknown = sum(one.focal is None for one in self._recordings)
+        if isinstance(depth, DepthTask) and depth.focal is not None and unknown:
+            self._notes.append(
+                f"the focal length of {unknown} of {len(self._recordings)} recordings is not "
+                "known; their metric depth is that of the bundle's canonical camera"
+            )
 
     def run(self) -> Report:
         """Plan, fit, score."""

@@ -13,7 +13,7 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
 from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers
 from dino_foresight_ros.recordings.camera import horizontal_fov_deg
-from dino_foresight_ros.recordings.camera_view import camera_view
+from dino_foresight_ros.recordings.camera_view import focal_of
 from dino_foresight_ros.recordings.image_decoding import (
     Converter,
     ImageDecoder,
@@ -86,8 +86,9 @@ class CameraStream:
     @property
     def topic_name(self) -> str:
         """Full name of the image topic, remaps applied."""
-        if self._images is not None:
-            return self._images.topic_name
+        images = self._images  # which another thread may close
+        if images is not None:
+            return images.topic_name
         return self._node.resolve_topic_name(self.names.image)
 
     def destroy(self) -> None:
@@ -125,7 +126,7 @@ class CameraStream:
 
     def close(self) -> None:
         """Unsubscribe."""
-        self.watch = None
+        self.watch = self.focal_problem = None
         if self._images is not None and self._calibration is not None:
             self._images.close()
             self._calibration.close()
@@ -191,6 +192,9 @@ class CameraStream:
                 "frame_id",
                 f"frame_id {frame_id} is published as {name}: tf2 refuses a leading slash",
             )
+        # Not before: the first camera_info may come after the first image.
+        if problem := self.focal_problem:
+            self.warn_once(problem, f"{problem}; {ASSUME_A_VIEW}")
         self.publishers.publish_labels(name)
         info = self._fitting_camera_info(image_size)
         self.publishers.publish(forecast, name, info, received_s, self.topic_name)
@@ -224,8 +228,8 @@ class CameraStream:
             image_size: (height, width) of the pictures.
 
         Returns:
-            None where it is not known; then `focal_problem` says why and what is assumed, and so
-            does the log, once.
+            None where it is not known; then `focal_problem` says why and what is assumed, and with
+            the forecast the log does, once.
         """
         info = self._camera_info
         try:
@@ -237,14 +241,13 @@ class CameraStream:
                     f"camera_info is for images of {info.width}x{info.height}, but they are "
                     f"{image_size[1]}x{image_size[0]}"
                 )
-            found = camera_view(info, is_rectified(self.topic_name), "camera_info").focal
+            found = focal_of(info, is_rectified(self.topic_name), "camera_info")
         except InputError as error:
             assert self._canonical_focal is not None
             fov_deg = horizontal_fov_deg(self._canonical_focal, image_size)
             self.focal_problem = (
                 f"metric depth is that of a camera {fov_deg:.0f} degrees wide: {error}"
             )
-            self.warn_once("focal", f"{self.focal_problem}; {ASSUME_A_VIEW}")
             return None
         self.focal_problem = None
         return found

@@ -213,9 +213,7 @@ class ForecastNode(LifecycleNode):
                 shared_topics=self._rivals.topics,
                 rate_problems={n: c.rate_problem for n, c in cameras.items() if c.rate_problem},
                 motion=self._describe_motion(),
-                depth="; ".join(
-                    c.say(c.focal_problem) for c in cameras.values() if c.focal_problem
-                ),
+                depth="; ".join(c.say(text) for c in cameras.values() if (text := c.focal_problem)),
                 imagine=self._imagine.last_answer,
             )
         )

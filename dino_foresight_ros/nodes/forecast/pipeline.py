@@ -20,7 +20,7 @@ from dino_foresight_ros.nodes.forecast.image_conversion import choose_converter
 from dino_foresight_ros.nodes.forecast.load_engine import load_engine, published_outputs
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
 from dino_foresight_ros.nodes.forecast.synchronizer import build_grouper
-from dino_foresight_ros.outputs import DropReason
+from dino_foresight_ros.outputs import DEPTH, DropReason
 from dino_foresight_ros.planar_motion import seen_by
 from dino_foresight_ros.ros.live_motion import LiveMotion
 from dino_foresight_ros.ros.parameters import Parameters
@@ -268,6 +268,12 @@ class Pipeline:
         is_held_back = self._gate.holds_back(name, stamp_ns, now_s)
         size = parse_output_size(self._parameters["output_size"])
         ahead_s = self.loaded.horizons.ahead_s(self._parameters["steps"])
+        outputs = camera.publishers.subscribed()
+        needs_focal = self.loaded.model.depth_focal is not None and any(
+            DEPTH in names for names in outputs.values()
+        )
+        if not needs_focal:
+            camera.focal_problem = None
         frame = QueuedFrame(
             payload=message,
             stamp_ns=stamp_ns,
@@ -275,13 +281,13 @@ class Pipeline:
             camera=name,
             decode=lambda _: picture(),
             request=OutputRequest(
-                camera.publishers.subscribed(),
+                outputs,
                 size,
                 ahead_s=ahead_s,
                 sample_outputs=camera.publishers.subscribed_of_samples(),
             ),
             motion=lambda: self._motion_until(camera, stamp_ns, self._seconds_of(ahead_s)),
-            focal=camera.focal if self.loaded.model.depth_focal is not None else None,
+            focal=camera.focal if needs_focal else None,
             max_age_ns=round(self._parameters["max_age_ms"] * 1e6) or None,
             held_back=DropReason.RATE_LIMITED if is_held_back else None,
         )

@@ -201,7 +201,7 @@ class LidarScorer:
         """Score a clip: context (N_c, h, w, C), predictions (S, h, w, C), layers (S, h, w, D)."""
         truth = self._lidar.truth_of(self._recordings[clip.recording])
         assert truth is not None
-        focal = self._recordings[clip.recording].focal
+        focal = truth.view.focal
         newest, scales = dict[str, Map](), dict[str, Scale | None]()
         if not self._lidar.has_layers:
             newest = self._maps(context[-1:], focal)[0]
