@@ -125,6 +125,7 @@ def test_a_crop_is_the_picture_of_a_camera_with_a_longer_focal_length():
     assert np.isnan(view_focal(None, View()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clips", [False, True])
 def test_labels_become_the_canonical_camera_s_also_where_they_are_cropped(clips: bool):
     recordings = open_recordings([synthetic("3-4", 6)])
@@ -206,6 +207,7 @@ def test_camera_info_gives_it_whatever_the_lens_bends(rectified: bool):
         focal_of(info, False, "camera_info")
 
 
+@pytest.mark.slow
 def test_evaluation_reads_depth_at_the_focal_length_of_the_recording():
     """What counts is the camera's focal length over the canonical one, in every table."""
     config = EvaluationConfig(

@@ -64,6 +64,7 @@ def test_a_process_that_dies_says_why_in_its_row(monkeypatch: pytest.MonkeyPatch
     assert row.problem == "out of memory"
 
 
+@pytest.mark.slow
 def test_a_case_tells_its_figures_or_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
