@@ -13,6 +13,7 @@ import torch
 from micro_bundle import make_micro_bundle
 from training_data import synthetic
 
+from dino_foresight_ros.demo.oracle import Oracle
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model import Bundle, DepthTask
 from dino_foresight_ros.recordings import CameraModel, open_recordings
@@ -22,10 +23,12 @@ from dino_foresight_ros.runtime import CameraFrame, Foresight
 from dino_foresight_ros.runtime.decoder import Decoder
 from dino_foresight_ros.runtime.request import OutputRequest
 from dino_foresight_ros.runtime.threads import Threads
+from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.training.data import ClipDataset, ImageDataset
 from dino_foresight_ros.training.data.augmentation import ClipAugmentation, View, view_focal
 from dino_foresight_ros.training.evaluation import EvaluationConfig, evaluate
 from dino_foresight_ros.training.head_samples import LabelledImages
+from dino_foresight_ros.training.pseudo_labels import PseudoLabelled, Teacher
 
 CANONICAL = 0.8
 STEP_NS = 200_000_000
@@ -231,6 +234,32 @@ def test_evaluation_reads_depth_at_the_focal_length_of_the_recording():
     for other, one in zip(depth_errors(0.8, 1.6), plain, strict=True):
         assert other != pytest.approx(one, rel=1e-2)
     assert depth_errors(0.4, 0.8) == pytest.approx(depth_errors(0.8, 1.6))
+
+
+def test_what_the_demo_says_of_a_frame_that_came_is_of_its_camera():
+    bundle = with_canonical_camera()
+    oracle = Oracle(bundle, Decoder(bundle))
+    scene = Scene(0, image=np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+    told = oracle.of_camera(2 * CANONICAL).describe(scene).depth
+    plain = oracle.describe(scene).depth
+    assert told is not None
+    assert plain is not None
+    np.testing.assert_allclose(told, 2 * plain, rtol=1e-5)
+
+
+def test_pseudo_labels_are_metres_of_the_recording_s_camera_or_none():
+    teacher = Teacher(replace(with_canonical_camera(), trained=True))
+    image = np.random.default_rng(0).integers(0, 256, (56, 84, 3), np.uint8)
+    near, far = (
+        teacher.label(image, {"depth"}, (28, 42), focal=f)["depth"] for f in (0.4, CANONICAL)
+    )
+    np.testing.assert_allclose(far, 2 * near, rtol=1e-5)
+    (recording,) = open_recordings([synthetic("3", 3)])
+    assert len(PseudoLabelled(recording, teacher, (28, 42)).labelled("depth")) == 3
+    recording.camera = None
+    unknown = PseudoLabelled(recording, teacher, (28, 42))
+    assert not len(unknown.labelled("depth"))
+    assert len(unknown.labelled("normals")) == 3
 
 
 def numbers_of(value: object, key: str = "") -> Iterator[tuple[str, float]]:
