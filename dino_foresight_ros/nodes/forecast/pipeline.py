@@ -269,8 +269,9 @@ class Pipeline:
         size = parse_output_size(self._parameters["output_size"])
         ahead_s = self.loaded.horizons.ahead_s(self._parameters["steps"])
         outputs = camera.publishers.subscribed()
+        of_samples = camera.publishers.subscribed_of_samples()
         needs_focal = self.loaded.model.depth_focal is not None and any(
-            DEPTH in names for names in outputs.values()
+            DEPTH in names for names in (*outputs.values(), of_samples)
         )
         if not needs_focal:
             camera.focal_problem = None
@@ -284,7 +285,7 @@ class Pipeline:
                 outputs,
                 size,
                 ahead_s=ahead_s,
-                sample_outputs=camera.publishers.subscribed_of_samples(),
+                sample_outputs=of_samples,
             ),
             motion=lambda: self._motion_until(camera, stamp_ns, self._seconds_of(ahead_s)),
             focal=camera.focal if needs_focal else None,
