@@ -184,7 +184,11 @@ def test_maps_are_of_the_first_camera_that_takes_part_and_goals_of_the_first_of_
     # The features of the goal picture do not keep the model in memory.
     pipeline = weakref.ref(node.pipeline)
     stop(node)
-    gc.collect()
-    assert pipeline() is None
+
+    def is_gone() -> bool:  # a thread that answered may be at its end still
+        gc.collect()
+        return pipeline() is None
+
+    assert wait_until(is_gone)
     node.set_parameters([Parameter("goal_image", value="")])
     start(node)
