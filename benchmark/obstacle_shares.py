@@ -27,7 +27,6 @@ from dino_foresight_ros.obstacles.points import split_scene
 from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.planar_motion import of_twist
 from dino_foresight_ros.process.cpu import set_up_cpu
-from dino_foresight_ros.recordings.camera_view import CameraView
 from dino_foresight_ros.scene import Scene
 from dino_foresight_ros.synthetic import World, WorldConfig
 
@@ -131,7 +130,7 @@ def foreseen(
         has_odometry: whether a bundle that takes motion is told the present twist, held, as
             forecast_node does by default.
     """
-    spacing_s = engine.bundle.frame_interval_s
+    spacing_s, focal = engine.bundle.frame_interval_s, camera_of(world).view.focal
     for time_s in times_s:
         engine.reset()
         forecast = None
@@ -141,13 +140,8 @@ def foreseen(
             if has_odometry and engine.forecaster.takes_motion:
                 twist = (frame.speed_mps, 0.0, frame.yaw_rate_rps)
                 motion = of_twist(twist, HORIZONS_S)
-            size = frame.image.shape[0], frame.image.shape[1]
-            forecast = engine.update(
-                frame.image,
-                round(1e9 * frame.stamp_s),
-                motion=motion,
-                focal=CameraView.pinhole(frame.k, size).focal,
-            )
+            stamp_ns = round(1e9 * frame.stamp_s)
+            forecast = engine.update(frame.image, stamp_ns, motion=motion, focal=focal)
         assert forecast is not None
         yield "present", forecast.step_0, scene_of(frame)
         for scene, ahead_s in zip(forecast.steps, HORIZONS_S, strict=True):

@@ -25,7 +25,6 @@ from dino_foresight_ros.model import (
 from dino_foresight_ros.model.class_lists import cityscapes_segmentation
 from dino_foresight_ros.model.forecasters import KINDS
 from dino_foresight_ros.model.tasks import Task
-from dino_foresight_ros.model.untrained import untrained_parts
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,14 @@ def build(name: str, seed: int = 0, kind: str = "masked") -> Bundle:
         torch.manual_seed(seed)
         if size is not None:
             return _build(name, size, kind)
-        parts = untrained_parts(seed)
-        if kind != "masked":
-            grid, channels = parts["encoder"].config.grid, parts["pca"].channels
-            parts["forecaster"] = untrained_forecaster(kind, channels, grid, 192, 4, 4)
-        return Bundle(**parts)
+        bundle = Bundle.untrained(seed)
+        if kind != bundle.forecaster.kind:
+            assert isinstance(bundle.forecaster, MaskedForecaster)
+            was = bundle.forecaster.config
+            bundle.forecaster = untrained_forecaster(
+                kind, was.channels, was.grid, was.width, was.layers, was.heads
+            )
+        return bundle
 
 
 def untrained_forecaster(

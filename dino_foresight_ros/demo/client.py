@@ -24,11 +24,10 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.msg import FeatureMap, Labels
 from dino_foresight_ros.msg import Forecast as ForecastMsg
 from dino_foresight_ros.outputs import BY_NAME, DEPTH, SEGMENTATION
-from dino_foresight_ros.recordings.camera_view import focal_of
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.render.colors import ClassPalette
 from dino_foresight_ros.ros.camera_feed import read_palette
-from dino_foresight_ros.ros.camera_info import CameraInfoInput, fits
+from dino_foresight_ros.ros.camera_info import CameraInfoInput, focal_by
 from dino_foresight_ros.ros.messages import (
     read_features,
     read_image,
@@ -37,7 +36,7 @@ from dino_foresight_ros.ros.messages import (
 from dino_foresight_ros.ros.qos import latched_qos, output_qos
 from dino_foresight_ros.ros.time import time_to_ns
 from dino_foresight_ros.scene import ComparedForecast, Scene
-from dino_foresight_ros.topic_names import CameraTopics, is_rectified
+from dino_foresight_ros.topic_names import CameraTopics
 
 _QUEUE_DEPTH = 20
 _STATUS_NAME = "forecast_node: forecast"
@@ -89,10 +88,8 @@ class CameraWatch:
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         with suppress(InputError):  # as if none had come, which forecast_node tells of
-            size = self._statistics.image_size
-            rectified = is_rectified(self._node.resolve_topic_name(self._topics.image))
-            if size is None or fits(message, size):  # as forecast_node goes by it
-                self._statistics.focal = focal_of(message, rectified, "camera_info")
+            topic = self._node.resolve_topic_name(self._topics.image)
+            self._statistics.focal = focal_by(message, topic, self._statistics.image_size)
 
     def _truths(self) -> list[str]:
         """Names of the true maps that mean what the model's do."""

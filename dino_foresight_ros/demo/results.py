@@ -60,7 +60,7 @@ def write_pictures(
         forecasts, chosen = pictures.kept(name)
         if not forecasts:
             continue
-        own_oracle = oracle and oracle.of_camera(None if focals is None else focals.get(name))
+        own_oracle = oracle and oracle.of_camera((focals or {}).get(name))
         described = _described(own_oracle, forecasts, chosen, _ORACLE_LIMIT_S / len(cameras))
         scorer = SkillScorer(setting.model)
         for forecast in described:

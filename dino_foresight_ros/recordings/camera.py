@@ -7,8 +7,14 @@ from dataclasses import dataclass, replace
 
 from dino_foresight_ros.errors import UsageError
 
-MAX_ASPECT_ERROR = 0.02
-"""By how much the aspect ratio of pictures may be another than their camera's."""
+_MAX_ASPECT_ERROR = 0.02
+
+
+def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes (height, width) differ by an even resize, up to rounding."""
+    if min(*one, *other) <= 0:
+        return False
+    return abs(one[1] * other[0] / (one[0] * other[1]) - 1.0) <= _MAX_ASPECT_ERROR
 
 
 def relative_focal(of_width: float, of_height: float) -> float:
@@ -62,13 +68,6 @@ class CameraModel:
         fx, _, _, _, fy, *_ = self.k
         known = 0.0 < fx < math.inf and 0.0 < fy < math.inf and min(self.width, self.height) > 0
         return relative_focal(fx / self.width, fy / self.height) if known else None
-
-    def fits(self, size: tuple[int, int]) -> bool:
-        """Whether pictures of (height, width) can be this camera's, up to an even resize."""
-        height, width = size
-        if min(height, width, self.height, self.width) <= 0:
-            return False
-        return abs(self.width * height / (self.height * width) - 1.0) <= MAX_ASPECT_ERROR
 
     def resized(self, height: int, width: int) -> CameraModel:
         """Intrinsics of the same pictures at another size."""

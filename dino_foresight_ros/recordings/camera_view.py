@@ -9,11 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError
-from dino_foresight_ros.recordings.camera import (
-    MAX_ASPECT_ERROR,
-    CameraModel,
-    relative_focal,
-)
+from dino_foresight_ros.recordings.camera import CameraModel, relative_focal, same_shape
 from dino_foresight_ros.recordings.opencv import cv2
 
 _POLYNOMIAL = ("plumb_bob", "rational_polynomial")
@@ -300,7 +296,7 @@ def check_size(view: CameraView, size: tuple[int, int], name: str) -> None:
         InputError: their shapes differ.
     """
     _, _, width, height = view.window
-    if abs(width * size[0] / (height * size[1]) - 1) > MAX_ASPECT_ERROR:
+    if not same_shape((height, width), size):
         raise InputError(
             f"{name} is for pictures of {width}x{height}, the bag's are {size[1]}x{size[0]}: "
             "cropped or turned pictures need a camera_info of their own"

@@ -20,7 +20,7 @@ from dino_foresight_ros.closeable import Closeable
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 from dino_foresight_ros.planar_motion import Motion, seen_by
-from dino_foresight_ros.recordings.camera import CameraModel
+from dino_foresight_ros.recordings.camera import CameraModel, same_shape
 from dino_foresight_ros.recordings.image_decoding import ImageDecoder
 from dino_foresight_ros.recordings.motion import EgoMotion
 from dino_foresight_ros.scene import Scene
@@ -156,7 +156,9 @@ class Recording(Closeable, ABC):
         """Of the camera, as `CameraView.focal` has it; None where it is not known, and where the
         camera's pictures have another shape than these."""
         camera = self.camera
-        return camera.focal if camera is not None and camera.fits(self.size) else None
+        if camera is None or not same_shape((camera.height, camera.width), self.size):
+            return None
+        return camera.focal
 
     def __init__(
         self,

@@ -11,9 +11,12 @@ from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
-from dino_foresight_ros.recordings.camera import MAX_ASPECT_ERROR, CameraModel
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.camera import CameraModel, same_shape
+from dino_foresight_ros.recordings.camera_view import focal_of
 from dino_foresight_ros.ros.qos import camera_info_input_qos, is_overridden, latched_qos, subscribe
 from dino_foresight_ros.ros.timers import steady_timer
+from dino_foresight_ros.topic_names import is_rectified
 
 CHECK_PERIOD_S = 0.2
 
@@ -62,11 +65,32 @@ def image_size_of(info: CameraInfo) -> tuple[int, int]:
 
 def fits(info: CameraInfo, image_size: tuple[int, int]) -> bool:
     """Whether the info can belong to images of this (height, width), up to an even resize."""
-    height, width = image_size_of(info)
-    if min(height, width, *image_size) <= 0:
-        return False
-    ratio = (width * image_size[0]) / (height * image_size[1])
-    return abs(ratio - 1.0) <= MAX_ASPECT_ERROR
+    return same_shape(image_size_of(info), image_size)
+
+
+def check_fits(info: CameraInfo, image_size: tuple[int, int]) -> None:
+    """Raises InputError where the info cannot belong to images of this (height, width)."""
+    if not fits(info, image_size):
+        raise InputError(
+            f"camera_info is for images of {info.width}x{info.height}, but they are "
+            f"{image_size[1]}x{image_size[0]}"
+        )
+
+
+def focal_by(info: CameraInfo, image_topic: str, image_size: tuple[int, int] | None) -> float:
+    """Focal length of a camera, as `CameraView.focal` has it.
+
+    Args:
+        info: its camera_info.
+        image_topic: full name of the topic of its images.
+        image_size: their (height, width); None where it is not known yet.
+
+    Raises:
+        InputError: the info is of other images, or as `camera_view.focal_of`.
+    """
+    if image_size is not None:
+        check_fits(info, image_size)
+    return focal_of(info, is_rectified(image_topic), "camera_info")
 
 
 def scale_camera_info(info: CameraInfo, size: tuple[int, int]) -> CameraInfo:

@@ -218,12 +218,12 @@ class SeriesScorer:
         z = torch.cat([batch.context[row, -2:], forecast[row, : len(steps)]])
         depth = self._bundle.tasks.get(DEPTH)
         is_metric = isinstance(depth, DepthTask) and depth.is_metric
-        camera = self._recordings[clip.recording].camera
+        recording = self._recordings[clip.recording]
         sizes = {INSTANCES: size, **({DEPTH: size} if is_metric else {})}
-        maps = self._decoder.maps(sizes, z, focal=None if camera is None else camera.focal)
+        maps = self._decoder.maps(sizes, z, focal=recording.focal)
         if INSTANCES not in maps:  # its head reads layers, which a frame that came has not
             return
-        stamps = self._recordings[clip.recording].stamps_ns
+        stamps, camera = recording.stamps_ns, recording.camera
         newest = int(stamps[clip.context[-1]])
         leads = [round(ahead * NS_PER_S) for ahead in self._series.target_offsets_s()[: len(steps)]]
         instants = [int(stamps[clip.context[-2]]), newest, *(newest + lead for lead in leads)]

@@ -13,18 +13,17 @@ from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
 from dino_foresight_ros.nodes.forecast.publishers import ForecastPublishers
 from dino_foresight_ros.recordings.camera import horizontal_fov_deg
-from dino_foresight_ros.recordings.camera_view import focal_of
 from dino_foresight_ros.recordings.image_decoding import (
     Converter,
     ImageDecoder,
     convert_with_rosbags,
 )
-from dino_foresight_ros.ros.camera_info import CameraInfoInput, fits
+from dino_foresight_ros.ros.camera_info import CameraInfoInput, check_fits, focal_by
 from dino_foresight_ros.ros.clouds import ASSUME_A_VIEW
 from dino_foresight_ros.ros.image_subscription import ImageInput, image_topic_text
 from dino_foresight_ros.ros.stream_watch import PeriodWatch, StreamChange, StreamWatch
 from dino_foresight_ros.ros.time import time_to_ns
-from dino_foresight_ros.topic_names import CameraTopics, frame_name, is_rectified
+from dino_foresight_ros.topic_names import CameraTopics, frame_name
 
 if TYPE_CHECKING:
     from dino_foresight_ros.runtime.context_rules import ContextRule
@@ -236,12 +235,7 @@ class CameraStream:
             if info is None:
                 topic = self._node.resolve_topic_name(self.names.camera_info)
                 raise InputError(f"no camera_info came on {topic}")
-            if not fits(info, image_size):
-                raise InputError(
-                    f"camera_info is for images of {info.width}x{info.height}, but they are "
-                    f"{image_size[1]}x{image_size[0]}"
-                )
-            found = focal_of(info, is_rectified(self.topic_name), "camera_info")
+            found = focal_by(info, self.topic_name, image_size)
         except InputError as error:
             assert self._canonical_focal is not None
             fov_deg = horizontal_fov_deg(self._canonical_focal, image_size)
@@ -254,14 +248,14 @@ class CameraStream:
 
     def _fitting_camera_info(self, size: tuple[int, int]) -> CameraInfo | None:
         info = self._camera_info
-        if info is None or fits(info, size):
-            return info
-        self.warn_once(
-            "camera_info",
-            f"camera_info is for images of {info.width}x{info.height}, but they are "
-            f"{size[1]}x{size[0]}; it is not used",
-        )
-        return None
+        if info is None:
+            return None
+        try:
+            check_fits(info, size)
+        except InputError as error:
+            self.warn_once("camera_info", f"{error}; it is not used")
+            return None
+        return info
 
     def say(self, text: str) -> str:
         """The text, led by the camera's name where there are several."""
