@@ -77,6 +77,34 @@ CAMVID_TO_WORLD: dict[str, tuple[str, ...]] = {
 }
 """CamVid class name -> names of the world classes it covers, the usual one first."""
 
+COMMA10K_CLASSES: tuple[ClassInfo, ...] = (
+    ClassInfo("road", (64, 32, 32)),
+    ClassInfo("lane markings", (255, 0, 0)),
+    ClassInfo("undrivable", (128, 128, 96)),
+    ClassInfo("movable", (0, 255, 102), is_moving=True),
+    ClassInfo("own car", (204, 0, 255)),
+)
+"""The classes of comma10k, in the order and colours of its masks."""
+
+COMMA10K_TO_WORLD: dict[str, tuple[str, ...]] = {
+    "road": ("road",),
+    "lane markings": ("road_marking",),
+    "undrivable": (
+        "building",
+        "sidewalk",
+        "fence",
+        "pole",
+        "sign",
+        "vegetation",
+        "terrain",
+        "sky",
+    ),
+    "movable": ("car", "truck", "pedestrian", "cyclist"),
+    "own car": (),
+}
+"""comma10k class name -> names of the world classes it covers. Movable is mostly cars.
+Undrivable has no usual class, and the own car none, so training leaves both out."""
+
 CITYSCAPES_CLASSES: tuple[ClassInfo, ...] = (
     ClassInfo("road", (128, 64, 128)),
     ClassInfo("sidewalk", (244, 35, 232)),

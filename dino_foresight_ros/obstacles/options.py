@@ -16,14 +16,15 @@ from dino_foresight_ros.errors import UsageError
 GROUND_CLASSES = (
     "road",
     "road_marking",
+    "lane markings",
     "sidewalk",
     "terrain",
     "pavement",
     "driveable_surface",
     "other_flat",
 )
-"""Names of what a robot may drive on, in the classes of the synthetic world, Cityscapes, CamVid
-and nuScenes. Case and spaces do not count."""
+"""Names of what a robot may drive on, in the classes of the synthetic world, Cityscapes, CamVid,
+comma10k and nuScenes. Case and spaces do not count."""
 
 
 def ids_of_classes(class_names: Sequence[str], wanted: Collection[str]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,11 @@ WORLD_SPACE = LabelSpace(
     palette=tuple(info.color for info in WORLD_CLASSES),
     moving=MOVING_CLASS_IDS,
 )
+
+
+Colour: TypeAlias = tuple[int, int, int]
+"""(r, g, b), 0 to 255."""
+_PACK = np.array([1 << 16, 1 << 8, 1], np.int32)
 
 
 class LabelTable:
@@ -67,12 +72,30 @@ class LabelTable:
             present = np.bincount(stored.reshape(-1), minlength=256) > 0
             unexpected = np.flatnonzero(present & ~self._known)
             if unexpected.size:
-                some = ", ".join(str(value) for value in unexpected[:8])
-                raise InputError(
-                    f"{file} holds class ids outside the list: {some}; mend the labels, or take "
-                    "such pixels as unlabelled with the option unknown=ignore "
-                    "(DIR?unknown=ignore, or &unknown=ignore behind other options)"
-                )
+                raise _outside_the_list(file, "class ids", [str(value) for value in unexpected])
+        return self._table[stored]
+
+    def translate_colours(
+        self, picture: NDArray[np.uint8], colours: Sequence[Colour], file: Path
+    ) -> NDArray[np.uint8]:
+        """Return the ids of the space (H, W) of a picture of colours (H, W, 3), red first.
+
+        Args:
+            picture: with nothing but the colours in it.
+            colours: the colour of each stored id.
+            file: which holds the picture.
+
+        Raises:
+            InputError: colours outside the list; names the file and the colours.
+        """
+        packed = picture.astype(np.int32) @ _PACK
+        stored = np.full(packed.shape, UNLABELLED, np.uint8)
+        for place, colour in enumerate(colours):
+            stored[packed == np.dot(colour, _PACK)] = place
+        if not self._ignore_unknown:
+            unexpected = np.unique(packed[stored == UNLABELLED])
+            if unexpected.size:
+                raise _outside_the_list(file, "colours", [f"#{value:06x}" for value in unexpected])
         return self._table[stored]
 
     def to_world(self, names: Mapping[str, Sequence[str]], ignore_unknown: bool) -> LabelTable:
@@ -86,6 +109,14 @@ class LabelTable:
             for stored in np.flatnonzero(self._known)
         }
         return LabelTable(WORLD_SPACE, ids, ignore_unknown=ignore_unknown)
+
+
+def _outside_the_list(file: Path, what: str, values: Sequence[str]) -> InputError:
+    return InputError(
+        f"{file} holds {what} outside the list: {', '.join(values[:8])}; mend the labels, or take "
+        "such pixels as unlabelled with the option unknown=ignore "
+        "(DIR?unknown=ignore, or &unknown=ignore behind other options)"
+    )
 
 
 def read_label_picture(path: Path, index: int) -> NDArray[Any]:
@@ -112,11 +143,27 @@ def read_vectors(path: Path, index: int) -> NDArray[np.uint8]:
     return found[..., :3]
 
 
-def _read(path: Path, index: int) -> NDArray[Any]:
+def read_class_colours(
+    path: Path, index: int, table: LabelTable, colours: Sequence[Colour]
+) -> NDArray[np.uint8]:
+    """Read a picture of classes as colours (H, W) and translate it; transparency does not count.
+
+    Raises:
+        UnreadableFrame: a damaged file, or one with numbers instead of colours.
+        InputError: colours outside the list.
+    """
+    found = _read(path, index, as_colours=True)
+    if found.ndim != 3 or found.dtype != np.uint8:
+        raise UnreadableFrame(str(path), index, "numbers, not colours; give pictures of colours")
+    return table.translate_colours(found, colours, path)
+
+
+def _read(path: Path, index: int, as_colours: bool = False) -> NDArray[Any]:
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(path.read_bytes())) as picture:
             warnings.simplefilter("ignore")
-            found = np.asarray(picture)
+            has_colours = as_colours and picture.mode in ("P", "PA", "RGBA")
+            found = np.asarray(picture.convert("RGB") if has_colours else picture)
     except OSError as error:
         reason = error.strerror or "not a whole label picture"
         raise UnreadableFrame(str(path), index, reason) from error

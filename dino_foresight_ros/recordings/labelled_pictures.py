@@ -15,7 +15,9 @@ from dino_foresight_ros.recordings.file_identity import files_identity
 from dino_foresight_ros.recordings.folder import PictureRecording
 from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, decode_picture
 from dino_foresight_ros.recordings.label_tables import (
+    Colour,
     LabelTable,
+    read_class_colours,
     read_class_ids,
     read_label_picture,
     read_vectors,
@@ -29,6 +31,7 @@ ReadLabel: TypeAlias = Callable[[Path, int], NDArray[Any]]
 OPTICAL, OPENGL = "optical", "opengl"
 NORMALS_AXES = (OPTICAL, OPENGL)
 """Axes that normals in pictures may have: x right, y down, z forward; x right, y up, z backward."""
+_HEAD_BYTES = 1 << 16
 _LEAST_LENGTH = 0.5
 _MOST_LENGTH = 1.5
 
@@ -145,6 +148,23 @@ class ClassIds:
 
 
 @dataclass(frozen=True)
+class ClassColours:
+    """Reads a picture of classes as colours by a table.
+
+    Attributes:
+        table: stored id -> id.
+        colours: the colour of each stored id.
+    """
+
+    table: LabelTable
+    colours: tuple[Colour, ...]
+
+    def __call__(self, path: Path, index: int) -> NDArray[np.uint8]:
+        """(H, W) ids of the table's label space."""
+        return read_class_colours(path, index, self.table, self.colours)
+
+
+@dataclass(frozen=True)
 class DisparityDepth:
     """Reads Cityscapes' disparity: 256 x pixels + 1 as 16 bits, 0 unknown.
 
@@ -229,12 +249,18 @@ def picture_size(pictures: Sequence[Path]) -> tuple[int, int]:
     """
     for path in pictures[:20]:
         try:
-            data = path.read_bytes()
             height, width = (
-                declared_size(data) or decode_picture(data, apply_orientation=False).shape[:2]
+                _declared_size(path)
+                or decode_picture(path.read_bytes(), apply_orientation=False).shape[:2]
             )
         except (OSError, ImageDecodeError):
             continue
         if height and width:
             return height, width
     raise InputError(f"{pictures[0]} and those after it are no pictures that can be read")
+
+
+def _declared_size(path: Path) -> tuple[int, int] | None:
+    """The (height, width) in the file's head, which spares reading the pictures of a data set."""
+    with path.open("rb") as file:
+        return declared_size(file.read(_HEAD_BYTES))

@@ -88,7 +88,8 @@ def open_recordings(
             a video, a folder of pictures, a rosbag2, a data set of a known layout, or a folder
             with several of these in it, at any depth.
         on_warning: is called with a line for everything that is left out or assumed.
-        measures: of Cityscapes and CamVid take val and test, not train, where no split is named.
+        measures: of Cityscapes, CamVid and comma10k take val or test, not train, where no split is
+            named.
         max_bad: how many damaged or missing files are left out before that is an error.
 
     Raises:
@@ -141,6 +142,10 @@ def _open_kind(kind: str, spec: Spec, path: Path, warn: Warn, bad: BadFiles) -> 
         from dino_foresight_ros.recordings.cityscapes import open_cityscapes
 
         return open_cityscapes(spec, warn)
+    if kind == "comma10k":
+        from dino_foresight_ros.recordings.comma10k import open_comma10k
+
+        return open_comma10k(spec, warn, bad)
     if kind in ("coco", "youtube-vis"):
         from dino_foresight_ros.recordings.coco import open_coco, open_youtube_vis
 
@@ -204,9 +209,15 @@ def _data_set(folder: Path) -> str | None:
     """The data set whose layout a folder has."""
     from dino_foresight_ros.recordings.camvid import is_camvid
     from dino_foresight_ros.recordings.cityscapes import is_cityscapes
+    from dino_foresight_ros.recordings.comma10k import is_comma10k
     from dino_foresight_ros.recordings.nuscenes.recordings import is_nuscenes
 
-    layouts = {"nuscenes": is_nuscenes, "cityscapes": is_cityscapes, "camvid": is_camvid}
+    layouts = {
+        "nuscenes": is_nuscenes,
+        "cityscapes": is_cityscapes,
+        "camvid": is_camvid,
+        "comma10k": is_comma10k,
+    }
     for kind, plugin in installed_datasets().items():
         if plugin.matches is not None and kind not in layouts:
             layouts[kind] = resolve(plugin.matches)

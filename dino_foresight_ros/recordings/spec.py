@@ -20,6 +20,7 @@ KIND_KEYS: Mapping[str, tuple[str, ...]] = {
     "bag": ("topic",),
     "camvid": ("split", "classes", "unknown"),
     "cityscapes": ("split", "classes", "unknown", "depth", "normals", "normals_axes"),
+    "comma10k": ("split", "classes", "unknown"),
     "coco": ("pictures", "classes"),
     "youtube-vis": ("pictures", "classes", "rate"),
     "nuscenes": ("version", "split", "cameras", "scenes", "sweeps", "lidar", "classes", "boxes"),

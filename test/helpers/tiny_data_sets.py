@@ -116,6 +116,38 @@ def make_camvid(tmp_path: Path, world_frames: list[Any]) -> Callable[..., Path]:
     return make
 
 
+COMMA10K_COLOURS = ("402020", "ff0000", "808060", "00ff66", "cc00ff")
+
+
+@pytest.fixture
+def make_comma10k(tmp_path: Path, world_frames: list[Any]) -> Callable[..., Path]:
+    """Write comma10k's layout: 10 pictures, 2 of val, and 1 moment of two cameras in imgs2.
+
+    The class in a mask is the world's class modulo 5.
+    """
+    colours = np.array([list(bytes.fromhex(text)) for text in COMMA10K_COLOURS], np.uint8)
+
+    def make(name: str = "comma10k", pictures: str = "imgs") -> Path:
+        root = tmp_path / name
+        for index in range(10):
+            stem = (
+                f"{index:04d}_{index:016x}_2018-08-{index + 10}--13-26-08_11_{860 + index % 5 * 3}"
+            )
+            write_picture(root / pictures / f"{stem}.png", world_frames[index].image)
+            mask = colours[world_frames[index].segmentation % 5]
+            write_picture(root / "masks" / f"{stem}.png", mask)
+        for camera in "ef":
+            stem = f"00000_{camera}_20f59690c1da9379_2021-02-08--09-26-00_7_646"
+            image = world_frames[10].image
+            write_picture(root / "imgs2" / f"{stem}.png", image[:24] if camera == "f" else image)
+            if camera == "e":
+                mask = colours[world_frames[10].segmentation % 5]
+                write_picture(root / "masks2" / f"{stem}.png", mask)
+        return root
+
+    return make
+
+
 @pytest.fixture
 def make_cityscapes(tmp_path: Path, world_frames: list[Any]) -> Callable[..., Path]:
     """Write Cityscapes' layout: snippets of 30 frames, the 20th with labels and disparity."""

@@ -24,6 +24,8 @@ KINDS = (
     "bag-compressed",
     "camvid",
     "camvid-world",
+    "comma10k",
+    "comma10k-world",
     "cityscapes",
     "cityscapes-train-ids",
     "nuscenes",
@@ -48,6 +50,8 @@ def spec(
         "bag-compressed": lambda: str(make("make_bag")(compressed=True)),
         "camvid": lambda: str(make("make_camvid")()),
         "camvid-world": lambda: f"camvid:{make('make_camvid')()}?classes=world",
+        "comma10k": lambda: str(make("make_comma10k")()),
+        "comma10k-world": lambda: f"comma10k:{make('make_comma10k')()}?classes=world",
         "cityscapes": lambda: str(make("make_cityscapes")()),
         "cityscapes-train-ids": lambda: str(make("make_cityscapes")(train_ids=True)),
         "nuscenes": lambda: f"nuscenes:{make('make_nuscenes')()}?cameras=CAM_FRONT,CAM_BACK",
@@ -142,7 +146,7 @@ def test_labels_are_read_only_when_asked_for(recordings: list[Recording]) -> Non
 
 def test_pickling_keeps_everything(recordings: list[Recording]) -> None:
     for recording in recordings[:2]:
-        before = recording.read([2, 0], LABEL_KINDS)
+        before = recording.read([min(2, len(recording) - 1), 0], LABEL_KINDS)
         copy = pickle.loads(pickle.dumps(recording))
         assert (copy.name, copy.size, copy.fingerprint) == (
             recording.name,
@@ -150,7 +154,7 @@ def test_pickling_keeps_everything(recordings: list[Recording]) -> None:
             recording.fingerprint,
         )
         assert np.array_equal(copy.stamps_ns, recording.stamps_ns)
-        assert all(map(same, copy.read([2, 0], LABEL_KINDS), before))
+        assert all(map(same, copy.read([min(2, len(recording) - 1), 0], LABEL_KINDS), before))
 
 
 @pytest.mark.process

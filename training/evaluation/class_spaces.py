@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from dino_foresight_ros.classes import (
     CAMVID_TO_WORLD,
     CITYSCAPES_TO_WORLD,
+    COMMA10K_TO_WORLD,
     UNLABELLED,
     WORLD_CLASSES,
 )
@@ -23,6 +24,7 @@ _CITYSCAPES = cityscapes_segmentation().class_names
 TO_WORLD: tuple[Mapping[str, tuple[str, ...]], ...] = (
     {info.name: (info.name,) for info in WORLD_CLASSES},
     CAMVID_TO_WORLD,
+    COMMA10K_TO_WORLD,
     {name: CITYSCAPES_TO_WORLD.get(name, ()) for name in _CITYSCAPES},
 )
 """Every known list of classes: name -> the world classes it covers, none where it has no match."""

@@ -56,7 +56,7 @@ def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument(
         "--data", nargs="+", required=required, metavar="SPEC",
         help="what to read: a video, folder of pictures, bag, folder of several, or KIND:PATH?... "
-        "(synthetic, cityscapes, nuscenes, camvid, ...)",
+        "(synthetic, cityscapes, nuscenes, camvid, comma10k, ...)",
     )  # fmt: skip
 
 

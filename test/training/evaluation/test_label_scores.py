@@ -97,6 +97,20 @@ def test_world_head_is_scored_in_camvids_classes() -> None:
     assert {classes.names[i] for i in classes.moving} == {"Car", "Pedestrian", "Bicyclist"}
 
 
+def test_world_head_is_scored_in_comma10ks_classes() -> None:
+    names = ("road", "lane markings", "undrivable", "movable", "own car")
+    labels = LabelSpace(names, ((0, 0, 0),) * 5, (3,))
+    classes = common_classes(world_segmentation(), labels)
+    wanted = {"road": "road", "road_marking": "lane markings"} | dict.fromkeys(
+        ("car", "truck", "pedestrian", "cyclist"), "movable"
+    )
+    for world_name, class_id in CLASS_IDS.items():
+        name = wanted.get(world_name, "undrivable")
+        assert scored_as(classes, classes.from_head, class_id) == name
+        assert scored_as(classes, classes.from_labels, names.index(name)) == name
+    assert classes.from_labels[names.index("own car")] == 255
+
+
 def test_camvid_head_is_scored_on_the_world() -> None:
     head = SegmentationTask(camvid().class_names, camvid().palette, camvid().moving)
     classes = common_classes(head, space(world_segmentation()))

@@ -1,0 +1,151 @@
+"""comma10k: single pictures of roads by day and night, with masks of colours (MIT licence).
+
+DIR/imgs (or images) holds pictures named NUMBER_DEVICE_DRIVE_SEGMENT_FRAME, DIR/masks pictures of
+the same names and .png whose colours are the classes. DIR/imgs2 and masks2 are a second set, with
+the wide (e) and the narrow camera (f) of each moment: NUMBER_e_... and NUMBER_f_... The pictures of
+the driver, imgsd, are not read. As the data set's README has it, names that end in 9 are for
+validation: https://github.com/commaai/comma10k.
+
+Pictures are of different drives, so each is a recording of one frame. With `classes=world` movable
+is car, which most of it is; undrivable is anything from pavement to sky and the own car is not in
+the world, so both are unlabelled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dino_foresight_ros.classes import COMMA10K_CLASSES, COMMA10K_TO_WORLD
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.outputs import SEGMENTATION
+from dino_foresight_ros.recordings.bad_files import BadFiles
+from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES
+from dino_foresight_ros.recordings.label_tables import LabelTable
+from dino_foresight_ros.recordings.labelled_pictures import (
+    ClassColours,
+    LabelledPictures,
+    Labels,
+    picture_size,
+    tell_unmatched,
+)
+from dino_foresight_ros.recordings.recording import LabelSpace, Recording
+from dino_foresight_ros.recordings.spec import Spec
+
+TRAIN, VAL = "train", "val"
+COMMA10K_SPACE = LabelSpace(
+    class_names=tuple(info.name for info in COMMA10K_CLASSES),
+    palette=tuple(info.color for info in COMMA10K_CLASSES),
+    moving=tuple(i for i, info in enumerate(COMMA10K_CLASSES) if info.is_moving),
+)
+_FOLDERS = (("imgs", "masks"), ("images", "masks"), ("imgs2", "masks2"))
+_LEFT_OUT_OF_WORLD = ("undrivable", "own car")
+_NAME = re.compile(r"\d+_([ef]_)?(?P<moment>[0-9a-f]{16}_\d{4}-\d\d-\d\d--\d\d-\d\d-\d\d_\d+_\d+)")
+
+
+def is_comma10k(path: Path) -> bool:
+    """Tell whether a folder has comma10k's layout and names."""
+    return any(
+        _NAME.fullmatch(entry.stem)
+        for pictures, _ in _folders(path)
+        for entry in pictures.iterdir()
+    )
+
+
+def open_comma10k(spec: Spec, on_warning: Callable[[str], None], bad: BadFiles) -> list[Recording]:
+    """Open the pictures of one split, or of all; `classes` are comma10k's 5 or the world's 14.
+
+    Raises:
+        InputError: another layout, or no pictures of that split.
+        UsageError: a bad option.
+    """
+    folders = _folders(spec.path)
+    if not folders:
+        raise InputError(
+            f"{spec.path} has not comma10k's layout: {spec.path}/imgs with {spec.path}/masks is "
+            "missing"
+        )
+    found = [(path, masks) for pictures, masks in folders for path in _pictures(pictures)]
+    if not found:
+        raise InputError(f"{folders[0][0]} holds no pictures")
+    splits = {_split(path) for path, _ in found}
+    preferred, other = (VAL, TRAIN) if spec.measures else (TRAIN, VAL)
+    wanted = spec.choice("split", (TRAIN, VAL, "all"), preferred if preferred in splits else other)
+    chosen = [one for one in found if wanted in ("all", _split(one[0]))]
+    if not chosen:
+        raise InputError(
+            f"{spec.path} holds no pictures of split={wanted}; the names of val end in 9"
+        )
+    read = ClassColours(comma10k_table(spec), COMMA10K_SPACE.palette)
+    recordings: list[Recording] = []
+    for picture, masks in chosen:
+        try:
+            recordings.append(_recording(picture, masks / f"{picture.stem}.png", read))
+        except InputError:
+            bad.add(str(picture), f"{picture} is no picture that can be read")
+    _tell_unmatched(recordings, folders, on_warning)
+    return recordings
+
+
+def comma10k_table(spec: Spec) -> LabelTable:
+    """Return the table that the options ask for; stored ids are places in `COMMA10K_CLASSES`."""
+    ignore = spec.choice("unknown", ("refuse", "ignore"), "refuse") == "ignore"
+    ids = {index: index for index in range(len(COMMA10K_CLASSES))}
+    table = LabelTable(COMMA10K_SPACE, ids, ignore_unknown=ignore)
+    if spec.choice("classes", ("own", "world"), "own") == "world":
+        names = {n: w for n, w in COMMA10K_TO_WORLD.items() if n not in _LEFT_OUT_OF_WORLD}
+        return table.to_world(names, ignore)
+    return table
+
+
+def _folders(path: Path) -> list[tuple[Path, Path]]:
+    """Folders of pictures, and of the masks of each."""
+    both = [(path / pictures, path / masks) for pictures, masks in _FOLDERS]
+    return [(pictures, masks) for pictures, masks in both if pictures.is_dir() and masks.is_dir()]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def _split(picture: Path) -> str:
+    return VAL if picture.stem.endswith("9") else TRAIN
+
+
+def _recording(picture: Path, mask: Path, read: ClassColours) -> LabelledPictures:
+    found = LabelledPictures(
+        picture.parent.parent,
+        [picture],
+        f"comma10k-{picture.stem}",
+        np.zeros(1, np.int64),
+        picture_size([picture]),
+        {SEGMENTATION: Labels({0: mask} if mask.is_file() else {}, read)},
+        label_space=read.table.space,
+        scene=_moment(picture.stem),
+    )
+    found.split = _split(picture)
+    return found
+
+
+def _moment(stem: str) -> str:
+    """Device, drive, segment and frame, which both pictures of imgs2 share; empty when not told."""
+    named = _NAME.fullmatch(stem)
+    return f"comma10k {named['moment']}" if named else ""
+
+
+def _tell_unmatched(
+    recordings: list[Recording],
+    folders: list[tuple[Path, Path]],
+    on_warning: Callable[[str], None],
+) -> None:
+    if recordings and not any(one.labelled(SEGMENTATION).size for one in recordings):
+        masks = folders[0][1]
+        expected = f"{Path(recordings[0].frame_file(0)).stem}.png"
+        tell_unmatched(masks, [path.name for path in masks.iterdir()], expected, on_warning)
