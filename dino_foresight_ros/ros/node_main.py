@@ -26,7 +26,15 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dino_foresight_ros.errors import ForesightError, UsageError, describe
+from dino_foresight_ros.process.deadline import exit_after
 from dino_foresight_ros.ros.environment import check_domain, choose_transport, logging_arguments
+
+MIDDLEWARE_LIMIT_S = 5.0
+"""How long the middleware may take to say goodbye to its peers.
+
+Fast DDS of the package index sometimes never comes back: where a peer appears or leaves at that
+moment, `set_listener` spins with the lock held that the one it waits for needs (its issue 6513).
+"""
 
 InvalidHandle: type[Exception] = rclpy_implementation.InvalidHandle
 """Something was used that is destroyed: a publisher, a subscription, a timer, a node."""
@@ -131,7 +139,7 @@ def _run_until_ended(run: _Run, factory: Callable[[], Node], arguments: list[str
         run.end(_report(error))
     finally:
         run.starting = False
-        run.exit_code = _take_down(node) or run.exit_code
+        _take_down(run, node)
     leave_if_work_is_stuck(run.exit_code)
     return run.exit_code
 
@@ -190,19 +198,30 @@ def _spin_here(run: _Run, executor: Executor) -> None:
             run.end(_report(error))
 
 
-def _take_down(node: Node | None) -> int:
-    """End the node and ROS; not 0 where the node says that its work did not come to its end."""
+def _take_down(run: _Run, node: Node | None) -> None:
+    """End the node, then ROS; the exit code tells where the node's work did not come to its end."""
+    with contextlib.ExitStack() as of_middleware:
+        if node is not None:
+            run.exit_code = _destroy(node, of_middleware) or run.exit_code
+        with exit_after(MIDDLEWARE_LIMIT_S, run.exit_code):
+            try:
+                of_middleware.close()
+                if node is None:
+                    gc.collect()  # what the failed start left would stay in the graph of its peers
+                rclpy.try_shutdown()
+            except Exception as error:  # noqa: BLE001 - the process ends anyway
+                print(f"while ending: {describe(error)}", file=sys.stderr)
+
+
+def _destroy(node: Node, of_middleware: contextlib.ExitStack) -> int:
+    """Let the node end its work and go; what the middleware has of it goes with the stack."""
     try:
-        if node is None:
-            gc.collect()  # what the failed start left would stay in the graph of its peers
-        else:
-            node.destroy_node()
-        rclpy.try_shutdown()
+        of_middleware.enter_context(node.handle)
+        node.destroy_node()
     except ForesightError as error:
-        rclpy.try_shutdown()
         return _report(error)
     except InvalidHandle:  # a callback that still runs has destroyed a part of the node before
-        rclpy.try_shutdown()
+        pass
     except Exception as error:  # noqa: BLE001 - the process ends anyway
         print(f"while ending: {describe(error)}", file=sys.stderr)
     return 0

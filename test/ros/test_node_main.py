@@ -89,6 +89,23 @@ def test_signal_ends_the_process_cleanly(
     assert log.read_text() == f"{sign}\n{out}"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the timers are Linux's")
+def test_a_middleware_that_never_comes_back_does_not_keep_the_process(
+    ros_domain: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    process = ForkedProcess(main, ["--ros-args", "-p", "mode:=stuck below"], ros_domain, log)
+    try:
+        assert wait_until(lambda: log.exists() and "up\n" in log.read_text())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(100) == 0
+    finally:
+        process.kill()
+    text = log.read_text()
+    assert text.startswith("up\ndown\n")
+    assert "in _take_down" in text  # where it was stuck
+
+
 def test_a_signal_just_as_the_node_begins_to_wait_ends_it(
     ros_domain: dict[str, str], tmp_path: Path
 ) -> None:
