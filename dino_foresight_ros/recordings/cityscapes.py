@@ -3,7 +3,8 @@
     DIR/leftImg8bit_sequence/SPLIT/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png
     DIR/gtFine/SPLIT/CITY/CITY_SEQUENCE_FRAME_gtFine_labelIds.png (or _labelTrainIds.png)
     DIR/gtFine/SPLIT/CITY/CITY_SEQUENCE_FRAME_gtFine_instanceIds.png
-    DIR/disparity/SPLIT/CITY/CITY_SEQUENCE_FRAME_disparity.png and DIR/camera/.../..._camera.json
+    DIR/disparity/SPLIT/CITY/CITY_SEQUENCE_FRAME_disparity.png
+    DIR/camera/SPLIT/CITY/CITY_SEQUENCE_FRAME_camera.json (depth of the disparity, and `camera`)
 
 What a model of one's own said of the same pictures is read from
 
@@ -25,12 +26,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dino_foresight_ros.classes import CITYSCAPES_CLASSES, CITYSCAPES_TO_WORLD
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
+from dino_foresight_ros.recordings.camera import CameraModel
 from dino_foresight_ros.recordings.label_tables import LabelTable
 from dino_foresight_ros.recordings.labelled_pictures import (
     NORMALS_AXES,
@@ -59,6 +62,8 @@ _LAST_LABEL_ID = 33
 _FIRST_INSTANCE_ID = 1000
 """Ids of objects are 1000 x label id + a number; below are label ids of pixels without one."""
 PSEUDO = "pseudo"
+_CALIBRATED_SIZE = (2048, 1024)
+"""(width, height) of the pictures that the camera files are of."""
 # Frames within a sequence that are further apart than this belong to different snippets.
 _SNIPPET_GAP = 10
 _TRAIN_IDS_SUFFIX, _LABEL_IDS_SUFFIX = "_gtFine_labelTrainIds.png", "_gtFine_labelIds.png"
@@ -181,6 +186,19 @@ def _tables(spec: Spec) -> tuple[LabelTable, LabelTable]:
     )
 
 
+class _Snippet(LabelledPictures):
+    """Pictures whose camera a file beside them tells, which may come later than they."""
+
+    def __init__(self, camera: CameraModel | None, *of_pictures: Any, **options: Any) -> None:
+        super().__init__(*of_pictures, **options)
+        self.camera = camera
+
+    def _fingerprint_parts(self) -> Iterable[str]:
+        yield from super()._fingerprint_parts()
+        if self.camera is not None:
+            yield repr(self.camera)
+
+
 class _Reader:
     """Finds the snippets of a city and what belongs to them."""
 
@@ -225,7 +243,7 @@ class _Reader:
             expected = stem.rpartition("_")[0] + _LABEL_IDS_SUFFIX
             tell_unmatched(self.root / "gtFine" / place, labels, expected, self._on_warning)
         files = dict(labels)
-        for kind in ("disparity", "normals", "pseudo_depth"):
+        for kind in ("disparity", "camera", "normals", "pseudo_depth"):
             files |= self._files(self.root / kind / place)
         for sequence, frames in sequences.items():
             for numbers in _snippets(sorted(frames)):
@@ -243,8 +261,10 @@ class _Reader:
         stems: list[str],
         files: dict[str, Path],
     ) -> LabelledPictures:
+        calibration = _calibration(stems, files)
         stamps_ns = np.round(np.array(numbers) * (NS_PER_S / FRAME_RATE_HZ)).astype(np.int64)
-        return LabelledPictures(
+        return _Snippet(
+            _camera_model(calibration),
             self.root,
             pictures,
             stems[0],
@@ -252,7 +272,7 @@ class _Reader:
             picture_size(pictures),
             {
                 SEGMENTATION: self._segmentation(stems, files),
-                DEPTH: self._depth(stems, files),
+                DEPTH: self._depth(stems, files, calibration),
                 NORMALS: self._of_normals(stems, files),
                 INSTANCES: Labels(
                     _beside(stems, files, _INSTANCE_IDS_SUFFIX),
@@ -276,23 +296,39 @@ class _Reader:
         found = _beside(stems, files, "_normals.png") if self._with_normals else {}
         return Labels(found, self._normals)
 
-    def _depth(self, stems: list[str], files: dict[str, Path]) -> Labels:
+    def _depth(
+        self, stems: list[str], files: dict[str, Path], calibration: dict[str, float]
+    ) -> Labels:
         if self._depth_kind == PSEUDO:
             return Labels(_beside(stems, files, "_depth.png"), PseudoDepth())
         found = _beside(stems, files, "_disparity.png") if self._depth_kind == "yes" else {}
+        if found and not {"fx", "baseline"} <= calibration.keys():
+            self._without_camera.append(next(iter(found.values())).name)
+            found = {}
         if not found:
             return Labels({}, DisparityDepth(1.0, 1.0))
-        first = next(iter(found.values()))
-        camera = self.root / "camera" / first.relative_to(self.root / "disparity")
-        camera = camera.with_name(first.name.replace("_disparity.png", "_camera.json"))
+        return Labels(found, DisparityDepth(calibration["fx"], calibration["baseline"]))
+
+
+def _calibration(stems: list[str], files: dict[str, Path]) -> dict[str, float]:
+    """Numbers of a snippet's camera file by name, pixels and metres; none where it has none."""
+    for path in _beside(stems, files, "_camera.json").values():
         try:
-            content = json.loads(camera.read_text(encoding="utf-8"))
-            focal_px = float(content["intrinsic"]["fx"])
-            baseline_m = float(content["extrinsic"]["baseline"])
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
+            numbers = {**content["intrinsic"], **content.get("extrinsic", {})}
+            return {name: float(value) for name, value in numbers.items()}
         except (OSError, ValueError, KeyError, TypeError):
-            self._without_camera.append(first.name)
-            return Labels({}, DisparityDepth(1.0, 1.0))
-        return Labels(found, DisparityDepth(focal_px, baseline_m))
+            continue
+    return {}
+
+
+def _camera_model(calibration: dict[str, float]) -> CameraModel | None:
+    """Of rectified pictures; None where the calibration does not tell."""
+    try:
+        fx, fy, cx, cy = (calibration[name] for name in ("fx", "fy", "u0", "v0"))
+    except KeyError:
+        return None
+    return CameraModel(*_CALIBRATED_SIZE, (fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0), (0.0,) * 5)
 
 
 def _beside(stems: Iterable[str], files: dict[str, Path], suffix: str) -> dict[int, Path]:

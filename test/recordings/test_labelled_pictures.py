@@ -210,6 +210,31 @@ def test_cityscapes_depth_from_disparity(make_cityscapes: Callable[..., Path]) -
     assert "4 disparities without a readable camera file give no depth" in warnings[0]
 
 
+def test_cityscapes_camera_files_tell_the_camera(make_cityscapes: Callable[..., Path]) -> None:
+    root = make_cityscapes()
+    assert open_recordings([str(root)])[0].camera is None  # files with fx alone
+    # As the data set's own, of pictures that were made smaller.
+    shown = {"fx": 2262.52, "fy": 2265.3017905988554, "u0": 1096.98, "v0": 513.137}
+    for path in root.rglob("*_camera.json"):
+        path.write_text(json.dumps({"extrinsic": {"baseline": 0.209313}, "intrinsic": shown}))
+    for path in root.rglob("*_leftImg8bit.png"):
+        cv2.imwrite(str(path), np.zeros((64, 128, 3), np.uint8))
+    one, other, *_, last = open_recordings([f"{root}?depth=no"])
+    assert one.camera is not None
+    # A point 10 m ahead and 1 m to the right is 226.252 px right of the centre in 2048.
+    at_128 = one.camera.resized(64, 128)
+    assert at_128.k[0] / 10 == pytest.approx(226.252 / 16)
+    assert at_128.k[2] == pytest.approx((1096.98 + 0.5) / 16 - 0.5)
+    assert one.focal == pytest.approx(np.sqrt(2262.52 * 2265.3018 / (2048 * 1024)))
+    assert last.focal == one.focal
+    next(root.rglob("camera/train/aachen/*_000000_*.json")).write_text("{")
+    first, second, *_ = open_recordings([f"{root}?depth=no"])
+    assert (first.camera, second.camera) == (None, one.camera)
+    # Pixel stores keep the camera: of a recording without it they have other data.
+    assert first.fingerprint != one.fingerprint
+    assert second.fingerprint == other.fingerprint
+
+
 def test_the_papers_clips_end_at_the_labelled_frame(make_cityscapes: Callable[..., Path]) -> None:
     recordings = open_recordings([f"cityscapes:{make_cityscapes()}"])
     dataset = ClipDataset(
