@@ -262,6 +262,23 @@ def test_pseudo_labels_are_metres_of_the_recording_s_camera_or_none():
     assert len(unknown.labelled("normals")) == 3
 
 
+@pytest.mark.parametrize(("canonical", "told_apart"), [(CANONICAL, True), (None, False)])
+def test_stores_of_pseudo_labels_of_other_cameras_are_told_apart(
+    canonical: float | None, told_apart: bool
+):
+    teacher = Teacher(replace(with_canonical_camera(canonical), trained=True))
+
+    def fingerprint(fov_deg: float | None) -> str:
+        (recording,) = open_recordings([synthetic("3", 3)])
+        height, width = recording.size
+        recording.camera = None if fov_deg is None else CameraModel.from_fov(width, height, fov_deg)
+        return PseudoLabelled(recording, teacher, (28, 42)).fingerprint
+
+    found = [fingerprint(fov) for fov in (60.0, 90.0, None, 60.0)]
+    assert len(set(found)) == (3 if told_apart else 1)
+    assert found[0] == found[3]
+
+
 def numbers_of(value: object, key: str = "") -> Iterator[tuple[str, float]]:
     """All numbers of nested values, each with the nearest key."""
     if isinstance(value, dict):

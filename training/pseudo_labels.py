@@ -79,12 +79,20 @@ class Teacher:
     def labels(self, focal: float | None) -> frozenset[str]:
         """The kinds of label that it gives of a camera with this focal length, as
         `CameraView.focal` has it; depth may need to know it."""
-        tasks = {name: self._bundle.tasks[name] for name in self.tasks}
         return frozenset(
             TRAINING[name].label
-            for name, task in tasks.items()
-            if not isinstance(task, DepthTask) or task.focal is None or focal is not None
+            for name in self.tasks
+            if not self._needs_focal(name) or focal is not None
         )
+
+    def identity(self, focal: float | None) -> str:
+        """What its labels of a camera with this focal length depend on."""
+        needs_focal = any(map(self._needs_focal, self.tasks))
+        return f"{self.origin.fingerprint} {focal if needs_focal else 'any camera'}"
+
+    def _needs_focal(self, name: str) -> bool:
+        task = self._bundle.tasks[name]
+        return isinstance(task, DepthTask) and task.focal is not None
 
     @torch.inference_mode()
     def label(
@@ -166,7 +174,7 @@ class PseudoLabelled(Recording):
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield self._whole.fingerprint
-        yield self._teacher.origin.fingerprint
+        yield self._teacher.identity(self._whole.focal)
         yield str(self._size)
 
     def frame_file(self, index: int) -> str:
