@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lidar_bag import CLOUDS, LidarBag
+from lidar_bag import CAMERA_PLACE, CLOUDS, SIZE, K, LidarBag, map_from
 from nuscenes_set import NuScenesSet
 
 from dino_foresight_ros.cli.main import main
@@ -193,6 +194,62 @@ def test_metric_depth_is_scored_as_it_is_and_scaled(score: Callable[..., Report]
     assert "### Metric depth as it is" in page
     assert "### Depth put to scale: median" in page
     assert "lidar_top to map to cam_front" in page
+
+
+class ConstantHead(torch.nn.Module):
+    """Everything lies in the same bin of depth."""
+
+    def __init__(self, task: DepthTask, bin_: int) -> None:
+        super().__init__()
+        self.task, self.bin = task, bin_
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        raw = torch.zeros(len(features), self.task.bins, 4 * GRID[0], 4 * GRID[1])
+        raw[:, self.bin] = 50.0
+        return raw
+
+
+@pytest.mark.parametrize("canonical", [0.5, 1.0, 2.0])
+def test_a_head_of_a_canonical_camera_is_scored_in_metres_of_the_camera_that_looked(
+    canonical: float, toy_bundle: Maker, tmp_path: Path
+) -> None:
+    """Points whose places are known, each projected by hand; a head that says 20 m of them all."""
+    width, height = SIZE
+    bag = LidarBag(picture_s=[0.0, 0.1, 0.2, 0.3, 0.4])
+    drive = bag.write(tmp_path / "bag")
+    task = DepthTask(kind="metric", bins=256, min_m=1.0, max_m=80.0, focal=canonical)
+    at = int((task.centres() - 20.0).abs().argmin())
+    head = ConstantHead(task, at)
+    bundle = toy_bundle(1.0, grid=GRID, heads={"depth": head}, frame_interval_s=0.1)
+    bundle.tasks = {"depth": task}
+    recordings = open_recordings([str(drive)])
+    options = LidarOptions(points=CLOUDS, occlusion_deg=0)
+    lidar = LidarDepth(bundle, recordings, options, ScaleChoice(), lambda text: None)
+    config = replace(CONFIG, horizons=(1,))
+    report = evaluate(bundle, recordings, config, lidar=lidar).lidar
+    assert report is not None
+    (result,) = report.results
+
+    # The one target of four frames of context is the last picture.
+    camera_from_map = np.linalg.inv(map_from(CAMERA_PLACE, 0.4))
+    rows, columns = lidar.cells
+    nearest = np.full(lidar.cells, np.inf)
+    for point in bag.points:
+        x, y, z = (camera_from_map @ [*point, 1.0])[:3]
+        if z >= 1:
+            column = int((K[0] * x / z + K[2] + 0.5) / width * columns // 1)
+            row = int((K[4] * y / z + K[5] + 0.5) / height * rows // 1)
+            if 0 <= column < columns and 0 <= row < rows:
+                nearest[row, column] = min(nearest[row, column], z)
+    true_m = nearest[nearest <= 80]
+    said_m = float(task.centres()[at]) * (np.sqrt(K[0] * K[4] / (width * height)) / canonical)
+    assert (result.frames, result.points) == (1, len(true_m))
+    for scores in result.rows.values():
+        assert scores.abs_rel == pytest.approx(np.mean(np.abs(said_m - true_m) / true_m), rel=1e-3)
+        assert scores.rmse == pytest.approx(np.sqrt(np.mean((said_m - true_m) ** 2)), rel=1e-3)
+        factor = np.maximum(said_m / true_m, true_m / said_m)
+        assert scores.delta1 == pytest.approx(np.mean(factor < 1.25), abs=0.011)
+        assert scores.known == 1.0
 
 
 def test_a_bundle_without_depth_is_refused(toy_bundle: Maker) -> None:
