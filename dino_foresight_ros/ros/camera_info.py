@@ -93,6 +93,24 @@ def focal_by(info: CameraInfo, image_topic: str, image_size: tuple[int, int] | N
     return focal_of(info, is_rectified(image_topic), "camera_info")
 
 
+class FocalInput:
+    """Reads focal lengths by camera_info, anew only where one says something else than the last."""
+
+    def __init__(self) -> None:
+        self._read_of: tuple[Any, ...] = ()
+        self._focal = 0.0
+
+    def read(self, info: CameraInfo, image_topic: str, image_size: tuple[int, int]) -> float:
+        """As `focal_by`."""
+        matrices = [values.tobytes() for values in (info.k, info.r, info.p)]
+        sizes = info.height, info.width, info.roi, info.binning_x, info.binning_y
+        asked = (*matrices, *sizes, image_topic, image_size)
+        if asked != self._read_of:
+            self._focal = focal_by(info, image_topic, image_size)
+            self._read_of = asked
+        return self._focal
+
+
 def scale_camera_info(info: CameraInfo, size: tuple[int, int]) -> CameraInfo:
     """The info of the same view resized to (height, width), each axis by its own factor.
 

@@ -11,7 +11,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
-from dino_foresight_ros.ros.camera_info import fits, image_size_of, scale_camera_info
+from dino_foresight_ros.errors import InputError
+from dino_foresight_ros.recordings.camera_view import focal_of
+from dino_foresight_ros.ros import camera_info
+from dino_foresight_ros.ros.camera_info import FocalInput, fits, image_size_of, scale_camera_info
 
 
 def calibration(height: int = 540, width: int = 960) -> CameraInfo:
@@ -84,3 +87,33 @@ def test_calibration_fits_images_of_its_aspect_only(size: tuple[int, int], expec
 
 def test_empty_calibration_fits_nothing() -> None:
     assert not fits(CameraInfo(), (540, 960))
+
+
+def test_a_focal_length_is_read_again_where_anything_but_the_header_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: list[bool] = []
+
+    def read(info: CameraInfo, rectified: bool, name: str) -> float:
+        reads.append(rectified)
+        return focal_of(info, rectified, name)
+
+    monkeypatch.setattr(camera_info, "focal_of", read)
+    known, size = FocalInput(), (540, 960)
+    infos = [calibration() for _ in range(5)]
+    infos[1].header.stamp.sec = 7
+    infos[2].k = [350.0, *infos[2].k[1:]]
+    infos[3].roi = RegionOfInterest(height=270, width=480)
+    area = np.sqrt(540 * 960)
+    of_k, of_p = np.sqrt([700 * 710, 690 * 695]) / area
+    wanted = [of_k, of_k, of_k / np.sqrt(2), 2 * of_k, of_k]
+    found = [known.read(info, "/camera/image_raw", size) for info in infos]
+    assert found == pytest.approx(wanted)
+    assert len(reads) == 4
+    assert known.read(calibration(), "/camera/image_rect", size) == pytest.approx(of_p)
+    with pytest.raises(InputError, match="they are 960x100"):
+        known.read(calibration(), "/camera/image_rect", (100, 960))
+    uncalibrated = CameraInfo(height=540, width=960)
+    for _ in range(2):
+        with pytest.raises(InputError, match="no focal length"):
+            known.read(uncalibrated, "/camera/image_raw", size)

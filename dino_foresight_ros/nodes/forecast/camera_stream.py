@@ -18,7 +18,7 @@ from dino_foresight_ros.recordings.image_decoding import (
     ImageDecoder,
     convert_with_rosbags,
 )
-from dino_foresight_ros.ros.camera_info import CameraInfoInput, check_fits, focal_by
+from dino_foresight_ros.ros.camera_info import CameraInfoInput, FocalInput, check_fits
 from dino_foresight_ros.ros.clouds import ASSUME_A_VIEW
 from dino_foresight_ros.ros.image_subscription import ImageInput, image_topic_text
 from dino_foresight_ros.ros.stream_watch import PeriodWatch, StreamChange, StreamWatch
@@ -70,6 +70,7 @@ class CameraStream:
         self._node = node
         self._model_size, self._canonical_focal = model.image_size, model.depth_focal
         self.focal_problem: str | None = None
+        self._focal = FocalInput()
         self._came: tuple[int, int] | None = None
         self._images: ImageInput | None = None
         self._calibration: CameraInfoInput | None = None
@@ -235,7 +236,7 @@ class CameraStream:
             if info is None:
                 topic = self._node.resolve_topic_name(self.names.camera_info)
                 raise InputError(f"no camera_info came on {topic}")
-            found = focal_by(info, self.topic_name, image_size)
+            found = self._focal.read(info, self.topic_name, image_size)
         except InputError as error:
             assert self._canonical_focal is not None
             fov_deg = horizontal_fov_deg(self._canonical_focal, image_size)
