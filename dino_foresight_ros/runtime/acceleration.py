@@ -96,11 +96,14 @@ class Accelerator:
 
         def run(*arguments: Any) -> Any:
             shapes = _shapes(arguments)
-            if self._is_warming_up:
+            if self._is_warming_up and shapes not in warm:
+                # What the function keeps of its own, such as an encoder's position embeddings at
+                # this size, is made here: the compiler cannot make parameters in inference mode.
+                function(*arguments)
                 warm.add(shapes)
             if shapes not in warm:
                 return function(*arguments)
-            result = compiled(*arguments)
+            result = compiled(*(_row_major(x) for x in arguments))
             # A graph writes every result into the same memory.
             return _clone(result) if self.mode == "cudagraphs" else result
 
@@ -131,6 +134,13 @@ class Accelerator:
 
 def _shapes(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(tuple(a.shape) if isinstance(a, Tensor) else a for a in arguments)
+
+
+def _row_major(argument: Any) -> Any:
+    """Tensors laid out alike whatever they are views of: another layout would be compiled anew."""
+    if not isinstance(argument, Tensor):
+        return argument
+    return argument.reshape(-1).view(argument.shape)  # `contiguous` keeps odd strides of 1-sides
 
 
 def _clone(result: Any) -> Any:

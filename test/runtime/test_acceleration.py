@@ -44,6 +44,56 @@ def test_only_warm_shapes_are_compiled(compiled_calls: list):
     assert compiled_calls == [(1, 3), (1, 3)]
 
 
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What torch.compile itself made graphs of; they run as they are."""
+    made: list[Any] = []
+
+    def keep(graph: Any, _: object) -> Any:
+        made.append(graph)
+        return graph.forward
+
+    real = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **_: real(function, backend=keep, dynamic=False)
+    )
+    return made
+
+
+class _KeepsParameter(torch.nn.Module):
+    """Makes a parameter in its first pass, as an encoder does of its position embeddings."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "kept"):
+            self.kept = torch.nn.Parameter(torch.ones(x.shape[-1]))
+        return x + self.kept
+
+
+@torch.inference_mode()
+def test_parameters_made_in_the_first_pass_leave_one_whole_graph(graphs: list[Any]):
+    accelerator = Accelerator("compile")
+    add_one = accelerator.wrap(_KeepsParameter())
+    with accelerator.warming_up():
+        for _ in range(2):
+            assert torch.equal(add_one(torch.zeros(2, 3)), torch.ones(2, 3))
+    assert len(graphs) == 1
+
+
+@torch.inference_mode()
+def test_another_layout_is_not_compiled_in_mid_stream(graphs: list[Any]):
+    accelerator = Accelerator("compile")
+    double = accelerator.wrap(lambda x: 2 * x)
+    x = torch.arange(12.0).reshape(1, 3, 4)
+    with accelerator.warming_up():
+        double(x)
+    channels_last = x.mT.contiguous().mT
+    newest = torch.cat([x, x])[:, :, None][1:, :, 0]
+    odd = torch.stack([x, x], dim=1)[:, 1]  # the stride of its one row is that of two
+    for other in (channels_last, newest, odd):
+        assert torch.equal(double(other), 2 * x)
+    assert len(graphs) == 1
+
+
 def test_without_acceleration_nothing_is_compiled(bundle: Bundle, compiled_calls: list):
     Foresight(bundle, steps=1)
     assert compiled_calls == []
