@@ -16,11 +16,15 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.process
 @pytest.mark.long
 def test_every_stage_of_the_tiny_bundle_runs_and_is_not_run_again(
-    tmp_path: Path, make_camvid: Callable[..., Path], make_drive: Callable[..., Path]
+    tmp_path: Path,
+    make_camvid: Callable[..., Path],
+    make_comma10k: Callable[..., Path],
+    make_drive: Callable[..., Path],
 ) -> None:
     for name in ("highway.mp4", "highway_curve.mp4", "robot_track.mp4", "street_camera.mp4"):
         make_drive(name, count=120)
     make_camvid()
+    make_comma10k()
     words = ["make", "train-tiny", f"DATA={tmp_path}", f"TINY={tmp_path / 'tiny'}"]
     environment = {**os.environ, "TRIAL": "1", "DEVICE": "cpu"}
 
