@@ -12,9 +12,11 @@ CAMERAS ?=
 BUNDLE ?=
 # Where the model runs: auto, cpu, cuda or cuda:N
 DEVICE ?=
-# What the tiny bundle is trained on, and where: make train-tiny DATA=folder TINY=folder
+# What the tiny bundle is trained on, and where: make train-tiny DATA=folder TINY=folder; CAMVID=no
+# leaves research data out
 DATA ?= ../shared/data
 TINY ?= out/tiny
+CAMVID ?= yes
 # In a browser, live: make demo VIEW=web
 VIEW ?=
 # More words for the command: make test ARGS="-k forecast", make demo ARGS="--steps 2"
@@ -26,7 +28,7 @@ PYTEST := $(WITH_ENV) python -m pytest
 PARALLEL = -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 # A name that is mistyped on the command line would be ignored, and the default run instead.
-KNOWN := INPUT OUT TOPIC CAMERAS BUNDLE DEVICE VIEW DATA TINY ARGS WORKERS FORESIGHT_LAUNCH_PATH \
+KNOWN := INPUT OUT TOPIC CAMERAS BUNDLE DEVICE VIEW DATA TINY CAMVID ARGS WORKERS FORESIGHT_LAUNCH_PATH \
     FORESIGHT_PYTHON FORESIGHT_ENV_DIR
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 UNKNOWN := $(filter-out $(KNOWN) WITH_ENV SHELL MAKE% -*-%,$(GIVEN))
@@ -62,8 +64,8 @@ test-env:  ## run the tests that prepare environments from nothing (minutes)
 test-launch:  ## run the tests of launch files with the launch_ros of a sourced ROS, or FORESIGHT_LAUNCH_PATH=folders
 	@FORESIGHT_LAUNCH_PATH="$(FORESIGHT_LAUNCH_PATH)" $(PYTEST) test/launch $(ARGS)
 
-train-tiny:  ## make the bundle in assets/tiny from data (hours; goes on where it was): DATA=folder TINY=folder
-	@DATA="$(DATA)" scripts/train_tiny.sh "$(TINY)"
+train-tiny:  ## make the bundle in assets/tiny from data (hours; goes on where it was): DATA=folder TINY=folder CAMVID=no
+	@DATA="$(DATA)" CAMVID="$(CAMVID)" scripts/train_tiny.sh "$(TINY)"
 
 soak:  ## 20 minutes or 20,000 frames with faults against a running node; ARGS="--minutes 2"
 	@$(WITH_ENV) python test/faults/soak.py $(ARGS)

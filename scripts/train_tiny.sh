@@ -6,7 +6,7 @@
 # DATA is a folder with camvid/{train,test}/{images,labels}, comma10k/{images,masks} and the clips highway.mp4,
 # highway_curve.mp4, robot_track.mp4 and street_camera.mp4. Killed or interrupted, it goes on where
 # it was when it is run again. DEVICE=cuda trains on a GPU, in about half an hour beside rendering.
-# CAMVID=no leaves CamVid, which is for research only, out of all trainings.
+# CAMVID=no leaves CamVid, which is for research only, out of all trainings; it need not be there.
 # TRIAL=1 goes through every stage with a few worlds and steps, in minutes; its bundle is of no use.
 set -euo pipefail
 
@@ -14,13 +14,24 @@ out=${1:?usage: scripts/train_tiny.sh OUT}
 data=${DATA:-$(dirname "$0")/../../shared/data}
 device=${DEVICE:-auto}
 foresight="$(dirname "$0")/with_env foresight"
-for needed in camvid/train camvid/test comma10k highway.mp4 highway_curve.mp4 robot_track.mp4 street_camera.mp4; do
-    if [[ ! -e $data/$needed ]]; then
-        echo "train_tiny.sh: $data/$needed is missing; set DATA to a folder that has it" >&2
+has_camvid=${CAMVID:-yes}
+needed=(comma10k highway.mp4 highway_curve.mp4 robot_track.mp4 street_camera.mp4)
+[[ $has_camvid == no ]] || needed+=(camvid/train camvid/test)
+for name in "${needed[@]}"; do
+    if [[ ! -e $data/$name ]]; then
+        echo "train_tiny.sh: $data/$name is missing; set DATA to a folder that has it" >&2
         exit 2
     fi
 done
 mkdir -p "$out"
+# What is in OUT goes on only as it was begun.
+choices="recipe 2, CAMVID=$has_camvid, TRIAL=${TRIAL:-}"
+if compgen -G "$out/.done-*" >/dev/null && [[ $(cat "$out/.choices" 2>/dev/null) != "$choices" ]]; then
+    begun=$(cat "$out/.choices" 2>/dev/null || echo "an earlier recipe")
+    echo "train_tiny.sh: $out was begun with $begun, not with $choices; give another folder" >&2
+    exit 2
+fi
+echo "$choices" >"$out/.choices"
 
 # stage NAME COMMAND...: run a stage once.
 stage() {
@@ -64,7 +75,7 @@ camvid=("camvid:$data/camvid?split=train&classes=world")
 weighed=("$camvid&times=6")
 clips_at_1_hz=("camvid:$data/camvid?split=train&times=2")
 shares=(0.16 0.34 0.2 0.26 0.04)  # how often each kind of data is drawn
-if [[ ${CAMVID:-yes} == no ]]; then
+if [[ $has_camvid == no ]]; then
     camvid=() weighed=() clips_at_1_hz=() shares=(0.18 0.4 0.36 0.06)
 fi
 clips=("video:$data/highway.mp4?part=0-0.7" "video:$data/highway_curve.mp4?part=0-0.7" "video:$data/robot_track.mp4?part=0-0.7")
@@ -150,4 +161,6 @@ evaluate highway --data "video:$data/highway.mp4?part=0.7-1" "${fitted[@]}"
 evaluate curve --data "video:$data/highway_curve.mp4?part=0.7-1" --no-fit
 evaluate robot --data "video:$data/robot_track.mp4?part=0.7-1" --no-fit
 evaluate street-camera --data "video:$data/street_camera.mp4?part=0-0.5" --no-fit
-evaluate camvid --data "camvid:$data/camvid?split=test" --no-fit
+if [[ -e $data/camvid/test ]]; then
+    evaluate camvid --data "camvid:$data/camvid?split=test" --no-fit
+fi

@@ -40,3 +40,38 @@ def test_every_stage_of_the_tiny_bundle_runs_and_is_not_run_again(
     assert (tmp_path / "tiny" / "bundle" / "bundle.yaml").is_file()
     assert (tmp_path / "tiny" / "reports" / "highway" / "report.json").is_file()
     assert "== " not in run()
+
+
+@pytest.mark.process
+class TestRefused:
+    """What would train on other data than was asked for ends before anything is done."""
+
+    @pytest.fixture
+    def data(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "data"
+        (folder / "comma10k").mkdir(parents=True)
+        for name in ("highway.mp4", "highway_curve.mp4", "robot_track.mp4", "street_camera.mp4"):
+            (folder / name).touch()
+        return folder
+
+    def run(self, data: Path, out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+        words = [str(ROOT / "scripts" / "train_tiny.sh"), str(out)]
+        environment = {**os.environ, "DATA": str(data), **settings}
+        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+
+    def test_camvid_is_named_where_it_is_missing(self, data: Path, tmp_path: Path) -> None:
+        ended = self.run(data, tmp_path / "out")
+        assert ended.returncode == 2
+        assert "camvid/train is missing" in ended.stderr
+
+    @pytest.mark.parametrize("begun", ["recipe 2, CAMVID=yes, TRIAL=", None])
+    def test_a_folder_that_was_begun_otherwise(
+        self, data: Path, tmp_path: Path, begun: str | None
+    ) -> None:
+        (tmp_path / ".done-encoder").touch()
+        if begun is not None:
+            (tmp_path / ".choices").write_text(begun)
+        ended = self.run(data, tmp_path, CAMVID="no")
+        assert ended.returncode == 2
+        assert f"was begun with {begun or 'an earlier recipe'}" in ended.stderr
+        assert "give another folder" in ended.stderr
