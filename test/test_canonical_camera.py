@@ -279,6 +279,14 @@ def test_stores_of_pseudo_labels_of_other_cameras_are_told_apart(
     assert found[0] == found[3]
 
 
+def test_a_teacher_that_needs_no_focal_length_is_known_by_its_weights_alone():
+    # Stores that were made before focal lengths counted are still of the same data.
+    plain = Teacher(replace(with_canonical_camera(None), trained=True))
+    assert plain.identity(0.7) == plain.identity(None) == plain.origin.fingerprint
+    canonical = Teacher(replace(with_canonical_camera(), trained=True))
+    assert canonical.identity(0.7) != canonical.origin.fingerprint
+
+
 def numbers_of(value: object, key: str = "") -> Iterator[tuple[str, float]]:
     """All numbers of nested values, each with the nearest key."""
     if isinstance(value, dict):

@@ -87,8 +87,9 @@ class Teacher:
 
     def identity(self, focal: float | None) -> str:
         """What its labels of a camera with this focal length depend on."""
-        needs_focal = any(map(self._needs_focal, self.tasks))
-        return f"{self.origin.fingerprint} {focal if needs_focal else 'any camera'}"
+        if any(map(self._needs_focal, self.tasks)):
+            return f"{self.origin.fingerprint} {focal}"
+        return self.origin.fingerprint
 
     def _needs_focal(self, name: str) -> bool:
         task = self._bundle.tasks[name]
