@@ -62,6 +62,8 @@ _LAST_LABEL_ID = 33
 _FIRST_INSTANCE_ID = 1000
 """Ids of objects are 1000 x label id + a number; below are label ids of pixels without one."""
 PSEUDO = "pseudo"
+_CALIBRATION = ("fx", "fy", "u0", "v0", "baseline")
+"""Fields of the camera files that are used, in pixels, and metres between the cameras."""
 _CALIBRATED_SIZE = (2048, 1024)
 """(width, height) of the pictures that the camera files are of."""
 # Frames within a sequence that are further apart than this belong to different snippets.
@@ -311,14 +313,15 @@ class _Reader:
 
 
 def _calibration(stems: list[str], files: dict[str, Path]) -> dict[str, float]:
-    """Numbers of a snippet's camera file by name, pixels and metres; none where it has none."""
+    """Those of `_CALIBRATION` that a snippet's camera file has as numbers, by name."""
     for path in _beside(stems, files, "_camera.json").values():
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8"))
-            numbers = {**content["intrinsic"], **content.get("extrinsic", {})}
-            return {name: float(value) for name, value in numbers.items()}
+            fields: dict[str, Any] = {**content["intrinsic"], **content.get("extrinsic", {})}
         except (OSError, ValueError, KeyError, TypeError):
             continue
+        used = {name: fields.get(name) for name in _CALIBRATION}
+        return {k: float(value) for k, value in used.items() if isinstance(value, int | float)}
     return {}
 
 

@@ -235,6 +235,27 @@ def test_cityscapes_camera_files_tell_the_camera(make_cityscapes: Callable[..., 
     assert second.fingerprint == other.fingerprint
 
 
+def test_fields_of_cityscapes_camera_files_that_are_no_numbers_cost_nothing_else(
+    make_cityscapes: Callable[..., Path],
+) -> None:
+    root = make_cityscapes()
+    numbers = {"fx": 10.0, "fy": 10, "u0": 1024.0, "v0": 512.0}
+    for path in root.rglob("*_camera.json"):
+        extrinsic = {"baseline": 2.0, "note": "measured anew", "roll": None}
+        path.write_text(json.dumps({"extrinsic": extrinsic, "intrinsic": numbers}))
+    found = open_recordings([str(root)])[0]
+    assert found.camera is not None
+    assert found.camera.k[0] == 10.0
+    for path in root.rglob("*_camera.json"):
+        text = json.dumps({"extrinsic": {"baseline": 2.0}, "intrinsic": {**numbers, "fy": "?"}})
+        path.write_text(text)
+    found = open_recordings([str(root)])[0]
+    assert found.camera is None
+    depth = found.read([19], ["depth"])[0].depth
+    assert depth is not None
+    assert depth[1:] == pytest.approx(2.0 * 10.0 / 4.0)
+
+
 def test_the_papers_clips_end_at_the_labelled_frame(make_cityscapes: Callable[..., Path]) -> None:
     recordings = open_recordings([f"cityscapes:{make_cityscapes()}"])
     dataset = ClipDataset(
