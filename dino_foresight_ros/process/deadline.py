@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import math
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 _CLOCK_MONOTONIC = 1
@@ -39,13 +40,15 @@ def exit_after(limit_s: float, exit_code: int) -> Iterator[None]:
     """End the process at once where the body takes longer, saying on stderr where it is.
 
     Native code that does not come back may hold the interpreter's lock, and then no signal is
-    handled and no thread of Python's runs. So the C library's timer calls its `_exit`. Without such
-    timers (not Linux) nothing is limited.
+    handled and no thread of Python's runs. So the C library's timer calls its `_exit`. What was
+    printed before is flushed first, as `_exit` would drop it. Where there are no such timers (not
+    Linux), or none can be set, nothing is limited.
 
     Args:
         limit_s: seconds.
         exit_code: of the process.
     """
+    flush_output()
     stop = _start_timer(limit_s, exit_code)
     if stop is None:
         yield
@@ -59,18 +62,29 @@ def exit_after(limit_s: float, exit_code: int) -> Iterator[None]:
         stop()
 
 
+def flush_output() -> None:
+    """Write out what was printed, where stdout and stderr still take it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a closed pipe, a closed stream
+            stream.flush()
+
+
 def _start_timer(limit_s: float, exit_code: int) -> Callable[[], Any] | None:
     """Have the C library end the process; returns what prevents it, None where it cannot."""
-    library = ctypes.CDLL(None)
-    create = getattr(library, "timer_create", None)
-    if create is None:
+    if sys.platform != "linux":  # the structures are Linux's
         return None
+    library = ctypes.CDLL(None)
     leave = ctypes.cast(library._exit, ctypes.c_void_p)
     notification = _Notification(exit_code, 0, _SIGEV_THREAD, leave)
     timer = ctypes.c_void_p()
-    if create(_CLOCK_MONOTONIC, ctypes.byref(notification), ctypes.byref(timer)) != 0:
+    created = library.timer_create(
+        _CLOCK_MONOTONIC, ctypes.byref(notification), ctypes.byref(timer)
+    )
+    if created != 0:
         return None
     part_s, whole_s = math.modf(limit_s)
     times = _Times(0, 0, int(whole_s), int(part_s * 1e9))
-    library.timer_settime(timer, 0, ctypes.byref(times), None)
+    if library.timer_settime(timer, 0, ctypes.byref(times), None) != 0:
+        library.timer_delete(timer)
+        return None
     return lambda: library.timer_delete(timer)

@@ -26,7 +26,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from dino_foresight_ros.errors import ForesightError, UsageError, describe
-from dino_foresight_ros.process.deadline import exit_after
+from dino_foresight_ros.process.deadline import exit_after, flush_output
 from dino_foresight_ros.ros.environment import check_domain, choose_transport, logging_arguments
 
 MIDDLEWARE_LIMIT_S = 5.0
@@ -217,6 +217,8 @@ def _destroy(node: Node, of_middleware: contextlib.ExitStack) -> int:
     """Let the node end its work and go; what the middleware has of it goes with the stack."""
     try:
         of_middleware.enter_context(node.handle)
+        # What is left where `destroy_node` fails: the handle alone would not go, its parts hold it.
+        of_middleware.callback(Node.destroy_node, node)
         node.destroy_node()
     except ForesightError as error:
         return _report(error)
@@ -233,9 +235,7 @@ def leave(exit_code: int) -> NoReturn:
     Python's own ending would first unload torch, which takes a second, in which a process manager
     waits for nothing; and it can crash while a thread is deep in native code.
     """
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # a closed pipe, a closed stream
-            stream.flush()
+    flush_output()
     os._exit(exit_code)
 
 

@@ -15,7 +15,11 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 
 from forked import ForkedProcess
 from probe_node import main
-from ros_bench import wait_until
+from rclpy.node import Node
+from ros_bench import Bench, wait_until
+from std_msgs.msg import Bool
+
+from dino_foresight_ros.ros.node_main import finish, run_node
 
 
 @pytest.fixture
@@ -150,3 +154,39 @@ def test_callback_that_outlasts_the_shutdown_is_no_failure(
     assert main(["--ros-args", "-p", f"mode:={mode}"]) == exit_code
     assert wait_until(lambda: threading.active_count() == before)  # the callback has ended
     assert ("InvalidHandle" in capfd.readouterr().err) == (exit_code != 0)
+
+
+class StaysUp(Node):
+    """Fails before rclpy's own part of the way down."""
+
+    def __init__(self) -> None:
+        super().__init__("stays_up")
+        self.create_publisher(Bool, "of_it", 1)
+        self.create_timer(0.01, finish)
+
+    def destroy_node(self) -> None:
+        raise ValueError("no way down")
+
+
+@pytest.mark.usefixtures("node_in_this_process", "_program")
+def test_a_node_that_fails_on_its_way_down_leaves_the_graph(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    bench = Bench()
+    try:
+        peer = bench.make("peer")
+        made: list[StaysUp] = []  # keeps the node: no garbage collection takes it down
+
+        def is_seen() -> tuple[bool, bool]:
+            return "stays_up" in peer.get_node_names(), peer.count_publishers("of_it") > 0
+
+        def make() -> Node:
+            made.append(StaysUp())
+            assert wait_until(lambda: is_seen() == (True, True))
+            return made[0]
+
+        assert run_node(make, []) == 0
+        assert capfd.readouterr().err == "while ending: ValueError: no way down\n"
+        assert wait_until(lambda: is_seen() == (False, False))
+    finally:
+        bench.close()
