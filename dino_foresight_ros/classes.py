@@ -86,9 +86,17 @@ COMMA10K_CLASSES: tuple[ClassInfo, ...] = (
 )
 """The classes of comma10k, in the order and colours of its masks."""
 
-COMMA10K_TO_WORLD: dict[str, tuple[str, ...]] = {
+COMMA10K_TRAINS_WORLD: dict[str, tuple[str, ...]] = {
     "road": ("road",),
     "lane markings": ("road_marking",),
+    "movable": ("car", "truck", "pedestrian", "cyclist"),
+}
+"""comma10k class name -> names of the world classes it covers, the usual one first; movable is
+mostly cars. Undrivable is anything from pavement to sky, and the own car is not in the world, so
+training leaves both out."""
+
+COMMA10K_TO_WORLD: dict[str, tuple[str, ...]] = {
+    **COMMA10K_TRAINS_WORLD,
     "undrivable": (
         "building",
         "sidewalk",
@@ -99,11 +107,9 @@ COMMA10K_TO_WORLD: dict[str, tuple[str, ...]] = {
         "terrain",
         "sky",
     ),
-    "movable": ("car", "truck", "pedestrian", "cyclist"),
     "own car": (),
 }
-"""comma10k class name -> names of the world classes it covers. Movable is mostly cars.
-Undrivable has no usual class, and the own car none, so training leaves both out."""
+"""comma10k class name -> names of the world classes it covers, for scores."""
 
 CITYSCAPES_CLASSES: tuple[ClassInfo, ...] = (
     ClassInfo("road", (128, 64, 128)),

@@ -1,25 +1,25 @@
 """comma10k: single pictures of roads by day and night, with masks of colours (MIT licence).
 
-DIR/imgs (or images) holds pictures named NUMBER_DEVICE_DRIVE_SEGMENT_FRAME, DIR/masks pictures of
-the same names and .png whose colours are the classes. DIR/imgs2 and masks2 are a second set, with
-the wide (e) and the narrow camera (f) of each moment: NUMBER_e_... and NUMBER_f_... The pictures of
-the driver, imgsd, are not read. As the data set's README has it, names that end in 9 are for
-validation: https://github.com/commaai/comma10k.
+DIR/imgs (without it images) holds pictures named NUMBER_DEVICE_DRIVE_SEGMENT_FRAME, DIR/masks
+pictures of the same names and .png whose colours are the classes. DIR/imgs2 and masks2 are a second
+set, with the wide (e) and the narrow camera (f) of each moment: NUMBER_e_... and NUMBER_f_... The
+pictures of the driver, imgsd, are not read. As the data set's README has it, names that end in 9
+are for validation: https://github.com/commaai/comma10k.
 
-Pictures are of different drives, so each is a recording of one frame. With `classes=world` movable
-is car, which most of it is; undrivable is anything from pavement to sky and the own car is not in
-the world, so both are unlabelled.
+Pictures are of different drives, so each is a recording of one frame. What `classes=world` makes of
+the classes is in `classes.COMMA10K_TRAINS_WORLD`.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from dino_foresight_ros.classes import COMMA10K_CLASSES, COMMA10K_TO_WORLD
+from dino_foresight_ros.classes import COMMA10K_CLASSES, COMMA10K_TRAINS_WORLD
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.recordings.bad_files import BadFiles
@@ -41,8 +41,8 @@ COMMA10K_SPACE = LabelSpace(
     palette=tuple(info.color for info in COMMA10K_CLASSES),
     moving=tuple(i for i, info in enumerate(COMMA10K_CLASSES) if info.is_moving),
 )
-_FOLDERS = (("imgs", "masks"), ("images", "masks"), ("imgs2", "masks2"))
-_LEFT_OUT_OF_WORLD = ("undrivable", "own car")
+_FOLDERS = ((("imgs", "images"), "masks"), (("imgs2",), "masks2"))
+"""Per set the names that its folder of pictures may have, the usual one first, and its masks'."""
 _NAME = re.compile(r"\d+_([ef]_)?(?P<moment>[0-9a-f]{16}_\d{4}-\d\d-\d\d--\d\d-\d\d-\d\d_\d+_\d+)")
 
 
@@ -86,7 +86,7 @@ def open_comma10k(spec: Spec, on_warning: Callable[[str], None], bad: BadFiles) 
             recordings.append(_recording(picture, masks / f"{picture.stem}.png", read))
         except InputError:
             bad.add(str(picture), f"{picture} is no picture that can be read")
-    _tell_unmatched(recordings, folders, on_warning)
+    _tell_unmatched(found, on_warning)
     return recordings
 
 
@@ -96,15 +96,18 @@ def comma10k_table(spec: Spec) -> LabelTable:
     ids = {index: index for index in range(len(COMMA10K_CLASSES))}
     table = LabelTable(COMMA10K_SPACE, ids, ignore_unknown=ignore)
     if spec.choice("classes", ("own", "world"), "own") == "world":
-        names = {n: w for n, w in COMMA10K_TO_WORLD.items() if n not in _LEFT_OUT_OF_WORLD}
-        return table.to_world(names, ignore)
+        return table.to_world(COMMA10K_TRAINS_WORLD, ignore)
     return table
 
 
 def _folders(path: Path) -> list[tuple[Path, Path]]:
     """Folders of pictures, and of the masks of each."""
-    both = [(path / pictures, path / masks) for pictures, masks in _FOLDERS]
-    return [(pictures, masks) for pictures, masks in both if pictures.is_dir() and masks.is_dir()]
+    found: list[tuple[Path, Path]] = []
+    for names, masks in _FOLDERS:
+        pictures = next((path / name for name in names if (path / name).is_dir()), None)
+        if pictures is not None and (path / masks).is_dir():
+            found.append((pictures, path / masks))
+    return found
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -140,12 +143,12 @@ def _moment(stem: str) -> str:
     return f"comma10k {named['moment']}" if named else ""
 
 
-def _tell_unmatched(
-    recordings: list[Recording],
-    folders: list[tuple[Path, Path]],
-    on_warning: Callable[[str], None],
-) -> None:
-    if recordings and not any(one.labelled(SEGMENTATION).size for one in recordings):
-        masks = folders[0][1]
-        expected = f"{Path(recordings[0].frame_file(0)).stem}.png"
-        tell_unmatched(masks, [path.name for path in masks.iterdir()], expected, on_warning)
+def _tell_unmatched(found: list[tuple[Path, Path]], on_warning: Callable[[str], None]) -> None:
+    """Tell of folders of masks that fit none of their pictures."""
+    expected: dict[Path, list[str]] = defaultdict(list)
+    for picture, masks in found:
+        expected[masks].append(f"{picture.stem}.png")
+    for masks, wanted in expected.items():
+        names = {path.name for path in masks.iterdir()}
+        if names.isdisjoint(wanted):
+            tell_unmatched(masks, names, wanted[0], on_warning)

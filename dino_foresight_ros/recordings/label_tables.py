@@ -149,12 +149,14 @@ def read_class_colours(
     """Read a picture of classes as colours (H, W) and translate it; transparency does not count.
 
     Raises:
-        UnreadableFrame: a damaged file, or one with numbers instead of colours.
+        UnreadableFrame: a damaged file, or one with numbers or other channels (CMYK, grey and
+            alpha) instead of red, green and blue.
         InputError: colours outside the list.
     """
     found = _read(path, index, as_colours=True)
-    if found.ndim != 3 or found.dtype != np.uint8:
-        raise UnreadableFrame(str(path), index, "numbers, not colours; give pictures of colours")
+    if found.ndim != 3 or found.shape[2] != 3 or found.dtype != np.uint8:
+        reason = "numbers or other channels, not colours of red, green and blue"
+        raise UnreadableFrame(str(path), index, reason)
     return table.translate_colours(found, colours, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,10 +99,14 @@ def test_colours_outside_the_list_are_named_or_ignored_on_demand(
         assert segmentation(lenient)[0, :2].tolist() == [255, 255]
 
 
-def test_masks_of_numbers_are_refused(make_comma10k: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("LA", "PNG"), ("CMYK", "TIFF")])
+def test_masks_of_numbers_or_other_channels_are_refused(
+    mode: str, kind: str, make_comma10k: Callable[..., Path]
+) -> None:
     root = make_comma10k()
-    Image.fromarray(np.zeros((48, 80), np.uint8)).save(first_mask(root))
-    with pytest.raises(UnreadableFrame, match="numbers, not colours"):
+    Image.new(mode, (80, 48)).save(first_mask(root), kind)
+    assert Image.open(first_mask(root)).mode == mode
+    with pytest.raises(UnreadableFrame, match="numbers or other channels, not colours"):
         segmentation(open_recordings([str(root)])[0])
 
 
@@ -118,6 +123,28 @@ def test_a_folder_is_known_by_its_layout_and_names(
     named = open_recordings([f"comma10k:{root}?split=all"], told.append)
     assert not any(one.labelled("segmentation").size for one in named)
     assert "is a label of a picture" in told[0]
+
+
+def test_imgs_and_images_at_once_are_one_set(make_comma10k: Callable[..., Path]) -> None:
+    root = make_comma10k()
+    shutil.copytree(root / "imgs", root / "images")
+    recordings = open_recordings([f"{root}?split=all"])
+    assert len(recordings) == len({one.name for one in recordings}) == 12
+
+
+@pytest.mark.parametrize("masks", ["masks", "masks2"])
+def test_masks_of_no_picture_are_told_of_the_folder_that_holds_them(
+    masks: str, make_comma10k: Callable[..., Path]
+) -> None:
+    root = make_comma10k()
+    for path in (root / masks).iterdir():
+        path.rename(path.with_name(f"mask_{path.name}"))
+    told: list[str] = []
+    open_recordings([f"{root}?split=all"], told.append)
+    first = min(path.name for path in (root / masks.replace("masks", "imgs")).iterdir())
+    (line,) = told
+    assert line.startswith(f"{root / masks}: none of its ")
+    assert f"such as {first}, and there is mask_" in line
 
 
 def test_another_layout_and_damaged_pictures_are_told(
