@@ -150,13 +150,15 @@ class ForecastNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         """Stop the work and take the node down."""
-        self._stop(END_TIMEOUT_S)
-        if self.pipeline is not None:
-            # Tells a worker that still runs, which would publish on what the node has destroyed.
-            self.pipeline.destroy()
-        self._control.close()
-        super().destroy_node()
-        end_lifecycle(self)
+        try:
+            self._stop(END_TIMEOUT_S)
+            if self.pipeline is not None:
+                # A worker that still runs would publish on what the node has destroyed.
+                self.pipeline.destroy()
+            self._control.close()
+        finally:
+            super().destroy_node()
+            end_lifecycle(self)
 
     def _stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         if self.pipeline is not None and not self.pipeline.stop(timeout_s):

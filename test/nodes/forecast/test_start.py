@@ -28,6 +28,7 @@ from sensor_msgs.msg import CompressedImage
 from dino_foresight_ros import msg as messages
 from dino_foresight_ros.model import MaskedForecaster
 from dino_foresight_ros.nodes.forecast.node import ForecastNode
+from dino_foresight_ros.ros.node_main import InvalidHandle
 from dino_foresight_ros.runtime import Foresight
 
 
@@ -47,6 +48,31 @@ def test_signal_while_loading_ends_the_node_with_exit_code_0(
         assert "listening" not in running.text
     finally:
         running.kill()
+
+
+class PipelineThatFails:
+    """Stands for a pipeline that cannot be taken down."""
+
+    def stop(self, timeout_s: float) -> bool:
+        return True
+
+    def destroy(self) -> None:
+        raise RuntimeError("out of order")
+
+
+def test_a_node_whose_work_fails_at_the_end_is_taken_down(
+    ros_domain: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rclpy.init(args=["test", "--ros-args", "-p", "autostart:=false"])
+    node = ForecastNode()
+    try:
+        monkeypatch.setattr(node, "pipeline", PipelineThatFails())
+        with pytest.raises(RuntimeError, match="out of order"):
+            node.destroy_node()
+        with pytest.raises(InvalidHandle):
+            node.get_name()
+    finally:
+        rclpy.try_shutdown()
 
 
 def alive(kind: type) -> int:
