@@ -16,8 +16,8 @@ import numpy as np
 from dino_foresight_ros.classes import CAMVID_TO_WORLD, WORLD_CLASSES
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import SEGMENTATION
-from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES
-from dino_foresight_ros.recordings.label_tables import LabelTable
+from dino_foresight_ros.recordings.file_kinds import is_picture
+from dino_foresight_ros.recordings.label_tables import LabelTable, table_of
 from dino_foresight_ros.recordings.labelled_pictures import (
     ClassIds,
     LabelledPictures,
@@ -57,21 +57,12 @@ def open_camvid(spec: Spec, on_warning: Callable[[str], None]) -> list[Recording
     preferred = "test" if spec.measures else "train"
     default = preferred if preferred in splits else splits[0]
     wanted = spec.choice("split", (*splits, "all"), default)
-    table = camvid_table(spec)
+    ids = {index: index for index in range(len(CLASS_NAMES))}
+    table = table_of(spec, CAMVID_SPACE, ids, CAMVID_TO_WORLD, (_UNLABELLED_ID,))
     found: list[Recording] = []
     for split in splits if wanted == "all" else (wanted,):
         found += _open_split(spec.path / split, table, on_warning)
     return found
-
-
-def camvid_table(spec: Spec) -> LabelTable:
-    """Return the table that the options ask for."""
-    ignore = spec.choice("unknown", ("refuse", "ignore"), "refuse") == "ignore"
-    ids = {index: index for index in range(len(CLASS_NAMES))}
-    table = LabelTable(CAMVID_SPACE, ids, (_UNLABELLED_ID,), ignore_unknown=ignore)
-    if spec.choice("classes", ("own", "world"), "own") == "world":
-        return table.to_world(CAMVID_TO_WORLD, ignore)
-    return table
 
 
 def _splits(path: Path) -> tuple[str, ...]:
@@ -84,7 +75,7 @@ def _open_split(
     sequences: dict[str, dict[int, Path]] = defaultdict(dict)
     unexpected: list[str] = []
     for picture in sorted((folder / "images").iterdir()):
-        if picture.suffix.lower() not in IMAGE_SUFFIXES or picture.name.startswith("."):
+        if not is_picture(picture):
             continue
         name = _NAME.fullmatch(picture.stem)
         if name is None or int(name[2]) in sequences[name[1]]:

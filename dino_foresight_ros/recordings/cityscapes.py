@@ -34,7 +34,7 @@ from dino_foresight_ros.classes import CITYSCAPES_CLASSES, CITYSCAPES_TO_WORLD
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import DEPTH, INSTANCES, NORMALS, SEGMENTATION
 from dino_foresight_ros.recordings.camera import CameraModel
-from dino_foresight_ros.recordings.label_tables import LabelTable
+from dino_foresight_ros.recordings.label_tables import LabelTable, table_of
 from dino_foresight_ros.recordings.labelled_pictures import (
     NORMALS_AXES,
     OPTICAL,
@@ -171,29 +171,18 @@ def _pictures_folder(path: Path) -> Path | None:
 
 def _tables(spec: Spec) -> tuple[LabelTable, LabelTable]:
     """Return the tables for label ids and for training ids."""
-    ignore = spec.choice("unknown", ("refuse", "ignore"), "refuse") == "ignore"
-    space = CITYSCAPES_SPACE
     by_id = {label: index for index, label in enumerate(_TRAIN_IDS)}
     # The labels' own list has further ids, such as the ego vehicle, that are not trained on.
     others = [label for label in range(_LAST_LABEL_ID + 1) if label not in by_id]
-    tables = (
-        LabelTable(space, by_id, others, ignore_unknown=ignore),
-        LabelTable(space, {index: index for index in range(19)}, ignore_unknown=ignore),
-    )
-    if spec.choice("classes", ("own", "world"), "own") == "own":
-        return tables
+    train_ids = {index: index for index in range(19)}
     return (
-        tables[0].to_world(CITYSCAPES_TO_WORLD, ignore),
-        tables[1].to_world(CITYSCAPES_TO_WORLD, ignore),
+        table_of(spec, CITYSCAPES_SPACE, by_id, CITYSCAPES_TO_WORLD, others),
+        table_of(spec, CITYSCAPES_SPACE, train_ids, CITYSCAPES_TO_WORLD),
     )
 
 
 class _Snippet(LabelledPictures):
     """Pictures whose camera a file beside them tells, which may come later than they."""
-
-    def __init__(self, camera: CameraModel | None, *of_pictures: Any, **options: Any) -> None:
-        super().__init__(*of_pictures, **options)
-        self.camera = camera
 
     def _fingerprint_parts(self) -> Iterable[str]:
         yield from super()._fingerprint_parts()
@@ -265,8 +254,7 @@ class _Reader:
     ) -> LabelledPictures:
         calibration = _calibration(stems, files)
         stamps_ns = np.round(np.array(numbers) * (NS_PER_S / FRAME_RATE_HZ)).astype(np.int64)
-        return _Snippet(
-            _camera_model(calibration),
+        found = _Snippet(
             self.root,
             pictures,
             stems[0],
@@ -285,6 +273,8 @@ class _Reader:
             depth_is_metric=self._depth_kind != PSEUDO,
             scene=f"cityscapes {stems[0].rpartition('_')[0]}",
         )
+        found.camera = _camera_model(calibration)
+        return found
 
     def _segmentation(self, stems: list[str], files: dict[str, Path]) -> Labels:
         train_ids = _beside(stems, files, _TRAIN_IDS_SUFFIX)

@@ -23,8 +23,8 @@ from dino_foresight_ros.classes import COMMA10K_CLASSES, COMMA10K_TRAINS_WORLD
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.outputs import SEGMENTATION
 from dino_foresight_ros.recordings.bad_files import BadFiles
-from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES
-from dino_foresight_ros.recordings.label_tables import LabelTable
+from dino_foresight_ros.recordings.file_kinds import is_picture
+from dino_foresight_ros.recordings.label_tables import table_of
 from dino_foresight_ros.recordings.labelled_pictures import (
     ClassColours,
     LabelledPictures,
@@ -68,7 +68,12 @@ def open_comma10k(spec: Spec, on_warning: Callable[[str], None], bad: BadFiles) 
             f"{spec.path} has not comma10k's layout: {spec.path}/imgs with {spec.path}/masks is "
             "missing"
         )
-    found = [(path, masks) for pictures, masks in folders for path in _pictures(pictures)]
+    found = [
+        (path, masks)
+        for pictures, masks in folders
+        for path in sorted(pictures.iterdir())
+        if is_picture(path)
+    ]
     if not found:
         raise InputError(f"{folders[0][0]} holds no pictures")
     splits = {_split(path) for path, _ in found}
@@ -79,7 +84,10 @@ def open_comma10k(spec: Spec, on_warning: Callable[[str], None], bad: BadFiles) 
         raise InputError(
             f"{spec.path} holds no pictures of split={wanted}; the names of val end in 9"
         )
-    read = ClassColours(comma10k_table(spec), COMMA10K_SPACE.palette)
+    # Stored ids are places in the list of colours.
+    ids = {index: index for index in range(len(COMMA10K_CLASSES))}
+    table = table_of(spec, COMMA10K_SPACE, ids, COMMA10K_TRAINS_WORLD)
+    read = ClassColours(table, COMMA10K_SPACE.palette)
     recordings: list[Recording] = []
     for picture, masks in chosen:
         try:
@@ -90,16 +98,6 @@ def open_comma10k(spec: Spec, on_warning: Callable[[str], None], bad: BadFiles) 
     return recordings
 
 
-def comma10k_table(spec: Spec) -> LabelTable:
-    """Return the table that the options ask for; stored ids are places in `COMMA10K_CLASSES`."""
-    ignore = spec.choice("unknown", ("refuse", "ignore"), "refuse") == "ignore"
-    ids = {index: index for index in range(len(COMMA10K_CLASSES))}
-    table = LabelTable(COMMA10K_SPACE, ids, ignore_unknown=ignore)
-    if spec.choice("classes", ("own", "world"), "own") == "world":
-        return table.to_world(COMMA10K_TRAINS_WORLD, ignore)
-    return table
-
-
 def _folders(path: Path) -> list[tuple[Path, Path]]:
     """Folders of pictures, and of the masks of each."""
     found: list[tuple[Path, Path]] = []
@@ -108,14 +106,6 @@ def _folders(path: Path) -> list[tuple[Path, Path]]:
         if pictures is not None and (path / masks).is_dir():
             found.append((pictures, path / masks))
     return found
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
 
 
 def _split(picture: Path) -> str:

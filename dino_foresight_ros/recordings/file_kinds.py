@@ -16,6 +16,11 @@ PACKED_SUFFIXES = (".zstd", ".zst", ".lz4")
 """Behind those of bags: the file as a whole is compressed."""
 
 
+def is_picture(path: Path) -> bool:
+    """Tell by its name whether a file is a picture; a hidden one is none."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
 def is_bag(path: Path) -> bool:
     """Tell whether a path is a rosbag2: a folder of one, or a storage file."""
     if path.is_dir():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dino_foresight_ros.errors import InputError, UsageError
 from dino_foresight_ros.recordings.file_identity import files_identity
-from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES, natural_key
+from dino_foresight_ros.recordings.file_kinds import IMAGE_SUFFIXES, is_picture, natural_key
 from dino_foresight_ros.recordings.image_decoding import ImageDecodeError, ImageDecoder
 from dino_foresight_ros.recordings.recording import (
     YEAR_2000_NS,
@@ -154,11 +154,7 @@ def _pictures(folder: Path) -> list[Path]:
         raise InputError(f"{folder} cannot be read: {error.strerror}") from error
     if not entries:
         raise InputError(f"{folder} is an empty folder; give a folder of pictures or a rosbag2")
-    pictures = [
-        entry
-        for entry in entries
-        if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
-    ]
+    pictures = list(filter(is_picture, entries))
     if not pictures:
         names = [entry.name + ("/" if entry.is_dir() else "") for entry in entries[:_LISTED]]
         more = f", and {len(entries) - _LISTED} more" if len(entries) > _LISTED else ""

@@ -20,6 +20,7 @@ from dino_foresight_ros.classes import (
 )
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.recordings.recording import LabelSpace, UnreadableFrame
+from dino_foresight_ros.recordings.spec import Spec
 
 WORLD_SPACE = LabelSpace(
     class_names=tuple(info.name for info in WORLD_CLASSES),
@@ -109,6 +110,30 @@ class LabelTable:
             for stored in np.flatnonzero(self._known)
         }
         return LabelTable(WORLD_SPACE, ids, ignore_unknown=ignore_unknown)
+
+
+def table_of(
+    spec: Spec,
+    space: LabelSpace,
+    ids: Mapping[int, int],
+    to_world: Mapping[str, Sequence[str]],
+    unlabelled: Sequence[int] = (),
+) -> LabelTable:
+    """The table of a data set that its options `unknown` and `classes` ask for.
+
+    Args:
+        spec: with the options.
+        space, ids, unlabelled: as `LabelTable` has them, of the data set's own classes.
+        to_world: as `LabelTable.to_world` has it.
+
+    Raises:
+        UsageError: a bad option.
+    """
+    ignore = spec.choice("unknown", ("refuse", "ignore"), "refuse") == "ignore"
+    table = LabelTable(space, ids, unlabelled, ignore_unknown=ignore)
+    if spec.choice("classes", ("own", "world"), "own") == "world":
+        return table.to_world(to_world, ignore)
+    return table
 
 
 def _outside_the_list(file: Path, what: str, values: Sequence[str]) -> InputError:
