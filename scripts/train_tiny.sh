@@ -110,30 +110,25 @@ forecaster() {
 forecaster forecaster-first 3355 1e-3 --seed 0
 forecaster forecaster 2416 7e-4 --seed 1 --from "$out/forecaster-first"
 
-# train_head NAME TASK STEPS LR WORDS...
+# train_head NAME TASK STEPS BATCH WORDS...
 train_head() {
-    local name=$1 task=$2 steps=$3
-    stage "$name" $foresight train head --task "$task" --validation "$validation" --encoder "$encoder" --pca "$out/pca" \
-        --preset tiny --steps "$(full "$steps" 2)" --batch-size "$(full 16 2)" --lr "$4" --ema 0.995 --seed 0 \
-        --cache-gb 14 --device "$device" --out "$out/$name" "${@:5}" $(resumed "$name")
-}
-train_head segmentation-first segmentation 2374 1.5e-3 --data "$variety" "${weighed[@]}" "$comma&times=40" \
-    --class-weights inverse-sqrt
-train_head segmentation segmentation 3975 1e-3 --from "$out/segmentation-first" \
-    --data "$worlds" "$variety" "${weighed[@]}" "$comma&times=40" --class-weights inverse-sqrt
-# Metres need the focal length: 75 degrees.
-train_head depth depth 6924 1.5e-3 --data "$worlds" "$variety" --quantile 0.4 --focal 0.8765
-train_head normals normals 7293 1.5e-3 --data "$worlds" "$variety"
-# train_instances NAME STEPS BATCH WORDS...
-train_instances() {
     local name=$1
-    stage "$name" $foresight train head --task instances --preset centres --channels 32,64,96,96 --width 48 \
-        --validation "$validation" --encoder "$encoder" --pca "$out/pca" --steps "$(full "$2" 2)" --batch-size "$(full "$3" 2)" \
-        --cache-gb 14 --device "$device" --out "$out/$name" "${@:4}" $(resumed "$name")
+    stage "$name" $foresight train head --task "$2" --validation "$validation" --encoder "$encoder" --pca "$out/pca" \
+        --steps "$(full "$3" 2)" --batch-size "$(full "$4" 2)" --cache-gb 14 --device "$device" --out "$out/$name" "${@:5}" $(resumed "$name")
 }
-train_instances instances-first 1229 16 --from "$out/segmentation" --data "pixels:$out/pixels-wander-more" --ema 0.995 --seed 0
-train_instances instances 1200 8 --from "$out/instances-first" --data "$worlds?part=0.3-0.6" --lr 6e-4 --warmup 0.1 \
-    --ema 0.99 --validation-images 60 --seed 1
+dense=(--preset tiny --ema 0.995 --seed 0)
+train_head segmentation-first segmentation 2374 16 "${dense[@]}" --lr 1.5e-3 --class-weights inverse-sqrt \
+    --data "$variety" "${weighed[@]}" "$comma&times=40"
+train_head segmentation segmentation 3975 16 "${dense[@]}" --lr 1e-3 --class-weights inverse-sqrt \
+    --from "$out/segmentation-first" --data "$worlds" "$variety" "${weighed[@]}" "$comma&times=40"
+# Metres need the focal length: 75 degrees.
+train_head depth depth 6924 16 "${dense[@]}" --lr 1.5e-3 --quantile 0.4 --focal 0.8765 --data "$worlds" "$variety"
+train_head normals normals 7293 16 "${dense[@]}" --lr 1.5e-3 --data "$worlds" "$variety"
+centres=(--preset centres --channels 32,64,96,96 --width 48)
+train_head instances-first instances 1229 16 "${centres[@]}" --ema 0.995 --seed 0 \
+    --from "$out/segmentation" --data "pixels:$out/pixels-wander-more"
+train_head instances instances 1200 8 "${centres[@]}" --lr 6e-4 --warmup 0.1 --ema 0.99 --seed 1 --validation-images 60 \
+    --from "$out/instances-first" --data "$worlds?part=0.3-0.6"
 
 # assemble OUT PARTS...: a bundle of the parts.
 assemble() {
