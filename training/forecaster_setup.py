@@ -25,7 +25,7 @@ from .forecaster_validation import validation_clips
 from .intervals import resolve_intervals
 from .model_parts import TrainableForecaster, load_forecaster
 from .recipes import ForecasterRecipe
-from .world_training import freeze, fresh_world, with_motion
+from .world_training import freeze, fresh_world, with_parts
 
 
 def make_forecaster(
@@ -45,14 +45,16 @@ def make_forecaster(
 
     Raises:
         BundleError: a start of another kind, encoder or PCA, another number of context frames, or
-            that takes motion in another way.
+            that takes motion or draws futures in another way.
         InputError: motion is wanted, and of no recording it is known.
-        UsageError: the motion alone is to be trained, without a start.
+        UsageError: a part alone is to be trained, without a start.
     """
     if saved is not None:
         _check_same_data(saved, data)
-    if start is None and saved is None and recipe.train_only == "motion":
-        raise UsageError("train_only motion needs a forecaster to start from: give --from RUN")
+    if start is None and saved is None and recipe.train_only != "all":
+        raise UsageError(
+            f"train_only {recipe.train_only} needs a forecaster to start from: give --from RUN"
+        )
     if start is None or saved is not None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
@@ -77,7 +79,7 @@ def make_forecaster(
     forecaster.frame_interval_s = recipe.frame_interval_s or forecaster.frame_interval_s
     if isinstance(forecaster, WorldForecaster):
         # Of any grid, without dropout.
-        return freeze(with_motion(forecaster, recipe, data.train, start), recipe)
+        return freeze(with_parts(forecaster, recipe, data.train, start), recipe)
     _set_dropout(forecaster, recipe.dropout)
     if forecaster.config.grid != grid:
         forecaster.resize_grid(*grid)

@@ -25,7 +25,13 @@ STEPS = 3
 
 
 class Validation:
-    """Scores a forecaster: SmoothL1, MSE and cosine error, by step, in percent of copy-last's."""
+    """Scores a forecaster: SmoothL1, MSE and cosine error, by step, in percent of copy-last's.
+
+    Attributes:
+        columns: names of the errors that `forecast_errors` and `copy_errors` give.
+    """
+
+    columns: tuple[str, ...] = METRICS
 
     def __init__(
         self,
@@ -54,7 +60,7 @@ class Validation:
         """
         self.clips, self.to_features, self.context_frames = clips, to_features, context_frames
         self.fabric, self.batch_size = fabric, batch_size
-        self.metric, self.sliding = METRICS.index(metric), sliding
+        self.metric, self.sliding = self.columns.index(metric), sliding
         self.indices = spread(len(clips), most)
         self.steps = clips.frames - context_frames
         self._copy_last: Tensor | None = None
@@ -63,7 +69,7 @@ class Validation:
         """Score; every process gets the same."""
         if self.sliding is not None:
             model = SlidingForecaster(cast("MaskedForecaster", model), self.sliding).eval()
-        forecast = torch.zeros(self.steps, len(METRICS), dtype=torch.float64)
+        forecast = torch.zeros(self.steps, len(self.columns), dtype=torch.float64)
         copied = torch.zeros_like(forecast)
         for frames, moved in self._batches():
             context, true = frames[:, : self.context_frames], frames[:, self.context_frames :]
@@ -73,7 +79,7 @@ class Validation:
                 motion = torch.from_numpy(moved_until(since))
             forecast += self.forecast_errors(model, context, true, motion).sum(0)
             if self._copy_last is None:
-                copied += clip_errors(context[:, -1:].expand_as(true), true).sum(0)
+                copied += self.copy_errors(context[:, -1:].expand_as(true), true).sum(0)
         forecast = sum_over(self.fabric, forecast) / len(self.indices)
         if self._copy_last is None:
             self._copy_last = sum_over(self.fabric, copied) / len(self.indices)
@@ -97,6 +103,10 @@ class Validation:
         asked = forecaster.evenly_spaced(context, true.shape[1])
         return clip_errors(forecaster.forecast(*asked, motion)[:, 0], true)
 
+    def copy_errors(self, copied: Tensor, true: Tensor) -> Tensor:
+        """Score copy-last: (B, S, h, w, C) both -> (B, S, errors) float64 on the CPU."""
+        return clip_errors(copied, true)
+
     def _batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Features (B, T, h, w, C) and, of clips that tell it, motion (B, T - 1, 3)."""
         mine = self.indices[self.fabric.global_rank :: self.fabric.world_size]
@@ -112,7 +122,7 @@ class Validation:
         skill = 100 * (1 - forecast / copied)
         values: dict[str, float] = {}
         for step in range(self.steps):
-            for i, name in enumerate(METRICS):
+            for i, name in enumerate(self.columns):
                 values[f"{name}_step_{step + 1}"] = float(forecast[step, i])
                 values[f"{name}_copy_last_step_{step + 1}"] = float(copied[step, i])
                 values[f"skill_{name}_step_{step + 1}"] = float(skill[step, i])

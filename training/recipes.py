@@ -161,6 +161,12 @@ class ForecasterRecipe(TrainingRecipe):
         "learned", "kind world: what asks at each patch: one learned vector, or noise, a future "
         "for each draw", choices=("learned", "noise"),
     )  # fmt: skip
+    futures: str = option(
+        "none", "kind world: how a learned query draws several futures: none, or blocks, noise "
+        "that changes what each block gives, trained by the energy score of `draws` futures",
+        choices=("none", "blocks"),
+    )  # fmt: skip
+    draws: int = option(2, "futures: so many are drawn of each clip", least=2)
     query_newest: bool = option(
         False, "kind world: add a projection of the newest frame's features to it; a short "
         "training learns nothing without",
@@ -201,8 +207,8 @@ class ForecasterRecipe(TrainingRecipe):
         least=0, most=1,
     )  # fmt: skip
     train_only: str = option(
-        "all", "all; or motion, with --from: what takes motion alone, the rest stays as it is",
-        choices=("all", "motion"),
+        "all", "all; or with --from motion or futures: what takes motion or draws futures alone, "
+        "the rest stays as it is", choices=("all", "motion", "futures"),
     )  # fmt: skip
     mask_schedule: str = option(
         "full", "full, linear, cosine, arccos or square",
@@ -219,10 +225,14 @@ class ForecasterRecipe(TrainingRecipe):
         super().__post_init__()
         if self.intervals_s == ():
             raise UsageError("intervals_s is empty: give at least one, or none for the default")
-        if self.kind != "world" and self.motion != "none":
-            raise UsageError(f"motion {self.motion} is for kind world")
-        if self.train_only == "motion" and self.motion == "none":
-            raise UsageError("train_only motion needs --motion blocks or film")
+        for name in ("motion", "futures"):
+            value = getattr(self, name)
+            if self.kind != "world" and value != "none":
+                raise UsageError(f"{name} {value} is for kind world")
+            if self.train_only == name and value == "none":
+                raise UsageError(f"train_only {name} needs --{name}, such as --{name} blocks")
+        if self.futures != "none" and self.query == "noise":
+            raise UsageError(f"futures {self.futures} is for query learned; noise draws already")
         if self.kind == "world":
             if self.frame_interval_s is None:
                 raise UsageError("frame_interval_s: kind world needs the interval to validate on")

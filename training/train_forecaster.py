@@ -32,7 +32,7 @@ from .recipes import PIXELS_ONLY, VALIDATION_SHARE, ForecasterRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
 from .sources import sources_of
-from .world_training import BestOfManyValidation, WorldObjective
+from .world_training import ENERGY, BestOfManyValidation, EnergyValidation, WorldObjective
 
 
 def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabric) -> Validation:
@@ -41,17 +41,27 @@ def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabr
     Raises:
         InputError: no held-out recording is long enough for a clip.
     """
-    draws = recipe.kind == WorldForecaster.kind and recipe.query == "noise"
-    make = BestOfManyValidation if draws else Validation
+    make = Validation
+    if recipe.kind == WorldForecaster.kind and recipe.query == "noise":
+        make = BestOfManyValidation
+    elif recipe.futures != "none":
+        make = EnergyValidation
     return make(
         make_validation_clips(recipe, data),
         data.to_features,
         recipe.context_frames,
         fabric,
         recipe.validation_clips,
-        metric="mse" if recipe.loss == "mse" else "smooth_l1",
+        metric=_validated(recipe),
         sliding=None if recipe.feature_crop is None else data.grid,
     )
+
+
+def _validated(recipe: ForecasterRecipe) -> str:
+    """The error that decides which weights are best."""
+    if recipe.train_only == "futures":
+        return ENERGY
+    return "mse" if recipe.loss == "mse" else "smooth_l1"
 
 
 def train_forecaster(
@@ -106,10 +116,7 @@ def _objective(
     model: TrainableForecaster, data: ForecasterData, recipe: ForecasterRecipe
 ) -> Objective:
     if isinstance(model, WorldForecaster):
-        return WorldObjective(
-            model, data.to_features, recipe.loss, recipe.beta, recipe.every_frame, recipe.best_of,
-            recipe.motion_dropout,
-        )  # fmt: skip
+        return WorldObjective(model, data.to_features, recipe)
     return ForecasterObjective(
         model,
         data.to_features,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dino_foresight_ros.compare import nearest_frames
-from dino_foresight_ros.compare.feature_errors import clip_errors
+from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors, energy_scores
 from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
 from dino_foresight_ros.recordings import Recording
@@ -25,6 +25,9 @@ from .losses import errors
 from .objective import Batch, Loss, Objective
 from .recipes import ForecasterRecipe
 
+_SAMPLES = 8
+"""Futures that are drawn of a clip to validate on."""
+ENERGY = "energy"
 _LEAST_SCALE = np.array([0.05, 0.05, 0.02])
 """m, m and rad below which motions are not told apart."""
 
@@ -51,6 +54,7 @@ def fresh_world(
         context_frames=recipe.context_frames,
         mlp_ratio=recipe.mlp_ratio,
         query=recipe.query,
+        futures=recipe.futures,
         query_newest=recipe.query_newest,
         noise_std=recipe.noise_std,
         predict=recipe.predict,
@@ -91,33 +95,37 @@ def motion_config(recipe: ForecasterRecipe, recordings: Sequence[Recording]) -> 
     }
 
 
-def with_motion(
+def with_parts(
     forecaster: WorldForecaster,
     recipe: ForecasterRecipe,
     recordings: Sequence[Recording],
     start: str | Path,
 ) -> WorldForecaster:
-    """A forecaster to start from, with fresh parts for the motion where it lacks them.
+    """A forecaster to start from, with fresh parts for motion and futures where it lacks them.
 
     Raises:
-        BundleError: it takes motion in another way than the recipe.
+        BundleError: it takes motion or draws futures in another way than the recipe.
         InputError: of no recording it is known how the vehicle moves.
     """
-    found = forecaster.config.motion
-    if found == recipe.motion:
+    changes: dict[str, Any] = {}
+    for name in ("motion", "futures"):
+        found, wanted = getattr(forecaster.config, name), getattr(recipe, name)
+        if found not in ("none", wanted):
+            raise BundleError(f"{start} has {name} {found}, this run {wanted}; give the same")
+        if found != wanted:
+            changes |= motion_config(recipe, recordings) if name == "motion" else {name: wanted}
+    if not changes:
         return forecaster
-    if found != "none":
-        raise BundleError(f"{start} has motion {found}, this run {recipe.motion}; give the same")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        config = replace(forecaster.config, **motion_config(recipe, recordings))
-        return forecaster.with_motion(config)
+        return forecaster.with_parts(replace(forecaster.config, **changes))
 
 
 def freeze(forecaster: WorldForecaster, recipe: ForecasterRecipe) -> WorldForecaster:
     """Let what the recipe trains learn alone."""
+    only = "" if recipe.train_only == "all" else f"{recipe.train_only}."
     for name, parameter in forecaster.named_parameters():
-        parameter.requires_grad_(recipe.train_only == "all" or name.startswith("motion."))
+        parameter.requires_grad_(name.startswith(only))
     return forecaster
 
 
@@ -146,38 +154,23 @@ class WorldObjective(Objective):
     """Error of frames asked of the frames before them.
 
     With noise queries the best of many counts: several are drawn for each asked frame, and that
-    with the least error is trained on (DeltaWorld, arXiv 2604.04913).
+    with the least error is trained on (DeltaWorld, arXiv 2604.04913). Futures drawn by blocks of
+    noise are scored together, patch by patch, by the energy score, which is least where they differ
+    as much as the truth differs from them.
     """
 
     model: WorldForecaster
 
-    def __init__(
-        self,
-        model: WorldForecaster,
-        to_features: ToFeatures,
-        loss: str = "smooth_l1",
-        beta: float = 0.1,
-        every_frame: bool = False,
-        best_of: int = 1,
-        motion_dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, model: WorldForecaster, to_features: ToFeatures, recipe: ForecasterRecipe):
         """Prepare.
 
         Args:
             model: what is trained.
             to_features: frames of clips -> features.
-            loss: "smooth_l1" (the paper's), "mse" or "l1".
-            beta: error at which smooth L1 becomes linear.
-            every_frame: ask for every frame after the first from those before it (the paper's);
-                for the last frame alone otherwise.
-            best_of: noise queries drawn for each asked frame.
-            motion_dropout: probability that a clip's motion is hidden.
+            recipe: which frames are asked for, the error, and how many futures are drawn.
         """
         super().__init__()
-        self.model, self.to_features = model, to_features
-        self.loss, self.beta = loss, beta
-        self.every_frame, self.best_of = every_frame, best_of
-        self.motion_dropout = motion_dropout
+        self.model, self.to_features, self.recipe = model, to_features, recipe
 
     def forward(self, batch: Batch) -> Loss:
         """Loss of clips {"frames": (B, T, ...), "stamps_ns": (B, T) int64, rising}.
@@ -189,69 +182,116 @@ class WorldObjective(Objective):
         stamps_s = (stamps_ns - stamps_ns[:, -2:-1]).double() / NS_PER_S
         motion: Tensor | None = None
         if self.model.takes_motion:
-            hidden = torch.rand(len(frames), device="cpu") < self.motion_dropout
+            hidden = torch.rand(len(frames), device="cpu") < self.recipe.motion_dropout
             hides = hidden[:, None, None].to(frames.device)
             motion = torch.where(hides, torch.nan, batch["motion"])
-        noise = None
-        if self.model.config.query == "noise":
-            asked = frames.shape[1] - 1 if self.every_frame else 1
-            noise = self._best_noise(frames, stamps_s, asked, motion)
-        return Loss(self._errors(frames, stamps_s, noise, motion).mean())
+        given = frames, stamps_s, motion
+        asked = frames.shape[1] - 1 if self.recipe.every_frame else 1
+        if self.model.futures is None:
+            drawn = self.model.config.query == "noise"
+            return Loss(self._errors(*given, self._best_noise(*given, asked) if drawn else None))
+        value = self._energy(*given, self._noise(frames, asked, self.recipe.draws))
+        if self.recipe.train_only != "futures":
+            value = value + self._errors(*given)
+        return Loss(value)
+
+    def _noise(self, frames: Tensor, asked: int, draws: int) -> Tensor:
+        return self.model.draw_noise(len(frames), asked, draws).to(frames.device)
 
     @torch.no_grad()
     def _best_noise(
-        self, frames: Tensor, stamps_s: Tensor, asked: int, motion: Tensor | None
+        self, frames: Tensor, stamps_s: Tensor, motion: Tensor | None, asked: int
     ) -> Tensor:
         """The queries (B, asked, 1, D) whose predictions err least."""
-        noise = self.model.draw_noise(len(frames), asked, self.best_of).to(frames.device)
-        if self.best_of == 1:
+        noise = self._noise(frames, asked, self.recipe.best_of)
+        if self.recipe.best_of == 1:
             return noise
-        best = self._errors(frames, stamps_s, noise, motion).argmin(dim=2)
+        each = self._each_error(frames, stamps_s, motion, noise)
+        best = each.mean(dim=(3, 4, 5)).argmin(dim=2)
         return noise.gather(2, best[:, :, None, None].expand(-1, -1, 1, noise.shape[-1]))
 
     def _errors(
-        self,
-        frames: Tensor,
-        stamps_s: Tensor,
-        noise: Tensor | None,
-        motion: Tensor | None,
+        self, frames: Tensor, stamps_s: Tensor, motion: Tensor | None, noise: Tensor | None = None
     ) -> Tensor:
-        """Mean error (B, asked, K) of each prediction.
+        return self._each_error(frames, stamps_s, motion, noise).mean()
+
+    def _each_error(
+        self, frames: Tensor, stamps_s: Tensor, motion: Tensor | None, noise: Tensor | None
+    ) -> Tensor:
+        """Errors (B, asked, K, h, w, C)."""
+        predicted, true = self._predicted(frames, stamps_s, motion, noise)
+        with torch.autocast(frames.device.type, enabled=False):
+            true = true[:, :, None].expand_as(predicted)
+            return errors(predicted, true, self.recipe.loss, self.recipe.beta)
+
+    def _energy(
+        self, frames: Tensor, stamps_s: Tensor, motion: Tensor | None, noise: Tensor
+    ) -> Tensor:
+        """The mean energy score of patches."""
+        predicted, true = self._predicted(frames, stamps_s, motion, noise)
+        with torch.autocast(frames.device.type, enabled=False):
+            return energy_scores(predicted.movedim(2, 0), true).mean()
+
+    def _predicted(
+        self, frames: Tensor, stamps_s: Tensor, motion: Tensor | None, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Predict.
 
         Args:
             frames: (B, T, h, w, C).
             stamps_s: (B, T) float64.
-            noise: (B, asked, K, D) or None.
             motion: (B, T - 1, 3) from frame to frame, or None.
+            noise: (B, asked, K, D or E) or None.
+
+        Returns:
+            (B, asked, K, h, w, C), and the truth (B, asked, h, w, C).
         """
-        if self.every_frame:
-            predicted = self.model.predict_clip(frames, stamps_s, noise, motion)
-            true = frames[:, 1:]
-        else:
-            memories = self.model.remember(frames[:, :-1], stamps_s[:, :-1])
-            ahead_s = stamps_s[:, -1:] - stamps_s[:, -2:-1]
-            queries = None if noise is None else noise[:, 0]
-            moved = None if motion is None else motion[:, None, -1:]
-            asked = self.model.predict(memories, stamps_s[:, :-1], ahead_s, queries, motion=moved)
-            predicted, true = asked.z.transpose(1, 2), frames[:, -1:]
-        true = true[:, :, None].expand_as(predicted)
-        with torch.autocast(frames.device.type, enabled=False):
-            each = errors(predicted, true, self.loss, self.beta)
-        return each.mean(dim=(3, 4, 5))
+        if self.recipe.every_frame:
+            return self.model.predict_clip(frames, stamps_s, noise, motion), frames[:, 1:]
+        memories = self.model.remember(frames[:, :-1], stamps_s[:, :-1])
+        ahead_s = stamps_s[:, -1:] - stamps_s[:, -2:-1]
+        queries = None if noise is None else noise[:, 0]
+        moved = None if motion is None else motion[:, None, -1:]
+        asked = self.model.predict(memories, stamps_s[:, :-1], ahead_s, queries, motion=moved)
+        return asked.z.transpose(1, 2), frames[:, -1:]
 
 
 class BestOfManyValidation(Validation):
     """Scores of noise queries: of several samples of a clip, the one that errs least counts."""
 
-    samples = 8
+    def forecast_errors(
+        self, model: nn.Module, context: Tensor, true: Tensor, motion: Tensor | None
+    ) -> Tensor:
+        """As of `Validation`."""
+        futures = _futures(model, context, true, motion)
+        scores = clip_errors(futures, true[:, None].expand_as(futures))
+        best = scores[..., self.metric].argmin(dim=1)
+        return scores.gather(1, best[:, None, :, None].expand(-1, 1, -1, scores.shape[-1]))[:, 0]
+
+
+class EnergyValidation(Validation):
+    """Scores of futures by blocks of noise: the expected one's errors, and their energy score."""
+
+    columns = (*METRICS, ENERGY)
 
     def forecast_errors(
         self, model: nn.Module, context: Tensor, true: Tensor, motion: Tensor | None
     ) -> Tensor:
         """As of `Validation`."""
-        assert isinstance(model, WorldForecaster)
-        asked = model.evenly_spaced(context, true.shape[1])
-        samples = model.forecast(*asked, motion, samples=self.samples).unbind(dim=1)
-        scores = torch.stack([clip_errors(sample, true) for sample in samples])
-        best = scores[..., self.metric].argmin(dim=0)
-        return scores.gather(0, best[None, ..., None].expand(1, *scores.shape[1:]))[0]
+        expected = super().forecast_errors(model, context, true, motion)
+        return self._joined(expected, _futures(model, context, true, motion), true)
+
+    def copy_errors(self, copied: Tensor, true: Tensor) -> Tensor:
+        """As of `Validation`."""
+        return self._joined(super().copy_errors(copied, true), copied[:, None], true)
+
+    def _joined(self, errors: Tensor, futures: Tensor, true: Tensor) -> Tensor:
+        scores = energy_scores(futures.movedim(1, 0).flatten(3), true.flatten(2))
+        return torch.cat([errors, scores[..., None].to(errors)], dim=-1)
+
+
+def _futures(model: nn.Module, context: Tensor, true: Tensor, motion: Tensor | None) -> Tensor:
+    """Several futures (B, K, S, h, w, C) of clips."""
+    assert isinstance(model, WorldForecaster)
+    asked = model.evenly_spaced(context, true.shape[1])
+    return model.forecast(*asked, motion, samples=_SAMPLES)

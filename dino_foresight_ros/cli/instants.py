@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="from `foresight train features`, with the PCA that they were trained on")  # fmt: skip
     add("--clips", type=int, default=64, help="contexts for each row (default: %(default)s)")
     add("--samples", type=int, default=8,
-        help="futures of forecasters with noise queries (default: %(default)s)")  # fmt: skip
+        help="futures of forecasters that draw them (default: %(default)s)")  # fmt: skip
     add("--seed", type=int, default=0, help="of where contexts lie (default: %(default)s)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N (default: %(default)s)")
     ways = parser.add_argument_group(

@@ -42,3 +42,26 @@ def clip_errors(predicted: Tensor, true: Tensor) -> Tensor:
     squared = (p - t).square().mean(dim=(-3, -2, -1))
     cosine = 1.0 - functional.cosine_similarity(p, t, dim=-1).mean(dim=(-2, -1))
     return torch.stack([smooth, squared, cosine], dim=-1).double().cpu()
+
+
+def energy_scores(futures: Tensor, true: Tensor) -> Tensor:
+    """Energy scores of K futures of one truth; less is better.
+
+    E|x - y| - E|x - x'| / 2 (Gneiting and Raftery 2007, eq. 21) with the mean over pairs of
+    different futures, which is unbiased; |.| is the root of the mean square over the last
+    dimension. Of one future it is its distance, so that one and several can be compared.
+
+    Args:
+        futures: (K, ..., n).
+        true: (..., n).
+
+    Returns:
+        (...) float32.
+    """
+    flat, size = futures.float(), futures.shape[-1] ** 0.5
+    from_truth = torch.linalg.vector_norm(flat - true.float(), dim=-1).mean(dim=0) / size
+    if len(flat) == 1:
+        return from_truth
+    pairs = [(i, j) for i in range(len(flat)) for j in range(i)]
+    apart = torch.stack([torch.linalg.vector_norm(flat[i] - flat[j], dim=-1) for i, j in pairs])
+    return from_truth - apart.mean(dim=0) / size / 2

@@ -81,8 +81,9 @@ def parts_of(bundle: Bundle, steps: int = 3) -> list[Part]:
     world one gives `steps` horizons at once: `past` and `ahead` are the angles of stamps and
     instants that `forecasters.rotary.rotation` computes from seconds in float64, which few runtimes
     have the cosine of. Where it takes motion, `motion` (steps, 3) is as `Forecaster.stream` takes
-    it, unknown in a row with a NaN; where it draws, `noise` (D) is a query of normal numbers times
-    the configuration's `noise_std`, a future each. With `hindcast` it takes the context's features
+    it, unknown in a row with a NaN; with noise queries, `noise` (D) is normal numbers times the
+    configuration's `noise_std`, a future each; of blocks of noise the expected future is exported.
+    With `hindcast` it takes the context's features
     as `context`, else those of the newest frame as `newest`.
 
     Args:
@@ -168,7 +169,7 @@ def _world_parts(
         )  # fmt: skip
         found = predicted[:, 0].unflatten(2, (height, width))
         if share:
-            found = scaled_change(newest, found, share[0][:, None])
+            found = scaled_change(seen[:, -1], found[:, None], share[0])[:, 0]
         return found
 
     kept = {name: (frames, *one.shape[1:]) for name, one in zip(names, memory, strict=True)}

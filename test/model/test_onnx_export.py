@@ -171,7 +171,13 @@ def test_heads_of_every_kind_give_torchs_numbers(tmp_path: Path, kind: str) -> N
 @pytest.mark.long
 @pytest.mark.parametrize(
     "options",
-    [{}, {"hindcast": True}, {"motion": "blocks", "hindcast": True}, {"query": "noise"}],
+    [
+        {},
+        {"hindcast": True},
+        {"motion": "blocks", "hindcast": True},
+        {"query": "noise"},
+        {"futures": "blocks", "hindcast": True},
+    ],
     ids=lambda options: "-".join(options) or "plain",
 )
 def test_the_world_forecaster_gives_torchs_numbers(tmp_path: Path, options: dict[str, object]):

@@ -270,7 +270,7 @@ def test_samples_out_of_range_are_refused(drawing: Bundle, samples: int):
 
 def test_samples_of_a_model_without_noise_queries_are_refused(world: Bundle, bundle: Bundle):
     for one in (world, bundle):
-        with pytest.raises(UsageError, match="draws 1: it has no noise queries"):
+        with pytest.raises(UsageError, match="draws 1: it has no noise"):
             Foresight(one, samples=2)
         assert "spread" not in Foresight(one).available
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dino_foresight_ros.compare.feature_errors import energy_scores
 from dino_foresight_ros.errors import BundleError, InputError, UsageError
 from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
 from dino_foresight_ros.model.reference.world_tensors import world_from_reference
@@ -120,7 +121,7 @@ def test_the_loss_of_every_frame_is_the_golden_one(golden_dir: Path):
     model.load_state_dict(weights)
     stamps_ns = (golden["timestamps_s"].double() * 1e9).round().long()
     batch = {"frames": golden["features"], "stamps_ns": stamps_ns + 1_790_000_000_000_000_000}
-    objective = WorldObjective(model, ToFeatures(), every_frame=True)
+    objective = WorldObjective(model, ToFeatures(), recipe(every_frame=True, horizons_s=None))
     torch.testing.assert_close(objective(batch).value, golden["train_loss"][0], rtol=1e-5, atol=0)
 
 
@@ -151,7 +152,7 @@ def test_a_car_that_turns_or_goes_straight_is_seen_doing_both():
     )  # fmt: skip
     model = WorldForecaster(config)
     model.initialise(0.5)
-    objective = WorldObjective(model, ToFeatures(), loss="mse", best_of=6)
+    objective = WorldObjective(model, ToFeatures(), recipe(loss="mse", query="noise", best_of=6))
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     stamps_ns = torch.arange(4).expand(24, -1) * 200_000_000
     for _ in range(160):
@@ -168,6 +169,70 @@ def test_a_car_that_turns_or_goes_straight_is_seen_doing_both():
     clip = torch.arange(64)
     seen = [(futures[clip, :, row, column, 0] > 1.5).any(dim=1) for row, column in branches]
     assert torch.stack(seen).all(dim=0).float().mean() > 0.9
+
+
+@pytest.mark.slow
+def test_futures_drawn_by_noise_differ_as_much_as_they_err_and_the_expected_one_stays(
+    tmp_path: Path,
+):
+    """The features step by a constant and by a coin's throw that nothing foretells."""
+    torch.manual_seed(0)
+    config = WorldConfig(
+        channels=6, width=24, layers=2, heads=2, rope=(4, 4, 4), query_newest=True,
+        predict="residual", futures="blocks",
+    )  # fmt: skip
+    model = WorldForecaster(config)
+    model.initialise(0.5)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("futures."))
+
+    def thrown(clips: int) -> Tensor:
+        context = torch.randn(clips, 1, 3, 4, 6).expand(-1, 3, -1, -1, -1)
+        coin = torch.where(torch.rand(clips, 1, 1, 1, 1) < 0.5, -1.0, 1.0)
+        return torch.cat([context, context[:, -1:] + coin], dim=1)
+
+    only = recipe(futures="blocks", train_only="futures", draws=4)
+    objective = WorldObjective(model, ToFeatures(), only)
+    optimiser = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.0
+    )
+    torch.nn.init.normal_(model.out.weight, std=0.2)
+    stamps_ns = torch.arange(4).expand(16, -1) * 200_000_000
+    model.frame_interval_s = 0.2
+    frames = thrown(64)
+    asked = model.evenly_spaced(frames[:, :3], 1)
+    before = model.forecast(*asked)
+    for _ in range(200):
+        optimiser.zero_grad()
+        objective({"frames": thrown(16), "stamps_ns": stamps_ns}).value.backward()
+        optimiser.step()
+    model.eval().requires_grad_(False)
+    torch.testing.assert_close(model.forecast(*asked), before, rtol=0, atol=0)
+    futures = model.forecast(*asked, samples=16)[:, :, 0]
+    spread = futures.var(dim=1, correction=0).mean().sqrt()
+    error = (futures.mean(dim=1) - frames[:, 3]).square().mean().sqrt()
+    assert 0.6 < float(spread / error) < 1.3
+    alone = energy_scores(before[:, :, 0].movedim(1, 0), frames[:, 3]).mean()
+    assert energy_scores(futures.movedim(1, 0), frames[:, 3]).mean() < 0.8 * alone
+
+
+@pytest.mark.slow
+def test_the_parts_for_futures_alone_are_trained_from_a_run_without(tmp_path: Path):
+    train_forecaster(make_forecaster(recipe(), data()), data(), recipe(), tmp_path / "a", ALONE)
+    after = recipe(futures="blocks", train_only="futures")
+    model = make_forecaster(after, data(), start=tmp_path / "a")
+    assert isinstance(model, WorldForecaster)
+    assert model.max_samples > 1
+    train_forecaster(model, data(), after, tmp_path / "b", ALONE)
+    old, (new, part) = load_forecaster(tmp_path / "a")[0], load_forecaster(tmp_path / "b")
+    weights = new.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in old.state_dict().items())
+    assert part.scores["energy_step_1"] < part.scores["energy_copy_last_step_1"]
+    with pytest.raises(UsageError, match="train_only futures needs a forecaster to start from"):
+        make_forecaster(after, data())
+    drawn = {"query": "noise", "noise_std": 1.0}
+    with pytest.raises(BundleError, match="has futures blocks, this run none; give the same"):
+        make_forecaster(recipe(**drawn), data(), start=tmp_path / "b")
 
 
 @pytest.mark.slow
@@ -218,6 +283,9 @@ def test_every_frame_and_noise_are_trained_and_validated(tmp_path: Path):
         ({"frame_interval_s": None}, "kind world needs the interval to validate on"),
         ({"best_of": 4}, "best_of is 4; it needs query noise"),
         ({"every_frame": True}, "leave horizons_s none"),
+        ({"train_only": "futures"}, "train_only futures needs --futures, such as --futures blocks"),
+        ({"futures": "blocks", "query": "noise"}, "futures blocks is for query learned"),
+        ({"futures": "blocks", "kind": "masked"}, "futures blocks is for kind world"),
         ({"feature_crop": (2, 2)}, "feature_crop is for kind masked"),
     ],
 )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dino_foresight_ros.compare import nearest_frames
-from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors
+from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors, energy_scores
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Forecaster
 from dino_foresight_ros.model.forecasters import WorldForecaster
@@ -345,7 +345,7 @@ def _score_clip(
         one.ahead_s += ahead_s[at]
         one.forecast += errors[at]
         one.copied += copied[at]
-        one.energy += energy_score(futures[:, at], true[at])
+        one.energy += float(energy_scores(futures[:, at].flatten(1), true[at].flatten()))
         if samples > 1:
             _add_samples(one, futures[:, at], true[at], errors[at])
 
@@ -358,21 +358,6 @@ def _add_samples(
     one.best += each[each[:, 0].argmin()]
     one.each += each.mean(axis=0)
     one.pairs.append((float(futures.std(dim=0).mean()), float(mean_errors[0])))
-
-
-def energy_score(futures: Tensor, true: Tensor) -> float:
-    """Energy score of K samples (K, ...) of one truth; less is better.
-
-    E|x - y| - E|x - x'| / 2 (Gneiting and Raftery 2007, eq. 21) with the mean over pairs of
-    different samples, which is unbiased; |.| is the root of the mean square over all values.
-    """
-    flat = futures.flatten(1).float()
-    count, size = len(flat), flat.shape[1] ** 0.5
-    from_truth = torch.linalg.vector_norm(flat - true.flatten().float(), dim=1).mean() / size
-    if count == 1:
-        return float(from_truth)
-    from_others = torch.cdist(flat, flat).sum() / (count * (count - 1)) / size
-    return float(from_truth - from_others / 2)
 
 
 def _rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

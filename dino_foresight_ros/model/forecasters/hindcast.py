@@ -5,7 +5,8 @@ is then worse than to say that nothing changes. Of the context's own newest fram
 came. So that frame is forecast from those before it (a hindcast), and what is predicted to change
 ahead is scaled, patch by patch, by the fraction that came true then: the least-squares weight
 between forecast and persistence, as short-term forecasts of the weather are blended with what is
-observed.
+observed. Where several futures are drawn, so are those of the hindcast, and how far they differ is
+scaled to how far their mean was off, as an ensemble's spread is calibrated by its past errors.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ STRIDE = 2
 """Every second row and column of patches is forecast, a quarter of the cost."""
 _WINDOW = 5
 """Patches on a side of the neighbourhood whose weight is estimated together."""
+MOST_SPREAD = 3.0
+"""Futures are drawn apart to so many times their distance at most."""
 _PRIOR = 0.3
 """Weight of the whole picture's estimate against a neighbourhood's own, in units of the change that
 is predicted of the average patch. Hardly matters between 0.3 and 1, as the window does between 3
@@ -33,12 +36,14 @@ class Change(NamedTuple):
     """What a hindcast said would change, and what did, since its newest frame.
 
     Attributes:
-        predicted: (B, h', w', C).
+        predicted: (B, h', w', C); the mean where several futures are drawn.
         true: (B, h', w', C).
+        variance: (B, h', w'), of the futures, summed over channels; None where there is one.
     """
 
     predicted: Tensor
     true: Tensor
+    variance: Tensor | None = None
 
 
 def lattice(height: int, width: int) -> tuple[slice, slice]:
@@ -60,30 +65,62 @@ def believed_share(changes: Sequence[Change], grid: tuple[int, int]) -> Tensor:
     """
     agreed = torch.stack([(c.predicted.float() * c.true.float()).sum(-1) for c in changes]).sum(0)
     size = torch.stack([c.predicted.float().square().sum(-1) for c in changes]).sum(0)
-    whole = _fraction(agreed.sum((1, 2)), size.sum((1, 2)))[:, None, None]
-    counted = torch.ones_like(size)
-    near_agreed, near_size, count = (_near(x, grid) for x in (agreed, size, counted))
-    prior = _PRIOR * count * size.mean((1, 2), keepdim=True)
-    return _fraction(near_agreed + prior * whole, near_size + prior)
+    return _ratio(agreed, size, grid, most=1.0)
 
 
-def scaled_change(newest: Tensor, predicted: Tensor, fraction: Tensor) -> Tensor:
-    """Predict a fraction of the change.
+def spread_factor(changes: Sequence[Change], share: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Estimate how much farther than they were drawn futures have to differ, to differ as they err.
 
     Args:
-        newest: (..., h, w, C) features now.
-        predicted: likewise of another instant, broadcast against it.
-        fraction: (..., h, w) float32.
+        changes: of one or more hindcasts with variances, at the patches of `lattice`.
+        share: (B, h, w), as `believed_share` gives it.
+        grid: (h, w) of all patches.
+
+    Returns:
+        (B, h, w) float32, 0 to `MOST_SPREAD`; 1 where futures did not differ.
+    """
+    rows, columns = lattice(*grid)
+    believed = share[:, rows, columns, None]
+    off = [(c.true.float() - believed * c.predicted.float()).square().sum(-1) for c in changes]
+    drawn = [c.variance.float() for c in changes if c.variance is not None]
+    return _ratio(torch.stack(off).sum(0), torch.stack(drawn).sum(0), grid, MOST_SPREAD**2).sqrt()
+
+
+def scaled_change(newest: Tensor, predicted: Tensor, believed: Tensor) -> Tensor:
+    """Predict a fraction of the change, and futures that differ as much as they err.
+
+    Args:
+        newest: (B, h, w, C) features now.
+        predicted: (B, K, S, h, w, C) of K futures of S instants.
+        believed: (B, 1 or 2, h, w) float32, the share, and the factor of the futures' spread.
 
     Returns:
         As `predicted`, in the number format of `newest`.
     """
-    return (newest + fraction[..., None] * (predicted - newest)).to(newest)
+    now = newest[:, None, None]
+    share, *factor = believed[:, :, None, None, ..., None].unbind(1)
+    if not factor or predicted.shape[1] == 1:
+        return (now + share * (predicted - now)).to(newest)
+    middle = mean_of_pairs(predicted)[:, None]
+    return (now + share * (middle - now) + factor[0] * (predicted - middle)).to(newest)
 
 
-def _fraction(agreed: Tensor, size: Tensor) -> Tensor:
+def mean_of_pairs(futures: Tensor) -> Tensor:
+    """(B, K, ...) -> (B, ...), the mean of those of K futures that have an opposite."""
+    return futures[:, : max(1, futures.shape[1] // 2 * 2)].mean(dim=1)
+
+
+def _ratio(over: Tensor, under: Tensor, grid: tuple[int, int], most: float) -> Tensor:
+    """Sums (B, h', w') of each patch's neighbourhood over one another, drawn to the whole's."""
+    whole = _divided(over.sum((1, 2)), under.sum((1, 2)), most)[:, None, None]
+    near_over, near_under, count = (_near(x, grid) for x in (over, under, torch.ones_like(under)))
+    prior = _PRIOR * count * under.mean((1, 2), keepdim=True)
+    return _divided(near_over + prior * whole, near_under + prior, most)
+
+
+def _divided(over: Tensor, under: Tensor, most: float) -> Tensor:
     tiny = torch.finfo(torch.float32).tiny
-    return torch.where(size > tiny, agreed / size.clamp(min=tiny), 1.0).clamp(0.0, 1.0)
+    return torch.where(under > tiny, over / under.clamp(min=tiny), 1.0).clamp(0.0, most)
 
 
 def _near(values: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -50,7 +50,7 @@ class WorldForecaster(WorldNetwork, Forecaster):
     takes_any_instants = True
     grid = None
     seed: int = 0
-    """Of the noise queries: the same futures are drawn at every forecast."""
+    """Of the noise: the same futures are drawn at every forecast."""
     _wrapped: Callable[..., tuple[Tensor, ...]] | None = None
     _threads: PieceThreads | None = None
 
@@ -86,8 +86,8 @@ class WorldForecaster(WorldNetwork, Forecaster):
 
     @property
     def max_samples(self) -> int:
-        """How many futures can be drawn: 1 without noise queries."""
-        return MAX_SAMPLES if self.config.query == "noise" else 1
+        """How many futures can be drawn: 1 without noise."""
+        return MAX_SAMPLES if self.config.noise_values else 1
 
     @property
     def takes_motion(self) -> bool:
@@ -99,15 +99,14 @@ class WorldForecaster(WorldNetwork, Forecaster):
         """As the configuration says."""
         return self.config.motion_speeds
 
-    def with_motion(self, config: WorldConfig) -> WorldForecaster:
-        """One of the same weights that takes motion, and so far forecasts the same whatever it is.
+    def with_parts(self, config: WorldConfig) -> WorldForecaster:
+        """One of the same weights with fresh parts, which so far expects the same.
 
         Args:
-            config: as this one's, with `motion`.
+            config: as this one's, with `motion` or `futures`.
         """
         twin = WorldForecaster(config)
-        fresh = {n: t for n, t in twin.state_dict().items() if n.startswith("motion.")}
-        twin.load_state_dict(self.state_dict() | fresh)
+        twin.load_state_dict(twin.state_dict() | self.state_dict())
         twin.frame_interval_s, twin.seed = self.frame_interval_s, self.seed
         return twin.to(self.out.weight)
 
@@ -172,14 +171,15 @@ class WorldForecaster(WorldNetwork, Forecaster):
 
         With `feed_back_beyond_s`, a part follows for each prediction that is fed back, in which
         every sample or candidate goes on from its own past. With `hindcast`, predicted changes are
-        scaled by the fraction that came true in the past, but not those of candidates: of motions
-        that were not driven the past says nothing.
+        scaled by the fraction that came true in the past, and how far futures differ by how far
+        these were off, but not what is predicted of candidates: of motions that were not driven the
+        past says nothing.
 
         Raises:
             ValueError: no frames or over 16, equal or falling stamps, a context older than
                 `max_context_age_s`; horizons that do not rise or are not within 0 to 10 s; motion
-                of another shape, or of a model that takes none; samples of a model without noise
-                queries, or of candidates.
+                of another shape, or of a model that takes none; samples of a model that
+                draws none, or of candidates.
         """
         check_question(self, memories, stamps_s, ahead_s, motion, samples, layers)
         rows = len(stamps_s)
@@ -197,7 +197,7 @@ class WorldForecaster(WorldNetwork, Forecaster):
             moved = None
             if motion is not None:
                 moved, motion = split_motion(motion, stage.until_s, stage.asked_s, stage.wanted)
-            part, fraction = self._ask(
+            part, found = self._ask(
                 memories,
                 stamps_s,
                 from_newest_s.expand(len(stamps_s), -1),
@@ -206,12 +206,10 @@ class WorldForecaster(WorldNetwork, Forecaster):
                 moved,
                 hindcasts,
             )
-            if fraction is not None:  # by the past that came, not by what is fed back
-                believed, hindcasts = fraction, 0
+            if found is not None:  # by the past that came, not by what is fed back
+                believed, hindcasts = found, 0
             if believed is not None:
-                newest = memories[0][:, -1][:, None, None]
-                z = scaled_change(newest, part.z, believed[:, None, None])
-                part = part._replace(z=z)
+                part = part._replace(z=scaled_change(memories[0][:, -1], part.z, believed))
             part = part.with_samples(samples)
             if stage.wanted:
                 yield part.first(stage.wanted)
@@ -246,13 +244,14 @@ class WorldForecaster(WorldNetwork, Forecaster):
             memories: (B, N, ...) of context frames, oldest first.
             stamps_s: (B, N) float64, on any device.
             ahead_s: (B, S) float64, likewise, seconds from the newest context frame.
-            noise: (B, K, D) queries, a future each; None for a learned query.
+            noise: (B, K, D) queries or (B, K, E) noise of blocks, a future each; None for a learned
+                query, whose future is the expected one.
             layers: whose hidden tokens to give along.
             motion: (B, K or 1, S, 3) until each instant, m, m and rad; unknown where a row has a
                 NaN, and when None.
 
         Returns:
-            z (B, K, S, h, w, C); K is 1 for a learned query and one motion.
+            z (B, K, S, h, w, C); K is 1 without noise and with one motion.
         """
         return self._ask(memories, stamps_s, ahead_s, noise, layers, motion)[0]
 
@@ -266,10 +265,7 @@ class WorldForecaster(WorldNetwork, Forecaster):
         motion: Tensor | None,
         hindcasts: int = 0,
     ) -> tuple[Prediction, Tensor | None]:
-        """As `predict`; with hindcasts also the fraction of predicted changes that came true.
-
-        That is (B, h, w) float32, 0 to 1, as `believed_share` gives it.
-        """
+        """As `predict`; with hindcasts also what came true of them, as `run_blocks` gives it."""
         z, *keys_and_values = memories
         grid, device = (z.shape[2], z.shape[3]), z.device
         past, ahead = (angles.to(device) for angles in self._angles(stamps_s, ahead_s))
@@ -296,9 +292,9 @@ class WorldForecaster(WorldNetwork, Forecaster):
             )
 
         found = self._run(run, ahead_s.shape[1], hindcasts)
-        fraction, found = (found[0], found[1:]) if hindcasts else (None, found)
+        believed, found = (found[0], found[1:]) if hindcasts else (None, found)
         out, *hidden = (x.unflatten(3, grid) for x in found)
-        return Prediction(out, dict(zip(layers, hidden, strict=True))), fraction
+        return Prediction(out, dict(zip(layers, hidden, strict=True))), believed
 
     def _run(
         self, run: Callable[[slice, int], tuple[Tensor, ...]], horizons: int, hindcasts: int
@@ -309,8 +305,8 @@ class WorldForecaster(WorldNetwork, Forecaster):
             return run(slice(None), hindcasts)
         pieces = [partial(run, span, hindcasts if span is spans[0] else 0) for span in spans]
         first, *others = self._threads.run(pieces[::-1])[::-1]  # the most horizons begin
-        fraction, first = (first[:1], first[1:]) if hindcasts else ((), first)
-        return *fraction, *(torch.cat(same, dim=2) for same in zip(first, *others, strict=True))
+        believed, first = (first[:1], first[1:]) if hindcasts else ((), first)
+        return *believed, *(torch.cat(same, dim=2) for same in zip(first, *others, strict=True))
 
     def _angles(self, stamps_s: Tensor, ahead_s: Tensor) -> tuple[Rotation, Rotation]:
         """By the context frames' times (B, N, .), and by instants ahead of the newest (B, S, .).
@@ -341,7 +337,7 @@ class WorldForecaster(WorldNetwork, Forecaster):
         Args:
             frames: (B, T, h, w, C).
             stamps_s: (B, T) float64, on any device.
-            noise: (B, T - 1, K, D) queries; None for a learned query.
+            noise: (B, T - 1, K, D or E), as `predict` takes it.
             motion: (B, T - 1, 3) from each frame to the next; None where it is not known.
 
         Returns:
@@ -361,12 +357,19 @@ class WorldForecaster(WorldNetwork, Forecaster):
         return torch.stack(predicted, dim=1)
 
     def _draw(self, samples: int, batch: int) -> Tensor | None:
-        """The samples' noise queries (B, samples, D); fewer samples are the first of more."""
-        if self.config.query != "noise":
+        """The samples' noise (B, samples, D or E); fewer samples are the first of more.
+
+        None for a forecaster without, and for one sample of blocks of noise: the expected future.
+        These draw pairs of opposite noise, so that the mean of futures stays near the expected one.
+        """
+        if not self.config.noise_values or (samples == 1 and self.futures is not None):
             return None
         generator = torch.Generator().manual_seed(self.seed)
-        drawn = [self.draw_noise(1, generator=generator) for _ in range(samples)]
-        return torch.cat(drawn).expand(batch, -1, -1)
+        draws = samples if self.futures is None else -(-samples // 2)
+        drawn = torch.cat([self.draw_noise(1, generator=generator) for _ in range(draws)])
+        if self.futures is not None:
+            drawn = torch.stack([drawn, -drawn], dim=1).flatten(0, 1)[:samples]
+        return drawn.expand(batch, -1, -1)
 
 
 def _per_head(axis: Rotation, grid: tuple[int, int]) -> Rotation:

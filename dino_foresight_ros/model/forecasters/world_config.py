@@ -10,6 +10,7 @@ from typing import Any
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.config import from_plain, to_plain
 from dino_foresight_ros.model.forecasters.motion_conditioning import MOTION_VALUES, MOTIONS
+from dino_foresight_ros.model.forecasters.noise_conditioning import BLOCKS, FUTURES, NOISE_VALUES
 from dino_foresight_ros.outputs import MAX_CONTEXT_FRAMES
 
 QUERIES = ("learned", "noise")
@@ -34,9 +35,11 @@ class WorldConfig:
         mlp_ratio: feed-forward width over `width`.
         query: what stands at every patch of an asked instant: one "learned" vector (DINO-world),
             or one vector of "noise" for each sample (DeltaWorld, arXiv 2604.04913).
+        futures: how a learned query draws several: "none", or by noise in "blocks" after each
+            block (`noise_conditioning`), beside the future that is expected.
         query_newest: whether a linear projection of the newest frame's features at that patch is
             added to it. A short training learns nothing without.
-        noise_std: standard deviation of the noise.
+        noise_std: standard deviation of noise queries.
         predict: what the output layer gives: the "features" themselves (the paper's), or the
             "residual", their change since the newest context frame.
         feed_back_beyond_s: farther horizons are asked of predictions that are so many seconds
@@ -62,6 +65,7 @@ class WorldConfig:
     context_spacing_s: float = 0.0
     mlp_ratio: float = 4.0
     query: str = "learned"
+    futures: str = "none"
     query_newest: bool = False
     noise_std: float = 0.02
     predict: str = "features"
@@ -98,12 +102,21 @@ class WorldConfig:
                 f"forecaster rope {list(self.rope)} rotates {sum(self.rope)} values of a head, "
                 f"which has {self.head_width}"
             )
-        for name, valid in (("query", QUERIES), ("predict", PREDICTIONS), ("motion", MOTIONS)):
+        for name, valid in (
+            ("query", QUERIES),
+            ("futures", FUTURES),
+            ("predict", PREDICTIONS),
+            ("motion", MOTIONS),
+        ):
             if getattr(self, name) not in valid:
                 raise BundleError(
                     f"forecaster {name} '{getattr(self, name)}' is unknown; valid: "
                     + ", ".join(valid)
                 )
+        if self.query == "noise" and self.futures == BLOCKS:
+            raise BundleError(
+                "forecaster futures 'blocks' needs query 'learned'; noise queries draw already"
+            )
         if not 0 <= self.context_spacing_s < math.inf:
             raise BundleError(
                 f"forecaster context_spacing_s is {self.context_spacing_s}; it must be 0 or more"
@@ -125,6 +138,13 @@ class WorldConfig:
     def head_width(self) -> int:
         """Values of a head."""
         return self.width // self.heads
+
+    @property
+    def noise_values(self) -> int:
+        """Numbers of a future's noise; 0 for a forecaster that draws none."""
+        if self.query == "noise":
+            return self.width
+        return NOISE_VALUES if self.futures == BLOCKS else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for YAML."""

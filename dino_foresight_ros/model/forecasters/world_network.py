@@ -14,8 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dino_foresight_ros.model.forecasters.cross_attention import Part, WorldBlock
-from dino_foresight_ros.model.forecasters.hindcast import Change, believed_share, lattice
+from dino_foresight_ros.model.forecasters.hindcast import (
+    Change,
+    believed_share,
+    lattice,
+    mean_of_pairs,
+    spread_factor,
+)
 from dino_foresight_ros.model.forecasters.motion_conditioning import NONE, MotionConditioning
+from dino_foresight_ros.model.forecasters.noise_conditioning import BLOCKS, NoiseConditioning
 from dino_foresight_ros.model.forecasters.rotary import Rotation, grid_rotations, joined, still
 from dino_foresight_ros.model.forecasters.world_config import WorldConfig
 
@@ -49,24 +56,27 @@ class WorldNetwork(nn.Module):
         self.out = nn.Linear(config.width, config.channels)
         self._grids: dict[tuple[Any, ...], tuple[Rotation, Rotation]] = {}
         self.motion: MotionConditioning | None = None
+        self.futures: NoiseConditioning | None = None
         self.initialise()
         if config.motion != NONE:
             self.motion = MotionConditioning(
                 config.motion, config.width, config.layers, config.motion_scale
             )
+        if config.futures == BLOCKS:
+            self.futures = NoiseConditioning(config.width, config.layers)
 
     @torch.no_grad()
     def initialise(self, block_scale: float = 1e-5) -> None:
         """Draw fresh weights: normal with 0.02, biases 0, and no change from a residual output.
 
-        Those of the motion stay: they change nothing as they are made.
+        Those of the motion and of futures stay as they are made.
 
         Args:
             block_scale: what each block's scales start at; the paper's is 1e-5, a short training
                 learns from 0.5.
         """
         for name, parameter in self.named_parameters():
-            if name.startswith("motion."):
+            if name.startswith(("motion.", "futures.")):
                 continue
             if parameter.ndim == 2 or name == "query":
                 nn.init.trunc_normal_(parameter, std=0.02)
@@ -100,7 +110,8 @@ class WorldNetwork(nn.Module):
         Args:
             recent: (B, 1 + H, h, w, C) features of the newest frame, last, and of the H before it,
                 from each of which the newest is hindcast; H may be 0.
-            noise: (B, K, D) or None.
+            noise: (B, K, D) queries, or (B, K, E) for blocks of noise; None for one future, the
+                expected one of these.
             motion: (B, K or 1, S, 3) float32; None for a model without.
             past_cos, past_sin: (B, N, .), by the context frames' times.
             ahead_cos, ahead_sin: (B, S, .), by the asked times.
@@ -109,7 +120,8 @@ class WorldNetwork(nn.Module):
             keys_and_values: of each block, (B, N, h, w, 2 D).
 
         Returns:
-            The fraction of hindcast changes that came true, (B, h, w) float32, where H is not 0;
+            Where H is not 0, (B, 1, h, w) float32, the share of hindcast changes that came true, or
+            of blocks of noise (B, 2, h, w), also by what the futures' spread is to be scaled;
             (B, K, S, P, C); and tokens after each of the layers, (B, K, S, P, D).
         """
         horizons, patches = ahead_cos.shape[1], column_cos.shape[0]
@@ -127,6 +139,8 @@ class WorldNetwork(nn.Module):
             q = block(q, kept.flatten(2, 3), asked.angles, past, asked.parts)
             if self.motion is not None and embedded:
                 q = self.motion.blocks[index](q, *embedded)
+            if self.futures is not None and noise is not None:
+                q = self.futures.blocks[index](q, noise)
             if index in layers:
                 hidden[index] = q
         ahead, *hindcast = self.out(self.norm(q)).split([p.queries for p in asked.parts], dim=2)
@@ -165,24 +179,32 @@ class WorldNetwork(nn.Module):
 
     def _start(self, newest: Tensor, noise: Tensor | None) -> Tensor:
         """What stands at each patch of an asked instant: (B, P, C), (B, K, D) -> (B, K, P, D)."""
-        if noise is None:
-            assert self.query is not None
+        if self.query is not None:
             noise = self.query.expand(newest.shape[0], 1, -1)
+        assert noise is not None
         q = noise[:, :, None].expand(-1, -1, newest.shape[1], -1)
         if self.query_newest is not None:
             q = q + self.query_newest(newest)[:, None]
         return q
 
     def _believed(self, recent: Tensor, hindcasts: Sequence[Tensor]) -> Tensor:
-        """How much of what hindcasts (B, K, P', C) said would change came true: (B, h, w)."""
+        """What came true of hindcasts (B, K, P', C), as `run_blocks` gives it."""
         newest, *earlier = _hindcast_frames(recent)
         changes = []
         for before, one in zip(earlier, hindcasts, strict=True):
-            change = one[:, 0].unflatten(1, before.shape[1:3])
+            futures = one.unflatten(2, before.shape[1:3])
             if self.config.predict != "residual":
-                change = change - before
-            changes.append(Change(change, newest - before))
-        return believed_share(changes, (recent.shape[2], recent.shape[3]))
+                futures = futures - before[:, None]
+            mean, variance = futures[:, 0], None
+            if self.futures is not None and futures.shape[1] > 1:
+                mean = mean_of_pairs(futures)
+                variance = (futures - mean[:, None]).float().square().mean(1).sum(-1)
+            changes.append(Change(mean, newest - before, variance))
+        grid = recent.shape[2], recent.shape[3]
+        found = [believed_share(changes, grid)]
+        if changes[0].variance is not None:
+            found.append(spread_factor(changes, found[0], grid))
+        return torch.stack(found, dim=1)
 
     def _motions(
         self, motion: Tensor, patches: int, parts: Sequence[Part]
@@ -197,9 +219,9 @@ class WorldNetwork(nn.Module):
         return self.motion.embed(motion), rows
 
     def draw_noise(self, *shape: int, generator: torch.Generator | None = None) -> Tensor:
-        """Noise queries (*shape, D) float32 on the CPU."""
-        noise = torch.randn(*shape, self.config.width, generator=generator)
-        return noise * self.config.noise_std
+        """Noise queries (*shape, D), or noise of blocks (*shape, E), float32 on the CPU."""
+        noise = torch.randn(*shape, self.config.noise_values, generator=generator)
+        return noise if self.config.futures == BLOCKS else noise * self.config.noise_std
 
     def grid_angles(
         self, height: int, width: int, device: torch.device

@@ -146,7 +146,7 @@ FORECAST_PARAMETERS: tuple[ParameterSpec, ...] = (
         "samples",
         1,
         "How many futures to draw; their mean is published, with their spread and agreement. "
-        "Above 1 needs a model with noise queries.",
+        "Above 1 needs a model that draws futures.",
         limits=(1, MAX_SAMPLES),
     ),
     ParameterSpec(

@@ -13,7 +13,7 @@ from dino_foresight_ros.model.forecasters.hindcast import (
     Change,
     believed_share,
     lattice,
-    scaled_change,
+    spread_factor,
 )
 
 GRID = (5, 7)
@@ -41,26 +41,24 @@ def asked(forecaster: WorldForecaster, z: Tensor, **rest: object) -> Tensor:
     return forecaster.forecast(forecaster.remember(z, stamps_s), stamps_s, [0.2, 0.9], **rest)
 
 
-def share_in_loops(changes: list[Change], grid: tuple[int, int]) -> Tensor:
-    """Least squares of each patch's neighbourhood, drawn to that of the picture by the prior."""
+def ratio_in_loops(over: Tensor, under: Tensor, grid: tuple[int, int], most: float) -> Tensor:
+    """Sums of each patch's neighbourhood, drawn to those of the picture by the prior."""
     rows, columns = (range(side)[part] for side, part in zip(grid, lattice(*grid), strict=True))
-    batch = len(changes[0].true)
-    found = torch.zeros(batch, *grid)
-    for b in range(batch):
-        agreed, size = {}, {}
+    found = torch.zeros(len(over), *grid)
+    for b in range(len(over)):
+        top, bottom = {}, {}
         for i, r in enumerate(rows):
             for j, c in enumerate(columns):
-                pairs = [(ch.predicted[b, i, j], ch.true[b, i, j]) for ch in changes]
-                agreed[r, c] = sum(float(p @ t) for p, t in pairs)
-                size[r, c] = sum(float(p @ p) for p, _ in pairs)
-        whole = min(max(sum(agreed.values()) / sum(size.values()), 0.0), 1.0)
-        mean = sum(size.values()) / len(size)
+                top[r, c], bottom[r, c] = float(over[b, i, j]), float(under[b, i, j])
+        whole = min(max(sum(top.values()) / sum(bottom.values()), 0.0), most)
+        mean = sum(bottom.values()) / len(bottom)
         for r in range(grid[0]):
             for c in range(grid[1]):
-                near = [k for k in size if abs(k[0] - r) <= 2 and abs(k[1] - c) <= 2]
+                near = [k for k in top if abs(k[0] - r) <= 2 and abs(k[1] - c) <= 2]
                 prior = 0.3 * mean * len(near)
-                top = sum(agreed[k] for k in near) + prior * whole
-                found[b, r, c] = min(max(top / (sum(size[k] for k in near) + prior), 0.0), 1.0)
+                each = sum(top[k] for k in near) + prior * whole
+                one = each / (sum(bottom[k] for k in near) + prior)
+                found[b, r, c] = min(max(one, 0.0), most)
     return found
 
 
@@ -70,12 +68,23 @@ def share_in_loops(changes: list[Change], grid: tuple[int, int]) -> Tensor:
     hindcasts=st.integers(1, 2),
     seed=st.integers(0, 99),
 )
-def test_the_share_is_that_of_plain_loops(grid: tuple[int, int], hindcasts: int, seed: int):
+def test_share_and_spread_are_those_of_plain_loops(
+    grid: tuple[int, int], hindcasts: int, seed: int
+):
     generator = torch.Generator().manual_seed(seed)
     shape = (2, *torch.zeros(grid)[lattice(*grid)].shape, 3)
     predicted = [torch.randn(shape, generator=generator) for _ in range(hindcasts)]
-    changes = [Change(p, 0.4 * p + torch.randn(shape, generator=generator)) for p in predicted]
-    torch.testing.assert_close(believed_share(changes, grid), share_in_loops(changes, grid))
+    variances = [torch.rand(shape[:-1], generator=generator) for _ in range(hindcasts)]
+    true = [0.4 * p + torch.randn(shape, generator=generator) for p in predicted]
+    changes = [Change(*each) for each in zip(predicted, true, variances, strict=True)]
+    agreed = sum((p * t).sum(-1) for p, t in zip(predicted, true, strict=True))
+    share = ratio_in_loops(agreed, sum((p * p).sum(-1) for p in predicted), grid, 1.0)
+    torch.testing.assert_close(believed_share(changes, grid), share)
+    rows, columns = lattice(*grid)
+    at = share[:, rows, columns, None]
+    off = sum(((t - at * p) ** 2).sum(-1) for p, t in zip(predicted, true, strict=True))
+    factor = ratio_in_loops(off, sum(variances), grid, 9.0).sqrt()
+    torch.testing.assert_close(spread_factor(changes, share, grid), factor)
 
 
 def test_a_camera_that_stands_is_forecast_to_stay_as_it_is():
@@ -119,7 +128,9 @@ def test_both_hindcasts_are_direct_forecasts_of_the_newest_frame():
         )
     share = believed_share(changes, GRID)
     plain = asked(forecaster.with_options(hindcast=False), z)
-    expected = scaled_change(z[:, -1][:, None, None], plain, share[:, None, None])
+    expected = z[:, -1][:, None, None] + share[:, None, None, ..., None] * (
+        plain - z[:, -1][:, None, None]
+    )
     torch.testing.assert_close(asked(forecaster, z), expected)
     assert 0.0 <= share.min() < share.max() <= 1.0
 

@@ -123,7 +123,7 @@ def test_blocks_added_to_a_trained_forecaster_change_nothing_at_first(motion: st
     trained = made("none", query=query)
     config = replace(trained.config, motion=motion, motion_scale=(1.0, 1.0, 0.1))
     state = torch.get_rng_state()
-    added = trained.with_motion(config).eval().requires_grad_(False)
+    added = trained.with_parts(config).eval().requires_grad_(False)
     assert added.takes_motion
     assert not trained.takes_motion
     memories, stamps_s = asked(trained)

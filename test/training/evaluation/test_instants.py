@@ -8,6 +8,7 @@ import torch
 from drifting_features import CHANNELS, GRID, Pushed, recordings
 from torch import Tensor
 
+from dino_foresight_ros.compare.feature_errors import energy_scores
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.forecasters import (
     MaskedConfig,
@@ -18,7 +19,6 @@ from dino_foresight_ros.model.forecasters import (
 from dino_foresight_ros.training.evaluation.contexts import MOTIONS
 from dino_foresight_ros.training.evaluation.instants import (
     Setting,
-    energy_score,
     score_instants,
     settings_of,
 )
@@ -97,9 +97,10 @@ def test_energy_score_is_that_of_plain_loops_and_of_one_prediction_its_distance(
 
     pairs = [distance(a, b) for i, a in enumerate(samples) for b in samples[i + 1 :]]
     expected = np.mean([distance(a, true) for a in samples]) - np.mean(pairs) / 2
-    found = energy_score(torch.from_numpy(samples), torch.from_numpy(true))
+    flat, truth = torch.from_numpy(samples).flatten(1), torch.from_numpy(true).flatten()
+    found = float(energy_scores(flat, truth))
     assert found == pytest.approx(expected, rel=1e-5)
-    alone = energy_score(torch.from_numpy(samples[:1]), torch.from_numpy(true))
+    alone = float(energy_scores(flat[:1], truth))
     assert alone == pytest.approx(distance(samples[0], true), rel=1e-5)
 
 

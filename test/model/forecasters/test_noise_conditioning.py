@@ -1,0 +1,222 @@
+"""Futures drawn by noise after each block, against the same computed one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from dino_foresight_ros.errors import BundleError
+from dino_foresight_ros.model.forecasters import (
+    WorldConfig,
+    WorldForecaster,
+    build_forecaster,
+    describe_forecaster,
+)
+from dino_foresight_ros.model.forecasters.autoregressive import append
+from dino_foresight_ros.model.forecasters.hindcast import MOST_SPREAD
+from dino_foresight_ros.model.forecasters.noise_conditioning import NOISE_VALUES
+
+GRID = (3, 5)
+AHEAD_S = [0.2, 0.6]
+
+
+def made(**changes: object) -> WorldForecaster:
+    """One whose weights are all random, so that everything counts."""
+    values = {
+        "channels": 6, "width": 24, "layers": 2, "heads": 2, "rope": (4, 4, 2),
+        "query_newest": True, "predict": "residual", "futures": "blocks",
+    }  # fmt: skip
+    torch.manual_seed(0)
+    forecaster = WorldForecaster(WorldConfig(**(values | changes))).eval().requires_grad_(False)
+    for parameter in forecaster.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return forecaster
+
+
+def remembered(forecaster: WorldForecaster) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Memories and stamps of three frames of two cameras."""
+    torch.manual_seed(1)
+    stamps_s = torch.tensor([[0.0, 0.1, 0.25]]).double().expand(2, -1)
+    return forecaster.remember(torch.randn(2, 3, *GRID, 6), stamps_s), stamps_s
+
+
+def noise_of(forecaster: WorldForecaster, pairs: int) -> Tensor:
+    """(2 * pairs, E): pairs of opposite noise, as the forecaster's seed draws them."""
+    drawn = torch.Generator().manual_seed(forecaster.seed)
+    each = [torch.randn(1, NOISE_VALUES, generator=drawn) for _ in range(pairs)]
+    return torch.cat([x for one in each for x in (one, -one)])
+
+
+def without(forecaster: WorldForecaster) -> WorldForecaster:
+    """The same weights, less those for futures."""
+    plain = WorldForecaster(replace(forecaster.config, futures="none"))
+    state = forecaster.state_dict()
+    plain.load_state_dict({n: t for n, t in state.items() if not n.startswith("futures.")})
+    return plain.eval().requires_grad_(False)
+
+
+def test_a_block_changes_each_patch_as_a_plain_computation_does():
+    forecaster = made()
+    assert forecaster.futures is not None
+    q, noise = torch.randn(2, 1, 7, 24), torch.randn(2, 3, NOISE_VALUES)
+    found = forecaster.futures.blocks[1](q, noise)
+    assert found.shape == (2, 3, 7, 24)
+    w = {
+        n.removeprefix("futures.blocks.1."): t.double() for n, t in forecaster.state_dict().items()
+    }
+    for b, k, t in ((0, 0, 0), (1, 2, 6), (0, 1, 3)):
+        x, e = q[b, 0, t].double(), noise[b, k].double()
+        normed = (x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt()
+        normed = normed * w["norm.weight"] + w["norm.bias"]
+        held = torch.nn.functional.gelu(w["expand.weight"] @ normed + w["expand.bias"])
+        expected = x + w["contract.weight"] @ (held * (w["gate.weight"] @ e))
+        torch.testing.assert_close(found[b, k, t].double(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("hindcast", [False, True])
+def test_one_future_is_what_the_forecaster_without_expects(hindcast: bool):
+    forecaster = made(hindcast=hindcast)
+    memories, stamps_s = remembered(forecaster)
+    expected = without(forecaster).forecast(memories, stamps_s, AHEAD_S)
+    assert torch.equal(forecaster.forecast(memories, stamps_s, AHEAD_S), expected)
+    zero = torch.zeros(2, 1, NOISE_VALUES)
+    ahead_s = torch.tensor([AHEAD_S] * 2).double()
+    same = forecaster.predict(memories, stamps_s, ahead_s, zero).z
+    if not hindcast:  # `predict` believes all of it
+        torch.testing.assert_close(same, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_futures_are_pairs_of_opposite_noise_and_fewer_are_the_first_of_more():
+    forecaster = made()
+    memories, stamps_s = remembered(forecaster)
+    five = forecaster.forecast(memories, stamps_s, AHEAD_S, samples=5)
+    assert five.shape == (2, 5, 2, *GRID, 6)
+    assert five.std(dim=1).min() > 0
+    two = forecaster.forecast(memories, stamps_s, AHEAD_S, samples=2)
+    torch.testing.assert_close(two, five[:, :2], rtol=1e-5, atol=1e-5)
+    ahead_s = torch.tensor([AHEAD_S] * 2).double()
+    for k, noise in enumerate(noise_of(forecaster, 3)[:5]):
+        alone = forecaster.predict(memories, stamps_s, ahead_s, noise.expand(2, 1, -1)).z
+        torch.testing.assert_close(five[:, k], alone[:, 0], rtol=1e-4, atol=1e-4)
+    forecaster.seed = 1
+    assert not torch.allclose(forecaster.forecast(memories, stamps_s, AHEAD_S, samples=2), two)
+
+
+def test_futures_differ_as_much_as_those_of_the_past_erred():
+    """Drawn nearly alike, of a camera whose newest frame is what the past did not foretell."""
+    near = made(hindcast=True)
+    for name, parameter in near.named_parameters():
+        if name.endswith("gate.weight"):
+            parameter.mul_(0.02)
+    generator = torch.Generator().manual_seed(5)
+    before = torch.randn(2, 3, *GRID, 6, generator=generator)
+    stamps_s = torch.tensor([[0.0, 0.1, 0.25]]).double().expand(2, -1)
+
+    def spread(forecaster: WorldForecaster, jump: float) -> float:
+        newest = before[:, 1:2] + jump * torch.randn(2, 1, *GRID, 6, generator=generator)
+        z = torch.cat([before[:, :2], newest], dim=1)
+        memories = forecaster.remember(z, stamps_s)
+        futures = forecaster.forecast(memories, stamps_s, [0.2], samples=8)
+        return float(futures.std(dim=1, correction=0).mean())
+
+    plain = near.with_options(hindcast=False)
+    drawn = spread(plain, 1.0)
+    assert spread(near, 1.0) == pytest.approx(MOST_SPREAD * drawn, rel=0.1)  # as much as it may
+    still = before[:, :1].expand(-1, 3, -1, -1, -1)
+    memories = near.remember(still, stamps_s)
+    futures = near.forecast(memories, stamps_s, [0.2], samples=8)
+    assert float(futures.std(dim=1).max()) < 1e-5  # nothing changed, so nothing is thought to
+
+
+def test_a_spread_that_was_right_in_the_past_stays():
+    """The newest frame is one of the futures that were drawn of the frame before it."""
+    forecaster = made(hindcast=True)
+    plain = forecaster.with_options(hindcast=False)
+    stamps_s = torch.tensor([[0.0, 0.2]]).double().expand(6, -1)
+    first = torch.randn(6, 1, *GRID, 6, generator=torch.Generator().manual_seed(2))
+    drawn = torch.randn(6, 1, NOISE_VALUES, generator=torch.Generator().manual_seed(9))
+    memory = plain.remember(first, stamps_s[:, :1])
+    ahead_s = torch.full((6, 1), 0.2).double()
+    second = plain.predict(memory, stamps_s[:, :1], ahead_s, drawn).z[:, 0]
+    memories = plain.remember(torch.cat([first, second], dim=1), stamps_s)
+    spreads = [
+        f.forecast(memories, stamps_s, [0.2], samples=32).std(dim=1, correction=0).mean()
+        for f in (forecaster, plain)
+    ]
+    assert 0.6 < float(spreads[0] / spreads[1]) < 1.4
+
+
+def test_each_future_goes_on_from_its_own_past():
+    forecaster = made().with_options(feed_back_beyond_s=0.2)
+    direct = made()
+    memories, stamps_s = remembered(forecaster)
+    found = forecaster.forecast(memories, stamps_s, [0.4], samples=3)
+    for k, noise in enumerate(noise_of(direct, 2)[:3]):
+        drawn, ahead_s = noise.expand(2, 1, -1), torch.full((2, 1), 0.2).double()
+        frame = direct.predict(memories, stamps_s, ahead_s, drawn).z[:, 0]
+        now = tuple(map(append, memories, direct.remember(frame, stamps_s[:, -1:] + 0.2)))
+        stamps = append(stamps_s, stamps_s[:, -1:] + 0.2)
+        last = direct.predict(now, stamps, ahead_s, drawn).z
+        torch.testing.assert_close(found[:, k], last[:, 0], rtol=1e-4, atol=1e-4)
+
+
+def test_candidate_motions_are_of_the_expected_future():
+    forecaster = made(motion="blocks")
+    memories, stamps_s = remembered(forecaster)
+    candidates = torch.randn(2, 3, 2, 3)
+    found = forecaster.forecast(memories, stamps_s, AHEAD_S, candidates)
+    expected = without(forecaster).forecast(memories, stamps_s, AHEAD_S, candidates)
+    assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match="samples is 2; with 3 candidates it must be 1"):
+        forecaster.forecast(memories, stamps_s, AHEAD_S, candidates, samples=2)
+    told = forecaster.forecast(memories, stamps_s, AHEAD_S, candidates[:, 0], samples=2)
+    assert told.shape == (2, 2, 2, *GRID, 6)
+
+
+def test_parts_for_futures_are_added_to_a_forecaster_that_had_none():
+    plain = without(made())
+    more = plain.with_parts(replace(plain.config, futures="blocks")).requires_grad_(False)
+    memories, stamps_s = remembered(plain)
+    assert (plain.max_samples, more.max_samples) == (1, 64)
+    expected = plain.forecast(memories, stamps_s, AHEAD_S)
+    assert torch.equal(more.forecast(memories, stamps_s, AHEAD_S), expected)
+    assert more.forecast(memories, stamps_s, AHEAD_S, samples=2).std(dim=1).min() > 0
+    again = build_forecaster(describe_forecaster(more))
+    assert isinstance(again, WorldForecaster)
+    again.load_state_dict(more.state_dict())
+    with pytest.raises(ValueError, match="samples is 2; this model draws no futures and gives 1"):
+        plain.forecast(memories, stamps_s, AHEAD_S, samples=2)
+
+
+def test_fresh_weights_are_the_same_with_and_without_parts_for_futures():
+    for futures in ("none", "blocks"):
+        torch.manual_seed(3)
+        forecaster = WorldForecaster(replace(made().config, futures=futures))
+        forecaster.initialise(0.5)
+        if futures == "none":
+            plain = forecaster.state_dict()
+    assert all(torch.equal(forecaster.state_dict()[name], value) for name, value in plain.items())
+
+
+def test_half_precision_draws_too():
+    forecaster = made().bfloat16()
+    z, stamps_s = torch.randn(1, 2, *GRID, 6).bfloat16(), torch.tensor([[0.0, 0.1]]).double()
+    memories = forecaster.remember(z, stamps_s)
+    found = forecaster.forecast(memories, stamps_s, AHEAD_S, samples=2)
+    assert found.dtype == torch.bfloat16
+    assert found.float().isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"futures": "dice"}, "futures 'dice' is unknown; valid: none, blocks"),
+        ({"query": "noise"}, "futures 'blocks' needs query 'learned'"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(changes: dict, reason: str):
+    with pytest.raises(BundleError, match=reason):
+        made(**changes)
