@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dino_foresight_ros.compare import nearest_frames
+from dino_foresight_ros.compare import nearest_frames, patch_errors
 from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors, energy_scores
+from dino_foresight_ros.compare.measures import within_spread
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model import Forecaster
 from dino_foresight_ros.model.forecasters import WorldForecaster
@@ -167,6 +168,9 @@ class HorizonErrors:
         copied: the same of copying the newest frame.
         best, each: the same of the best sample, and of the samples on average.
         pairs: spread of the samples and SmoothL1 of their mean, clip by clip.
+        variance: sum of the samples' variance, mean over patches and channels.
+        patch_correlation: sum of the rank correlations of spread and error over a clip's patches.
+        within_spread: sum of the shares of patches whose error is within twice the spread.
         energy: sum of the energy score: mean distance of samples from the truth, less half their
             mean distance from one another (root of the mean square over patches and channels). Of
             one prediction it is its distance, so that one and several can be compared.
@@ -180,6 +184,9 @@ class HorizonErrors:
     each: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(METRICS)))
     pairs: list[tuple[float, float]] = field(default_factory=list)
     energy: float = 0.0
+    variance: float = 0.0
+    patch_correlation: float = 0.0
+    within_spread: float = 0.0
 
     def skill(self, errors: NDArray[np.float64]) -> dict[str, float]:
         """Percent below copying the newest frame, by metric."""
@@ -198,6 +205,10 @@ class HorizonErrors:
             values["skill_of_best"] = self.skill(self.best)
             values["skill_of_each"] = self.skill(self.each)
             values["spread_error_correlation"] = _rank_correlation(spread, error)
+            values["patch_correlation"] = self.patch_correlation / self.clips
+            values["within_spread"] = self.within_spread / self.clips
+            mse = self.forecast[METRICS.index("mse")]
+            values["spread_over_error"] = float(np.sqrt(self.variance / mse)) if mse else 0.0
         return values
 
 
@@ -347,10 +358,10 @@ def _score_clip(
         one.copied += copied[at]
         one.energy += float(energy_scores(futures[:, at].flatten(1), true[at].flatten()))
         if samples > 1:
-            _add_samples(one, futures[:, at], true[at], errors[at])
+            add_samples(one, futures[:, at], true[at], errors[at])
 
 
-def _add_samples(
+def add_samples(
     one: HorizonErrors, futures: Tensor, true: Tensor, mean_errors: NDArray[np.float64]
 ) -> None:
     """Add what K samples (K, h, w, C) of one instant say."""
@@ -358,9 +369,16 @@ def _add_samples(
     one.best += each[each[:, 0].argmin()]
     one.each += each.mean(axis=0)
     one.pairs.append((float(futures.std(dim=0).mean()), float(mean_errors[0])))
+    drawn = futures.float().cpu()
+    variance = drawn.var(dim=0, correction=0).mean(dim=-1)
+    errors = patch_errors(drawn.mean(dim=0).numpy(), true.float().cpu().numpy())
+    assert errors is not None
+    one.variance += float(variance.mean())
+    one.within_spread += within_spread(errors, variance.sqrt().numpy())
+    one.patch_correlation += _rank_correlation(variance.flatten().numpy(), errors.ravel())
 
 
-def _rank_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def _rank_correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """Spearman's; 0 where one of them does not vary."""
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0

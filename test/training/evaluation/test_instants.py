@@ -8,7 +8,7 @@ import torch
 from drifting_features import CHANNELS, GRID, Pushed, recordings
 from torch import Tensor
 
-from dino_foresight_ros.compare.feature_errors import energy_scores
+from dino_foresight_ros.compare.feature_errors import clip_errors, energy_scores
 from dino_foresight_ros.errors import InputError
 from dino_foresight_ros.model.forecasters import (
     MaskedConfig,
@@ -18,7 +18,9 @@ from dino_foresight_ros.model.forecasters import (
 )
 from dino_foresight_ros.training.evaluation.contexts import MOTIONS
 from dino_foresight_ros.training.evaluation.instants import (
+    HorizonErrors,
     Setting,
+    add_samples,
     score_instants,
     settings_of,
 )
@@ -86,6 +88,28 @@ def test_samples_are_scored_by_their_best_their_energy_and_their_spread():
     assert one["skill_of_best"]["mse"] > one["skill_of_each"]["mse"]
     assert one["energy_score"] > 0
     assert -1 <= one["spread_error_correlation"] <= 1
+
+
+def test_futures_that_differ_as_they_err_have_a_spread_as_large_as_the_error():
+    """Futures and the truth are drawn alike around one mean, each patch by its own scale."""
+    generator = torch.Generator().manual_seed(0)
+    one, other = HorizonErrors(), HorizonErrors()
+    for _ in range(40):
+        scale = torch.rand(6, 8, 1, generator=generator) + 0.2
+        mean, *drawn = scale * torch.randn(65, 6, 8, 5, generator=generator)
+        futures, true = mean + torch.stack(drawn[1:]), mean + drawn[0]
+        for found, drawn_apart in ((one, 1.0), (other, 0.1)):
+            futures = mean + drawn_apart * (futures - mean)
+            errors = clip_errors(futures.mean(dim=0), true).numpy()
+            found.clips += 1
+            found.forecast += errors
+            found.copied += 1.0
+            add_samples(found, futures, true, errors)
+    values, narrow = one.result(), other.result()
+    assert values["spread_over_error"] == pytest.approx(1.0, abs=0.03)
+    assert narrow["spread_over_error"] == pytest.approx(0.1, abs=0.01)
+    assert values["patch_correlation"] > 0.6
+    assert values["within_spread"] > 0.95 > 0.05 > narrow["within_spread"]
 
 
 def test_energy_score_is_that_of_plain_loops_and_of_one_prediction_its_distance():
