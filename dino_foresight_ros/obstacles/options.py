@@ -55,7 +55,6 @@ class ObstacleOptions:
         max_scale: depths are scaled so that the ground lies as far below the camera as the base
             frame has it, by at most this factor and at least its inverse; 1: never. The depth of
             one camera is a guess of its scale, which differs from camera to camera.
-        spread_half: spread of several futures at which the probability of a point is halved.
     """
 
     ground_ids: tuple[int, ...] = ()
@@ -69,7 +68,6 @@ class ObstacleOptions:
     max_tilt_deg: float = 10.0
     contact_range_m: float = 25.0
     max_scale: float = 1.6
-    spread_half: float = 1.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

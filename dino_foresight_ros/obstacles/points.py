@@ -15,7 +15,7 @@ from dino_foresight_ros.obstacles.options import ObstacleOptions
 from dino_foresight_ros.obstacles.plane import MAX_TELLING, GroundPlane, at_most, fit_grounds
 from dino_foresight_ros.obstacles.rows import PointRows
 from dino_foresight_ros.obstacles.standing import FLAT_M, Maps, standing_depth
-from dino_foresight_ros.outputs import CONFIDENCE, SEGMENTATION, SPREAD
+from dino_foresight_ros.outputs import CONFIDENCE, SEGMENTATION
 from dino_foresight_ros.recordings.opencv import cv2
 from dino_foresight_ros.scene import Scene
 
@@ -63,7 +63,7 @@ def obstacle_points(
     """The obstacles of a view, without ground, sky and what is above the robot.
 
     Args:
-        scene: with metric depth; segmentation, confidence and spread where there are.
+        scene: with metric depth; segmentation and confidence where there are.
         rays: (H, W, 3) float32 through the pixels of the depth (`CameraView.pixel_rays`); NaN
             where the lens sees nothing.
         base_from_optical: (4, 4) pose of the camera's optical frame in the base frame.
@@ -126,8 +126,8 @@ def obstacle_rows(
 
 
 def kinds_of_maps(scene: Scene) -> tuple[tuple[int, int] | None, ...]:
-    """The sizes of depth, segmentation, confidence and spread; None of what is missing."""
-    maps = (scene.depth, scene.segmentation, scene.confidence, scene.spread)
+    """The sizes of depth, segmentation and confidence; None of what is missing."""
+    maps = (scene.depth, scene.segmentation, scene.confidence)
     return tuple(None if values is None else (values.shape[0], values.shape[1]) for values in maps)
 
 
@@ -216,7 +216,7 @@ def _split(
     classes = np.full(len(kept), UNLABELLED, np.uint8)
     if ids is not None:
         classes[:] = ids.reshape(-1)[kept]
-    probability = _probability(scenes, kept, options)
+    probability = _probability(scenes, kept)
     probability[is_ground_class.reshape(-1)[kept]] = GROUND_CLASS_PROBABILITY
     obstacles = ObstaclePoints(lens.points(depth, kept), classes, probability)
     return _Split(
@@ -338,7 +338,7 @@ def _metric_depth(scene: Scene, rays: NDArray[np.float32]) -> NDArray[np.float32
         raise InputError(
             f"rays are for {rays.shape[1]}x{rays.shape[0]}, the depth is {shape[1]}x{shape[0]}"
         )
-    for name in (SEGMENTATION, CONFIDENCE, SPREAD):
+    for name in (SEGMENTATION, CONFIDENCE):
         values = getattr(scene, name)
         if values is not None and values.shape != shape:
             raise InputError(
@@ -347,23 +347,17 @@ def _metric_depth(scene: Scene, rays: NDArray[np.float32]) -> NDArray[np.float32
     return scene.depth
 
 
-def _probability(
-    scenes: Sequence[Scene], pixels: NDArray[np.intp], options: ObstacleOptions
-) -> NDArray[np.float32]:
-    """Confidence of the class, less where several futures differ; 1 where neither is known.
+def _probability(scenes: Sequence[Scene], pixels: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Confidence of the class, which of several futures is the share that agrees; 1 if unknown.
 
     Args:
         scenes: of views.
         pixels: counted through all of them.
     """
-    found = np.ones(len(pixels), np.float32)
-    confidence, spread = _stacked(scenes, CONFIDENCE), _stacked(scenes, SPREAD)
-    if confidence is not None:
-        found = np.clip(np.nan_to_num(confidence.reshape(-1)[pixels]), 0, 1).astype(np.float32)
-    if spread is not None and options.spread_half > 0:
-        differing = np.nan_to_num(spread.reshape(-1)[pixels])
-        found = found / (1 + differing / np.float32(options.spread_half))
-    return found
+    confidence = _stacked(scenes, CONFIDENCE)
+    if confidence is None:
+        return np.ones(len(pixels), np.float32)
+    return np.clip(np.nan_to_num(confidence.reshape(-1)[pixels]), 0, 1).astype(np.float32)
 
 
 def lookup(ids: Sequence[int]) -> NDArray[np.bool_]:

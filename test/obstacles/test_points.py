@@ -235,13 +235,12 @@ def test_a_floor_below_the_base_frame_is_found_by_its_height() -> None:
     assert len(found.obstacles) == 0
 
 
-def test_probability_is_confidence_lowered_by_spread() -> None:
+def test_probability_is_confidence() -> None:
     pose = optical_pose()
     scene = see(RAYS, pose, [CAR_BOX])
-    some = replace(
-        scene, confidence=np.full(SIZE, 0.8, np.float32), spread=np.full(SIZE, 1.0, np.float32)
-    )
-    assert obstacle_points(some, RAYS, pose, OPTIONS).probability == pytest.approx(0.4)
+    some = replace(scene, confidence=np.full(SIZE, 0.8, np.float32))
+    assert obstacle_points(some, RAYS, pose, OPTIONS).probability == pytest.approx(0.8)
+    assert obstacle_points(scene, RAYS, pose, OPTIONS).probability == pytest.approx(1.0)
 
 
 def test_points_move_with_their_base() -> None:

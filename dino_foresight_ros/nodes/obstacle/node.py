@@ -43,7 +43,7 @@ from dino_foresight_ros.obstacles import (
     ids_of_classes,
     obstacles_of,
 )
-from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION, SPREAD
+from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, SEGMENTATION
 from dino_foresight_ros.planar_motion import motion_between, of_twist
 from dino_foresight_ros.recordings.camera_view import camera_view
 from dino_foresight_ros.ros.camera_feed import RepeatedWarnings
@@ -80,7 +80,7 @@ from dino_foresight_ros.topic_names import (
 
 NODE_NAME = "obstacle_node"
 SILENT_S = 5.0
-_READ = (SEGMENTATION, CONFIDENCE, DEPTH, SPREAD)
+_READ = (SEGMENTATION, CONFIDENCE, DEPTH)
 
 
 class _Source:
