@@ -36,7 +36,7 @@ class LiveCase:
         seconds: of measuring, after a warm-up.
         rate_hz: of the camera.
         size: (H, W) of the camera's pictures.
-        steps, outputs, device, dtype: the node's parameters.
+        steps, outputs, device, dtype, samples: the node's parameters.
     """
 
     bundle: str
@@ -47,6 +47,7 @@ class LiveCase:
     outputs: tuple[str, ...] = (SEGMENTATION, DEPTH)
     device: str = "cpu"
     dtype: str = "auto"
+    samples: int = 1
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def measure_live(case: LiveCase) -> Live:
         "outputs": list(case.outputs),
         "device": case.device,
         "dtype": case.dtype,
+        "samples": case.samples,
     }
     with tempfile.TemporaryDirectory() as folder, node_alone(parameters, Path(folder)) as running:
         context = Context()
@@ -195,9 +197,10 @@ def describe(case: LiveCase, result: Live) -> str:
     if not len(result.latency_ms):
         raise ForesightError("no forecast came in the time measured; give more --seconds")
     p50, p99 = np.percentile(result.latency_ms, (50, 99))
+    drawn = f", {case.samples} futures" if case.samples > 1 else ""
     return (
         f"{case.bundle}, {case.device}, {case.dtype}, {case.steps} steps of "
-        f"{', '.join(case.outputs)}, camera {case.size[1]}x{case.size[0]} at "
+        f"{', '.join(case.outputs)}{drawn}, camera {case.size[1]}x{case.size[0]} at "
         f"{result.frames_hz:.1f} Hz: {result.forecasts_hz:.1f} forecasts/s, latency from publish "
         f"to receipt p50 {p50:.0f} ms, p99 {p99:.0f} ms ({len(result.latency_ms)} forecasts)"
     )

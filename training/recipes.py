@@ -163,7 +163,7 @@ class ForecasterRecipe(TrainingRecipe):
     )  # fmt: skip
     futures: str = option(
         "none", "kind world: how a learned query draws several futures: none, or blocks, noise "
-        "that changes what each block gives, trained by the energy score of `draws` futures",
+        "that changes what each block gives, trained by the CRPS of `draws` futures",
         choices=("none", "blocks"),
     )  # fmt: skip
     draws: int = option(2, "futures: so many are drawn of each clip", least=2)

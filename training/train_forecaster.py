@@ -32,7 +32,7 @@ from .recipes import PIXELS_ONLY, VALIDATION_SHARE, ForecasterRecipe
 from .run_folder import RunPlan, plan_run, write_config
 from .sampling import Epochs
 from .sources import sources_of
-from .world_training import ENERGY, BestOfManyValidation, EnergyValidation, WorldObjective
+from .world_training import CRPS, BestOfManyValidation, CrpsValidation, WorldObjective
 
 
 def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabric) -> Validation:
@@ -45,7 +45,7 @@ def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabr
     if recipe.kind == WorldForecaster.kind and recipe.query == "noise":
         make = BestOfManyValidation
     elif recipe.futures != "none":
-        make = EnergyValidation
+        make = CrpsValidation
     return make(
         make_validation_clips(recipe, data),
         data.to_features,
@@ -60,7 +60,7 @@ def make_validation(recipe: ForecasterRecipe, data: ForecasterData, fabric: Fabr
 def _validated(recipe: ForecasterRecipe) -> str:
     """The error that decides which weights are best."""
     if recipe.train_only == "futures":
-        return ENERGY
+        return CRPS
     return "mse" if recipe.loss == "mse" else "smooth_l1"
 
 

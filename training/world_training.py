@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dino_foresight_ros.compare import nearest_frames
-from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors, energy_scores
+from dino_foresight_ros.compare.feature_errors import METRICS, clip_errors, crps
 from dino_foresight_ros.errors import BundleError, InputError
 from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
 from dino_foresight_ros.recordings import Recording
@@ -27,7 +27,7 @@ from .recipes import ForecasterRecipe
 
 _SAMPLES = 8
 """Futures that are drawn of a clip to validate on."""
-ENERGY = "energy"
+CRPS = "crps"
 _LEAST_SCALE = np.array([0.05, 0.05, 0.02])
 """m, m and rad below which motions are not told apart."""
 
@@ -155,8 +155,9 @@ class WorldObjective(Objective):
 
     With noise queries the best of many counts: several are drawn for each asked frame, and that
     with the least error is trained on (DeltaWorld, arXiv 2604.04913). Futures drawn by blocks of
-    noise are scored together, patch by patch, by the energy score, which is least where they differ
-    as much as the truth differs from them.
+    noise are scored together, value by value, by the continuous ranked probability score, which is
+    least where they differ as the truth does (as functional generative networks are, Alet et al.,
+    arXiv 2506.10772).
     """
 
     model: WorldForecaster
@@ -190,7 +191,7 @@ class WorldObjective(Objective):
         if self.model.futures is None:
             drawn = self.model.config.query == "noise"
             return Loss(self._errors(*given, self._best_noise(*given, asked) if drawn else None))
-        value = self._energy(*given, self._noise(frames, asked, self.recipe.draws))
+        value = self._crps(*given, self._noise(frames, asked, self.recipe.draws))
         if self.recipe.train_only != "futures":
             value = value + self._errors(*given)
         return Loss(value)
@@ -224,13 +225,13 @@ class WorldObjective(Objective):
             true = true[:, :, None].expand_as(predicted)
             return errors(predicted, true, self.recipe.loss, self.recipe.beta)
 
-    def _energy(
+    def _crps(
         self, frames: Tensor, stamps_s: Tensor, motion: Tensor | None, noise: Tensor
     ) -> Tensor:
-        """The mean energy score of patches."""
+        """The mean score of all values."""
         predicted, true = self._predicted(frames, stamps_s, motion, noise)
         with torch.autocast(frames.device.type, enabled=False):
-            return energy_scores(predicted.movedim(2, 0), true).mean()
+            return crps(predicted.movedim(2, 0), true).mean()
 
     def _predicted(
         self, frames: Tensor, stamps_s: Tensor, motion: Tensor | None, noise: Tensor | None
@@ -269,10 +270,10 @@ class BestOfManyValidation(Validation):
         return scores.gather(1, best[:, None, :, None].expand(-1, 1, -1, scores.shape[-1]))[:, 0]
 
 
-class EnergyValidation(Validation):
-    """Scores of futures by blocks of noise: the expected one's errors, and their energy score."""
+class CrpsValidation(Validation):
+    """Scores of futures by blocks of noise: the expected one's errors, and the CRPS of all."""
 
-    columns = (*METRICS, ENERGY)
+    columns = (*METRICS, CRPS)
 
     def forecast_errors(
         self, model: nn.Module, context: Tensor, true: Tensor, motion: Tensor | None
@@ -286,7 +287,7 @@ class EnergyValidation(Validation):
         return self._joined(super().copy_errors(copied, true), copied[:, None], true)
 
     def _joined(self, errors: Tensor, futures: Tensor, true: Tensor) -> Tensor:
-        scores = energy_scores(futures.movedim(1, 0).flatten(3), true.flatten(2))
+        scores = crps(futures.movedim(1, 0), true).mean(dim=(-3, -2, -1))
         return torch.cat([errors, scores[..., None].to(errors)], dim=-1)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_foresight_ros.choices import PRECISIONS
-from dino_foresight_ros.outputs import DEPTH, HEADS, SEGMENTATION
+from dino_foresight_ros.outputs import DEPTH, HEADS, MAX_SAMPLES, SEGMENTATION
 
 SIZES = ("tiny", "small", "base", "base-highres")
 
@@ -46,6 +46,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--rate", type=float, default=20.0, metavar="HZ", help="of --live's camera (default: 20)"
     )
+    parser.add_argument(
+        "--samples", type=int, default=1, metavar="K", help="futures that --live draws (default: 1)"
+    )
     parser.add_argument("--out", type=Path, help="folder for bench.md and bench.json")
     return parser
 
@@ -82,9 +85,11 @@ def _live(args: argparse.Namespace) -> int:
 
     if not 0 < args.rate <= 1000:
         raise UsageError(f"--rate is {args.rate}; it must be above 0, at most 1000 Hz")
+    if not 1 <= args.samples <= MAX_SAMPLES:
+        raise UsageError(f"--samples is {args.samples}; it must be 1 to {MAX_SAMPLES}")
     case = LiveCase(
         args.live, args.seconds, args.rate, steps=args.steps, outputs=tuple(args.outputs),
-        device=args.device, dtype="auto",
+        device=args.device, dtype="auto", samples=args.samples,
     )  # fmt: skip
     try:
         result = measure_live(case)

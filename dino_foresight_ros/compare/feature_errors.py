@@ -65,3 +65,13 @@ def energy_scores(futures: Tensor, true: Tensor) -> Tensor:
     pairs = [(i, j) for i in range(len(flat)) for j in range(i)]
     apart = torch.stack([torch.linalg.vector_norm(flat[i] - flat[j], dim=-1) for i, j in pairs])
     return from_truth - apart.mean(dim=0) / size / 2
+
+
+def crps(futures: Tensor, true: Tensor) -> Tensor:
+    """Continuous ranked probability score of each value, (K, ...) and (...) -> (...) float32.
+
+    The energy score of single values, unbiased for any K. Other than that of long vectors, which
+    tells hardly more of futures than how far apart they are, it is least where each value differs
+    as much as it errs. Of one future it is its absolute error.
+    """
+    return energy_scores(futures[..., None], true[..., None])

@@ -227,7 +227,7 @@ def test_the_parts_for_futures_alone_are_trained_from_a_run_without(tmp_path: Pa
     old, (new, part) = load_forecaster(tmp_path / "a")[0], load_forecaster(tmp_path / "b")
     weights = new.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in old.state_dict().items())
-    assert part.scores["energy_step_1"] < part.scores["energy_copy_last_step_1"]
+    assert part.scores["crps_step_1"] < part.scores["crps_copy_last_step_1"]
     with pytest.raises(UsageError, match="train_only futures needs a forecaster to start from"):
         make_forecaster(after, data())
     drawn = {"query": "noise", "noise_std": 1.0}
