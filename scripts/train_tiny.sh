@@ -25,7 +25,7 @@ for name in "${needed[@]}"; do
 done
 mkdir -p "$out"
 # What is in OUT goes on only as it was begun.
-choices="recipe 2, CAMVID=$has_camvid, TRIAL=${TRIAL:-}"
+choices="recipe 3, CAMVID=$has_camvid, TRIAL=${TRIAL:-}"
 if compgen -G "$out/.done-*" >/dev/null && [[ $(cat "$out/.choices" 2>/dev/null) != "$choices" ]]; then
     begun=$(cat "$out/.choices" 2>/dev/null || echo "an earlier recipe")
     echo "train_tiny.sh: $out was begun with $begun, not with $choices; give another folder" >&2
@@ -109,6 +109,9 @@ forecaster() {
 }
 forecaster forecaster-first 3355 1e-3 --seed 0
 forecaster forecaster 2416 7e-4 --seed 1 --from "$out/forecaster-first"
+# What it expects stays; noise learns to draw other futures.
+forecaster futures 1000 2e-3 --seed 1 --from "$out/forecaster" --futures blocks --train-only futures \
+    --batch-size "$(full 16 2)" --warmup 0.05 --ema 0.99
 
 # train_head NAME TASK STEPS BATCH WORDS...
 train_head() {
@@ -136,7 +139,7 @@ assemble() {
     shift
     $foresight bundle assemble --dtype float16 --name tiny --licence "Apache-2.0; see README.md beside this file" "$@" --out "$folder" --force
 }
-stage bundle assemble "$out/bundle" --encoder "$encoder" --pca "$out/pca" --forecaster "$out/forecaster" --hindcast \
+stage bundle assemble "$out/bundle" --encoder "$encoder" --pca "$out/pca" --forecaster "$out/futures" --hindcast \
     --head segmentation="$out/segmentation" --head depth="$out/depth" --head normals="$out/normals" --head instances="$out/instances"
 
 # What is fitted beside the forecast costs most of an evaluation; a trial goes without.

@@ -134,7 +134,11 @@ def compare_instants(
 
 
 def instants_table(rows: Sequence[Mapping[str, Any]], metric: str = METRICS[0]) -> str:
-    """A Markdown table: percent below copying the newest frame, by horizon."""
+    """A Markdown table: percent below copying the newest frame, by horizon.
+
+    Where several futures were drawn also that of the best of them, and how far they differ over how
+    far their mean is off: 1 where the spread tells the truth.
+    """
     horizons = sorted({h for row in rows for h in row["horizons"]}, key=float)
 
     def cell(values: Mapping[str, Any] | None) -> str:
@@ -142,7 +146,9 @@ def instants_table(rows: Sequence[Mapping[str, Any]], metric: str = METRICS[0]) 
             return "-"
         text = f"{values['skill'][metric]:.1f}"
         best = values.get("skill_of_best")
-        return text if best is None else f"{text} (best {best[metric]:.1f})"
+        if best is None:
+            return text
+        return f"{text} (best {best[metric]:.1f}, spread {values['spread_over_error']:.2f})"
 
     return table(
         ["forecaster", "context", *(f"{h} s" for h in horizons)],

@@ -21,6 +21,7 @@ from dino_foresight_ros.training.evaluation.instants import (
     HorizonErrors,
     Setting,
     add_samples,
+    instants_table,
     score_instants,
     settings_of,
 )
@@ -110,6 +111,16 @@ def test_futures_that_differ_as_they_err_have_a_spread_as_large_as_the_error():
     assert narrow["spread_over_error"] == pytest.approx(0.1, abs=0.01)
     assert values["patch_correlation"] > 0.6
     assert values["within_spread"] > 0.95 > 0.05 > narrow["within_spread"]
+
+
+def test_the_table_says_how_good_the_best_future_is_and_how_true_the_spread():
+    values = {"skill": {"smooth_l1": 20.04}, "skill_of_best": {"smooth_l1": 31.0}}
+    row = {"forecaster": "run", "kind": "world", "setting": "4 frames"}
+    drawn = row | {"horizons": {"0.5": values | {"spread_over_error": 0.957}}}
+    alone = row | {"horizons": {"0.5": {"skill": {"smooth_l1": 20.04}}}}
+    first, second = instants_table([drawn, alone]).splitlines()[-2:]
+    assert first.endswith("| 20.0 (best 31.0, spread 0.96) |")
+    assert second.endswith("| 20.0 |")
 
 
 def test_energy_score_is_that_of_plain_loops_and_of_one_prediction_its_distance():
