@@ -171,6 +171,55 @@ def test_graphs_take_motion_that_comes_and_goes(recorded: list[int], dtype: torc
     assert len(recorded) == first
 
 
+PARAMETERS = {
+    "device": "cpu", "dtype": "float32", "bundle": "tiny", "acceleration": "auto",
+    "context_frames": 0, "max_context_age_s": 0.0, "feed_back_beyond_s": 0.0,
+    "horizons_s": [], "horizon_from": "frame", "steps": 2, "cameras": [""], "samples": 1,
+    "execution_provider": "auto", "output_size": "grid", "outputs": [], "sample_outputs": [],
+}  # fmt: skip
+"""Of forecast_node, as far as its engine reads them."""
+
+
+@pytest.mark.slow
+def test_all_that_may_be_asked_of_several_futures_is_recorded_before_the_first_frame(
+    recorded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    config = WorldConfig(
+        channels=30, width=24, layers=2, heads=2, rope=(4, 4, 4), context_frames=3, hindcast=True,
+        futures="blocks",
+    )  # fmt: skip
+    forecaster = WorldForecaster(config).eval().requires_grad_(False)
+    forecaster.initialise(block_scale=0.5)
+    made = replace(make_micro_bundle(), forecaster=forecaster)
+    monkeypatch.setattr(Bundle, "load", lambda *_, **__: made)
+    monkeypatch.setattr(traced, "STEADY_CALLS", 1)
+    parameters = {
+        **PARAMETERS, "acceleration": "trace", "samples": 3, "sample_outputs": ["depth"],
+    }  # fmt: skip
+    threads = torch.get_num_threads()
+    try:
+        engine = forecast_engine.load_engine(parameters).engine
+    finally:
+        torch.set_num_threads(threads)
+    first = len(recorded)
+    assert first > 0
+    plain = Foresight(made, steps=2, samples=3)
+    names, few = plain.available, frozenset({"segmentation", "spread"})
+    asked = [(names, ()), (few, ()), (names, ("depth",)), (frozenset({"depth"}), ())]
+    for i, picture in enumerate(video(8)):
+        outputs, of_samples = asked[i % 4]
+        request = OutputRequest(
+            {1: outputs, 2: outputs}, samples=3, sample_outputs=frozenset(of_samples)
+        )
+        frame = CameraFrame(picture, START + 200 * MS * i, request)
+        found, expected = (e.update_cameras({"": frame})[""].forecast for e in (engine, plain))
+        if expected is not None:
+            assert found is not None
+            check_equal(found, expected)
+    assert len(recorded) == first
+
+
 @pytest.mark.slow
 def test_auto_falls_back_where_torch_does_not_trace(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
@@ -181,20 +230,14 @@ def test_auto_falls_back_where_torch_does_not_trace(
     monkeypatch.setattr(torch.jit, "trace", gone)
     monkeypatch.setattr(forecast_engine, "_is_small", lambda *_: True)
     monkeypatch.setattr(Bundle, "load", lambda *_, **__: bundle)
-    parameters = {
-        "device": "cpu", "dtype": "float32", "bundle": "tiny", "acceleration": "auto",
-        "context_frames": 0, "max_context_age_s": 0.0, "feed_back_beyond_s": 0.0,
-        "horizons_s": [], "horizon_from": "frame", "steps": 2, "cameras": [""], "samples": 1,
-        "execution_provider": "auto", "output_size": "grid", "outputs": [], "sample_outputs": [],
-    }  # fmt: skip
     told: list[str] = []
     threads = torch.get_num_threads()
     try:
-        engine = forecast_engine.load_engine(parameters, told.append).engine
+        engine = forecast_engine.load_engine(PARAMETERS, told.append).engine
     finally:
         torch.set_num_threads(threads)
     assert len(told) == 1
     assert "torch.jit is gone" in told[0]
     assert engine.update(np.zeros((60, 90, 3), np.uint8), 10**18) is None
     with pytest.raises(ForesightError, match=r"torch\.jit is gone"):
-        forecast_engine.load_engine({**parameters, "acceleration": "trace"}, told.append)
+        forecast_engine.load_engine({**PARAMETERS, "acceleration": "trace"}, told.append)
