@@ -2,7 +2,7 @@
 
 Run: python -m dino_foresight_ros.benchmark.futures --bundle DIR --input VIDEO --at 2 --ahead 0.5 1
 
-The model must have noise queries (`foresight train forecaster --kind world --query noise`).
+The model must draw futures, as `tiny` does (docs/forecasters.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def futures_of(
     """Forecast one moment, and see what came.
 
     Args:
-        bundle: of kind world, with noise queries.
+        bundle: whose forecaster draws futures.
         recording: a `Recording`.
         at_s: seconds from its start; the newest frame is the last one that is not later.
         ahead_s: horizons, rising, seconds.
@@ -83,7 +83,7 @@ def futures_of(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw a PNG."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--bundle", required=True, help="folder of a bundle with noise queries")
+    parser.add_argument("--bundle", required=True, help="that draws futures, or tiny")
     parser.add_argument("--input", required=True, help="video, folder, bag, or KIND:PATH")
     parser.add_argument("--at", type=float, default=1.0, help="seconds from the start")
     parser.add_argument("--ahead", type=float, nargs="+", default=[0.5, 1.5], help="seconds")

@@ -171,7 +171,7 @@ class ForecasterRecipe(TrainingRecipe):
         False, "kind world: add a projection of the newest frame's features to it; a short "
         "training learns nothing without",
     )  # fmt: skip
-    noise_std: float = option(0.02, "kind world: of the noise", above=0)
+    noise_std: float = option(0.02, "kind world: of noise queries", above=0)
     best_of: int = option(
         1, "kind world: noise queries drawn for each asked frame, of which the best is trained on",
         least=1,
@@ -214,7 +214,11 @@ class ForecasterRecipe(TrainingRecipe):
         "full", "full, linear, cosine, arccos or square",
         choices=("full", "linear", "cosine", "arccos", "square"),
     )  # fmt: skip
-    loss: str = option("smooth_l1", "smooth_l1, mse or l1", choices=("smooth_l1", "mse", "l1"))
+    loss: str = option(
+        "smooth_l1",
+        "of what is expected",
+        choices=("smooth_l1", "mse", "l1"),
+    )
     beta: float = option(0.1, "error at which smooth L1 becomes linear")
     lr: float = option(6.4e-4, "highest learning rate", above=0)
     validation_clips: int = option(
@@ -233,6 +237,8 @@ class ForecasterRecipe(TrainingRecipe):
                 raise UsageError(f"train_only {name} needs --{name}, such as --{name} blocks")
         if self.futures != "none" and self.query == "noise":
             raise UsageError(f"futures {self.futures} is for query learned; noise draws already")
+        if self.futures == "none" and self.draws != 2:
+            raise UsageError(f"draws is {self.draws}; it needs futures blocks")
         if self.kind == "world":
             if self.frame_interval_s is None:
                 raise UsageError("frame_interval_s: kind world needs the interval to validate on")

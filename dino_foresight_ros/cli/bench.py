@@ -85,8 +85,6 @@ def _live(args: argparse.Namespace) -> int:
 
     if not 0 < args.rate <= 1000:
         raise UsageError(f"--rate is {args.rate}; it must be above 0, at most 1000 Hz")
-    if not 1 <= args.samples <= MAX_SAMPLES:
-        raise UsageError(f"--samples is {args.samples}; it must be 1 to {MAX_SAMPLES}")
     case = LiveCase(
         args.live, args.seconds, args.rate, steps=args.steps, outputs=tuple(args.outputs),
         device=args.device, dtype="auto", samples=args.samples,
@@ -114,8 +112,12 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--steps is {args.steps}; it must be 1 to 16")
     if not args.seconds > 0:
         raise UsageError(f"--seconds is {args.seconds}; it must be positive")
+    if not 1 <= args.samples <= MAX_SAMPLES:
+        raise UsageError(f"--samples is {args.samples}; it must be 1 to {MAX_SAMPLES}")
     if args.live is not None:
         return _live(args)
+    if args.samples > 1:
+        raise UsageError("--samples is for --live")
     device = str(resolve_device(args.device))
     if args.memory is not None:
         return _memory(args, Case(args.size[0], device, args.dtype[0], args.steps))

@@ -58,20 +58,34 @@ def energy_scores(futures: Tensor, true: Tensor) -> Tensor:
     Returns:
         (...) float32.
     """
-    flat, size = futures.float(), futures.shape[-1] ** 0.5
-    from_truth = torch.linalg.vector_norm(flat - true.float(), dim=-1).mean(dim=0) / size
-    if len(flat) == 1:
+    each, size = futures.float(), futures.shape[-1] ** 0.5
+    from_truth = torch.linalg.vector_norm(each - true.float(), dim=-1).mean(dim=0) / size
+    pairs = [(i, j) for i in range(len(each)) for j in range(i)]
+    if not pairs:
         return from_truth
-    pairs = [(i, j) for i in range(len(flat)) for j in range(i)]
-    apart = torch.stack([torch.linalg.vector_norm(flat[i] - flat[j], dim=-1) for i, j in pairs])
-    return from_truth - apart.mean(dim=0) / size / 2
+    apart = sum(torch.linalg.vector_norm(each[i] - each[j], dim=-1) for i, j in pairs)
+    return from_truth - apart / len(pairs) / size / 2
 
 
 def crps(futures: Tensor, true: Tensor) -> Tensor:
-    """Continuous ranked probability score of each value, (K, ...) and (...) -> (...) float32.
+    """Continuous ranked probability score of each value; less is better.
 
-    The energy score of single values, unbiased for any K. Other than that of long vectors, which
-    tells hardly more of futures than how far apart they are, it is least where each value differs
-    as much as it errs. Of one future it is its absolute error.
+    That is the energy score of single values. The energy score of a long vector tells little more
+    of futures than how far apart they are; this one is least where each value differs as it errs.
+    Of one future it is its absolute error.
+
+    Args:
+        futures: (K, ...).
+        true: (...).
+
+    Returns:
+        (...) float32.
     """
-    return energy_scores(futures[..., None], true[..., None])
+    each, count = futures.float(), len(futures)
+    from_truth = (each - true.float()).abs().mean(dim=0)
+    if count == 1:
+        return from_truth
+    # Of sorted values all pairs' distances add up to their ranks' sum: nothing is kept by pairs.
+    ranks = 2.0 * torch.arange(count, device=each.device) - (count - 1)
+    apart = torch.tensordot(ranks, each.sort(dim=0).values, dims=1) / (count * (count - 1))
+    return from_truth - apart

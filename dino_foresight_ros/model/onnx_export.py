@@ -83,8 +83,8 @@ def parts_of(bundle: Bundle, steps: int = 3) -> list[Part]:
     have the cosine of. Where it takes motion, `motion` (steps, 3) is as `Forecaster.stream` takes
     it, unknown in a row with a NaN; with noise queries, `noise` (D) is normal numbers times the
     configuration's `noise_std`, a future each; of blocks of noise the expected future is exported.
-    With `hindcast` it takes the context's features
-    as `context`, else those of the newest frame as `newest`.
+    With `hindcast` it takes the context's features as `context`, else those of the newest frame as
+    `newest`.
 
     Args:
         bundle: in float32 on the CPU.
@@ -169,7 +169,7 @@ def _world_parts(
         )  # fmt: skip
         found = predicted[:, 0].unflatten(2, (height, width))
         if share:
-            found = scaled_change(seen[:, -1], found[:, None], share[0])[:, 0]
+            found = scaled_change(newest, found[:, None], share[0])[:, 0]
         return found
 
     kept = {name: (frames, *one.shape[1:]) for name, one in zip(names, memory, strict=True)}

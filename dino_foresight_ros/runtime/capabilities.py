@@ -42,8 +42,8 @@ class Capabilities:
         samples, most = request.samples, self._forecaster.max_samples
         if samples is not None and (not is_whole(samples) or not 1 <= samples <= most):
             raise UsageError(
-                f"samples is {samples!r}; bundle {self._name} draws "
-                + (f"1 to {most}" if most > 1 else "1: it has no noise")
+                f"samples is {samples!r}; bundle {self._name} "
+                + (f"draws 1 to {most}" if most > 1 else "forecasts one future")
             )
         steps = steps if request.ahead_s is None else len(request.ahead_s)
         if request.motion is not None and not self._forecaster.takes_motion:

@@ -224,8 +224,8 @@ def _compare_futures(maps: CameraMaps, request: OutputRequest) -> None:
     futures = [future for future in maps if future]
     for step, of_mean in maps.get(0, {}).items():
         names = request.of_step(step)
-        classes = [maps[f][step][SEGMENTATION] for f in futures if step in maps[f]]
-        if classes and CONFIDENCE in names:
+        if futures and CONFIDENCE in names:
+            classes = [maps[f][step][SEGMENTATION] for f in futures if step in maps[f]]
             agree = np.zeros(of_mean[SEGMENTATION].shape, np.float32)
             for one in classes:
                 agree += one == of_mean[SEGMENTATION]

@@ -224,6 +224,23 @@ def drawing(world: Bundle) -> Bundle:
     return replace(world, forecaster=forecaster)
 
 
+@pytest.mark.parametrize("asked", [{"depth"}, {"segmentation", "depth"}, {"spread"}])
+def test_single_futures_are_given_where_nobody_asks_for_confidence(
+    drawing: Bundle, asked: set[str]
+):
+    engine = Foresight(drawing, horizons_s=[0.1, 0.5], samples=3)
+    request = OutputRequest(frozenset(asked), samples=3, sample_outputs=frozenset({"depth"}))
+    for number, image in enumerate(pictures(2)):
+        frame = CameraFrame(image, NOW + number * 100 * MS, request)
+        result = engine.update_cameras({"": frame})[""]
+    assert result.forecast is not None
+    for step in result.forecast.steps:
+        assert len(step.samples) == 3
+        assert all(sample.depth is not None for sample in step.samples)
+        assert step.confidence is None
+        assert all(getattr(step, name) is not None for name in asked)
+
+
 def test_several_futures_give_a_mean_a_spread_and_agreement(drawing: Bundle):
     bundle, images = drawing, pictures(2)
     outputs = frozenset({"segmentation", "confidence", "features", "spread", "depth"})
@@ -268,9 +285,9 @@ def test_samples_out_of_range_are_refused(drawing: Bundle, samples: int):
         Foresight(drawing, samples=samples)
 
 
-def test_samples_of_a_model_without_noise_queries_are_refused(world: Bundle, bundle: Bundle):
+def test_samples_of_a_model_of_one_future_are_refused(world: Bundle, bundle: Bundle):
     for one in (world, bundle):
-        with pytest.raises(UsageError, match="draws 1: it has no noise"):
+        with pytest.raises(UsageError, match="micro forecasts one future"):
             Foresight(one, samples=2)
         assert "spread" not in Foresight(one).available
 

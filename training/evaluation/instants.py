@@ -236,7 +236,7 @@ def score_instants(
         horizons_s: seconds ahead.
         clips: how many contexts, spread over the recordings.
         seed: of where they lie.
-        samples: futures drawn of each, where the forecaster has noise queries.
+        samples: futures drawn of each, where the forecaster draws them.
 
     Returns:
         Horizon -> skill by metric, and what was measured; horizons without any clip left out.
@@ -370,7 +370,14 @@ def _score_clip(
 def add_samples(
     one: HorizonErrors, futures: Tensor, true: Tensor, mean_errors: NDArray[np.float64]
 ) -> None:
-    """Add what K samples (K, h, w, C) of one instant say."""
+    """Add what K samples of one instant say.
+
+    Args:
+        one: sums, which grow.
+        futures: (K, h, w, C).
+        true: (h, w, C), what came.
+        mean_errors: of the futures' mean, in the order of METRICS.
+    """
     each = clip_errors(futures, true.expand_as(futures)).numpy()
     one.best += each[each[:, 0].argmin()]
     one.each += each.mean(axis=0)

@@ -12,7 +12,7 @@ scaled to how far their mean was off, as an ensemble's spread is calibrated by i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def spread_factor(changes: Sequence[Change], share: Tensor, grid: tuple[int, int
     rows, columns = lattice(*grid)
     believed = share[:, rows, columns, None]
     off = [(c.true.float() - believed * c.predicted.float()).square().sum(-1) for c in changes]
-    drawn = [c.variance.float() for c in changes if c.variance is not None]
+    drawn = [cast("Tensor", c.variance).float() for c in changes]
     return _ratio(torch.stack(off).sum(0), torch.stack(drawn).sum(0), grid, MOST_SPREAD**2).sqrt()
 
 
@@ -90,24 +90,22 @@ def scaled_change(newest: Tensor, predicted: Tensor, believed: Tensor) -> Tensor
     """Predict a fraction of the change, and futures that differ as much as they err.
 
     Args:
-        newest: (B, h, w, C) features now.
+        newest: (B, K or 1, h, w, C) features now, of each future where what it predicted is fed
+            back.
         predicted: (B, K, S, h, w, C) of K futures of S instants.
-        believed: (B, 1 or 2, h, w) float32, the share, and the factor of the futures' spread.
+        believed: (B, 1 or 2, h, w) float32, the share, and the factor of how far changes differ
+            from future to future.
 
     Returns:
         As `predicted`, in the number format of `newest`.
     """
-    now = newest[:, None, None]
+    now = newest[:, :, None]
     share, *factor = believed[:, :, None, None, ..., None].unbind(1)
-    if not factor or predicted.shape[1] == 1:
-        return (now + share * (predicted - now)).to(newest)
-    middle = mean_of_pairs(predicted)[:, None]
-    return (now + share * (middle - now) + factor[0] * (predicted - middle)).to(newest)
-
-
-def mean_of_pairs(futures: Tensor) -> Tensor:
-    """(B, K, ...) -> (B, ...), the mean of those of K futures that have an opposite."""
-    return futures[:, : max(1, futures.shape[1] // 2 * 2)].mean(dim=1)
+    change = predicted - now
+    if not factor:
+        return (now + share * change).to(newest)
+    mean = change.mean(dim=1, keepdim=True)
+    return (now + share * mean + factor[0] * (change - mean)).to(newest)
 
 
 def _ratio(over: Tensor, under: Tensor, grid: tuple[int, int], most: float) -> Tensor:

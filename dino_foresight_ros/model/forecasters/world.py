@@ -208,9 +208,10 @@ class WorldForecaster(WorldNetwork, Forecaster):
             )
             if found is not None:  # by the past that came, not by what is fed back
                 believed, hindcasts = found, 0
-            if believed is not None:
-                part = part._replace(z=scaled_change(memories[0][:, -1], part.z, believed))
             part = part.with_samples(samples)
+            if believed is not None:
+                newest = memories[0][:, -1].unflatten(0, (rows, -1))
+                part = part._replace(z=scaled_change(newest, part.z, believed))
             if stage.wanted:
                 yield part.first(stage.wanted)
             if stage.is_last:
@@ -218,8 +219,6 @@ class WorldForecaster(WorldNetwork, Forecaster):
             if samples > 1 and len(stamps_s) == rows:  # each sample goes on from its own past
                 memories = tuple(m.repeat_interleave(samples, dim=0) for m in memories)
                 stamps_s = stamps_s.repeat_interleave(samples, dim=0)
-                if believed is not None:
-                    believed = believed.repeat_interleave(samples, dim=0)
                 if noise is not None:
                     noise = noise.expand(-1, samples, -1).flatten(0, 1)[:, None]
                 if motion is not None:
@@ -357,19 +356,25 @@ class WorldForecaster(WorldNetwork, Forecaster):
         return torch.stack(predicted, dim=1)
 
     def _draw(self, samples: int, batch: int) -> Tensor | None:
-        """The samples' noise (B, samples, D or E); fewer samples are the first of more.
+        """The samples' noise (B, samples, D or E).
 
-        None for a forecaster without, and for one sample of blocks of noise: the expected future.
-        These draw pairs of opposite noise, so that the mean of futures stays near the expected one.
+        Of noise queries fewer samples are the first of more. Blocks of noise have pairs of opposite
+        noise, and none for the last of an odd number, so that the mean of futures stays near the
+        expected one; so the pairs of fewer samples are the first of more.
+
+        None for a forecaster that draws none, and for one sample of blocks of noise: the expected
+        future.
         """
         if not self.config.noise_values or (samples == 1 and self.futures is not None):
             return None
         generator = torch.Generator().manual_seed(self.seed)
-        draws = samples if self.futures is None else -(-samples // 2)
-        drawn = torch.cat([self.draw_noise(1, generator=generator) for _ in range(draws)])
+        draws = samples if self.futures is None else samples // 2
+        drawn = [self.draw_noise(1, generator=generator) for _ in range(draws)]
         if self.futures is not None:
-            drawn = torch.stack([drawn, -drawn], dim=1).flatten(0, 1)[:samples]
-        return drawn.expand(batch, -1, -1)
+            drawn = [noise for one in drawn for noise in (one, -one)]
+            if samples % 2:
+                drawn.append(torch.zeros_like(drawn[0]))
+        return torch.cat(drawn).expand(batch, -1, -1)
 
 
 def _per_head(axis: Rotation, grid: tuple[int, int]) -> Rotation:

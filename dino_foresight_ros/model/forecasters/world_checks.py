@@ -55,7 +55,7 @@ def check_question(
         check_motion(motion, len(stamps_s), len(ahead_s), samples)
     if not 1 <= samples <= forecaster.max_samples:
         raise ValueError(
-            f"samples is {samples}; this model draws no futures and gives 1"
+            f"samples is {samples}; this model forecasts one future"
             if forecaster.max_samples == 1
             else f"samples is {samples}; it must be 1 to {MAX_SAMPLES}"
         )

@@ -18,7 +18,6 @@ from dino_foresight_ros.model.forecasters.hindcast import (
     Change,
     believed_share,
     lattice,
-    mean_of_pairs,
     spread_factor,
 )
 from dino_foresight_ros.model.forecasters.motion_conditioning import NONE, MotionConditioning
@@ -197,8 +196,8 @@ class WorldNetwork(nn.Module):
                 futures = futures - before[:, None]
             mean, variance = futures[:, 0], None
             if self.futures is not None and futures.shape[1] > 1:
-                mean = mean_of_pairs(futures)
-                variance = (futures - mean[:, None]).float().square().mean(1).sum(-1)
+                mean = futures.mean(dim=1)
+                variance = futures.float().var(dim=1, correction=0).sum(-1)
             changes.append(Change(mean, newest - before, variance))
         grid = recent.shape[2], recent.shape[3]
         found = [believed_share(changes, grid)]

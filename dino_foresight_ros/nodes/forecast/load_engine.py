@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from dino_foresight_ros.model.devices import resolve_device, resolve_dtype
 from dino_foresight_ros.nodes.forecast.horizons import Horizons
 from dino_foresight_ros.nodes.forecast.model_info import ModelInfo
 from dino_foresight_ros.nodes.forecast.parameters import parse_output_size
-from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, MAX_STEPS, SEGMENTATION, SPREAD
+from dino_foresight_ros.outputs import CONFIDENCE, DEPTH, INSTANCES, MAX_STEPS, SEGMENTATION, SPREAD
 from dino_foresight_ros.progress import warn
 from dino_foresight_ros.runtime import Foresight
 from dino_foresight_ros.runtime.request import OutputRequest
@@ -85,7 +85,7 @@ def load_engine(
             execution_provider=parameters["execution_provider"],
             threads=_usable_threads() if is_small else 1,
         )
-        for names, of_samples in _warm_requests(made, parameters["sample_outputs"]):
+        for names, of_samples in _warm_requests(made, acceleration, parameters["sample_outputs"]):
             outputs, ahead_s = dict.fromkeys(range(1, steps + 1), names), horizons.ahead_s(steps)
             request = OutputRequest(outputs, size, ahead_s, sample_outputs=of_samples)
             made.warm_up(len(cameras), request)
@@ -110,18 +110,20 @@ def load_engine(
 
 
 def _warm_requests(
-    engine: Foresight, sample_outputs: Sequence[str]
+    engine: Foresight, acceleration: str, of_samples: Collection[str]
 ) -> list[tuple[frozenset[str], frozenset[str]]]:
-    """Outputs, and those of each future, that make heads run on other numbers of frames.
+    """Outputs, and those of each future, by which heads run on other numbers of frames.
 
-    The confidence of several futures takes the classes of each, as do topics of single futures.
+    With several futures, confidence takes the classes of each of them, objects take the objects and
+    depth of each, and topics of single futures what the parameter says.
     """
-    none: frozenset[str] = frozenset()
-    if engine.samples == 1:
-        return [(engine.available, none)]
-    found = [(engine.available, none), (engine.available - {CONFIDENCE}, none)]
-    if sample_outputs:
-        found.append((engine.available, frozenset(sample_outputs)))
+    found = [(engine.available, frozenset[str]())]
+    if engine.samples == 1 or acceleration == "none":
+        return found
+    found.append((engine.available - {CONFIDENCE}, frozenset()))
+    for names in ({INSTANCES, DEPTH}, set(of_samples)):
+        if of_each := engine.available & names:
+            found += [(engine.available, of_each), (engine.available - {CONFIDENCE}, of_each)]
     return found
 
 

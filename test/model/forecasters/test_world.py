@@ -419,7 +419,7 @@ def test_a_bundle_with_it_is_saved_loaded_and_run_by_the_engine(tmp_path: Path):
         ({"ahead_s": []}, "0 horizons are asked for; it must be 1 to 16"),
         ({"stamps_s": torch.tensor([[0.0, 0.1, 0.1]])}, "stamps of context frames must rise"),
         ({"stamps_s": torch.tensor([[0.0, 4.0, 4.5]])}, "4.5 s older than the newest; at most 4 s"),
-        ({"samples": 2}, "samples is 2; this model draws no futures and gives 1"),
+        ({"samples": 2}, "samples is 2; this model forecasts one future"),
         ({"motion": torch.zeros(1, 1, 3)}, "takes no motion; train one with"),
         ({"layers": [2]}, r"layers \[2\] are not all 0 to 1"),
         ({"memories": (torch.zeros(1, 3, 3, 5, 7),)}, "context has shape"),
