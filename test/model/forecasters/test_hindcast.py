@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_world import random_world
 from torch import Tensor
 
-from dino_foresight_ros.model.forecasters import WorldConfig, WorldForecaster
+from dino_foresight_ros.model.forecasters import WorldForecaster
 from dino_foresight_ros.model.forecasters.hindcast import (
     Change,
     believed_share,
@@ -21,15 +22,7 @@ STAMPS_S = 1_790_000_000.0 + torch.tensor([[0.0, 0.2, 0.5, 0.7]], dtype=torch.fl
 
 
 def made(seed: int = 0, **changes: object) -> WorldForecaster:
-    values = {
-        "channels": 6, "width": 24, "layers": 2, "heads": 2, "rope": (4, 4, 2),
-        "query_newest": True, "predict": "residual", "hindcast": True,
-    }  # fmt: skip
-    torch.manual_seed(seed)
-    forecaster = WorldForecaster(WorldConfig(**(values | changes))).eval().requires_grad_(False)
-    for parameter in forecaster.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return forecaster
+    return random_world(0.3, seed, **({"hindcast": True} | changes))
 
 
 def features(frames: int = 4, batch: int = 2, seed: int = 1) -> Tensor:

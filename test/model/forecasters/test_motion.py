@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from micro_bundle import make_micro_bundle
+from random_world import random_world, remembered
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
@@ -27,24 +28,7 @@ KINDS = ("blocks", "film")
 
 
 def made(motion: str, **changes: object) -> WorldForecaster:
-    """One whose weights are all random, so that everything counts."""
-    values = {
-        "channels": 6, "width": 24, "layers": 2, "heads": 2, "rope": (4, 4, 2),
-        "query_newest": True, "predict": "residual", "motion": motion,
-        "motion_scale": (2.0, 0.5, 0.3),
-    }  # fmt: skip
-    torch.manual_seed(0)
-    forecaster = WorldForecaster(WorldConfig(**(values | changes))).eval().requires_grad_(False)
-    for parameter in forecaster.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return forecaster
-
-
-def asked(forecaster: WorldForecaster, batch: int = 2) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Memories and stamps of three frames."""
-    torch.manual_seed(1)
-    stamps_s = torch.tensor([[0.0, 0.1, 0.25]]).double().expand(batch, -1)
-    return forecaster.remember(torch.randn(batch, 3, *GRID, 6), stamps_s), stamps_s
+    return random_world(0.5, **({"motion": motion, "motion_scale": (2.0, 0.5, 0.3)} | changes))
 
 
 def plain_change(forecaster: WorldForecaster, index: int, q: Tensor, motion: Tensor) -> Tensor:
@@ -90,7 +74,7 @@ def test_each_block_changes_each_patch_as_a_plain_computation_does(motion: str):
 @pytest.mark.parametrize("query", ["learned", "noise"])
 def test_candidates_at_once_are_what_each_gives_alone(motion: str, query: str):
     forecaster = made(motion, query=query)
-    memories, stamps_s = asked(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     candidates = torch.randn(2, 5, 2, 3)
     candidates[0, 3, 1, 2] = math.nan
     parts = list(forecaster.stream(memories, stamps_s, [0.2, 0.6], candidates, layers=[0, 1]))
@@ -107,7 +91,7 @@ def test_candidates_at_once_are_what_each_gives_alone(motion: str, query: str):
 @pytest.mark.parametrize("motion", KINDS)
 def test_an_unknown_motion_is_one_with_a_nan(motion: str):
     forecaster = made(motion)
-    memories, stamps_s = asked(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     without = forecaster.forecast(memories, stamps_s, [0.2, 0.6])
     for value in (math.nan, math.inf):
         moves = torch.randn(2, 2, 3)
@@ -126,7 +110,7 @@ def test_blocks_added_to_a_trained_forecaster_change_nothing_at_first(motion: st
     added = trained.with_parts(config).eval().requires_grad_(False)
     assert added.takes_motion
     assert not trained.takes_motion
-    memories, stamps_s = asked(trained)
+    memories, stamps_s = remembered(trained, GRID)
     expected = trained.forecast(memories, stamps_s, [0.2, 0.6])
     torch.set_rng_state(state)
     for moves in (None, torch.randn(2, 2, 3), torch.full((2, 2, 3), math.nan)):
@@ -152,7 +136,7 @@ def test_a_fresh_forecaster_begins_with_the_same_weights_with_and_without_motion
 def test_far_horizons_of_candidates_are_fed_back_with_the_motion_that_is_left(motion: str):
     forecaster = made(motion).with_options(feed_back_beyond_s=0.2)
     direct = made(motion)
-    memories, stamps_s = asked(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     twists = torch.tensor([[3.0, 0.0, 0.5], [1.0, 0.1, -0.7], [0.0, 0.0, 0.0]])
     ahead_s = [0.1, 0.5]
     path = torch.stack(
@@ -189,7 +173,7 @@ def test_every_frame_of_a_clip_knows_the_motion_to_it():
 def test_half_precision_scales_a_motion_before_it_is_rounded(dtype: torch.dtype):
     """100 m has steps of 0.06 m in float16; a motion far off must not become infinite."""
     forecaster = made("blocks", motion_scale=(1e3, 1e3, 1.0)).to(dtype)
-    memories, stamps_s = asked(made("blocks"))
+    memories, stamps_s = remembered(made("blocks"), GRID)
     memories = tuple(m.to(dtype) for m in memories)
     moves = torch.tensor([[[9e4, 0.0, 0.1]]]).expand(2, 1, 3)
     assert forecaster.forecast(memories, stamps_s, [0.2], moves).isfinite().all()
@@ -214,7 +198,7 @@ def test_the_configuration_goes_through_a_bundle():
     again.eval().requires_grad_(False)
     assert again.takes_motion
     assert again.motion_speeds == (15.0, 1.0, 0.6)
-    memories, stamps_s = asked(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     moves = torch.randn(2, 1, 3)
     assert torch.equal(
         again.forecast(memories, stamps_s, [0.2], moves),
@@ -234,7 +218,7 @@ def test_the_configuration_goes_through_a_bundle():
 )
 def test_a_motion_of_another_shape_is_refused(moves: Tensor, samples: int, reason: str):
     forecaster = made("blocks", query="noise")
-    memories, stamps_s = asked(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     with pytest.raises(ValueError, match=reason):
         forecaster.forecast(memories, stamps_s, [0.2], moves, samples=samples)
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from random_world import random_world, remembered
 from torch import Tensor
 
 from dino_foresight_ros.errors import BundleError
 from dino_foresight_ros.model.forecasters import (
-    WorldConfig,
     WorldForecaster,
     build_forecaster,
     describe_forecaster,
@@ -30,23 +30,7 @@ AHEAD_S = [0.2, 0.6]
 
 
 def made(**changes: object) -> WorldForecaster:
-    """One whose weights are all random, so that everything counts."""
-    values = {
-        "channels": 6, "width": 24, "layers": 2, "heads": 2, "rope": (4, 4, 2),
-        "query_newest": True, "predict": "residual", "futures": "blocks",
-    }  # fmt: skip
-    torch.manual_seed(0)
-    forecaster = WorldForecaster(WorldConfig(**(values | changes))).eval().requires_grad_(False)
-    for parameter in forecaster.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return forecaster
-
-
-def remembered(forecaster: WorldForecaster) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Memories and stamps of three frames of two cameras."""
-    torch.manual_seed(1)
-    stamps_s = torch.tensor([[0.0, 0.1, 0.25]]).double().expand(2, -1)
-    return forecaster.remember(torch.randn(2, 3, *GRID, 6), stamps_s), stamps_s
+    return random_world(0.3, **({"futures": "blocks"} | changes))
 
 
 def noise_of(forecaster: WorldForecaster, samples: int) -> Tensor:
@@ -86,14 +70,14 @@ def test_a_block_changes_each_patch_as_a_plain_computation_does():
 @pytest.mark.parametrize("hindcast", [False, True])
 def test_one_future_is_what_the_forecaster_without_expects(hindcast: bool):
     forecaster = made(hindcast=hindcast)
-    memories, stamps_s = remembered(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     expected = without(forecaster).forecast(memories, stamps_s, AHEAD_S)
     assert torch.equal(forecaster.forecast(memories, stamps_s, AHEAD_S), expected)
 
 
 def test_noise_of_zeros_changes_nothing():
     forecaster = made()
-    memories, stamps_s = remembered(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     zero, ahead_s = torch.zeros(2, 1, NOISE_VALUES), torch.tensor([AHEAD_S] * 2).double()
     expected = without(forecaster).forecast(memories, stamps_s, AHEAD_S)
     same = forecaster.predict(memories, stamps_s, ahead_s, zero).z
@@ -103,7 +87,7 @@ def test_noise_of_zeros_changes_nothing():
 @pytest.mark.parametrize("samples", [2, 5])
 def test_futures_are_pairs_of_opposite_noise(samples: int):
     forecaster = made()
-    memories, stamps_s = remembered(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     found = forecaster.forecast(memories, stamps_s, AHEAD_S, samples=samples)
     assert found.shape == (2, samples, 2, *GRID, 6)
     assert found.std(dim=1).min() > 0
@@ -216,7 +200,7 @@ def test_a_spread_that_was_right_in_the_past_stays():
 def test_each_future_goes_on_from_its_own_past():
     forecaster = made().with_options(feed_back_beyond_s=0.2)
     direct = made()
-    memories, stamps_s = remembered(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     found = forecaster.forecast(memories, stamps_s, [0.4], samples=3)
     for k, noise in enumerate(noise_of(direct, 3)):
         drawn, ahead_s = noise.expand(2, 1, -1), torch.full((2, 1), 0.2).double()
@@ -229,7 +213,7 @@ def test_each_future_goes_on_from_its_own_past():
 
 def test_candidate_motions_are_of_the_expected_future():
     forecaster = made(motion="blocks")
-    memories, stamps_s = remembered(forecaster)
+    memories, stamps_s = remembered(forecaster, GRID)
     candidates = torch.randn(2, 3, 2, 3)
     found = forecaster.forecast(memories, stamps_s, AHEAD_S, candidates)
     expected = without(forecaster).forecast(memories, stamps_s, AHEAD_S, candidates)
@@ -243,7 +227,7 @@ def test_candidate_motions_are_of_the_expected_future():
 def test_parts_for_futures_are_added_to_a_forecaster_that_had_none():
     plain = without(made())
     more = plain.with_parts(replace(plain.config, futures="blocks")).requires_grad_(False)
-    memories, stamps_s = remembered(plain)
+    memories, stamps_s = remembered(plain, GRID)
     assert (plain.max_samples, more.max_samples) == (1, 64)
     expected = plain.forecast(memories, stamps_s, AHEAD_S)
     assert torch.equal(more.forecast(memories, stamps_s, AHEAD_S), expected)

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from micro_bundle import make_micro_bundle
+from random_world import random_world
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
@@ -59,21 +60,7 @@ def drawing(reference: WorldForecaster) -> WorldForecaster:
 
 
 def made(seed: int = 0, **changes: object) -> WorldForecaster:
-    values = {
-        "channels": 6,
-        "width": 24,
-        "layers": 2,
-        "heads": 2,
-        "rope": (4, 4, 2),
-        "context_frames": 3,
-        "query_newest": True,
-        "predict": "residual",
-    }
-    torch.manual_seed(seed)
-    forecaster = WorldForecaster(WorldConfig(**(values | changes))).eval().requires_grad_(False)
-    for parameter in forecaster.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return forecaster
+    return random_world(0.5, seed, **({"context_frames": 3} | changes))
 
 
 def test_a_twin_for_forecasts_gives_the_same_and_leaves_the_weights(
