@@ -264,7 +264,9 @@ class BestOfManyValidation(Validation):
         self, model: nn.Module, context: Tensor, true: Tensor, motion: Tensor | None
     ) -> Tensor:
         """As of `Validation`."""
-        futures = _futures(model, context, true, motion)
+        assert isinstance(model, WorldForecaster)
+        asked = model.evenly_spaced(context, true.shape[1])
+        futures = model.forecast(*asked, motion, samples=_SAMPLES)
         scores = clip_errors(futures, true[:, None].expand_as(futures))
         best = scores[..., self.metric].argmin(dim=1)
         return scores.gather(1, best[:, None, :, None].expand(-1, 1, -1, scores.shape[-1]))[:, 0]
@@ -279,8 +281,10 @@ class CrpsValidation(Validation):
         self, model: nn.Module, context: Tensor, true: Tensor, motion: Tensor | None
     ) -> Tensor:
         """As of `Validation`."""
-        expected = super().forecast_errors(model, context, true, motion)
-        return self._joined(expected, _futures(model, context, true, motion), true)
+        assert isinstance(model, WorldForecaster)
+        asked = model.evenly_spaced(context, true.shape[1])
+        expected, futures = (model.forecast(*asked, motion, samples=n) for n in (1, _SAMPLES))
+        return self._joined(clip_errors(expected[:, 0], true), futures, true)
 
     def copy_errors(self, copied: Tensor, true: Tensor) -> Tensor:
         """As of `Validation`."""
@@ -289,10 +293,3 @@ class CrpsValidation(Validation):
     def _joined(self, errors: Tensor, futures: Tensor, true: Tensor) -> Tensor:
         scores = crps(futures.movedim(1, 0), true).mean(dim=(-3, -2, -1))
         return torch.cat([errors, scores[..., None].to(errors)], dim=-1)
-
-
-def _futures(model: nn.Module, context: Tensor, true: Tensor, motion: Tensor | None) -> Tensor:
-    """Several futures (B, K, S, h, w, C) of clips."""
-    assert isinstance(model, WorldForecaster)
-    asked = model.evenly_spaced(context, true.shape[1])
-    return model.forecast(*asked, motion, samples=_SAMPLES)
