@@ -117,14 +117,11 @@ def _warm_requests(
     With several futures, confidence takes the classes of each of them, objects take the objects and
     depth of each, and topics of single futures what the parameter says.
     """
-    found = [(engine.available, frozenset[str]())]
+    names, none = engine.available, frozenset[str]()
     if engine.samples == 1 or acceleration == "none":
-        return found
-    found.append((engine.available - {CONFIDENCE}, frozenset()))
-    for names in ({INSTANCES, DEPTH}, set(of_samples)):
-        if of_each := engine.available & names:
-            found += [(engine.available, of_each), (engine.available - {CONFIDENCE}, of_each)]
-    return found
+        return [(names, none)]
+    of_each = dict.fromkeys([none, names & {INSTANCES, DEPTH}, names & set(of_samples)])
+    return [(outputs, each) for each in of_each for outputs in (names, names - {CONFIDENCE})]
 
 
 def _with_options(bundle: Bundle, parameters: Mapping[str, Any]) -> Bundle:
